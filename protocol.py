@@ -444,18 +444,22 @@ def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
 def check_name(what: str, value: str) -> str:
     """`value` if it can name a volume or a pool: lower case letters, digits, '-' and '.', as in a PV's name; it
     begins and ends with a letter or digit, and so is never a path, a hidden file or '..'."""
-    if (
-        not 0 < len(value) <= NAME_LENGTH
-        or not _NAME_CHARACTERS.issuperset(value)
-        or value[0] in "-."
-        or value[-1] in "-."
-        or ".." in value
-    ):
+    if not is_name(value):
         raise InvalidArgument(
             "{} {} is not a name: 1 to {} of a-z, 0-9, '-' and '.', beginning and ending with a letter or "
             "digit".format(what, shown(value), NAME_LENGTH)
         )
     return value
+
+
+def is_name(value: str) -> bool:
+    return (
+        0 < len(value) <= NAME_LENGTH
+        and _NAME_CHARACTERS.issuperset(value)
+        and value[0] not in "-."
+        and value[-1] not in "-."
+        and ".." not in value
+    )
 
 
 def integer(what: str, value: str) -> int:

@@ -1,0 +1,101 @@
+"""flexvol install: the zipapp puts itself into kubelet's plugin directory and proves that it works there.
+
+kubelet watches that directory and runs whatever appears. So the file is completed and run in a directory with a
+dot-name, which kubelet ignores, and then renamed: kubelet sees nothing or all of it, and an update never disturbs a
+callout that is running the old one.
+"""
+
+import argparse
+import filecmp
+import os
+import shutil
+
+import caller
+import flexvol
+import process
+from protocol import CALLOUTS, VERSION, Failure, Internal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List
+
+PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+
+
+def main(words: "List[str]") -> int:
+    parser = argparse.ArgumentParser(prog="flexvol install")
+    parser.add_argument(
+        "plugin_dir", nargs="?", default=PLUGIN_DIRECTORY, metavar="PLUGINDIR", help="default: %(default)s"
+    )
+    parser.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="which driver to be there (default %(default)s)")
+    parser.add_argument("--vendor", default="flexvol", help="the name before the ~ (default %(default)s)")
+    parser.add_argument(
+        "--host-root", default="/", metavar="DIR", help="where the node's / is in this container: the proof runs in it"
+    )
+    arguments = parser.parse_args(words)
+    driver = flexvol.load(arguments.driver)
+    archive = os.path.dirname(os.path.abspath(flexvol.__file__))
+    if not os.path.isfile(archive):
+        raise Internal("{} is a source tree; build the one file first: ./build.sh build".format(archive))
+    print(driver.prepare_node())
+    name = "{}~{}".format(arguments.vendor, arguments.driver)
+    print(install(archive, arguments.plugin_dir, name, arguments.driver, arguments.host_root))
+    return 0
+
+
+def install(archive: str, plugin_dir: str, name: str, driver: str, host_root: str) -> str:
+    """Copies `archive` to PLUGINDIR/NAME/DRIVER as the node sees it and returns a sentence. Raises Internal, with
+    nothing changed, if it does not work there."""
+    plugins = host_root.rstrip("/") + plugin_dir
+    target = os.path.join(plugins, name)
+    aside = os.path.join(plugins, "." + name + ".new")
+    os.makedirs(plugins, 0o755, exist_ok=True)
+    if os.path.isdir(aside):
+        shutil.rmtree(aside)  # left by an install that was killed
+    os.mkdir(aside, 0o755)
+    try:
+        fresh = os.path.join(aside, driver)
+        _copy(archive, fresh)
+        proof = _prove(host_root, os.path.join(plugin_dir, "." + name + ".new", driver))
+        where = os.path.join(plugin_dir, name, driver)
+        present = os.path.join(target, driver)
+        if os.path.exists(present) and filecmp.cmp(fresh, present, shallow=False):
+            return "{} is {} already ({})".format(where, VERSION, proof)
+        if os.path.isdir(target):
+            os.rename(fresh, present)
+        else:
+            os.rename(aside, target)
+        _sync(target)
+        _sync(plugins)
+        return "{} is {} now ({})".format(where, VERSION, proof)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _copy(archive: str, path: str) -> None:
+    with open(archive, "rb") as source, open(path, "wb") as copy:
+        shutil.copyfileobj(source, copy)
+        os.fchmod(copy.fileno(), 0o755)
+        copy.flush()
+        os.fsync(copy.fileno())
+
+
+def _prove(host_root: str, path: str) -> str:
+    """Runs init as kubelet will, with the node's own interpreter, and reads the answer as kubelet does."""
+    prefix = [] if host_root == "/" else ["chroot", host_root]
+    result = process.run(prefix + [path, "init"], CALLOUTS["init"].seconds)
+    try:
+        reply = caller.parse("init", result.output, result.status)
+    except Failure as failure:
+        raise Internal("it does not work on this node, so nothing was changed: {}".format(failure)) from None
+    stated = reply.capabilities.to_dict() if reply.capabilities else {}
+    return "init on this node: " + ", ".join(key for key, value in stated.items() if value)
+
+
+def _sync(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+

@@ -1,0 +1,27 @@
+"""flexvol pool: make the directory that volumes live in. Callouts never make one, so that a disk that is not mounted
+is never mistaken for an empty pool."""
+
+import argparse
+
+import flexvol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List
+
+
+def main(words: "List[str]") -> int:
+    parser = argparse.ArgumentParser(prog="flexvol pool")
+    init = parser.add_subparsers(dest="verb", metavar="init").add_parser(
+        "init",
+        help="make the pool NAME in /var/lib/flexvol/NAME, or where /etc/flexvol/config.json places it; mount its disk first",
+    )
+    init.add_argument("name", metavar="NAME")
+    init.add_argument("--reserve", default="15%", help='left free on its disk: bytes, or per cent (default "15%%")')
+    init.add_argument("--overcommit", type=float, default=1.0, help="how much may be promised for each byte (default 1)")
+    init.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="the driver the pool is for (default %(default)s)")
+    arguments = parser.parse_args(words)
+    if arguments.verb is None:
+        parser.error("say what to do: init NAME")
+    print(flexvol.load(arguments.driver).make_pool(arguments.name, arguments.reserve, arguments.overcommit))
+    return 0

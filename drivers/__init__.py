@@ -1,0 +1,96 @@
+"""What every driver is: one class with a method for each row of protocol.CALLOUTS.
+
+A driver of your own is a file with a subclass, given to `build.sh build --driver FILE`. A method returns a Reply or
+raises one of protocol's failures; flexvol.py parses the arguments, prints the answer and writes the log.
+"""
+
+from protocol import Capabilities, NotSupported, Reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from protocol import Options
+
+
+class Driver:
+    """Answers NotSupported to every callout but init, which reports `capabilities`.
+
+    The arguments of each method are those of CALLOUTS, by name. Every callout may be repeated, run twice at once,
+    or be killed at any line: it must converge when it is called again.
+    """
+
+    # Nothing is attached by the controller-manager, so the driver is needed on the nodes only. requiresFSResize must
+    # be true for a claim to grow at all: the controller-manager takes it for true, whatever the driver says.
+    capabilities = Capabilities(
+        attach=False, selinuxRelabel=True, supportsMetrics=True, fsGroup=True, requiresFSResize=True
+    )
+
+    def init(self) -> Reply:
+        return Reply(capabilities=self.capabilities)
+
+    def getvolumename(self, options: "Options") -> Reply:
+        raise NotSupported("getvolumename")
+
+    def attach(self, options: "Options", node: str) -> Reply:
+        """Makes the volume reachable from `node`; replies with its device."""
+        raise NotSupported("attach")
+
+    def waitforattach(self, device: str, options: "Options") -> Reply:
+        """Waits on the node for `device`; must reply with the device, or kubelet forgets it."""
+        raise NotSupported("waitforattach")
+
+    def isattached(self, options: "Options", node: str) -> Reply:
+        """Must reply attached=True if it is, or the controller-manager attaches it again."""
+        raise NotSupported("isattached")
+
+    def detach(self, volume: str, node: str) -> Reply:
+        """Undoes attach, also one that failed; gets the PV's name only."""
+        raise NotSupported("detach")
+
+    def mountdevice(self, device_dir: str, device: str, options: "Options") -> Reply:
+        """Mounts the device once per node; must leave `device_dir` a mount point."""
+        raise NotSupported("mountdevice")
+
+    def unmountdevice(self, device_dir: str) -> Reply:
+        raise NotSupported("unmountdevice")
+
+    def mount(self, mount_dir: str, options: "Options") -> Reply:
+        """Makes `mount_dir`, which exists, a mount point of the volume, or leaves nothing behind: kubelet takes a mount
+        point there for success and calls neither mount nor unmount again."""
+        raise NotSupported("mount")
+
+    def unmount(self, mount_dir: str) -> Reply:
+        """Gets the path only, also if it is no mount point any more."""
+        raise NotSupported("unmount")
+
+    def expandvolume(self, options: "Options", device_dir: str, new_bytes: int, old_bytes: int) -> Reply:
+        raise NotSupported("expandvolume")
+
+    def expandfs(self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int) -> Reply:
+        """Grows the volume mounted at the pod's directory to `new_bytes` or more; called for each pod."""
+        raise NotSupported("expandfs")
+
+    def provision(self, options: "Options") -> Reply:
+        """Creates the volume options.volume of at least options.request_bytes, or finds it; replies with `volume`."""
+        raise NotSupported("provision")
+
+    def delete(self, options: "Options") -> Reply:
+        """Deletes the volume; one that is provably gone is a success."""
+        raise NotSupported("delete")
+
+    def list(self) -> Reply:
+        """Replies with `volumes` and `pools`."""
+        raise NotSupported("list")
+
+    def adopt(self, options: "Options") -> Reply:
+        """Makes options.claim the owner of a volume that exists."""
+        raise NotSupported("adopt")
+
+    # Not callouts: what the commands of this program ask of a driver.
+
+    def prepare_node(self) -> str:
+        """What `flexvol install` does on a node besides the copying; says what it did."""
+        return "nothing to prepare"
+
+    def make_pool(self, name: str, reserve: str, overcommit: float) -> str:
+        """`flexvol pool init`; says what it did. reserve: "15%" or bytes; overcommit: a factor."""
+        raise NotSupported("this driver has no pools")

@@ -1,0 +1,162 @@
+"""The loop driver: a volume is a file system in a file of exactly the size asked, on any disk, mounted through a loop
+device. Each callout reads: validate, lock, do."""
+
+import os
+
+from drivers import Driver
+from drivers.loop import image, pool, volume
+from host import filesystems, mounts
+from protocol import Failure, InvalidArgument, Reply, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict
+
+    from drivers.loop.pool import Pool
+    from drivers.loop.volume import Volume
+    from protocol import Options
+
+_PLACE = ("pool", "poolId")
+_PARAMETERS = ("pool", "thick")
+
+
+class LoopDriver(Driver):
+    """See ../__init__.py for what each callout is; here is what is particular to this driver."""
+
+    def mount(self, mount_dir: str, options: "Options") -> Reply:
+        name, pod, read_only = options.volume, options.pod, options.read_only
+        mounts.check_directory(mount_dir)
+        with _pool_of(options) as place, place.volume_lock(name) as lock, volume.get(place, name) as found:
+            found.check_pod(pod)
+            image.mount(found, mount_dir, read_only, lock)
+        return Reply()
+
+    def unmount(self, mount_dir: str) -> Reply:
+        mounts.unmount(mount_dir)
+        try:
+            os.rmdir(mount_dir)  # never what is in it: that would be data written past the volume
+        except FileNotFoundError:
+            return Reply(message="it was already gone")
+        return Reply()
+
+    def expandfs(self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int) -> Reply:
+        name = options.volume
+        with _pool_of(options) as place, place.volume_lock(name) as lock, volume.get(place, name) as found:
+            image.grow(found, image.round_up(new_bytes, found.fs_type), mount_dir, lock)
+            return Reply(volume_new_size=found.size_bytes)
+
+    def provision(self, options: "Options") -> Reply:
+        name, claim, own = options.volume, options.claim, options.expect_own(_PARAMETERS)
+        fs_type = filesystems.get(options.fs_type).name
+        size_bytes = image.round_up(options.request_bytes, fs_type)
+        thick = _boolean("thick", own.get("thick", "false"))
+        if options.source_volume:
+            raise InvalidArgument("this driver does not clone volumes")
+        if options.mount_options:
+            raise InvalidArgument("this driver takes no mountOptions: {}".format(shown(",".join(options.mount_options))))
+        with pool.open_pool(own.get("pool", pool.DEFAULT)) as place, place.volume_lock(name) as lock:
+            volume.sweep(place)
+            found = volume.find(place, name)
+            if found is None:
+                found = volume.create(place, options, size_bytes, fs_type, thick, lock)
+            with found:
+                if found.owner is None or found.owner.uid != claim.uid:
+                    raise InvalidArgument("volume {} exists and is owned by another claim".format(name))
+                if found.fs_type != fs_type or found.size_bytes < size_bytes:
+                    raise InvalidArgument(
+                        "volume {} exists with {} and {} bytes, not {} and {}".format(
+                            name, found.fs_type, found.size_bytes, fs_type, size_bytes
+                        )
+                    )
+                return Reply(
+                    volume={
+                        "options": {"pool": place.name, "poolId": place.id},
+                        "capacityBytes": found.size_bytes,
+                        "fsType": found.fs_type,
+                    }
+                )
+
+    def delete(self, options: "Options") -> Reply:
+        name, claim = options.volume, options.claim
+        with _pool_of(options) as place, place.volume_lock(name):
+            found = volume.find(place, name)
+            if found is None:
+                return Reply(message="it was already gone")
+            with found:
+                if found.owner is None or found.owner.uid != claim.uid:
+                    raise InvalidArgument(
+                        "volume {} is owned by claim uid {}, not {}; it is left alone".format(
+                            name, shown(found.owner.uid) if found.owner else "none", shown(claim.uid)
+                        )
+                    )
+                volume.delete(found)
+        return Reply()
+
+    def list(self) -> Reply:
+        volumes, pools = [], []
+        for name in pool.names():
+            try:
+                with pool.open_pool(name) as place:
+                    volume.sweep(place)
+                    pools.append(_describe_pool(place))
+                    volumes.extend(_describe(place, entry) for entry in place.names())
+            except Failure as failure:
+                pools.append({"name": name, "error": failure.message})
+        return Reply(volumes=volumes, pools=pools)
+
+    def prepare_node(self) -> str:
+        with pool.init(pool.DEFAULT)[0] as place:
+            return "pool {} at {} (id {})".format(place.name, place.path, place.id)
+
+    def make_pool(self, name: str, reserve: str, overcommit: float) -> str:
+        place, made = pool.init(name, reserve, overcommit)
+        with place:
+            return "{} pool {} at {} (id {})".format("made" if made else "found", place.name, place.path, place.id)
+
+    def adopt(self, options: "Options") -> Reply:
+        name, claim, own = options.volume, options.claim, options.expect_own(_PLACE)
+        with pool.open_pool(own.get("pool", pool.DEFAULT), own.get("poolId")) as place, place.volume_lock(name):
+            with volume.get(place, name) as found:
+                found.save(owner=volume.owner_fields(claim), blank=False)
+        return Reply()
+
+
+def _pool_of(options: "Options") -> "Pool":
+    """The pool that the PV names, which must still be the one with the PV's id."""
+    own = options.expect_own(_PLACE)
+    for key in _PLACE:
+        if not own.get(key):
+            raise InvalidArgument("option {} is missing".format(key))
+    return pool.open_pool(own["pool"], own["poolId"])
+
+
+def _boolean(key: str, value: str) -> bool:
+    if value not in ("true", "false"):
+        raise InvalidArgument('option {} is {}; it is "true" or "false"'.format(key, shown(value)))
+    return value == "true"
+
+
+def _describe_pool(place: "Pool") -> "Dict[str, Any]":
+    figures = place.figures()
+    return {
+        "name": place.name,
+        "id": place.id,
+        "capacityBytes": figures.capacity,
+        "committedBytes": figures.committed,
+        "usedBytes": figures.used,
+        "reserveBytes": figures.reserve,
+        "freeBytes": figures.free,
+    }
+
+
+def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
+    try:
+        found = volume.get(place, name)
+    except Failure as failure:
+        return {"name": name, "pool": place.name, "error": failure.message}
+    with found:
+        record = found.record
+        fields = ("sizeBytes", "fsType", "thick", "owner", "class", "reclaimPolicy", "clusterUid", "created", "blank")
+        entry = {key: record[key] for key in fields}  # type: Dict[str, Any]
+        entry.update(name=name, pool=place.name, poolId=place.id, usedBytes=found.used_bytes)
+        return entry

@@ -1,0 +1,204 @@
+"""The image: a file with a file system, made before its volume is published, and its loop device while it is mounted.
+
+The kernel holds the lock: a loop device keeps the locked open file it was given, so there is never a second one on the
+same image, on this node or, where the pool is shared, on another.
+"""
+
+import os
+
+from drivers.loop import pool as pools
+from host import files, filesystems, loopdev, mounts
+from protocol import Busy, Internal, ResourceExhausted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from drivers.loop.pool import Lock
+    from drivers.loop.volume import Volume
+    from host.loopdev import Loop
+    from host.mounts import Mount
+
+MIB = filesystems.MIB
+
+
+def round_up(size_bytes: int, fs_type: str) -> int:
+    """The size an image of at least `size_bytes` really gets."""
+    size_bytes = max(size_bytes, filesystems.get(fs_type).minimum_bytes)
+    return -(-size_bytes // MIB) * MIB
+
+
+def reserve(directory: int, size_bytes: int) -> None:
+    """Makes the empty image; its length is what the pool's accounting counts, so the room is taken from now on."""
+    descriptor = files.open_file(directory, pools.IMAGE, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        os.ftruncate(descriptor, size_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def make(path: str, directory: int, fs_type: str, size_bytes: int, thick: bool, lock: "Lock") -> None:
+    """Fills the reserved image at `path` with its file system, on disk when it returns."""
+    descriptor = files.open_file(directory, pools.IMAGE, os.O_RDWR)
+    try:
+        if thick:
+            allocate(descriptor, 0, size_bytes)
+        filesystems.get(fs_type).make(path, thick, (lock.descriptor,))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def allocate(descriptor: int, begin: int, size_bytes: int) -> None:
+    """Really takes the blocks of a thick image from `begin` to its end at `size_bytes`."""
+    try:
+        os.posix_fallocate(descriptor, begin, size_bytes - begin)
+    except OSError as error:
+        raise ResourceExhausted("the pool's disk cannot give {} bytes: {}".format(size_bytes, error.strerror)) from None
+
+
+def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> None:
+    """Shows the volume at `mount_dir`: bound to a mount that is there, or first attached, checked and mounted."""
+    top = mounts.at(mount_dir)
+    image = volume.open_image()
+    try:
+        loop = loopdev.find(image)
+        if loop is None and top is not None:
+            raise Internal("{} is a mount of {} already, not of this volume".format(mount_dir, top.source))
+        if loop is not None:
+            try:
+                if top is None or not _shows(loop, top):
+                    _mount_again(volume, loop, image, mount_dir, read_only)
+                return
+            finally:
+                loop.close()
+        volume.lock_image(image)
+        loop = loopdev.attach(image)
+    finally:
+        os.close(image)
+    try:
+        _mount_first(volume, loop, mount_dir, read_only, lock)
+    finally:
+        loop.close()
+
+
+def _mount_again(volume: "Volume", loop: "Loop", image: int, mount_dir: str, read_only: bool) -> None:
+    """Uses the device another pod has, here or in another mount namespace. It stays while `loop` is open."""
+    if files.try_lock(image):
+        raise Busy(volume.made_by_hand(loop.path))
+    if not loop.clears_itself():
+        loop.set_clears_itself()
+    for existing in mounts.of_device(loop.path):
+        try:
+            return mounts.bind(existing.path, mount_dir, read_only)
+        except FileNotFoundError:
+            continue  # unmounted meanwhile
+    file_system = filesystems.get(volume.fs_type)
+    mounts.mount(loop.path, file_system.name, file_system.mount_options(volume.thick), mount_dir, read_only, _nothing)
+
+
+def _shows(loop: "Loop", top: "Mount") -> bool:
+    """Whether the mount is one of the device's, so that a repeated callout has nothing to do."""
+    if all(existing.path != top.path for existing in mounts.of_device(loop.path)):
+        raise Internal("{} is a mount of {} already, not of this volume".format(top.path, top.source))
+    return True
+
+
+def _nothing(_root: int) -> None:
+    """Another namespace has it mounted: there is nothing left to prepare."""
+
+
+def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, lock: "Lock") -> None:
+    file_system = filesystems.get(volume.fs_type)
+    if volume.thick:
+        loop.refuse_discard()
+    found = _check(volume, loop)
+    inherit = (lock.descriptor,)
+    file_system.repair(loop.path, loop.descriptor, inherit)
+    small = found < volume.size_bytes
+    if small and file_system.grow_unmounted(loop.path, inherit):
+        small = False
+    if volume.record["blank"]:
+        volume.save(blank=False)  # from now on there may be data in it
+
+    def prepare(root: int) -> None:
+        if small:
+            file_system.grow(root, volume.size_bytes)
+
+    mounts.mount(loop.path, file_system.name, file_system.mount_options(volume.thick), mount_dir, read_only, prepare)
+
+
+def _check(volume: "Volume", loop: "Loop") -> int:
+    """The size of the file system on the device, in bytes. Raises Internal unless it is the one the record says, in
+    an image of the size the record says: nothing is ever formatted here."""
+    length = os.lseek(loop.descriptor, 0, os.SEEK_END)
+    if length < volume.size_bytes:
+        raise Internal(
+            "volume {}: its image has {} bytes and its record says {}; it was cut, and is left alone".format(
+                volume.name, length, volume.size_bytes
+            )
+        )
+    size = filesystems.get(volume.fs_type).size_bytes(loop.descriptor)
+    if size is None:
+        raise Internal(
+            "volume {}: its image does not carry the {} that its record says; it is left alone".format(
+                volume.name, volume.fs_type
+            )
+        )
+    if size > length:
+        raise Internal(
+            "volume {}: its {} has {} bytes and its image only {}; it was cut, and is left alone".format(
+                volume.name, volume.fs_type, size, length
+            )
+        )
+    return size
+
+
+def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> None:
+    """Grows image, record, loop device and file system to `size_bytes`, as far as each is smaller."""
+    image = volume.open_image()
+    try:
+        _grow_image(volume, image, size_bytes)
+        loop = loopdev.find(image)
+    finally:
+        os.close(image)
+    if loop is None:
+        raise Internal("volume {} is not mounted on this node; it grows when its next pod starts".format(volume.name))
+    try:
+        loop.follow_size()
+        _grow_mounted(volume, loop, mount_dir)
+    except filesystems.NotPermitted:
+        if not mounts.is_only_mount(loop.path, mount_dir):
+            raise
+        # The pod is just starting and no container sees the volume yet, so it can be grown while it is unmounted.
+        mounts.unmount(mount_dir)
+        _mount_first(volume, loop, mount_dir, False, lock)
+    finally:
+        loop.close()
+
+
+def _grow_image(volume: "Volume", image: int, size_bytes: int) -> None:
+    with volume.pool.lock():
+        length = os.fstat(image).st_size
+        if size_bytes > length:
+            volume.pool.check_room(size_bytes - length)
+            if volume.thick:
+                allocate(image, length, size_bytes)
+            else:
+                os.ftruncate(image, size_bytes)
+            os.fsync(image)
+    if size_bytes > volume.size_bytes:
+        volume.save(sizeBytes=size_bytes)
+
+
+def _grow_mounted(volume: "Volume", loop: "Loop", mount_dir: str) -> None:
+    """Grows through the directory kubelet names, which is one of the writable mounts."""
+    file_system = filesystems.get(volume.fs_type)
+    if (file_system.size_bytes(loop.descriptor) or 0) >= volume.size_bytes:
+        return
+    top = mounts.at(mount_dir)
+    if top is None or all(existing.path != top.path for existing in mounts.of_device(loop.path)):
+        raise Internal("volume {} is not mounted at {}".format(volume.name, mount_dir))
+    root = os.open(mount_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        file_system.grow(root, volume.size_bytes)
+    finally:
+        os.close(root)

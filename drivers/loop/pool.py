@@ -1,0 +1,241 @@
+"""Pools: a name becomes a directory that is provably the right one, with its limits, its lock and its volumes.
+
+A pool is made by `flexvol pool init` or `flexvol install`, never by a callout. Without its pool.json, or with another
+id in it, every callout answers Unavailable: a disk that is not mounted must neither read as "already deleted" nor
+fill the disk below it.
+"""
+
+import binascii
+import os
+import stat
+
+from host import config, files
+from protocol import InvalidArgument, ResourceExhausted, Unavailable, is_name, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple
+
+DEFAULT = "default"
+FILE = "pool.json"
+IMAGE = "image"
+_SCHEMA = 1
+_LOCKS = ".locks"
+# A volume's lock is one of this many files, by a hash of its name: a file for each name ever used would never go.
+_LOCK_FILES = 1024
+_LOCK_SECONDS = 20
+# Above kubelet's line of eviction for want of disk space, 10 %, since the default pool shares the root disk.
+DEFAULT_RESERVE = "15%"
+DEFAULT_OVERCOMMIT = 1.0
+
+
+class Lock:
+    """A held lock; children that must not be overtaken inherit `descriptor`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+
+
+class Figures:
+    """A pool's accounting, all in bytes. capacity: of its file system. committed: what its volumes were promised.
+    used: what they have taken. reserve: what is left free. free: what may still be promised."""
+
+    def __init__(self, capacity: int, committed: int, used: int, reserve: int, free: int) -> None:
+        self.capacity = capacity
+        self.committed = committed
+        self.used = used
+        self.reserve = reserve
+        self.free = free
+
+
+class Pool:
+    """An open pool. directory: its descriptor, through which everything in it is reached."""
+
+    def __init__(self, name: str, path: str, directory: int, settings: "Dict[str, Any]") -> None:
+        self.name = name
+        self.path = path
+        self.directory = directory
+        self.id = settings["id"]  # type: str
+        self._overcommit = float(settings["overcommit"])
+        self._reserve = str(settings["reserve"])
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.directory)
+
+    def lock(self) -> Lock:
+        """The lock under which room is counted and taken."""
+        return self._lock("pool", "pool " + self.name)
+
+    def volume_lock(self, volume: str, seconds: float = _LOCK_SECONDS) -> Lock:
+        """The lock that serialises the callouts of a volume. Raises Busy after `seconds`."""
+        number = binascii.crc32(volume.encode()) % _LOCK_FILES
+        return self._lock("{:03x}".format(number), "volume " + volume, seconds)
+
+    def _lock(self, name: str, what: str, seconds: float = _LOCK_SECONDS) -> Lock:
+        directory = files.open_below(self.directory, _LOCKS)
+        try:
+            descriptor = files.open_file(directory, name, os.O_RDWR | os.O_CREAT)
+        finally:
+            os.close(directory)
+        try:
+            files.lock(descriptor, what, seconds)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return Lock(descriptor)
+
+    def names(self) -> "List[str]":
+        """The names of its volumes, sorted."""
+        return sorted(name for name in os.listdir(self.directory) if is_name(name) and name != FILE)
+
+    def hidden(self) -> "List[str]":
+        """The directories of volumes being made or deleted."""
+        return [name for name in os.listdir(self.directory) if name.startswith(".") and name != _LOCKS]
+
+    def figures(self) -> Figures:
+        """Counts every image, published or not: its length is promised, its blocks are used. What other files on the
+        same disk take, and what root may not use, is not ours to promise."""
+        committed = used = 0
+        for name in self.names() + self.hidden():
+            try:
+                image = os.stat(name + "/" + IMAGE, dir_fd=self.directory, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if stat.S_ISREG(image.st_mode):
+                committed += image.st_size
+                used += image.st_blocks * 512
+        disk = os.fstatvfs(self.directory)
+        capacity = disk.f_blocks * disk.f_frsize
+        reserve = reserve_bytes(self._reserve, capacity)
+        usable = max(0, disk.f_bavail * disk.f_frsize + used - reserve)
+        return Figures(capacity, committed, used, reserve, max(0, int(usable * self._overcommit) - committed))
+
+    def check_room(self, more_bytes: int) -> None:
+        """Raises ResourceExhausted, with the numbers, if so much cannot be promised. The caller holds the lock."""
+        now = self.figures()
+        if more_bytes > now.free:
+            raise ResourceExhausted(
+                "pool {} has no room for {} MiB more: {} MiB can still be promised (capacity {} MiB, promised {} MiB, "
+                "reserve {} MiB, overcommit {:g}); free some, grow the disk, or see pool.json".format(
+                    self.name,
+                    -(-more_bytes >> 20),
+                    now.free >> 20,
+                    now.capacity >> 20,
+                    now.committed >> 20,
+                    now.reserve >> 20,
+                    self._overcommit,
+                )
+            )
+
+
+def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
+    """Opens the pool `name`. Raises Unavailable if it is not there, or is not the one with `pool_id`."""
+    path = config.pool_directory(name)
+    try:
+        directory = files.open_directory(path)
+    except OSError as error:
+        raise Unavailable(_absent(name, path, error.strerror)) from None
+    try:
+        settings = _settings(name, path, directory)
+        if pool_id is not None and settings["id"] != pool_id:
+            raise Unavailable(
+                "pool {} at {} was replaced: its id is {}, the volume's is {}".format(
+                    name, path, settings["id"], shown(pool_id)
+                )
+            )
+        return Pool(name, path, directory, settings)
+    except BaseException:
+        os.close(directory)
+        raise
+
+
+def _absent(name: str, path: str, why: str) -> str:
+    return "pool {} is not mounted, or was never made, at {} ({}); mount its disk, or run: flexvol pool init {}".format(
+        name, path, why, name
+    )
+
+
+def _settings(name: str, path: str, directory: int) -> "Dict[str, Any]":
+    import json
+
+    try:
+        settings = json.loads(files.read(directory, FILE).decode("utf-8"))
+    except FileNotFoundError:
+        raise Unavailable(_absent(name, path, "it has no " + FILE)) from None
+    except ValueError as error:
+        raise Unavailable("{}/{} cannot be read: {}".format(path, FILE, error)) from None
+    if not isinstance(settings, dict) or settings.get("schema") != _SCHEMA:
+        raise Unavailable("{}/{} has a schema other than {}; use a newer flexvol".format(path, FILE, _SCHEMA))
+    check_limits(settings.get("reserve"), settings.get("overcommit"))
+    if not isinstance(settings.get("id"), str):
+        raise Unavailable("{}/{} has no id".format(path, FILE))
+    return settings
+
+
+def check_limits(reserve: "Any", overcommit: "Any") -> None:
+    """Raises InvalidArgument unless `reserve` is bytes or per cent and `overcommit` a factor of 0.1 to 100."""
+    reserve_bytes(reserve, 0)
+    if isinstance(overcommit, bool) or not isinstance(overcommit, (int, float)) or not 0.1 <= overcommit <= 100:
+        raise InvalidArgument("overcommit is {!r}; it is a factor of 0.1 to 100".format(overcommit))
+
+
+def reserve_bytes(reserve: "Any", capacity: int) -> int:
+    """"15%" of `capacity`, or a number of bytes."""
+    text = str(reserve)
+    number = text[:-1] if text.endswith("%") else text
+    if not number.isdigit() or (text.endswith("%") and int(number) > 100):
+        raise InvalidArgument('reserve is {}; it is a number of bytes or per cent, like "15%"'.format(shown(text)))
+    return capacity * int(number) // 100 if text.endswith("%") else int(number)
+
+
+def init(name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_OVERCOMMIT) -> "Tuple[Pool, bool]":
+    """Makes the pool `name`, or finds it. Returns it, open, and whether it was made. Raises InvalidArgument if its
+    directory holds other things."""
+    import json
+
+    check_limits(reserve, overcommit)
+    path = config.pool_directory(name)
+    os.makedirs(path, 0o700, exist_ok=True)
+    directory = files.open_directory(path)
+    try:
+        with Lock(os.dup(directory)) as held:
+            files.lock(held.descriptor, "pool " + name, _LOCK_SECONDS)
+            if FILE in os.listdir(directory):
+                return open_pool(name), False
+            strange = [entry for entry in os.listdir(directory) if entry not in (_LOCKS, "lost+found", "." + FILE + ".new")]
+            if strange:
+                raise InvalidArgument("{} is not empty ({}); a pool is made in an empty directory".format(path, strange[0]))
+            os.fchmod(directory, 0o700)
+            if _LOCKS not in os.listdir(directory):
+                os.mkdir(_LOCKS, 0o700, dir_fd=directory)
+            settings = {
+                "schema": _SCHEMA,
+                "id": binascii.hexlify(os.urandom(8)).decode(),
+                "overcommit": overcommit,
+                "reserve": reserve,
+            }
+            files.write(directory, FILE, json.dumps(settings, indent=1).encode())
+        return open_pool(name), True
+    finally:
+        os.close(directory)
+
+
+def names() -> "List[str]":
+    """The pools of this node: those the config places, and those made below the root. One may be unmounted."""
+    placed = config.pools()
+    try:
+        below = os.listdir(config.ROOT)
+    except FileNotFoundError:
+        below = []
+    taken = {os.path.basename(path) for path in placed.values()}
+    made = {name for name in below if is_name(name) and os.path.exists(os.path.join(config.ROOT, name, FILE))}
+    return sorted(set(placed) | (made - taken))

@@ -1,0 +1,298 @@
+"""A volume: the directory <pool>/<name>/ with `image` and its record, volume.json.
+
+It is made under a name with a dot and renamed into place, and renamed to such a name before it is deleted, so that a
+volume is there whole or not at all; what a crash leaves has a dot-name and is swept.
+"""
+
+import binascii
+import errno
+import os
+import time
+
+from drivers.loop import image as images
+from drivers.loop import pool as pools
+from host import files, loopdev
+from protocol import Busy, Claim, Internal, InvalidArgument, NotFound, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional, Tuple
+
+    from drivers.loop.pool import Lock, Pool
+    from protocol import Options, Pod
+
+RECORD = "volume.json"
+SCHEMA = 1
+_MAKING = ".new-"
+_DELETING = ".deleted-"
+_FILES = (pools.IMAGE, RECORD, "." + RECORD + ".new")
+_IN_USE_SECONDS = 2
+
+
+class Volume:
+    """An open volume. record: volume.json as a dict. directory: its descriptor."""
+
+    def __init__(self, pool: "Pool", name: str, directory: int, record: "Dict[str, Any]") -> None:
+        self.pool = pool
+        self.name = name
+        self.directory = directory
+        self.record = record
+
+    def __enter__(self) -> "Volume":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.directory)
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.record["sizeBytes"])
+
+    @property
+    def fs_type(self) -> str:
+        return str(self.record["fsType"])
+
+    @property
+    def thick(self) -> bool:
+        return bool(self.record["thick"])
+
+    @property
+    def owner(self) -> "Optional[Claim]":
+        owner = self.record["owner"]
+        return Claim(owner["namespace"], owner["name"], owner["uid"]) if owner else None
+
+    @property
+    def used_bytes(self) -> int:
+        """What the image has taken of the pool's disk."""
+        return os.stat(pools.IMAGE, dir_fd=self.directory, follow_symlinks=False).st_blocks * 512
+
+    def save(self, **changes: "Any") -> None:
+        """Changes fields of the record; on disk when it returns."""
+        self.record.update(changes)
+        files.write(self.directory, RECORD, _json(self.record))
+
+    def open_image(self) -> int:
+        return files.open_file(self.directory, pools.IMAGE, os.O_RDWR)
+
+    def check_pod(self, pod: "Optional[Pod]") -> None:
+        """Raises InvalidArgument unless the pod is of the owner's namespace. kubelet names the pod, so its author
+        cannot; everything else in the options could be theirs."""
+        if pod is None:
+            raise InvalidArgument("volume {}: the options name no pod, and a volume belongs to a namespace".format(self.name))
+        if self.owner is None:
+            raise InvalidArgument(
+                "volume {} has no owner and mounts for no one; give it one with: flexvol adopt <options>".format(self.name)
+            )
+        if self.owner.namespace != pod.namespace:
+            raise InvalidArgument(
+                "volume {} belongs to namespace {} (claim {}), not to {}; its owner is changed with: "
+                "flexvol adopt <options>".format(
+                    self.name, shown(self.owner.namespace), shown(self.owner.name), shown(pod.namespace)
+                )
+            )
+
+    def lock_image(self, image: int) -> None:
+        """Takes the kernel's lock on the open image: from now on no loop device has it, here or on another node.
+        Raises Busy, saying who uses it."""
+        for _ in files.attempts(_IN_USE_SECONDS):
+            if files.try_lock(image):
+                self._check_current(image)
+                loop = loopdev.find(image)
+                if loop is None:
+                    return
+                loop.close()
+                raise Busy(self.made_by_hand(loop.path))
+        holder = files.lock_holder(image)
+        raise Busy(
+            "volume {} is in use {}".format(
+                self.name, "on this node: " + holder if holder else "on another node or in another container, which must let go first"
+            )
+        )
+
+    def made_by_hand(self, device: str) -> str:
+        """The sentence for a device that does not hold the lock, as all of ours do."""
+        return "volume {} is on {}, which was attached by hand; detach it with: losetup -d {}".format(
+            self.name, device, device
+        )
+
+    def _check_current(self, descriptor: int) -> None:
+        """After a wait the name may lead to another image, or to none: then what was locked is not the volume."""
+        have = os.fstat(descriptor)
+        try:
+            now = os.stat(self.name + "/" + pools.IMAGE, dir_fd=self.pool.directory, follow_symlinks=False)
+        except FileNotFoundError:
+            raise NotFound("volume {} was deleted meanwhile".format(self.name)) from None
+        if (have.st_dev, have.st_ino) != (now.st_dev, now.st_ino) or have.st_nlink != 1:
+            raise Busy("volume {} was replaced meanwhile; try again".format(self.name))
+
+
+def find(pool: "Pool", name: str) -> "Optional[Volume]":
+    """Opens the volume `name`; None if it is not there. Raises Internal if what is there is not a volume of ours."""
+    try:
+        directory = files.open_below(pool.directory, name)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise Internal("{} in pool {} is not a directory; refused".format(name, pool.name)) from None
+    try:
+        return Volume(pool, name, directory, _read_record(pool, name, directory))
+    except BaseException:
+        os.close(directory)
+        raise
+
+
+def get(pool: "Pool", name: str) -> Volume:
+    """As `find`, but NotFound if it is not there."""
+    volume = find(pool, name)
+    if volume is None:
+        raise NotFound("volume {} is not in pool {} of this node".format(name, pool.name))
+    return volume
+
+
+def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
+    import json
+
+    where = "{}/{}/{}".format(pool.path, name, RECORD)
+    try:
+        record = json.loads(files.read(directory, RECORD).decode("utf-8"))
+    except FileNotFoundError:
+        raise Internal("{} is missing, so this is not a volume of ours; it is left alone".format(where)) from None
+    except ValueError as error:
+        raise Internal("{} cannot be read: {}".format(where, error)) from None
+    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
+        raise Internal("{} is not a volume's record".format(where))
+    if record["schema"] > SCHEMA:
+        raise Internal("{} has schema {}; this flexvol knows {}: install a newer one".format(where, record["schema"], SCHEMA))
+    wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
+    if wrong or record["name"] != name:
+        raise Internal("{} is damaged: {}".format(where, ", ".join(wrong) or "it names volume " + shown(record["name"])))
+    return record
+
+
+_FIELDS = {
+    "name": str,
+    "sizeBytes": int,
+    "sectorBytes": int,
+    "fsType": str,
+    "thick": bool,
+    "owner": (dict, type(None)),
+    "clusterUid": str,
+    "class": str,
+    "reclaimPolicy": str,
+    "accessModes": list,
+    "mountOptions": list,
+    "created": str,
+    "blank": bool,
+}  # type: Dict[str, Any]
+
+
+def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, thick: bool, lock: "Lock") -> Volume:
+    """Makes and publishes the volume, which is not there yet. The caller holds its lock. Leaves nothing on failure."""
+    name = options.volume
+    making = _MAKING + name
+    _remove(pool, making)  # left by a crash; the lock is ours, so no one is making it
+    with pool.lock():
+        pool.check_room(size_bytes)
+        os.mkdir(making, 0o700, dir_fd=pool.directory)
+        try:
+            directory = files.open_below(pool.directory, making)
+            try:
+                images.reserve(directory, size_bytes)
+            except BaseException:
+                os.close(directory)
+                raise
+        except BaseException:
+            _remove(pool, making)
+            raise
+    try:
+        images.make("{}/{}/{}".format(pool.path, making, pools.IMAGE), directory, fs_type, size_bytes, thick, lock)
+        volume = Volume(pool, name, directory, _new_record(options, size_bytes, fs_type, thick))
+        volume.save()
+        os.rename(making, name, src_dir_fd=pool.directory, dst_dir_fd=pool.directory)
+        os.fsync(pool.directory)
+        return volume
+    except BaseException:
+        os.close(directory)
+        _remove(pool, making)
+        raise
+
+
+def _new_record(options: "Options", size_bytes: int, fs_type: str, thick: bool) -> "Dict[str, Any]":
+    return {
+        "schema": SCHEMA,
+        "name": options.volume,
+        "sizeBytes": size_bytes,
+        "sectorBytes": loopdev.SECTOR_BYTES,
+        "fsType": fs_type,
+        "thick": thick,
+        "owner": owner_fields(options.claim),
+        "clusterUid": options.cluster_uid,
+        "class": options.class_name,
+        "reclaimPolicy": options.reclaim_policy,
+        "accessModes": options.access_modes,
+        "mountOptions": options.mount_options,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "blank": True,
+    }
+
+
+def owner_fields(claim: "Claim") -> "Dict[str, str]":
+    return {"namespace": claim.namespace, "name": claim.name, "uid": claim.uid}
+
+
+def delete(volume: Volume) -> None:
+    """Deletes a volume that nobody uses; Busy otherwise. The caller holds its lock."""
+    pool = volume.pool
+    strange = [name for name in os.listdir(volume.directory) if name not in _FILES]
+    if strange:
+        raise Internal("volume {} holds {}, which is not ours; it is left alone".format(volume.name, shown(strange[0])))
+    image = volume.open_image()
+    try:
+        volume.lock_image(image)
+        deleting = _DELETING + binascii.hexlify(os.urandom(8)).decode()
+        os.rename(volume.name, deleting, src_dir_fd=pool.directory, dst_dir_fd=pool.directory)
+        os.fsync(pool.directory)
+        _remove(pool, deleting)
+    finally:
+        os.close(image)
+
+
+def sweep(pool: "Pool") -> None:
+    """Removes what crashes left: volumes whose deletion had begun, and volumes nobody is making any more."""
+    for name in pool.hidden():
+        if name.startswith(_DELETING):
+            _remove(pool, name)
+        elif name.startswith(_MAKING):
+            try:
+                with pool.volume_lock(name[len(_MAKING) :], seconds=0):
+                    _remove(pool, name)
+            except Busy:
+                continue  # it is being made right now
+
+
+def _remove(pool: "Pool", name: str) -> None:
+    """Removes a hidden directory with the files that are ours, and no more; one that is gone is fine."""
+    try:
+        directory = files.open_below(pool.directory, name)
+    except FileNotFoundError:
+        return
+    try:
+        for entry in _FILES:
+            _ignore_missing(os.unlink, entry, directory)
+    finally:
+        os.close(directory)
+    _ignore_missing(os.rmdir, name, pool.directory)
+
+
+def _ignore_missing(remove: "Any", name: str, directory: int) -> None:
+    try:
+        remove(name, dir_fd=directory)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
+def _json(record: "Dict[str, Any]") -> bytes:
+    import json
+
+    return json.dumps(record, indent=1).encode("ascii")

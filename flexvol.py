@@ -1,0 +1,144 @@
+"""Entry: the name it was called by chooses the driver, the first word the callout, and one JSON object is the answer.
+
+Any other first word is a command for a person, in commands/. On a callout's path nothing is printed but that object,
+and the exit status is 0 whatever happened: kubelet logs the whole command line, secrets included, of a driver that
+exits with another.
+"""
+
+import os
+import sys
+import time
+
+from protocol import CALLOUTS, FAILURE, VERSION, Failure, Internal, Options, parse_arguments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List
+
+    from drivers import Driver
+
+DEFAULT_DRIVER = "loop"
+COMMANDS = {
+    "install": "put this file into kubelet's plugin directory and prove that it works there",
+    "pool": "make a pool, the directory that volumes live in",
+    "demo": "show the life of a volume on this machine, without a cluster",
+}
+
+
+def main(argv: "List[str]") -> int:
+    """argv: the name called by, then a callout and its arguments, or a command and its own. Returns the status."""
+    words = argv[1:]
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        print(VERSION)
+        return 0
+    if words[0] in COMMANDS:
+        return _run_command(words[0], words[1:])
+    out = _silence()
+    reply = answer(driver_name(argv[0]), words[0], words[1:])
+    import json
+
+    line = (json.dumps(reply) + "\n").encode("ascii")
+    while line:
+        line = line[os.write(out, line) :]
+    return 0
+
+
+def driver_name(called: str) -> str:
+    """The driver for the name the program was called by; a name that is no driver means the default one."""
+    name = os.path.basename(called)
+    return name if name.isidentifier() and _module(name) is not None else DEFAULT_DRIVER
+
+
+def answer(driver: str, callout: str, arguments: "List[str]") -> "Dict[str, Any]":
+    """Runs one callout and returns the object to print, whatever happens."""
+    began = time.monotonic()
+    parsed = {}  # type: Dict[str, Any]
+    try:
+        parsed = parse_arguments(callout, arguments)
+        reply = getattr(load(driver), callout)(**parsed).to_dict()
+    except Failure as failure:
+        reply = failure.to_dict()
+    except OSError as error:
+        reply = Internal("{}{}{}".format(error.strerror, ": " if error.filename else "", error.filename or "")).to_dict()
+    except BaseException as error:
+        reply = Internal(_bug(error)).to_dict()
+    if callout != "init" or reply["status"] == FAILURE:
+        from host import log
+
+        log.write(driver, callout, _subject(parsed), reply, time.monotonic() - began)
+    return reply
+
+
+def _silence() -> int:
+    """Points stdout and stderr at nothing, so that no driver and no child can spoil the answer, and returns a
+    descriptor of what stdout was."""
+    out = os.dup(1)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    return out
+
+
+def _module(name: str) -> "Any":
+    """The module drivers.NAME, or None if there is none."""
+    try:
+        return __import__("drivers." + name, fromlist=["Driver"])
+    except ModuleNotFoundError as error:
+        if error.name != "drivers." + name:
+            raise
+        return None
+
+
+def load(name: str) -> "Driver":
+    """The one driver class that drivers/NAME defines."""
+    from drivers import Driver
+
+    module = _module(name)
+    for member in vars(module).values():
+        if isinstance(member, type) and issubclass(member, Driver) and member.__module__ == module.__name__:
+            return member()
+    raise Internal("drivers.{} holds no subclass of Driver".format(name))
+
+
+def _subject(parsed: "Dict[str, Any]") -> str:
+    """What a callout was about, for the log: the volume and the pod, or the directory."""
+    options = parsed.get("options")
+    if not isinstance(options, Options):
+        return str(parsed.get("mount_dir") or parsed.get("device_dir") or parsed.get("volume") or "")
+    try:
+        return options.volume + (" pod {}/{}".format(options.pod.namespace, options.pod.name) if options.pod else "")
+    except Failure:
+        return ""
+
+
+def _bug(error: BaseException) -> str:
+    """Type and place of an error nobody expected; its text may hold what must not be seen."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "{}:{}".format(os.path.basename(trace.tb_frame.f_code.co_filename), trace.tb_lineno) if trace else "?"
+    return "bug in the driver: {} at {}".format(type(error).__name__, place)
+
+
+def _run_command(name: str, words: "List[str]") -> int:
+    try:
+        status = __import__("commands." + name, fromlist=["main"]).main(words)  # type: int
+        return status
+    except Failure as failure:
+        print("flexvol {}: {}".format(name, failure.message), file=sys.stderr)
+    except OSError as error:
+        print("flexvol {}: {}".format(name, error), file=sys.stderr)
+    return 1
+
+
+def _help() -> str:
+    lines = ["flexvol {}: a FlexVolume driver".format(VERSION), "", "Commands for a person (each has --help):"]
+    lines += ["  {:10} {}".format(name, about) for name, about in COMMANDS.items()]
+    lines += ["", "Callouts, each answered by one JSON object on stdout:"]
+    for name, row in CALLOUTS.items():
+        words = " ".join([name] + ["<" + argument + ">" for argument in row.arguments])
+        lines.append("  {}\n      {} (called by {}, at most {} s)".format(words, row.about, row.caller, row.seconds))
+    return "\n".join(lines)

@@ -1,0 +1,40 @@
+"""The node's own settings, /etc/flexvol/config.json; without the file every default holds.
+
+{"pools": {"NAME": "/var/lib/flexvol/DIRECTORY"}}: where a pool lies, if not in a directory of its own name.
+"""
+
+from protocol import Unavailable, check_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict
+
+CONFIG = "/etc/flexvol/config.json"
+# Every pool lies in here; other disks are mounted or bound below it.
+ROOT = "/var/lib/flexvol"
+
+
+def pools() -> "Dict[str, str]":
+    """The pools that the file places, name to directory. Raises Unavailable if it cannot be understood."""
+    import json
+
+    try:
+        with open(CONFIG, "rb") as file:
+            settings = json.loads(file.read().decode("utf-8"))  # type: Any
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise Unavailable("{} cannot be read: {}".format(CONFIG, error)) from None
+    placed = settings.get("pools", {}) if isinstance(settings, dict) else None
+    if not isinstance(placed, dict) or not all(isinstance(path, str) for path in placed.values()):
+        raise Unavailable('{}: expected {{"pools": {{"NAME": "DIRECTORY"}}}}'.format(CONFIG))
+    return placed
+
+
+def pool_directory(name: str) -> str:
+    """The directory of the pool `name`: always below ROOT, never through '..'."""
+    check_name("pool name", name)
+    path = pools().get(name, ROOT + "/" + name)
+    if not path.startswith(ROOT + "/") or ".." in path.split("/"):
+        raise Unavailable("{}: pool {} is at {}; a pool lies below {}".format(CONFIG, name, path, ROOT))
+    return path

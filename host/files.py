@@ -1,0 +1,125 @@
+"""Files that must not be anything else: opened without following links, locked with a time limit, written whole."""
+
+import errno
+import fcntl
+import os
+import time
+
+from protocol import Busy, Internal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator, Optional
+
+_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_directory(path: str) -> int:
+    """A descriptor of the directory at the absolute `path`, of which no component may be a link."""
+    descriptor = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for name in path.split("/"):
+        if name:
+            try:
+                inner = open_below(descriptor, name)
+            finally:
+                os.close(descriptor)
+            descriptor = inner
+    return descriptor
+
+
+def open_below(directory: int, name: str) -> int:
+    """A descriptor of the directory `name` in `directory`. Raises NotADirectoryError if it is a link."""
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK, dir_fd=directory)
+
+
+def open_file(directory: int, name: str, flags: int, mode: int = 0o600) -> int:
+    """A descriptor of the regular file `name` in `directory`; Internal if it is a link or anything else."""
+    try:
+        descriptor = os.open(name, flags | _NO_LINK | os.O_NONBLOCK, mode, dir_fd=directory)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Internal("{} is a symbolic link; refused".format(name)) from None
+        raise
+    if not _is_regular(descriptor):
+        os.close(descriptor)
+        raise Internal("{} is not a regular file; refused".format(name))
+    return descriptor
+
+
+def _is_regular(descriptor: int) -> bool:
+    return os.fstat(descriptor).st_mode & 0o170000 == 0o100000
+
+
+def read(directory: int, name: str, limit_bytes: int = 1 << 20) -> bytes:
+    """The whole content of a small file."""
+    descriptor = open_file(directory, name, os.O_RDONLY)
+    try:
+        return os.read(descriptor, limit_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def write(directory: int, name: str, content: bytes) -> None:
+    """Replaces the file `name` in one step that survives a power cut: write aside, fsync, rename, fsync."""
+    aside = "." + name + ".new"
+    descriptor = open_file(directory, aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        left = content
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
+
+
+def try_lock(descriptor: int) -> bool:
+    """True if the lock on the open file was free and is ours now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+
+
+def lock(descriptor: int, what: str, seconds: float) -> None:
+    """Takes the lock on an open file. Raises Busy, naming who holds it, after `seconds`."""
+    for _ in attempts(seconds):
+        if try_lock(descriptor):
+            return
+    holder = lock_holder(descriptor) or "another node or container has it"
+    raise Busy("{} is locked, {}; gave up after {:g} s".format(what, holder, seconds))
+
+
+def lock_holder(descriptor: int) -> "Optional[str]":
+    """Who holds the lock, as far as the kernel tells. None if no one on this node does, or someone in a container."""
+    inode = ":{}".format(os.fstat(descriptor).st_ino)
+    with open("/proc/locks") as table:
+        for line in table:
+            words = line.split()
+            if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(inode):
+                return _process(words[4])
+    return None
+
+
+def _process(pid: str) -> str:
+    """The holder by the number of the process that took the lock, which may have passed it on and ended."""
+    try:
+        with open("/proc/{}/comm".format(pid)) as file:
+            return "process {} ({}) has it".format(pid, file.read().strip())
+    except FileNotFoundError:
+        return "a loop device, a mount or a child of process {} has it".format(pid)
+
+
+def attempts(seconds: float) -> "Iterator[int]":
+    """Counts attempts with growing pauses between them until `seconds` are over; at least two are made."""
+    deadline = time.monotonic() + seconds
+    pause, number = 0.001, 0
+    while True:
+        yield number
+        if number and time.monotonic() >= deadline:
+            return
+        number += 1
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)

@@ -1,0 +1,195 @@
+"""ext4, xfs and btrfs: make, identify, check and grow, one class each in one table.
+
+Every file system is made for 4096-byte sectors, so that an image mounts on every disk, and with the features that
+kernel 4.18 knows and no newer ones, because the tools in the container are newer than the node's kernel may be.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+
+import process
+from protocol import Internal, InvalidArgument, Unavailable, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional, Tuple
+
+MIB = 1 << 20
+_BLOCK_BYTES = 4096
+_MAKE_SECONDS = 300
+_CHECK_SECONDS = 90
+_GROW_SECONDS = 240
+
+
+class FileSystem:
+    """name: as in mount -t. minimum_bytes: the smallest image it is made in."""
+
+    name = ""
+    minimum_bytes = 0
+
+    def make(self, image: str, thick: bool, inherit: "Tuple[int, ...]") -> None:
+        """Makes it in the file `image`, of which nothing is given back to the pool if `thick`. inherit: locks that the
+        tool must hold as long as it lives. Raises Internal with the tool's words."""
+        process.run(self._make_line(image, thick), _MAKE_SECONDS, inherit).check()
+
+    def _make_line(self, image: str, thick: bool) -> "List[str]":
+        raise NotImplementedError
+
+    def mount_options(self, thick: bool) -> "List[str]":
+        """Thin volumes give back what the pod frees."""
+        return [] if thick else ["discard"]
+
+    def size_bytes(self, device: int) -> "Optional[int]":
+        """The size its superblock states, read from an open image or device; None if this is not on it."""
+        raise NotImplementedError
+
+    def repair(self, device: str, descriptor: int, inherit: "Tuple[int, ...]") -> None:
+        """Before the first mount: repairs what needs no decision. Raises Unavailable for anything worse."""
+
+    def grow_unmounted(self, device: str, inherit: "Tuple[int, ...]") -> bool:
+        """Fills the grown device before it is mounted; False if that needs a mount first."""
+        return False
+
+    def grow(self, root: int, size_bytes: int) -> None:
+        """Fills the grown device, `size_bytes` long, through its mounted root. Does nothing if it fills it already."""
+        raise NotImplementedError
+
+
+class Ext4(FileSystem):
+    name = "ext4"
+    minimum_bytes = 16 * MIB
+    # mke2fs 1.47 would add orphan_file and metadata_csum_seed, which kernel 4.18 and e2fsck 1.45 refuse.
+    _FEATURES = (
+        "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,"
+        "huge_file,dir_nlink,extra_isize,metadata_csum"
+    )
+    _RESIZE = 0x40086610  # EXT4_IOC_RESIZE_FS
+    _VALID, _ERRORS, _NEEDS_RECOVERY = 1, 2, 4
+
+    def _make_line(self, image: str, thick: bool) -> "List[str]":
+        discard = "nodiscard" if thick else "discard"
+        line = ["mkfs.ext4", "-q", "-F", "-b", str(_BLOCK_BYTES), "-I", "256", "-m", "0", "-e", "remount-ro"]
+        return line + ["-O", self._FEATURES, "-E", discard, image]
+
+    def _superblock(self, device: int) -> "Optional[bytes]":
+        block = os.pread(device, 1024, 1024)
+        return block if len(block) == 1024 and block[56:58] == b"\x53\xef" else None
+
+    def size_bytes(self, device: int) -> "Optional[int]":
+        block = self._superblock(device)
+        if block is None:
+            return None
+        low, log_size, high = struct.unpack_from("<I16xI", block, 4) + struct.unpack_from("<I", block, 0x150)
+        return int(low | high << 32) << (10 + log_size)
+
+    def repair(self, device: str, descriptor: int, inherit: "Tuple[int, ...]") -> None:
+        block = self._superblock(descriptor) or bytes(1024)
+        (state,) = struct.unpack_from("<H", block, 0x3A)
+        if state & self._VALID and not state & self._ERRORS:
+            return  # also after a crash: the kernel replays the journal, as after every power cut
+        result = process.run(["e2fsck", "-p", device], _CHECK_SECONDS, inherit)
+        if result.status not in (0, 1):
+            raise Unavailable(
+                "the file system has errors that need a decision; run e2fsck on a copy of the image: " + result.text[-300:]
+            )
+
+    def grow_unmounted(self, device: str, inherit: "Tuple[int, ...]") -> bool:
+        # resize2fs wants a check whose date is newer than the last mount's.
+        process.run(["e2fsck", "-f", "-p", device], _CHECK_SECONDS, inherit).check(1)
+        process.run(["resize2fs", device], _GROW_SECONDS, inherit).check()
+        return True
+
+    def grow(self, root: int, size_bytes: int) -> None:
+        try:
+            fcntl.ioctl(root, self._RESIZE, struct.pack("=Q", size_bytes // _BLOCK_BYTES))
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                raise NotPermitted(
+                    "the kernel does not let us grow a mounted ext4 (that needs CAP_SYS_RESOURCE, which this kubelet "
+                    "lacks); the volume grows when its next pod starts"
+                ) from None
+            raise
+
+
+class NotPermitted(Unavailable):
+    """Growth while mounted needs a capability that this process does not have."""
+
+    @property
+    def reason(self) -> str:
+        return "Unavailable"
+
+
+class Xfs(FileSystem):
+    name = "xfs"
+    minimum_bytes = 300 * MIB  # mkfs.xfs refuses less since 5.19
+    _GEOMETRY = 0x80705864  # XFS_IOC_FSGEOMETRY_V1
+    _GROW_DATA = 0x4010586E  # XFS_IOC_FSGROWFSDATA
+    # What newer tools turn on by themselves and kernel 4.18 refuses, with the version that can turn it off.
+    _NEWER = (((5, 10), "-m", "bigtime=0,inobtcount=0"), ((5, 19), "-i", "nrext64=0"), ((6, 10), "-i", "exchange=0"))
+
+    def _make_line(self, image: str, thick: bool) -> "List[str]":
+        line = ["mkfs.xfs", "-q", "-f", "-b", "size=4096", "-s", "size=4096"]
+        line += ["-m", "crc=1,finobt=1,rmapbt=0,reflink=0", "-i", "sparse=1"]
+        version = self._version()
+        for since, option, value in self._NEWER:
+            if version >= since:
+                line += [option, value]
+        return line + (["-K"] if thick else []) + [image]
+
+    def _version(self) -> "Tuple[int, ...]":
+        words = process.run(["mkfs.xfs", "-V"], 10).check().text.split()
+        try:
+            return tuple(int(number) for number in words[-1].split(".")[:2])
+        except (ValueError, IndexError):
+            raise Internal("mkfs.xfs -V printed {}, which holds no version".format(shown(" ".join(words)))) from None
+
+    def size_bytes(self, device: int) -> "Optional[int]":
+        block = os.pread(device, 512, 0)
+        if block[:4] != b"XFSB" or len(block) != 512:
+            return None
+        block_bytes, blocks = struct.unpack_from(">IQ", block, 4)
+        return int(block_bytes * blocks)
+
+    def grow(self, root: int, size_bytes: int) -> None:
+        geometry = fcntl.ioctl(root, self._GEOMETRY, bytes(112))
+        block_bytes, maximum_inode_percent, blocks = struct.unpack_from("=I24xIQ", geometry, 0)
+        wanted = size_bytes // block_bytes
+        if wanted > blocks:
+            fcntl.ioctl(root, self._GROW_DATA, struct.pack("=QI4x", wanted, maximum_inode_percent))
+
+
+class Btrfs(FileSystem):
+    name = "btrfs"
+    minimum_bytes = 112 * MIB
+    _RESIZE = 0x50009403  # BTRFS_IOC_RESIZE
+    _SUPERBLOCK = 65536
+
+    def _make_line(self, image: str, thick: bool) -> "List[str]":
+        line = ["mkfs.btrfs", "-q", "-f", "-s", "4096", "-n", "16384", "-m", "dup", "-d", "single"]
+        return line + (["-K"] if thick else []) + [image]
+
+    def mount_options(self, thick: bool) -> "List[str]":
+        return ["nodiscard"] if thick else ["discard"]
+
+    def size_bytes(self, device: int) -> "Optional[int]":
+        block = os.pread(device, 4096, self._SUPERBLOCK)
+        if block[0x40:0x48] != b"_BHRfS_M" or len(block) != 4096:
+            return None
+        return int(struct.unpack_from("<Q", block, 0x70)[0])
+
+    def grow(self, root: int, size_bytes: int) -> None:
+        fcntl.ioctl(root, self._RESIZE, bytearray(struct.pack("=q4088s", 0, b"1:max")))
+
+
+TABLE = {kind.name: kind() for kind in (Ext4, Xfs, Btrfs)}  # type: Dict[str, FileSystem]
+DEFAULT = "ext4"
+
+
+def get(name: str) -> FileSystem:
+    """The file system called `name`, or the default for "". Raises InvalidArgument for one we do not have."""
+    try:
+        return TABLE[name or DEFAULT]
+    except KeyError:
+        raise InvalidArgument("file system {} is unknown; known are: {}".format(shown(name), ", ".join(TABLE))) from None

@@ -1,0 +1,336 @@
+"""Mounts: read from mountinfo, made complete before they appear, undone until they are gone.
+
+The kernel's mount API of 5.2 and mount_setattr of 5.12 let a mount get its size, owner and flags while it is nowhere
+and then appear in one step. Where they are missing the mount is prepared in a directory of our own and bound from
+there, since a bind takes over its source's flags.
+"""
+
+import ctypes
+import errno
+import os
+
+from protocol import Busy, Internal, InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterator, List, Optional, Sequence
+
+_STAGE = "/run/flexvol/stage"
+
+# System call numbers since 5.2 are the same on every architecture but alpha.
+_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
+_OPEN_TREE_CLONE, _CLOEXEC, _MOVE_FROM_EMPTY_PATH, _AT_EMPTY_PATH = 1, 0o2000000, 4, 0x1000
+_FS_FLAG, _FS_STRING, _FS_CREATE = 0, 1, 6
+_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 32, 4096
+_UMOUNT_NOFOLLOW = 8
+_AT_FDCWD = -100
+_UNMOUNTS = 64
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Mount:
+    """One line of mountinfo. device: "major:minor"; source: what it was mounted from; root: the part of the file
+    system it shows."""
+
+    def __init__(self, device: str, root: str, path: str, fs_type: str, source: str) -> None:
+        self.device = device
+        self.root = root
+        self.path = path
+        self.fs_type = fs_type
+        self.source = source
+
+
+def table() -> "Iterator[Mount]":
+    """The mounts of our own mount namespace, in the order they were made."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            left, _, right = line.partition(" - ")
+            fields, tail = left.split(" "), right.split(" ")
+            yield Mount(fields[2], _plain(fields[3]), _plain(fields[4]), tail[0], _plain(tail[1]))
+
+
+def of_device(path: str) -> "List[Mount]":
+    """The mounts that show the whole file system on the block device `path`.
+
+    btrfs gives its mounts a device number of its own, so for it the name of the device decides; the caller holds the
+    device open, and it cannot have become another.
+    """
+    number = os.stat(path).st_rdev
+    device = "{}:{}".format(os.major(number), os.minor(number))
+    return [
+        mount
+        for mount in table()
+        if mount.root == "/"
+        and (mount.device == device or (mount.fs_type == "btrfs" and mount.source == path))
+        and not mount.path.startswith(_STAGE + "/")
+    ]
+
+
+def is_only_mount(device_path: str, path: str) -> bool:
+    """True if `path` is the only mount of the device in every mount namespace of this machine."""
+    number = os.stat(device_path).st_rdev
+    device = "{}:{}".format(os.major(number), os.minor(number))
+    top = at(path)
+    namespaces = set()
+    for process in os.listdir("/proc"):
+        if not process.isdigit():
+            continue
+        try:
+            namespace = os.readlink("/proc/{}/ns/mnt".format(process))
+            if namespace in namespaces:
+                continue
+            with open("/proc/{}/mountinfo".format(process), errors="surrogateescape") as lines:
+                seen = [line.split(" ") for line in lines]
+        except OSError:  # it ended meanwhile
+            continue
+        namespaces.add(namespace)
+        if any(fields[2] == device and (top is None or _plain(fields[4]) != top.path) for fields in seen):
+            return False
+    return top is not None and top.device == device and len(of_device(device_path)) == 1
+
+
+def at(path: str) -> "Optional[Mount]":
+    """The topmost mount at `path`, or None."""
+    top = None
+    real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    for mount in table():
+        if mount.path == real:
+            top = mount
+    return top
+
+
+def check_directory(path: str) -> None:
+    """Raises InvalidArgument unless `path` is an absolute path of a directory."""
+    if not os.path.isabs(path) or ".." in path.split("/") or path.endswith("/"):
+        raise InvalidArgument("mount directory {!r} is not a plain absolute path".format(path))
+    if os.path.islink(path) or not os.path.isdir(path):
+        raise InvalidArgument("mount directory {} is not a directory; kubelet creates it before it calls".format(path))
+
+
+def mount(
+    device: str,
+    fs_type: str,
+    options: "Sequence[str]",
+    path: str,
+    read_only: bool,
+    prepare: "Callable[[int], None]",
+) -> None:
+    """Mounts `device` at the directory `path`, complete.
+
+    options: of the file system itself, "flag" or "key=value"; the superblock is always writable.
+    read_only: a flag of this one mount; nosuid and nodev are always set.
+    prepare: called with a descriptor of the mounted root before it appears at `path`.
+    """
+    try:
+        tree = _new_tree(device, fs_type, options)
+    except _Missing:
+        return _mount_staged(device, fs_type, options, path, read_only, prepare)
+    try:
+        root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
+        try:
+            prepare(root)
+        finally:
+            os.close(root)
+        _publish(tree, path, read_only)
+    finally:
+        os.close(tree)
+
+
+def bind(source: str, path: str, read_only: bool) -> None:
+    """Shows the file system mounted at `source` at the directory `path` too, with flags of its own. Raises
+    FileNotFoundError if `source` is not mounted any more."""
+    try:
+        tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _CLOEXEC, what="open_tree")
+    except _Missing:
+        return _bind_staged(source, path, read_only)
+    try:
+        _publish(tree, path, read_only)
+    finally:
+        os.close(tree)
+
+
+def unmount(path: str) -> None:
+    """Unmounts `path` until nothing is mounted there. Raises Busy while something in it is in use, and touches only
+    mounts of loop devices."""
+    for _ in range(_UNMOUNTS):
+        top = at(path)
+        if top is None:
+            return
+        if not top.source.startswith("/dev/loop"):
+            raise InvalidArgument(
+                "{} is a mount of {} ({}), not of a flexvol volume; it is left alone".format(path, top.source, top.fs_type)
+            )
+        if _libc.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW) != 0 and ctypes.get_errno() != errno.EINVAL:
+            code = ctypes.get_errno()
+            kind = Busy if code == errno.EBUSY else Internal
+            raise kind("cannot unmount {}: {}".format(path, os.strerror(code)))
+    raise Internal("{} is still mounted after {} unmounts".format(path, _UNMOUNTS))
+
+
+class _Missing(Exception):
+    """This kernel does not have the system call."""
+
+
+class _Attributes(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "user_namespace")]
+
+
+def _call(number: int, *arguments: "Any", what: str) -> int:
+    result = _libc.syscall(ctypes.c_long(number), *arguments)  # type: int
+    if result >= 0:
+        return result
+    code = ctypes.get_errno()
+    if code == errno.ENOSYS:
+        raise _Missing(what)
+    raise OSError(code, "{}: {}".format(what, os.strerror(code)))
+
+
+def _new_tree(device: str, fs_type: str, options: "Sequence[str]") -> int:
+    """A mount of `device` that is nowhere yet."""
+    context = _call(_FSOPEN, fs_type.encode(), 1, what="fsopen")
+    try:
+        try:
+            _configure(context, _FS_STRING, "source", device)
+            for option in options:
+                key, _, value = option.partition("=")
+                _configure(context, _FS_STRING if value else _FS_FLAG, key, value or None)
+            _configure(context, _FS_CREATE, None, None)
+            tree = _call(_FSMOUNT, context, 1, 0, what="fsmount")
+        except OSError as error:
+            raise Internal(
+                "cannot mount {} as {}: {}{}".format(device, fs_type, error.strerror, _explanation(context))
+            ) from None
+    finally:
+        os.close(context)
+    try:
+        _set_flags(tree, read_only=False)
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree
+
+
+def _configure(context: int, command: int, key: "Optional[str]", value: "Optional[str]") -> None:
+    _call(_FSCONFIG, context, command, key and key.encode(), value and value.encode(), 0, what="fsconfig")
+
+
+def _explanation(context: int) -> str:
+    """What the kernel wrote into the context about its refusal."""
+    words = []
+    try:
+        while True:
+            words.append(os.read(context, 1024).decode("utf-8", "replace").strip())
+    except OSError:  # ENODATA: no more messages
+        return "".join("; " + word for word in words)
+
+
+def _set_flags(tree: int, read_only: bool) -> None:
+    flags = _ATTR_NOSUID | _ATTR_NODEV | (_ATTR_RDONLY if read_only else 0)
+    attributes = _Attributes(flags, 0 if read_only else _ATTR_RDONLY, 0, 0)
+    _call(
+        _MOUNT_SETATTR,
+        tree,
+        b"",
+        _AT_EMPTY_PATH,
+        ctypes.byref(attributes),
+        ctypes.sizeof(attributes),
+        what="mount_setattr",
+    )
+
+
+def _publish(tree: int, path: str, read_only: bool) -> None:
+    """Makes the finished mount appear at `path`, its flags set and checked."""
+    _set_flags(tree, read_only)
+    _check_flags(tree, read_only)
+    _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(path), _MOVE_FROM_EMPTY_PATH, what="move_mount")
+
+
+def _check_flags(tree: int, read_only: bool) -> None:
+    flags = os.fstatvfs(tree).f_flag
+    wanted = os.ST_NOSUID | _ST_NODEV | (os.ST_RDONLY if read_only else 0)
+    if flags & (os.ST_NOSUID | _ST_NODEV | os.ST_RDONLY) != wanted:
+        raise Internal("the kernel mounted with the flags {:#x} instead of {:#x}".format(flags, wanted))
+
+
+_ST_NODEV = 4
+
+
+def _mount_staged(
+    device: str,
+    fs_type: str,
+    options: "Sequence[str]",
+    path: str,
+    read_only: bool,
+    prepare: "Callable[[int], None]",
+) -> None:
+    with _Stage(device) as stage:
+        _mount(device, stage, fs_type, _MS_NOSUID | _MS_NODEV, ",".join(options))
+        root = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            prepare(root)
+        finally:
+            os.close(root)
+        _bind_from(stage, path, read_only)
+
+
+def _bind_staged(source: str, path: str, read_only: bool) -> None:
+    mounted = at(source)
+    if mounted is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
+    with _Stage(mounted.source) as stage:
+        _mount(source, stage, "", _MS_BIND, "")
+        _bind_from(stage, path, read_only)
+
+
+def _bind_from(stage: str, path: str, read_only: bool) -> None:
+    flags = _MS_NOSUID | _MS_NODEV | (_MS_RDONLY if read_only else 0)
+    _mount("", stage, "", _MS_REMOUNT | _MS_BIND | flags, "")
+    root = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _check_flags(root, read_only)
+    finally:
+        os.close(root)
+    _mount(stage, path, "", _MS_BIND, "")
+
+
+def _mount(source: str, target: str, fs_type: str, flags: int, data: str) -> None:
+    if _libc.mount(os.fsencode(source), os.fsencode(target), fs_type.encode(), ctypes.c_ulong(flags), data.encode()) != 0:
+        code = ctypes.get_errno()
+        if code == errno.ENOENT:
+            raise FileNotFoundError(code, os.strerror(code), target)
+        raise Internal("cannot mount {} at {}: {}".format(source, target, os.strerror(code)))
+
+
+class _Stage:
+    """A directory of our own to prepare a mount of `device` in. Its name is the device's, so what a killed callout
+    left here is cleared by the next one that mounts this device."""
+
+    def __init__(self, device: str) -> None:
+        self._path = os.path.join(_STAGE, os.path.basename(device))
+
+    def __enter__(self) -> str:
+        os.makedirs(_STAGE, 0o700, exist_ok=True)
+        self._clear()
+        os.mkdir(self._path, 0o700)
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        unmount(self._path)
+        try:
+            os.rmdir(self._path)
+        except FileNotFoundError:
+            return
+
+
+def _plain(field: str) -> str:
+    """A mountinfo field without its escapes for blanks and backslashes."""
+    if "\\" not in field:
+        return field
+    for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(escape, character)
+    return field
