@@ -75,8 +75,11 @@ def answer(driver: str, callout: str, arguments: "List[str]") -> "Dict[str, Any]
 def _silence() -> int:
     """Points stdout and stderr at nothing, so that no driver and no child can spoil the answer, and returns a
     descriptor of what stdout was."""
-    out = os.dup(1)
     nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        out = os.dup(1)
+    except OSError:  # closed: no one is waiting for the answer
+        out = os.dup(nothing)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
     return out

@@ -69,26 +69,24 @@ def of_device(path: str) -> "List[Mount]":
 
 
 def is_only_mount(device_path: str, path: str) -> bool:
-    """True if `path` is the only mount of the device in every mount namespace of this machine."""
+    """True if `path` is the only mount of the device in all mount namespaces of this machine: no container has it."""
     number = os.stat(device_path).st_rdev
     device = "{}:{}".format(os.major(number), os.minor(number))
     top = at(path)
-    namespaces = set()
-    for process in os.listdir("/proc"):
-        if not process.isdigit():
-            continue
+    if top is None or top.device != device or len(of_device(device_path)) != 1:
+        return False
+    seen = {os.readlink("/proc/self/ns/mnt")}
+    for process in filter(str.isdigit, os.listdir("/proc")):
         try:
             namespace = os.readlink("/proc/{}/ns/mnt".format(process))
-            if namespace in namespaces:
-                continue
-            with open("/proc/{}/mountinfo".format(process), errors="surrogateescape") as lines:
-                seen = [line.split(" ") for line in lines]
+            if namespace not in seen:
+                seen.add(namespace)
+                with open("/proc/{}/mountinfo".format(process), errors="surrogateescape") as lines:
+                    if any(line.split(" ", 3)[2] == device for line in lines):
+                        return False
         except OSError:  # it ended meanwhile
             continue
-        namespaces.add(namespace)
-        if any(fields[2] == device and (top is None or _plain(fields[4]) != top.path) for fields in seen):
-            return False
-    return top is not None and top.device == device and len(of_device(device_path)) == 1
+    return True
 
 
 def at(path: str) -> "Optional[Mount]":

@@ -1,0 +1,171 @@
+"""Whatever it is called with, the driver prints one JSON object, exits 0, and changes nothing on bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.node.conftest import Node
+
+LONG = "x" * 65536
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["frobnicate"], "'frobnicate'"),
+        (["MOUNT"], "'MOUNT'"),
+        ([""], "''"),
+        (["../../etc/passwd"], "'../../etc/passwd'"),
+        (["mount"], "takes 2 arguments (<mount_dir> <options>), but got 0"),
+        (["mount", "/a", "{}", "more"], "but got 3"),
+        (["init", "now"], "takes 0 arguments, but got 1"),
+        (["unmount"], "takes 1 arguments (<mount_dir>), but got 0"),
+        (["provision", ""], "not a JSON object"),
+        (["provision", "{"], "not a JSON object"),
+        (["provision", "null"], "NoneType"),
+        (["provision", "[]"], "list"),
+        (["provision", '{"a":"b"} {"c":"d"}'], "not a JSON object"),
+        (["provision", '{"pool":"a","pool":"b"}'], "twice"),
+        (["provision", "[" * 100000], "nested too deeply"),
+        (["provision", '{"pool":1}'], "'pool' is a int"),
+        (["provision", '{"pool":null}'], "'pool' is a NoneType"),
+        (["provision", '{"pool":{"a":"b"}}'], "'pool' is a dict"),
+        (["provision", '{"pool":"a\\u0000b"}'], "control characters"),
+        (["provision", json.dumps({"pool": LONG})], "longer than 4096"),
+        (["provision", json.dumps({LONG: "x"})], "longer than 4096"),
+    ],
+)
+def test_a_call_that_cannot_be_read(node: Node, argv: list[str], said: str) -> None:
+    before = node.snapshot()
+
+    assert said in node.fails("InvalidArgument", *argv)
+
+    assert node.snapshot() == before
+
+
+HOSTILE = ("../x", "/etc", "a/b", "..", ".", ".hidden", "a..b", "-a", "A", "a b", "x" * 300, "é", "a\\b", "lost+found")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("key", ["kubernetes.io/pvOrVolumeName", "pool"])
+def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> None:
+    before = node.snapshot()
+    path = node.pod_dir("web", "pvc-1")
+    for callout in (
+        ["provision", node.request("pvc-1", **{key: name})],
+        ["delete", node.deletion("pvc-1", **{key: name})],
+        ["mount", path, node.options("pvc-1", **{key: name})],
+        ["expandfs", node.options("pvc-1", **{key: name}), "", path, "2", "1"],
+        ["adopt", node.request("pvc-1", **{"pool": "default", key: name})],
+    ):
+        assert "is not a name" in node.fails("InvalidArgument", *callout)
+    assert node.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"requestBytes": ""}, "requestBytes is missing"),
+        ({"requestBytes": "0"}, "at least one byte"),
+        ({"requestBytes": "-5"}, "'-5'"),
+        ({"requestBytes": "1e9"}, "'1e9'"),
+        ({"requestBytes": "64Mi"}, "'64Mi'"),
+        ({"requestBytes": "9" * 40}, "whole number"),
+        ({"requestBytes": "9" * 19}, "2**63-1"),
+        ({"requestBytes": "\u0663"}, "whole number"),
+        ({"kubernetes.io/fsType": "ntfs"}, "'ntfs' is unknown; known are: ext4, xfs, btrfs"),
+        ({"kubernetes.io/pvOrVolumeName": ""}, "pvOrVolumeName is missing"),
+        ({"kubernetes.io/pvc.uid": ""}, "pvc.uid is missing"),
+        ({"thick": "yes"}, "'yes'"),
+        ({"path": "/etc"}, "unknown option 'path'; known are: pool, thick"),
+        ({"poolId": "abc"}, "unknown option 'poolId'"),
+        ({"kubernetes.io/mountOptions": "exec"}, "takes no mountOptions"),
+        ({"sourceVolume": "pvc-2"}, "does not clone"),
+        ({"kubernetes.io/pvc.name": "x\x7f"}, "control characters"),
+    ],
+)
+def test_a_request_that_cannot_be_met(node: Node, changed: dict[str, str], said: str) -> None:
+    before = node.snapshot()
+
+    assert said in node.fails("InvalidArgument", "provision", node.request("pvc-1", **changed))
+
+    assert node.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"kubernetes.io/readwrite": "yes"}, "it is rw or ro"),
+        ({"kubernetes.io/pod.namespace": ""}, "pod.namespace is missing"),
+        ({"mountOptions": "suid"}, "unknown option 'mountOptions'"),
+        ({"poolId": ""}, "poolId is missing"),
+        ({"pool": ""}, "pool is missing"),
+    ],
+)
+def test_a_mount_that_cannot_be_read(node: Node, changed: dict[str, str], said: str) -> None:
+    node.provision()
+
+    assert said in node.fails("InvalidArgument", "mount", node.pod_dir("web"), node.options(**changed))
+
+    assert node.mounts() == []
+    assert node.loop_devices() == []
+
+
+@pytest.mark.parametrize("path", ["relative", "/var/lib/kubelet/../../x", "/var/lib/kubelet/absent", "/etc/hostname", "/", "/etc/"])
+def test_a_directory_that_is_none(node: Node, path: str) -> None:
+    node.provision()
+
+    assert "mount directory" in node.fails("InvalidArgument", "mount", path, node.options())
+
+    assert node.mounts() == []
+
+
+def test_a_volume_that_is_not_there(node: Node) -> None:
+    assert "pvc-9" in node.fails("NotFound", "mount", node.pod_dir("web", "pvc-9"), node.options("pvc-9"))
+    assert node.mounts() == []
+
+
+def test_callouts_the_driver_does_not_have_are_not_supported(node: Node) -> None:
+    for argv in (["getvolumename", "{}"], ["attach", "{}", "n"], ["isattached", "{}", "n"], ["detach", "v", "n"]):
+        assert node.run(*argv)["status"] == "Not supported"
+
+
+def test_a_secret_is_in_no_answer_and_no_log(node: Node) -> None:
+    node.provision()
+    secret = {"kubernetes.io/secret/key": "aHVudGVyMg=="}
+    replies = [
+        node.run("mount", node.pod_dir("web"), node.options(**secret)),
+        node.run("mount", node.pod_dir("web"), node.options(namespace="evil", **secret)),
+        node.run("mount", node.pod_dir("web"), node.options(**{"kubernetes.io/secret/bad": "aHVudGVyMg==\n", **secret})),
+        node.run("mount", node.pod_dir("web"), node.options(**secret)[:-1]),
+    ]
+    log = node.path("/var/log/flexvol/loop.log")
+
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert "aHVudGVyMg" not in json.dumps(replies) + log.read_text()
+    assert "hunter2" not in json.dumps(replies) + log.read_text()
+    node.unmount("web")
+
+
+def test_with_stdout_closed_the_work_is_done_all_the_same(node: Node) -> None:
+    path = node.pod_dir("web")
+    node.provision()
+    line = 'exec "$@" >&- 2>&-'
+    done = node.enter("sh", "-c", line, "sh", *node.executable, "mount", path, node.options())
+
+    assert done.stdout == done.stderr == b""
+    assert [mounted for mounted, _ in node.mounts()] == [path]
+
+
+def test_nothing_inherits_the_answers_descriptor(node: Node) -> None:
+    """kubelet waits until every holder of the driver's stdout has closed it."""
+    node.provision()
+    traced = node.enter(
+        "strace", "-f", "-qq", "-e", "trace=execve", "-o", "/dev/null", *node.executable,
+        "provision", node.request("pvc-2"), stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    assert json.loads(traced.stdout)["status"] == "Success"

@@ -1,0 +1,91 @@
+"""Only what is provably the claim's own and unused is deleted; "already gone" counts only where we can know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.node.conftest import Node
+
+
+def test_it_is_gone_and_deleting_again_is_a_success(node: Node) -> None:
+    node.provision()
+
+    node.ok("delete", node.deletion())
+
+    assert node.snapshot().keys() == {"default/pool.json"}
+    assert "already gone" in node.ok("delete", node.deletion())["message"]
+
+
+def test_while_a_pod_has_it_it_is_busy(node: Node) -> None:
+    node.provision()
+    pod = node.mount("web")
+    (pod / "data").write_text("kept")
+
+    assert "pvc-1 is in use" in node.fails("Busy", "delete", node.deletion())
+
+    assert (pod / "data").read_text() == "kept"
+
+
+def test_from_a_container_that_does_not_see_the_mount_it_is_busy_too(make_node: Callable[..., Node], node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    container = make_node("container", pool=node.directory / "var/lib/flexvol")
+    assert container.enter("mount", "-t", "tmpfs", "none", "/dev").returncode == 0  # nor the loop devices
+    assert container.enter("mknod", "/dev/null", "c", "1", "3").returncode == 0
+
+    assert "pvc-1 is in use" in container.fails("Busy", "delete", container.deletion())
+
+    node.unmount("web")
+    container.ok("delete", container.deletion())
+    assert not node.image().exists()
+
+
+def test_a_pool_whose_disk_is_not_mounted_deletes_nothing(node: Node) -> None:
+    node.provision()
+    deletion = node.deletion()
+    assert node.enter("mount", "-t", "tmpfs", "none", "/var/lib/flexvol/default").returncode == 0
+
+    assert "not mounted" in node.fails("Unavailable", "delete", deletion)
+    node.command("pool", "init", "default")  # another pool in its place
+    assert "was replaced" in node.fails("Unavailable", "delete", deletion)
+
+    assert node.enter("umount", "/var/lib/flexvol/default").returncode == 0
+    assert node.image().exists()
+
+
+def test_another_claims_volume_is_left_alone(node: Node) -> None:
+    node.provision()
+
+    assert "left alone" in node.fails("InvalidArgument", "delete", node.deletion(uid="other"))
+
+    assert node.image().exists()
+
+
+def test_a_directory_with_other_files_in_it_is_left_alone(node: Node) -> None:
+    node.provision()
+    (node.image().parent / "notes").write_text("precious")
+
+    assert "'notes'" in node.fails("Internal", "delete", node.deletion())
+
+    assert node.image().exists()
+    assert (node.image().parent / "notes").read_text() == "precious"
+
+
+def test_a_directory_without_a_record_is_left_alone(node: Node) -> None:
+    node.provision()
+    node.image().with_name("volume.json").unlink()
+
+    assert "left alone" in node.fails("Internal", "delete", node.deletion())
+
+    assert node.image().exists()
+
+
+def test_a_link_out_of_the_pool_is_not_followed(node: Node) -> None:
+    node.provision()
+    pools = node.path("/var/lib/flexvol")
+    node.image().parent.rename(pools / "precious")
+    (pools / "default/pvc-1").symlink_to("../precious")
+
+    assert "refused" in node.fails("Internal", "delete", node.deletion())
+
+    assert (pools / "precious/image").exists()

@@ -1,0 +1,20 @@
+"""The demo shows a volume's life on any machine and leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.node.conftest import Node
+
+
+def test_the_demo_tells_the_whole_life_and_cleans_up(make_node: Callable[..., Node]) -> None:
+    node = make_node()
+
+    told = node.command("demo")
+
+    first_words = [line.split()[0] for line in told.splitlines() if " ms " in line]
+    assert first_words == ["init", "provision", "mount", "mount", "expandfs", "unmount", "unmount", "delete", "list"]
+    assert "No space left on device" in told
+    assert node.mounts() == []
+    assert list(node.path("/var/lib/flexvol").iterdir()) == []
+    assert not list(node.path("/tmp").glob("flexvol-demo-*"))

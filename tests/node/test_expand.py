@@ -1,0 +1,124 @@
+"""A volume grows while it is mounted where the kernel allows it, else at its next pod, and never shrinks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.node.conftest import MIB, Node
+
+CAP_SYS_RESOURCE = 1 << 24
+
+
+def may_grow_mounted_ext4() -> bool:
+    status = Path("/proc/self/status").read_text()
+    (effective,) = [line.split()[1] for line in status.splitlines() if line.startswith("CapEff")]
+    return bool(int(effective, 16) & CAP_SYS_RESOURCE)
+
+
+def size(directory: Path) -> int:
+    disk = os.statvfs(directory)
+    return disk.f_blocks * disk.f_frsize
+
+
+def expand(node: Node, pod: str, new: int, old: int = 64 * MIB) -> list[str]:
+    return ["expandfs", node.options(), "", node.pod_dir(pod), str(new), str(old)]
+
+
+@pytest.mark.parametrize("fs", ["xfs", "btrfs"])
+def test_it_grows_while_pods_use_it(node: Node, fs: str) -> None:
+    node.provision(size=320 * MIB, fs=fs)
+    reader, pod = node.mount("reader", access="ro"), node.mount("web")
+    (pod / "data").write_text("kept")
+
+    with (pod / "data").open("a"):  # a running pod has files open
+        assert node.ok(*expand(node, "web", 640 * MIB))["volumeNewSize"] == 640 * MIB
+
+    assert size(pod) > 560 * MIB
+    assert size(reader) == size(pod)
+    assert (reader / "data").read_text() == "kept"
+    assert node.image().stat().st_size == node.record()["sizeBytes"] == 640 * MIB
+
+
+@pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
+def test_growth_may_be_repeated_and_never_shrinks(node: Node, fs: str) -> None:
+    node.provision(size=320 * MIB, fs=fs)
+    pod = node.mount("web")
+    node.ok(*expand(node, "web", 640 * MIB))  # ext4 too: this pod is only just starting
+    grown = size(pod)
+
+    node.ok(*expand(node, "web", 640 * MIB))
+    node.ok(*expand(node, "web", 320 * MIB))
+
+    assert size(pod) == grown
+    assert node.image().stat().st_size == 640 * MIB
+    assert len(node.loop_devices()) == 1
+
+
+def test_ext4_grows_while_mounted_or_says_why_not_and_grows_at_the_next_pod(node: Node) -> None:
+    node.provision(size=64 * MIB)
+    pod = node.mount("web")
+    (pod / "data").write_text("kept")
+    container = node.start("unshare", "-m", "sh", "-c", "echo started; exec sleep 60")  # it sees the volume too
+    assert container.stdout and container.stdout.readline() == b"started\n"
+    try:
+        if may_grow_mounted_ext4():
+            node.ok(*expand(node, "web", 128 * MIB))
+            assert size(pod) > 110 * MIB
+        else:
+            message = node.fails("Unavailable", *expand(node, "web", 128 * MIB))
+            assert message == (
+                "the kernel does not let us grow a mounted ext4 (that needs CAP_SYS_RESOURCE, which this kubelet "
+                "lacks); the volume grows when its next pod starts"
+            )
+            assert size(pod) < 64 * MIB
+            assert (pod / "data").read_text() == "kept"
+    finally:
+        container.kill()
+        container.communicate()
+    node.unmount("web")
+
+    pod = node.mount("next")
+
+    assert size(pod) > 110 * MIB
+    assert (pod / "data").read_text() == "kept"
+    node.ok(*expand(node, "next", 128 * MIB))
+
+
+def test_ext4_that_grew_while_no_pod_ran_grows_when_one_starts(node: Node) -> None:
+    """kubelet calls mount, which cannot know the new size, and then expandfs, before any container sees the volume."""
+    node.provision(size=64 * MIB)
+    (node.mount("first") / "data").write_text("kept")
+    node.unmount("first")
+    pod = node.mount("web")
+
+    node.ok(*expand(node, "web", 128 * MIB))
+
+    assert size(pod) > 110 * MIB
+    assert (pod / "data").read_text() == "kept"
+    flags = dict(node.mounts())[node.pod_dir("web")].split(",")
+    assert {"rw", "nosuid", "nodev"} <= set(flags)
+    node.unmount("web")
+    assert subprocess.run(["e2fsck", "-n", "-f", node.image()], capture_output=True, check=False).returncode == 0
+
+
+def test_growth_past_the_pools_limit_is_refused_and_changes_nothing(node: Node) -> None:
+    node.provision(size=320 * MIB, fs="xfs")
+    pod = node.mount("web")
+    before, record = size(pod), node.record()
+
+    message = node.fails("ResourceExhausted", *expand(node, "web", 1 << 50))
+
+    assert "can still be promised" in message and "overcommit 1" in message
+    assert (size(pod), node.record(), node.image().stat().st_size) == (before, record, 320 * MIB)
+
+
+def test_growth_of_a_volume_that_is_not_mounted_is_kept_for_the_next_pod(node: Node) -> None:
+    node.provision(size=320 * MIB, fs="xfs")
+
+    assert "next pod" in node.fails("Internal", *expand(node, "web", 640 * MIB))
+
+    assert size(node.mount("web")) > 560 * MIB

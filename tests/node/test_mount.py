@@ -1,0 +1,243 @@
+"""A volume is mounted complete or not at all, for each pod as that pod asked, with a limit nobody gets past."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.node.conftest import MIB, Node
+
+FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
+
+
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
+def test_two_pods_share_a_volume_each_with_its_own_flags(node: Node, fs: str) -> None:
+    node.provision(fs=fs)
+    reader = node.mount("reader", access="ro")  # the first mount is the read-only one
+    writer = node.mount("writer")
+
+    (writer / "greeting").write_text("hello")
+
+    assert (reader / "greeting").read_text() == "hello"
+    with pytest.raises(OSError) as refused:
+        (reader / "other").write_text("no")
+    assert refused.value.errno == errno.EROFS
+    flags = {path.split("/")[5]: set(words.split(",")) for path, words in node.mounts()}
+    assert {"ro", "nosuid", "nodev"} <= flags["reader"]
+    assert {"rw", "nosuid", "nodev"} <= flags["writer"]
+    assert len(node.loop_devices()) == 1
+
+
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
+def test_data_survives_the_last_pod_and_nothing_else_does(node: Node, fs: str) -> None:
+    node.provision(fs=fs)
+    (node.mount("first") / "data").write_text("kept")
+    node.unmount("first")
+
+    assert node.mounts() == []
+    assert node.loop_devices() == []
+    assert not node.path("/var/lib/kubelet/pods/first/volumes/flexvol~loop/pvc-1").exists()
+    assert (node.mount("second") / "data").read_text() == "kept"
+
+
+def test_the_size_is_a_hard_limit(node: Node) -> None:
+    node.provision(size=64 * MIB)
+    pod = node.mount("web")
+
+    with pytest.raises(OSError) as full, open(pod / "data", "wb", buffering=0) as file:
+        for _ in range(100):
+            file.write(b"x" * MIB)
+            os.fsync(file.fileno())
+
+    assert full.value.errno == errno.ENOSPC
+    image = node.image().stat()
+    assert image.st_size == 64 * MIB
+    assert image.st_blocks * 512 <= 64 * MIB
+
+
+def test_df_shows_the_asked_size_less_the_file_systems_own(node: Node) -> None:
+    node.provision(size=64 * MIB)
+    disk = os.statvfs(node.mount("web"))
+
+    assert round(disk.f_bavail * disk.f_frsize / MIB, 1) == 54.7
+    node.unmount("web")
+    shown = subprocess.run(["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True).stdout
+    assert "Reserved block count:     0\n" in shown  # for root
+
+
+def test_a_repeated_mount_changes_nothing(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    before = node.mounts()
+
+    node.mount("web")
+
+    assert node.mounts() == before
+
+
+def test_unmount_may_be_repeated_and_removes_the_empty_directory_only(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    node.unmount("web")
+    path = node.pod_dir("web")
+    (node.path(path) / "written past the volume").write_text("precious")
+
+    message = node.fails("Internal", "unmount", path)
+
+    assert "not empty" in message
+    assert (node.path(path) / "written past the volume").read_text() == "precious"
+
+
+def test_unmount_leaves_a_mount_alone_that_is_not_of_a_volume(node: Node) -> None:
+    path = node.pod_dir("web")
+    assert node.enter("mount", "-t", "tmpfs", "none", path).returncode == 0
+
+    assert "left alone" in node.fails("InvalidArgument", "unmount", path)
+
+    assert node.enter("mountpoint", path).returncode == 0
+
+
+def test_unmount_while_a_file_is_open_is_busy_and_works_after(node: Node) -> None:
+    node.provision()
+    pod = node.mount("web")
+    path = node.pod_dir("web")
+    (pod / "file").write_text("x")
+    with (pod / "file").open():
+        assert path in node.fails("Busy", "unmount", path)
+    node.unmount("web")
+
+
+def test_a_pod_of_another_namespace_is_refused(node: Node) -> None:
+    node.provision()
+
+    message = node.fails("InvalidArgument", "mount", node.pod_dir("thief"), node.options(namespace="evil"))
+
+    assert "'shop'" in message and "'evil'" in message and "adopt" in message
+    assert node.mounts() == []
+
+
+def test_after_adopt_the_new_owners_pods_mount_and_the_old_ones_do_not(node: Node) -> None:
+    node.provision()
+    node.ok("adopt", node.request("pvc-1", pool="default").replace('"shop"', '"bank"'))
+
+    node.ok("mount", node.pod_dir("new"), node.options(namespace="bank"))
+
+    assert "'bank'" in node.fails("InvalidArgument", "mount", node.pod_dir("old"), node.options())
+
+
+def _no_file_system(node: Node) -> None:
+    with node.image().open("r+b") as image:
+        image.write(bytes(MIB))
+
+
+def _another_file_system(node: Node) -> None:
+    subprocess.run(["mkfs.btrfs", "-q", "-f", "--mixed", str(node.image())], check=True)
+
+
+def _cut(node: Node) -> None:
+    os.truncate(node.image(), 32 * MIB)
+
+
+def _a_link(node: Node) -> None:
+    node.image().rename(node.image().with_name("elsewhere"))
+    node.image().symlink_to("elsewhere")
+
+
+def _newer_record(node: Node) -> None:
+    record = node.image().with_name("volume.json")
+    record.write_text(record.read_text().replace('"schema": 1', '"schema": 2'))
+
+
+def _another_name(node: Node) -> None:
+    record = node.image().with_name("volume.json")
+    record.write_text(record.read_text().replace("pvc-1", "pvc-2"))
+
+
+def _no_record(node: Node) -> None:
+    node.image().with_name("volume.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_no_file_system, "does not carry the ext4"),
+        (_another_file_system, "does not carry the ext4"),
+        (_cut, "was cut"),
+        (_a_link, "symbolic link"),
+        (_newer_record, "schema 2"),
+        (_another_name, "it names volume"),
+        (_no_record, "not a volume of ours"),
+    ],
+)
+def test_an_image_that_is_not_what_its_record_says_is_left_alone(
+    node: Node, damage: Callable[[Node], None], said: str
+) -> None:
+    node.provision()
+    damage(node)
+    before = node.snapshot()
+
+    message = node.fails("Internal", "mount", node.pod_dir("web"), node.options())
+
+    assert said in message
+    assert node.snapshot() == before
+    assert node.mounts() == []
+
+
+def test_a_device_attached_by_hand_is_not_joined_by_a_second_one(node: Node) -> None:
+    node.provision()
+    device = node.enter("losetup", "-f", "--show", "/var/lib/flexvol/default/pvc-1/image").stdout.decode().strip()
+    try:
+        message = node.fails("Busy", "mount", node.pod_dir("web"), node.options())
+        assert device in message and "losetup -d" in message
+        assert "losetup -d" in node.fails("Busy", "delete", node.deletion())
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
+    node.mount("web")
+
+
+def test_a_volume_that_another_mount_namespace_has_is_mounted_again_from_the_same_device(
+    make_node: Callable[..., Node], node: Node
+) -> None:
+    node.provision()
+    other = make_node("other", pool=node.directory / "var/lib/flexvol")
+    (other.mount("web") / "data").write_text("seen")
+
+    assert (node.mount("web") / "data").read_text() == "seen"
+
+    assert len(node.loop_devices()) == 1
+
+
+def test_mount_and_bind_are_complete_on_a_kernel_without_the_mount_api(node: Node) -> None:
+    """What a kernel before 5.2 answers is injected by strace, so the older calls run for real."""
+    node.provision()
+    calls = "fsopen,open_tree"
+    for pod, access in (("reader", "ro"), ("writer", "rw")):
+        line = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={calls}:error=ENOSYS", *node.executable]
+        path = node.pod_dir(pod)
+        done = node.enter(*line, "mount", path, node.options(access=access))
+        assert done.stdout == b'{"status": "Success"}\n', done
+
+    flags = {path.split("/")[5]: set(words.split(",")) for path, words in node.mounts()}
+    assert flags.keys() == {"reader", "writer"}
+    assert {"ro", "nosuid", "nodev"} <= flags["reader"]
+    assert {"rw", "nosuid", "nodev"} <= flags["writer"]
+    assert list(node.path("/run/flexvol/stage").iterdir()) == []
+
+
+def test_pods_of_one_volume_may_mount_and_unmount_at_once(node: Node) -> None:
+    node.provision()
+    running = [
+        (node.start(*node.executable, "mount", node.pod_dir(f"pod{number}"), node.options())) for number in range(8)
+    ]
+    replies = [process.communicate()[0] for process in running]
+
+    assert replies == [b'{"status": "Success"}\n'] * 8
+    assert len(node.mounts()) == 8
+    assert len(node.loop_devices()) == 1
+    running = [node.start(*node.executable, "unmount", node.pod_dir(f"pod{number}")) for number in range(8)]
+    assert [process.communicate()[0] for process in running] == [b'{"status": "Success"}\n'] * 8
+    assert node.loop_devices() == []

@@ -1,0 +1,74 @@
+"""A pool is made on purpose, in an empty directory, and is found again by its name and id."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.node.conftest import Node
+
+
+def test_making_it_twice_finds_it(node: Node) -> None:
+    identity = node.pool_id()
+
+    assert node.command("pool", "init", "default").startswith("found pool default")
+
+    assert node.pool_id() == identity
+
+
+def test_a_directory_that_holds_other_things_is_refused(node: Node) -> None:
+    other = node.path("/var/lib/flexvol/other")
+    other.mkdir()
+    (other / "photo").write_text("precious")
+
+    done = node.enter(*node.executable, "pool", "init", "other")
+
+    assert done.returncode == 1
+    assert b"photo" in done.stderr
+    assert [path.name for path in other.iterdir()] == ["photo"]
+
+
+@pytest.mark.parametrize("words", [["--reserve", "lots"], ["--reserve", "101%"], ["--overcommit", "0"], ["--overcommit", "nan"]])
+def test_limits_that_make_no_sense_are_refused(node: Node, words: list[str]) -> None:
+    done = node.enter(*node.executable, "pool", "init", "other", *words)
+
+    assert done.returncode == 1
+    assert words[0].strip("-").encode() in done.stderr
+    assert not node.path("/var/lib/flexvol/other").exists()
+
+
+def test_the_nodes_config_places_pools_below_the_root_only(node: Node) -> None:
+    config = node.path("/etc/flexvol/config.json")
+    config.write_text(json.dumps({"pools": {"fast": "/var/lib/flexvol/disk2/pool"}}))
+    node.path("/var/lib/flexvol/disk2").mkdir()
+    node.command("pool", "init", "fast", "--reserve", "0")
+    node.ok("provision", node.request("pvc-1", pool="fast"))
+    assert node.path("/var/lib/flexvol/disk2/pool/pvc-1/image").exists()
+
+    for hostile in ("/etc", "/var/lib/flexvol/../x", "relative"):
+        config.write_text(json.dumps({"pools": {"fast": hostile}}))
+        assert "lies below" in node.fails("Unavailable", "provision", node.request("pvc-2", pool="fast"))
+    config.write_text("{")
+    assert "config.json" in node.fails("Unavailable", "provision", node.request("pvc-2", pool="fast"))
+
+
+def test_overcommit_and_reserve_decide_what_may_be_promised(node: Node) -> None:
+    (whole,) = [pool for pool in node.ok("list")["pools"] if pool["name"] == "default"]
+    node.command("pool", "init", "half", "--reserve", "50%")
+    node.command("pool", "init", "twice", "--reserve", "0", "--overcommit", "2")
+
+    pools = {pool["name"]: pool for pool in node.ok("list")["pools"]}
+
+    assert pools["half"]["reserveBytes"] == whole["capacityBytes"] // 2
+    assert pools["twice"]["freeBytes"] == pytest.approx(2 * pools["default"]["freeBytes"], rel=0.05)
+
+
+def test_list_goes_on_when_one_pool_is_not_mounted(node: Node) -> None:
+    node.provision()
+    node.path("/etc/flexvol/config.json").write_text(json.dumps({"pools": {"fast": "/var/lib/flexvol/disk2"}}))
+
+    listed = node.ok("list")
+
+    assert [volume["name"] for volume in listed["volumes"]] == ["pvc-1"]
+    assert "not mounted" in next(pool["error"] for pool in listed["pools"] if pool["name"] == "fast")
