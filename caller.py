@@ -9,11 +9,22 @@ import json
 import re
 
 import process
-from protocol import CALLOUTS, FAILURES, NOT_SUPPORTED, SUCCESS, Capabilities, Failure, Internal, NotSupported, Options, Reply
+from protocol import (
+    CALLOUTS,
+    FAILURES,
+    NOT_SUPPORTED,
+    SUCCESS,
+    Capabilities,
+    Failure,
+    Internal,
+    NotSupported,
+    Options,
+    Reply,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+    from typing import Any, Dict, List, Optional, Tuple, Union
 
 # A list of ten thousand volumes has about 4 MB.
 _OUTPUT_LIMIT_BYTES = 64 << 20
@@ -111,10 +122,17 @@ def _failure(callout: str, answer: str, message: str, reason: "Any") -> Failure:
 
 def _fields(document: "Any") -> "Tuple[Dict[str, Any], Dict[str, Any]]":
     """kubelet's own fields by their folded names, and what only flexvol reads, by exact names."""
-    fields = {"status": "", "message": "", "device": "", "volumename": "", "attached": False, "volumenewsize": 0}  # type: Dict[str, Any]
+    fields: "Dict[str, Any]" = {
+        "status": "",
+        "message": "",
+        "device": "",
+        "volumename": "",
+        "attached": False,
+        "volumenewsize": 0,
+    }
     capabilities = dict.fromkeys(Capabilities.NAMES, True)
     capabilities["supportsMetrics"] = False
-    extra = {}  # type: Dict[str, Any]
+    extra: "Dict[str, Any]" = {}
     if document is not None:  # null leaves everything at its zero value, as in Go
         for key, value in _pairs(document, "the output"):
             name = key.translate(_FOLD)

@@ -55,14 +55,16 @@ def driver_name(called: str) -> str:
 def answer(driver: str, callout: str, arguments: "List[str]") -> "Dict[str, Any]":
     """Runs one callout and returns the object to print, whatever happens."""
     began = time.monotonic()
-    parsed = {}  # type: Dict[str, Any]
+    parsed: "Dict[str, Any]" = {}
     try:
         parsed = parse_arguments(callout, arguments)
-        reply = getattr(load(driver), callout)(**parsed).to_dict()
+        reply: "Dict[str, Any]" = getattr(load(driver), callout)(**parsed).to_dict()
     except Failure as failure:
         reply = failure.to_dict()
     except OSError as error:
-        reply = Internal("{}{}{}".format(error.strerror, ": " if error.filename else "", error.filename or "")).to_dict()
+        reply = Internal(
+            "{}{}{}".format(error.strerror, ": " if error.filename else "", error.filename or "")
+        ).to_dict()
     except BaseException as error:
         reply = Internal(_bug(error)).to_dict()
     if callout != "init" or reply["status"] == FAILURE:
@@ -128,7 +130,7 @@ def _bug(error: BaseException) -> str:
 
 def _run_command(name: str, words: "List[str]") -> int:
     try:
-        status = __import__("commands." + name, fromlist=["main"]).main(words)  # type: int
+        status: "int" = __import__("commands." + name, fromlist=["main"]).main(words)
         return status
     except Failure as failure:
         print("flexvol {}: {}".format(name, failure.message), file=sys.stderr)

@@ -14,7 +14,7 @@ from protocol import Internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, NoReturn, Optional, Sequence, Tuple
+    from typing import Dict, List, NoReturn, Optional, Sequence
 
 _OUTPUT_LIMIT_BYTES = 1 << 20
 _REAP_SECONDS = 2
@@ -131,9 +131,9 @@ def _spawn(program: str, argv: "List[str]", environment: "Dict[str, str]", out: 
 
 def _fork(program: str, argv: "List[str]", environment: "Dict[str, str]", out: int) -> int:
     pid = os.fork()
-    if pid:
-        return pid
-    _exec(program, argv, environment, out)
+    if pid == 0:
+        _exec(program, argv, environment, out)
+    return pid
 
 
 def _exec(program: str, argv: "List[str]", environment: "Dict[str, str]", out: int) -> "NoReturn":
@@ -149,7 +149,8 @@ def _exec(program: str, argv: "List[str]", environment: "Dict[str, str]", out: i
 
 
 def _read(reader: int, deadline: float, limit_bytes: int, name: str, seconds: float) -> bytes:
-    chunks, size = [], 0
+    chunks: "List[bytes]" = []
+    size = 0
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     while True:

@@ -76,10 +76,10 @@ class NotSupported(Failure):
     status = NOT_SUPPORTED
 
 
-FAILURES = {
+FAILURES: "Dict[str, Type[Failure]]" = {
     kind.__name__: kind
     for kind in (InvalidArgument, ResourceExhausted, NotFound, Busy, Unavailable, Pending, Internal, NotSupported)
-}  # type: Dict[str, Type[Failure]]
+}
 
 
 class Callout:
@@ -101,7 +101,7 @@ class Callout:
 _KUBELET, _CONTROLLER, _PROVISIONER = "kubelet", "kube-controller-manager", "provisioner"
 
 # The only place that knows the arguments of a callout and their order.
-CALLOUTS = {
+CALLOUTS: "Dict[str, Callout]" = {
     "init": Callout((), 10, _KUBELET, "say what this driver can do"),
     "getvolumename": Callout(("options",), 10, _KUBELET, "name the volume (its answer is discarded)"),
     "attach": Callout(("options", "node"), 300, _CONTROLLER, "attach a volume to a node"),
@@ -120,7 +120,7 @@ CALLOUTS = {
     "delete": Callout(("options",), 300, _PROVISIONER, "delete a volume; one that is gone is a success"),
     "list": Callout((), 60, _PROVISIONER, "list the volumes and the pools"),
     "adopt": Callout(("options",), 60, _PROVISIONER, "make a claim the owner of a volume that exists"),
-}  # type: Dict[str, Callout]
+}
 
 
 class Capabilities:
@@ -191,7 +191,7 @@ class Reply:
         self.pools = pools
 
     def to_dict(self) -> "Dict[str, Any]":
-        wire = {"status": SUCCESS}  # type: Dict[str, Any]
+        wire: "Dict[str, Any]" = {"status": SUCCESS}
         for key, attribute in self._WIRE:
             value = getattr(self, attribute)
             if value is not None and value != "":
@@ -428,7 +428,7 @@ def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
                 len(arguments),
             )
         )
-    parsed = {}  # type: Dict[str, Any]
+    parsed: "Dict[str, Any]" = {}
     for name, value in zip(row.arguments, arguments):
         if name == "options":
             parsed[name] = Options.parse(value)
@@ -446,8 +446,9 @@ def check_name(what: str, value: str) -> str:
     begins and ends with a letter or digit, and so is never a path, a hidden file or '..'."""
     if not is_name(value):
         raise InvalidArgument(
-            "{} {} is not a name: 1 to {} of a-z, 0-9, '-' and '.', beginning and ending with a letter or "
-            "digit".format(what, shown(value), NAME_LENGTH)
+            "{} {} is not a name: 1 to {} of a-z, 0-9, '-' and '.', beginning and ending with a letter or digit".format(
+                what, shown(value), NAME_LENGTH
+            )
         )
     return value
 
@@ -475,7 +476,9 @@ def integer(what: str, value: str) -> int:
 def shown(value: str) -> str:
     """`value` as it may stand in a message: quoted, escaped, cut."""
     quoted = ascii(value)
-    return quoted if len(quoted) <= _SHOWN_LENGTH else quoted[:_SHOWN_LENGTH] + "...' ({} characters)".format(len(value))
+    return (
+        quoted if len(quoted) <= _SHOWN_LENGTH else quoted[:_SHOWN_LENGTH] + "...' ({} characters)".format(len(value))
+    )
 
 
 def _is_line(value: str) -> bool:

@@ -26,5 +26,5 @@ def as_json(headings: "Sequence[str]", rows: "Sequence[Sequence[Any]]") -> str:
     """The same rows as a JSON array of objects."""
     import json
 
-    objects = [dict(zip(headings, row)) for row in rows]  # type: List[Dict[str, Any]]
+    objects: "List[Dict[str, Any]]" = [dict(zip(headings, row)) for row in rows]
     return json.dumps(objects, indent=1)

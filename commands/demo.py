@@ -70,7 +70,7 @@ class _Life:
         self._archive = archive
         self._work = work
         self._pool = "demo-{}".format(os.getpid())
-        self._place = {}  # type: Dict[str, str]
+        self._place: "Dict[str, str]" = {}
 
     def live(self) -> None:
         process.run([self._archive, "pool", "init", self._pool, "--reserve", "0"], 30).check()
@@ -82,7 +82,12 @@ class _Life:
         self._place = made["options"]
         web, backup = self._pod("web"), self._pod("backup")
         self._call("mount", "pod web, read-write", mount_dir=web, options=self._mount_options("web", "rw"))
-        self._call("mount", "pod backup on the same node, read-only", mount_dir=backup, options=self._mount_options("backup", "ro"))
+        self._call(
+            "mount",
+            "pod backup on the same node, read-only",
+            mount_dir=backup,
+            options=self._mount_options("backup", "ro"),
+        )
         self._note("web writes, backup reads it", self._share(web, backup))
         self._note("web writes until the disk is full", self._fill(web))
         self._call(
@@ -97,7 +102,9 @@ class _Life:
         self._note("web writes on", self._write_on(web))
         self._call("unmount", "pod web ends", mount_dir=web)
         self._call("unmount", "pod backup ends", mount_dir=backup)
-        self._call("delete", "the claim is deleted", options=Options(dict(_CLAIM, **dict(self._place, **{VOLUME: _NAME}))))
+        self._call(
+            "delete", "the claim is deleted", options=Options(dict(_CLAIM, **dict(self._place, **{VOLUME: _NAME})))
+        )
         left = self._call("list", "what is left in the pool").volumes
         self._expect(not [entry for entry in left or [] if entry["pool"] == self._pool], "the pool is not empty")
 
@@ -122,7 +129,7 @@ class _Life:
     def _call(self, callout: str, what: str, **arguments: "Union[str, int, Options]") -> Reply:
         began = time.monotonic()
         try:
-            reply = caller.call(self._archive, callout, **arguments)
+            reply = caller.call(self._archive, callout, None, **arguments)
         except Failure as failure:
             self._line(callout, what, began, json.dumps(failure.to_dict()))
             raise
@@ -134,7 +141,9 @@ class _Life:
 
     def _line(self, callout: str, what: str, began: float, reply: str) -> None:
         elapsed = "{:.0f} ms".format((time.monotonic() - began) * 1000)
-        print("{:10} {:46} {:>7}  {}".format(callout, what, elapsed, reply if len(reply) < 300 else reply[:297] + "..."))
+        print(
+            "{:10} {:46} {:>7}  {}".format(callout, what, elapsed, reply if len(reply) < 300 else reply[:297] + "...")
+        )
 
     def _note(self, what: str, outcome: str) -> None:
         print("{:10} {:46} {:>7}  {}".format("", what, "", outcome))
@@ -148,7 +157,7 @@ class _Life:
             os.unlink(os.path.join(reader, "greeting"))
         except OSError as error:
             self._expect(error.errno == errno.EROFS, "the read-only pod failed to write for another reason")
-            return "hello; and backup cannot write: " + error.strerror
+            return "hello; and backup cannot write: {}".format(error.strerror)
         raise Internal("the read-only pod could write")
 
     def _fill(self, pod: str) -> str:
@@ -174,7 +183,9 @@ class _Life:
             file.flush()
             os.fsync(file.fileno())
         disk = os.statvfs(pod)
-        return "{} more; the file system has {} now".format(human_bytes(64 * _MIB), human_bytes(disk.f_blocks * disk.f_frsize))
+        return "{} more; the file system has {} now".format(
+            human_bytes(64 * _MIB), human_bytes(disk.f_blocks * disk.f_frsize)
+        )
 
     def _expect(self, holds: bool, otherwise: str) -> None:
         if not holds:

@@ -27,7 +27,9 @@ def main(words: "List[str]") -> int:
     parser.add_argument(
         "plugin_dir", nargs="?", default=PLUGIN_DIRECTORY, metavar="PLUGINDIR", help="default: %(default)s"
     )
-    parser.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="which driver to be there (default %(default)s)")
+    parser.add_argument(
+        "--driver", default=flexvol.DEFAULT_DRIVER, help="which driver to be there (default %(default)s)"
+    )
     parser.add_argument("--vendor", default="flexvol", help="the name before the ~ (default %(default)s)")
     parser.add_argument(
         "--host-root", default="/", metavar="DIR", help="where the node's / is in this container: the proof runs in it"
@@ -98,4 +100,3 @@ def _sync(directory: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-

@@ -14,12 +14,16 @@ def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol pool")
     init = parser.add_subparsers(dest="verb", metavar="init").add_parser(
         "init",
-        help="make the pool NAME in /var/lib/flexvol/NAME, or where /etc/flexvol/config.json places it; mount its disk first",
+        help="make the pool NAME in /var/lib/flexvol/NAME, or where the config places it; mount its disk first",
     )
     init.add_argument("name", metavar="NAME")
     init.add_argument("--reserve", default="15%", help='left free on its disk: bytes, or per cent (default "15%%")')
-    init.add_argument("--overcommit", type=float, default=1.0, help="how much may be promised for each byte (default 1)")
-    init.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="the driver the pool is for (default %(default)s)")
+    init.add_argument(
+        "--overcommit", type=float, default=1.0, help="how much may be promised for each byte (default 1)"
+    )
+    init.add_argument(
+        "--driver", default=flexvol.DEFAULT_DRIVER, help="the driver the pool is for (default %(default)s)"
+    )
     arguments = parser.parse_args(words)
     if arguments.verb is None:
         parser.error("say what to do: init NAME")

@@ -20,7 +20,7 @@ def pools() -> "Dict[str, str]":
 
     try:
         with open(CONFIG, "rb") as file:
-            settings = json.loads(file.read().decode("utf-8"))  # type: Any
+            settings: "Any" = json.loads(file.read().decode("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -81,8 +81,9 @@ class Ext4(FileSystem):
         block = self._superblock(device)
         if block is None:
             return None
-        low, log_size, high = struct.unpack_from("<I16xI", block, 4) + struct.unpack_from("<I", block, 0x150)
-        return int(low | high << 32) << (10 + log_size)
+        low, log_size = struct.unpack_from("<I16xI", block, 4)
+        (high,) = struct.unpack_from("<I", block, 0x150)
+        return (int(low) | int(high) << 32) << (10 + int(log_size))
 
     def repair(self, device: str, descriptor: int, inherit: "Tuple[int, ...]") -> None:
         block = self._superblock(descriptor) or bytes(1024)
@@ -92,7 +93,8 @@ class Ext4(FileSystem):
         result = process.run(["e2fsck", "-p", device], _CHECK_SECONDS, inherit)
         if result.status not in (0, 1):
             raise Unavailable(
-                "the file system has errors that need a decision; run e2fsck on a copy of the image: " + result.text[-300:]
+                "the file system has errors that need a decision; run e2fsck on a copy of the image: "
+                + result.text[-300:]
             )
 
     def grow_unmounted(self, device: str, inherit: "Tuple[int, ...]") -> bool:
@@ -183,7 +185,7 @@ class Btrfs(FileSystem):
         fcntl.ioctl(root, self._RESIZE, bytearray(struct.pack("=q4088s", 0, b"1:max")))
 
 
-TABLE = {kind.name: kind() for kind in (Ext4, Xfs, Btrfs)}  # type: Dict[str, FileSystem]
+TABLE: "Dict[str, FileSystem]" = {kind.name: kind() for kind in (Ext4, Xfs, Btrfs)}
 DEFAULT = "ext4"
 
 
@@ -192,4 +194,6 @@ def get(name: str) -> FileSystem:
     try:
         return TABLE[name or DEFAULT]
     except KeyError:
-        raise InvalidArgument("file system {} is unknown; known are: {}".format(shown(name), ", ".join(TABLE))) from None
+        raise InvalidArgument(
+            "file system {} is unknown; known are: {}".format(shown(name), ", ".join(TABLE))
+        ) from None

@@ -32,13 +32,19 @@ class Loop:
         self.path = path
         self.descriptor = descriptor
 
+    def __enter__(self) -> "Loop":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         os.close(self.descriptor)
 
     def backing(self) -> "Optional[Tuple[int, int]]":
         """Device and inode number of the file behind it; None if it is not attached."""
         info = self._info()
-        return info and (info[0], info[1])
+        return None if info is None else (info[0], info[1])
 
     def clears_itself(self) -> bool:
         """Whether it goes away with its last user. One that does not was made by hand, or by a callout that an old

@@ -158,7 +158,9 @@ def unmount(path: str) -> None:
             return
         if not top.source.startswith("/dev/loop"):
             raise InvalidArgument(
-                "{} is a mount of {} ({}), not of a flexvol volume; it is left alone".format(path, top.source, top.fs_type)
+                "{} is a mount of {} ({}), not of a flexvol volume; it is left alone".format(
+                    path, top.source, top.fs_type
+                )
             )
         if _libc.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW) != 0 and ctypes.get_errno() != errno.EINVAL:
             code = ctypes.get_errno()
@@ -176,7 +178,7 @@ class _Attributes(ctypes.Structure):
 
 
 def _call(number: int, *arguments: "Any", what: str) -> int:
-    result = _libc.syscall(ctypes.c_long(number), *arguments)  # type: int
+    result: "int" = _libc.syscall(ctypes.c_long(number), *arguments)
     if result >= 0:
         return result
     code = ctypes.get_errno()
@@ -294,7 +296,10 @@ def _bind_from(stage: str, path: str, read_only: bool) -> None:
 
 
 def _mount(source: str, target: str, fs_type: str, flags: int, data: str) -> None:
-    if _libc.mount(os.fsencode(source), os.fsencode(target), fs_type.encode(), ctypes.c_ulong(flags), data.encode()) != 0:
+    if (
+        _libc.mount(os.fsencode(source), os.fsencode(target), fs_type.encode(), ctypes.c_ulong(flags), data.encode())
+        != 0
+    ):
         code = ctypes.get_errno()
         if code == errno.ENOENT:
             raise FileNotFoundError(code, os.strerror(code), target)

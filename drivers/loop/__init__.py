@@ -10,10 +10,9 @@ from protocol import Failure, InvalidArgument, Reply, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
+    from typing import Any, Dict, List
 
     from drivers.loop.pool import Pool
-    from drivers.loop.volume import Volume
     from protocol import Options
 
 _PLACE = ("pool", "poolId")
@@ -53,7 +52,9 @@ class LoopDriver(Driver):
         if options.source_volume:
             raise InvalidArgument("this driver does not clone volumes")
         if options.mount_options:
-            raise InvalidArgument("this driver takes no mountOptions: {}".format(shown(",".join(options.mount_options))))
+            raise InvalidArgument(
+                "this driver takes no mountOptions: {}".format(shown(",".join(options.mount_options)))
+            )
         with pool.open_pool(own.get("pool", pool.DEFAULT)) as place, place.volume_lock(name) as lock:
             volume.sweep(place)
             found = volume.find(place, name)
@@ -93,7 +94,8 @@ class LoopDriver(Driver):
         return Reply()
 
     def list(self) -> Reply:
-        volumes, pools = [], []
+        volumes: "List[Dict[str, Any]]" = []
+        pools: "List[Dict[str, Any]]" = []
         for name in pool.names():
             try:
                 with pool.open_pool(name) as place:
@@ -115,9 +117,9 @@ class LoopDriver(Driver):
 
     def adopt(self, options: "Options") -> Reply:
         name, claim, own = options.volume, options.claim, options.expect_own(_PLACE)
-        with pool.open_pool(own.get("pool", pool.DEFAULT), own.get("poolId")) as place, place.volume_lock(name):
-            with volume.get(place, name) as found:
-                found.save(owner=volume.owner_fields(claim), blank=False)
+        place = pool.open_pool(own.get("pool", pool.DEFAULT), own.get("poolId"))
+        with place, place.volume_lock(name), volume.get(place, name) as found:
+            found.save(owner=volume.owner_fields(claim), blank=False)
         return Reply()
 
 
@@ -157,6 +159,6 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
     with found:
         record = found.record
         fields = ("sizeBytes", "fsType", "thick", "owner", "class", "reclaimPolicy", "clusterUid", "created", "blank")
-        entry = {key: record[key] for key in fields}  # type: Dict[str, Any]
+        entry: "Dict[str, Any]" = {key: record[key] for key in fields}
         entry.update(name=name, pool=place.name, poolId=place.id, usedBytes=found.used_bytes)
         return entry

@@ -12,10 +12,11 @@ from protocol import Busy, Internal, ResourceExhausted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Optional
+
     from drivers.loop.pool import Lock
     from drivers.loop.volume import Volume
     from host.loopdev import Loop
-    from host.mounts import Mount
 
 MIB = filesystems.MIB
 
@@ -57,27 +58,32 @@ def allocate(descriptor: int, begin: int, size_bytes: int) -> None:
 
 def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> None:
     """Shows the volume at `mount_dir`: bound to a mount that is there, or first attached, checked and mounted."""
-    top = mounts.at(mount_dir)
     image = volume.open_image()
     try:
-        loop = loopdev.find(image)
-        if loop is None and top is not None:
-            raise Internal("{} is a mount of {} already, not of this volume".format(mount_dir, top.source))
-        if loop is not None:
-            try:
-                if top is None or not _shows(loop, top):
-                    _mount_again(volume, loop, image, mount_dir, read_only)
-                return
-            finally:
-                loop.close()
+        found = loopdev.find(image)
+        if found is not None:
+            with found:
+                if not _is_shown(found, mount_dir):
+                    _mount_again(volume, found, image, mount_dir, read_only)
+            return
+        _is_shown(None, mount_dir)
         volume.lock_image(image)
         loop = loopdev.attach(image)
     finally:
         os.close(image)
-    try:
+    with loop:
         _mount_first(volume, loop, mount_dir, read_only, lock)
-    finally:
-        loop.close()
+
+
+def _is_shown(loop: "Optional[Loop]", mount_dir: str) -> bool:
+    """Whether `mount_dir` is a mount of the device, so that a repeated callout has nothing to do. Raises Internal if it
+    is a mount of anything else."""
+    top = mounts.at(mount_dir)
+    if top is None:
+        return False
+    if loop is None or all(existing.path != top.path for existing in mounts.of_device(loop.path)):
+        raise Internal("{} is a mount of {} already, not of this volume".format(mount_dir, top.source))
+    return True
 
 
 def _mount_again(volume: "Volume", loop: "Loop", image: int, mount_dir: str, read_only: bool) -> None:
@@ -88,18 +94,12 @@ def _mount_again(volume: "Volume", loop: "Loop", image: int, mount_dir: str, rea
         loop.set_clears_itself()
     for existing in mounts.of_device(loop.path):
         try:
-            return mounts.bind(existing.path, mount_dir, read_only)
+            mounts.bind(existing.path, mount_dir, read_only)
+            return
         except FileNotFoundError:
             continue  # unmounted meanwhile
     file_system = filesystems.get(volume.fs_type)
     mounts.mount(loop.path, file_system.name, file_system.mount_options(volume.thick), mount_dir, read_only, _nothing)
-
-
-def _shows(loop: "Loop", top: "Mount") -> bool:
-    """Whether the mount is one of the device's, so that a repeated callout has nothing to do."""
-    if all(existing.path != top.path for existing in mounts.of_device(loop.path)):
-        raise Internal("{} is a mount of {} already, not of this volume".format(top.path, top.source))
-    return True
 
 
 def _nothing(_root: int) -> None:
@@ -162,17 +162,18 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
         os.close(image)
     if loop is None:
         raise Internal("volume {} is not mounted on this node; it grows when its next pod starts".format(volume.name))
-    try:
+    with loop:
         loop.follow_size()
-        _grow_mounted(volume, loop, mount_dir)
-    except filesystems.NotPermitted:
-        if not mounts.is_only_mount(loop.path, mount_dir):
-            raise
-        # The pod is just starting and no container sees the volume yet, so it can be grown while it is unmounted.
-        mounts.unmount(mount_dir)
-        _mount_first(volume, loop, mount_dir, False, lock)
-    finally:
-        loop.close()
+        if not _is_shown(loop, mount_dir):
+            raise Internal("volume {} is not mounted at {}".format(volume.name, mount_dir))
+        try:
+            _grow_mounted(volume, loop, mount_dir)
+        except filesystems.NotPermitted:
+            if not mounts.is_only_mount(loop.path, mount_dir):
+                raise
+            # The pod is just starting and no container sees the volume yet, so it can be grown while it is unmounted.
+            mounts.unmount(mount_dir)
+            _mount_first(volume, loop, mount_dir, False, lock)
 
 
 def _grow_image(volume: "Volume", image: int, size_bytes: int) -> None:
@@ -190,15 +191,11 @@ def _grow_image(volume: "Volume", image: int, size_bytes: int) -> None:
 
 
 def _grow_mounted(volume: "Volume", loop: "Loop", mount_dir: str) -> None:
-    """Grows through the directory kubelet names, which is one of the writable mounts."""
+    """Grows through the directory kubelet names, which is a writable mount."""
     file_system = filesystems.get(volume.fs_type)
-    if (file_system.size_bytes(loop.descriptor) or 0) >= volume.size_bytes:
-        return
-    top = mounts.at(mount_dir)
-    if top is None or all(existing.path != top.path for existing in mounts.of_device(loop.path)):
-        raise Internal("volume {} is not mounted at {}".format(volume.name, mount_dir))
-    root = os.open(mount_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        file_system.grow(root, volume.size_bytes)
-    finally:
-        os.close(root)
+    if (file_system.size_bytes(loop.descriptor) or 0) < volume.size_bytes:
+        root = os.open(mount_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            file_system.grow(root, volume.size_bytes)
+        finally:
+            os.close(root)

@@ -61,7 +61,7 @@ class Pool:
         self.name = name
         self.path = path
         self.directory = directory
-        self.id = settings["id"]  # type: str
+        self.id: "str" = settings["id"]
         self._overcommit = float(settings["overcommit"])
         self._reserve = str(settings["reserve"])
 
@@ -143,7 +143,7 @@ def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
     try:
         directory = files.open_directory(path)
     except OSError as error:
-        raise Unavailable(_absent(name, path, error.strerror)) from None
+        raise Unavailable(_absent(name, path, str(error.strerror))) from None
     try:
         settings = _settings(name, path, directory)
         if pool_id is not None and settings["id"] != pool_id:
@@ -189,7 +189,7 @@ def check_limits(reserve: "Any", overcommit: "Any") -> None:
 
 
 def reserve_bytes(reserve: "Any", capacity: int) -> int:
-    """"15%" of `capacity`, or a number of bytes."""
+    """ "15%" of `capacity`, or a number of bytes."""
     text = str(reserve)
     number = text[:-1] if text.endswith("%") else text
     if not number.isdigit() or (text.endswith("%") and int(number) > 100):
@@ -211,9 +211,13 @@ def init(name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_
             files.lock(held.descriptor, "pool " + name, _LOCK_SECONDS)
             if FILE in os.listdir(directory):
                 return open_pool(name), False
-            strange = [entry for entry in os.listdir(directory) if entry not in (_LOCKS, "lost+found", "." + FILE + ".new")]
+            strange = [
+                entry for entry in os.listdir(directory) if entry not in (_LOCKS, "lost+found", "." + FILE + ".new")
+            ]
             if strange:
-                raise InvalidArgument("{} is not empty ({}); a pool is made in an empty directory".format(path, strange[0]))
+                raise InvalidArgument(
+                    "{} is not empty ({}); a pool is made in an empty directory".format(path, strange[0])
+                )
             os.fchmod(directory, 0o700)
             if _LOCKS not in os.listdir(directory):
                 os.mkdir(_LOCKS, 0o700, dir_fd=directory)

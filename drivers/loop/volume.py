@@ -16,7 +16,7 @@ from protocol import Busy, Claim, Internal, InvalidArgument, NotFound, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Tuple
+    from typing import Any, Dict, Optional
 
     from drivers.loop.pool import Lock, Pool
     from protocol import Options, Pod
@@ -78,10 +78,14 @@ class Volume:
         """Raises InvalidArgument unless the pod is of the owner's namespace. kubelet names the pod, so its author
         cannot; everything else in the options could be theirs."""
         if pod is None:
-            raise InvalidArgument("volume {}: the options name no pod, and a volume belongs to a namespace".format(self.name))
+            raise InvalidArgument(
+                "volume {}: the options name no pod, and a volume belongs to a namespace".format(self.name)
+            )
         if self.owner is None:
             raise InvalidArgument(
-                "volume {} has no owner and mounts for no one; give it one with: flexvol adopt <options>".format(self.name)
+                "volume {} has no owner and mounts for no one; give it one with: flexvol adopt <options>".format(
+                    self.name
+                )
             )
         if self.owner.namespace != pod.namespace:
             raise InvalidArgument(
@@ -105,7 +109,10 @@ class Volume:
         holder = files.lock_holder(image)
         raise Busy(
             "volume {} is in use {}".format(
-                self.name, "on this node: " + holder if holder else "on another node or in another container, which must let go first"
+                self.name,
+                "on this node: " + holder
+                if holder
+                else "on another node or in another container, which must let go first",
             )
         )
 
@@ -162,14 +169,18 @@ def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
     if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
         raise Internal("{} is not a volume's record".format(where))
     if record["schema"] > SCHEMA:
-        raise Internal("{} has schema {}; this flexvol knows {}: install a newer one".format(where, record["schema"], SCHEMA))
+        raise Internal(
+            "{} has schema {}; this flexvol knows {}: install a newer one".format(where, record["schema"], SCHEMA)
+        )
     wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
     if wrong or record["name"] != name:
-        raise Internal("{} is damaged: {}".format(where, ", ".join(wrong) or "it names volume " + shown(record["name"])))
+        raise Internal(
+            "{} is damaged: {}".format(where, ", ".join(wrong) or "it names volume " + shown(record["name"]))
+        )
     return record
 
 
-_FIELDS = {
+_FIELDS: "Dict[str, Any]" = {
     "name": str,
     "sizeBytes": int,
     "sectorBytes": int,
@@ -183,7 +194,7 @@ _FIELDS = {
     "mountOptions": list,
     "created": str,
     "blank": bool,
-}  # type: Dict[str, Any]
+}
 
 
 def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, thick: bool, lock: "Lock") -> Volume:

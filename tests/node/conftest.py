@@ -98,7 +98,8 @@ class Node:
     def request(self, volume: str, size: int = 64 * MIB, fs: str = "ext4", uid: str = UID, **own: str) -> str:
         return json.dumps({
             "kubernetes.io/pvOrVolumeName": volume, "kubernetes.io/fsType": fs, "requestBytes": str(size),
-            "kubernetes.io/pvc.namespace": NAMESPACE, "kubernetes.io/pvc.name": "data", "kubernetes.io/pvc.uid": uid, **own,
+            "kubernetes.io/pvc.namespace": NAMESPACE, "kubernetes.io/pvc.name": "data", "kubernetes.io/pvc.uid": uid,
+            **own,
         })  # fmt: skip
 
     def provision(self, volume: str = "pvc-1", size: int = 64 * MIB, fs: str = "ext4", **own: str) -> dict[str, Any]:
@@ -152,7 +153,9 @@ class Node:
     def loop_devices(self) -> list[str]:
         """The loop devices on images of this node, by device and inode."""
         images = {(s.st_dev, s.st_ino) for s in (path.stat() for path in self.directory.rglob("image"))}
-        listed = subprocess.run(["losetup", "-l", "-n", "-O", "NAME,BACK-MAJ:MIN,BACK-INO"], capture_output=True, text=True, check=True)
+        listed = subprocess.run(
+            ["losetup", "-l", "-n", "-O", "NAME,BACK-MAJ:MIN,BACK-INO"], capture_output=True, text=True, check=True
+        )
         rows = [line.split() for line in listed.stdout.splitlines()]
         return [
             name for name, device, inode in rows

@@ -114,7 +114,9 @@ def test_a_mount_that_cannot_be_read(node: Node, changed: dict[str, str], said: 
     assert node.loop_devices() == []
 
 
-@pytest.mark.parametrize("path", ["relative", "/var/lib/kubelet/../../x", "/var/lib/kubelet/absent", "/etc/hostname", "/", "/etc/"])
+@pytest.mark.parametrize(
+    "path", ["relative", "/var/lib/kubelet/../../x", "/var/lib/kubelet/absent", "/etc/hostname", "/", "/etc/"]
+)
 def test_a_directory_that_is_none(node: Node, path: str) -> None:
     node.provision()
 
@@ -139,7 +141,9 @@ def test_a_secret_is_in_no_answer_and_no_log(node: Node) -> None:
     replies = [
         node.run("mount", node.pod_dir("web"), node.options(**secret)),
         node.run("mount", node.pod_dir("web"), node.options(namespace="evil", **secret)),
-        node.run("mount", node.pod_dir("web"), node.options(**{"kubernetes.io/secret/bad": "aHVudGVyMg==\n", **secret})),
+        node.run(
+            "mount", node.pod_dir("web"), node.options(**{"kubernetes.io/secret/bad": "aHVudGVyMg==\n", **secret})
+        ),
         node.run("mount", node.pod_dir("web"), node.options(**secret)[:-1]),
     ]
     log = node.path("/var/log/flexvol/loop.log")

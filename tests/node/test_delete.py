@@ -26,7 +26,9 @@ def test_while_a_pod_has_it_it_is_busy(node: Node) -> None:
     assert (pod / "data").read_text() == "kept"
 
 
-def test_from_a_container_that_does_not_see_the_mount_it_is_busy_too(make_node: Callable[..., Node], node: Node) -> None:
+def test_from_a_container_that_does_not_see_the_mount_it_is_busy_too(
+    make_node: Callable[..., Node], node: Node
+) -> None:
     node.provision()
     node.mount("web")
     container = make_node("container", pool=node.directory / "var/lib/flexvol")

@@ -28,7 +28,11 @@ def test_installing_again_touches_nothing(node: Node) -> None:
     assert "already" in node.command("install", PLUGINS)
 
     after = node.path(INSTALLED).stat()
-    assert (before.st_ino, before.st_mtime_ns, before.st_ctime_ns) == (after.st_ino, after.st_mtime_ns, after.st_ctime_ns)
+    assert (before.st_ino, before.st_mtime_ns, before.st_ctime_ns) == (
+        after.st_ino,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    )
 
 
 def test_an_update_replaces_the_file_in_one_step_and_clears_what_a_crash_left(node: Node) -> None:

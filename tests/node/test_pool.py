@@ -29,7 +29,9 @@ def test_a_directory_that_holds_other_things_is_refused(node: Node) -> None:
     assert [path.name for path in other.iterdir()] == ["photo"]
 
 
-@pytest.mark.parametrize("words", [["--reserve", "lots"], ["--reserve", "101%"], ["--overcommit", "0"], ["--overcommit", "nan"]])
+@pytest.mark.parametrize(
+    "words", [["--reserve", "lots"], ["--reserve", "101%"], ["--overcommit", "0"], ["--overcommit", "nan"]]
+)
 def test_limits_that_make_no_sense_are_refused(node: Node, words: list[str]) -> None:
     done = node.enter(*node.executable, "pool", "init", "other", *words)
 

@@ -167,22 +167,26 @@ def test_the_image_holds_no_feature_that_kernel_4_18_does_not_know(node: Node, f
     node.provision(fs=fs, size=300 * MIB)
     if fs == "ext4":
         shown = subprocess.run(["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True).stdout
-        (features,) = [line.split(":")[1].split() for line in shown.splitlines() if line.startswith("Filesystem features")]
+        (features,) = [
+            line.split(":")[1].split() for line in shown.splitlines() if line.startswith("Filesystem features")
+        ]
         assert set(features) <= {
             "has_journal", "ext_attr", "resize_inode", "dir_index", "filetype", "extent", "64bit", "flex_bg",
             "sparse_super", "large_file", "huge_file", "dir_nlink", "extra_isize", "metadata_csum",
         }  # fmt: skip
     else:
-        shown = subprocess.run(["xfs_db", "-r", "-c", "version", node.image()], capture_output=True, text=True, check=True).stdout
+        shown = subprocess.run(
+            ["xfs_db", "-r", "-c", "version", node.image()], capture_output=True, text=True, check=True
+        ).stdout
         assert not {"BIGTIME", "INOBTCNT", "NREXT64"} & {word.upper() for word in shown.strip().split(",")}
 
 
 @pytest.fixture
 def small_pool(node: Node) -> Node:
-    """A pool on a file system of 150 MiB of its own."""
+    """A pool on a file system of 120 MiB of its own."""
     disk = node.directory / "disk"
     disk.touch()
-    os.truncate(disk, 150 * MIB)
+    os.truncate(disk, 120 * MIB)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
     pool = "/var/lib/flexvol/default"
     assert node.enter("mount", "-o", "loop", str(disk), pool).returncode == 0
