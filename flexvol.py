@@ -21,6 +21,7 @@ DEFAULT_DRIVER = "loop"
 COMMANDS = {
     "install": "put this file into kubelet's plugin directory and prove that it works there",
     "pool": "make a pool, the directory that volumes live in",
+    "precompile": "make this file start faster with this machine's Python; install does it by itself",
     "demo": "show the life of a volume on this machine, without a cluster",
 }
 
@@ -44,6 +45,14 @@ def main(argv: "List[str]") -> int:
     while line:
         line = line[os.write(out, line) :]
     return 0
+
+
+def archive() -> str:
+    """The path of the one file we are running from. Raises Internal in a source tree."""
+    path = os.path.dirname(os.path.abspath(__file__))
+    if not os.path.isfile(path):
+        raise Internal("{} is a source tree; build the one file first: ./build.sh build".format(path))
+    return path
 
 
 def driver_name(called: str) -> str:

@@ -45,9 +45,7 @@ def main(words: "List[str]") -> int:
     argparse.ArgumentParser(prog="flexvol demo", description=__doc__).parse_args(words)
     if os.geteuid() != 0:
         raise Internal("mounting needs root; run it with sudo")
-    archive = os.path.dirname(os.path.abspath(flexvol.__file__))
-    if not os.path.isfile(archive):
-        raise Internal("{} is a source tree; build the one file first: ./build.sh build".format(archive))
+    archive = flexvol.archive()
     ours = [path for path in (config.ROOT, log.DIRECTORY) if not os.path.exists(path)]
     work = tempfile.mkdtemp(prefix="flexvol-demo-")
     try:

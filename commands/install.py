@@ -6,19 +6,20 @@ callout that is running the old one.
 """
 
 import argparse
-import filecmp
 import os
 import shutil
 
 import caller
 import flexvol
 import process
+from commands import precompile
 from protocol import CALLOUTS, VERSION, Failure, Internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List
 
+_PRECOMPILE_SECONDS = 60
 PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 
 
@@ -36,9 +37,7 @@ def main(words: "List[str]") -> int:
     )
     arguments = parser.parse_args(words)
     driver = flexvol.load(arguments.driver)
-    archive = os.path.dirname(os.path.abspath(flexvol.__file__))
-    if not os.path.isfile(archive):
-        raise Internal("{} is a source tree; build the one file first: ./build.sh build".format(archive))
+    archive = flexvol.archive()
     print(driver.prepare_node())
     name = "{}~{}".format(arguments.vendor, arguments.driver)
     print(install(archive, arguments.plugin_dir, name, arguments.driver, arguments.host_root))
@@ -56,22 +55,30 @@ def install(archive: str, plugin_dir: str, name: str, driver: str, host_root: st
         shutil.rmtree(aside)  # left by an install that was killed
     os.mkdir(aside, 0o755)
     try:
-        fresh = os.path.join(aside, driver)
+        fresh, present = os.path.join(aside, driver), os.path.join(target, driver)
         _copy(archive, fresh)
         proof = _prove(host_root, os.path.join(plugin_dir, "." + name + ".new", driver))
-        where = os.path.join(plugin_dir, name, driver)
-        present = os.path.join(target, driver)
-        if os.path.exists(present) and filecmp.cmp(fresh, present, shallow=False):
-            return "{} is {} already ({})".format(where, VERSION, proof)
+        installed = "{} {} at {} ({})".format(name, VERSION, os.path.join(plugin_dir, name, driver), proof)
+        if os.path.exists(present) and _same(fresh, present):
+            return "unchanged: " + installed
         if os.path.isdir(target):
             os.rename(fresh, present)
         else:
             os.rename(aside, target)
         _sync(target)
         _sync(plugins)
-        return "{} is {} now ({})".format(where, VERSION, proof)
+        return "installed: " + installed
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _same(fresh: str, present: str) -> bool:
+    """Whether two archives hold the same sources and bytecode for the same Python. A damaged one is another one."""
+    try:
+        there = precompile.read(present)
+    except Internal:
+        return False
+    return precompile.read(fresh) == there and precompile.interpreter(fresh) == precompile.interpreter(present)
 
 
 def _copy(archive: str, path: str) -> None:
@@ -83,10 +90,12 @@ def _copy(archive: str, path: str) -> None:
 
 
 def _prove(host_root: str, path: str) -> str:
-    """Runs init as kubelet will, with the node's own interpreter, and reads the answer as kubelet does."""
+    """Runs init as kubelet will, with the node's own interpreter, and reads the answer as kubelet does; before that
+    the same interpreter adds its bytecode."""
     prefix = [] if host_root == "/" else ["chroot", host_root]
-    result = process.run(prefix + [path, "init"], CALLOUTS["init"].seconds)
     try:
+        process.run(prefix + [path, "precompile"], _PRECOMPILE_SECONDS).check()
+        result = process.run(prefix + [path, "init"], CALLOUTS["init"].seconds)
         reply = caller.parse("init", result.output, result.status)
     except Failure as failure:
         raise Internal("it does not work on this node, so nothing was changed: {}".format(failure)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 from tests.node.conftest import Node
 
@@ -10,7 +11,7 @@ PLUGINS = "/var/lib/kubelet/plugins-exec"
 INSTALLED = PLUGINS + "/flexvol~loop/loop"
 
 
-def test_install_copies_proves_and_makes_the_default_pool(make_node: object, node: Node) -> None:
+def test_install_copies_proves_and_makes_the_default_pool(node: Node) -> None:
     said = node.command("install", PLUGINS)
 
     assert INSTALLED in said
@@ -25,7 +26,7 @@ def test_installing_again_touches_nothing(node: Node) -> None:
     node.command("install", PLUGINS)
     before = node.path(INSTALLED).stat()
 
-    assert "already" in node.command("install", PLUGINS)
+    assert "unchanged" in node.command("install", PLUGINS)
 
     after = node.path(INSTALLED).stat()
     assert (before.st_ino, before.st_mtime_ns, before.st_ctime_ns) == (
@@ -37,14 +38,37 @@ def test_installing_again_touches_nothing(node: Node) -> None:
 
 def test_an_update_replaces_the_file_in_one_step_and_clears_what_a_crash_left(node: Node) -> None:
     node.command("install", PLUGINS)
-    with node.path(INSTALLED).open("ab") as old:
-        old.write(b"older")
+    installed = node.path(INSTALLED)
+    installed.write_bytes(installed.read_bytes().replace(b"#!/bin/sh\n", b"#!/bin/sh\n# older\n", 1))
     node.path(PLUGINS + "/.flexvol~loop.new").mkdir()
 
-    assert "now" in node.command("install", PLUGINS)
+    assert "installed" in node.command("install", PLUGINS)
 
-    assert not node.path(INSTALLED).read_bytes().endswith(b"older")
+    assert b"# older" not in installed.read_bytes()
     assert [path.name for path in node.path(PLUGINS).iterdir()] == ["flexvol~loop"]
+
+
+def test_the_installed_file_holds_bytecode_of_the_nodes_python_and_every_source(node: Node) -> None:
+    node.command("install", PLUGINS)
+
+    with zipfile.ZipFile(node.path(INSTALLED)) as installed, zipfile.ZipFile(node.executable[-1]) as built:
+        sources = {name: built.read(name) for name in built.namelist()}
+        assert {name: installed.read(name) for name in installed.namelist() if name in sources} == sources
+        assert {name + "c" for name in sources if name.endswith(".py")} == set(installed.namelist()) - set(sources)
+    loaded = node.enter(INSTALLED, "provision", "{").stdout + node.enter(INSTALLED, "list").stdout
+    assert loaded.count(b'"status"') == 2
+
+
+def test_a_damaged_file_is_replaced(node: Node) -> None:
+    node.command("install", PLUGINS)
+    installed = node.path(INSTALLED)
+    content = bytearray(installed.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    installed.write_bytes(content)
+
+    assert "installed" in node.command("install", PLUGINS)
+
+    assert installed.read_bytes() != bytes(content)
 
 
 def test_where_it_does_not_work_nothing_is_changed(node: Node) -> None:
