@@ -1,0 +1,269 @@
+"""The door to the Kubernetes API, and the only file that imports its client. Objects are plain dicts here, quantities
+become integers, and errors become two: Refused (the server said no) and Unreachable (it said nothing)."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import kubernetes.client
+import kubernetes.config
+import kubernetes.leaderelection.electionconfig
+import kubernetes.leaderelection.leaderelection
+import kubernetes.leaderelection.leaderelectionrecord
+import kubernetes.utils
+import kubernetes.watch
+import urllib3.exceptions
+
+Object = dict[str, Any]
+
+CLAIMS = "/api/v1/persistentvolumeclaims"
+VOLUMES = "/api/v1/persistentvolumes"
+CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+
+_PAGE = 500
+_CONNECTIONS = 32
+_WATCH_SECONDS = 240
+_ANSWER_SECONDS = 30
+_PAUSE_FIRST_SECONDS, _PAUSE_LIMIT_SECONDS = 0.5, 10.0
+LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS = 15, 10, 2
+
+
+class Refused(Exception):
+    """The API server answered with an error. status: its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Unreachable(Exception):
+    """The API server did not answer."""
+
+
+def size_bytes(quantity: str) -> int:
+    """ "1Gi" -> 1073741824; fractions of a byte are rounded up. Raises ValueError."""
+    return int(-(-kubernetes.utils.parse_quantity(quantity) // 1))
+
+
+def claim_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+
+
+class Cluster:
+    """One connection pool to one API server."""
+
+    def __init__(self, kubeconfig: str | None) -> None:
+        """kubeconfig: the file to use outside the cluster; None: the pod's service account."""
+        configuration = kubernetes.client.Configuration()
+        if kubeconfig:
+            kubernetes.config.load_kube_config(kubeconfig, client_configuration=configuration)
+        else:
+            kubernetes.config.load_incluster_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = _CONNECTIONS
+        configuration.retries = False
+        kubernetes.client.Configuration.set_default(configuration)
+        self._client = kubernetes.client.ApiClient(configuration)
+        core, storage = kubernetes.client.CoreV1Api(self._client), kubernetes.client.StorageV1Api(self._client)
+        self._lists = {
+            CLAIMS: core.list_persistent_volume_claim_for_all_namespaces,
+            VOLUMES: core.list_persistent_volume,
+            CLASSES: storage.list_storage_class,
+        }
+
+    def get(self, path: str) -> Object | None:
+        """The object at `path`, read live; None if it is not there."""
+        try:
+            return self._call("GET", path)
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def create(self, path: str, body: Object) -> Object:
+        return self._call("POST", path, body)
+
+    def patch(self, path: str, body: Object) -> Object | None:
+        """Merges `body` into the object; None if it is not there. A metadata.resourceVersion in it is a precondition."""
+        try:
+            return self._call("PATCH", path, body, {"Content-Type": "application/merge-patch+json"})
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def delete(self, path: str, uid: str) -> None:
+        """Deletes the object if it still has that uid; one that is gone is fine."""
+        try:
+            self._call("DELETE", path, {"preconditions": {"uid": uid}})
+        except Refused as error:
+            if error.status != 404:
+                raise
+
+    def _call(
+        self, method: str, path: str, body: Object | None = None, headers: dict[str, str] | None = None
+    ) -> Object:
+        headers = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
+        try:
+            answer: Object = self._client.call_api(
+                path, method, header_params=headers, body=body, response_type="object", auth_settings=["BearerToken"],
+                _return_http_data_only=True, _request_timeout=_ANSWER_SECONDS,
+            )  # fmt: skip
+            return answer
+        except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise _translated(error, f"{method} {path}") from None
+
+    def follow(
+        self,
+        path: str,
+        changed: Callable[[Object], None],
+        listed: Callable[[set[str]], None],
+        gone: Callable[[Object], None],
+    ) -> None:
+        """Never returns: lists in pages and then watches one of CLAIMS, VOLUMES, CLASSES, for ever.
+
+        changed: each object that is there or changes. listed: the uids of all that are there, after each list.
+        gone: each object that goes. Errors are survived with growing pauses and said once.
+        """
+        version, pause = "", _PAUSE_FIRST_SECONDS
+        while True:
+            try:
+                if not version:
+                    version = self._list(path, changed, listed)
+                for event in self._watch(path, version):
+                    pause = _PAUSE_FIRST_SECONDS
+                    version = event["raw_object"]["metadata"]["resourceVersion"]
+                    if event["type"] in ("ADDED", "MODIFIED"):
+                        changed(event["raw_object"])
+                    elif event["type"] == "DELETED":
+                        gone(event["raw_object"])
+            except (
+                kubernetes.client.ApiException,
+                urllib3.exceptions.HTTPError,
+                OSError,
+                KeyError,
+                ValueError,
+            ) as error:
+                if getattr(error, "status", None) is not None:
+                    version = ""  # 410 Gone, or a refusal: begin again with a list
+                if pause == _PAUSE_FIRST_SECONDS * 2:
+                    print(f"watch of {path} interrupted: {_translated(error, 'WATCH ' + path)}", flush=True)
+                threading.Event().wait(pause * random.uniform(0.75, 1.25))  # noqa: S311
+                pause = min(pause * 2, _PAUSE_LIMIT_SECONDS)
+
+    def _list(self, path: str, changed: Callable[[Object], None], listed: Callable[[set[str]], None]) -> str:
+        seen, following, version = set(), None, ""
+        while True:
+            words = {"limit": _PAGE, "_preload_content": False, "_request_timeout": _ANSWER_SECONDS}
+            if following:
+                words["_continue"] = following
+            page = json.loads(self._lists[path](**words).data)  # reading it all gives the connection back
+            for item in page.get("items") or []:
+                seen.add(item["metadata"]["uid"])
+                changed(item)
+            version, following = page["metadata"]["resourceVersion"], page["metadata"].get("continue")
+            if not following:
+                listed(seen)
+                return str(version)
+
+    def _watch(self, path: str, version: str) -> Iterator[Object]:
+        return kubernetes.watch.Watch(return_type="object").stream(  # type: ignore[no-any-return]
+            self._lists[path], resource_version=version, allow_watch_bookmarks=True,
+            timeout_seconds=random.randint(_WATCH_SECONDS // 2, _WATCH_SECONDS),  # noqa: S311
+            _request_timeout=(_ANSWER_SECONDS, _WATCH_SECONDS + _ANSWER_SECONDS),
+        )  # fmt: skip
+
+    def lead(
+        self, namespace: str, name: str, identity: str, started: Callable[[], None], stopped: Callable[[], None]
+    ) -> _Lease:
+        """Takes part in the election for the Lease `name`, in threads of its own, for ever. `started` and `stopped` are
+        called each time leadership comes and goes; the returned lease is released at the end."""
+        lease = _Lease(self, namespace, name, identity)
+        config = kubernetes.leaderelection.electionconfig.Config(
+            lease, LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS, onstarted_leading=started, onstopped_leading=stopped
+        )
+
+        def stand() -> None:
+            while True:
+                kubernetes.leaderelection.leaderelection.LeaderElection(config).run()
+
+        threading.Thread(target=stand, name="election", daemon=True).start()
+        return lease
+
+
+class _Lease:
+    """What the client's election loop asks of a lock, kept in a coordination.k8s.io Lease, with what that loop lacks:
+    it survives an API server that is away, and lets go at the end."""
+
+    _KEYS = ("holderIdentity", "leaseDurationSeconds", "acquireTime", "renewTime")
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str, identity: str) -> None:
+        self.name, self.namespace, self.identity = name, namespace, identity
+        self._cluster = cluster
+        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._path = f"{self._collection}/{name}"
+        self._version = ""
+        self._released = False
+
+    def get(self, _name: str, _namespace: str) -> tuple[bool, Any]:
+        record = kubernetes.leaderelection.leaderelectionrecord.LeaderElectionRecord
+        try:
+            lease = self._cluster.get(self._path)
+        except (Refused, Unreachable) as error:
+            return False, _Answer(500, str(error))
+        if lease is None:
+            return False, _Answer(404, "not found")
+        self._version = lease["metadata"]["resourceVersion"]
+        spec = lease["spec"]
+        if not spec.get("holderIdentity"):
+            return True, None  # released: free for anyone
+        return True, record(spec["holderIdentity"], *(str(spec.get(key)) for key in self._KEYS[1:]))
+
+    def create(self, name: str, namespace: str, election_record: Any) -> bool:
+        body = {"metadata": {"name": name, "namespace": namespace}, "spec": self._spec(election_record)}
+        return self._try(lambda: self._cluster.create(self._collection, body))
+
+    def update(self, _name: str, _namespace: str, updated_record: Any) -> bool:
+        body = {"metadata": {"resourceVersion": self._version}, "spec": self._spec(updated_record)}
+        return self._try(lambda: self._cluster.patch(self._path, body))
+
+    def release(self) -> None:
+        """Lets go, if it is ours, so that another takes over at once."""
+        held, record = self.get(self.name, self.namespace)
+        if held and record is not None and record.holder_identity == self.identity:
+            body = {"metadata": {"resourceVersion": self._version}, "spec": {"holderIdentity": ""}}
+            self._try(lambda: self._cluster.patch(self._path, body))
+        self._released = True
+
+    def _try(self, call: Callable[[], Object | None]) -> bool:
+        try:
+            return not self._released and call() is not None
+        except (Refused, Unreachable):
+            return False
+
+    def _spec(self, record: Any) -> Object:
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return {"holderIdentity": self.identity, "leaseDurationSeconds": int(record.lease_duration), "renewTime": now}
+
+
+class _Answer:
+    """The shape in which the election loop wants an error."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.body = json.dumps({"code": code})
+        self.reason = reason
+
+
+def _translated(error: Exception, what: str) -> Exception:
+    status = getattr(error, "status", None)
+    if not isinstance(status, int) or status == 0:
+        return Unreachable(f"{what}: {type(error).__name__}: {error}")
+    try:
+        message = json.loads(error.body)["message"]  # type: ignore[attr-defined]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message = getattr(error, "reason", "")
+    return Refused(status, f"{what}: {status} {message}")

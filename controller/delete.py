@@ -1,0 +1,86 @@
+"""One released PV is deleted: first the storage, then the PV, then our finalizer, which kept the PV until then."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import protocol
+from controller import cluster, decide, volume_manifest
+from controller.events import Events
+from controller.storage import Storage
+from controller.workqueue import WorkQueue
+
+Object = dict[str, Any]
+Key = tuple[str, str]
+_log = logging.getLogger("volume")
+
+
+class Delete:
+    """Keeps the names of our own PVs, and works on those there is something to do with."""
+
+    def __init__(
+        self, api: cluster.Cluster, storage: Storage, events: Events, work: WorkQueue, us: decide.Identity
+    ) -> None:
+        self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
+        self._lock = threading.Lock()
+        self._names: dict[str, str] = {}  # by uid: our PVs with something to do
+
+    def volume_changed(self, volume: Object) -> None:
+        uid, name = volume["metadata"]["uid"], volume["metadata"]["name"]
+        if decide.on_volume(volume, self._us).action in (decide.DELETE, decide.KEEP):
+            with self._lock:
+                self._names[uid] = name
+            self._work.add(("volume", name))
+        else:
+            self.volume_gone(volume)
+
+    def volume_gone(self, volume: Object) -> None:
+        with self._lock:
+            self._names.pop(volume["metadata"]["uid"], None)
+        self._work.forget(("volume", volume["metadata"]["name"]))
+
+    def volumes_listed(self, uids: set[str]) -> None:
+        with self._lock:
+            self._names = {uid: name for uid, name in self._names.items() if uid in uids}
+
+    def sync(self, key: Key) -> None:
+        """One attempt for the PV called key[1], read live: its phase and policy decide, not what we remember."""
+        path = f"{cluster.VOLUMES}/{key[1]}"
+        volume = self._api.get(path)
+        decision = decide.on_volume(volume, self._us) if volume else None
+        if volume is None or decision is None or decision.action not in (decide.DELETE, decide.KEEP):
+            self._work.done(key)
+            return
+        if decision.action == decide.DELETE:
+            source = volume["spec"]["flexVolume"]
+            try:
+                self._storage.delete(source["driver"], volume_manifest.delete_request(volume))
+            except protocol.Failure as failure:
+                self._failed(key, volume, failure)
+                return
+            _log.info("deleted %s", key[1])
+            self._api.delete(path, volume["metadata"]["uid"])
+        self._release(path)
+        self._work.done(key)
+
+    def _release(self, path: str) -> None:
+        """Takes our finalizer away; the PV may be gone already."""
+        volume = self._api.get(path)
+        finalizers = (volume or {}).get("metadata", {}).get("finalizers") or []
+        if volume is None or decide.FINALIZER not in finalizers:
+            return
+        left = [finalizer for finalizer in finalizers if finalizer != decide.FINALIZER]
+        version = volume["metadata"]["resourceVersion"]
+        self._api.patch(path, {"metadata": {"finalizers": left, "resourceVersion": version}})
+
+    def _failed(self, key: Key, volume: Object, failure: protocol.Failure) -> None:
+        retry = decide.after(failure, "")
+        if retry.warn:
+            self._events.warning(volume, "VolumeFailedDelete", f"{failure.reason}: {failure.message}")
+            _log.warning("%s not deleted: %s: %s", key[1], failure.reason, failure.message)
+        if retry.kind in ("slow", "soon"):
+            self._work.done(key, 300.0 if retry.kind == "slow" else 1.0)
+        else:
+            self._work.done(key, failed=True)

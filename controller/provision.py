@@ -1,0 +1,249 @@
+"""One claim becomes one PV: decide, call the driver, look at the claim again, write the PV."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import protocol
+from controller import cluster, decide, volume_manifest
+from controller.events import Events
+from controller.storage import Storage
+from controller.workqueue import WorkQueue
+
+Object = dict[str, Any]
+Key = tuple[str, str]
+SLOW_SECONDS = 300.0
+SOON_SECONDS = 1.0
+_log = logging.getLogger("claim")
+
+
+class Provision:
+    """Keeps the claims that wait for us, and works on them one at a time per claim."""
+
+    def __init__(
+        self, api: cluster.Cluster, storage: Storage, events: Events, work: WorkQueue, us: decide.Identity
+    ) -> None:
+        self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
+        self._lock = threading.Lock()
+        self._claims: dict[str, Object] = {}  # by uid: those that wait for us
+        self._begun: dict[str, Object] = {}  # those whose storage may exist without a PV
+        self._classes: dict[str, Object] = {}
+        self._cluster_uid = ""
+        self._hostname = ""
+
+    # What the watches tell.
+
+    def claim_changed(self, claim: Object) -> None:
+        uid = claim["metadata"]["uid"]
+        if not decide.waits_for_us(claim, self._us):
+            self.claim_gone(claim)
+            return
+        trimmed = _trimmed(claim)
+        with self._lock:
+            before, self._claims[uid] = self._claims.get(uid), trimmed
+        if before is None or _meaning(before) != _meaning(trimmed):
+            self._work.add(("claim", uid))
+
+    def claim_gone(self, claim: Object) -> None:
+        self._forget(claim["metadata"]["uid"])
+
+    def claims_listed(self, uids: set[str]) -> None:
+        with self._lock:
+            gone = [uid for uid in self._claims if uid not in uids]
+        for uid in gone:
+            self._forget(uid)
+
+    def class_changed(self, storage_class: Object) -> None:
+        name = storage_class["metadata"]["name"]
+        with self._lock:
+            self._classes[name] = storage_class
+            waiting = [uid for uid, claim in self._claims.items() if decide.class_name_of(claim) == name]
+        for uid in waiting:
+            self._work.add(("claim", uid))
+
+    def class_gone(self, storage_class: Object) -> None:
+        with self._lock:
+            self._classes.pop(storage_class["metadata"]["name"], None)
+
+    def classes_listed(self, uids: set[str]) -> None:
+        with self._lock:
+            self._classes = {name: one for name, one in self._classes.items() if one["metadata"]["uid"] in uids}
+
+    def _forget(self, uid: str) -> None:
+        with self._lock:
+            self._claims.pop(uid, None)
+            begun = uid in self._begun
+        if begun:
+            self._work.add(("claim", uid))
+        else:
+            self._work.forget(("claim", uid))
+
+    # The work.
+
+    def sync(self, key: Key) -> None:
+        """One attempt for the claim with the uid key[1]; tells the queue how to go on."""
+        uid = key[1]
+        with self._lock:
+            claim, begun = self._claims.get(uid), self._begun.get(uid)
+            storage_class = self._classes.get(decide.class_name_of(claim)) if claim else None
+        if claim is None:
+            if begun is not None:
+                self._undo(key, begun)
+            else:
+                self._work.done(key)
+            return
+        decision = decide.on_claim(claim, storage_class, self._us)
+        if decision.action == decide.REJECT:
+            self._say_failure(claim, decision.sentence)
+            self._work.done(key, SLOW_SECONDS)
+        elif decision.action == decide.PROVISION and storage_class is not None:
+            self._attempt(key, claim, storage_class)
+        else:
+            self._work.done(key)
+
+    def _attempt(self, key: Key, claim: Object, storage_class: Object) -> None:
+        uid, name = key[1], volume_manifest.volume_name(claim)
+        driver = self._us.drivers[storage_class["provisioner"]]
+        try:
+            size_bytes = cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
+            request = volume_manifest.provision_request(
+                claim, storage_class, size_bytes, self._read_cluster_uid(), self._us
+            )
+            hostname = self._read_hostname()
+            self._events.normal(
+                claim, "Provisioning", f'External provisioner is provisioning volume for claim "{_full_name(claim)}"'
+            )
+            with self._lock:
+                self._begun[uid] = claim
+            made = self._storage.provision(driver, request)
+        except protocol.Failure as failure:
+            self._failed(key, claim, failure)
+            return
+        volume = volume_manifest.persistent_volume(claim, storage_class, made, self._us, hostname)
+        if self._still_wanted(claim):
+            self._save(volume)
+            with self._lock:
+                self._begun.pop(uid, None)
+            self._events.normal(claim, "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
+            _log.info("provisioned %s for %s", name, _full_name(claim))
+            self._work.done(key)
+        else:
+            self._forget(uid)
+            self._undo(key, claim, storage_class)
+
+    def _still_wanted(self, claim: Object) -> bool:
+        """A live read: a stale cache must not make a volume for a claim that is gone."""
+        live = self._api.get(cluster.claim_path(claim["metadata"]["namespace"], claim["metadata"]["name"]))
+        return live is not None and live["metadata"]["uid"] == claim["metadata"]["uid"]
+
+    def _save(self, volume: Object) -> None:
+        try:
+            self._api.create(cluster.VOLUMES, volume)
+        except cluster.Refused as error:
+            if error.status != 409:
+                raise
+            there = self._api.get(f"{cluster.VOLUMES}/{volume['metadata']['name']}")
+            if there is None or there["spec"].get("claimRef", {}).get("uid") != volume["spec"]["claimRef"]["uid"]:
+                raise
+
+    def _failed(self, key: Key, claim: Object, failure: protocol.Failure) -> None:
+        retry = decide.after(failure, decide.annotations(claim).get(decide.SELECTED_NODE, ""))
+        if not retry.unknown:
+            with self._lock:
+                self._begun.pop(key[1], None)
+        if retry.warn:
+            self._say_failure(claim, f"{failure.reason}: {failure.message}")
+        if retry.kind == "reschedule" and self._give_node_back(claim):
+            self._work.done(key)
+        elif retry.kind in ("slow", "soon"):
+            self._work.done(key, SLOW_SECONDS if retry.kind == "slow" else SOON_SECONDS)
+        else:
+            self._work.done(key, failed=True)
+
+    def _give_node_back(self, claim: Object) -> bool:
+        """Lets the scheduler choose again; False if the claim changed meanwhile."""
+        metadata = claim["metadata"]
+        body = {
+            "metadata": {
+                "annotations": {decide.SELECTED_NODE: None},
+                "resourceVersion": metadata["resourceVersion"],
+            }
+        }
+        try:
+            self._api.patch(cluster.claim_path(metadata["namespace"], metadata["name"]), body)
+        except cluster.Refused as error:
+            if error.status == 409:
+                return False
+            raise
+        return True
+
+    def _undo(self, key: Key, claim: Object, storage_class: Object | None = None) -> None:
+        """The claim went while its storage was being made: delete what may be there, unless there is a PV for it, which
+        is deleted as such."""
+        name = volume_manifest.volume_name(claim)
+        if self._api.get(f"{cluster.VOLUMES}/{name}") is None:
+            driver = self._us.drivers[decide.provisioner_of(claim)]
+            request = self._undo_request(claim, storage_class)
+            made = self._storage.provision(driver, request)  # finds it, or makes it, and so tells where it is
+            volume = volume_manifest.persistent_volume(
+                claim, storage_class or self._class_of(claim), made, self._us, self._read_hostname()
+            )
+            self._storage.delete(driver, volume_manifest.delete_request(volume))
+            _log.info("deleted %s again: claim %s is gone", name, _full_name(claim))
+        with self._lock:
+            self._begun.pop(key[1], None)
+        self._work.done(key)
+
+    def _undo_request(self, claim: Object, storage_class: Object | None) -> protocol.Options:
+        size_bytes = cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
+        return volume_manifest.provision_request(
+            claim, storage_class or self._class_of(claim), size_bytes, self._read_cluster_uid(), self._us
+        )
+
+    def _class_of(self, claim: Object) -> Object:
+        with self._lock:
+            found = self._classes.get(decide.class_name_of(claim))
+        if found is None:
+            raise protocol.NotFound(f'storage class "{decide.class_name_of(claim)}" is gone')
+        return found
+
+    def _say_failure(self, claim: Object, sentence: str) -> None:
+        name = decide.class_name_of(claim)
+        self._events.warning(
+            claim, "ProvisioningFailed", f'failed to provision volume with StorageClass "{name}": {sentence}'
+        )
+        _log.warning("%s not provisioned: %s", _full_name(claim), sentence)
+
+    def _read_cluster_uid(self) -> str:
+        """The uid of kube-system stands for the cluster."""
+        if not self._cluster_uid:
+            namespace = self._api.get("/api/v1/namespaces/kube-system")
+            self._cluster_uid = namespace["metadata"]["uid"] if namespace else ""
+        return self._cluster_uid
+
+    def _read_hostname(self) -> str:
+        """The node's own hostname label, which need not be its name."""
+        if self._us.node and not self._hostname:
+            node = self._api.get(f"/api/v1/nodes/{self._us.node}")
+            labels = (node or {}).get("metadata", {}).get("labels", {})
+            if "kubernetes.io/hostname" not in labels:
+                raise protocol.Unavailable(f"node {self._us.node} has no label kubernetes.io/hostname")
+            self._hostname = labels["kubernetes.io/hostname"]
+        return self._hostname
+
+
+def _full_name(claim: Object) -> str:
+    return f"{claim['metadata']['namespace']}/{claim['metadata']['name']}"
+
+
+def _trimmed(claim: Object) -> Object:
+    kept = ("name", "namespace", "uid", "resourceVersion", "annotations", "deletionTimestamp")
+    metadata = {key: claim["metadata"][key] for key in kept if key in claim["metadata"]}
+    return {"metadata": metadata, "spec": claim["spec"]}
+
+
+def _meaning(claim: Object) -> Object:
+    """What of a claim can change a decision; its version alone cannot."""
+    return {**claim, "metadata": {key: value for key, value in claim["metadata"].items() if key != "resourceVersion"}}

@@ -1,0 +1,104 @@
+"""From a claim, its class and a driver's reply to a PV, and from a PV to the request that deletes it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import protocol
+from controller import decide
+
+Object = dict[str, Any]
+_GIB, _MIB = 1 << 30, 1 << 20
+
+
+def volume_name(claim: Object) -> str:
+    """The PV's name comes from the claim's uid, so that every attempt is about the same volume."""
+    return "pvc-" + str(claim["metadata"]["uid"])
+
+
+def provision_request(
+    claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str, us: decide.Identity
+) -> protocol.Options:
+    """What the driver's provision is called with; `size_bytes` is the claim's request."""
+    parameters = dict(storage_class.get("parameters") or {})
+    fs_type = next((parameters.pop(key) for key in decide.FS_TYPE_PARAMETERS if key in parameters), "")
+    metadata = claim["metadata"]
+    return protocol.Options({
+        **{key: value for key, value in parameters.items() if not protocol.is_reserved(key)},
+        protocol.VOLUME: volume_name(claim),
+        protocol.FS_TYPE: fs_type,
+        protocol.REQUEST_BYTES: str(size_bytes),
+        protocol.REQUEST_MIB: str(-(-size_bytes // _MIB)),
+        protocol.REQUEST_GIB: str(-(-size_bytes // _GIB)),
+        protocol.CLAIM_NAMESPACE: metadata["namespace"],
+        protocol.CLAIM_NAME: metadata["name"],
+        protocol.CLAIM_UID: metadata["uid"],
+        protocol.ACCESS_MODES: ",".join(claim["spec"].get("accessModes", [])),
+        protocol.CLASS_NAME: storage_class["metadata"]["name"],
+        protocol.RECLAIM_POLICY: _reclaim_policy(storage_class),
+        protocol.MOUNT_OPTIONS: ",".join(storage_class.get("mountOptions") or []),
+        protocol.NODE_NAME: us.node,
+        protocol.CLUSTER_UID: cluster_uid,
+    })  # fmt: skip
+
+
+def persistent_volume(
+    claim: Object, storage_class: Object, made: dict[str, Any], us: decide.Identity, hostname: str
+) -> Object:
+    """The PV for what the driver made. hostname: the node's own label, in node mode.
+
+    The class's mountOptions are not in it: kubelet fails every mount of a FlexVolume that has some.
+    """
+    metadata = claim["metadata"]
+    provisioner = storage_class["provisioner"]
+    spec: Object = {
+        "capacity": {"storage": str(made["capacityBytes"])},
+        "accessModes": claim["spec"].get("accessModes", []),
+        "persistentVolumeReclaimPolicy": _reclaim_policy(storage_class),
+        "storageClassName": storage_class["metadata"]["name"],
+        "volumeMode": "Filesystem",
+        "claimRef": {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "flexVolume": {
+            "driver": us.drivers[provisioner],
+            "fsType": made["fsType"],
+            "options": made["options"],
+        },
+    }
+    if us.node:
+        term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [hostname]}
+        spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {
+            "name": volume_name(claim),
+            "annotations": {decide.PROVISIONED_BY: provisioner, decide.IDENTITY: us.name},
+            "finalizers": [decide.FINALIZER],
+        },
+        "spec": spec,
+    }
+
+
+def delete_request(volume: Object) -> protocol.Options:
+    """What the driver's delete is called with. Everything in a PV can have been edited: its options cannot stand for
+    the keys that we fill in."""
+    claim = volume["spec"].get("claimRef") or {}
+    options = (volume["spec"].get("flexVolume") or {}).get("options") or {}
+    return protocol.Options({
+        **{key: value for key, value in options.items() if not protocol.is_reserved(key)},
+        protocol.VOLUME: volume["metadata"]["name"],
+        protocol.CLAIM_NAMESPACE: claim.get("namespace", ""),
+        protocol.CLAIM_NAME: claim.get("name", ""),
+        protocol.CLAIM_UID: claim.get("uid", ""),
+    })  # fmt: skip
+
+
+def _reclaim_policy(storage_class: Object) -> str:
+    return str(storage_class.get("reclaimPolicy") or "Delete")

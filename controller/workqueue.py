@@ -1,0 +1,99 @@
+"""A queue of keys with delays: a key waits in it once, is never worked on twice at a time, and backs off by itself."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import threading
+import time
+from collections.abc import Hashable
+
+BACKOFF_FIRST_SECONDS = 1.0
+BACKOFF_LIMIT_SECONDS = 300.0
+
+
+class WorkQueue:
+    """Workers loop over `get`, work, and `done`. All methods may be called by any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: dict[Hashable, float] = {}  # every waiting key and when its turn is
+        self._order: list[tuple[float, int, Hashable]] = []  # the same as a heap; entries can be outdated
+        self._working: set[Hashable] = set()
+        self._failures: dict[Hashable, int] = {}
+        self._count = 0
+        self._stopped = False
+
+    def add(self, key: Hashable, after_seconds: float = 0.0) -> None:
+        """Puts `key` in, or brings its turn forward; it is never put off by adding it again."""
+        with self._changed:
+            due = time.monotonic() + after_seconds
+            if due < self._due.get(key, float("inf")):
+                self._due[key] = due
+                self._count += 1
+                heapq.heappush(self._order, (due, self._count, key))
+                self._changed.notify()
+
+    def get(self) -> Hashable | None:
+        """The next key whose turn it is, now being worked on; waits for one. None once stopped."""
+        with self._changed:
+            while not self._stopped:
+                key, wait_seconds = self._next()
+                if key is not None:
+                    del self._due[key]
+                    self._working.add(key)
+                    return key
+                self._changed.wait(wait_seconds)
+            return None
+
+    def _next(self) -> tuple[Hashable | None, float | None]:
+        busy = []
+        now = time.monotonic()
+        found: tuple[Hashable | None, float | None] = (None, None)
+        while self._order:
+            due, _, key = self._order[0]
+            if self._due.get(key) != due:
+                heapq.heappop(self._order)  # outdated
+            elif due > now:
+                found = (None, due - now)
+                break
+            elif key in self._working:
+                busy.append(heapq.heappop(self._order))  # its turn comes when `done` says so
+            else:
+                heapq.heappop(self._order)
+                found = (key, None)
+                break
+        for entry in busy:
+            heapq.heappush(self._order, entry)
+        return found
+
+    def done(self, key: Hashable, retry_after_seconds: float | None = None, failed: bool = False) -> None:
+        """Ends the work on `key`. failed: it comes again after its backoff. retry_after_seconds: it comes again after
+        that. Neither: its failures are forgotten."""
+        if failed:
+            retry_after_seconds = self._backoff(key)
+        with self._changed:
+            self._working.discard(key)
+            if not failed and retry_after_seconds is None:
+                self._failures.pop(key, None)
+            self._changed.notify_all()
+        if retry_after_seconds is not None:
+            self.add(key, retry_after_seconds)
+
+    def forget(self, key: Hashable) -> None:
+        """Its object is gone, and with it the memory of its failures."""
+        with self._changed:
+            self._failures.pop(key, None)
+
+    def _backoff(self, key: Hashable) -> float:
+        with self._changed:
+            count = self._failures.get(key, 0)
+            self._failures[key] = count + 1
+        seconds = min(BACKOFF_LIMIT_SECONDS, BACKOFF_FIRST_SECONDS * 2.0 ** min(count, 30))
+        return seconds * random.uniform(0.75, 1.25)  # noqa: S311 (so that many do not come back at once)
+
+    def stop(self) -> None:
+        """Wakes every worker; what they have in hand they finish."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()

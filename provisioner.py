@@ -1,0 +1,158 @@
+"""The provisioner: arguments, start and stop. What it does is in controller/."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+import uuid
+from typing import Any
+
+import protocol
+from controller import cluster, decide
+from controller.delete import Delete
+from controller.events import Events
+from controller.provision import Provision
+from controller.storage import Storage
+from controller.workqueue import WorkQueue
+
+PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+_EVENTS_SECONDS = 5
+_log = logging.getLogger("provisioner")
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="provisioner", description="Makes volumes for claims, and deletes them.")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--node", metavar="NAME", help="node mode: serve the claims of this node, whose storage it is")
+    mode.add_argument("--identity", metavar="NAME", help="shared mode: serve all claims, if elected, under this name")
+    parser.add_argument("--driver", action="append", metavar="VENDOR/NAME", help="default: flexvol/loop; repeatable")
+    parser.add_argument("--plugin-dir", default=PLUGIN_DIRECTORY, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="how many at once (default %(default)s)")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="for use outside the cluster")
+    parser.add_argument("--namespace", default=_namespace(), help="of the Lease in shared mode (default: our own)")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser.add_argument("--version", action="version", version=protocol.VERSION)
+    settings = parser.parse_args(words)
+    settings.driver = settings.driver or ["flexvol/loop"]
+    for driver in settings.driver:
+        if driver.count("/") != 1 or not all(map(protocol.is_name, driver.split("/"))):
+            parser.error(f"--driver {driver}: expected VENDOR/NAME, as in flexvol/loop")
+    if settings.workers < 1:
+        parser.error(f"--workers {settings.workers}: expected 1 or more")
+    return settings
+
+
+def _namespace() -> str:
+    try:
+        with open(NAMESPACE_FILE, encoding="utf-8") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return "default"
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": self.formatTime(record), "level": record.levelname, "about": record.name}
+        return json.dumps({**line, "message": record.getMessage()})
+
+
+def _log_to_stdout(style: str) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_Json() if style == "json" else text)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("leaderelection").setLevel(logging.WARNING)
+
+
+class Provisioner:
+    """The threads and what they share."""
+
+    def __init__(self, settings: argparse.Namespace) -> None:
+        self._settings = settings
+        self._api = cluster.Cluster(settings.kubeconfig)
+        drivers = {".".join(reversed(driver.split("/"))): driver for driver in settings.driver}
+        self._us = decide.Identity(drivers, settings.node or settings.identity, settings.node or "")
+        self._work = WorkQueue()
+        self._events = Events(self._api, f"{'+'.join(drivers)} {self._us.name}")
+        storage = Storage(settings.plugin_dir)
+        self._provision = Provision(self._api, storage, self._events, self._work, self._us)
+        self._delete = Delete(self._api, storage, self._events, self._work, self._us)
+        self._may_work = threading.Event()
+        self._workers = [threading.Thread(target=self._run, name=f"worker-{n}") for n in range(settings.workers)]
+
+    def run(self) -> None:
+        """Works until SIGTERM or SIGINT, then finishes what is in hand."""
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        lease = None
+        if self._settings.node:
+            self._may_work.set()
+        else:
+            name = "flexvol-" + "-".join(sorted(self._us.drivers))
+            lease = self._api.lead(
+                self._settings.namespace, name, f"{self._us.name}_{uuid.uuid4()}", self._lead, self._stand_by
+            )
+        provision, delete = self._provision, self._delete
+        for path, watched in {
+            cluster.CLASSES: (provision.class_changed, provision.classes_listed, provision.class_gone),
+            cluster.CLAIMS: (provision.claim_changed, provision.claims_listed, provision.claim_gone),
+            cluster.VOLUMES: (delete.volume_changed, delete.volumes_listed, delete.volume_gone),
+        }.items():
+            threading.Thread(target=self._api.follow, args=(path, *watched), name=path, daemon=True).start()
+        for worker in self._workers:
+            worker.start()
+        _log.info("provisioner %s for %s as %s", protocol.VERSION, ", ".join(self._us.drivers), self._us.name)
+        stop.wait()
+        _log.info("stopping: finishing what is in hand")
+        self._work.stop()
+        self._may_work.set()
+        for worker in self._workers:
+            worker.join()
+        if lease is not None:
+            lease.release()
+        self._events.close(_EVENTS_SECONDS)
+
+    def _lead(self) -> None:
+        _log.info("leading")
+        self._may_work.set()
+
+    def _stand_by(self) -> None:
+        _log.warning("the lease is lost: standing by")
+        self._may_work.clear()
+
+    def _run(self) -> None:
+        while True:
+            key: Any = self._work.get()
+            if key is None:
+                return
+            self._may_work.wait()
+            try:
+                (self._provision if key[0] == "claim" else self._delete).sync(key)
+            except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
+                _log.warning("%s %s: %s", key[0], key[1], error)
+                self._work.done(key, failed=True)
+            except Exception:
+                _log.exception("bug while working on %s %s", *key)
+                self._work.done(key, failed=True)
+
+
+def start() -> int:
+    """The zipapp's entry point."""
+    return main(None)
+
+
+def main(words: list[str] | None) -> int:
+    settings = arguments(words)
+    _log_to_stdout(settings.log_format)
+    Provisioner(settings).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(None))

@@ -1,0 +1,75 @@
+"""Builds Kubernetes for the tests: one binary from pinned Go modules, kept in a cache outside the tree.
+
+FLEXVOL_KUBE_BIN names a directory that already holds the programs, for people who have them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+VERSION = os.environ.get("FLEXVOL_KUBERNETES", "1.37.2")  # 1.34 to 1.37 work
+HERE = Path(__file__).resolve().parent
+PROGRAMS = (
+    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl",
+    "flexvolume-reply",
+)  # fmt: skip
+PINNED = "1.37.2"  # the version of go.mod and go.sum here; another one's are written by gomod.sh
+
+
+def cache() -> Path:
+    """Where what takes long to make is kept between runs."""
+    base = os.environ.get("FLEXVOL_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "flexvol"
+    )
+    path = Path(base)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def programs() -> Path:
+    """The directory with the Kubernetes programs, built now if they are not in the cache."""
+    given = os.environ.get("FLEXVOL_KUBE_BIN")
+    if given:
+        missing = [name for name in PROGRAMS if not Path(given, name).exists()]
+        if missing:
+            raise RuntimeError(f"FLEXVOL_KUBE_BIN={given} lacks {', '.join(missing)}")
+        return Path(given)
+    sources = [HERE / name for name in ("main.go", "reply.go", "go.mod", "go.sum", "gomod.sh")]
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    target = cache() / f"kube-{VERSION}-{key}"
+    if not target.exists():
+        _build(target, sources)
+    return target
+
+
+def _build(target: Path, sources: list[Path]) -> None:
+    if shutil.which("go") is None:
+        raise RuntimeError("go is missing: install Go 1.26, or set FLEXVOL_KUBE_BIN to the Kubernetes programs")
+    print(f"building Kubernetes {VERSION}; this takes 5 to 10 minutes once", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        work = Path(scratch, "work")
+        work.mkdir()
+        for source in sources:
+            shutil.copy(source, work)
+        if VERSION != PINNED:
+            subprocess.run(["sh", "gomod.sh", f"v{VERSION}"], cwd=work, check=True)
+        major, minor = VERSION.split(".")[:2]
+        package = "k8s.io/component-base/version"
+        stamp = f"-X {package}.gitVersion=v{VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+        made = Path(scratch, "made")
+        made.mkdir()
+        line = ["go", "build", "-o", str(made / "kube"), "-ldflags", f"-s -w {stamp}", "."]
+        subprocess.run(line, cwd=work, check=True)
+        for name in PROGRAMS:
+            (made / name).symlink_to("kube")
+        made.rename(target)
+
+
+if __name__ == "__main__":
+    print(programs())
