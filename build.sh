@@ -5,11 +5,11 @@ cd "$(dirname "$0")"
 word=${1:-build}
 [ $# -eq 0 ] || shift
 case $word in
-  build) python3 bundle/pack.py "$@" && python3 bundle/pack_provisioner.py ;;
-  demo) python3 bundle/pack.py && exec dist/flexvol demo "$@" ;;
-  test) exec python3 bundle/check.py "$@" ;;
-  bench) python3 bundle/pack.py && exec python3 tests/bench/callouts.py "$@" ;;
-  image) "$0" build && exec python3 bundle/image.py "$@" ;;
+  build) python3 -m bundle.pack "$@" && python3 -m bundle.pack_provisioner ;;
+  demo) python3 -m bundle.pack && exec dist/flexvol demo "$@" ;;
+  test) exec python3 -m bundle.check "$@" ;;
+  bench) python3 -m bundle.pack && exec python3 tests/bench/callouts.py "$@" ;;
+  image) "$0" build && exec python3 -m bundle.image "$@" ;;
   playground) exec python3 -m tests.cluster.kube.playground "$@" ;;
   *) sed -n '2p' "$0" >&2 && exit 2 ;;
 esac

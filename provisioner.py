@@ -83,13 +83,13 @@ class Provisioner:
         self._provision = Provision(self._api, storage, self._events, self._work, self._us)
         self._delete = Delete(self._api, storage, self._events, self._work, self._us)
         self._may_work = threading.Event()
+        self._stop = threading.Event()
         self._workers = [threading.Thread(target=self._run, name=f"worker-{n}") for n in range(settings.workers)]
 
     def run(self) -> None:
         """Works until SIGTERM or SIGINT, then finishes what is in hand."""
-        stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, lambda *_: self._stop.set())
         lease = None
         if self._settings.node:
             self._may_work.set()
@@ -108,7 +108,7 @@ class Provisioner:
         for worker in self._workers:
             worker.start()
         _log.info("provisioner %s for %s as %s", protocol.VERSION, ", ".join(self._us.drivers), self._us.name)
-        stop.wait()
+        self._stop.wait()
         _log.info("stopping: finishing what is in hand")
         self._work.stop()
         self._may_work.set()
@@ -132,6 +132,8 @@ class Provisioner:
             if key is None:
                 return
             self._may_work.wait()
+            if self._stop.is_set():
+                return
             try:
                 (self._provision if key[0] == "claim" else self._delete).sync(key)
             except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:

@@ -29,7 +29,17 @@ def build(target: Path) -> None:
         (context / "dist").mkdir(parents=True)
         for name in ("flexvol", "provisioner"):
             shutil.copy(ROOT / "dist" / name, context / "dist")
-        line = [*buildah, "bud", "--quiet", *arguments, "-t", NAME, "-f", str(ROOT / "deploy/Containerfile"), str(context)]
+        line = [
+            *buildah,
+            "bud",
+            "--quiet",
+            *arguments,
+            "-t",
+            NAME,
+            "-f",
+            str(ROOT / "deploy/Containerfile"),
+            str(context),
+        ]
         subprocess.run(line, check=True, env=settings)
         subprocess.run([*buildah, "push", "--quiet", NAME, f"oci-archive:{target}:{NAME}"], check=True, env=settings)
 

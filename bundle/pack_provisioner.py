@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import environment
+from bundle import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENTS = ("protocol.py", "process.py", "caller.py", "table.py", "provisioner.py", "controller")
@@ -54,7 +54,13 @@ def build(target: Path) -> None:
 def _make_reproducible(site: Path) -> None:
     """Leaves out what depends on the machine that builds."""
     for path in list(site.rglob("*")):
-        if path.suffix in (".so", ".pyc") or path.name in ("RECORD", "WHEEL", "INSTALLER", "REQUESTED", "direct_url.json"):
+        if path.suffix in (".so", ".pyc") or path.name in (
+            "RECORD",
+            "WHEEL",
+            "INSTALLER",
+            "REQUESTED",
+            "direct_url.json",
+        ):
             path.unlink()
     shutil.rmtree(site / "bin", ignore_errors=True)
 

@@ -44,25 +44,25 @@ class Decision:
     sentence: str = ""
 
 
-def annotations(thing: Object) -> dict[str, str]:
+def annotations_of(thing: Object) -> dict[str, str]:
     return thing["metadata"].get("annotations") or {}
 
 
 def provisioner_of(claim: Object) -> str:
     """The provisioner that kube-controller-manager wrote on the claim; for late binding only once a node is chosen."""
-    notes = annotations(claim)
+    notes = annotations_of(claim)
     return notes.get(PROVISIONER[0]) or notes.get(PROVISIONER[1], "")
 
 
 def class_name_of(claim: Object) -> str:
-    return annotations(claim).get(CLASS) or claim["spec"].get("storageClassName") or ""
+    return annotations_of(claim).get(CLASS) or claim["spec"].get("storageClassName") or ""
 
 
 def waits_for_us(claim: Object, us: Identity) -> bool:
     """Whether the claim is worth keeping in memory: unbound, and ours to serve."""
     if claim["spec"].get("volumeName") or provisioner_of(claim) not in us.drivers:
         return False
-    return not us.node or annotations(claim).get(SELECTED_NODE) == us.node
+    return not us.node or annotations_of(claim).get(SELECTED_NODE) == us.node
 
 
 def on_claim(claim: Object, storage_class: Object | None, us: Identity) -> Decision:
@@ -81,7 +81,7 @@ def on_claim(claim: Object, storage_class: Object | None, us: Identity) -> Decis
             f"but the claim was given to {provisioner_of(claim)}; delete the claim and create it again",
         )
     late = storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
-    if late and not annotations(claim).get(SELECTED_NODE):
+    if late and not annotations_of(claim).get(SELECTED_NODE):
         return Decision(LATER, "it waits for a pod that uses it to be scheduled")
     unsupported = _unsupported(claim, storage_class, us)
     return Decision(REJECT, unsupported) if unsupported else Decision(PROVISION)
@@ -109,7 +109,7 @@ def _unsupported(claim: Object, storage_class: Object, us: Identity) -> str:
 
 def is_ours(volume: Object, us: Identity) -> bool:
     """Whether a PV was made by this very instance; only the node that has the storage can delete it."""
-    notes = annotations(volume)
+    notes = annotations_of(volume)
     driver = us.drivers.get(notes.get(PROVISIONED_BY, ""))
     source = volume["spec"].get("flexVolume") or {}
     return driver is not None and notes.get(IDENTITY) == us.name and source.get("driver") == driver

@@ -149,7 +149,7 @@ class Provision:
                 raise
 
     def _failed(self, key: Key, claim: Object, failure: protocol.Failure) -> None:
-        retry = decide.after(failure, decide.annotations(claim).get(decide.SELECTED_NODE, ""))
+        retry = decide.after(failure, decide.annotations_of(claim).get(decide.SELECTED_NODE, ""))
         if not retry.unknown:
             with self._lock:
                 self._begun.pop(key[1], None)

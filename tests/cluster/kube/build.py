@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bundle.environment import cache
+
 VERSION = os.environ.get("FLEXVOL_KUBERNETES", "1.37.2")  # 1.34 to 1.37 work
 HERE = Path(__file__).resolve().parent
 PROGRAMS = (
@@ -20,16 +22,6 @@ PROGRAMS = (
     "flexvolume-reply",
 )  # fmt: skip
 PINNED = "1.37.2"  # the version of go.mod and go.sum here; another one's are written by gomod.sh
-
-
-def cache() -> Path:
-    """Where what takes long to make is kept between runs."""
-    base = os.environ.get("FLEXVOL_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "flexvol"
-    )
-    path = Path(base)
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def programs() -> Path:

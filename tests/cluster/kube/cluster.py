@@ -1,0 +1,243 @@
+"""A real Kubernetes of several nodes on one machine, without a container engine (root, Linux).
+
+Every node is a network and a mount namespace. Nothing touches the machine's own network or paths; the addresses exist
+only inside the namespaces. The control plane is in a network namespace of its own, fv-cp.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.kube import machine
+from tests.cluster.kube.machine import PREFIX, sh, spawn
+from tests.cluster.kube.node import NET, Node
+
+STATE = Path("/run/flexvol-kube")  # one cluster a machine
+LOCK = Path("/run/flexvol-kube.lock")
+DATA = Path("/var/tmp/flexvol-kube")  # what is too large for /run, reached through a link
+SERVER = f"https://{NET}1:6443"
+PACKAGES = {
+    "containerd": "containerd", "runc": "runc", "iptables": "iptables", "openssl": "openssl", "ip": "iproute2",
+    "nsenter": "util-linux", "/usr/lib/cni/bridge": "containernetworking-plugins", "busybox": "busybox-static",
+    "debootstrap": "debootstrap", "buildah": "buildah", "mkfs.xfs": "xfsprogs", "mkfs.btrfs": "btrfs-progs",
+}  # fmt: skip
+
+
+def missing() -> str:
+    """What this machine lacks to run a cluster, as one line; empty if nothing."""
+    if os.geteuid() != 0:
+        return "the test cluster needs root"
+    packages = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
+    return f"the test cluster needs the packages {' '.join(packages)}" if packages else ""
+
+
+def wait_until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Waits until `condition` is true and returns it. A failure says what was awaited and what was seen last."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = condition()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {seconds:g} s still not: {what}; last seen: {seen!r}")
+        time.sleep(0.1)
+
+
+class Cluster:
+    """The control plane and its nodes."""
+
+    def __init__(self, programs: Path, nodes: int = 2) -> None:
+        self.programs = programs
+        self.nodes = {f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)}
+        self._lock = open(LOCK, "a+")  # noqa: SIM115 (held as long as the cluster)
+
+    def up(self, images: list[Path]) -> None:
+        """Starts everything and waits until the nodes are Ready. Begins by undoing what a killed run left."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            raise RuntimeError(f"another test cluster runs on this machine (process {self._lock.read()})") from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+        down()
+        DATA.mkdir()
+        STATE.symlink_to(DATA)
+        self._watchdog()
+        self._make_keys()
+        self._make_network()
+        self._start_control_plane()
+        for node in self.nodes.values():
+            self._kubeconfig(node.name)
+            node.create()
+            for program in ("containerd", "kubelet", "kube-proxy"):
+                node.start(program)
+        for node in self.nodes.values():
+            for image in images:
+                node.import_image(image)
+        wait_until("the nodes are Ready", self._nodes_ready, 120)
+
+    def _nodes_ready(self) -> bool:
+        shown = self.kubectl("get", "nodes", "--no-headers", check=False, capture_output=True).stdout
+        account = self.kubectl("get", "serviceaccount", "default", check=False, capture_output=True)
+        return shown.count(" Ready") == len(self.nodes) and account.returncode == 0
+
+    def keep(self) -> None:
+        """Lets the cluster outlive this process, until down()."""
+        (STATE / "keep").touch()
+
+    def kubectl(self, *argv: object, **keywords: Any) -> subprocess.CompletedProcess[str]:
+        return sh(*self.kubectl_line(), *argv, **keywords)
+
+    def kubectl_line(self) -> list[object]:
+        """kubectl as the administrator, as a command that anyone on this machine can run as root."""
+        return [
+            "nsenter",
+            f"--net=/run/netns/{PREFIX}cp",
+            self.programs / "kubectl",
+            "--kubeconfig",
+            STATE / "admin.kubeconfig",
+        ]
+
+    def restart(self, program: str, node: str = "") -> None:
+        """Kills one program (SIGKILL) and starts it again: kubelet and containerd of a node, or etcd, kube-apiserver,
+        kube-controller-manager, kube-scheduler."""
+        name = f"{node}-{program}" if node else program
+        machine.stop(STATE, name, 9)
+        if node:
+            self.nodes[node].start(program)
+        else:
+            spawn(STATE, program, self._control_plane_line(program))
+
+    def log(self, name: str) -> str:
+        """What a program printed, such as node1-kubelet."""
+        return (STATE / f"{name}.log").read_text(errors="replace")
+
+    def _watchdog(self) -> None:
+        """A process that undoes everything when this one ends, however it ends, unless the cluster is to be kept."""
+        reader, self._alive = os.pipe()
+        root = Path(__file__).resolve().parents[3]
+        code = "import sys, os; sys.stdin.read(); from tests.cluster.kube import cluster; cluster.down_unless_kept()"
+        subprocess.Popen([sys.executable, "-c", code], stdin=reader, cwd=root, start_new_session=True,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        os.close(reader)
+
+    def _kubeconfig(self, user: str) -> None:
+        authority = str(STATE / "pki/ca.crt")
+        settings = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "x",
+            "clusters": [{"name": "c", "cluster": {"server": SERVER, "certificate-authority": authority}}],
+            "users": [{"name": "u", "user": {"token": user + "-token"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        }  # fmt: skip
+        (STATE / f"{user}.kubeconfig").write_text(json.dumps(settings))
+
+    def _make_keys(self) -> None:
+        directory = STATE / "pki"
+        directory.mkdir()
+
+        def openssl(*argv: object) -> None:
+            sh("openssl", *argv, capture_output=True, cwd=directory)
+
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt",
+                "-subj", "/CN=test-ca", "-days", "30")  # fmt: skip
+        openssl("genrsa", "-out", "sa.key", "2048")
+        openssl("rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub")
+        for name in ("apiserver", "kubelet-client"):
+            names = f"IP:{NET}1,IP:10.96.0.1,IP:127.0.0.1,DNS:kubernetes,DNS:kubernetes.default.svc"
+            (directory / f"{name}.ext").write_text(f"subjectAltName={names}\n")
+            openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
+                    "-subj", f"/O=system:masters/CN={name}")  # fmt: skip
+            openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+                    "-days", "30", "-extfile", f"{name}.ext", "-out", f"{name}.crt")  # fmt: skip
+
+    def _make_network(self) -> None:
+        def cp(*argv: object) -> None:
+            sh("nsenter", f"--net=/run/netns/{PREFIX}cp", *argv)
+
+        sh("ip", "netns", "add", PREFIX + "cp")
+        cp("ip", "link", "set", "lo", "up")
+        cp("ip", "link", "add", "br0", "type", "bridge")
+        cp("ip", "addr", "add", NET + "1/24", "dev", "br0")
+        cp("ip", "link", "set", "br0", "up")
+        cp("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        for node in self.nodes.values():
+            inside = ["nsenter", f"--net=/run/netns/{PREFIX}{node.name}"]
+            veth, address = f"fv{node.number}", f"{NET}{10 + node.number}"
+            sh("ip", "netns", "add", PREFIX + node.name)
+            cp("ip", "link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", PREFIX + node.name)
+            cp("ip", "link", "set", veth, "master", "br0", "up")
+            sh(*inside, "ip", "link", "set", "lo", "up")
+            sh(*inside, "ip", "addr", "add", f"{address}/24", "dev", "eth0")
+            sh(*inside, "ip", "link", "set", "eth0", "up")
+            sh(*inside, "ip", "route", "add", "default", "via", NET + "1")
+            sh(*inside, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+            cp("ip", "route", "add", f"10.88.{node.number - 1}.0/24", "via", address)
+
+    def _start_control_plane(self) -> None:
+        users = ["admin-token,admin,admin,system:masters", "kcm-token,kcm,kcm,system:masters",
+                 "scheduler-token,scheduler,scheduler,system:masters"]  # fmt: skip
+        users += [f"{name}-token,system:node:{name},{name},system:nodes" for name in self.nodes]
+        (STATE / "tokens.csv").write_text("\n".join(users) + "\n")
+        (STATE / "kcm-plugins").mkdir()
+        for user in ("admin", "kcm", "scheduler"):
+            self._kubeconfig(user)
+        for program in ("etcd", "kube-apiserver"):
+            spawn(STATE, program, self._control_plane_line(program))
+        wait_until("the API server is ready", self.api_ready, 90)
+        for program in ("kube-controller-manager", "kube-scheduler"):
+            spawn(STATE, program, self._control_plane_line(program))
+
+    def api_ready(self) -> bool:
+        return self.kubectl("get", "--raw", "/readyz", check=False, capture_output=True).returncode == 0
+
+    def _control_plane_line(self, program: str) -> list[object]:
+        def as_user(user: str) -> list[object]:
+            file = f"{STATE}/{user}.kubeconfig"
+            flags = ("--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig")
+            return [*(f"{flag}={file}" for flag in flags), "--leader-elect=false", "--bind-address=127.0.0.1"]
+
+        flags: dict[str, list[object]] = {
+            "etcd": ["--data-dir", STATE / "etcd", "--unsafe-no-fsync", "--log-level", "warn"],
+            "kube-apiserver": [
+                "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", f"--advertise-address={NET}1",
+                "--tls-cert-file=pki/apiserver.crt", "--tls-private-key-file=pki/apiserver.key",
+                "--client-ca-file=pki/ca.crt", "--kubelet-client-certificate=pki/kubelet-client.crt",
+                "--kubelet-client-key=pki/kubelet-client.key", "--kubelet-preferred-address-types=InternalIP",
+                "--service-account-key-file=pki/sa.pub", "--service-account-signing-key-file=pki/sa.key",
+                "--service-account-issuer=https://kubernetes.default.svc", "--token-auth-file=tokens.csv",
+                "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+                "--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true",
+            ],
+            "kube-controller-manager": [
+                *as_user("kcm"), "--service-account-private-key-file=pki/sa.key", "--root-ca-file=pki/ca.crt",
+                "--use-service-account-credentials=true", f"--flex-volume-plugin-dir={STATE}/kcm-plugins",
+            ],
+            "kube-scheduler": as_user("scheduler"),
+        }  # fmt: skip
+        return ["nsenter", f"--net=/run/netns/{PREFIX}cp", self.programs / program, *flags[program]]
+
+
+def down() -> None:
+    """Undoes the cluster of this machine, whoever started it and however that ended."""
+    if DATA.exists():
+        if not STATE.exists():
+            STATE.unlink(missing_ok=True)
+            STATE.symlink_to(DATA)
+        machine.undo(DATA)
+    STATE.unlink(missing_ok=True)
+
+
+def down_unless_kept() -> None:
+    if not (STATE / "keep").exists():
+        down()

@@ -1,0 +1,107 @@
+"""The images the test cluster runs: made here, since nothing can be fetched, and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+from bundle.environment import cache
+
+ROOT = Path(__file__).resolve().parents[3]
+PAUSE = "registry.k8s.io/pause:3.10"
+SHELL = "flexvol.test/shell:1"  # busybox, for the pods of the tests
+PRODUCT = "localhost/flexvol:dev"
+_SUITE, _TOOLS = "bookworm", "python3,e2fsprogs,xfsprogs,btrfs-progs,ca-certificates"
+
+
+def busybox(target: Path) -> Path:
+    """A docker archive of busybox under two names: the pause image and the shell of test pods."""
+    binary = Path(shutil.which("busybox") or "/bin/busybox")
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        for directory in ("bin", "tmp", "data", "etc"):
+            entry = tarfile.TarInfo(directory)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o777
+            tar.addfile(entry)
+        content = binary.read_bytes()
+        entry = tarfile.TarInfo("bin/busybox")
+        entry.size, entry.mode = len(content), 0o755
+        tar.addfile(entry, io.BytesIO(content))
+        names = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True).stdout.split()
+        for name in names:
+            if name != "busybox":
+                entry = tarfile.TarInfo(f"bin/{name}")
+                entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(entry)
+    blob = layer.getvalue()
+    digest = hashlib.sha256(blob).hexdigest()
+    config = {
+        "architecture": "amd64" if os.uname().machine == "x86_64" else "arm64",
+        "os": "linux",
+        "config": {"Cmd": ["/bin/sleep", "infinity"], "Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    text = json.dumps(config).encode()
+    manifest = [{"Config": "config.json", "RepoTags": [PAUSE, SHELL], "Layers": ["layer.tar"]}]
+    with tarfile.open(target, "w") as tar:
+        for name, content in (
+            ("layer.tar", blob),
+            ("config.json", text),
+            ("manifest.json", json.dumps(manifest).encode()),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return target
+
+
+def base() -> str:
+    """The name for buildah of a base image with the tools of deploy/Containerfile, made by debootstrap once."""
+    target = cache() / f"base-{_SUITE}-1.tar"
+    if not target.exists():
+        root = cache() / "base-root"
+        shutil.rmtree(root, ignore_errors=True)
+        line = ["debootstrap", "--variant=minbase", f"--include={_TOOLS}", _SUITE, str(root)]
+        subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+        aside = target.with_suffix(".new")
+        settings = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
+        buildah = ["buildah", "--root", str(cache() / "buildah"), "--runroot", str(cache() / "buildah-run")]
+        container = _output([*buildah, "from", "scratch"], settings)
+        subprocess.run(
+            [*buildah, "add", "--quiet", container, str(root), "/"], check=True, env=settings, stdout=subprocess.DEVNULL
+        )
+        subprocess.run(
+            [*buildah, "commit", "--quiet", container, f"oci-archive:{aside}"],
+            check=True,
+            env=settings,
+            stdout=subprocess.DEVNULL,
+        )
+        for left in (root, cache() / "buildah", cache() / "buildah-run"):
+            shutil.rmtree(left)
+        aside.rename(target)
+    return f"oci-archive:{target}"
+
+
+def product() -> Path:
+    """The product's image as ./build.sh image makes it, again only if something that goes into it changed."""
+    sources = [ROOT / "deploy/Containerfile", ROOT / "dist/flexvol", ROOT / "dist/provisioner"]
+    subprocess.run(["./build.sh", "build"], cwd=ROOT, check=True)
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    target = cache() / f"image-{key}.tar"
+    if not target.exists():
+        for old in cache().glob("image-*.tar"):
+            old.unlink()
+        settings = {**os.environ, "FLEXVOL_BASE_IMAGE": base()}
+        subprocess.run(["./build.sh", "image"], cwd=ROOT, check=True, env=settings, stdout=subprocess.DEVNULL)
+        shutil.move(ROOT / "dist/image.tar", target)
+    return target
+
+
+def _output(line: list[str], settings: dict[str, str]) -> str:
+    return subprocess.run(line, check=True, capture_output=True, text=True, env=settings).stdout.strip()
