@@ -152,7 +152,7 @@ class Cluster:
                     version = ""  # 410 Gone, or a refusal: begin again with a list
                 if pause == _PAUSE_FIRST_SECONDS * 2:
                     print(f"watch of {path} interrupted: {_translated(error, 'WATCH ' + path)}", flush=True)
-                threading.Event().wait(pause * random.uniform(0.75, 1.25))  # noqa: S311
+                threading.Event().wait(pause * random.uniform(0.75, 1.25))
                 pause = min(pause * 2, _PAUSE_LIMIT_SECONDS)
 
     def _list(self, path: str, changed: Callable[[Object], None], listed: Callable[[set[str]], None]) -> str:
@@ -173,7 +173,7 @@ class Cluster:
     def _watch(self, path: str, version: str) -> Iterator[Object]:
         return kubernetes.watch.Watch(return_type="object").stream(  # type: ignore[no-any-return]
             self._lists[path], resource_version=version, allow_watch_bookmarks=True,
-            timeout_seconds=random.randint(_WATCH_SECONDS // 2, _WATCH_SECONDS),  # noqa: S311
+            timeout_seconds=random.randint(_WATCH_SECONDS // 2, _WATCH_SECONDS),
             _request_timeout=(_ANSWER_SECONDS, _WATCH_SECONDS + _ANSWER_SECONDS),
         )  # fmt: skip
 

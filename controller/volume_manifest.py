@@ -52,7 +52,7 @@ def persistent_volume(
     metadata = claim["metadata"]
     provisioner = storage_class["provisioner"]
     spec: Object = {
-        "capacity": {"storage": str(made["capacityBytes"])},
+        "capacity": {"storage": quantity(made["capacityBytes"])},
         "accessModes": claim["spec"].get("accessModes", []),
         "persistentVolumeReclaimPolicy": _reclaim_policy(storage_class),
         "storageClassName": storage_class["metadata"]["name"],
@@ -84,6 +84,14 @@ def persistent_volume(
         },
         "spec": spec,
     }
+
+
+def quantity(size_bytes: int) -> str:
+    """Bytes as Kubernetes writes them: 67108864 -> "64Mi"."""
+    for suffix, unit in (("Gi", _GIB), ("Mi", _MIB), ("Ki", 1 << 10)):
+        if size_bytes % unit == 0:
+            return f"{size_bytes // unit}{suffix}"
+    return str(size_bytes)
 
 
 def delete_request(volume: Object) -> protocol.Options:

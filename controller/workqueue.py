@@ -90,7 +90,7 @@ class WorkQueue:
             count = self._failures.get(key, 0)
             self._failures[key] = count + 1
         seconds = min(BACKOFF_LIMIT_SECONDS, BACKOFF_FIRST_SECONDS * 2.0 ** min(count, 30))
-        return seconds * random.uniform(0.75, 1.25)  # noqa: S311 (so that many do not come back at once)
+        return seconds * random.uniform(0.75, 1.25)
 
     def stop(self) -> None:
         """Wakes every worker; what they have in hand they finish."""

@@ -1,0 +1,96 @@
+"""Everything ./build.sh test does: installs what it needs, then lint, types, the 3.6 floor, shellcheck and pytest.
+
+With words it only runs pytest with them. FLEXVOL_NO_SKIP=1 makes every test that would be skipped a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bundle import environment, pack
+
+ROOT = Path(__file__).resolve().parent.parent
+# Program or file -> the Debian package that has it.
+PACKAGES = {
+    "/usr/share/doc/python3-venv": "python3-venv",
+    "shellcheck": "shellcheck",
+    "strace": "strace",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "containerd": "containerd",
+    "runc": "runc",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+    "iptables": "iptables",
+    "openssl": "openssl",
+    "ip": "iproute2",
+    "busybox": "busybox-static",
+    "debootstrap": "debootstrap",
+    "buildah": "buildah",
+}
+# What vermin sees and the code asks for before it uses it.
+NEWER = (
+    "os.posix_spawn",
+    "os.POSIX_SPAWN_DUP2",
+    "os.POSIX_SPAWN_OPEN",
+    "importlib.util.source_hash",
+)
+
+
+def main(words: list[str]) -> int:
+    _install()
+    python = environment.python()
+    tools = python.parent
+    if words:
+        return _run(python, "-m", "pytest", *words)
+    driver_side = [name for name in pack.CONTENTS if (ROOT / name).exists()]
+    status = _run(tools / "ruff", "check", ".")
+    status |= _run(tools / "ruff", "format", "--check", ".")
+    status |= _run(tools / "mypy", "bundle", "tests", "provisioner.py", *driver_side)
+    excluded = [word for name in NEWER for word in ("--exclude", name)]
+    status |= _run(tools / "vermin", "--target=3.6", "--violations", "--quiet", *excluded, *driver_side)
+    status |= _run("shellcheck", *[path.relative_to(ROOT) for path in _shell_scripts()])
+    if status:
+        print("the tests are not run: put right what is said above", file=sys.stderr)
+        return status
+    return _run(python, "-m", "pytest")
+
+
+def _install() -> None:
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    missing = [
+        package
+        for what, package in PACKAGES.items()
+        if not (os.path.exists(what) if what.startswith("/") else shutil.which(what, path=path))
+    ]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        settings = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for line in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *missing]):
+            subprocess.run(["apt-get", *line], check=True, env=settings, stdout=subprocess.DEVNULL)
+    elif missing:
+        print(f"missing, and only root on Debian gets them installed here: {' '.join(missing)}", file=sys.stderr)
+    if shutil.which("go") is None and not os.environ.get("FLEXVOL_KUBE_BIN"):
+        print(
+            "Go is missing, so there is no Kubernetes to test on: install Go 1.26 (Debian 12's is too old), or set "
+            "FLEXVOL_KUBE_BIN to a directory with the programs",
+            file=sys.stderr,
+        )
+
+
+def _shell_scripts() -> list[Path]:
+    return [ROOT / "build.sh", ROOT / ".ci/run", *sorted(ROOT.glob("bundle/*.sh")), *sorted(ROOT.glob("tests/**/*.sh"))]
+
+
+def _run(*line: object) -> int:
+    """Runs one tool in the source root and says so; returns its status."""
+    words = [str(word) for word in line]
+    print("+ " + " ".join([os.path.basename(words[0]), *words[1:]]), flush=True)
+    return subprocess.run(words, cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

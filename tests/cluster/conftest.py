@@ -1,0 +1,185 @@
+"""The cluster for the tests: two real nodes, flexvol installed as a user installs it, started once a session."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.kube import build, images
+from tests.cluster.kube import cluster as kube
+from tests.cluster.kube.cluster import wait_until
+
+OVERLAY = Path(__file__).parent / "kube/overlay"
+DRIVER = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/flexvol~loop/loop"
+POOL = "/var/lib/flexvol/default"
+Object = dict[str, Any]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/cluster/" in item.nodeid:
+            item.add_marker(pytest.mark.cluster)
+
+
+class Kubernetes:
+    """What a person does with kubectl, in one namespace."""
+
+    def __init__(self, cluster: kube.Cluster, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+
+    def run(self, *argv: object, check: bool = True, **keywords: Any) -> subprocess.CompletedProcess[str]:
+        done = self.cluster.kubectl("-n", self.namespace, *argv, check=False, capture_output=True, **keywords)
+        assert done.returncode == 0 or not check, f"kubectl {argv}: {done.stderr}"
+        return done
+
+    def apply(self, *objects: Object) -> None:
+        self.run("apply", "-f", "-", input=yaml.safe_dump_all(objects))
+
+    def get(self, kind: str, name: str) -> Object | None:
+        done = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
+        return json.loads(done.stdout) if done.stdout else None
+
+    def all(self, kind: str, *argv: str) -> list[Object]:
+        items: list[Object] = json.loads(self.run("get", kind, "-o", "json", *argv).stdout)["items"]
+        return items
+
+    def delete(self, kind: str, *names: str) -> None:
+        self.run("delete", kind, *names, "--wait=true")
+
+    def shell(self, pod: str, line: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run("exec", pod, "--", "sh", "-c", line, check=check)
+
+    def claim(self, name: str = "data", size: str = "64Mi", storage_class: str = "flexvol-loop", **spec: Any) -> None:
+        resources = {"requests": {"storage": size}}
+        spec = {"storageClassName": storage_class, "accessModes": ["ReadWriteOnce"], "resources": resources, **spec}
+        self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})
+
+    def pod(self, name: str, claim: str = "data", node: str = "", wait: bool = True, **spec: Any) -> None:
+        """A pod with the claim at /data; `node` is asked for as a user may ask, by label."""
+        volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]
+        self.apply(pod(name, volumes, **({"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}), **spec))
+        if wait:
+            self.running(name)
+
+    def running(self, name: str, seconds: float = 90) -> None:
+        def ready() -> bool:
+            found = self.get("pod", name) or {}
+            conditions = found.get("status", {}).get("conditions", [])
+            return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+        wait_until(f"pod {name} runs", ready, seconds)
+
+    def volume_of(self, claim: str = "data") -> Object:
+        """The PV the claim is bound to."""
+
+        def bound() -> str:
+            return ((self.get("pvc", claim) or {}).get("spec") or {}).get("volumeName") or ""
+
+        volume = self.get("pv", wait_until(f"claim {claim} is bound", bound))
+        assert volume is not None
+        return volume
+
+    def event(self, about: str, reason: str, words: str, seconds: float = 60) -> str:
+        """Waits for an event with that reason and those words; returns its message."""
+
+        def said() -> str:
+            events = self.all("events", f"--field-selector=involvedObject.name={about},reason={reason}")
+            return next((event["message"] for event in events if words in event["message"]), "")
+
+        found: str = wait_until(f"event {reason} on {about} with {words!r}", said, seconds)
+        return found
+
+
+def pod(name: str, volumes: list[Object], **spec: Any) -> Object:
+    """A pod that sleeps, with its first volume at /data."""
+    container = {
+        "name": "main",
+        "image": images.SHELL,
+        "command": ["sleep", "infinity"],
+        "volumeMounts": [{"name": volumes[0]["name"], "mountPath": "/data"}],
+    }
+    body = {"terminationGracePeriodSeconds": 0, "containers": [container], "volumes": volumes, **spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": body}
+
+
+def volumes_on(cluster: kube.Cluster, node: str) -> set[str]:
+    """The names of the volumes in the node's default pool; hidden ones too, as a leak is one."""
+    path = cluster.nodes[node].path(POOL)
+    return {entry.name for entry in path.iterdir()} - {"pool.json", ".locks"}
+
+
+def install(cluster: kube.Cluster) -> None:
+    """kubectl apply -k, and nothing by hand; done when every node's pod is ready."""
+    cluster.kubectl("apply", "-k", OVERLAY, capture_output=True)
+    cluster.kubectl(
+        "-n", "flexvol", "rollout", "status", "daemonset/flexvol-node", "--timeout=120s", capture_output=True
+    )
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
+    """The running cluster with flexvol in it."""
+    lacking = kube.missing()
+    if lacking:
+        pytest.skip(lacking)
+    cluster = kube.Cluster(build.programs())
+    shell = images.busybox(tmp_path_factory.mktemp("images") / "busybox.tar")
+    product = images.product()
+    try:
+        cluster.up([shell, product])
+        install(cluster)
+        yield cluster
+    finally:
+        kube.down()
+
+
+@pytest.fixture
+def k8s(cluster: kube.Cluster) -> Iterator[Kubernetes]:
+    """A namespace of the test's own. Afterwards nothing of it is left: no PV, no volume, no loop device."""
+    k8s = Kubernetes(cluster, "t-" + uuid.uuid4().hex[:8])
+    cluster.kubectl("create", "namespace", k8s.namespace, capture_output=True)
+    yield k8s
+    cluster.kubectl("delete", "namespace", k8s.namespace, "--wait=true", capture_output=True)
+    for volume in ours(k8s):
+        if volume["spec"]["persistentVolumeReclaimPolicy"] != "Delete":
+            cluster.kubectl("delete", "pv", volume["metadata"]["name"], capture_output=True)
+    wait_until("the namespace's PVs are gone", lambda: not ours(k8s))
+
+
+def ours(k8s: Kubernetes) -> list[Object]:
+    return [pv for pv in k8s.all("pv") if pv["spec"].get("claimRef", {}).get("namespace") == k8s.namespace]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """On a failure, what a person would look at next."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    k8s = getattr(item, "funcargs", {}).get("k8s")
+    if report.failed and isinstance(k8s, Kubernetes):
+        for title, text in diagnosis(k8s):
+            report.sections.append((title, text[-8000:]))
+
+
+def diagnosis(k8s: Kubernetes) -> Iterator[tuple[str, str]]:
+    cluster = k8s.cluster
+    yield "objects", k8s.run("get", "pvc,pv,pods", "-o", "wide", check=False).stdout
+    yield "events", k8s.run("get", "events", "--sort-by=.lastTimestamp", check=False).stdout
+    logs = cluster.kubectl(
+        "-n", "flexvol", "logs", "-l", "app=flexvol-node", "--tail=40", "--prefix", check=False, capture_output=True
+    )
+    yield "provisioners", logs.stdout
+    names = [volume["metadata"]["name"] for volume in ours(k8s)] or [k8s.namespace]
+    for node in cluster.nodes.values():
+        log = node.path("/var/log/flexvol/loop.log")
+        yield f"{node.name}: driver", "\n".join(log.read_text().splitlines()[-30:]) if log.exists() else "no log"
+        lines = cluster.log(f"{node.name}-kubelet").splitlines()
+        yield f"{node.name}: kubelet", "\n".join([line for line in lines if any(name in line for name in names)][-20:])

@@ -1,0 +1,105 @@
+"""What cannot be made is said once, clearly, and nothing is left behind; what cannot be deleted now stays."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cluster.conftest import POOL, Kubernetes, volumes_on
+from tests.cluster.kube.cluster import wait_until
+from tests.cluster.test_claims import storage_class
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"path": "/etc"}, "unknown option 'path'"),
+        ({"pool": "../x"}, "is not a name"),
+        ({"fsType": "ntfs"}, "'ntfs' is unknown; known are: ext4, xfs, btrfs"),
+        ({"requestBytes": "1"}, 'parameter "requestBytes"'),
+        ({"thick": "maybe"}, "'maybe'"),
+    ],
+)
+def test_a_class_that_cannot_be_served_is_explained_on_the_claim(
+    k8s: Kubernetes, parameters: dict[str, str], said: str
+) -> None:
+    name = f"bad-{k8s.namespace}"
+    k8s.apply(storage_class(name, parameters=parameters))
+    k8s.claim(storage_class=name)
+    k8s.pod("web", wait=False)
+
+    k8s.event("data", "ProvisioningFailed", said)
+
+    assert volumes_on(k8s.cluster, "node1") | volumes_on(k8s.cluster, "node2") == set()
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"accessModes": ["ReadWriteMany"]}, "access mode ReadWriteMany"),
+        ({"selector": {"matchLabels": {"a": "b"}}}, "selector"),
+    ],
+)
+def test_a_claim_that_cannot_be_served_is_explained(k8s: Kubernetes, spec: dict[str, object], said: str) -> None:
+    k8s.claim(**spec)
+    k8s.pod("web", wait=False)
+
+    k8s.event("data", "ProvisioningFailed", said)
+
+
+def test_a_claim_too_large_for_every_node_gives_the_node_back_and_says_the_numbers(k8s: Kubernetes) -> None:
+    k8s.claim(size="100Ti")
+    k8s.pod("web", wait=False)
+
+    k8s.event("data", "ProvisioningFailed", "ResourceExhausted: pool default has no room")
+
+    k8s.delete("pod", "web")
+    assert volumes_on(k8s.cluster, "node1") | volumes_on(k8s.cluster, "node2") == set()
+
+
+def test_a_pool_whose_disk_is_not_mounted_keeps_the_pv(k8s: Kubernetes) -> None:
+    k8s.claim()
+    k8s.pod("web", node="node1")
+    name = k8s.volume_of()["metadata"]["name"]
+    k8s.delete("pod", "web")
+    settings = k8s.cluster.nodes["node1"].path(f"{POOL}/pool.json")
+    hidden = settings.with_name(".pool.json.away")
+    settings.rename(hidden)  # as when the disk of the pool is away, and its mount point is an empty directory
+    try:
+        k8s.delete("pvc", "data")
+        k8s_default = Kubernetes(k8s.cluster, "default")
+        k8s_default.event(name, "VolumeFailedDelete", "Unavailable: pool default is not mounted")
+        assert k8s.get("pv", name) is not None
+    finally:
+        hidden.rename(settings)
+
+    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    assert volumes_on(k8s.cluster, "node1") == set()
+
+
+def test_a_released_pv_with_an_edited_owner_deletes_nothing(k8s: Kubernetes) -> None:
+    """A hand-made PV that points at a volume of someone else: the record in the pool decides."""
+    k8s.claim()
+    k8s.pod("web", node="node1")
+    real = k8s.volume_of()
+    name = real["metadata"]["name"]
+    forged = json.loads(json.dumps(real))
+    forged["metadata"] = {
+        "name": "forged",
+        "annotations": real["metadata"]["annotations"],
+        "finalizers": real["metadata"]["finalizers"],
+    }
+    forged["spec"]["claimRef"] = {
+        "namespace": k8s.namespace,
+        "name": "gone",
+        "uid": "00000000-0000-0000-0000-000000000000",
+    }
+    del forged["status"]
+    k8s.run("create", "-f", "-", input=json.dumps(forged))
+
+    wait_until("the forged PV is gone", lambda: k8s.get("pv", "forged") is None)
+
+    assert volumes_on(k8s.cluster, "node1") == {name}
+    assert k8s.shell("web", "touch /data/still-there").returncode == 0
