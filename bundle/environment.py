@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -25,11 +27,15 @@ def python() -> Path:
     files = [HERE / "requirements.txt", HERE / "requirements-test.txt"]
     key = hashlib.sha256(b"".join(file.read_bytes() for file in files) + sys.version.encode()).hexdigest()[:12]
     target = cache() / f"venv-{key}"
-    if not (target / "complete").exists():
-        shutil.rmtree(target, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", target], check=True)
-        install(target / "bin/python", files)
-        (target / "complete").touch()
+    with open(target.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second build waits for the first to make it
+        if not (target / "complete").exists():
+            if importlib.util.find_spec("ensurepip") is None:
+                raise SystemExit("Python's venv is missing here: apt-get install python3-venv")
+            shutil.rmtree(target, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", target], check=True)
+            install(target / "bin/python", files)
+            (target / "complete").touch()
     return target / "bin/python"
 
 
