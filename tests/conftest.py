@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,27 @@ def executable(built: Path, request: pytest.FixtureRequest, tmp_path_factory: py
     if not python:
         return [str(built)]
     chosen = tmp_path_factory.mktemp("driver") / "flexvol"
-    line = b"for python in /usr/bin/python3 "
-    content = built.read_bytes()
-    assert content.count(line) == 1
-    chosen.write_bytes(content.replace(line, b"for python in " + os.fsencode(python) + b" "))
+    header, zipped = built.read_bytes().split(b"exec ", 1)
+    assert b"/usr/bin/python3" in header
+    chosen.write_bytes(header.replace(b"/usr/bin/python3", os.fsencode(python)) + b"exec " + zipped)
     chosen.chmod(0o755)
     return [str(chosen)]
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    outcome: Any = yield
-    report = outcome.get_result()
-    if NO_SKIP and report.skipped:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    return _forbid_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    return _forbid_skip((yield))
+
+
+def _forbid_skip(report: Any) -> Any:
+    """With FLEXVOL_NO_SKIP=1 a skip, of a test or of a whole file, is a failure that gives its reason."""
+    if NO_SKIP and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
-        report.longrepr = f"skipped, which FLEXVOL_NO_SKIP=1 forbids: {report.longrepr}"
+        report.longrepr = f"skipped, which FLEXVOL_NO_SKIP=1 forbids: {reason}"
+    return report
