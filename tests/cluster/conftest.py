@@ -138,7 +138,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
         install(cluster)
         yield cluster
     finally:
-        kube.down()
+        cluster.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_class_that_cannot_be_served_is_explained_on_the_claim(
         ({"selector": {"matchLabels": {"a": "b"}}}, "selector"),
     ],
 )
-def test_a_claim_that_cannot_be_served_is_explained(k8s: Kubernetes, spec: dict[str, object], said: str) -> None:
+def test_a_claim_that_cannot_be_served_is_explained(k8s: Kubernetes, spec: dict[str, Any], said: str) -> None:
     k8s.claim(**spec)
     k8s.pod("web", wait=False)
 

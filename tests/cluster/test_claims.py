@@ -1,4 +1,4 @@
-"""A claim becomes a mounted volume in a pod, and goes again without a trace; on a real Kubernetes, installed by apply -k."""
+"""A claim becomes a mounted volume in a pod, and goes again without a trace, installed by kubectl apply -k."""
 
 from __future__ import annotations
 
@@ -199,7 +199,9 @@ def test_a_stateful_set_over_two_nodes_keeps_its_data(k8s: Kubernetes) -> None:
         "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
         "spec": {
             "replicas": 3, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
-            "template": {"metadata": {"labels": {"app": "db"}}, "spec": {**template, "topologySpreadConstraints": [spread]}},
+            "template": {
+                "metadata": {"labels": {"app": "db"}}, "spec": {**template, "topologySpreadConstraints": [spread]},
+            },
             "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
         },
     })  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -49,17 +50,21 @@ def test_a_call_that_cannot_be_read(node: Node, argv: list[str], said: str) -> N
 HOSTILE = ("../x", "/etc", "a/b", "..", ".", ".hidden", "a..b", "-a", "A", "a b", "x" * 300, "é", "a\\b", "lost+found")
 
 
+def _one(key: str, value: str, **more: str) -> dict[str, Any]:
+    return {**more, key: value}
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("key", ["kubernetes.io/pvOrVolumeName", "pool"])
 def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> None:
     before = node.snapshot()
     path = node.pod_dir("web", "pvc-1")
     for callout in (
-        ["provision", node.request("pvc-1", **{key: name})],
-        ["delete", node.deletion("pvc-1", **{key: name})],
-        ["mount", path, node.options("pvc-1", **{key: name})],
-        ["expandfs", node.options("pvc-1", **{key: name}), "", path, "2", "1"],
-        ["adopt", node.request("pvc-1", **{"pool": "default", key: name})],
+        ["provision", node.request("pvc-1", **_one(key, name))],
+        ["delete", node.deletion("pvc-1", **_one(key, name))],
+        ["mount", path, node.options("pvc-1", **_one(key, name))],
+        ["expandfs", node.options("pvc-1", **_one(key, name)), "", path, "2", "1"],
+        ["adopt", node.request("pvc-1", **_one(key, name, pool="default"))],
     ):
         assert "is not a name" in node.fails("InvalidArgument", *callout)
     assert node.snapshot() == before
@@ -87,7 +92,7 @@ def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> No
         ({"kubernetes.io/pvc.name": "x\x7f"}, "control characters"),
     ],
 )
-def test_a_request_that_cannot_be_met(node: Node, changed: dict[str, str], said: str) -> None:
+def test_a_request_that_cannot_be_met(node: Node, changed: dict[str, Any], said: str) -> None:
     before = node.snapshot()
 
     assert said in node.fails("InvalidArgument", "provision", node.request("pvc-1", **changed))

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_the_reply_says_what_was_really_given_and_it_mounts(node: Node, fs: str,
 
 
 def test_the_record_holds_what_was_asked(node: Node) -> None:
-    extra = {
+    extra: dict[str, Any] = {
         "kubernetes.io/storageClass.name": "fast",
         "kubernetes.io/reclaimPolicy": "Delete",
         "kubernetes.io/pvc.accessModes": "ReadWriteOnce",

@@ -92,6 +92,13 @@ class Cluster:
         account = self.kubectl("get", "serviceaccount", "default", check=False, capture_output=True)
         return shown.count(" Ready") == len(self.nodes) and account.returncode == 0
 
+    def close(self) -> None:
+        """Undoes the cluster and lets another one start."""
+        down()
+        os.close(self._alive)
+        self._guard.wait(30)
+        self._lock.close()
+
     def keep(self) -> None:
         """Lets the cluster outlive this process, until down()."""
         (STATE / "keep").touch()
@@ -128,7 +135,7 @@ class Cluster:
         reader, self._alive = os.pipe()
         root = Path(__file__).resolve().parents[3]
         code = "import sys, os; sys.stdin.read(); from tests.cluster.kube import cluster; cluster.down_unless_kept()"
-        subprocess.Popen([sys.executable, "-c", code], stdin=reader, cwd=root, start_new_session=True,
+        self._guard = subprocess.Popen([sys.executable, "-c", code], stdin=reader, cwd=root, start_new_session=True,
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         os.close(reader)
 

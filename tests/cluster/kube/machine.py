@@ -15,6 +15,7 @@ from typing import Any
 CGROUPS = Path("/sys/fs/cgroup")
 PREFIX = "fv-"  # of our network namespaces
 _STOP_SECONDS = 5.0
+_children: list[subprocess.Popen[bytes]] = []  # kept, because Python warns of one that is forgotten while it runs
 
 
 def sh(*argv: object, check: bool = True, **keywords: Any) -> subprocess.CompletedProcess[str]:
@@ -32,6 +33,7 @@ def spawn(state: Path, name: str, argv: list[object]) -> int:
             start_new_session=True,
             cwd=state,
         )
+    _children.append(child)
     (state / f"{name}.pid").write_text(f"{child.pid} {_started(child.pid)}")
     return child.pid
 
@@ -77,7 +79,10 @@ def undo(state: Path) -> None:
 def _end(find: Any) -> None:
     """Kills what `find` finds until it finds nothing."""
     deadline = time.monotonic() + _STOP_SECONDS
-    while found := find():
+    while True:
+        found = find()
+        if not found:
+            return
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)

@@ -59,7 +59,7 @@ class Node:
         self._configure_kubelet()
         binds = "\n".join(f"mount --bind {self.path(own)} {own}" for own in OWN_PATHS)
         script = f"set -e\nmount --make-rprivate /\n{binds}\nmount --make-rshared /\n"
-        script += f"echo $$ > {self.directory}/ns.new\nmv {self.directory}/ns.new {self.directory}/ns.pid\nexec sleep infinity\n"
+        script += f"cd {self.directory}\necho $$ > ns.new\nmv ns.new ns.pid\nexec sleep infinity\n"
         (self.directory / "init.sh").write_text(script)
         enter = ["nsenter", f"--net=/run/netns/{PREFIX}{self.name}", "unshare", "-m", "sh", self.directory / "init.sh"]
         spawn(self._state, f"{self.name}-ns", enter)
