@@ -1,0 +1,266 @@
+"""Who may import whom, and how much there may be: the rules that keep a reader's way short. Each is a function from a
+source tree to the list of what breaks it, so that each is also shown to find something in a bad tree."""
+
+from __future__ import annotations
+
+import ast
+import io
+import sys
+import tokenize
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bundle import pack, pack_provisioner
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DRIVER_SIDE = pack.CONTENTS
+PROVISIONER_SIDE = ("provisioner.py", "controller")
+OURS = {Path(name).stem for name in (*DRIVER_SIDE, *PROVISIONER_SIDE)} | {"bundle", "tests"}
+
+# A file or directory -> what of ours it may import. A name stands for all that is below it.
+MAY_IMPORT = {
+    "protocol.py": set[str](),
+    "process.py": {"protocol"},
+    "caller.py": {"protocol", "process"},
+    "table.py": set(),
+    "flexvol.py": {"protocol", "drivers", "host.log"},
+    "drivers/__init__.py": {"protocol", "host"},
+    "drivers/loop": {"protocol", "host", "drivers", "drivers.loop"},
+    "host": {"protocol", "process", "host"},
+    "commands": {"protocol", "process", "caller", "table", "flexvol", "drivers", "host", "commands"},
+    "provisioner.py": {"protocol", "controller"},
+    "controller": {"protocol", "controller"},
+    "controller/storage.py": {"protocol", "caller"},
+    "controller/cluster.py": set(),
+}
+# The doors: a package from outside -> the only files that may import it.
+DOORS = {"kubernetes": "controller/cluster.py", "urllib3": "controller/cluster.py"}
+# What a callout must not import before it knows that it needs it: each costs milliseconds.
+SLOW = frozenset("argparse dataclasses enum json logging re shutil subprocess tempfile typing".split())
+CALLOUT_PATH = ("protocol.py", "process.py", "flexvol.py", "drivers", "host")
+FILE_LIMIT_LINES = 400
+SIDE_LIMIT_LINES = 2500
+
+
+class Import:
+    """One module that one file imports. late: inside a function. checking: only for the type checker."""
+
+    def __init__(self, file: str, module: str, late: bool, checking: bool) -> None:
+        self.file = file
+        self.module = module
+        self.late = late
+        self.checking = checking
+
+
+def files(root: Path, *names: str) -> list[Path]:
+    found = [root / name for name in names]
+    return sorted(f for path in found for f in (path.rglob("*.py") if path.is_dir() else [path]) if f.exists())
+
+
+def imports(root: Path, *names: str) -> Iterator[Import]:
+    for path in files(root, *names):
+        yield from _imports(ast.parse(path.read_text()), path.relative_to(root).as_posix(), False, False)
+
+
+def _imports(node: ast.AST, file: str, late: bool, checking: bool) -> Iterator[Import]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield Import(file, alias.name, late, checking)
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            # "from host import log" imports host.log; "from protocol import Reply" imports protocol.
+            module = node.module or ""
+            yield Import(file, f"{module}.{alias.name}" if module.split(".")[0] in PACKAGES else module, late, checking)
+    elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        for statement in node.body:
+            yield from _imports(statement, file, late, True)
+    else:
+        late = late or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for child in ast.iter_child_nodes(node):
+            yield from _imports(child, file, late, checking)
+
+
+PACKAGES = {"drivers", "host", "commands", "controller"}
+
+
+def forbidden_imports(root: Path) -> list[str]:
+    """Imports of ours that MAY_IMPORT does not allow. The type checker's are free."""
+    broken = []
+    for found in imports(root, *DRIVER_SIDE, *PROVISIONER_SIDE):
+        if found.checking or found.module.split(".")[0] not in OURS:
+            continue
+        row = max((row for row in MAY_IMPORT if (found.file + "/").startswith(row + "/")), key=len, default="")
+        allowed = MAY_IMPORT.get(row, set())
+        package = found.file.rpartition("/")[0].replace("/", ".")
+        if found.module.startswith("drivers.loop"):
+            fits = package == "drivers.loop"
+        else:
+            fits = any((found.module + ".").startswith(name + ".") for name in allowed)
+        if not fits:
+            broken.append(f"{found.file} imports {found.module}")
+    return broken
+
+
+def foreign_imports(root: Path) -> list[str]:
+    """Anything but the standard library on the driver side, and outside packages that come in by another door."""
+    broken = []
+    for found in imports(root, *DRIVER_SIDE):
+        top = found.module.split(".")[0]
+        if top not in sys.stdlib_module_names and top not in OURS:
+            broken.append(f"{found.file} imports {found.module}")
+    for found in imports(root, *PROVISIONER_SIDE):
+        top = found.module.split(".")[0]
+        if top not in sys.stdlib_module_names and top not in OURS and found.file != DOORS.get(top):
+            broken.append(f"{found.file} imports {found.module}")
+    return broken
+
+
+def slow_imports(root: Path) -> list[str]:
+    return [
+        f"{found.file} imports {found.module} before it is needed"
+        for found in imports(root, *CALLOUT_PATH)
+        if found.module.split(".")[0] in SLOW and not found.late and not found.checking
+    ]
+
+
+def caller_in_callouts(root: Path) -> list[str]:
+    """kubelet's side has no place in a callout."""
+    return [f"{found.file} imports caller" for found in imports(root, *CALLOUT_PATH) if found.module == "caller"]
+
+
+def names_of_drivers(root: Path) -> list[str]:
+    """Files that know drivers/loop by name: deleting it must change nothing else, but the word for the default."""
+    broken = []
+    for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE):
+        name = path.relative_to(root).as_posix()
+        if not name.startswith("drivers/loop/"):
+            text = path.read_text()
+            broken += [
+                f"{name} names {word}" for word in ("drivers.loop", "drivers/loop", "LoopDriver") if word in text
+            ]
+    return broken
+
+
+def newer_syntax(root: Path) -> list[str]:
+    """Driver-side files that Python 3.6 cannot parse."""
+    broken = []
+    for path in files(root, *DRIVER_SIDE):
+        try:
+            ast.parse(path.read_text(), feature_version=(3, 6))
+        except SyntaxError as error:
+            broken.append(f"{path.relative_to(root)}:{error.lineno}: {error.msg}")
+    return broken
+
+
+def code_lines(path: Path) -> int:
+    """Lines of code: without blank ones, comments and docstrings, which are never to be saved on."""
+    text = path.read_text()
+    documented: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node, clean=False
+        ):
+            first = node.body[0]
+            documented.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    empty = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in empty:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines - documented)
+
+
+def too_long(root: Path) -> list[str]:
+    broken = []
+    for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE):
+        if code_lines(path) > FILE_LIMIT_LINES:
+            broken.append(f"{path.relative_to(root)} has {code_lines(path)} lines")
+    for side in (DRIVER_SIDE, PROVISIONER_SIDE):
+        total = sum(code_lines(path) for path in files(root, *side))
+        if total > SIDE_LIMIT_LINES:
+            broken.append(f"{side[0]} and its side have {total} lines")
+    return broken
+
+
+def unplaced(root: Path) -> list[str]:
+    """Sources that no row of the table is for, or that neither artefact holds."""
+    held = {path.name for path in (root / name for name in (*DRIVER_SIDE, *pack_provisioner.CONTENTS))}
+    return [path.name for path in sorted(root.glob("*.py")) if path.name not in held]
+
+
+RULES = [
+    forbidden_imports, foreign_imports, slow_imports, caller_in_callouts, names_of_drivers, newer_syntax, too_long,
+    unplaced,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_sources_keep(rule: Callable[[Path], list[str]]) -> None:
+    assert rule(ROOT) == []
+
+
+BAD = [
+    (forbidden_imports, "protocol.py", "import process"),
+    (forbidden_imports, "host/files.py", "from drivers import Driver"),
+    (forbidden_imports, "host/files.py", "def late():\n    import drivers.loop"),
+    (forbidden_imports, "flexvol.py", "from host import mounts"),
+    (forbidden_imports, "flexvol.py", "import drivers.loop"),
+    (forbidden_imports, "commands/status.py", "from drivers.loop import pool"),
+    (forbidden_imports, "controller/decide.py", "import caller"),
+    (forbidden_imports, "controller/decide.py", "from drivers import Driver"),
+    (forbidden_imports, "controller/cluster.py", "from controller import decide"),
+    (forbidden_imports, "provisioner.py", "import caller"),
+    (forbidden_imports, "process.py", "import tests.conftest"),
+    (foreign_imports, "host/files.py", "import requests"),
+    (foreign_imports, "controller/decide.py", "import kubernetes.client"),
+    (foreign_imports, "provisioner.py", "def late():\n    from urllib3 import exceptions"),
+    (slow_imports, "protocol.py", "import json"),
+    (slow_imports, "drivers/loop/pool.py", "from dataclasses import dataclass"),
+    (slow_imports, "host/log.py", "import logging"),
+    (caller_in_callouts, "drivers/loop/__init__.py", "def late():\n    import caller"),
+    (names_of_drivers, "commands/install.py", "PREPARE = 'drivers.loop'"),
+    (names_of_drivers, "flexvol.py", "x = LoopDriver"),
+    (newer_syntax, "host/files.py", "if (n := 1): pass"),
+    (newer_syntax, "host/files.py", "def f(a, /): pass"),
+    (too_long, "host/files.py", "x = 1\n" * 401),
+    (unplaced, "helpers.py", "x = 1"),
+]
+
+
+@pytest.mark.parametrize(("rule", "file", "source"), BAD)
+def test_the_rule_finds(rule: Callable[[Path], list[str]], file: str, source: str, tmp_path: Path) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source + "\n")
+
+    assert len(rule(tmp_path)) == 1
+
+
+GOOD = [
+    ("host/files.py", "def late():\n    import json\n    import subprocess"),
+    ("host/mounts.py", "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import typing\n    from drivers import Driver"),
+    ("commands/demo.py", "import argparse\nimport caller\nfrom host import mounts"),
+    ("drivers/loop/volume.py", "from drivers.loop import image\nfrom drivers import Driver"),
+    ("controller/cluster.py", "import kubernetes.client\nimport urllib3.exceptions"),
+    ("controller/storage.py", "import caller\nimport protocol"),
+    ("host/files.py", '"""' + "words\n" * 500 + '"""\n' + "# more\n\n" * 500),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "source"), GOOD)
+def test_the_rules_allow(file: str, source: str, tmp_path: Path) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source + "\n")
+
+    assert [found for rule in RULES for found in rule(tmp_path)] == []
+
+
+def test_a_whole_side_has_a_budget(tmp_path: Path) -> None:
+    (tmp_path / "controller").mkdir()
+    for number in range(7):
+        (tmp_path / f"controller/part{number}.py").write_text("x = 1\n" * 390)
+
+    assert too_long(tmp_path) == ["provisioner.py and its side have 2730 lines"]
