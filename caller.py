@@ -5,6 +5,7 @@ parses the output there: one JSON document on stdout and stderr together, keys m
 values with regard to it, types strict. tests/unit/test_caller.py compares this file with Go itself.
 """
 
+import codecs
 import json
 import re
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # A list of ten thousand volumes has about 4 MB.
 _OUTPUT_LIMIT_BYTES = 64 << 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _INT64 = re.compile(r"-?(0|[1-9][0-9]*)\Z")
 # Go folds these two letters besides ASCII, because their simple case folding is s and k.
 _FOLD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ\u017f\u212a", "abcdefghijklmnopqrstuvwxyzsk")
@@ -80,7 +82,7 @@ def parse(callout: str, output: bytes, status: int) -> Reply:
     """
     try:
         document = json.loads(
-            output.decode("utf-8", "replace"),
+            output.decode("utf-8", "as Go"),
             object_pairs_hook=_Pairs,
             parse_int=_Number,
             parse_float=_Number,
@@ -100,6 +102,8 @@ def parse(callout: str, output: bytes, status: int) -> Reply:
         raise _failure(callout, answer, fields["message"], extra.get("reason"))
     if status != 0:
         raise Internal("{}: driver bug: status {} but {} in its reply".format(callout, status, SUCCESS))
+    if fields["capabilities"] is None:
+        raise Internal("{}: driver bug: capabilities is null in its reply, which makes kubelet panic".format(callout))
     return Reply(
         message=fields["message"],
         device=fields["device"],
@@ -130,31 +134,31 @@ def _fields(document: "Any") -> "Tuple[Dict[str, Any], Dict[str, Any]]":
         "attached": False,
         "volumenewsize": 0,
     }
-    capabilities = dict.fromkeys(Capabilities.NAMES, True)
-    capabilities["supportsMetrics"] = False
+    capabilities: "Optional[Dict[str, bool]]" = dict(dict.fromkeys(Capabilities.NAMES, True), supportsMetrics=False)
     extra: "Dict[str, Any]" = {}
     if document is not None:  # null leaves everything at its zero value, as in Go
         for key, value in _pairs(document, "the output"):
             name = key.translate(_FOLD)
             if name == "capabilities":
-                if value is None:
-                    raise ValueError("capabilities is null, which makes kubelet panic")
-                _merge(capabilities, value)
+                capabilities = None if value is None else _merged(capabilities, value)
             elif name in _KUBELET_FIELDS:
                 if value is not None:
                     fields[name] = _typed(key, value, _KUBELET_FIELDS[name])
             else:
                 extra[key] = _plain(value)
-    fields["capabilities"] = Capabilities(**capabilities)
+    fields["capabilities"] = None if capabilities is None else Capabilities(**capabilities)
     return fields, extra
 
 
-def _merge(capabilities: "Dict[str, bool]", value: "Any") -> None:
+def _merged(capabilities: "Optional[Dict[str, bool]]", value: "Any") -> "Dict[str, bool]":
+    """What is stated over what was there; after null Go begins anew, with all of them false."""
+    merged = dict.fromkeys(Capabilities.NAMES, False) if capabilities is None else dict(capabilities)
     names = {name.translate(_FOLD): name for name in Capabilities.NAMES}
     for key, given in _pairs(value, "capabilities"):
         name = names.get(key.translate(_FOLD))
         if name is not None and given is not None:
-            capabilities[name] = _typed(key, given, bool)
+            merged[name] = _typed(key, given, bool)
+    return merged
 
 
 class _Pairs(list):  # type: ignore[type-arg]
@@ -174,17 +178,31 @@ def _typed(key: str, value: "Any", kind: type) -> "Any":
         return int(value)
     if isinstance(value, _Number) or not isinstance(value, kind):
         raise ValueError("{} is not a {}".format(key, "string" if kind is str else "boolean"))
-    return value
+    return _text(str(value)) if kind is str else value
 
 
 def _plain(value: "Any") -> "Any":
     if isinstance(value, _Pairs):
-        return {key: _plain(member) for key, member in value}
+        return {_text(key): _plain(member) for key, member in value}
     if isinstance(value, list):
         return [_plain(member) for member in value]
     if isinstance(value, _Number):
         return int(value) if _INT64.match(value) and len(value) < 20 else float(value)
-    return value
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(value: str) -> str:
+    """Half of a surrogate pair, which no file and no API could take, becomes what Go makes of it."""
+    return _SURROGATE.sub("\ufffd", value)
+
+
+def _replace_bytes(error: UnicodeError) -> "Tuple[str, int]":
+    """One replacement character for each byte, as in Go; Python's own "replace" takes several bytes for one."""
+    assert isinstance(error, UnicodeDecodeError)
+    return "\ufffd" * (error.end - error.start), error.end
+
+
+codecs.register_error("as Go", _replace_bytes)
 
 
 def _no_constant(name: str) -> "Any":

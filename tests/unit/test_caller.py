@@ -1,0 +1,178 @@
+"""caller.py reads a driver's output as kubelet does: the corpus by what is expected, and by Go itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import caller
+import protocol
+from tests.cluster.kube import build
+from tests.unit.driver_outputs import CASES, FAILURE, NOT_SUPPORTED, SUCCESS, Case, reply
+
+
+def read(case: Case) -> tuple[str, dict[str, Any]]:
+    """What caller.py makes of a case, in the corpus's words."""
+    try:
+        answer = caller.parse("init", case.output, case.exit)
+    except protocol.NotSupported:
+        return NOT_SUPPORTED, {}
+    except protocol.Failure as failure:
+        str(failure).encode()  # it will be logged
+        return FAILURE, {}
+    assert answer.capabilities
+    return SUCCESS, {
+        "message": answer.message,
+        "device": answer.device,
+        "volumeName": answer.volume_name,
+        "attached": answer.attached,
+        "volumeNewSize": answer.volume_new_size,
+        "capabilities": answer.capabilities.to_dict(),
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=repr)
+def test_an_output_is_read_as_expected(case: Case) -> None:
+    outcome, fields = read(case)
+
+    assert outcome == case.outcome
+    if outcome == SUCCESS:
+        assert fields == case.fields
+
+
+@pytest.fixture(scope="module")
+def kubelet() -> list[dict[str, Any]]:
+    """What kubelet's own types and Go's own parser make of the corpus."""
+    try:
+        program = build.programs() / "flexvolume-reply"
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    runs = [{"callout": "init", "output": base64.b64encode(c.output).decode(), "exit": c.exit} for c in CASES]
+    done = subprocess.run([program], input=json.dumps(runs), capture_output=True, text=True, check=True)
+    replies: list[dict[str, Any]] = json.loads(done.stdout)
+    return replies
+
+
+def test_go_agrees_with_every_case(kubelet: list[dict[str, Any]]) -> None:
+    differ = {}
+    for case, answer in zip(CASES, kubelet, strict=True):
+        outcome = FAILURE if answer["outcome"] == "panic" else answer["outcome"]
+        fields = {name: answer[name] for name in case.fields}
+        if outcome != case.outcome or (outcome == SUCCESS and fields != case.fields):
+            differ[case.name] = answer
+
+    assert differ == {}
+
+
+def test_only_capabilities_null_makes_kubelet_panic(kubelet: list[dict[str, Any]]) -> None:
+    assert [case.name for case, answer in zip(CASES, kubelet, strict=True) if answer["outcome"] == "panic"] == [
+        "capabilities null makes kubelet panic"
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(set(protocol.FAILURES) - {"NotSupported"}))
+def test_a_failure_comes_back_as_the_class_the_driver_raised(name: str) -> None:
+    raised = protocol.FAILURES[name]("volume v: in use on another node")
+    printed = json.dumps(raised.to_dict()).encode()
+
+    with pytest.raises(protocol.Failure) as again:
+        caller.parse("mount", printed, 0)
+
+    assert type(again.value) is type(raised)
+    assert again.value.message == "volume v: in use on another node"
+
+
+@pytest.mark.parametrize("reason", ['"Nonsense"', "5", "null", '["Busy"]', '"NotSupported"', '"busy"'])
+def test_an_unknown_reason_is_internal(reason: str) -> None:
+    with pytest.raises(protocol.Internal, match="broken"):
+        caller.parse("mount", f'{{"status": "Failure", "message": "broken", "reason": {reason}}}'.encode(), 0)
+
+
+def test_a_failure_without_a_message_says_so() -> None:
+    with pytest.raises(protocol.Internal, match="mount: the driver answered 'success' without a message"):
+        caller.parse("mount", b'{"status": "success"}', 0)
+
+
+def test_garbage_is_shown_in_the_message_and_cut() -> None:
+    with pytest.raises(protocol.Internal) as failure:
+        caller.parse("mount", b"Traceback\x1b[31m" + b"x" * 5000, 1)
+
+    assert "Traceback\\x1b" in failure.value.message
+    assert len(failure.value.message) < 400
+
+
+def test_what_only_flexvol_reads_is_read_by_exact_name() -> None:
+    volume = {"options": {"pool": "default"}, "capacityBytes": 1 << 40, "fsType": "xfs"}
+    answer = caller.parse("provision", reply(volume=volume, Volumes=[1], pools=[{"free": 1.5}]).encode(), 0)
+
+    assert answer.volume == volume
+    assert answer.volumes is None
+    assert answer.pools == [{"free": 1.5}]
+
+
+def test_a_reply_survives_the_way_through_a_driver() -> None:
+    sent = protocol.Reply(
+        message="m", device="/dev/sdb", attached=True, volume_new_size=7, volume={"options": {}}, volumes=[], pools=[],
+        capabilities=protocol.Capabilities(True, False, True, False, True),
+    )  # fmt: skip
+
+    got = caller.parse("provision", json.dumps(sent.to_dict()).encode(), 0)
+
+    assert got.to_dict() == sent.to_dict()
+
+
+def test_arguments_go_in_the_order_of_the_contract() -> None:
+    options = protocol.Options({"b": "2", "a": "1"})
+
+    line = caller.command_line(
+        "expandfs", old_bytes=1, new_bytes=2, mount_dir="/pod", device="", options=options
+    )  # fmt: skip
+
+    assert line == ["expandfs", '{"a": "1", "b": "2"}', "", "/pod", "2", "1"]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"mount_dir": "/p"}, {"mount_dir": "/p", "options": "{}", "more": "x"}])
+def test_wrong_arguments_are_a_mistake_of_ours(arguments: dict[str, str]) -> None:
+    with pytest.raises(KeyError):
+        caller.command_line("mount", **arguments)
+
+
+def driver(directory: Path, script: str) -> str:
+    path = directory / "driver"
+    path.write_text("#!/bin/sh\n" + script)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_driver_is_run_with_stdout_and_stderr_as_one(tmp_path: Path) -> None:
+    with pytest.raises(protocol.Internal, match="careless"):
+        caller.call(driver(tmp_path, 'echo careless >&2; echo \'{"status": "Success"}\''), "init")
+
+
+def test_a_driver_gets_the_callout_and_its_arguments(tmp_path: Path) -> None:
+    script = driver(tmp_path, f"for word; do echo \"$word\"; done > {tmp_path}/words; echo '{reply()}'")
+
+    caller.call(script, "mount", mount_dir="/pod dir", options=protocol.Options({"a": '"$(id)'}))
+
+    assert (tmp_path / "words").read_text() == 'mount\n/pod dir\n{"a": "\\"$(id)"}\n'
+
+
+def test_a_driver_that_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
+    script = driver(tmp_path, f"sleep 60 & echo $! > {tmp_path}/child; wait")
+
+    with pytest.raises(protocol.Internal, match=r"within 0\.3 s"):
+        caller.call(script, "init", seconds=0.3)
+
+    child = int((tmp_path / "child").read_text())
+    assert not os.path.exists(f"/proc/{child}") or " Z " in Path(f"/proc/{child}/stat").read_text()
+
+
+def test_a_driver_that_is_missing_is_internal(tmp_path: Path) -> None:
+    with pytest.raises(protocol.Internal, match=r"cannot run .*missing: No such file"):
+        caller.call(str(tmp_path / "missing"), "init")
