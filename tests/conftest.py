@@ -34,7 +34,8 @@ def executable(built: Path, request: pytest.FixtureRequest, tmp_path_factory: py
     chosen = tmp_path_factory.mktemp("driver") / "flexvol"
     header, zipped = built.read_bytes().split(b"exec ", 1)
     assert b"/usr/bin/python3" in header
-    chosen.write_bytes(header.replace(b"/usr/bin/python3", os.fsencode(python)) + b"exec " + zipped)
+    header = header.replace(b"/usr/bin/python3", os.fsencode(python)) + b"#" * 80 + b"\n"  # never shorter: zipimport
+    chosen.write_bytes(header + b"exec " + zipped)
     chosen.chmod(0o755)
     return [str(chosen)]
 
