@@ -144,6 +144,8 @@ def _exec(program: str, argv: "List[str]", environment: "Dict[str, str]", out: i
         os.dup2(out, 1)
         os.dup2(out, 2)
         os.execve(program, argv, environment)
+    except OSError as error:
+        os.write(2, "cannot run {}: {}".format(program, error.strerror).encode("utf-8", "replace"))
     finally:
         os._exit(127)
 
