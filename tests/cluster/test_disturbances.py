@@ -6,6 +6,11 @@ from tests.cluster.conftest import DRIVER, Kubernetes, volumes_on
 from tests.cluster.kube.cluster import wait_until
 
 
+def mountinfo(k8s: Kubernetes, node: str) -> str:
+    shown: str = k8s.cluster.nodes[node].enter("cat", "/proc/self/mountinfo", capture_output=True).stdout
+    return shown
+
+
 def test_kubelet_restarted_in_the_middle_of_a_pods_life(k8s: Kubernetes) -> None:
     k8s.claim()
     k8s.pod("web", node="node1")
@@ -17,8 +22,7 @@ def test_kubelet_restarted_in_the_middle_of_a_pods_life(k8s: Kubernetes) -> None
     assert k8s.shell("web", "echo more >> /data/file").returncode == 0
     k8s.delete("pod", "web")
     name = k8s.volume_of()["metadata"]["name"]
-    mounted = k8s.cluster.nodes["node1"].enter("cat", "/proc/self/mountinfo", capture_output=True).stdout
-    assert name not in mounted
+    wait_until("it is unmounted", lambda: name not in mountinfo(k8s, "node1"))
     k8s.delete("pvc", "data")
     wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
     assert volumes_on(k8s.cluster, "node1") == set()

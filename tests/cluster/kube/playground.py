@@ -1,0 +1,53 @@
+"""./build.sh playground: a real Kubernetes with flexvol to play with, kept until --down."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import tempfile
+from pathlib import Path
+
+from tests.cluster.kube import build, cluster, images
+
+ROOT = Path(__file__).resolve().parents[3]
+OVERLAY = "tests/cluster/kube/overlay"
+EXAMPLE = "tests/cluster/kube/example"
+
+
+def up() -> None:
+    lacking = cluster.missing()
+    if lacking:
+        raise SystemExit(lacking)
+    kube = cluster.Cluster(build.programs())
+    with tempfile.TemporaryDirectory() as scratch:
+        shell = images.busybox(Path(scratch, "busybox.tar"))
+        kube.up([shell, images.product()])
+    kubectl = shlex.join(str(word) for word in kube.kubectl_line())
+
+    def show(*argv: str) -> None:
+        print(f"\n$ kubectl {shlex.join(argv)}", flush=True)
+        kube.kubectl(*argv, cwd=ROOT)
+
+    show("get", "nodes")
+    show("apply", "-k", OVERLAY)
+    show("-n", "flexvol", "rollout", "status", "daemonset/flexvol-node")
+    show("apply", "-k", EXAMPLE)
+    show("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+    show("get", "pvc,pv")
+    show("exec", "web", "--", "df", "-h", "/data")
+    kube.keep()
+    print(f"\nThe cluster stays until: ./build.sh playground --down\nUse it with:\n\n  alias kubectl='{kubectl}'")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="build.sh playground", description=__doc__)
+    parser.add_argument("--down", action="store_true", help="stop it, and undo everything")
+    if parser.parse_args().down:
+        cluster.down()
+        print("nothing of it is left")
+    else:
+        up()
+
+
+if __name__ == "__main__":
+    main()

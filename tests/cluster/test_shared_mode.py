@@ -1,0 +1,79 @@
+"""Storage that every node reaches: bound at once, by one elected provisioner, with a driver that knows no flexvol."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import DRIVER, Kubernetes
+from tests.cluster.kube.cluster import DATA, Cluster, wait_until
+from tests.cluster.test_claims import storage_class
+
+OVERLAY = Path(__file__).parent / "kube/overlay-shared"
+STORAGE = DATA / "shared"
+
+
+@pytest.fixture
+def shared(cluster: Cluster) -> Iterator[Kubernetes]:
+    """The shared-mode provisioner of deploy/shared, with the driver on both nodes."""
+    source = Path(__file__).resolve().parents[1] / "drivers/shared"
+    for node in cluster.nodes.values():
+        directory = node.path(DRIVER).parent.with_name("flexvol~shared")
+        directory.mkdir(exist_ok=True)
+        shutil.copy(source, directory / ".shared")
+        (directory / ".shared").rename(directory / "shared")
+    cluster.kubectl("apply", "-k", OVERLAY, capture_output=True)
+    flexvol = Kubernetes(cluster, "flexvol")
+    flexvol.run("rollout", "status", "deployment/flexvol-shared", "--timeout=120s")
+    yield flexvol
+    cluster.kubectl("delete", "-k", OVERLAY, "--wait=true", capture_output=True)
+
+
+def holder(flexvol: Kubernetes) -> str:
+    lease = flexvol.get("lease", "flexvol-shared.flexvol") or {}
+    return str(lease.get("spec", {}).get("holderIdentity") or "")
+
+
+def leading_pod(flexvol: Kubernetes) -> str:
+    """The pod whose log says that it leads."""
+    for pod in flexvol.all("pods", "-l", "app=flexvol-shared"):
+        name: str = pod["metadata"]["name"]
+        if "leading" in flexvol.run("logs", name, check=False).stdout:
+            return name
+    return ""
+
+
+def test_a_claim_is_bound_at_once_and_read_on_both_nodes(k8s: Kubernetes, shared: Kubernetes) -> None:
+    k8s.apply(storage_class("shared", provisioner="shared.flexvol", volumeBindingMode="Immediate"))
+    k8s.claim(storage_class="shared", accessModes=["ReadWriteMany"])
+    volume = k8s.volume_of()  # no pod yet
+    assert "nodeAffinity" not in volume["spec"]
+    assert volume["spec"]["flexVolume"]["options"] == {"export": "a"}
+    assert volume["metadata"]["annotations"]["flexvol/identity"] == "shared"
+
+    k8s.pod("one", node="node1")
+    k8s.pod("two", node="node2")
+    k8s.shell("one", "echo hello > /data/greeting")
+    assert k8s.shell("two", "cat /data/greeting").stdout == "hello\n"
+
+    k8s.delete("pod", "one", "two")
+    k8s.delete("pvc", "data")
+    wait_until("the PV is gone", lambda: k8s.get("pv", volume["metadata"]["name"]) is None)
+    assert list(STORAGE.iterdir()) == []
+
+
+def test_when_the_leader_stops_the_other_takes_over_at_once(k8s: Kubernetes, shared: Kubernetes) -> None:
+    leader = wait_until("one leads", lambda: leading_pod(shared), 60)
+    before = holder(shared)
+
+    shared.run("delete", "pod", leader, "--wait=true")
+
+    wait_until("another holds the lease", lambda: holder(shared) not in ("", before), 14)  # sooner than it runs out
+    k8s.apply(storage_class("shared", provisioner="shared.flexvol", volumeBindingMode="Immediate"))
+    k8s.claim(storage_class="shared")
+    name = k8s.volume_of()["metadata"]["name"]
+    k8s.delete("pvc", "data")
+    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
