@@ -26,7 +26,8 @@ WRONG_TYPES = [
 ]
 HOSTILE_NAMES = [
     "", ".", "..", "../x", "a/b", "/etc", "a/../b", ".hidden", "-x", "x-", "x.", "a..b", "UPPER", "a b", "a\nb",
-    "a\0b", "\u00e4", "a_b", "~a", "$(id)", "a'b", 'a"b', "\u202ea", "a\u2215b", "\uff41", "\u0663", "x" * 201, "x" * 65536,
+    "a\0b", "\u00e4", "a_b", "~a", "$(id)", "a'b", 'a"b', "\u202ea", "a\u2215b", "\uff41", "\u0663", "x" * 201,
+    "x" * 65536,
 ]  # fmt: skip
 HOSTILE_NUMBERS = ["", "-1", "+1", " 1", "1 ", "1.0", "1e3", "0x10", "1_000", "\u0663", "\u00b2", "9" * 19, "9" * 5000]
 
@@ -204,7 +205,8 @@ def test_own_options_that_nobody_knows_are_refused_with_the_known_ones() -> None
 
 
 @pytest.mark.parametrize("key", [
-    "kubernetes.io/pvOrVolumeName", "kubernetes.io/anything", "requestBytes", "requestMiB", "requestGiB", "sourceVolume",
+    "kubernetes.io/pvOrVolumeName", "kubernetes.io/anything", "requestBytes", "requestMiB", "requestGiB",
+    "sourceVolume",
 ])  # fmt: skip
 def test_what_the_provisioner_fills_in_is_reserved(key: str) -> None:
     assert protocol.is_reserved(key)
