@@ -5,9 +5,11 @@ Compiled extensions are left out (PyYAML works without), so one file serves ever
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,54 +17,47 @@ from bundle import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENTS = ("protocol.py", "process.py", "caller.py", "table.py", "provisioner.py", "controller")
+LEFT_OUT = ("RECORD", "WHEEL", "INSTALLER", "REQUESTED", "direct_url.json")  # of each package's own notes
 EPOCH = "315532800"  # 1980-01-01, the earliest date a zip can hold
 
 
 def build(target: Path) -> None:
     """Writes the zipapp to `target`, replacing it in one step."""
     target.parent.mkdir(exist_ok=True)
-    python = environment.python()
     with tempfile.TemporaryDirectory() as scratch:
-        site = Path(scratch, "site")
-        environment.install(python, [ROOT / "bundle/requirements.txt"], "--target", str(site), "--no-compile")
-        _make_reproducible(site)
+        site, made = Path(scratch, "site"), Path(scratch, "provisioner")
+        shutil.copytree(_dependencies(), site)
         for entry in CONTENTS:
             source = ROOT / entry
             if source.is_dir():
                 shutil.copytree(source, site / entry, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, site)
-        aside = Path(scratch, "provisioner")
-        line = [
-            python,
-            "-m",
-            "shiv",
-            "--site-packages",
-            site,
-            "--output-file",
-            aside,
-            "--entry-point",
-            "provisioner:start",
-        ]
-        line += ["--python", "/usr/bin/env python3", "--compressed", "--reproducible", "--no-modify"]
+        line = [str(environment.python()), "-m", "shiv", "--site-packages", str(site), "--output-file", str(made)]
+        line += ["--entry-point", "provisioner:start", "--python", "/usr/bin/env python3"]
+        line += ["--compressed", "--reproducible", "--no-modify"]
         settings = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONHASHSEED": "0"}
-        subprocess.run([str(word) for word in line], check=True, env=settings)
-        shutil.copy(aside, target.with_name("." + target.name))
-    os.replace(target.with_name("." + target.name), target)
+        subprocess.run(line, check=True, env=settings)
+        aside = target.with_name("." + target.name)
+        shutil.copy(made, aside)
+    os.replace(aside, target)
 
 
-def _make_reproducible(site: Path) -> None:
-    """Leaves out what depends on the machine that builds."""
-    for path in list(site.rglob("*")):
-        if path.suffix in (".so", ".pyc") or path.name in (
-            "RECORD",
-            "WHEEL",
-            "INSTALLER",
-            "REQUESTED",
-            "direct_url.json",
-        ):
-            path.unlink()
-    shutil.rmtree(site / "bin", ignore_errors=True)
+def _dependencies() -> Path:
+    """A directory with what the requirements name, less what depends on the machine that builds; kept in the cache."""
+    requirements = ROOT / "bundle/requirements.txt"
+    key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    target = environment.cache() / f"site-{key}"
+    if not target.exists():
+        aside = Path(tempfile.mkdtemp(dir=target.parent))
+        environment.install(environment.python(), [requirements], "--target", str(aside), "--no-compile")
+        for path in list(aside.rglob("*")):
+            if path.suffix in (".so", ".pyc") or path.name in LEFT_OUT:
+                path.unlink()
+        shutil.rmtree(aside / "bin", ignore_errors=True)
+        aside.chmod(0o755)
+        aside.rename(target)
+    return target
 
 
 if __name__ == "__main__":

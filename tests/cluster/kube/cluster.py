@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tests.cluster.kube import machine
 from tests.cluster.kube.machine import PREFIX, sh, spawn
@@ -58,18 +58,10 @@ class Cluster:
     def __init__(self, programs: Path, nodes: int = 2) -> None:
         self.programs = programs
         self.nodes = {f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)}
-        self._lock = open(LOCK, "a+")  # noqa: SIM115 (held as long as the cluster)
+        self._lock = _only_one()
 
     def up(self, images: list[Path]) -> None:
         """Starts everything and waits until the nodes are Ready. Begins by undoing what a killed run left."""
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.seek(0)
-            raise RuntimeError(f"another test cluster runs on this machine (process {self._lock.read()})") from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
         down()
         DATA.mkdir()
         STATE.symlink_to(DATA)
@@ -233,6 +225,24 @@ class Cluster:
             "kube-scheduler": as_user("scheduler"),
         }  # fmt: skip
         return ["nsenter", f"--net=/run/netns/{PREFIX}cp", self.programs / program, *flags[program]]
+
+
+def _only_one() -> TextIO:
+    """The lock of this machine's one cluster. Raises RuntimeError, naming who has it."""
+    if (STATE / "keep").exists():
+        raise RuntimeError("a playground runs on this machine; end it with: ./build.sh playground --down")
+    lock = open(LOCK, "a+")  # noqa: SIM115 (held as long as the cluster)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read()
+        lock.close()
+        raise RuntimeError(f"another test cluster runs on this machine (process {holder})") from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
 
 
 def down() -> None:

@@ -18,7 +18,10 @@ def up() -> None:
     lacking = cluster.missing()
     if lacking:
         raise SystemExit(lacking)
-    kube = cluster.Cluster(build.programs())
+    try:
+        kube = cluster.Cluster(build.programs())
+    except RuntimeError as error:
+        raise SystemExit(f"playground: {error}") from None
     with tempfile.TemporaryDirectory() as scratch:
         shell = images.busybox(Path(scratch, "busybox.tar"))
         kube.up([shell, images.product()])
