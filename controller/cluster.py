@@ -88,7 +88,7 @@ class Cluster:
         return self._call("POST", path, body)
 
     def patch(self, path: str, body: Object) -> Object | None:
-        """Merges `body` into the object; None if it is not there. A metadata.resourceVersion in it is a precondition."""
+        """Merges `body` into the object; None if it is not there. Its metadata.resourceVersion is a precondition."""
         try:
             return self._call("PATCH", path, body, {"Content-Type": "application/merge-patch+json"})
         except Refused as error:

@@ -91,8 +91,8 @@ def _unsupported(claim: Object, storage_class: Object, us: Identity) -> str:
     spec = claim["spec"]
     if spec.get("volumeMode") == "Block":
         return "volumeMode Block is not possible with FlexVolume; use Filesystem"
-    if spec.get("selector"):
-        return "a selector is not supported with dynamic provisioning; remove spec.selector, or name the PV in spec.volumeName"
+    if any((spec.get("selector") or {}).values()):
+        return "a selector cannot choose what is made anew; remove spec.selector, or name the PV in spec.volumeName"
     if spec.get("dataSource") or spec.get("dataSourceRef"):
         return "dataSource is not supported; create the claim empty"
     if us.node:

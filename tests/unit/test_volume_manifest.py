@@ -1,0 +1,94 @@
+"""From claim, class and reply to a PV, and from a PV to a delete request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import protocol
+from controller import decide, volume_manifest
+
+NODE = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
+CLAIM: dict[str, Any] = {
+    "metadata": {"name": "data", "namespace": "shop", "uid": "u1", "resourceVersion": "7", "annotations": {}},
+    "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast"},
+}
+CLASS: dict[str, Any] = {
+    "metadata": {"name": "fast"}, "provisioner": "loop.flexvol", "reclaimPolicy": "Delete",
+    "mountOptions": ["noatime", "discard"], "parameters": {"fsType": "xfs", "pool": "disk2"},
+}  # fmt: skip
+MADE = {"options": {"pool": "disk2", "poolId": "ab"}, "capacityBytes": 64 << 20, "fsType": "xfs"}
+
+
+def test_the_request_holds_the_parameters_and_what_only_we_may_say() -> None:
+    request = volume_manifest.provision_request(CLAIM, CLASS, (1 << 30) + 1, "c1", NODE)
+
+    assert request.own == {"pool": "disk2"}
+    assert (request.volume, request.fs_type, request.request_bytes) == ("pvc-u1", "xfs", (1 << 30) + 1)
+    assert (request.claim.namespace, request.claim.name, request.claim.uid) == ("shop", "data", "u1")
+    assert request.mount_options == ["noatime", "discard"]
+    assert (request.class_name, request.reclaim_policy, request.node, request.cluster_uid) == (
+        "fast",
+        "Delete",
+        "node1",
+        "c1",
+    )
+    assert '"requestMiB": "1025"' in request.text()
+    assert '"requestGiB": "2"' in request.text()
+
+
+def test_parameters_never_stand_for_reserved_keys() -> None:
+    hostile = {**CLASS, "parameters": {"requestBytes": "1", "kubernetes.io/pvOrVolumeName": "other", "a": "b"}}
+
+    request = volume_manifest.provision_request(CLAIM, hostile, 5, "c1", NODE)
+
+    assert (request.volume, request.request_bytes, request.own) == ("pvc-u1", 5, {"a": "b"})
+
+
+def test_the_pv_of_a_node() -> None:
+    volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
+
+    assert volume["metadata"] == {
+        "name": "pvc-u1",
+        "annotations": {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": "node1"},
+        "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
+    }
+    assert volume["spec"] == {
+        "capacity": {"storage": "64Mi"},
+        "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Delete",
+        "storageClassName": "fast",
+        "volumeMode": "Filesystem",
+        "claimRef": {
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data", "uid": "u1",
+            "resourceVersion": "7",
+        },
+        "flexVolume": {"driver": "flexvol/loop", "fsType": "xfs", "options": {"pool": "disk2", "poolId": "ab"}},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+            {"key": "kubernetes.io/hostname", "operator": "In", "values": ["host-1"]},
+        ]}]}},
+    }  # fmt: skip
+
+
+def test_a_shared_pv_goes_anywhere() -> None:
+    shared = decide.Identity({"loop.flexvol": "flexvol/loop"}, "shared", "")
+
+    assert "nodeAffinity" not in volume_manifest.persistent_volume(CLAIM, CLASS, MADE, shared, "")["spec"]
+
+
+def test_what_a_pv_says_at_delete_cannot_stand_for_what_we_know() -> None:
+    volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
+    volume["spec"]["flexVolume"]["options"].update({protocol.CLAIM_UID: "other", protocol.VOLUME: "other"})
+
+    request = volume_manifest.delete_request(volume)
+
+    assert (request.volume, request.claim.uid, request.own) == ("pvc-u1", "u1", {"pool": "disk2", "poolId": "ab"})
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "written"),
+    [(1, "1"), (1024, "1Ki"), (64 << 20, "64Mi"), (3 << 30, "3Gi"), (1 << 40, "1024Gi"), ((1 << 20) + 1, "1048577")],
+)
+def test_quantity(size_bytes: int, written: str) -> None:
+    assert volume_manifest.quantity(size_bytes) == written

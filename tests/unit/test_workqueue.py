@@ -1,0 +1,115 @@
+"""A key waits once, is worked on once at a time, and backs off by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from controller import workqueue
+from controller.workqueue import WorkQueue
+
+
+def test_a_key_added_twice_comes_once() -> None:
+    queue = WorkQueue()
+    queue.add("a")
+    queue.add("a")
+    queue.add("b")
+
+    assert [queue.get(), queue.get()] == ["a", "b"]
+
+
+def test_a_key_added_while_it_is_worked_on_comes_again_only_after() -> None:
+    queue = WorkQueue()
+    queue.add("a")
+    assert queue.get() == "a"
+    queue.add("a")
+    queue.add("b")
+
+    assert queue.get() == "b"  # not "a", although it waits longer
+    queue.done("a")
+    assert queue.get() == "a"
+
+
+def test_adding_brings_a_turn_forward_and_never_puts_it_off() -> None:
+    queue = WorkQueue()
+    queue.add("a", 100)
+    queue.add("a", 0)
+    queue.add("a", 100)
+
+    assert queue.get() == "a"
+
+
+def test_what_is_due_later_waits() -> None:
+    queue = WorkQueue()
+    queue.add("later", 0.2)
+    queue.add("now")
+    began = time.monotonic()
+
+    assert queue.get() == "now"
+    assert queue.get() == "later"
+    assert time.monotonic() - began >= 0.2
+
+
+def test_failures_back_off_exponentially_up_to_the_limit_and_success_forgets_them() -> None:
+    queue = WorkQueue()
+    waits = []
+    for _ in range(12):
+        queue.add("a")
+        assert queue.get() == "a"
+        queue.done("a", failed=True)
+        waits.append(queue._due["a"] - time.monotonic())
+
+    for number, wait in enumerate(waits):
+        expected = min(workqueue.BACKOFF_LIMIT_SECONDS, workqueue.BACKOFF_FIRST_SECONDS * 2**number)
+        assert 0.74 * expected < wait < 1.26 * expected
+    queue.add("a")
+    queue.get()
+    queue.done("a")
+    queue.add("a")
+    queue.get()
+    queue.done("a", failed=True)
+    assert queue._due["a"] - time.monotonic() < 1.3
+
+
+def test_stop_wakes_who_waits() -> None:
+    queue = WorkQueue()
+    seen: list[object] = []
+    worker = threading.Thread(target=lambda: seen.append(queue.get()))
+    worker.start()
+
+    queue.stop()
+    worker.join(5)
+
+    assert seen == [None]
+
+
+def test_many_workers_never_share_a_key() -> None:
+    queue = WorkQueue()
+    at_once: dict[object, int] = {}
+    most: list[int] = []
+    lock = threading.Lock()
+
+    def work() -> None:
+        while (key := queue.get()) is not None:
+            with lock:
+                at_once[key] = at_once.get(key, 0) + 1
+                most.append(at_once[key])
+            time.sleep(0.001)
+            with lock:
+                at_once[key] -= 1
+            queue.done(key)
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for number in range(400):
+        queue.add(number % 3)
+    deadline = time.monotonic() + 5
+    while queue._due and time.monotonic() < deadline:
+        time.sleep(0.01)
+    queue.stop()
+    for worker in workers:
+        worker.join(5)
+
+    assert max(most) == 1
+    assert not queue._due
