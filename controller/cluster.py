@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +22,7 @@ import kubernetes.watch
 import urllib3.exceptions
 
 Object = dict[str, Any]
+_log = logging.getLogger("cluster")
 
 CLAIMS = "/api/v1/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
@@ -29,6 +32,7 @@ _PAGE = 500
 _CONNECTIONS = 32
 _WATCH_SECONDS = 240
 _ANSWER_SECONDS = 30
+_SAID_AFTER = 2  # a connection that is cut once is no news
 _PAUSE_FIRST_SECONDS, _PAUSE_LIMIT_SECONDS = 0.5, 10.0
 LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS = 15, 10, 2
 
@@ -129,13 +133,13 @@ class Cluster:
         changed: each object that is there or changes. listed: the uids of all that are there, after each list.
         gone: each object that goes. Errors are survived with growing pauses and said once.
         """
-        version, pause = "", _PAUSE_FIRST_SECONDS
+        version, failures = "", 0
         while True:
             try:
                 if not version:
                     version = self._list(path, changed, listed)
                 for event in self._watch(path, version):
-                    pause = _PAUSE_FIRST_SECONDS
+                    failures = 0
                     version = event["raw_object"]["metadata"]["resourceVersion"]
                     if event["type"] in ("ADDED", "MODIFIED"):
                         changed(event["raw_object"])
@@ -150,10 +154,11 @@ class Cluster:
             ) as error:
                 if getattr(error, "status", None) is not None:
                     version = ""  # 410 Gone, or a refusal: begin again with a list
-                if pause == _PAUSE_FIRST_SECONDS * 2:
-                    print(f"watch of {path} interrupted: {_translated(error, 'WATCH ' + path)}", flush=True)
-                threading.Event().wait(pause * random.uniform(0.75, 1.25))
-                pause = min(pause * 2, _PAUSE_LIMIT_SECONDS)
+                failures += 1
+                if failures == _SAID_AFTER:
+                    _log.warning("cannot watch: %s", _translated(error, "WATCH " + path))
+                pause = min(_PAUSE_LIMIT_SECONDS, _PAUSE_FIRST_SECONDS * 2.0 ** min(failures, 10))
+                time.sleep(pause * random.uniform(0.75, 1.25))
 
     def _list(self, path: str, changed: Callable[[Object], None], listed: Callable[[set[str]], None]) -> str:
         seen, following, version = set(), None, ""

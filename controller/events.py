@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import queue
 import threading
 from collections import OrderedDict
@@ -11,6 +12,7 @@ from typing import Any
 from controller.cluster import Cluster, Refused, Unreachable
 
 Object = dict[str, Any]
+_log = logging.getLogger("events")
 _WAITING = 1000
 _REMEMBERED = 1000
 _MESSAGE_LENGTH = 1024
@@ -67,7 +69,7 @@ class Events:
             try:
                 self._write(event)
             except (Refused, Unreachable) as error:
-                print(f"event {event['reason']} not written: {error}", flush=True)
+                _log.warning("event %s not written: %s", event["reason"], error)
 
     def _write(self, event: Object) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -28,7 +28,7 @@ class Provision:
         self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
         self._lock = threading.Lock()
         self._claims: dict[str, Object] = {}  # by uid: those that wait for us
-        self._begun: dict[str, Object] = {}  # those whose storage may exist without a PV
+        self._begun: dict[str, tuple[Object, Object]] = {}  # claim and class of storage that may have no PV yet
         self._classes: dict[str, Object] = {}
         self._cluster_uid = ""
         self._hostname = ""
@@ -90,7 +90,7 @@ class Provision:
             storage_class = self._classes.get(decide.class_name_of(claim)) if claim else None
         if claim is None:
             if begun is not None:
-                self._undo(key, begun)
+                self._undo(key, *begun)
             else:
                 self._work.done(key)
             return
@@ -107,16 +107,13 @@ class Provision:
         uid, name = key[1], volume_manifest.volume_name(claim)
         driver = self._us.drivers[storage_class["provisioner"]]
         try:
-            size_bytes = cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
-            request = volume_manifest.provision_request(
-                claim, storage_class, size_bytes, self._read_cluster_uid(), self._us
-            )
+            request = self._request(claim, storage_class)
             hostname = self._read_hostname()
             self._events.normal(
                 claim, "Provisioning", f'External provisioner is provisioning volume for claim "{_full_name(claim)}"'
             )
             with self._lock:
-                self._begun[uid] = claim
+                self._begun[uid] = (claim, storage_class)
             made = self._storage.provision(driver, request)
         except protocol.Failure as failure:
             self._failed(key, claim, failure)
@@ -130,7 +127,6 @@ class Provision:
             _log.info("provisioned %s for %s", name, _full_name(claim))
             self._work.done(key)
         else:
-            self._forget(uid)
             self._undo(key, claim, storage_class)
 
     def _still_wanted(self, claim: Object) -> bool:
@@ -179,35 +175,28 @@ class Provision:
             raise
         return True
 
-    def _undo(self, key: Key, claim: Object, storage_class: Object | None = None) -> None:
+    def _undo(self, key: Key, claim: Object, storage_class: Object) -> None:
         """The claim went while its storage was being made: delete what may be there, unless there is a PV for it, which
         is deleted as such."""
         name = volume_manifest.volume_name(claim)
         if self._api.get(f"{cluster.VOLUMES}/{name}") is None:
-            driver = self._us.drivers[decide.provisioner_of(claim)]
-            request = self._undo_request(claim, storage_class)
-            made = self._storage.provision(driver, request)  # finds it, or makes it, and so tells where it is
-            volume = volume_manifest.persistent_volume(
-                claim, storage_class or self._class_of(claim), made, self._us, self._read_hostname()
-            )
-            self._storage.delete(driver, volume_manifest.delete_request(volume))
-            _log.info("deleted %s again: claim %s is gone", name, _full_name(claim))
+            driver = self._us.drivers[storage_class["provisioner"]]
+            request = self._request(claim, storage_class)
+            try:
+                made = self._storage.provision(driver, request)  # finds it, or makes it, and so tells where it is
+            except (protocol.InvalidArgument, protocol.ResourceExhausted) as failure:
+                _log.info("%s was not made: %s", name, failure)
+            else:
+                volume = volume_manifest.persistent_volume(claim, storage_class, made, self._us, "")
+                self._storage.delete(driver, volume_manifest.delete_request(volume))
+                _log.info("deleted %s again: claim %s is gone", name, _full_name(claim))
         with self._lock:
             self._begun.pop(key[1], None)
         self._work.done(key)
 
-    def _undo_request(self, claim: Object, storage_class: Object | None) -> protocol.Options:
+    def _request(self, claim: Object, storage_class: Object) -> protocol.Options:
         size_bytes = cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
-        return volume_manifest.provision_request(
-            claim, storage_class or self._class_of(claim), size_bytes, self._read_cluster_uid(), self._us
-        )
-
-    def _class_of(self, claim: Object) -> Object:
-        with self._lock:
-            found = self._classes.get(decide.class_name_of(claim))
-        if found is None:
-            raise protocol.NotFound(f'storage class "{decide.class_name_of(claim)}" is gone')
-        return found
+        return volume_manifest.provision_request(claim, storage_class, size_bytes, self._read_cluster_uid(), self._us)
 
     def _say_failure(self, claim: Object, sentence: str) -> None:
         name = decide.class_name_of(claim)

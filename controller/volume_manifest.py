@@ -80,7 +80,7 @@ def persistent_volume(
         "metadata": {
             "name": volume_name(claim),
             "annotations": {decide.PROVISIONED_BY: provisioner, decide.IDENTITY: us.name},
-            "finalizers": [decide.FINALIZER],
+            "finalizers": [decide.FINALIZER] if spec["persistentVolumeReclaimPolicy"] == "Delete" else [],
         },
         "spec": spec,
     }
