@@ -5,7 +5,9 @@ It is a cluster of its own, so it has its turn before the one of tests/cluster s
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,40 +45,78 @@ def test_it_shows_a_claim_becoming_a_mounted_volume(shown: str) -> None:
 
 
 def test_the_printed_kubectl_works_and_the_cluster_is_still_there(shown: str) -> None:
-    (line,) = [line for line in shown.splitlines() if "alias kubectl=" in line]
-    kubectl = line.partition("='")[2].rstrip("'")
-
     done = subprocess.run(
-        f"{kubectl} exec web -- cat /data/started", shell=True, capture_output=True, text=True, check=False
+        f"{alias(shown)} exec web -- cat /data/started", shell=True, capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
-def test_down_leaves_no_process_namespace_cgroup_mount_or_loop_device(shown: str) -> None:
-    programs = str(kube.STATE)
+def test_uninstalling_as_the_readme_says_leaves_an_empty_pool(shown: str) -> None:
+    def kubectl(*words: str) -> str:
+        line = [*shlex.split(alias(shown)), *words]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
+    kubectl("delete", "-k", "deploy/example", "--wait=true")
+    kube.wait_until("the PVs are gone", lambda: kubectl("get", "pv", "-o", "name") == "")
+    kubectl("delete", "-k", "tests/cluster/kube/overlay", "--wait=true")
+
+    for node in ("node1", "node2"):
+        pool = kube.STATE / node / "var-lib-flexvol/default"
+        assert {path.name for path in pool.iterdir()} == {"pool.json", ".locks"}
+
+
+def test_down_leaves_nothing(shown: str) -> None:
     done = playground("--down")
 
     assert done.returncode == 0, done.stderr
-    assert not kube.DATA.exists()
-    assert not kube.STATE.exists()
-    left = {
+    assert not left_behind()
+
+
+def test_a_cluster_whose_owner_is_killed_is_undone() -> None:
+    if kube.missing():
+        pytest.skip(kube.missing())
+    code = (
+        "from tests.cluster.kube import build, cluster; made = cluster.Cluster(build.programs()); made.up([]); "
+        "print('up', flush=True); input()"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert owner.stdin and owner.stdout
+    assert owner.stdout.readline() == b"up\n"
+    assert left_behind()
+
+    owner.kill()
+    owner.wait()
+
+    kube.wait_until("nothing is left", lambda: not left_behind())
+    owner.stdin.close()
+    owner.stdout.close()
+
+
+def alias(shown: str) -> str:
+    (line,) = [line for line in shown.splitlines() if "alias kubectl=" in line]
+    return line.partition("='")[2].rstrip("'")
+
+
+def left_behind() -> dict[str, object]:
+    """What there is of a cluster on this machine, by kind."""
+    listed = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout.splitlines()
+    found: dict[str, object] = {
+        "state": [str(path) for path in (kube.DATA, kube.STATE) if path.exists()],
         "namespaces": subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout,
         "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("*/flexvol-node*")],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if "flexvol-kube" in line],
-        "loop devices": [
-            line
-            for line in subprocess.run(
-                ["losetup", "-a"], capture_output=True, text=True, check=True
-            ).stdout.splitlines()
-            if "flexvol" in line
-        ],
-        "processes": [
-            path.parent.name
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if programs in path.read_text(errors="replace") and path.parent.name != "self"
-        ],
+        "loop devices": [line for line in listed if "flexvol-kube" in line or "pvc-" in line],
+        "processes": [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(kube.STATE) in _text(path)],
     }
-    assert not any(left.values()), left
+    return {kind: what for kind, what in found.items() if what}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # the process ended
+        return ""
