@@ -1,6 +1,6 @@
 """Builds dist/provisioner with shiv: the provisioner side and its pinned dependencies, the same bytes every time.
 
-Compiled extensions are left out (PyYAML works without), so one file serves every Python from 3.10 on.
+Compiled extensions are left out (PyYAML works without), so one file serves every Python from 3.11 on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 from bundle import environment
@@ -35,12 +36,23 @@ def build(target: Path) -> None:
                 shutil.copy(source, site)
         line = [str(environment.python()), "-m", "shiv", "--site-packages", str(site), "--output-file", str(made)]
         line += ["--entry-point", "provisioner:start", "--python", "/usr/bin/env python3"]
-        line += ["--compressed", "--reproducible", "--no-modify"]
+        line += ["--compressed", "--reproducible"]
         settings = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONHASHSEED": "0"}
         subprocess.run(line, check=True, env=settings)
         aside = target.with_name("." + target.name)
-        shutil.copy(made, aside)
+        _sort(made, aside)
+    aside.chmod(0o755)
     os.replace(aside, target)
+
+
+def _sort(made: Path, target: Path) -> None:
+    """Copies the zipapp with its entries in order: shiv takes them as the directory happens to list them."""
+    with zipfile.ZipFile(made) as source, target.open("w+b") as file:
+        begin = min(entry.header_offset for entry in source.infolist())
+        file.write(made.read_bytes()[:begin])
+        with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as copy:
+            for entry in sorted(source.infolist(), key=lambda entry: entry.filename):
+                copy.writestr(entry, source.read(entry))
 
 
 def _dependencies() -> Path:

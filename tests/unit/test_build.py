@@ -68,7 +68,11 @@ def test_two_builds_of_the_provisioner_are_the_same_bytes(provisioner: Path, tmp
 
 def test_the_provisioner_holds_no_compiled_code_and_runs_with_debians_python(provisioner: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(provisioner) as packed:
-        assert [name for name in packed.namelist() if name.endswith((".so", ".pyc"))] == []
+        names = packed.namelist()
+        assert {entry.date_time for entry in packed.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert json.loads(packed.read("environment.json"))["hashes"] == {}
+    assert names == sorted(names)
+    assert [name for name in names if name.endswith((".so", ".pyc"))] == []
 
     done = run("/usr/bin/python3", provisioner, "--version", env={"SHIV_ROOT": str(tmp_path), "PATH": os.defpath})
 
