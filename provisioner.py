@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import signal
 import sys
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import protocol
-from controller import cluster, decide
+from controller import cluster, decide, health
 from controller.delete import Delete
 from controller.events import Events
 from controller.provision import Provision
@@ -35,6 +37,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="how many at once (default %(default)s)")
     parser.add_argument("--kubeconfig", metavar="FILE", help="for use outside the cluster")
     parser.add_argument("--namespace", default=_namespace(), help="of the Lease in shared mode (default: our own)")
+    parser.add_argument(
+        "--health-port", type=int, default=0, metavar="N", help="serves /healthz, /readyz (default: off)"
+    )
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--version", action="version", version=protocol.VERSION)
     settings = parser.parse_args(words)
@@ -84,6 +89,8 @@ class Provisioner:
         self._delete = Delete(self._api, storage, self._events, self._work, self._us)
         self._may_work = threading.Event()
         self._stop = threading.Event()
+        self._unlisted = {cluster.CLASSES, cluster.CLAIMS, cluster.VOLUMES}
+        self._watches: list[threading.Thread] = []
         self._workers = [threading.Thread(target=self._run, name=f"worker-{n}") for n in range(settings.workers)]
 
     def run(self) -> None:
@@ -104,9 +111,13 @@ class Provisioner:
             cluster.CLAIMS: (provision.claim_changed, provision.claims_listed, provision.claim_gone),
             cluster.VOLUMES: (delete.volume_changed, delete.volumes_listed, delete.volume_gone),
         }.items():
-            threading.Thread(target=self._api.follow, args=(path, *watched), name=path, daemon=True).start()
-        for worker in self._workers:
-            worker.start()
+            changed, listed, gone = watched
+            follow = (path, changed, functools.partial(self._listed, path, listed), gone)
+            self._watches.append(threading.Thread(target=self._api.follow, args=follow, name=path, daemon=True))
+        for thread in self._watches + self._workers:
+            thread.start()
+        if self._settings.health_port:
+            health.serve(self._settings.health_port, self._dead, self._not_ready)
         _log.info("provisioner %s for %s as %s", protocol.VERSION, ", ".join(self._us.drivers), self._us.name)
         self._stop.wait()
         _log.info("stopping: finishing what is in hand")
@@ -117,6 +128,17 @@ class Provisioner:
         if lease is not None:
             lease.release()
         self._events.close(_EVENTS_SECONDS)
+
+    def _listed(self, path: str, listed: Callable[[set[str]], None], uids: set[str]) -> None:
+        listed(uids)
+        self._unlisted.discard(path)
+
+    def _dead(self) -> str:
+        dead = [thread.name for thread in self._watches + self._workers if not thread.is_alive()]
+        return f"ended: {', '.join(dead)}" if dead else ""
+
+    def _not_ready(self) -> str:
+        return f"not listed yet: {', '.join(sorted(self._unlisted))}" if self._unlisted else ""
 
     def _lead(self) -> None:
         _log.info("leading")
