@@ -88,6 +88,7 @@ class Provisioner:
         self._provision = Provision(self._api, storage, self._events, self._work, self._us)
         self._delete = Delete(self._api, storage, self._events, self._work, self._us)
         self._may_work = threading.Event()
+        self._all_listed = threading.Event()
         self._stop = threading.Event()
         self._unlisted = {cluster.CLASSES, cluster.CLAIMS, cluster.VOLUMES}
         self._watches: list[threading.Thread] = []
@@ -123,6 +124,7 @@ class Provisioner:
         _log.info("stopping: finishing what is in hand")
         self._work.stop()
         self._may_work.set()
+        self._all_listed.set()
         for worker in self._workers:
             worker.join()
         if lease is not None:
@@ -132,6 +134,8 @@ class Provisioner:
     def _listed(self, path: str, listed: Callable[[set[str]], None], uids: set[str]) -> None:
         listed(uids)
         self._unlisted.discard(path)
+        if not self._unlisted:
+            self._all_listed.set()
 
     def _dead(self) -> str:
         dead = [thread.name for thread in self._watches + self._workers if not thread.is_alive()]
@@ -149,6 +153,7 @@ class Provisioner:
         self._may_work.clear()
 
     def _run(self) -> None:
+        self._all_listed.wait()  # half a picture would lead to wrong words
         while True:
             key: Any = self._work.get()
             if key is None:

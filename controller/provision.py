@@ -94,6 +94,9 @@ class Provision:
             else:
                 self._work.done(key)
             return
+        name = decide.class_name_of(claim)
+        if storage_class is None and name:  # it may be younger than our picture
+            storage_class = self._api.get(f"{cluster.CLASSES}/{name}")
         decision = decide.on_claim(claim, storage_class, self._us)
         if decision.action == decide.REJECT:
             self._say_failure(claim, decision.sentence)
