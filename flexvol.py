@@ -9,6 +9,7 @@ import os
 import sys
 import time
 
+from host import log  # early: an update may replace the file we are running from at any time
 from protocol import CALLOUTS, FAILURE, VERSION, Failure, Internal, Options, parse_arguments
 
 TYPE_CHECKING = False
@@ -77,8 +78,6 @@ def answer(driver: str, callout: str, arguments: "List[str]") -> "Dict[str, Any]
     except BaseException as error:
         reply = Internal(_bug(error)).to_dict()
     if callout != "init" or reply["status"] == FAILURE:
-        from host import log
-
         log.write(driver, callout, _subject(parsed), reply, time.monotonic() - began)
     return reply
 

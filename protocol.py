@@ -252,6 +252,7 @@ MOUNT_OPTIONS = _BUILT_IN + "mountOptions"
 NODE_NAME = _BUILT_IN + "node.name"
 CLUSTER_UID = _BUILT_IN + "clusterUid"
 REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB = "requestBytes", "requestMiB", "requestGiB"
+ONLY_IF_BLANK = _BUILT_IN + "onlyIfBlank"
 SOURCE_VOLUME = "sourceVolume"
 _REQUEST_KEYS = frozenset((REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB, SOURCE_VOLUME))
 
@@ -395,6 +396,11 @@ class Options:
     @property
     def cluster_uid(self) -> str:
         return self._values.get(CLUSTER_UID, "")
+
+    @property
+    def only_if_blank(self) -> bool:
+        """True when provisioning is undone: a volume that was ever mounted must then not be deleted."""
+        return self._values.get(ONLY_IF_BLANK) == "true"
 
     @property
     def source_volume(self) -> str:

@@ -151,6 +151,7 @@ class Provisioner:
     def _stand_by(self) -> None:
         _log.warning("the lease is lost: standing by")
         self._may_work.clear()
+        self._provision.stand_by()
 
     def _run(self) -> None:
         self._all_listed.wait()  # half a picture would lead to wrong words

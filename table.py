@@ -1,8 +1,8 @@
-"""Rows for a person: an aligned table or JSON, and bytes in a form that can be read."""
+"""Rows for a person: an aligned table, and bytes in a form that can be read."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Sequence
+    from typing import Sequence
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -20,11 +20,3 @@ def aligned(headings: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> str:
     lines = [list(headings)] + [[str(cell) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
-
-
-def as_json(headings: "Sequence[str]", rows: "Sequence[Sequence[Any]]") -> str:
-    """The same rows as a JSON array of objects."""
-    import json
-
-    objects: "List[Dict[str, Any]]" = [dict(zip(headings, row)) for row in rows]
-    return json.dumps(objects, indent=1)

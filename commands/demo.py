@@ -12,23 +12,8 @@ import time
 import caller
 import flexvol
 import process
+import protocol
 from host import config, log, mounts
-from protocol import (
-    CLAIM_NAME,
-    CLAIM_NAMESPACE,
-    CLAIM_UID,
-    FS_TYPE,
-    POD_NAME,
-    POD_NAMESPACE,
-    POD_UID,
-    READ_WRITE,
-    REQUEST_BYTES,
-    VOLUME,
-    Failure,
-    Internal,
-    Options,
-    Reply,
-)
 from table import human_bytes
 
 TYPE_CHECKING = False
@@ -38,13 +23,13 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 _SIZE_BYTES, _GROWN_BYTES = 320 * _MIB, 640 * _MIB
 _NAME = "pvc-demo"
-_CLAIM = {CLAIM_NAMESPACE: "demo", CLAIM_NAME: "data", CLAIM_UID: "00000000-demo"}
+_CLAIM = {protocol.CLAIM_NAMESPACE: "demo", protocol.CLAIM_NAME: "data", protocol.CLAIM_UID: "00000000-demo"}
 
 
 def main(words: "List[str]") -> int:
     argparse.ArgumentParser(prog="flexvol demo", description=__doc__).parse_args(words)
     if os.geteuid() != 0:
-        raise Internal("mounting needs root; run it with sudo")
+        raise protocol.Internal("mounting needs root; run it with sudo")
     archive = flexvol.archive()
     ours = [path for path in (config.ROOT, log.DIRECTORY) if not os.path.exists(path)]
     work = tempfile.mkdtemp(prefix="flexvol-demo-")
@@ -75,8 +60,16 @@ class _Life:
         print("pool {} in {}\n".format(self._pool, config.pool_directory(self._pool)))
         print("{:10} {:46} {:>7}  {}".format("CALLOUT", "WHAT FOR", "TIME", "REPLY"))
         self._call("init", "kubelet finds the driver")
-        request = dict(_CLAIM, **{VOLUME: _NAME, FS_TYPE: "xfs", REQUEST_BYTES: str(_SIZE_BYTES), "pool": self._pool})
-        made = self._call("provision", "a claim of 320Mi, xfs", options=Options(request)).volume or {}
+        request = dict(
+            _CLAIM,
+            **{
+                protocol.VOLUME: _NAME,
+                protocol.FS_TYPE: "xfs",
+                protocol.REQUEST_BYTES: str(_SIZE_BYTES),
+                "pool": self._pool,
+            },
+        )
+        made = self._call("provision", "a claim of 320Mi, xfs", options=protocol.Options(request)).volume or {}
         self._place = made["options"]
         web, backup = self._pod("web"), self._pod("backup")
         self._call("mount", "pod web, read-write", mount_dir=web, options=self._mount_options("web", "rw"))
@@ -101,7 +94,9 @@ class _Life:
         self._call("unmount", "pod web ends", mount_dir=web)
         self._call("unmount", "pod backup ends", mount_dir=backup)
         self._call(
-            "delete", "the claim is deleted", options=Options(dict(_CLAIM, **dict(self._place, **{VOLUME: _NAME})))
+            "delete",
+            "the claim is deleted",
+            options=protocol.Options(dict(_CLAIM, **dict(self._place, **{protocol.VOLUME: _NAME}))),
         )
         left = self._call("list", "what is left in the pool").volumes
         self._expect(not [entry for entry in left or [] if entry["pool"] == self._pool], "the pool is not empty")
@@ -119,16 +114,16 @@ class _Life:
         os.makedirs(path, exist_ok=True)
         return path
 
-    def _mount_options(self, pod: str, access: str) -> Options:
-        own = {VOLUME: _NAME, FS_TYPE: "xfs", READ_WRITE: access}
-        own.update({POD_NAMESPACE: "demo", POD_NAME: pod, POD_UID: pod})
-        return Options(dict(own, **self._place))
+    def _mount_options(self, pod: str, access: str) -> protocol.Options:
+        own = {protocol.VOLUME: _NAME, protocol.FS_TYPE: "xfs", protocol.READ_WRITE: access}
+        own.update({protocol.POD_NAMESPACE: "demo", protocol.POD_NAME: pod, protocol.POD_UID: pod})
+        return protocol.Options(dict(own, **self._place))
 
-    def _call(self, callout: str, what: str, **arguments: "Union[str, int, Options]") -> Reply:
+    def _call(self, callout: str, what: str, **arguments: "Union[str, int, protocol.Options]") -> protocol.Reply:
         began = time.monotonic()
         try:
             reply = caller.call(self._archive, callout, None, **arguments)
-        except Failure as failure:
+        except protocol.Failure as failure:
             self._line(callout, what, began, json.dumps(failure.to_dict()))
             raise
         shown = reply.to_dict()
@@ -156,7 +151,7 @@ class _Life:
         except OSError as error:
             self._expect(error.errno == errno.EROFS, "the read-only pod failed to write for another reason")
             return "hello; and backup cannot write: {}".format(error.strerror)
-        raise Internal("the read-only pod could write")
+        raise protocol.Internal("the read-only pod could write")
 
     def _fill(self, pod: str) -> str:
         written = 0
@@ -173,7 +168,7 @@ class _Life:
                 return "{} after {}; the image has {}, not a byte more than asked".format(
                     error.strerror, human_bytes(written), human_bytes(size.st_size)
                 )
-        raise Internal("there was no limit: {} could be written".format(human_bytes(written)))
+        raise protocol.Internal("there was no limit: {} could be written".format(human_bytes(written)))
 
     def _write_on(self, pod: str) -> str:
         with open(os.path.join(pod, "more"), "wb") as file:
@@ -187,7 +182,7 @@ class _Life:
 
     def _expect(self, holds: bool, otherwise: str) -> None:
         if not holds:
-            raise Internal(otherwise)
+            raise protocol.Internal(otherwise)
 
 
 def _remove_made(path: str) -> None:

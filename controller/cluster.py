@@ -34,6 +34,7 @@ _WATCH_SECONDS = 240
 _ANSWER_SECONDS = 30
 _SAID_AFTER = 2  # a connection that is cut once is no news
 _PAUSE_FIRST_SECONDS, _PAUSE_LIMIT_SECONDS = 0.5, 10.0
+_LEASE_ANSWER_SECONDS = 4  # two of them and a pause must fit into the renewal's time
 LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS = 15, 10, 2
 
 
@@ -79,10 +80,10 @@ class Cluster:
             CLASSES: storage.list_storage_class,
         }
 
-    def get(self, path: str) -> Object | None:
+    def get(self, path: str, seconds: float = _ANSWER_SECONDS) -> Object | None:
         """The object at `path`, read live; None if it is not there."""
         try:
-            return self._call("GET", path)
+            return self._call("GET", path, seconds=seconds)
         except Refused as error:
             if error.status == 404:
                 return None
@@ -91,10 +92,10 @@ class Cluster:
     def create(self, path: str, body: Object) -> Object:
         return self._call("POST", path, body)
 
-    def patch(self, path: str, body: Object) -> Object | None:
+    def patch(self, path: str, body: Object, seconds: float = _ANSWER_SECONDS) -> Object | None:
         """Merges `body` into the object; None if it is not there. Its metadata.resourceVersion is a precondition."""
         try:
-            return self._call("PATCH", path, body, {"Content-Type": "application/merge-patch+json"})
+            return self._call("PATCH", path, body, {"Content-Type": "application/merge-patch+json"}, seconds)
         except Refused as error:
             if error.status == 404:
                 return None
@@ -109,13 +110,18 @@ class Cluster:
                 raise
 
     def _call(
-        self, method: str, path: str, body: Object | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        headers: dict[str, str] | None = None,
+        seconds: float = _ANSWER_SECONDS,
     ) -> Object:
         headers = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
         try:
             answer: Object = self._client.call_api(
                 path, method, header_params=headers, body=body, response_type="object", auth_settings=["BearerToken"],
-                _return_http_data_only=True, _request_timeout=_ANSWER_SECONDS,
+                _return_http_data_only=True, _request_timeout=seconds,
             )  # fmt: skip
             return answer
         except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -138,22 +144,16 @@ class Cluster:
             try:
                 if not version:
                     version = self._list(path, changed, listed)
-                for event in self._watch(path, version):
+                for event in filter(None, self._watch(path, version)):
                     failures = 0
                     version = event["raw_object"]["metadata"]["resourceVersion"]
                     if event["type"] in ("ADDED", "MODIFIED"):
                         changed(event["raw_object"])
                     elif event["type"] == "DELETED":
                         gone(event["raw_object"])
-            except (
-                kubernetes.client.ApiException,
-                urllib3.exceptions.HTTPError,
-                OSError,
-                KeyError,
-                ValueError,
-            ) as error:
-                if getattr(error, "status", None) is not None:
-                    version = ""  # 410 Gone, or a refusal: begin again with a list
+            except Exception as error:  # whatever it is: a watch that has ended unseen is worse
+                if not isinstance(error, (urllib3.exceptions.HTTPError, OSError)):
+                    version = ""  # 410 Gone, a refusal, or something odd: begin again with a list
                 failures += 1
                 if failures == _SAID_AFTER:
                     _log.warning("cannot watch: %s", _translated(error, "WATCH " + path))
@@ -217,7 +217,7 @@ class _Lease:
     def get(self, _name: str, _namespace: str) -> tuple[bool, Any]:
         record = kubernetes.leaderelection.leaderelectionrecord.LeaderElectionRecord
         try:
-            lease = self._cluster.get(self._path)
+            lease = self._cluster.get(self._path, _LEASE_ANSWER_SECONDS)
         except (Refused, Unreachable) as error:
             return False, _Answer(500, str(error))
         if lease is None:
@@ -234,14 +234,14 @@ class _Lease:
 
     def update(self, _name: str, _namespace: str, updated_record: Any) -> bool:
         body = {"metadata": {"resourceVersion": self._version}, "spec": self._spec(updated_record)}
-        return self._try(lambda: self._cluster.patch(self._path, body))
+        return self._try(lambda: self._cluster.patch(self._path, body, _LEASE_ANSWER_SECONDS))
 
     def release(self) -> None:
         """Lets go, if it is ours, so that another takes over at once."""
         held, record = self.get(self.name, self.namespace)
         if held and record is not None and record.holder_identity == self.identity:
             body = {"metadata": {"resourceVersion": self._version}, "spec": {"holderIdentity": ""}}
-            self._try(lambda: self._cluster.patch(self._path, body))
+            self._try(lambda: self._cluster.patch(self._path, body, _LEASE_ANSWER_SECONDS))
         self._released = True
 
     def _try(self, call: Callable[[], Object | None]) -> bool:

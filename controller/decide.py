@@ -25,6 +25,7 @@ LATER = "later"  # not ours, or nothing to do before something changes
 REJECT = "reject"  # can never succeed as it stands: say it once
 PROVISION = "provision"
 DELETE = "delete"
+HOLD = "hold"  # put our finalizer on, so that the PV cannot go without its storage
 KEEP = "keep"  # take our finalizer away, so that the PV can go while its storage stays
 
 
@@ -125,7 +126,10 @@ def on_volume(volume: Object, us: Identity) -> Decision:
         return Decision(KEEP, "its reclaim policy keeps the storage") if held else Decision(LATER)
     if metadata.get("deletionTimestamp") and not held:
         return Decision(LATER, "it is being deleted")
-    if volume.get("status", {}).get("phase") != "Released":
+    phase = volume.get("status", {}).get("phase")
+    if phase == "Bound" and not held:
+        return Decision(HOLD, "its reclaim policy became Delete")
+    if phase != "Released":
         return Decision(LATER, "it is in use")
     return Decision(DELETE)
 

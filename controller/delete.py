@@ -29,7 +29,7 @@ class Delete:
 
     def volume_changed(self, volume: Object) -> None:
         uid, name = volume["metadata"]["uid"], volume["metadata"]["name"]
-        if decide.on_volume(volume, self._us).action in (decide.DELETE, decide.KEEP):
+        if decide.on_volume(volume, self._us).action != decide.LATER:
             with self._lock:
                 self._names[uid] = name
             self._work.add(("volume", name))
@@ -49,11 +49,11 @@ class Delete:
         """One attempt for the PV called key[1], read live: its phase and policy decide, not what we remember."""
         path = f"{cluster.VOLUMES}/{key[1]}"
         volume = self._api.get(path)
-        decision = decide.on_volume(volume, self._us) if volume else None
-        if volume is None or decision is None or decision.action not in (decide.DELETE, decide.KEEP):
+        action = decide.on_volume(volume, self._us).action if volume else decide.LATER
+        if volume is None or action == decide.LATER:
             self._work.done(key)
             return
-        if decision.action == decide.DELETE:
+        if action == decide.DELETE:
             source = volume["spec"]["flexVolume"]
             try:
                 self._storage.delete(source["driver"], volume_manifest.delete_request(volume))
@@ -62,18 +62,21 @@ class Delete:
                 return
             _log.info("deleted %s", key[1])
             self._api.delete(path, volume["metadata"]["uid"])
-        self._release(path)
+        self._set_finalizer(path, action == decide.HOLD)
         self._work.done(key)
 
-    def _release(self, path: str) -> None:
-        """Takes our finalizer away; the PV may be gone already."""
+    def _set_finalizer(self, path: str, held: bool) -> None:
+        """Puts our finalizer on the PV or takes it away; the PV may be gone already."""
         volume = self._api.get(path)
         finalizers = (volume or {}).get("metadata", {}).get("finalizers") or []
-        if volume is None or decide.FINALIZER not in finalizers:
+        if volume is None or (decide.FINALIZER in finalizers) == held:
             return
-        left = [finalizer for finalizer in finalizers if finalizer != decide.FINALIZER]
-        version = volume["metadata"]["resourceVersion"]
-        self._api.patch(path, {"metadata": {"finalizers": left, "resourceVersion": version}})
+        others = [finalizer for finalizer in finalizers if finalizer != decide.FINALIZER]
+        metadata = {
+            "finalizers": others + ([decide.FINALIZER] if held else []),
+            "resourceVersion": volume["metadata"]["resourceVersion"],
+        }
+        self._api.patch(path, {"metadata": metadata})
 
     def _failed(self, key: Key, volume: Object, failure: protocol.Failure) -> None:
         retry = decide.after(failure, "")

@@ -37,7 +37,10 @@ class Events:
 
     def close(self, seconds: float) -> None:
         """Writes what is waiting, for so long at most."""
-        self._queue.put(None)
+        try:
+            self._queue.put(None, timeout=seconds)
+        except queue.Full:
+            return
         self._thread.join(seconds)
 
     def _put(self, kind: str, about: Object, reason: str, message: str) -> None:
@@ -70,6 +73,8 @@ class Events:
                 self._write(event)
             except (Refused, Unreachable) as error:
                 _log.warning("event %s not written: %s", event["reason"], error)
+            except Exception:
+                _log.exception("bug while writing the event %s", event["reason"])
 
     def _write(self, event: Object) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -38,6 +38,9 @@ class Provision:
     def claim_changed(self, claim: Object) -> None:
         uid = claim["metadata"]["uid"]
         if not decide.waits_for_us(claim, self._us):
+            if not self._us.node and claim["spec"].get("volumeName") == volume_manifest.volume_name(claim):
+                with self._lock:
+                    self._begun.pop(uid, None)  # whoever led meanwhile has written the PV
             self.claim_gone(claim)
             return
         trimmed = _trimmed(claim)
@@ -58,6 +61,9 @@ class Provision:
     def class_changed(self, storage_class: Object) -> None:
         name = storage_class["metadata"]["name"]
         with self._lock:
+            before = self._classes.get(name, {}).get("metadata", {}).get("resourceVersion")
+            if before == storage_class["metadata"]["resourceVersion"]:
+                return
             self._classes[name] = storage_class
             waiting = [uid for uid, claim in self._claims.items() if decide.class_name_of(claim) == name]
         for uid in waiting:
@@ -70,6 +76,11 @@ class Provision:
     def classes_listed(self, uids: set[str]) -> None:
         with self._lock:
             self._classes = {name: one for name, one in self._classes.items() if one["metadata"]["uid"] in uids}
+
+    def stand_by(self) -> None:
+        """Another leads now, and drives to an end what we began."""
+        with self._lock:
+            self._begun.clear()
 
     def _forget(self, uid: str) -> None:
         with self._lock:
@@ -109,6 +120,8 @@ class Provision:
     def _attempt(self, key: Key, claim: Object, storage_class: Object) -> None:
         uid, name = key[1], volume_manifest.volume_name(claim)
         driver = self._us.drivers[storage_class["provisioner"]]
+        with self._lock:
+            known = uid in self._begun  # an earlier attempt may have made it, whatever this one says
         try:
             request = self._request(claim, storage_class)
             hostname = self._read_hostname()
@@ -116,14 +129,13 @@ class Provision:
                 claim, "Provisioning", f'External provisioner is provisioning volume for claim "{_full_name(claim)}"'
             )
             with self._lock:
-                self._begun[uid] = (claim, storage_class)
+                self._begun.setdefault(uid, (claim, storage_class))
             made = self._storage.provision(driver, request)
         except protocol.Failure as failure:
-            self._failed(key, claim, failure)
+            self._failed(key, claim, failure, known)
             return
         volume = volume_manifest.persistent_volume(claim, storage_class, made, self._us, hostname)
-        if self._still_wanted(claim):
-            self._save(volume)
+        if self._still_wanted(claim) and self._save(claim, volume):
             with self._lock:
                 self._begun.pop(uid, None)
             self._events.normal(claim, "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
@@ -137,19 +149,24 @@ class Provision:
         live = self._api.get(cluster.claim_path(claim["metadata"]["namespace"], claim["metadata"]["name"]))
         return live is not None and live["metadata"]["uid"] == claim["metadata"]["uid"]
 
-    def _save(self, volume: Object) -> None:
+    def _save(self, claim: Object, volume: Object) -> bool:
+        """Writes the PV; False if there is one that another instance made for the claim."""
         try:
             self._api.create(cluster.VOLUMES, volume)
         except cluster.Refused as error:
-            if error.status != 409:
+            there = self._volume(volume["metadata"]["name"]) if error.status == 409 else None
+            if there is None or there["spec"].get("claimRef", {}).get("uid") != claim["metadata"]["uid"]:
+                self._say_failure(claim, f"the PersistentVolume was refused: {error}")
                 raise
-            there = self._api.get(f"{cluster.VOLUMES}/{volume['metadata']['name']}")
-            if there is None or there["spec"].get("claimRef", {}).get("uid") != volume["spec"]["claimRef"]["uid"]:
-                raise
+            return decide.is_ours(there, self._us)
+        return True
 
-    def _failed(self, key: Key, claim: Object, failure: protocol.Failure) -> None:
+    def _volume(self, name: str) -> Object | None:
+        return self._api.get(f"{cluster.VOLUMES}/{name}")
+
+    def _failed(self, key: Key, claim: Object, failure: protocol.Failure, known: bool) -> None:
         retry = decide.after(failure, decide.annotations_of(claim).get(decide.SELECTED_NODE, ""))
-        if not retry.unknown:
+        if not retry.unknown and not known:
             with self._lock:
                 self._begun.pop(key[1], None)
         if retry.warn:
@@ -179,20 +196,21 @@ class Provision:
         return True
 
     def _undo(self, key: Key, claim: Object, storage_class: Object) -> None:
-        """The claim went while its storage was being made: delete what may be there, unless there is a PV for it, which
-        is deleted as such."""
+        """The claim went, or went elsewhere, while its storage was being made: delete what may be there, unless there
+        is a PV of ours for it, which is deleted as such. What was ever mounted is left alone."""
         name = volume_manifest.volume_name(claim)
-        if self._api.get(f"{cluster.VOLUMES}/{name}") is None:
+        there = self._volume(name)
+        if there is None or not decide.is_ours(there, self._us):
             driver = self._us.drivers[storage_class["provisioner"]]
-            request = self._request(claim, storage_class)
             try:
-                made = self._storage.provision(driver, request)  # finds it, or makes it, and so tells where it is
-            except (protocol.InvalidArgument, protocol.ResourceExhausted) as failure:
-                _log.info("%s was not made: %s", name, failure)
-            else:
+                made = self._storage.provision(
+                    driver, self._request(claim, storage_class)
+                )  # finds it: tells where it is
                 volume = volume_manifest.persistent_volume(claim, storage_class, made, self._us, "")
-                self._storage.delete(driver, volume_manifest.delete_request(volume))
+                self._storage.delete(driver, volume_manifest.delete_request(volume, only_if_blank=True))
                 _log.info("deleted %s again: claim %s is gone", name, _full_name(claim))
+            except (protocol.InvalidArgument, protocol.ResourceExhausted) as failure:
+                _log.warning("%s is not deleted again: %s", name, failure)
         with self._lock:
             self._begun.pop(key[1], None)
         self._work.done(key)

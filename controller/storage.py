@@ -18,10 +18,11 @@ class Storage:
     def provision(self, driver: str, request: protocol.Options) -> dict[str, Any]:
         """Returns the reply's `volume`, checked: options of strings, capacityBytes, fsType. Raises a Failure."""
         made = caller.call(self._executable(driver), "provision", options=request).volume
+        if made is None:  # as the scripts for the retired flex-provisioner answer: what was asked was made
+            made = {"options": {}, "capacityBytes": request.request_bytes, "fsType": request.fs_type}
         problem = _problem(made, request.request_bytes)
         if problem:
             raise protocol.Internal(f"the driver {driver} answered provision without a usable volume: {problem}")
-        assert made is not None
         return made
 
     def delete(self, driver: str, request: protocol.Options) -> None:

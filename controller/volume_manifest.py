@@ -94,13 +94,14 @@ def quantity(size_bytes: int) -> str:
     return str(size_bytes)
 
 
-def delete_request(volume: Object) -> protocol.Options:
+def delete_request(volume: Object, only_if_blank: bool = False) -> protocol.Options:
     """What the driver's delete is called with. Everything in a PV can have been edited: its options cannot stand for
-    the keys that we fill in."""
+    the keys that we fill in. only_if_blank: what was ever mounted is to be kept."""
     claim = volume["spec"].get("claimRef") or {}
     options = (volume["spec"].get("flexVolume") or {}).get("options") or {}
     return protocol.Options({
         **{key: value for key, value in options.items() if not protocol.is_reserved(key)},
+        **({protocol.ONLY_IF_BLANK: "true"} if only_if_blank else {}),
         protocol.VOLUME: volume["metadata"]["name"],
         protocol.CLAIM_NAMESPACE: claim.get("namespace", ""),
         protocol.CLAIM_NAME: claim.get("name", ""),

@@ -45,12 +45,16 @@ class FileSystem:
         """The size its superblock states, read from an open image or device; None if this is not on it."""
         raise NotImplementedError
 
-    def repair(self, device: str, descriptor: int, inherit: "Tuple[int, ...]") -> None:
-        """Before the first mount: repairs what needs no decision. Raises Unavailable for anything worse."""
-
-    def grow_unmounted(self, device: str, inherit: "Tuple[int, ...]") -> bool:
-        """Fills the grown device before it is mounted; False if that needs a mount first."""
+    def has_errors(self, device: int) -> bool:
+        """Whether the kernel noted in the superblock that it found errors."""
         return False
+
+    def repair(self, device: str, inherit: "Tuple[int, ...]") -> None:
+        """Repairs what needs no decision, before the first mount. Raises Unavailable for anything worse."""
+
+    def grow_unmounted(self, device: str, inherit: "Tuple[int, ...]") -> None:
+        """Fills the grown device while it is not mounted, after `grow` was NotPermitted."""
+        raise NotImplementedError
 
     def grow(self, root: int, size_bytes: int) -> None:
         """Fills the grown device, `size_bytes` long, through its mounted root. Does nothing if it fills it already."""
@@ -66,7 +70,7 @@ class Ext4(FileSystem):
         "huge_file,dir_nlink,extra_isize,metadata_csum"
     )
     _RESIZE = 0x40086610  # EXT4_IOC_RESIZE_FS
-    _VALID, _ERRORS, _NEEDS_RECOVERY = 1, 2, 4
+    _VALID, _ERRORS = 1, 2
 
     def _make_line(self, image: str, thick: bool) -> "List[str]":
         discard = "nodiscard" if thick else "discard"
@@ -85,11 +89,12 @@ class Ext4(FileSystem):
         (high,) = struct.unpack_from("<I", block, 0x150)
         return (int(low) | int(high) << 32) << (10 + int(log_size))
 
-    def repair(self, device: str, descriptor: int, inherit: "Tuple[int, ...]") -> None:
-        block = self._superblock(descriptor) or bytes(1024)
-        (state,) = struct.unpack_from("<H", block, 0x3A)
-        if state & self._VALID and not state & self._ERRORS:
-            return  # also after a crash: the kernel replays the journal, as after every power cut
+    def has_errors(self, device: int) -> bool:
+        (state,) = struct.unpack_from("<H", self._superblock(device) or bytes(1024), 0x3A)
+        # After a crash without errors there is none: the kernel replays the journal, as after every power cut.
+        return not state & self._VALID or bool(state & self._ERRORS)
+
+    def repair(self, device: str, inherit: "Tuple[int, ...]") -> None:
         result = process.run(["e2fsck", "-p", device], _CHECK_SECONDS, inherit)
         if result.status not in (0, 1):
             raise Unavailable(
@@ -97,11 +102,10 @@ class Ext4(FileSystem):
                 + result.text[-300:]
             )
 
-    def grow_unmounted(self, device: str, inherit: "Tuple[int, ...]") -> bool:
+    def grow_unmounted(self, device: str, inherit: "Tuple[int, ...]") -> None:
         # resize2fs wants a check whose date is newer than the last mount's.
         process.run(["e2fsck", "-f", "-p", device], _CHECK_SECONDS, inherit).check(1)
         process.run(["resize2fs", device], _GROW_SECONDS, inherit).check()
-        return True
 
     def grow(self, root: int, size_bytes: int) -> None:
         try:

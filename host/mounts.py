@@ -69,11 +69,12 @@ def of_device(path: str) -> "List[Mount]":
 
 
 def is_only_mount(device_path: str, path: str) -> bool:
-    """True if `path` is the only mount of the device in all mount namespaces of this machine: no container has it."""
+    """True if `path` is the only mount of the device in all mount namespaces of this machine, parts of it included: no
+    container has it."""
     number = os.stat(device_path).st_rdev
     device = "{}:{}".format(os.major(number), os.minor(number))
     top = at(path)
-    if top is None or top.device != device or len(of_device(device_path)) != 1:
+    if top is None or [mount.path for mount in table() if mount.device == device] != [top.path]:
         return False
     seen = {os.readlink("/proc/self/ns/mnt")}
     for process in filter(str.isdigit, os.listdir("/proc")):
@@ -136,17 +137,27 @@ def mount(
         os.close(tree)
 
 
-def bind(source: str, path: str, read_only: bool) -> None:
-    """Shows the file system mounted at `source` at the directory `path` too, with flags of its own. Raises
-    FileNotFoundError if `source` is not mounted any more."""
+def bind(source: str, path: str, read_only: bool, must_be_mount: bool = False) -> None:
+    """Shows the directory `source` at the directory `path` too, with flags of its own.
+
+    must_be_mount: raises FileNotFoundError if `source` is no mount point (any more). An unmount waits for no lock, and
+    what is shown would then be the directory below it, on the node's own disk.
+    """
     try:
         tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _CLOEXEC, what="open_tree")
     except _Missing:
-        return _bind_staged(source, path, read_only)
+        return _bind_staged(source, path, read_only, must_be_mount)
     try:
+        if must_be_mount:
+            _check_mounted(source)
         _publish(tree, path, read_only)
     finally:
         os.close(tree)
+
+
+def _check_mounted(source: str) -> None:
+    if at(source) is None:
+        raise FileNotFoundError(errno.ENOENT, "not mounted any more", source)
 
 
 def unmount(path: str) -> None:
@@ -275,12 +286,12 @@ def _mount_staged(
         _bind_from(stage, path, read_only)
 
 
-def _bind_staged(source: str, path: str, read_only: bool) -> None:
+def _bind_staged(source: str, path: str, read_only: bool, must_be_mount: bool) -> None:
     mounted = at(source)
-    if mounted is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
-    with _Stage(mounted.source) as stage:
+    with _Stage(mounted.source if mounted else source.strip("/").replace("/", "-")[-200:]) as stage:
         _mount(source, stage, "", _MS_BIND, "")
+        if must_be_mount:
+            _check_mounted(source)
         _bind_from(stage, path, read_only)
 
 

@@ -90,6 +90,8 @@ class LoopDriver(Driver):
                             name, shown(found.owner.uid) if found.owner else "none", shown(claim.uid)
                         )
                     )
+                if options.only_if_blank and not found.record["blank"]:
+                    raise InvalidArgument("volume {} has been mounted and may hold data; it is left alone".format(name))
                 volume.delete(found)
         return Reply()
 
@@ -102,13 +104,12 @@ class LoopDriver(Driver):
                     volume.sweep(place)
                     pools.append(_describe_pool(place))
                     volumes.extend(_describe(place, entry) for entry in place.names())
-            except Failure as failure:
-                pools.append({"name": name, "error": failure.message})
+            except (Failure, OSError) as error:
+                pools.append({"name": name, "error": str(error)})
         return Reply(volumes=volumes, pools=pools)
 
     def prepare_node(self) -> str:
-        with pool.init(pool.DEFAULT)[0] as place:
-            return "pool {} at {} (id {})".format(place.name, place.path, place.id)
+        return pool.init_default()
 
     def make_pool(self, name: str, reserve: str, overcommit: float) -> str:
         place, made = pool.init(name, reserve, overcommit)
@@ -153,12 +154,20 @@ def _describe_pool(place: "Pool") -> "Dict[str, Any]":
 
 def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
     try:
-        found = volume.get(place, name)
-    except Failure as failure:
-        return {"name": name, "pool": place.name, "error": failure.message}
-    with found:
-        record = found.record
-        fields = ("sizeBytes", "fsType", "thick", "owner", "class", "reclaimPolicy", "clusterUid", "created", "blank")
-        entry: "Dict[str, Any]" = {key: record[key] for key in fields}
-        entry.update(name=name, pool=place.name, poolId=place.id, usedBytes=found.used_bytes)
-        return entry
+        with volume.get(place, name) as found:
+            fields = (
+                "sizeBytes",
+                "fsType",
+                "thick",
+                "owner",
+                "class",
+                "reclaimPolicy",
+                "clusterUid",
+                "created",
+                "blank",
+            )
+            entry: "Dict[str, Any]" = {key: found.record[key] for key in fields}
+            entry.update(name=name, pool=place.name, poolId=place.id, usedBytes=found.used_bytes)
+            return entry
+    except (Failure, OSError) as error:  # damaged, or deleted at this very moment
+        return {"name": name, "pool": place.name, "error": str(error)}

@@ -8,17 +8,18 @@ import os
 
 from drivers.loop import pool as pools
 from host import files, filesystems, loopdev, mounts
-from protocol import Busy, Internal, ResourceExhausted
+from protocol import Busy, Internal, ResourceExhausted, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Callable, Optional
 
     from drivers.loop.pool import Lock
     from drivers.loop.volume import Volume
     from host.loopdev import Loop
 
 MIB = filesystems.MIB
+_REPAIR_BYTES = 16 * MIB
 
 
 def round_up(size_bytes: int, fs_type: str) -> int:
@@ -94,28 +95,35 @@ def _mount_again(volume: "Volume", loop: "Loop", image: int, mount_dir: str, rea
         loop.set_clears_itself()
     for existing in mounts.of_device(loop.path):
         try:
-            mounts.bind(existing.path, mount_dir, read_only)
+            mounts.bind(existing.path, mount_dir, read_only, must_be_mount=True)
             return
         except FileNotFoundError:
             continue  # unmounted meanwhile
-    file_system = filesystems.get(volume.fs_type)
-    mounts.mount(loop.path, file_system.name, file_system.mount_options(volume.thick), mount_dir, read_only, _nothing)
+    _mount_device(volume, loop, mount_dir, read_only)
 
 
 def _nothing(_root: int) -> None:
-    """Another namespace has it mounted: there is nothing left to prepare."""
+    """There is nothing left to prepare."""
+
+
+def _mount_device(
+    volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, prepare: "Callable[[int], None]" = _nothing
+) -> None:
+    kind = filesystems.get(volume.fs_type)
+    mounts.mount(loop.path, kind.name, kind.mount_options(volume.thick), mount_dir, read_only, prepare)
 
 
 def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, lock: "Lock") -> None:
     file_system = filesystems.get(volume.fs_type)
+    inherit = (lock.descriptor,)
     if volume.thick:
         loop.refuse_discard()
-    found = _check(volume, loop)
-    inherit = (lock.descriptor,)
-    file_system.repair(loop.path, loop.descriptor, inherit)
-    small = found < volume.size_bytes
-    if small and file_system.grow_unmounted(loop.path, inherit):
-        small = False
+    small = _check(volume, loop) < volume.size_bytes
+    if file_system.has_errors(loop.descriptor):
+        disk = os.fstatvfs(volume.pool.directory)
+        if disk.f_bavail * disk.f_frsize < _REPAIR_BYTES:
+            raise Unavailable("volume {} needs a check, which writes, and its pool is full".format(volume.name))
+        file_system.repair(loop.path, inherit)
     if volume.record["blank"]:
         volume.save(blank=False)  # from now on there may be data in it
 
@@ -123,7 +131,11 @@ def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool
         if small:
             file_system.grow(root, volume.size_bytes)
 
-    mounts.mount(loop.path, file_system.name, file_system.mount_options(volume.thick), mount_dir, read_only, prepare)
+    try:
+        _mount_device(volume, loop, mount_dir, read_only, prepare)
+    except filesystems.NotPermitted:
+        file_system.grow_unmounted(loop.path, inherit)
+        _mount_device(volume, loop, mount_dir, read_only)
 
 
 def _check(volume: "Volume", loop: "Loop") -> int:
@@ -169,11 +181,26 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
         try:
             _grow_mounted(volume, loop, mount_dir)
         except filesystems.NotPermitted:
-            if not mounts.is_only_mount(loop.path, mount_dir):
+            if not _is_starting(loop, mount_dir) or filesystems.get(volume.fs_type).has_errors(loop.descriptor):
                 raise
-            # The pod is just starting and no container sees the volume yet, so it can be grown while it is unmounted.
             mounts.unmount(mount_dir)
-            _mount_first(volume, loop, mount_dir, False, lock)
+            try:
+                _mount_first(volume, loop, mount_dir, False, lock)
+            except BaseException:
+                # kubelet takes the volume for mounted, so it must be, grown or not.
+                if mounts.at(mount_dir) is None:
+                    _mount_device(volume, loop, mount_dir, False)
+                raise
+
+
+def _is_starting(loop: "Loop", mount_dir: str) -> bool:
+    """Whether the pod's containers are still to be made, so that its volume can be unmounted for a moment: kubelet
+    makes POD/containers/NAME with each of them, after all volumes at POD/volumes/DRIVER/NAME are ready."""
+    pod = os.path.dirname(os.path.dirname(os.path.dirname(mount_dir)))
+    containers = os.path.join(pod, "containers")
+    if os.path.isdir(containers) and os.listdir(containers):
+        return False
+    return mounts.is_only_mount(loop.path, mount_dir)
 
 
 def _grow_image(volume: "Volume", image: int, size_bytes: int) -> None:

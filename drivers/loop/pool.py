@@ -21,6 +21,7 @@ FILE = "pool.json"
 IMAGE = "image"
 _SCHEMA = 1
 _LOCKS = ".locks"
+_DEFAULT_MADE = ".default-pool-was-made"
 # A volume's lock is one of this many files, by a hash of its name: a file for each name ever used would never go.
 _LOCK_FILES = 1024
 _LOCK_SECONDS = 20
@@ -231,6 +232,22 @@ def init(name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_
         return open_pool(name), True
     finally:
         os.close(directory)
+
+
+def init_default() -> str:
+    """Makes the default pool, once: where it was made before and is not there now, its disk is away, and a new pool in
+    its place would fill the disk below and hide itself when the other is back. Says what it did."""
+    made_before = os.path.join(config.ROOT, _DEFAULT_MADE)
+    try:
+        with open_pool(DEFAULT) as place:
+            return "found pool {} at {} (id {})".format(place.name, place.path, place.id)
+    except Unavailable as absent:
+        if os.path.exists(made_before):
+            return "{}; it was made before ({}), so it is not made anew".format(absent, made_before)
+    with init(DEFAULT)[0] as place:
+        with open(made_before, "w") as file:
+            file.write(place.id + "\n")
+        return "made pool {} at {} (id {})".format(place.name, place.path, place.id)
 
 
 def names() -> "List[str]":

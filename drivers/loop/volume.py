@@ -5,7 +5,6 @@ volume is there whole or not at all; what a crash leaves has a dot-name and is s
 """
 
 import binascii
-import errno
 import os
 import time
 
@@ -298,9 +297,8 @@ def _remove(pool: "Pool", name: str) -> None:
 def _ignore_missing(remove: "Any", name: str, directory: int) -> None:
     try:
         remove(name, dir_fd=directory)
-    except OSError as error:
-        if error.errno != errno.ENOENT:
-            raise
+    except FileNotFoundError:
+        return
 
 
 def _json(record: "Dict[str, Any]") -> bytes:

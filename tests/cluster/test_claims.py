@@ -166,7 +166,12 @@ def test_with_policy_retain_the_image_stays(k8s: Kubernetes) -> None:
         "poolId": json.loads(k8s.cluster.nodes["node1"].path(f"{POOL}/pool.json").read_text())["id"],
     }  # fmt: skip
     driver = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/flexvol~loop/loop"
-    k8s.cluster.nodes["node1"].enter(driver, "delete", json.dumps(options), capture_output=True)
+
+    def deleted() -> bool:  # by hand, as an administrator would; the last pod may still be unmounting
+        done = k8s.cluster.nodes["node1"].enter(driver, "delete", json.dumps(options), capture_output=True)
+        return bool(json.loads(done.stdout)["status"] == "Success")
+
+    wait_until("the driver deletes it", deleted)
     assert volumes_on(k8s.cluster, "node1") == set()
 
 

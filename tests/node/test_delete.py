@@ -91,3 +91,17 @@ def test_a_link_out_of_the_pool_is_not_followed(node: Node) -> None:
     assert "refused" in node.fails("Internal", "delete", node.deletion())
 
     assert (pools / "precious/image").exists()
+
+
+def test_what_was_ever_mounted_is_not_deleted_by_an_undo(node: Node) -> None:
+    node.provision("pvc-1")
+    node.provision("pvc-2")
+    node.mount("web")
+    node.unmount("web")
+    undo = {"kubernetes.io/onlyIfBlank": "true"}
+
+    assert "may hold data" in node.fails("InvalidArgument", "delete", node.deletion("pvc-1", **undo))
+    node.ok("delete", node.deletion("pvc-2", **undo))
+
+    assert node.image("pvc-1").exists()
+    assert not node.image("pvc-2").exists()

@@ -122,3 +122,15 @@ def test_growth_of_a_volume_that_is_not_mounted_is_kept_for_the_next_pod(node: N
     assert "next pod" in node.fails("Internal", *expand(node, "web", 640 * MIB))
 
     assert size(node.mount("web")) > 560 * MIB
+
+
+def test_ext4_is_not_unmounted_to_grow_once_the_pod_has_a_container(node: Node) -> None:
+    node.provision(size=64 * MIB)
+    pod = node.mount("web")
+    node.path("/var/lib/kubelet/pods/web/containers/main").mkdir(parents=True)
+    if may_grow_mounted_ext4():
+        node.ok(*expand(node, "web", 128 * MIB))
+    else:
+        assert "next pod" in node.fails("Unavailable", *expand(node, "web", 128 * MIB))
+        assert size(pod) < 64 * MIB
+    assert dict(node.mounts()).keys() == {node.pod_dir("web")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 
 from tests.node.conftest import Node
 
@@ -80,3 +81,17 @@ def test_where_it_does_not_work_nothing_is_changed(node: Node) -> None:
     assert done.returncode == 1
     assert b"nothing was changed" in done.stderr
     assert list(node.path(root + "/plugins").iterdir()) == []
+
+
+def test_a_default_pool_whose_disk_is_away_is_not_made_anew(make_node: Callable[..., Node]) -> None:
+    node = make_node()
+    assert "made pool default" in node.command("install", PLUGINS)
+    identity = node.pool_id()
+    node.path("/var/lib/flexvol/default").rename(node.path("/var/lib/flexvol/disk-that-is-away"))
+
+    assert "not made anew" in node.command("install", PLUGINS)
+
+    assert not node.path("/var/lib/flexvol/default").exists()
+    node.path("/var/lib/flexvol/disk-that-is-away").rename(node.path("/var/lib/flexvol/default"))
+    assert "found pool default" in node.command("install", PLUGINS)
+    assert node.pool_id() == identity

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -241,3 +243,39 @@ def test_pods_of_one_volume_may_mount_and_unmount_at_once(node: Node) -> None:
     running = [node.start(*node.executable, "unmount", node.pod_dir(f"pod{number}")) for number in range(8)]
     assert [process.communicate()[0] for process in running] == [b'{"status": "Success"}\n'] * 8
     assert node.loop_devices() == []
+
+
+def test_a_pod_that_starts_while_the_last_one_ends_sees_the_volume(node: Node) -> None:
+    """The mount it binds from may go at any moment; it must never be shown the directory below it."""
+    node.provision()
+    (node.mount("pod0") / "data").write_text("kept")
+    for number in range(20):
+        ending = node.start(*node.executable, "unmount", node.pod_dir(f"pod{number}"))
+        pod = node.mount(f"pod{number + 1}")
+        ended = ending.communicate()[0]
+
+        assert b'"Success"' in ended
+        assert (pod / "data").read_text() == "kept"
+
+
+def test_a_mount_during_an_update_of_the_driver_is_answered(node: Node) -> None:
+    node.provision()
+    driver = node.path("/var/lib/kubelet/loop")
+    driver.write_bytes(Path(node.executable[0]).read_bytes())
+    driver.chmod(0o755)
+    path = node.pod_dir("web")
+    running = node.start("strace", "-f", "-o", "/dev/null", "-e", "inject=ioctl:delay_enter=300000",
+                         "/var/lib/kubelet/loop", "mount", path, node.options())  # fmt: skip
+    wait_until_attached(node)
+    aside = driver.with_name("newer")
+    aside.write_bytes(b"#!/bin/sh\n# another version, with everything at another place\n" + driver.read_bytes()[10:])
+    aside.chmod(0o755)
+    aside.rename(driver)
+
+    assert running.communicate()[0] == b'{"status": "Success"}\n'
+
+
+def wait_until_attached(node: Node) -> None:
+    deadline = time.monotonic() + 30
+    while not node.loop_devices():
+        assert time.monotonic() < deadline

@@ -8,7 +8,7 @@ import pytest
 
 import protocol
 from controller import decide
-from controller.decide import DELETE, KEEP, LATER, PROVISION, REJECT, Identity
+from controller.decide import DELETE, HOLD, KEEP, LATER, PROVISION, REJECT, Identity
 
 NODE = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 SHARED = Identity({"nfs.flexvol": "flexvol/nfs"}, "shared", "")
@@ -102,6 +102,8 @@ def volume(
         (volume(deleted=True, held=False), LATER),
         (volume(held=False), DELETE),
         (volume(phase="Bound"), LATER),
+        (volume(phase="Bound", held=False), HOLD),
+        (volume(phase="Bound", held=False, deleted=True), LATER),
         (volume(phase="Bound", deleted=True), LATER),
         (volume(phase="Failed"), LATER),
         (volume(policy="Retain"), KEEP),
