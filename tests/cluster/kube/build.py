@@ -60,7 +60,11 @@ def _build(target: Path, sources: list[Path]) -> None:
         subprocess.run(line, cwd=work, check=True)
         for name in PROGRAMS:
             (made / name).symlink_to("kube")
-        made.rename(target)
+        try:
+            made.rename(target)
+        except OSError:
+            if not target.exists():  # else another run made it meanwhile
+                raise
 
 
 if __name__ == "__main__":

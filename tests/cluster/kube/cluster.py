@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from tests.cluster.kube.node import NET, Node
 STATE = Path("/run/flexvol-kube")  # one cluster a machine
 LOCK = Path("/run/flexvol-kube.lock")
 DATA = Path("/var/tmp/flexvol-kube")  # what is too large for /run, reached through a link
+_UNDO_SECONDS = 60.0
 SERVER = f"https://{NET}1:6443"
 PACKAGES = {
     "containerd": "containerd", "runc": "runc", "iptables": "iptables", "openssl": "openssl", "ip": "iproute2",
@@ -36,7 +38,9 @@ def missing() -> str:
     """What this machine lacks to run a cluster, as one line; empty if nothing."""
     if os.geteuid() != 0:
         return "the test cluster needs root"
-    packages = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
+    packages = sorted(
+        {package for program, package in PACKAGES.items() if shutil.which(program, path=machine.PATH) is None}
+    )
     return f"the test cluster needs the packages {' '.join(packages)}" if packages else ""
 
 
@@ -59,6 +63,9 @@ class Cluster:
         self.programs = programs
         self.nodes = {f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)}
         self._lock = _only_one()
+        if (STATE / "keep").exists():
+            self._lock.close()
+            raise RuntimeError("a playground runs on this machine; end it with: ./build.sh playground --down")
 
     def up(self, images: list[Path]) -> None:
         """Starts everything and waits until the nodes are Ready. Begins by undoing what a killed run left."""
@@ -85,7 +92,7 @@ class Cluster:
         return shown.count(" Ready") == len(self.nodes) and account.returncode == 0
 
     def close(self) -> None:
-        """Undoes the cluster and lets another one start."""
+        """Undoes the cluster and lets another one start. Raises RuntimeError if something of it cannot be removed."""
         down()
         os.close(self._alive)
         self._guard.wait(30)
@@ -108,27 +115,48 @@ class Cluster:
             STATE / "admin.kubeconfig",
         ]
 
-    def restart(self, program: str, node: str = "") -> None:
-        """Kills one program (SIGKILL) and starts it again: kubelet and containerd of a node, or etcd, kube-apiserver,
+    def kill(self, program: str, node: str = "") -> None:
+        """Kills one program (SIGKILL): kubelet, containerd or kube-proxy of a node, or etcd, kube-apiserver,
         kube-controller-manager, kube-scheduler."""
-        name = f"{node}-{program}" if node else program
-        machine.stop(STATE, name, 9)
+        machine.stop(STATE, f"{node}-{program}" if node else program, signal.SIGKILL)
+
+    def start(self, program: str, node: str = "") -> None:
+        """Starts a program that was killed."""
         if node:
             self.nodes[node].start(program)
         else:
             spawn(STATE, program, self._control_plane_line(program))
 
+    def restart(self, program: str, node: str = "") -> None:
+        """Kills one program and starts it again; does not wait until it serves."""
+        self.kill(program, node)
+        self.start(program, node)
+
     def log(self, name: str) -> str:
         """What a program printed, such as node1-kubelet."""
         return (STATE / f"{name}.log").read_text(errors="replace")
 
+    def report(self) -> str:
+        """What there is, and the last lines of every program: for a cluster that does not come up."""
+        parts = []
+        for what in ("get nodes,pods -A -o wide", "get events -A --sort-by=.lastTimestamp"):
+            done = self.kubectl(*what.split(), "--request-timeout=5s", check=False, capture_output=True)
+            parts.append(f"--- kubectl {what}\n" + "\n".join((done.stdout + done.stderr).splitlines()[-20:]))
+        for log in sorted(STATE.glob("*.log")):
+            parts.append(f"--- {log.stem}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-8:]))
+        return "\n".join(parts)
+
     def _watchdog(self) -> None:
-        """A process that undoes everything when this one ends, however it ends, unless the cluster is to be kept."""
+        """A process that undoes everything when this one ends, however it ends, unless the cluster is to be kept.
+
+        It has the lock too: what comes after a killed run waits until that one is undone.
+        """
         reader, self._alive = os.pipe()
         root = Path(__file__).resolve().parents[3]
         code = "import sys, os; sys.stdin.read(); from tests.cluster.kube import cluster; cluster.down_unless_kept()"
         self._guard = subprocess.Popen([sys.executable, "-c", code], stdin=reader, cwd=root, start_new_session=True,
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                         pass_fds=[self._lock.fileno()])  # fmt: skip
         os.close(reader)
 
     def _kubeconfig(self, user: str) -> None:
@@ -229,16 +257,23 @@ class Cluster:
 
 def _only_one() -> TextIO:
     """The lock of this machine's one cluster. Raises RuntimeError, naming who has it."""
-    if (STATE / "keep").exists():
-        raise RuntimeError("a playground runs on this machine; end it with: ./build.sh playground --down")
     lock = open(LOCK, "a+")  # noqa: SIM115 (held as long as the cluster)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read()
-        lock.close()
-        raise RuntimeError(f"another test cluster runs on this machine (process {holder})") from None
+    deadline = time.monotonic() + _UNDO_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read()
+            ended = holder and not Path("/proc", holder).exists()
+            if not ended or time.monotonic() > deadline:
+                lock.close()
+                state = "has ended, but its cluster is still there" if ended else "holds it"
+                raise RuntimeError(
+                    f"another test cluster runs on this machine, and there can be one: process {holder} {state}"
+                ) from None
+        time.sleep(0.1)
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
@@ -246,15 +281,24 @@ def _only_one() -> TextIO:
 
 
 def down() -> None:
-    """Undoes the cluster of this machine, whoever started it and however that ended."""
+    """Undoes the cluster of this machine, however its run ended. Only for who has the lock, or inherited it."""
     if DATA.exists():
         if not STATE.exists():
             STATE.unlink(missing_ok=True)
             STATE.symlink_to(DATA)
         machine.undo(DATA)
     STATE.unlink(missing_ok=True)
+    left = machine.left_behind(DATA)
+    if left:
+        raise RuntimeError(f"the test cluster left on this machine: {left}")
 
 
 def down_unless_kept() -> None:
     if not (STATE / "keep").exists():
+        down()
+
+
+def down_kept() -> None:
+    """Undoes a cluster that was to be kept. Raises RuntimeError if one is in use by a run."""
+    with _only_one():
         down()

@@ -9,9 +9,11 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 from bundle.environment import cache
+from tests.cluster.kube.machine import sh
 
 ROOT = Path(__file__).resolve().parents[3]
 PAUSE = "registry.k8s.io/pause:3.10"
@@ -65,26 +67,19 @@ def base() -> str:
     """The name for buildah of a base image with the tools of deploy/Containerfile, made by debootstrap once."""
     target = cache() / f"base-{_SUITE}-1.tar"
     if not target.exists():
-        root = cache() / "base-root"
-        shutil.rmtree(root, ignore_errors=True)
-        line = ["debootstrap", "--variant=minbase", f"--include={_TOOLS}", _SUITE, str(root)]
-        subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
-        aside = target.with_suffix(".new")
-        settings = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
-        buildah = ["buildah", "--root", str(cache() / "buildah"), "--runroot", str(cache() / "buildah-run")]
-        container = _output([*buildah, "from", "scratch"], settings)
-        subprocess.run(
-            [*buildah, "add", "--quiet", container, str(root), "/"], check=True, env=settings, stdout=subprocess.DEVNULL
-        )
-        subprocess.run(
-            [*buildah, "commit", "--quiet", container, f"oci-archive:{aside}"],
-            check=True,
-            env=settings,
-            stdout=subprocess.DEVNULL,
-        )
-        for left in (root, cache() / "buildah", cache() / "buildah-run"):
-            shutil.rmtree(left)
-        aside.rename(target)
+        with tempfile.TemporaryDirectory(dir=cache(), prefix="base-", ignore_cleanup_errors=True) as scratch:
+            root, made = Path(scratch, "root"), Path(scratch, "made.tar")
+            settings = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
+            buildah = ["buildah", "--root", f"{scratch}/storage", "--runroot", f"{scratch}/run"]
+
+            def run(*line: str) -> str:
+                return sh(*line, stdout=subprocess.PIPE, env=settings).stdout.strip()
+
+            run("debootstrap", "--variant=minbase", f"--include={_TOOLS}", _SUITE, str(root))
+            container = run(*buildah, "from", "scratch")
+            run(*buildah, "add", "--quiet", container, str(root), "/")
+            run(*buildah, "commit", "--quiet", container, f"oci-archive:{made}")
+            made.rename(target)
     return f"oci-archive:{target}"
 
 
@@ -101,7 +96,3 @@ def product() -> Path:
         subprocess.run(["./build.sh", "image"], cwd=ROOT, check=True, env=settings, stdout=subprocess.DEVNULL)
         shutil.move(ROOT / "dist/image.tar", target)
     return target
-
-
-def _output(line: list[str], settings: dict[str, str]) -> str:
-    return subprocess.run(line, check=True, capture_output=True, text=True, env=settings).stdout.strip()

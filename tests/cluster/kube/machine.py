@@ -1,28 +1,50 @@
-"""What a cluster leaves on this machine, and how it is undone: processes, network namespaces, cgroups. Undoing knows
-only what the state directory says is ours, so it also undoes what a killed run left."""
+"""What a cluster leaves on this machine, and how it is undone: processes, network namespaces, mounts, loop devices and
+cgroups. Undoing touches only what bears our mark or lies in the state directory, so it also undoes what a killed run
+left, and nothing of anyone else's.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 CGROUPS = Path("/sys/fs/cgroup")
+CGROUP_PREFIX = "flexvol-"  # and the node's name
 PREFIX = "fv-"  # of our network namespaces
 _STOP_SECONDS = 5.0
+_LAST_LINES_BYTES = 2000
+# Every program of a cluster, and what it starts (containerd's shims outlive it), has this in its environment; a
+# process number alone may be another process by now.
+_MARK = "FLEXVOL_TEST_CLUSTER"
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # which a root made by su may lack
+_Thing = TypeVar("_Thing")
 _children: list[subprocess.Popen[bytes]] = []  # kept, because Python warns of one that is forgotten while it runs
 
 
-def sh(*argv: object, check: bool = True, **keywords: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(word) for word in argv], check=check, text=True, **keywords)
+def sh(
+    *argv: object, check: bool = True, env: dict[str, str] | None = None, **keywords: Any
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program with `env` added to the environment.
+
+    Raises RuntimeError with what it printed if it fails and `check` is true.
+    """
+    line = [str(word) for word in argv]
+    done = subprocess.run(line, check=False, text=True, env={**os.environ, "PATH": PATH, **(env or {})}, **keywords)
+    if check and done.returncode != 0:
+        printed = "".join(text for text in (done.stdout, done.stderr) if text).strip()
+        raise RuntimeError(f"{' '.join(line)}: status {done.returncode}: {printed[-_LAST_LINES_BYTES:]}")
+    return done
 
 
-def spawn(state: Path, name: str, argv: list[object]) -> int:
+def spawn(state: Path, name: str, argv: list[object]) -> None:
     """Starts a program of the cluster; its number goes to NAME.pid and its output to NAME.log."""
     with open(state / f"{name}.log", "ab") as log:
         child = subprocess.Popen(
@@ -32,51 +54,88 @@ def spawn(state: Path, name: str, argv: list[object]) -> int:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             cwd=state,
+            env={**os.environ, "PATH": PATH, _MARK: str(state.resolve())},
         )
     _children.append(child)
-    (state / f"{name}.pid").write_text(f"{child.pid} {_started(child.pid)}")
-    return child.pid
+    (state / f"{name}.pid").write_text(str(child.pid))
 
 
 def stop(state: Path, name: str, number: int = signal.SIGTERM) -> None:
     """Ends one program of the cluster and waits until it is gone."""
-    file = state / f"{name}.pid"
-    pid = _ours(file)
+    pid = running(state, name)
     if pid is not None:
         _kill_group(pid, number)
         deadline = time.monotonic() + _STOP_SECONDS
-        while _ours(file) is not None:
+        while running(state, name) is not None:
             if time.monotonic() > deadline:
                 _kill_group(pid, signal.SIGKILL)
             _reap(pid)
             time.sleep(0.02)
-    file.unlink(missing_ok=True)
+    (state / f"{name}.pid").unlink(missing_ok=True)
+
+
+def running(state: Path, name: str) -> int | None:
+    """The process of one program of the cluster, if it is alive."""
+    try:
+        pid = int((state / f"{name}.pid").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return pid if _alive(pid) and _marked(str(pid), state) else None
 
 
 def undo(state: Path) -> None:
-    """Ends everything the state directory names, and removes the directory."""
+    """Ends everything of the cluster with that state directory, and removes the directory."""
     if not state.exists():
         return
-    namespaces = {_mount_namespace(file.read_text().split()[0]) for file in state.glob("node*/ns.pid")}
-    namespaces -= {None, _mount_namespace("self")}
     holders = sorted(file.stem for file in state.glob("*-ns.pid"))
     for name in sorted(file.stem for file in state.glob("*.pid") if file.stem not in holders):
         stop(state, name)
-    _end(lambda: [pid for pid in _processes() if _mount_namespace(pid) in namespaces and pid not in _holders(state)])
-    cgroups = [path for path in CGROUPS.glob("*/flexvol-node[0-9]*/**/") if path.is_dir()]
-    _end(lambda: [pid for path in cgroups if path.exists() for pid in (path / "cgroup.procs").read_text().split()])
-    for name in holders:
-        stop(state, name, signal.SIGKILL)
+    held = {str(pid) for pid in (running(state, name) for name in holders) if pid is not None}
+    nodes = {_mount_namespace(pid) for pid in held}
+    _end(lambda: [pid for pid in _of(state, nodes) if pid not in held])
+    _end(lambda: [pid for path in cgroups() if path.exists() for pid in (path / "cgroup.procs").read_text().split()])
+    _end(lambda: _of(state, nodes))
     for line in sh("ip", "netns", "list", capture_output=True).stdout.splitlines():
         if line.startswith(PREFIX):
             sh("ip", "netns", "del", line.split()[0])
-    for path in sorted(cgroups, key=lambda path: -len(path.parts)):
-        with contextlib.suppress(FileNotFoundError):
-            path.rmdir()
+    _until_gone(cgroups, lambda path: path.rmdir())
+    # Removing files must not go on into what is mounted there.
+    _until_gone(lambda: _mounts_below(state), lambda point: sh("umount", point, check=False, capture_output=True))
+    _until_gone(
+        lambda: _loop_devices_of(state), lambda device: sh("losetup", "-d", device, check=False, capture_output=True)
+    )
     shutil.rmtree(state)
 
 
-def _end(find: Any) -> None:
+def left_behind(state: Path) -> dict[str, list[str]]:
+    """What there is of a cluster on this machine, by kind."""
+    namespaces = sh("ip", "netns", "list", capture_output=True).stdout.splitlines()
+    found = {
+        "state": [str(state)] if state.exists() else [],
+        "processes": _of(state),
+        "namespaces": [line for line in namespaces if line.startswith(PREFIX)],
+        "cgroups": [str(path) for path in cgroups()],
+        "mounts": _mounts_below(state),
+        "loop devices": _loop_devices_of(state),
+    }
+    return {kind: what for kind, what in found.items() if what}
+
+
+def cgroup_roots() -> list[Path]:
+    """Where a node's cgroup is made: in the one tree of version 2, or in each controller's of version 1."""
+    if (CGROUPS / "cgroup.controllers").exists():
+        return [CGROUPS]
+    return [path for path in CGROUPS.iterdir() if path.is_dir() and path.name != "unified"]
+
+
+def cgroups() -> list[Path]:
+    """The nodes' cgroups, inner ones first; some are made by runc in a tree where we make none."""
+    roots = [CGROUPS, *(path for path in CGROUPS.iterdir() if path.is_dir())]
+    found = [path for root in roots for path in root.glob(f"{CGROUP_PREFIX}node[0-9]*/**/") if path.is_dir()]
+    return sorted(found, key=lambda path: -len(path.parts))
+
+
+def _end(find: Callable[[], list[str]]) -> None:
     """Kills what `find` finds until it finds nothing."""
     deadline = time.monotonic() + _STOP_SECONDS
     while True:
@@ -86,17 +145,45 @@ def _end(find: Any) -> None:
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
+            _reap(int(pid))
         if time.monotonic() > deadline:
             raise RuntimeError(f"processes {found} of the cluster cannot be killed")
         time.sleep(0.05)
 
 
-def _holders(state: Path) -> set[str]:
-    return {file.read_text().split()[0] for file in state.glob("*-ns.pid")}
+def _until_gone(find: Callable[[], list[_Thing]], remove: Callable[[_Thing], object]) -> None:
+    """Removes what `find` finds, again while the kernel still holds it."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    while True:
+        found = find()
+        if not found:
+            return
+        for thing in found:
+            with contextlib.suppress(OSError):
+                remove(thing)
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"{', '.join(str(thing) for thing in found)}: left by the cluster, and cannot be removed"
+            )
+        time.sleep(0.05)
 
 
-def _processes() -> list[str]:
-    return [name for name in os.listdir("/proc") if name.isdigit()]
+def _of(state: Path, mount_namespaces: Set[str | None] = frozenset()) -> list[str]:
+    """Processes that bear our mark, or run in a mount namespace of ours, as a test's own command in a node does."""
+    found = [name for name in os.listdir("/proc") if name.isdigit()]
+    ours = mount_namespaces - {None}
+    return [pid for pid in found if _marked(pid, state) or (ours and _mount_namespace(pid) in ours)]
+
+
+def _marked(pid: str, state: Path) -> bool:
+    try:
+        return _mark(state) in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it ended
+        return False
+
+
+def _mark(state: Path) -> bytes:
+    return f"{_MARK}={state.resolve()}".encode()
 
 
 def _mount_namespace(pid: str) -> str | None:
@@ -106,22 +193,31 @@ def _mount_namespace(pid: str) -> str | None:
         return None
 
 
-def _started(pid: int) -> str:
-    """When a process began, in the kernel's ticks: with its number it is the process, and not a later one."""
+def _alive(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
-        return ""
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
-def _ours(file: Path) -> int | None:
-    """The process a pid file names, if it is still that process and alive."""
-    try:
-        pid, began = file.read_text().split()
-        alive = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ValueError):
-        return None
-    return int(pid) if alive and _started(int(pid)) == began else None
+def _mounts_below(state: Path) -> list[str]:
+    """Mount points in the state directory that are in this mount namespace, in the order of mounting."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in points if point.startswith(f"{state}/")]
+
+
+def _loop_devices_of(state: Path) -> list[str]:
+    """By inode, because the path a loop device shows is the one in the mount namespace it was made in."""
+    files = [path.lstat() for path in state.glob("node*/var-lib-flexvol/**/*") if path.is_file()]
+    inodes = {f"{os.major(file.st_dev)}:{os.minor(file.st_dev)} {file.st_ino}" for file in files}
+    columns = "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
+    shown = sh("losetup", "--list", "--json", "--output", columns, capture_output=True).stdout
+    found = []
+    for device in json.loads(shown)["loopdevices"] if shown else []:
+        inode = f"{device['back-maj:min'].strip()} {device['back-ino']}"
+        if inode in inodes or str(device["back-file"]).startswith(f"{state}/"):
+            found.append(device["name"])
+    return found
 
 
 def _kill_group(pid: int, number: int) -> None:

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.kube.machine import CGROUPS, PREFIX, sh, spawn
+from tests.cluster.kube import machine
+from tests.cluster.kube.machine import PREFIX, sh, spawn
 
 NET = "10.77.0."
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
@@ -27,6 +28,7 @@ class Node:
         self.directory = state / self.name
         self._state = state
         self._programs = programs
+        self._cgroup = machine.CGROUP_PREFIX + self.name
 
     def path(self, path: str) -> Path:
         """A file of the node for this process, mounts in it not included."""
@@ -48,12 +50,7 @@ class Node:
         for own in OWN_PATHS:
             self.path(own).mkdir(parents=True)
             Path(own).mkdir(parents=True, exist_ok=True)
-        for controller in [path for path in CGROUPS.iterdir() if path.is_dir() and path.name != "unified"]:
-            group = controller / f"flexvol-{self.name}"
-            group.mkdir(exist_ok=True)
-            for file in ("cpuset.mems", "cpuset.cpus"):
-                if (controller / file).exists():
-                    (group / file).write_text((controller / file).read_text())
+        self._make_cgroups()
         self._configure_network()
         self._configure_containerd()
         self._configure_kubelet()
@@ -65,6 +62,17 @@ class Node:
         spawn(self._state, f"{self.name}-ns", enter)
         while not (self.directory / "ns.pid").exists():
             time.sleep(0.02)
+
+    def _make_cgroups(self) -> None:
+        for root in machine.cgroup_roots():
+            if root == machine.CGROUPS:  # version 2: what a child may use is given by its parent
+                controllers = (root / "cgroup.controllers").read_text().split()
+                (root / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
+            group = root / self._cgroup
+            group.mkdir(exist_ok=True)
+            for file in ("cpuset.mems", "cpuset.cpus"):
+                if (root / file).exists():
+                    (group / file).write_text((root / file).read_text())
 
     def _configure_network(self) -> None:
         subnet = f"10.88.{self.number - 1}.0/24"
@@ -91,7 +99,7 @@ class Node:
     def _configure_kubelet(self) -> None:
         settings = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-            "failCgroupV1": False, "cgroupDriver": "cgroupfs", "cgroupRoot": f"/flexvol-{self.name}",
+            "failCgroupV1": False, "cgroupDriver": "cgroupfs", "cgroupRoot": f"/{self._cgroup}",
             "enforceNodeAllocatable": ["pods"], "failSwapOn": False, "resolvConf": "",
             "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
             "authentication": {

@@ -46,7 +46,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="build.sh playground", description=__doc__)
     parser.add_argument("--down", action="store_true", help="stop it, and undo everything")
     if parser.parse_args().down:
-        cluster.down()
+        try:
+            cluster.down_kept()
+        except RuntimeError as error:
+            raise SystemExit(f"playground: {error}") from None
         print("nothing of it is left")
     else:
         up()
