@@ -11,8 +11,9 @@ import (
 
 // A driver's combined output and exit status, as kubelet gets them.
 type driverRun struct {
-	Output []byte `json:"output"` // base64
-	Exit   int    `json:"exit"`
+	Callout string `json:"callout"`
+	Output  []byte `json:"output"` // base64
+	Exit    int    `json:"exit"`
 }
 
 // What kubelet makes of it.
@@ -48,12 +49,13 @@ func readReply(run driverRun) driverReply {
 	}
 	switch {
 	case status.Status == flexvolume.StatusNotSupported:
-		return driverReply{Outcome: "not supported", Message: status.Message}
+		return driverReply{Outcome: "not supported", Message: status.Status}
 	case status.Status != flexvolume.StatusSuccess:
-		return driverReply{Outcome: "failure", Message: status.Message}
+		message := fmt.Sprintf("%s command failed, status: %s, reason: %s", run.Callout, status.Status, status.Message)
+		return driverReply{Outcome: "failure", Message: message}
 	case run.Exit != 0:
-		return driverReply{Outcome: "failure", Message: "driver bug"}
-	case status.Capabilities == nil:
+		return driverReply{Outcome: "failure", Message: fmt.Sprintf("exit status %d", run.Exit)}
+	case status.Capabilities == nil && run.Callout == "init": // the one whose capabilities kubelet follows
 		return driverReply{Outcome: "panic"}
 	}
 	return driverReply{"success", status.Message, status.DevicePath, status.VolumeName, status.Attached,
