@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,8 +135,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
     shell = images.busybox(tmp_path_factory.mktemp("images") / "busybox.tar")
     product = images.product()
     try:
-        cluster.up([shell, product])
-        install(cluster)
+        try:
+            cluster.up([shell, product])
+            install(cluster)
+        except Exception:
+            print(cluster.report(), file=sys.stderr)  # once; the failure itself is told for every test
+            raise
         yield cluster
     finally:
         cluster.close()
