@@ -127,11 +127,7 @@ def mount(
     except _Missing:
         return _mount_staged(device, fs_type, options, path, read_only, prepare)
     try:
-        root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
-        try:
-            prepare(root)
-        finally:
-            os.close(root)
+        _with_root(".", prepare, tree)
         _publish(tree, path, read_only)
     finally:
         os.close(tree)
@@ -268,6 +264,15 @@ def _check_flags(tree: int, read_only: bool) -> None:
 _ST_NODEV = 4
 
 
+def _with_root(path: str, work: "Callable[[int], None]", directory: "Optional[int]" = None) -> None:
+    """Calls `work` with a descriptor of the directory `path`, which is relative to `directory`."""
+    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        work(root)
+    finally:
+        os.close(root)
+
+
 def _mount_staged(
     device: str,
     fs_type: str,
@@ -278,11 +283,7 @@ def _mount_staged(
 ) -> None:
     with _Stage(device) as stage:
         _mount(device, stage, fs_type, _MS_NOSUID | _MS_NODEV, ",".join(options))
-        root = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            prepare(root)
-        finally:
-            os.close(root)
+        _with_root(stage, prepare)
         _bind_from(stage, path, read_only)
 
 
@@ -298,11 +299,7 @@ def _bind_staged(source: str, path: str, read_only: bool, must_be_mount: bool) -
 def _bind_from(stage: str, path: str, read_only: bool) -> None:
     flags = _MS_NOSUID | _MS_NODEV | (_MS_RDONLY if read_only else 0)
     _mount("", stage, "", _MS_REMOUNT | _MS_BIND | flags, "")
-    root = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _check_flags(root, read_only)
-    finally:
-        os.close(root)
+    _with_root(stage, lambda root: _check_flags(root, read_only))
     _mount(stage, path, "", _MS_BIND, "")
 
 
