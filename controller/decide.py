@@ -96,6 +96,8 @@ def _unsupported(claim: Object, storage_class: Object, us: Identity) -> str:
         return "a selector cannot choose what is made anew; remove spec.selector, or name the PV in spec.volumeName"
     if spec.get("dataSource") or spec.get("dataSourceRef"):
         return "dataSource is not supported; create the claim empty"
+    if spec.get("volumeAttributesClassName"):  # the PV would need the same one to be bound, and only CSI has them
+        return "volumeAttributesClassName is not supported; leave it out of a new claim"
     if us.node:
         for mode in spec.get("accessModes", []):
             if mode not in ("ReadWriteOnce", "ReadWriteOncePod"):

@@ -217,7 +217,7 @@ class Provision:
 
     def _request(self, claim: Object, storage_class: Object) -> protocol.Options:
         size_bytes = cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
-        return volume_manifest.provision_request(claim, storage_class, size_bytes, self._read_cluster_uid(), self._us)
+        return volume_manifest.provision_request(claim, storage_class, size_bytes, self._read_cluster_uid())
 
     def _say_failure(self, claim: Object, sentence: str) -> None:
         name = decide.class_name_of(claim)

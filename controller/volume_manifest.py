@@ -17,7 +17,7 @@ def volume_name(claim: Object) -> str:
 
 
 def provision_request(
-    claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str, us: decide.Identity
+    claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str
 ) -> protocol.Options:
     """What the driver's provision is called with; `size_bytes` is the claim's request."""
     parameters = dict(storage_class.get("parameters") or {})
@@ -37,7 +37,7 @@ def provision_request(
         protocol.CLASS_NAME: storage_class["metadata"]["name"],
         protocol.RECLAIM_POLICY: _reclaim_policy(storage_class),
         protocol.MOUNT_OPTIONS: ",".join(storage_class.get("mountOptions") or []),
-        protocol.NODE_NAME: us.node,
+        protocol.NODE_NAME: decide.annotations_of(claim).get(decide.SELECTED_NODE, ""),
         protocol.CLUSTER_UID: cluster_uid,
     })  # fmt: skip
 
