@@ -16,9 +16,7 @@ def volume_name(claim: Object) -> str:
     return "pvc-" + str(claim["metadata"]["uid"])
 
 
-def provision_request(
-    claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str
-) -> protocol.Options:
+def provision_request(claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str) -> protocol.Options:
     """What the driver's provision is called with; `size_bytes` is the claim's request."""
     parameters = dict(storage_class.get("parameters") or {})
     fs_type = next((parameters.pop(key) for key in decide.FS_TYPE_PARAMETERS if key in parameters), "")

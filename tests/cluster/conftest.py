@@ -151,6 +151,7 @@ def k8s(cluster: kube.Cluster) -> Iterator[Kubernetes]:
     """A namespace of the test's own. Afterwards nothing of it is left: no PV, no volume, no loop device."""
     k8s = Kubernetes(cluster, "t-" + uuid.uuid4().hex[:8])
     cluster.kubectl("create", "namespace", k8s.namespace, capture_output=True)
+    wait_until("the namespace takes pods", lambda: k8s.get("serviceaccount", "default"))
     yield k8s
     cluster.kubectl("delete", "namespace", k8s.namespace, "--wait=true", capture_output=True)
     for volume in ours(k8s):

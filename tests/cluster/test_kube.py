@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,11 +50,13 @@ def test_a_program_is_killed_alone_and_comes_back(k8s: Kubernetes, program: str)
 def test_a_second_cluster_on_the_machine_says_who_has_the_first(k8s: Kubernetes) -> None:
     code = "from pathlib import Path; from tests.cluster.kube import cluster; cluster.Cluster(Path('/nowhere'))"
     second = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    up = subprocess.run(["./build.sh", "playground"], cwd=ROOT, capture_output=True, text=True, check=False)
     down = subprocess.run(["./build.sh", "playground", "--down"], cwd=ROOT, capture_output=True, text=True, check=False)
 
-    for refused in (second, down):
+    for refused in (second, up, down):
         assert refused.returncode != 0
         assert "another test cluster runs on this machine" in refused.stderr
+        assert f"process {os.getpid()} " in refused.stderr
     assert k8s.cluster.api_ready()
 
 

@@ -45,6 +45,7 @@ def storage_class(provisioner: str = "loop.flexvol", late: bool = True, **parame
         (claim(selector={"matchLabels": {}}), storage_class(), PROVISION, ""),
         (claim(selector={"matchLabels": {"a": "b"}}), storage_class(), REJECT, "selector"),
         (claim(dataSource={"kind": "PersistentVolumeClaim"}), storage_class(), REJECT, "dataSource"),
+        (claim(volumeAttributesClassName="gold"), storage_class(), REJECT, "volumeAttributesClassName"),
         (claim(accessModes=["ReadWriteMany"]), storage_class(), REJECT, "ReadWriteMany"),
         (claim(accessModes=["ReadWriteOncePod"]), storage_class(), PROVISION, ""),
         (claim(), storage_class(requestBytes="1"), REJECT, '"requestBytes"'),

@@ -22,7 +22,9 @@ MADE = {"options": {"pool": "disk2", "poolId": "ab"}, "capacityBytes": 64 << 20,
 
 
 def test_the_request_holds_the_parameters_and_what_only_we_may_say() -> None:
-    request = volume_manifest.provision_request(CLAIM, CLASS, (1 << 30) + 1, "c1", NODE)
+    chosen = {**CLAIM, "metadata": {**CLAIM["metadata"], "annotations": {decide.SELECTED_NODE: "node1"}}}
+
+    request = volume_manifest.provision_request(chosen, CLASS, (1 << 30) + 1, "c1")
 
     assert request.own == {"pool": "disk2"}
     assert (request.volume, request.fs_type, request.request_bytes) == ("pvc-u1", "xfs", (1 << 30) + 1)
@@ -41,7 +43,7 @@ def test_the_request_holds_the_parameters_and_what_only_we_may_say() -> None:
 def test_parameters_never_stand_for_reserved_keys() -> None:
     hostile = {**CLASS, "parameters": {"requestBytes": "1", "kubernetes.io/pvOrVolumeName": "other", "a": "b"}}
 
-    request = volume_manifest.provision_request(CLAIM, hostile, 5, "c1", NODE)
+    request = volume_manifest.provision_request(CLAIM, hostile, 5, "c1")
 
     assert (request.volume, request.request_bytes, request.own) == ("pvc-u1", 5, {"a": "b"})
 
