@@ -43,7 +43,8 @@ SLOW = {
 }  # fmt: skip
 CALLOUT_PATH = ("protocol.py", "process.py", "flexvol.py", "drivers", "host")
 FILE_LIMIT_LINES = 400
-SIDE_LIMIT_LINES = 2500
+# What runs as root at kubelet's word; what a person runs on a node; what runs in the provisioner's pod.
+LIMITS_LINES = [(CALLOUT_PATH, 2500), (("caller.py", "table.py", "commands"), 1000), (PROVISIONER_SIDE, 2500)]
 
 
 class Import:
@@ -179,10 +180,10 @@ def too_long(root: Path) -> list[str]:
     for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE):
         if code_lines(path) > FILE_LIMIT_LINES:
             broken.append(f"{path.relative_to(root)} has {code_lines(path)} lines")
-    for side in (DRIVER_SIDE, PROVISIONER_SIDE):
-        total = sum(code_lines(path) for path in files(root, *side))
-        if total > SIDE_LIMIT_LINES:
-            broken.append(f"{side[0]} and its side have {total} lines")
+    for part, limit in LIMITS_LINES:
+        total = sum(code_lines(path) for path in files(root, *part))
+        if total > limit:
+            broken.append(f"{part[0]} and its part have {total} lines, more than {limit}")
     return broken
 
 
@@ -265,4 +266,4 @@ def test_a_whole_side_has_a_budget(tmp_path: Path) -> None:
     for number in range(7):
         (tmp_path / f"controller/part{number}.py").write_text("x = 1\n" * 390)
 
-    assert too_long(tmp_path) == ["provisioner.py and its side have 2730 lines"]
+    assert too_long(tmp_path) == ["provisioner.py and its part have 2730 lines, more than 2500"]
