@@ -1,21 +1,40 @@
 """The node's own settings, /etc/flexvol/config.json; without the file every default holds.
 
 {"pools": {"NAME": "/var/lib/flexvol/DIRECTORY"}}: where a pool lies, if not in a directory of its own name.
+{"mountFlags": ["nosuid", "nodev"]}: what every volume is mounted with; these two unless the file says otherwise.
 """
 
 from protocol import Unavailable, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
+    from typing import Any, Dict, List
 
 CONFIG = "/etc/flexvol/config.json"
 # Every pool lies in here; other disks are mounted or bound below it.
 ROOT = "/var/lib/flexvol"
 
 
+MOUNT_FLAGS = ("nosuid", "nodev", "noexec")
+
+
 def pools() -> "Dict[str, str]":
     """The pools that the file places, name to directory. Raises Unavailable if it cannot be understood."""
+    placed = _settings().get("pools", {})
+    if not isinstance(placed, dict) or not all(isinstance(path, str) for path in placed.values()):
+        raise Unavailable('{}: expected {{"pools": {{"NAME": "DIRECTORY"}}}}'.format(CONFIG))
+    return placed
+
+
+def mount_flags() -> "List[str]":
+    """The flags of every mount, of MOUNT_FLAGS. Raises Unavailable if the file cannot be understood."""
+    flags = _settings().get("mountFlags", ["nosuid", "nodev"])
+    if not isinstance(flags, list) or not all(flag in MOUNT_FLAGS for flag in flags):
+        raise Unavailable('{}: expected {{"mountFlags": [...]}} with {}'.format(CONFIG, ", ".join(MOUNT_FLAGS)))
+    return flags
+
+
+def _settings() -> "Dict[str, Any]":
     import json
 
     try:
@@ -25,10 +44,9 @@ def pools() -> "Dict[str, str]":
         return {}
     except (OSError, ValueError) as error:
         raise Unavailable("{} cannot be read: {}".format(CONFIG, error)) from None
-    placed = settings.get("pools", {}) if isinstance(settings, dict) else None
-    if not isinstance(placed, dict) or not all(isinstance(path, str) for path in placed.values()):
-        raise Unavailable('{}: expected {{"pools": {{"NAME": "DIRECTORY"}}}}'.format(CONFIG))
-    return placed
+    if not isinstance(settings, dict):
+        raise Unavailable("{}: expected one JSON object".format(CONFIG))
+    return settings
 
 
 def pool_directory(name: str) -> str:

@@ -4,12 +4,14 @@ Every file system is made for 4096-byte sectors, so that an image mounts on ever
 kernel 4.18 knows and no newer ones, because the tools in the container are newer than the node's kernel may be.
 """
 
+import binascii
 import errno
 import fcntl
 import os
 import struct
 
 import process
+from host import mounts
 from protocol import Internal, InvalidArgument, Unavailable, shown
 
 TYPE_CHECKING = False
@@ -29,17 +31,51 @@ class FileSystem:
     name = ""
     minimum_bytes = 0
 
-    def make(self, image: str, thick: bool, inherit: "Tuple[int, ...]") -> None:
-        """Makes it in the file `image`, of which nothing is given back to the pool if `thick`. inherit: locks that the
-        tool must hold as long as it lives. Raises Internal with the tool's words."""
-        process.run(self._make_line(image, thick), _MAKE_SECONDS, inherit).check()
+    # What a class may ask for, with the form of the value: options of mkfs, and options of the mounted file system.
+    make_options: "Dict[str, str]" = {}
+    mount_options: "Dict[str, str]" = {}
 
-    def _make_line(self, image: str, thick: bool) -> "List[str]":
+    def make(self, image: int, uuid: str, thick: bool, options: "List[str]", lock: int) -> None:
+        """Makes it in the open file `image`, of which nothing is given back to the pool if `thick`.
+
+        uuid: what it is known by from now on. options: checked words for mkfs. lock: the descriptor of a lock that the
+        tool must hold as long as it lives. Raises Internal with the tool's words.
+        """
+        line = self._make_line(uuid, thick) + options + ["/proc/self/fd/{}".format(image)]
+        process.run(line, _MAKE_SECONDS, (image, lock)).check()
+
+    def _make_line(self, uuid: str, thick: bool) -> "List[str]":
         raise NotImplementedError
 
-    def mount_options(self, thick: bool) -> "List[str]":
+    def check_make_options(self, words: "List[str]") -> None:
+        """Raises InvalidArgument unless they are pairs of an option and its value that a class may ask for."""
+        for number in range(0, len(words), 2):
+            pair = " ".join(words[number : number + 2])
+            self._check("mkfs option", pair, pair.partition(" "), self.make_options)
+
+    def check_mount_option(self, option: str) -> None:
+        """Raises InvalidArgument unless a class may ask for it: one of the file system, or a flag of each mount."""
+        flags = {flag: "" for flag in mounts.FLAGS if flag != "ro"}
+        self._check("mount option", option, option.partition("="), dict(self.mount_options, **flags))
+
+    def _check(self, what: str, shown_as: str, parts: "Tuple[str, str, str]", allowed: "Dict[str, str]") -> None:
+        import re
+
+        name, _, value = parts
+        if name not in allowed or not re.match("(?:" + allowed[name] + r")\Z", value):
+            raise InvalidArgument(
+                "{} {} is not one that a class may have for {}: {}".format(
+                    what, shown(shown_as), self.name, ", ".join(sorted(allowed)) or "none"
+                )
+            )
+
+    def discard_options(self, thick: bool) -> "List[str]":
         """Thin volumes give back what the pod frees."""
         return [] if thick else ["discard"]
+
+    def uuid(self, device: int) -> str:
+        """What it was made with, read from an open image or device that carries it."""
+        raise NotImplementedError
 
     def size_bytes(self, device: int) -> "Optional[int]":
         """The size its superblock states, read from an open image or device; None if this is not on it."""
@@ -69,13 +105,15 @@ class Ext4(FileSystem):
         "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,"
         "huge_file,dir_nlink,extra_isize,metadata_csum"
     )
+    make_options = {"-i": r"\d+", "-m": r"[1-4]?\d", "-J": r"size=\d+"}
+    mount_options = {"commit": r"\d+", "data": "ordered|journal", "nodelalloc": "", "journal_checksum": ""}
     _RESIZE = 0x40086610  # EXT4_IOC_RESIZE_FS
     _VALID, _ERRORS = 1, 2
 
-    def _make_line(self, image: str, thick: bool) -> "List[str]":
+    def _make_line(self, uuid: str, thick: bool) -> "List[str]":
         discard = "nodiscard" if thick else "discard"
         line = ["mkfs.ext4", "-q", "-F", "-b", str(_BLOCK_BYTES), "-I", "256", "-m", "0", "-e", "remount-ro"]
-        return line + ["-O", self._FEATURES, "-E", discard, image]
+        return line + ["-O", self._FEATURES, "-E", discard, "-U", uuid]
 
     def _superblock(self, device: int) -> "Optional[bytes]":
         block = os.pread(device, 1024, 1024)
@@ -88,6 +126,9 @@ class Ext4(FileSystem):
         low, log_size = struct.unpack_from("<I16xI", block, 4)
         (high,) = struct.unpack_from("<I", block, 0x150)
         return (int(low) | int(high) << 32) << (10 + int(log_size))
+
+    def uuid(self, device: int) -> str:
+        return _uuid_text((self._superblock(device) or bytes(1024))[0x68:0x78])
 
     def has_errors(self, device: int) -> bool:
         (state,) = struct.unpack_from("<H", self._superblock(device) or bytes(1024), 0x3A)
@@ -130,19 +171,21 @@ class NotPermitted(Unavailable):
 class Xfs(FileSystem):
     name = "xfs"
     minimum_bytes = 300 * MIB  # mkfs.xfs refuses less since 5.19
+    make_options = {"-i": r"maxpct=\d{1,2}", "-d": r"agcount=\d+", "-l": r"size=\d+[mg]"}
+    mount_options = {"allocsize": r"\d+[km]?", "logbufs": "[2-8]", "logbsize": r"\d+k?", "largeio": "", "swalloc": ""}
     _GEOMETRY = 0x80705864  # XFS_IOC_FSGEOMETRY_V1
     _GROW_DATA = 0x4010586E  # XFS_IOC_FSGROWFSDATA
     # What newer tools turn on by themselves and kernel 4.18 refuses, with the version that can turn it off.
     _NEWER = (((5, 10), "-m", "bigtime=0,inobtcount=0"), ((5, 19), "-i", "nrext64=0"), ((6, 10), "-i", "exchange=0"))
 
-    def _make_line(self, image: str, thick: bool) -> "List[str]":
+    def _make_line(self, uuid: str, thick: bool) -> "List[str]":
         line = ["mkfs.xfs", "-q", "-f", "-b", "size=4096", "-s", "size=4096"]
-        line += ["-m", "crc=1,finobt=1,rmapbt=0,reflink=0", "-i", "sparse=1"]
+        line += ["-m", "crc=1,finobt=1,rmapbt=0,reflink=0,uuid=" + uuid, "-i", "sparse=1"]
         version = self._version()
         for since, option, value in self._NEWER:
             if version >= since:
                 line += [option, value]
-        return line + (["-K"] if thick else []) + [image]
+        return line + (["-K"] if thick else [])
 
     def _version(self) -> "Tuple[int, ...]":
         words = process.run(["mkfs.xfs", "-V"], 10).check().text.split()
@@ -158,6 +201,9 @@ class Xfs(FileSystem):
         block_bytes, blocks = struct.unpack_from(">IQ", block, 4)
         return int(block_bytes * blocks)
 
+    def uuid(self, device: int) -> str:
+        return _uuid_text(os.pread(device, 16, 32))
+
     def grow(self, root: int, size_bytes: int) -> None:
         geometry = fcntl.ioctl(root, self._GEOMETRY, bytes(112))
         block_bytes, maximum_inode_percent, blocks = struct.unpack_from("=I24xIQ", geometry, 0)
@@ -169,14 +215,17 @@ class Xfs(FileSystem):
 class Btrfs(FileSystem):
     name = "btrfs"
     minimum_bytes = 112 * MIB
+    make_options = {"-m": "dup|single", "-n": "4096|8192|16384|32768"}
+    _COMPRESSION = r"(zlib|lzo|zstd)(:\d+)?"
+    mount_options = {"autodefrag": "", "commit": r"\d+", "compress": _COMPRESSION, "compress-force": _COMPRESSION}
     _RESIZE = 0x50009403  # BTRFS_IOC_RESIZE
     _SUPERBLOCK = 65536
 
-    def _make_line(self, image: str, thick: bool) -> "List[str]":
-        line = ["mkfs.btrfs", "-q", "-f", "-s", "4096", "-n", "16384", "-m", "dup", "-d", "single"]
-        return line + (["-K"] if thick else []) + [image]
+    def _make_line(self, uuid: str, thick: bool) -> "List[str]":
+        line = ["mkfs.btrfs", "-q", "-f", "-s", "4096", "-n", "16384", "-m", "dup", "-d", "single", "-U", uuid]
+        return line + (["-K"] if thick else [])
 
-    def mount_options(self, thick: bool) -> "List[str]":
+    def discard_options(self, thick: bool) -> "List[str]":
         return ["nodiscard"] if thick else ["discard"]
 
     def size_bytes(self, device: int) -> "Optional[int]":
@@ -185,8 +234,24 @@ class Btrfs(FileSystem):
             return None
         return int(struct.unpack_from("<Q", block, 0x70)[0])
 
+    def uuid(self, device: int) -> str:
+        return _uuid_text(os.pread(device, 16, self._SUPERBLOCK + 0x20))
+
     def grow(self, root: int, size_bytes: int) -> None:
         fcntl.ioctl(root, self._RESIZE, bytearray(struct.pack("=q4088s", 0, b"1:max")))
+
+
+def new_uuid() -> str:
+    """A random one, as mkfs takes it."""
+    value = bytearray(os.urandom(16))
+    value[6] = value[6] & 0x0F | 0x40
+    value[8] = value[8] & 0x3F | 0x80
+    return _uuid_text(bytes(value))
+
+
+def _uuid_text(value: bytes) -> str:
+    text = binascii.hexlify(value).decode()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 TABLE: "Dict[str, FileSystem]" = {kind.name: kind() for kind in (Ext4, Xfs, Btrfs)}

@@ -13,7 +13,7 @@ from protocol import Busy, Internal, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, List, Optional, Sequence
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence
 
 _STAGE = "/run/flexvol/stage"
 
@@ -21,11 +21,22 @@ _STAGE = "/run/flexvol/stage"
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
 _OPEN_TREE_CLONE, _CLOEXEC, _MOVE_FROM_EMPTY_PATH, _AT_EMPTY_PATH = 1, 0o2000000, 4, 0x1000
 _FS_FLAG, _FS_STRING, _FS_CREATE = 0, 1, 6
-_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 32, 4096
+_ATTR_ATIME = 0x70
+_MS_REMOUNT, _MS_BIND = 32, 4096
 _UMOUNT_NOFOLLOW = 8
 _AT_FDCWD = -100
 _UNMOUNTS = 64
+
+# The flags that each mount has of its own. Name -> bit for mount_setattr, and for mount(2) and statvfs.
+_FLAGS = {
+    "ro": (1, 1),
+    "nosuid": (2, 2),
+    "nodev": (4, 4),
+    "noexec": (8, 8),
+    "noatime": (0x10, 1024),
+    "nodiratime": (0x80, 2048),
+}
+FLAGS = frozenset(_FLAGS)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -113,27 +124,28 @@ def mount(
     fs_type: str,
     options: "Sequence[str]",
     path: str,
-    read_only: bool,
+    flags: "Sequence[str]",
     prepare: "Callable[[int], None]",
 ) -> None:
     """Mounts `device` at the directory `path`, complete.
 
     options: of the file system itself, "flag" or "key=value"; the superblock is always writable.
-    read_only: a flag of this one mount; nosuid and nodev are always set.
+    flags: of this one mount, of FLAGS.
     prepare: called with a descriptor of the mounted root before it appears at `path`.
     """
     try:
         tree = _new_tree(device, fs_type, options)
     except _Missing:
-        return _mount_staged(device, fs_type, options, path, read_only, prepare)
+        return _mount_staged(device, fs_type, options, path, flags, prepare)
     try:
         _with_root(".", prepare, tree)
-        _publish(tree, path, read_only)
+        _set_flags(tree, flags)
+        _publish(tree, path)
     finally:
         os.close(tree)
 
 
-def bind(source: str, path: str, read_only: bool, must_be_mount: bool = False) -> None:
+def bind(source: str, path: str, flags: "Sequence[str]", must_be_mount: bool = False) -> None:
     """Shows the directory `source` at the directory `path` too, with flags of its own.
 
     must_be_mount: raises FileNotFoundError if `source` is no mount point (any more). An unmount waits for no lock, and
@@ -141,12 +153,13 @@ def bind(source: str, path: str, read_only: bool, must_be_mount: bool = False) -
     """
     try:
         tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _CLOEXEC, what="open_tree")
+        tree = _with_flags(tree, flags)
     except _Missing:
-        return _bind_staged(source, path, read_only, must_be_mount)
+        return _bind_staged(source, path, flags, must_be_mount)
     try:
         if must_be_mount:
             _check_mounted(source)
-        _publish(tree, path, read_only)
+        _publish(tree, path)
     finally:
         os.close(tree)
 
@@ -195,7 +208,7 @@ def _call(number: int, *arguments: "Any", what: str) -> int:
 
 
 def _new_tree(device: str, fs_type: str, options: "Sequence[str]") -> int:
-    """A mount of `device` that is nowhere yet."""
+    """A mount of `device` that is nowhere yet, and writable."""
     context = _call(_FSOPEN, fs_type.encode(), 1, what="fsopen")
     try:
         try:
@@ -211,12 +224,17 @@ def _new_tree(device: str, fs_type: str, options: "Sequence[str]") -> int:
             ) from None
     finally:
         os.close(context)
+    return _with_flags(tree, ())
+
+
+def _with_flags(tree: int, flags: "Sequence[str]") -> int:
+    """The tree with these flags; it is closed if that fails."""
     try:
-        _set_flags(tree, read_only=False)
+        _set_flags(tree, flags)
+        return tree
     except BaseException:
         os.close(tree)
         raise
-    return tree
 
 
 def _configure(context: int, command: int, key: "Optional[str]", value: "Optional[str]") -> None:
@@ -233,9 +251,11 @@ def _explanation(context: int) -> str:
         return "".join("; " + word for word in words)
 
 
-def _set_flags(tree: int, read_only: bool) -> None:
-    flags = _ATTR_NOSUID | _ATTR_NODEV | (_ATTR_RDONLY if read_only else 0)
-    attributes = _Attributes(flags, 0 if read_only else _ATTR_RDONLY, 0, 0)
+def _set_flags(tree: int, flags: "Sequence[str]") -> None:
+    """Sets exactly these: a copy of a mount has its source's."""
+    wanted = sum(_FLAGS[flag][0] for flag in flags)
+    others = sum(bit for bit, _ in _FLAGS.values()) & ~wanted
+    attributes = _Attributes(wanted, others | _ATTR_ATIME, 0, 0)
     _call(
         _MOUNT_SETATTR,
         tree,
@@ -245,23 +265,23 @@ def _set_flags(tree: int, read_only: bool) -> None:
         ctypes.sizeof(attributes),
         what="mount_setattr",
     )
+    _check_flags(tree, flags)
 
 
-def _publish(tree: int, path: str, read_only: bool) -> None:
-    """Makes the finished mount appear at `path`, its flags set and checked."""
-    _set_flags(tree, read_only)
-    _check_flags(tree, read_only)
+def _publish(tree: int, path: str) -> None:
+    """Makes the finished mount appear at `path`."""
     _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(path), _MOVE_FROM_EMPTY_PATH, what="move_mount")
 
 
-def _check_flags(tree: int, read_only: bool) -> None:
-    flags = os.fstatvfs(tree).f_flag
-    wanted = os.ST_NOSUID | _ST_NODEV | (os.ST_RDONLY if read_only else 0)
-    if flags & (os.ST_NOSUID | _ST_NODEV | os.ST_RDONLY) != wanted:
-        raise Internal("the kernel mounted with the flags {:#x} instead of {:#x}".format(flags, wanted))
+def _check_flags(tree: int, flags: "Sequence[str]") -> None:
+    have = os.fstatvfs(tree).f_flag
+    wanted = _old_flags(flags)
+    if have & _old_flags(FLAGS) != wanted:
+        raise Internal("the kernel mounted with the flags {:#x} instead of {:#x}".format(have, wanted))
 
 
-_ST_NODEV = 4
+def _old_flags(flags: "Iterable[str]") -> int:
+    return sum(_FLAGS[flag][1] for flag in flags)
 
 
 def _with_root(path: str, work: "Callable[[int], None]", directory: "Optional[int]" = None) -> None:
@@ -278,28 +298,27 @@ def _mount_staged(
     fs_type: str,
     options: "Sequence[str]",
     path: str,
-    read_only: bool,
+    flags: "Sequence[str]",
     prepare: "Callable[[int], None]",
 ) -> None:
     with _Stage(device) as stage:
-        _mount(device, stage, fs_type, _MS_NOSUID | _MS_NODEV, ",".join(options))
+        _mount(device, stage, fs_type, 0, ",".join(options))
         _with_root(stage, prepare)
-        _bind_from(stage, path, read_only)
+        _bind_from(stage, path, flags)
 
 
-def _bind_staged(source: str, path: str, read_only: bool, must_be_mount: bool) -> None:
+def _bind_staged(source: str, path: str, flags: "Sequence[str]", must_be_mount: bool) -> None:
     mounted = at(source)
     with _Stage(mounted.source if mounted else source.strip("/").replace("/", "-")[-200:]) as stage:
         _mount(source, stage, "", _MS_BIND, "")
         if must_be_mount:
             _check_mounted(source)
-        _bind_from(stage, path, read_only)
+        _bind_from(stage, path, flags)
 
 
-def _bind_from(stage: str, path: str, read_only: bool) -> None:
-    flags = _MS_NOSUID | _MS_NODEV | (_MS_RDONLY if read_only else 0)
-    _mount("", stage, "", _MS_REMOUNT | _MS_BIND | flags, "")
-    _with_root(stage, lambda root: _check_flags(root, read_only))
+def _bind_from(stage: str, path: str, flags: "Sequence[str]") -> None:
+    _mount("", stage, "", _MS_REMOUNT | _MS_BIND | _old_flags(flags), "")
+    _with_root(stage, lambda root: _check_flags(root, flags))
     _mount(stage, path, "", _MS_BIND, "")
 
 

@@ -6,17 +6,17 @@ import os
 from drivers import Driver
 from drivers.loop import image, pool, volume
 from host import filesystems, mounts
-from protocol import Failure, InvalidArgument, Reply, shown
+from protocol import Failure, InvalidArgument, Reply, integer, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Dict, List, Optional
 
     from drivers.loop.pool import Pool
     from protocol import Options
 
 _PLACE = ("pool", "poolId")
-_PARAMETERS = ("pool", "thick")
+_PARAMETERS = ("pool", "thick", "mkfsOptions", "uid", "gid", "mode")
 
 
 class LoopDriver(Driver):
@@ -46,20 +46,20 @@ class LoopDriver(Driver):
 
     def provision(self, options: "Options") -> Reply:
         name, claim, own = options.volume, options.claim, options.expect_own(_PARAMETERS)
-        fs_type = filesystems.get(options.fs_type).name
+        kind = filesystems.get(options.fs_type)
+        fs_type = kind.name
         size_bytes = image.round_up(options.request_bytes, fs_type)
-        thick = _boolean("thick", own.get("thick", "false"))
+        wish = volume.Wish(_boolean("thick", own.get("thick", "false")), own.get("mkfsOptions", "").split(), _root(own))
+        kind.check_make_options(wish.make_options)
+        for option in options.mount_options:
+            kind.check_mount_option(option)
         if options.source_volume:
             raise InvalidArgument("this driver does not clone volumes")
-        if options.mount_options:
-            raise InvalidArgument(
-                "this driver takes no mountOptions: {}".format(shown(",".join(options.mount_options)))
-            )
         with pool.open_pool(own.get("pool", pool.DEFAULT)) as place, place.volume_lock(name) as lock:
             volume.sweep(place)
             found = volume.find(place, name)
             if found is None:
-                found = volume.create(place, options, size_bytes, fs_type, thick, lock)
+                found = volume.create(place, options, size_bytes, fs_type, wish, lock)
             with found:
                 if found.owner is None or found.owner.uid != claim.uid:
                     raise InvalidArgument("volume {} exists and is owned by another claim".format(name))
@@ -137,6 +137,23 @@ def _boolean(key: str, value: str) -> bool:
     if value not in ("true", "false"):
         raise InvalidArgument('option {} is {}; it is "true" or "false"'.format(key, shown(value)))
     return value == "true"
+
+
+def _root(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
+    """The owner and mode that the class gives a new volume's root; None if it says nothing of them."""
+    if not any(own.get(key) for key in ("uid", "gid", "mode")):
+        return None
+    mode = own.get("mode", "")
+    if mode.strip("01234567") or len(mode) > 5 or int(mode or "0", 8) > 0o7777:
+        raise InvalidArgument('option mode is {}; it is octal, like "0770"'.format(shown(mode)))
+    return {"uid": _id("uid", own), "gid": _id("gid", own), "mode": int(mode, 8) if mode else None}
+
+
+def _id(key: str, own: "Dict[str, str]") -> int:
+    number = integer("option " + key, own.get(key) or "0")
+    if number >= (1 << 32) - 1:
+        raise InvalidArgument("option {} is {}; it is at most {}".format(key, number, (1 << 32) - 2))
+    return number
 
 
 def _describe_pool(place: "Pool") -> "Dict[str, Any]":

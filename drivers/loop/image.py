@@ -7,15 +7,15 @@ same image, on this node or, where the pool is shared, on another.
 import os
 
 from drivers.loop import pool as pools
-from host import files, filesystems, loopdev, mounts
+from host import config, files, filesystems, loopdev, mounts
 from protocol import Busy, Internal, ResourceExhausted, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Optional
+    from typing import Any, Callable, Dict, List, Optional
 
     from drivers.loop.pool import Lock
-    from drivers.loop.volume import Volume
+    from drivers.loop.volume import Volume, Wish
     from host.loopdev import Loop
 
 MIB = filesystems.MIB
@@ -37,13 +37,13 @@ def reserve(directory: int, size_bytes: int) -> None:
         os.close(descriptor)
 
 
-def make(path: str, directory: int, fs_type: str, size_bytes: int, thick: bool, lock: "Lock") -> None:
-    """Fills the reserved image at `path` with its file system, on disk when it returns."""
+def make(directory: int, fs_type: str, uuid: str, wish: "Wish", lock: "Lock") -> None:
+    """Fills the reserved image with its file system, on disk when it returns."""
     descriptor = files.open_file(directory, pools.IMAGE, os.O_RDWR)
     try:
-        if thick:
-            allocate(descriptor, 0, size_bytes)
-        filesystems.get(fs_type).make(path, thick, (lock.descriptor,))
+        if wish.thick:
+            allocate(descriptor, 0, os.fstat(descriptor).st_size)
+        filesystems.get(fs_type).make(descriptor, uuid, wish.thick, wish.make_options, lock.descriptor)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -93,9 +93,13 @@ def _mount_again(volume: "Volume", loop: "Loop", image: int, mount_dir: str, rea
         raise Busy(volume.made_by_hand(loop.path))
     if not loop.clears_itself():
         loop.set_clears_itself()
-    for existing in mounts.of_device(loop.path):
+    shown = mounts.of_device(loop.path)
+    if shown and "ReadWriteOncePod" in volume.record["accessModes"]:
+        # kubelet's own words (pkg/volume/util), which it says only of volumes that are attached.
+        raise Busy("volume uses the ReadWriteOncePod access mode and is already in use by another pod")
+    for existing in shown:
         try:
-            mounts.bind(existing.path, mount_dir, read_only, must_be_mount=True)
+            mounts.bind(existing.path, mount_dir, _flags(volume, read_only), must_be_mount=True)
             return
         except FileNotFoundError:
             continue  # unmounted meanwhile
@@ -110,7 +114,17 @@ def _mount_device(
     volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, prepare: "Callable[[int], None]" = _nothing
 ) -> None:
     kind = filesystems.get(volume.fs_type)
-    mounts.mount(loop.path, kind.name, kind.mount_options(volume.thick), mount_dir, read_only, prepare)
+    for option in volume.record["mountOptions"]:
+        kind.check_mount_option(option)  # the record, too, may have been copied in from elsewhere
+    options = [option for option in volume.record["mountOptions"] if option not in mounts.FLAGS]
+    options += kind.discard_options(volume.thick)
+    mounts.mount(loop.path, kind.name, options, mount_dir, _flags(volume, read_only), prepare)
+
+
+def _flags(volume: "Volume", read_only: bool) -> "List[str]":
+    """What this one mount gets: from the node's config, the class and the pod."""
+    flags = config.mount_flags() + [option for option in volume.record["mountOptions"] if option in mounts.FLAGS]
+    return sorted(set(flags + (["ro"] if read_only else [])))
 
 
 def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, lock: "Lock") -> None:
@@ -130,6 +144,9 @@ def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool
     def prepare(root: int) -> None:
         if small:
             file_system.grow(root, volume.size_bytes)
+        if volume.record["root"]:
+            _set_root(root, volume.record["root"])
+            volume.save(root=None)  # once: from now on the pods decide
 
     try:
         _mount_device(volume, loop, mount_dir, read_only, prepare)
@@ -148,11 +165,13 @@ def _check(volume: "Volume", loop: "Loop") -> int:
                 volume.name, length, volume.size_bytes
             )
         )
-    size = filesystems.get(volume.fs_type).size_bytes(loop.descriptor)
-    if size is None:
+    kind = filesystems.get(volume.fs_type)
+    size = kind.size_bytes(loop.descriptor)
+    uuid = volume.record["fsUuid"]
+    if size is None or (uuid and kind.uuid(loop.descriptor) != uuid):
         raise Internal(
-            "volume {}: its image does not carry the {} that its record says; it is left alone".format(
-                volume.name, volume.fs_type
+            "volume {}: its image does not carry the {} that its record says{}; it is left alone".format(
+                volume.name, volume.fs_type, " was made in it" if size else ""
             )
         )
     if size > length:
@@ -162,6 +181,14 @@ def _check(volume: "Volume", loop: "Loop") -> int:
             )
         )
     return size
+
+
+def _set_root(root: int, wish: "Dict[str, Any]") -> None:
+    """Owner and mode of the volume's root, on disk when it returns."""
+    os.fchown(root, wish["uid"], wish["gid"])
+    if wish["mode"] is not None:  # after the owner, whose change clears bits
+        os.fchmod(root, wish["mode"])
+    os.fsync(root)
 
 
 def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> None:

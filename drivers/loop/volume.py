@@ -10,22 +10,35 @@ import time
 
 from drivers.loop import image as images
 from drivers.loop import pool as pools
-from host import files, loopdev
+from host import files, filesystems, loopdev
 from protocol import Busy, Claim, Internal, InvalidArgument, NotFound, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional
+    from typing import Any, Dict, List, Optional
 
     from drivers.loop.pool import Lock, Pool
     from protocol import Options, Pod
 
 RECORD = "volume.json"
-SCHEMA = 1
+SCHEMA = 2
+# Schema 1 had no identity of its file system, and no wish for its root's owner.
+_SINCE_2: "Dict[str, Any]" = {"fsUuid": "", "root": None}
 _MAKING = ".new-"
 _DELETING = ".deleted-"
 _FILES = (pools.IMAGE, RECORD, "." + RECORD + ".new")
 _IN_USE_SECONDS = 2
+
+
+class Wish:
+    """What a class asks of a new volume, beside its size and file system. thick: with all its blocks. make_options:
+    words for mkfs. root: {"uid": int, "gid": int, "mode": int or None} for its root;
+    or None."""
+
+    def __init__(self, thick: bool, make_options: "List[str]", root: "Optional[Dict[str, Any]]") -> None:
+        self.thick = thick
+        self.make_options = make_options
+        self.root = root
 
 
 class Volume:
@@ -171,6 +184,8 @@ def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
         raise Internal(
             "{} has schema {}; this flexvol knows {}: install a newer one".format(where, record["schema"], SCHEMA)
         )
+    if record["schema"] < SCHEMA:
+        record.update(_SINCE_2, schema=SCHEMA)
     wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
     if wrong or record["name"] != name:
         raise Internal(
@@ -184,7 +199,9 @@ _FIELDS: "Dict[str, Any]" = {
     "sizeBytes": int,
     "sectorBytes": int,
     "fsType": str,
+    "fsUuid": str,
     "thick": bool,
+    "root": (dict, type(None)),
     "owner": (dict, type(None)),
     "clusterUid": str,
     "class": str,
@@ -196,7 +213,7 @@ _FIELDS: "Dict[str, Any]" = {
 }
 
 
-def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, thick: bool, lock: "Lock") -> Volume:
+def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish: Wish, lock: "Lock") -> Volume:
     """Makes and publishes the volume, which is not there yet. The caller holds its lock. Leaves nothing on failure."""
     name = options.volume
     making = _MAKING + name
@@ -215,8 +232,9 @@ def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, thic
             _remove(pool, making)
             raise
     try:
-        images.make("{}/{}/{}".format(pool.path, making, pools.IMAGE), directory, fs_type, size_bytes, thick, lock)
-        volume = Volume(pool, name, directory, _new_record(options, size_bytes, fs_type, thick))
+        uuid = filesystems.new_uuid()
+        images.make(directory, fs_type, uuid, wish, lock)
+        volume = Volume(pool, name, directory, _new_record(options, size_bytes, fs_type, uuid, wish))
         volume.save()
         os.rename(making, name, src_dir_fd=pool.directory, dst_dir_fd=pool.directory)
         os.fsync(pool.directory)
@@ -227,14 +245,16 @@ def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, thic
         raise
 
 
-def _new_record(options: "Options", size_bytes: int, fs_type: str, thick: bool) -> "Dict[str, Any]":
+def _new_record(options: "Options", size_bytes: int, fs_type: str, uuid: str, wish: Wish) -> "Dict[str, Any]":
     return {
         "schema": SCHEMA,
         "name": options.volume,
         "sizeBytes": size_bytes,
         "sectorBytes": loopdev.SECTOR_BYTES,
         "fsType": fs_type,
-        "thick": thick,
+        "fsUuid": uuid,
+        "thick": wish.thick,
+        "root": wish.root,
         "owner": owner_fields(options.claim),
         "clusterUid": options.cluster_uid,
         "class": options.class_name,

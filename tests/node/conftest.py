@@ -95,15 +95,25 @@ class Node:
         identity: str = settings["id"]
         return identity
 
-    def request(self, volume: str, size: int = 64 * MIB, fs: str = "ext4", uid: str = UID, **own: str) -> str:
+    def request(
+        self, volume: str, size: int = 64 * MIB, fs: str = "ext4", also: dict[str, str] | None = None, **own: str
+    ) -> str:
+        """What the provisioner passes to provision: `own` are class parameters, `also` the reserved keys."""
         return json.dumps({
             "kubernetes.io/pvOrVolumeName": volume, "kubernetes.io/fsType": fs, "requestBytes": str(size),
-            "kubernetes.io/pvc.namespace": NAMESPACE, "kubernetes.io/pvc.name": "data", "kubernetes.io/pvc.uid": uid,
-            **own,
+            "kubernetes.io/pvc.namespace": NAMESPACE, "kubernetes.io/pvc.name": "data", "kubernetes.io/pvc.uid": UID,
+            **(also or {}), **own,
         })  # fmt: skip
 
-    def provision(self, volume: str = "pvc-1", size: int = 64 * MIB, fs: str = "ext4", **own: str) -> dict[str, Any]:
-        made: dict[str, Any] = self.ok("provision", self.request(volume, size, fs, **own))["volume"]
+    def provision(
+        self,
+        volume: str = "pvc-1",
+        size: int = 64 * MIB,
+        fs: str = "ext4",
+        also: dict[str, str] | None = None,
+        **own: str,
+    ) -> dict[str, Any]:
+        made: dict[str, Any] = self.ok("provision", self.request(volume, size, fs, also, **own))["volume"]
         return made
 
     def options(self, volume: str = "pvc-1", access: str = "rw", namespace: str = NAMESPACE, **own: str) -> str:

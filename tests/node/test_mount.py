@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -140,6 +142,11 @@ def _another_file_system(node: Node) -> None:
     subprocess.run(["mkfs.btrfs", "-q", "-f", "--mixed", str(node.image())], check=True)
 
 
+def _another_volumes_image(node: Node) -> None:
+    node.provision("pvc-2")
+    shutil.copyfile(node.image("pvc-2"), node.image())
+
+
 def _cut(node: Node) -> None:
     os.truncate(node.image(), 32 * MIB)
 
@@ -151,7 +158,7 @@ def _a_link(node: Node) -> None:
 
 def _newer_record(node: Node) -> None:
     record = node.image().with_name("volume.json")
-    record.write_text(record.read_text().replace('"schema": 1', '"schema": 2'))
+    record.write_text(record.read_text().replace('"schema": 2', '"schema": 3'))
 
 
 def _another_name(node: Node) -> None:
@@ -168,9 +175,10 @@ def _no_record(node: Node) -> None:
     [
         (_no_file_system, "does not carry the ext4"),
         (_another_file_system, "does not carry the ext4"),
+        (_another_volumes_image, "does not carry the ext4 that its record says was made in it"),
         (_cut, "was cut"),
         (_a_link, "symbolic link"),
-        (_newer_record, "schema 2"),
+        (_newer_record, "schema 3"),
         (_another_name, "it names volume"),
         (_no_record, "not a volume of ours"),
     ],
@@ -187,6 +195,33 @@ def test_an_image_that_is_not_what_its_record_says_is_left_alone(
     assert said in message
     assert node.snapshot() == before
     assert node.mounts() == []
+
+
+@pytest.mark.parametrize(("fs", "field"), [("ext4", 1024 + 0x10), ("xfs", 0x80), ("btrfs", 65536 + 0x80)])
+def test_a_damaged_superblock_is_refused_and_left_as_it_is(node: Node, fs: str, field: int) -> None:
+    """In a field that only its checksum guards."""
+    node.provision(fs=fs)
+    with node.image().open("r+b") as image:
+        image.seek(field)
+        image.write(b"\xff\xee\xff")
+    before = node.image().read_bytes()
+
+    assert "cannot mount" in node.fails("Internal", "mount", node.pod_dir("web"), node.options())
+
+    assert node.image().read_bytes() == before
+    assert node.mounts() == []
+
+
+def test_a_record_of_schema_1_is_read(node: Node) -> None:
+    """It had no fsUuid and no root."""
+    node.provision()
+    file = node.image().with_name("volume.json")
+    old = {key: value for key, value in node.record().items() if key not in ("fsUuid", "root")}
+    file.write_text(json.dumps({**old, "schema": 1}))
+
+    node.mount("web")
+
+    assert node.record()["schema"] == 2
 
 
 def test_a_device_attached_by_hand_is_not_joined_by_a_second_one(node: Node) -> None:

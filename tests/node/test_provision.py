@@ -70,7 +70,9 @@ def test_a_name_that_another_claim_has_is_refused(node: Node) -> None:
     node.provision()
     before = node.snapshot()
 
-    assert "another claim" in node.fails("InvalidArgument", "provision", node.request("pvc-1", uid="other"))
+    assert "another claim" in node.fails(
+        "InvalidArgument", "provision", node.request("pvc-1", also={"kubernetes.io/pvc.uid": "other"})
+    )
     assert "not ext4" in node.fails("InvalidArgument", "provision", node.request("pvc-1", size=128 * MIB))
 
     assert node.snapshot() == before
