@@ -9,6 +9,7 @@ import os
 import sys
 import time
 
+import process
 from host import log  # early: an update may replace the file we are running from at any time
 from protocol import CALLOUTS, FAILURE, VERSION, Failure, Internal, Options, parse_arguments
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from drivers import Driver
 
+_ANSWER_SECONDS = 5  # kept of a callout's limit, to kill what hangs and to say so
 DEFAULT_DRIVER = "loop"
 COMMANDS = {
     "install": "put this file into kubelet's plugin directory and prove that it works there",
@@ -39,13 +41,37 @@ def main(argv: "List[str]") -> int:
     if words[0] in COMMANDS:
         return _run_command(words[0], words[1:])
     out = _silence()
-    reply = answer(driver_name(argv[0]), words[0], words[1:])
-    import json
-
-    line = (json.dumps(reply) + "\n").encode("ascii")
+    line = _bounded_answer(driver_name(argv[0]), words[0], words[1:], out)
     while line:
         line = line[os.write(out, line) :]
     return 0
+
+
+def _bounded_answer(driver: str, callout: str, arguments: "List[str]", out: int) -> bytes:
+    """The answer as a line, within the callout's time limit, whatever hangs. `out` is no descriptor of the child, or
+    kubelet would wait for the end of a child that the kernel does not let die."""
+    if callout not in CALLOUTS:
+        return _line(answer(driver, callout, arguments))
+
+    def work() -> bytes:
+        os.close(out)
+        return _line(answer(driver, callout, arguments))
+
+    seconds = CALLOUTS[callout].seconds - _ANSWER_SECONDS
+    line = process.bounded(work, seconds)
+    if line is None:
+        reply = Internal(
+            "{} was killed or did not end within {} s; see whether the pool's disk hangs".format(callout, seconds)
+        ).to_dict()
+        log.write(driver, callout, " ".join(arguments[:1] if callout == "unmount" else []), reply, seconds)
+        return _line(reply)
+    return line
+
+
+def _line(reply: "Dict[str, Any]") -> bytes:
+    import json
+
+    return (json.dumps(reply) + "\n").encode("ascii")
 
 
 def archive() -> str:

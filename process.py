@@ -14,7 +14,7 @@ from protocol import Internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, NoReturn, Optional, Sequence
+    from typing import Callable, Dict, List, NoReturn, Optional, Sequence
 
 _OUTPUT_LIMIT_BYTES = 1 << 20
 _REAP_SECONDS = 2
@@ -83,6 +83,60 @@ def run(
     finally:
         os.close(reader)
     return Result(argv, status, output)
+
+
+def bounded(work: "Callable[[], bytes]", seconds: float) -> "Optional[bytes]":
+    """What `work` returns, done in a child so that a process the kernel will not let die is not ours. After `seconds`
+    the child and all that it started are killed, not waited for, and None is returned.
+
+    Also None if the child ended without an answer. The child stays in our process group, to be killed with us.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reader)
+            answer = work()
+            while answer:
+                answer = answer[os.write(writer, answer) :]
+            os.close(writer)  # closing the others may hang
+        finally:
+            os._exit(0)
+    os.close(writer)
+    deadline = time.monotonic() + seconds
+    try:
+        return _read(reader, deadline, _OUTPUT_LIMIT_BYTES, "the callout", seconds) or None
+    except TimedOut:
+        os.kill(pid, signal.SIGSTOP)  # so that it starts nothing more
+        for descendant in _descendants(pid) + [pid]:
+            _kill(descendant)
+        return None
+    finally:
+        os.close(reader)
+        _reap(pid, time.monotonic() + _REAP_SECONDS)
+
+
+def _descendants(pid: int) -> "List[int]":
+    """The processes that `pid` started, and those that they did."""
+    children: "Dict[int, List[int]]" = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/{}/stat".format(name)) as stat:
+                parent = int(stat.read().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(parent, []).append(int(name))
+    found = list(children.get(pid, []))
+    for child in found:  # which grows
+        found.extend(children.get(child, []))
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def kill_group(pid: int) -> None:

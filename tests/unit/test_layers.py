@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "process.py": {"protocol"},
     "caller.py": {"protocol", "process"},
     "table.py": set(),
-    "flexvol.py": {"protocol", "drivers", "host.log"},
+    "flexvol.py": {"protocol", "process", "drivers", "host.log"},
     "drivers/__init__.py": {"protocol", "host"},
     "drivers/loop": {"protocol", "host", "drivers", "drivers.loop"},
     "host": {"protocol", "process", "host"},

@@ -173,3 +173,35 @@ def test_the_terminal_and_signals_of_ours_do_not_reach_it(tmp_path: Path) -> Non
         assert int(sh("ps -o pgid= -p $$ || cut -d' ' -f5 /proc/$$/stat").output) != os.getpgrp()
     finally:
         signal.signal(signal.SIGPIPE, before)
+
+
+def test_bounded_work_answers_and_leaves_nothing() -> None:
+    assert process.bounded(lambda: b"x" * 200_000, 5) == b"x" * 200_000
+
+
+def test_bounded_work_that_dies_or_says_nothing_is_none() -> None:
+    def die() -> bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b"never"
+
+    def fail() -> bytes:
+        raise ValueError
+
+    assert process.bounded(die, 5) is None
+    assert process.bounded(fail, 5) is None
+
+
+def test_bounded_work_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+
+    def work() -> bytes:
+        sh(f"echo $$ >> {pids}; sh -c 'echo $$ >> {pids}; exec sleep 60'; true", 60)
+        return b"never"
+
+    began = time.monotonic()
+    assert process.bounded(work, 1) is None
+
+    assert time.monotonic() - began < 3
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert len(started) == 2
+    assert [pid for pid in started if is_alive(pid)] == []
