@@ -16,6 +16,13 @@ NO_SKIP = os.environ.get("FLEXVOL_NO_SKIP") == "1"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--python", metavar="PATH", help="the interpreter that runs dist/flexvol in the tests of a node")
+    parser.addoption("--campaign", action="store_true", help="the long versions of the tests that have one")
+
+
+@pytest.fixture(scope="session")
+def campaign(request: pytest.FixtureRequest) -> bool:
+    """Whether to run the full number of cases, which takes minutes, instead of the few that CI has time for."""
+    return bool(request.config.getoption("--campaign"))
 
 
 @pytest.fixture(scope="session")
