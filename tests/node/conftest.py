@@ -156,8 +156,8 @@ class Node:
 
     def mounts(self) -> list[tuple[str, str]]:
         """Mounts of loop devices in the node: path and flags of the mount itself."""
-        lines = self.enter("cat", "/proc/self/mountinfo").stdout.decode()
-        fields = [line.split() for line in lines.splitlines()]
+        lines = Path(f"/proc/{self._holder.pid}/mountinfo").read_text(errors="surrogateescape")
+        fields = [line.split(" ") for line in lines.splitlines()]
         return [(words[4], words[5]) for words in fields if "/dev/loop" in " ".join(words[6:])]
 
     def loop_devices(self) -> list[str]:
