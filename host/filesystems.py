@@ -26,10 +26,12 @@ _GROW_SECONDS = 240
 
 
 class FileSystem:
-    """name: as in mount -t. minimum_bytes: the smallest image it is made in."""
+    """name: as in mount -t. minimum_bytes: the smallest image it is made in. minimum_grown_bytes: the smallest size it
+    can be grown to."""
 
     name = ""
     minimum_bytes = 0
+    minimum_grown_bytes = 0
 
     # What a class may ask for, with the form of the value: options of mkfs, and options of the mounted file system.
     make_options: "Dict[str, str]" = {}
@@ -215,6 +217,7 @@ class Xfs(FileSystem):
 class Btrfs(FileSystem):
     name = "btrfs"
     minimum_bytes = 112 * MIB
+    minimum_grown_bytes = 256 * MIB  # btrfs_ioctl_resize refuses less
     make_options = {"-m": "dup|single", "-n": "4096|8192|16384|32768"}
     _COMPRESSION = r"(zlib|lzo|zstd)(:\d+)?"
     mount_options = {"autodefrag": "", "commit": r"\d+", "compress": _COMPRESSION, "compress-force": _COMPRESSION}

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 
+from host import files
 from protocol import Busy, Internal, InvalidArgument
 
 TYPE_CHECKING = False
@@ -26,6 +27,7 @@ _MS_REMOUNT, _MS_BIND = 32, 4096
 _UMOUNT_NOFOLLOW = 8
 _AT_FDCWD = -100
 _UNMOUNTS = 64
+_STAGE_SECONDS = 20
 
 # The flags that each mount has of its own. Name -> bit for mount_setattr, and for mount(2) and statvfs.
 _FLAGS = {
@@ -172,10 +174,26 @@ def _check_mounted(source: str) -> None:
 def unmount(path: str) -> None:
     """Unmounts `path` until nothing is mounted there. Raises Busy while something in it is in use, and touches only
     mounts of loop devices."""
+    device = _unmount(path)
+    if device:
+        clear_stage(device)
+
+
+def clear_stage(device: str) -> None:
+    """Clears what a killed callout left where it prepared a mount of the device, unless one is being prepared now."""
+    stage = _Stage(device)
+    if os.path.exists(stage.path):
+        stage.clear_if_left()
+
+
+def _unmount(path: str) -> str:
+    """The device that was mounted there, or ""."""
+    device = ""
     for _ in range(_UNMOUNTS):
         top = at(path)
         if top is None:
-            return
+            return device
+        device = top.source
         if not top.source.startswith("/dev/loop"):
             raise InvalidArgument(
                 "{} is a mount of {} ({}), not of a flexvol volume; it is left alone".format(
@@ -334,25 +352,39 @@ def _mount(source: str, target: str, fs_type: str, flags: int, data: str) -> Non
 
 
 class _Stage:
-    """A directory of our own to prepare a mount of `device` in. Its name is the device's, so what a killed callout
-    left here is cleared by the next one that mounts this device."""
+    """A directory of our own to prepare a mount of `device` in, locked. Its name is the device's, so what a killed
+    callout left here is cleared by the next one that mounts this device or unmounts it from a pod."""
 
     def __init__(self, device: str) -> None:
-        self._path = os.path.join(_STAGE, os.path.basename(device))
+        self.path = os.path.join(_STAGE, os.path.basename(device))
+        self._lock = -1
 
     def __enter__(self) -> str:
         os.makedirs(_STAGE, 0o700, exist_ok=True)
+        self._lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        files.lock(self._lock, self.path, _STAGE_SECONDS)
         self._clear()
-        os.mkdir(self._path, 0o700)
-        return self._path
+        os.mkdir(self.path, 0o700)
+        return self.path
 
     def __exit__(self, *_: object) -> None:
-        self._clear()
+        try:
+            self._clear()
+        finally:
+            os.close(self._lock)
+
+    def clear_if_left(self) -> None:
+        lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if files.try_lock(lock):
+                self._clear()
+        finally:
+            os.close(lock)
 
     def _clear(self) -> None:
-        unmount(self._path)
+        _unmount(self.path)
         try:
-            os.rmdir(self._path)
+            os.rmdir(self.path)
         except FileNotFoundError:
             return
 

@@ -80,6 +80,7 @@ class LoopDriver(Driver):
     def delete(self, options: "Options") -> Reply:
         name, claim = options.volume, options.claim
         with _pool_of(options) as place, place.volume_lock(name):
+            volume.sweep(place)
             found = volume.find(place, name)
             if found is None:
                 return Reply(message="it was already gone")

@@ -64,6 +64,7 @@ def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> No
         found = loopdev.find(image)
         if found is not None:
             with found:
+                mounts.clear_stage(found.path)
                 if not _is_shown(found, mount_dir):
                     _mount_again(volume, found, image, mount_dir, read_only)
             return
@@ -103,15 +104,12 @@ def _mount_again(volume: "Volume", loop: "Loop", image: int, mount_dir: str, rea
             return
         except FileNotFoundError:
             continue  # unmounted meanwhile
-    _mount_device(volume, loop, mount_dir, read_only)
-
-
-def _nothing(_root: int) -> None:
-    """There is nothing left to prepare."""
+    # Another mount namespace has it, or a callout was killed on its way. It may be mounted, so it is not checked.
+    _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop))
 
 
 def _mount_device(
-    volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, prepare: "Callable[[int], None]" = _nothing
+    volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, prepare: "Callable[[int], None]"
 ) -> None:
     kind = filesystems.get(volume.fs_type)
     for option in volume.record["mountOptions"]:
@@ -132,7 +130,7 @@ def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool
     inherit = (lock.descriptor,)
     if volume.thick:
         loop.refuse_discard()
-    small = _check(volume, loop) < volume.size_bytes
+    prepare = _preparation(volume, loop)
     if file_system.has_errors(loop.descriptor):
         disk = os.fstatvfs(volume.pool.directory)
         if disk.f_bavail * disk.f_frsize < _REPAIR_BYTES:
@@ -141,18 +139,25 @@ def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool
     if volume.record["blank"]:
         volume.save(blank=False)  # from now on there may be data in it
 
-    def prepare(root: int) -> None:
-        if small:
-            file_system.grow(root, volume.size_bytes)
-        if volume.record["root"]:
-            _set_root(root, volume.record["root"])
-            volume.save(root=None)  # once: from now on the pods decide
-
     try:
         _mount_device(volume, loop, mount_dir, read_only, prepare)
     except filesystems.NotPermitted:
         file_system.grow_unmounted(loop.path, inherit)
-        _mount_device(volume, loop, mount_dir, read_only)
+        _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop))
+
+
+def _preparation(volume: "Volume", loop: "Loop") -> "Callable[[int], None]":
+    """What is to be done through the mounted root before a pod sees it. Raises Internal if the image is not ours."""
+    small = _check(volume, loop) < volume.size_bytes
+
+    def prepare(root: int) -> None:
+        if small:
+            filesystems.get(volume.fs_type).grow(root, volume.size_bytes)
+        if volume.record["root"]:
+            _set_root(root, volume.record["root"])
+            volume.save(root=None)  # once: from now on the pods decide
+
+    return prepare
 
 
 def _check(volume: "Volume", loop: "Loop") -> int:
@@ -193,6 +198,8 @@ def _set_root(root: int, wish: "Dict[str, Any]") -> None:
 
 def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> None:
     """Grows image, record, loop device and file system to `size_bytes`, as far as each is smaller."""
+    if size_bytes > volume.size_bytes:
+        size_bytes = max(size_bytes, filesystems.get(volume.fs_type).minimum_grown_bytes)
     image = volume.open_image()
     try:
         _grow_image(volume, image, size_bytes)
@@ -216,7 +223,7 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
             except BaseException:
                 # kubelet takes the volume for mounted, so it must be, grown or not.
                 if mounts.at(mount_dir) is None:
-                    _mount_device(volume, loop, mount_dir, False)
+                    _mount_device(volume, loop, mount_dir, False, lambda _root: None)
                 raise
 
 

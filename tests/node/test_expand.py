@@ -43,6 +43,17 @@ def test_it_grows_while_pods_use_it(node: Node, fs: str) -> None:
     assert node.image().stat().st_size == node.record()["sizeBytes"] == 640 * MIB
 
 
+def test_btrfs_grows_to_what_it_can_be_grown_to(node: Node) -> None:
+    """The kernel refuses less than 256 MiB, so that is what a smaller growth gets."""
+    node.provision(fs="btrfs", size=112 * MIB)
+    pod = node.mount("web")
+
+    reply = node.ok("expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(112 * MIB))
+
+    assert reply["volumeNewSize"] == 256 * MIB
+    assert os.statvfs(pod).f_blocks * 4096 == 256 * MIB
+
+
 @pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
 def test_growth_may_be_repeated_and_never_shrinks(node: Node, fs: str) -> None:
     node.provision(size=320 * MIB, fs=fs)

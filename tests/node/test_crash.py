@@ -1,0 +1,282 @@
+"""Killed at every system call that changes something, each callout converges when it is called again, as kubelet and
+the provisioner call it: nothing written before is lost, and nothing is left behind.
+
+Without --campaign the calls that mkfs and the like make are a sample; those of the driver itself are always all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.node.conftest import MIB, Node
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")
+
+STEPPER = Path(__file__).with_name("stepper.py")
+OLD_KERNEL = ("fsopen", "open_tree", "LOOP_CONFIGURE")
+SAMPLE = 12
+STEP = 16 * MIB
+DATA = b"written before and fsynced\n" * 4000
+OWNER = (1000, 2000, 0o2770)
+
+
+class Case:
+    """One callout to be killed. prepare: brings the node to where the callout starts, each time anew, and returns its
+    words. finish: does what its caller would do after the kill until it is done, and checks what is then there."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def prepare(self) -> list[str]:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        raise NotImplementedError
+
+
+class Provision(Case):
+    def __init__(self, node: Node, fs: str, size: int, **own: str) -> None:
+        super().__init__(node)
+        self.words = ["provision", node.request("pvc-1", size, fs, None, **own)]
+        self.size = size
+
+    def prepare(self) -> list[str]:
+        return self.words
+
+    def finish(self) -> None:
+        assert self.node.ok(*self.words)["volume"]["capacityBytes"] == self.size
+        assert pool_of(self.node) == {"pool.json", ".locks", "pvc-1"}
+        self.node.mount("check")
+        self.node.unmount("check")
+        self.node.ok("delete", self.node.deletion())
+
+
+class Delete(Case):
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        node.provision("pvc-2")
+
+    def prepare(self) -> list[str]:
+        self.node.provision()
+        return ["delete", self.node.deletion()]
+
+    def finish(self) -> None:
+        self.node.ok("delete", self.node.deletion())
+        assert pool_of(self.node) == {"pool.json", ".locks", "pvc-2"}
+
+
+class Adopt(Case):
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        with_data(node)
+        self.words = ["adopt", node.request("pvc-1", pool="default").replace('"shop"', '"bank"')]
+
+    def prepare(self) -> list[str]:
+        self.node.ok("adopt", self.node.request("pvc-1", pool="default"))
+        return self.words
+
+    def finish(self) -> None:
+        self.node.ok(*self.words)
+        assert self.node.record()["owner"]["namespace"] == "bank"
+        self.node.ok("mount", self.node.pod_dir("check"), self.node.options(namespace="bank"))
+        check_data(self.node, "check")
+        self.node.unmount("check")
+
+
+class FirstMount(Case):
+    """With all that a first mount may have to do: growth of a smaller file system, and its root's owner."""
+
+    def __init__(self, node: Node, fs: str) -> None:
+        super().__init__(node)
+        self.total = with_data(node, fs, 256 * MIB)
+        self.size = node.record()["sizeBytes"]
+
+    def prepare(self) -> list[str]:
+        self.size += STEP
+        self.node.fails("Internal", "expandfs", self.node.options(), "", self.pod(), str(self.size), "0")
+        change_record(self.node, root={"uid": OWNER[0], "gid": OWNER[1], "mode": OWNER[2]})
+        return ["mount", self.pod(), self.node.options(access="ro")]
+
+    def pod(self) -> str:
+        return self.node.pod_dir("web")
+
+    def finish(self) -> None:
+        repeat_mount(self.node, self.pod(), access="ro")
+        status = self.node.path(self.pod()).stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == OWNER
+        flags = [words for path, words in split(self.node.mounts()) if path == self.pod()]
+        assert [("ro" in words, "nosuid" in words) for words in flags] == [(True, True)]
+        self.total = grown(self.node, "web", self.total)
+        assert len(self.node.loop_devices()) == 1
+        check_data(self.node, "web")
+        self.node.unmount("web")
+
+
+class SecondMount(Case):
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        with_data(node)
+        node.mount("first", access="ro")
+
+    def prepare(self) -> list[str]:
+        return ["mount", self.node.pod_dir("second"), self.node.options()]
+
+    def finish(self) -> None:
+        repeat_mount(self.node, self.node.pod_dir("second"))
+        flags = {path.split("/")[5]: words for path, words in split(self.node.mounts()) if "/pods/" in path}
+        assert {pod: "ro" in words for pod, words in flags.items()} == {"first": True, "second": False}
+        assert len(self.node.loop_devices()) == 1
+        check_data(self.node, "second")
+        self.node.unmount("second")
+
+
+class Unmount(Case):
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        with_data(node)
+
+    def prepare(self) -> list[str]:
+        self.node.mount("web")
+        return ["unmount", self.node.pod_dir("web")]
+
+    def finish(self) -> None:
+        self.node.ok("unmount", self.node.pod_dir("web"))
+        assert not self.node.path(self.node.pod_dir("web")).parent.joinpath("other").exists()
+
+
+class Grow(Case):
+    def __init__(self, node: Node, fs: str) -> None:
+        super().__init__(node)
+        self.total = with_data(node, fs, 256 * MIB)
+        node.mount("web")
+        self.size = node.record()["sizeBytes"]
+
+    def prepare(self) -> list[str]:
+        self.size += STEP
+        return ["expandfs", self.node.options(), "", self.node.pod_dir("web"), str(self.size), "0"]
+
+    def finish(self) -> None:
+        words = ["expandfs", self.node.options(), "", self.node.pod_dir("web"), str(self.size), "0"]
+        assert self.node.ok(*words)["volumeNewSize"] == self.size
+        assert self.node.image().stat().st_size == self.size == self.node.record()["sizeBytes"]
+        self.total = grown(self.node, "web", self.total)
+        check_data(self.node, "web")
+
+
+def with_data(node: Node, fs: str = "ext4", size: int = 64 * MIB) -> int:
+    """Makes the volume with a file in it; returns the size of its file system."""
+    node.provision(size=size, fs=fs)
+    directory = node.mount("writer")
+    (directory / "data").write_bytes(DATA)
+    total = total_bytes(directory)
+    node.unmount("writer")
+    return total
+
+
+def total_bytes(directory: Path) -> int:
+    disk = os.statvfs(directory)
+    return disk.f_blocks * disk.f_frsize
+
+
+def grown(node: Node, pod: str, before: int) -> int:
+    """The size of the file system, which must have grown by a step since it was `before`."""
+    total = total_bytes(node.path(node.pod_dir(pod)))
+    assert total > before + 0.4 * STEP, "it was not grown"
+    return total
+
+
+def check_data(node: Node, pod: str) -> None:
+    kept = (node.path(node.pod_dir(pod)) / "data").read_bytes()
+    assert hashlib.sha256(kept).digest() == hashlib.sha256(DATA).digest()
+
+
+def change_record(node: Node, **fields: Any) -> None:
+    record = node.image().with_name("volume.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), **fields}))
+
+
+def repeat_mount(node: Node, path: str, access: str = "rw") -> None:
+    """As kubelet does: a directory that is a mount point needs no other callout."""
+    if path not in [mounted for mounted, _ in node.mounts()]:
+        node.ok("mount", path, node.options(access=access))
+
+
+def pool_of(node: Node) -> set[str]:
+    return {entry.name for entry in node.path("/var/lib/flexvol/default").iterdir()}
+
+
+def split(mounts: list[tuple[str, str]]) -> list[tuple[str, set[str]]]:
+    return [(path, set(flags.split(","))) for path, flags in mounts]
+
+
+CASES: dict[str, Callable[[Node], Case]] = {
+    "provision-ext4": lambda node: Provision(node, "ext4", 64 * MIB),
+    "provision-thick-xfs": lambda node: Provision(node, "xfs", 300 * MIB, thick="true"),
+    "provision-btrfs": lambda node: Provision(node, "btrfs", 112 * MIB),
+    "delete": Delete,
+    "adopt": Adopt,
+    "first-mount-ext4": lambda node: FirstMount(node, "ext4"),
+    "first-mount-xfs": lambda node: FirstMount(node, "xfs"),
+    "first-mount-btrfs": lambda node: FirstMount(node, "btrfs"),
+    "first-mount-xfs-old-kernel": lambda node: FirstMount(node, "xfs"),
+    "second-mount": SecondMount,
+    "second-mount-old-kernel": SecondMount,
+    "unmount": Unmount,
+    "expandfs-xfs": lambda node: Grow(node, "xfs"),
+    "expandfs-btrfs": lambda node: Grow(node, "btrfs"),
+}
+
+
+def step(node: Node, tmp_path: Path, argv: list[str], kill_at: int = 0) -> list[dict[str, Any]]:
+    """Runs the callout under the stepper; returns the calls it made until it was killed."""
+    report = tmp_path / "calls.json"
+    if node.executable[0] == sys.executable:  # it runs under the stepper anyway
+        line = [*node.executable[:2], str(report), "--kill-at", str(kill_at), *node.executable[3:], *argv]
+    else:
+        line = [sys.executable, str(STEPPER), str(report), "--kill-at", str(kill_at), "--", *node.executable, *argv]
+    done = node.enter(*line)
+    assert report.exists(), done.stderr.decode()
+    calls: list[dict[str, Any]] = json.loads(report.read_text())
+    report.unlink()
+    if not kill_at:
+        assert json.loads(done.stdout)["status"] == "Success", done.stdout
+    return calls
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_killed_at_every_call_it_converges(
+    node: Node, tmp_path: Path, name: str, campaign: bool, record_property: Callable[[str, object], None]
+) -> None:
+    if name.endswith("old-kernel"):
+        node.executable = [sys.executable, str(STEPPER), "/dev/null", "--deny", *OLD_KERNEL, "--", *node.executable]
+    case = CASES[name](node)
+    calls = step(node, tmp_path, case.prepare())
+    case.finish()
+    points = [n + 1 for n, call in enumerate(calls) if campaign or not call["tool"] or n % SAMPLE == 0]
+    before = clean_state(node)
+    for point in points:
+        words = case.prepare()
+        made = step(node, tmp_path, words, point)
+        try:
+            case.finish()
+            assert clean_state(node) == before
+        except BaseException:
+            print(f"{name}: killed at call {point} of {len(calls)}: {made[-1] if made else None}")
+            raise
+    print(f"{name}: {len(points)} of {len(calls)} calls, all converged")
+    record_property("kill points", len(points))
+
+
+def clean_state(node: Node) -> tuple[object, ...]:
+    stage = node.path("/run/flexvol/stage")
+    staged = sorted(entry.name for entry in stage.iterdir() if entry.is_dir()) if stage.exists() else []
+    return sorted(node.mounts()), len(node.loop_devices()), pool_of(node), staged
