@@ -11,7 +11,7 @@ import os
 import struct
 
 import process
-from host import mounts
+from host import files, mounts
 from protocol import Internal, InvalidArgument, Unavailable, shown
 
 TYPE_CHECKING = False
@@ -23,6 +23,9 @@ _BLOCK_BYTES = 4096
 _MAKE_SECONDS = 300
 _CHECK_SECONDS = 90
 _GROW_SECONDS = 240
+# What a tool that changes an image keeps beside it until it is done; see Ext4._undoable.
+UNDO = "undo"
+_UNDO_MAGIC = b"E2UNDO02"
 
 
 class FileSystem:
@@ -87,10 +90,15 @@ class FileSystem:
         """Whether the kernel noted in the superblock that it found errors."""
         return False
 
-    def repair(self, device: str, inherit: "Tuple[int, ...]") -> None:
+    def recover(self, device: str, directory: int, lock: int) -> None:
+        """Undoes a `repair` or `grow_unmounted` that was killed on its way, by what it left in the open `directory` of
+        the volume. These three, and no callout else, run tools on an image that may hold data; as for `make`, `lock`
+        is held as long as the tool lives."""
+
+    def repair(self, device: str, directory: int, lock: int) -> None:
         """Repairs what needs no decision, before the first mount. Raises Unavailable for anything worse."""
 
-    def grow_unmounted(self, device: str, inherit: "Tuple[int, ...]") -> None:
+    def grow_unmounted(self, device: str, directory: int, lock: int) -> None:
         """Fills the grown device while it is not mounted, after `grow` was NotPermitted."""
         raise NotImplementedError
 
@@ -137,18 +145,44 @@ class Ext4(FileSystem):
         # After a crash without errors there is none: the kernel replays the journal, as after every power cut.
         return not state & self._VALID or bool(state & self._ERRORS)
 
-    def repair(self, device: str, inherit: "Tuple[int, ...]") -> None:
-        result = process.run(["e2fsck", "-p", device], _CHECK_SECONDS, inherit)
+    def recover(self, device: str, directory: int, lock: int) -> None:
+        try:
+            head = files.read(directory, UNDO, len(_UNDO_MAGIC))
+        except FileNotFoundError:
+            return
+        if head == _UNDO_MAGIC:  # else the tool was killed before it wrote to the device
+            path = "/proc/self/fd/{}/{}".format(directory, UNDO)
+            process.run(["e2undo", "-f", path, device], _GROW_SECONDS, (directory, lock)).check()
+        self._remove_undo(directory)
+
+    def repair(self, device: str, directory: int, lock: int) -> None:
+        result = self._undoable(["e2fsck", "-p"], device, directory, lock, _CHECK_SECONDS)
         if result.status not in (0, 1):
             raise Unavailable(
                 "the file system has errors that need a decision; run e2fsck on a copy of the image: "
                 + result.text[-300:]
             )
 
-    def grow_unmounted(self, device: str, inherit: "Tuple[int, ...]") -> None:
+    def grow_unmounted(self, device: str, directory: int, lock: int) -> None:
         # resize2fs wants a check whose date is newer than the last mount's.
-        process.run(["e2fsck", "-f", "-p", device], _CHECK_SECONDS, inherit).check(1)
-        process.run(["resize2fs", device], _GROW_SECONDS, inherit).check()
+        self._undoable(["e2fsck", "-f", "-p"], device, directory, lock, _CHECK_SECONDS).check(1)
+        self._undoable(["resize2fs"], device, directory, lock, _GROW_SECONDS).check()
+
+    def _undoable(self, line: "List[str]", device: str, directory: int, lock: int, seconds: int) -> "process.Result":
+        """Runs a tool that keeps what it overwrites, since one that is killed in between leaves what neither the
+        kernel nor e2fsck -p takes: a superblock without its checksum, half a resize."""
+        path = "/proc/self/fd/{}/{}".format(directory, UNDO)
+        result = process.run([*line, "-z", path, device], seconds, (directory, lock))
+        self._remove_undo(directory)
+        return result
+
+    def _remove_undo(self, directory: int) -> None:
+        """For good: what is mounted after it must never be undone."""
+        try:
+            os.unlink(UNDO, dir_fd=directory)
+        except FileNotFoundError:
+            return
+        os.fsync(directory)
 
     def grow(self, root: int, size_bytes: int) -> None:
         try:

@@ -127,7 +127,7 @@ def _flags(volume: "Volume", read_only: bool) -> "List[str]":
 
 def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, lock: "Lock") -> None:
     file_system = filesystems.get(volume.fs_type)
-    inherit = (lock.descriptor,)
+    file_system.recover(loop.path, volume.directory, lock.descriptor)
     if volume.thick:
         loop.refuse_discard()
     prepare = _preparation(volume, loop)
@@ -135,14 +135,14 @@ def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool
         disk = os.fstatvfs(volume.pool.directory)
         if disk.f_bavail * disk.f_frsize < _REPAIR_BYTES:
             raise Unavailable("volume {} needs a check, which writes, and its pool is full".format(volume.name))
-        file_system.repair(loop.path, inherit)
+        file_system.repair(loop.path, volume.directory, lock.descriptor)
     if volume.record["blank"]:
         volume.save(blank=False)  # from now on there may be data in it
 
     try:
         _mount_device(volume, loop, mount_dir, read_only, prepare)
     except filesystems.NotPermitted:
-        file_system.grow_unmounted(loop.path, inherit)
+        file_system.grow_unmounted(loop.path, volume.directory, lock.descriptor)
         _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop))
 
 
