@@ -30,7 +30,7 @@ class DirectoryDriver(Driver):
         if not os.path.isdir(path):
             raise NotFound("{} does not exist on this node".format(path))
         if not os.path.ismount(mount_dir):
-            mounts.bind(path, mount_dir, options.read_only)
+            mounts.bind(path, mount_dir, ("ro", "nosuid", "nodev") if options.read_only else ("nosuid", "nodev"))
         return Reply()
 
     def unmount(self, mount_dir: str) -> Reply:
