@@ -10,7 +10,7 @@ import errno
 import os
 
 from host import files
-from protocol import Busy, Internal, InvalidArgument
+from protocol import Busy, Internal, InvalidArgument, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,10 +113,15 @@ def at(path: str) -> "Optional[Mount]":
     return top
 
 
+def check_path(path: str) -> None:
+    """Raises InvalidArgument unless `path` is absolute and written as mountinfo writes it. It need not exist."""
+    if path[:1] != "/" or any(name in ("", ".", "..") for name in path[1:].split("/")):
+        raise InvalidArgument("mount directory {} is not a plain absolute path".format(shown(path)))
+
+
 def check_directory(path: str) -> None:
-    """Raises InvalidArgument unless `path` is an absolute path of a directory."""
-    if not os.path.isabs(path) or ".." in path.split("/") or path.endswith("/"):
-        raise InvalidArgument("mount directory {!r} is not a plain absolute path".format(path))
+    """Raises InvalidArgument unless `path` is a plain absolute path of a directory."""
+    check_path(path)
     if os.path.islink(path) or not os.path.isdir(path):
         raise InvalidArgument("mount directory {} is not a directory; kubelet creates it before it calls".format(path))
 

@@ -31,6 +31,7 @@ class LoopDriver(Driver):
         return Reply()
 
     def unmount(self, mount_dir: str) -> Reply:
+        mounts.check_path(mount_dir)
         mounts.unmount(mount_dir)
         try:
             os.rmdir(mount_dir)  # never what is in it: that would be data written past the volume
@@ -40,6 +41,7 @@ class LoopDriver(Driver):
 
     def expandfs(self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int) -> Reply:
         name = options.volume
+        mounts.check_directory(mount_dir)
         with _pool_of(options) as place, place.volume_lock(name) as lock, volume.get(place, name) as found:
             image.grow(found, image.round_up(new_bytes, found.fs_type), mount_dir, lock)
             return Reply(volume_new_size=found.size_bytes)
