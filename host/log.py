@@ -10,15 +10,18 @@ if TYPE_CHECKING:
 
 DIRECTORY = "/var/log/flexvol"
 _LIMIT_BYTES = 4 << 20
+_LINE_LENGTH = 8192
 
 
 def write(driver: str, callout: str, subject: str, reply: "Dict[str, Any]", seconds: float) -> None:
     """Appends the callout's outcome. A log that cannot be written is done without: the volume matters more, and the
     provisioner's container has a read-only root, where the provisioner logs the same outcome."""
     outcome = "{} {}".format(reply.get("reason", reply["status"]), reply.get("message", "")).strip()
-    line = "{} {} {} {} {:.0f} ms: {}\n".format(
+    text = "{} {} {} {} {:.0f} ms: {}".format(
         time.strftime("%Y-%m-%dT%H:%M:%S%z"), driver, callout, subject, seconds * 1000, outcome
     )
+    # Whatever word the callout is, it forges no line and sends no escape to the terminal of who reads the log.
+    line = "".join(letter if letter.isprintable() else "?" for letter in text[:_LINE_LENGTH]) + "\n"
     path = os.path.join(DIRECTORY, driver + ".log")
     try:
         os.makedirs(DIRECTORY, 0o700, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.conftest import MIB, Node
 
 LONG = "x" * 65536
 
@@ -143,6 +143,40 @@ def test_a_directory_that_is_none(node: Node, path: str) -> None:
     assert "mount directory" in node.fails("InvalidArgument", "mount", path, node.options())
 
     assert node.mounts() == []
+
+
+@pytest.mark.parametrize(("begin", "end"), [("", "/"), ("", "/."), ("/", ""), ("/var/..", ""), (".", ""), ("/.", "")])
+def test_a_mounted_directory_under_another_name_is_refused_by_every_callout(node: Node, begin: str, end: str) -> None:
+    """Such a name hides that something is mounted there; a relative one depends on where kubelet was started."""
+    node.provision()
+    node.mount("web")
+    before = node.mounts(), node.snapshot()
+    path = begin + node.pod_dir("web") + end
+    for callout in (
+        ["mount", path, node.options()],
+        ["expandfs", node.options(), "", path, str(128 * MIB), str(64 * MIB)],
+        ["unmount", path],
+    ):
+        assert "plain absolute path" in node.fails("InvalidArgument", *callout)
+    assert (node.mounts(), node.snapshot()) == before
+
+
+def test_growth_at_a_directory_that_is_none_changes_nothing(node: Node) -> None:
+    node.provision()
+    before = node.snapshot()
+
+    assert "is not a directory" in node.fails(
+        "InvalidArgument", "expandfs", node.options(), "", "/var/lib/kubelet/absent", str(128 * MIB), str(64 * MIB)
+    )
+
+    assert node.snapshot() == before
+
+
+def test_a_callout_is_one_line_in_the_log_whatever_it_is_called(node: Node) -> None:
+    node.fails("InvalidArgument", "a\nb\x1b[31m" + "c" * 100000)
+
+    log = node.path("/var/log/flexvol/loop.log").read_text()
+    assert log.count("\n") == 1 and "a?b?[31m" in log and len(log) < 10000
 
 
 def test_a_volume_that_is_not_there(node: Node) -> None:
