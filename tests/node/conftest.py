@@ -42,6 +42,7 @@ class Node:
             ["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._holder.stdout and self._holder.stdout.readline() == "ready\n"
+        self.holder_pid = self._holder.pid
 
     def close(self) -> None:
         assert self._holder.stdin and self._holder.stdout
@@ -52,8 +53,8 @@ class Node:
     def path(self, path: str) -> Path:
         return Path(f"/proc/{self._holder.pid}/root{path}")
 
-    def enter(self, *argv: str, **keywords: Any) -> subprocess.CompletedProcess[bytes]:
-        line = ["nsenter", "-t", str(self._holder.pid), "-m", *argv]
+    def enter(self, *argv: str | bytes, **keywords: Any) -> subprocess.CompletedProcess[bytes]:
+        line: list[str | bytes] = ["nsenter", "-t", str(self._holder.pid), "-m", *argv]
         return subprocess.run(line, capture_output=True, timeout=120, check=False, **keywords)
 
     def start(self, *argv: str) -> subprocess.Popen[bytes]:
