@@ -1,5 +1,8 @@
 """Everything ./build.sh test does: installs what it needs, then lint, types, the 3.6 floor, shellcheck and pytest.
 
+A node may have any Python: pytest runs everything with the newest one on this machine, what a node does again with the
+oldest, and a short set of that with every other.
+
 With words it only runs pytest with them. FLEXVOL_NO_SKIP=1 makes every test that would be skipped a failure.
 """
 
@@ -11,9 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bundle import environment, pack
+from bundle import environment, interpreters, pack
 
 ROOT = Path(__file__).resolve().parent.parent
+FLOOR = (3, 6)
 # Program or file -> the Debian package that has it.
 PACKAGES = {
     "/usr/share/doc/python3-venv": "python3-venv",
@@ -58,7 +62,21 @@ def main(words: list[str]) -> int:
     if status:
         print("the tests are not run: put right what is said above", file=sys.stderr)
         return status
-    return _run(python, "-m", "pytest")
+    return _test_with_every_python(python)
+
+
+def _test_with_every_python(python: Path) -> int:
+    found = interpreters.find()
+    print("Pythons here: " + ", ".join(f"{major}.{minor} ({path})" for (major, minor), path in found.items()))
+    if FLOOR not in found:
+        print("Python {}.{}, the oldest the driver runs on, is not here: only vermin guards it".format(*FLOOR))
+    *older, newest = found.values()
+    status = _run(python, "-m", "pytest", "--python", newest)
+    for oldest in older[:1]:
+        status |= _run(python, "-m", "pytest", "-q", "tests/node", "--python", oldest)
+    for other in older[1:]:
+        status |= _run(python, "-m", "pytest", "-q", "tests/node", "-m", "short", "--python", other)
+    return status
 
 
 def _install() -> None:

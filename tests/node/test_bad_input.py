@@ -172,6 +172,7 @@ def test_growth_at_a_directory_that_is_none_changes_nothing(node: Node) -> None:
     assert node.snapshot() == before
 
 
+@pytest.mark.short
 def test_a_callout_is_one_line_in_the_log_whatever_it_is_called(node: Node) -> None:
     node.fails("InvalidArgument", "a\nb\x1b[31m" + "c" * 100000)
 
@@ -184,11 +185,13 @@ def test_a_volume_that_is_not_there(node: Node) -> None:
     assert node.mounts() == []
 
 
+@pytest.mark.short
 def test_callouts_the_driver_does_not_have_are_not_supported(node: Node) -> None:
     for argv in (["getvolumename", "{}"], ["attach", "{}", "n"], ["isattached", "{}", "n"], ["detach", "v", "n"]):
         assert node.run(*argv)["status"] == "Not supported"
 
 
+@pytest.mark.short
 def test_a_secret_is_in_no_answer_and_no_log(node: Node) -> None:
     node.provision()
     secret = {"kubernetes.io/secret/key": "aHVudGVyMg=="}
@@ -208,6 +211,7 @@ def test_a_secret_is_in_no_answer_and_no_log(node: Node) -> None:
     node.unmount("web")
 
 
+@pytest.mark.short
 def test_with_stdout_closed_the_work_is_done_all_the_same(node: Node) -> None:
     path = node.pod_dir("web")
     node.provision()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.node.conftest import Node
 
 
+@pytest.mark.short
 def test_it_is_gone_and_deleting_again_is_a_success(node: Node) -> None:
     node.provision()
 

@@ -99,6 +99,7 @@ def test_ext4_grows_while_mounted_or_says_why_not_and_grows_at_the_next_pod(node
     node.ok(*expand(node, "next", 128 * MIB))
 
 
+@pytest.mark.short
 def test_ext4_that_grew_while_no_pod_ran_grows_when_one_starts(node: Node) -> None:
     """kubelet calls mount, which cannot know the new size, and then expandfs, before any container sees the volume."""
     node.provision(size=64 * MIB)

@@ -6,12 +6,15 @@ import json
 import zipfile
 from collections.abc import Callable
 
+import pytest
+
 from tests.node.conftest import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 INSTALLED = PLUGINS + "/flexvol~loop/loop"
 
 
+@pytest.mark.short
 def test_install_copies_proves_and_makes_the_default_pool(node: Node) -> None:
     said = node.command("install", PLUGINS)
 
@@ -49,6 +52,7 @@ def test_an_update_replaces_the_file_in_one_step_and_clears_what_a_crash_left(no
     assert [path.name for path in node.path(PLUGINS).iterdir()] == ["flexvol~loop"]
 
 
+@pytest.mark.short
 def test_the_installed_file_holds_bytecode_of_the_nodes_python_and_every_source(node: Node) -> None:
     node.command("install", PLUGINS)
 

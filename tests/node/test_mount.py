@@ -18,6 +18,7 @@ from tests.node.conftest import MIB, Node
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
 def test_two_pods_share_a_volume_each_with_its_own_flags(node: Node, fs: str) -> None:
     node.provision(fs=fs)
@@ -36,6 +37,7 @@ def test_two_pods_share_a_volume_each_with_its_own_flags(node: Node, fs: str) ->
     assert len(node.loop_devices()) == 1
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
 def test_data_survives_the_last_pod_and_nothing_else_does(node: Node, fs: str) -> None:
     node.provision(fs=fs)
@@ -73,6 +75,7 @@ def test_df_shows_the_asked_size_less_the_file_systems_own(node: Node) -> None:
     assert "Reserved block count:     0\n" in shown  # for root
 
 
+@pytest.mark.short
 def test_a_repeated_mount_changes_nothing(node: Node) -> None:
     node.provision()
     node.mount("web")
@@ -83,6 +86,7 @@ def test_a_repeated_mount_changes_nothing(node: Node) -> None:
     assert node.mounts() == before
 
 
+@pytest.mark.short
 def test_unmount_may_be_repeated_and_removes_the_empty_directory_only(node: Node) -> None:
     node.provision()
     node.mount("web")
@@ -115,6 +119,7 @@ def test_unmount_while_a_file_is_open_is_busy_and_works_after(node: Node) -> Non
     node.unmount("web")
 
 
+@pytest.mark.short
 def test_a_pod_of_another_namespace_is_refused(node: Node) -> None:
     node.provision()
 
@@ -248,6 +253,7 @@ def test_a_volume_that_another_mount_namespace_has_is_mounted_again_from_the_sam
     assert len(node.loop_devices()) == 1
 
 
+@pytest.mark.short
 def test_mount_and_bind_are_complete_on_a_kernel_without_the_mount_api(node: Node) -> None:
     """What a kernel before 5.2 answers is injected by strace, so the older calls run for real."""
     node.provision()

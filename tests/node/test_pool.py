@@ -9,6 +9,7 @@ import pytest
 from tests.node.conftest import Node
 
 
+@pytest.mark.short
 def test_making_it_twice_finds_it(node: Node) -> None:
     identity = node.pool_id()
 

@@ -37,6 +37,7 @@ def test_the_reply_says_what_was_really_given_and_it_mounts(node: Node, fs: str,
     (node.mount("web") / "data").write_text("x")
 
 
+@pytest.mark.short
 def test_the_record_holds_what_was_asked(node: Node) -> None:
     extra: dict[str, Any] = {
         "kubernetes.io/storageClass.name": "fast",
@@ -57,6 +58,7 @@ def test_the_record_holds_what_was_asked(node: Node) -> None:
     assert node.image().parent.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.short
 def test_asking_twice_finds_the_same_volume(node: Node) -> None:
     first = node.provision()
     (node.mount("web") / "data").write_text("kept")
@@ -112,6 +114,7 @@ def test_two_into_the_last_room_give_one_volume(small_pool: Node) -> None:
     assert sorted(reply.get("reason", "") for reply in replies) == ["", "ResourceExhausted"]
 
 
+@pytest.mark.short
 def test_a_missing_tool_is_named_and_nothing_is_left(node: Node) -> None:
     for directory in ("/usr/sbin", "/sbin", "/usr/bin", "/bin"):
         if Path(directory, "mkfs.ext4").exists():
@@ -152,6 +155,7 @@ def test_what_a_crash_left_is_swept(node: Node) -> None:
     assert not list(pool.glob(".new-*")) + list(pool.glob(".deleted-*"))
 
 
+@pytest.mark.short
 def test_list_says_what_is_there(node: Node) -> None:
     node.provision()
 
