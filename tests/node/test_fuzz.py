@@ -16,7 +16,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from flexvol import COMMANDS
 from protocol import CALLOUTS
@@ -388,6 +395,11 @@ class Life(RuleBasedStateMachine):
     names = st.sampled_from(VOLUMES)
     pods = st.sampled_from(["x", "y", "z"])
     sizes = st.sampled_from([320 * MIB, 321 * MIB - 1, 336 * MIB, 384 * MIB])
+
+    @initialize(size=sizes, fs=st.sampled_from(["ext4", "xfs", "btrfs"]))
+    def begin(self, size: int, fs: str) -> None:
+        """Without a volume at the start most steps would find none."""
+        self.provision(VOLUMES[0], size, fs, OWNERS[0])
 
     def expect(self, outcome: str, *argv: str) -> dict[str, Any]:
         reply = self.driver.call(*argv)
