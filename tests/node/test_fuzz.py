@@ -394,7 +394,7 @@ class Life(RuleBasedStateMachine):
 
     names = st.sampled_from(VOLUMES)
     pods = st.sampled_from(["x", "y", "z"])
-    sizes = st.sampled_from([320 * MIB, 321 * MIB - 1, 336 * MIB, 384 * MIB])
+    sizes = st.sampled_from([320 * MIB, 321 * MIB - 1, 448 * MIB, 640 * MIB])
 
     @initialize(size=sizes, fs=st.sampled_from(["ext4", "xfs", "btrfs"]))
     def begin(self, size: int, fs: str) -> None:
@@ -482,7 +482,7 @@ class Life(RuleBasedStateMachine):
             if reply["status"] == "Success":
                 assert reply["volumeNewSize"] == there.size
                 disk = os.statvfs(self.node.path(directory))
-                assert disk.f_blocks * disk.f_frsize > 0.85 * there.size
+                assert disk.f_blocks * disk.f_frsize >= there.size - 72 * MIB  # xfs has a log of 64 MiB
 
     def paths_of(self, name: str) -> list[str]:
         return [path for path, (volume, _) in self.mounted.items() if volume == name]
