@@ -37,6 +37,7 @@ class Node:
         binds = [f"mount --bind {directory}{own} {own}" for own in OWN_PATHS]
         if pool:
             binds[0] = f"mount --bind {pool} {OWN_PATHS[0]}"
+        binds.append("[ ! -e /dev/log ] || mount --bind /dev/null /dev/log")  # the machine's system log is not ours
         script = "set -e; mount --make-rprivate /; " + "; ".join(binds) + "; echo ready; read forever || true"
         self._holder = subprocess.Popen(
             ["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -55,6 +55,7 @@ class Node:
         self._configure_containerd()
         self._configure_kubelet()
         binds = "\n".join(f"mount --bind {self.path(own)} {own}" for own in OWN_PATHS)
+        binds += "\n[ ! -e /dev/log ] || mount --bind /dev/null /dev/log"  # the machine's system log is not ours
         script = f"set -e\nmount --make-rprivate /\n{binds}\nmount --make-rshared /\n"
         script += f"cd {self.directory}\necho $$ > ns.new\nmv ns.new ns.pid\nexec sleep infinity\n"
         (self.directory / "init.sh").write_text(script)
