@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _ANSWER_SECONDS = 5  # kept of a callout's limit, to kill what hangs and to say so
 DEFAULT_DRIVER = "loop"
 COMMANDS = {
+    "status": "show the volumes on this node, their devices, mounts and pods",
+    "doctor": "find what is wrong on this node, and say what to do about it",
     "install": "put this file into kubelet's plugin directory and prove that it works there",
     "pool": "make a pool, the directory that volumes live in",
     "precompile": "make this file start faster with this machine's Python; install does it by itself",

@@ -14,7 +14,7 @@ from protocol import Internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, List, NoReturn, Optional, Sequence
+    from typing import Callable, Dict, List, Mapping, NoReturn, Optional, Sequence
 
 _OUTPUT_LIMIT_BYTES = 1 << 20
 _REAP_SECONDS = 2
@@ -60,7 +60,7 @@ def run(
     is dead then, except for a process the kernel will not let die, which is not waited for.
     """
     environment = dict(os.environ, LC_ALL="C") if environment is None else environment
-    program = _find(argv[0], environment)
+    program = find(argv[0], environment)
     reader, writer = os.pipe()
     deadline = time.monotonic() + seconds
     try:
@@ -147,8 +147,8 @@ def kill_group(pid: int) -> None:
         return
 
 
-def _find(name: str, environment: "Dict[str, str]") -> str:
-    """Tools live in sbin directories, which a kubelet's PATH may lack."""
+def find(name: str, environment: "Mapping[str, str]" = os.environ) -> str:
+    """The program's path. Tools live in sbin directories, which a kubelet's PATH may lack. Raises Internal."""
     if "/" in name:
         return name
     for directory in environment.get("PATH", os.defpath).split(":") + ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]:

@@ -8,6 +8,8 @@ from protocol import Capabilities, NotSupported, Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Dict, List, Tuple
+
     from protocol import Options
 
 
@@ -94,3 +96,12 @@ class Driver:
     def make_pool(self, name: str, reserve: str, overcommit: float) -> str:
         """`flexvol pool init`; says what it did. reserve: "15%" or bytes; overcommit: a factor."""
         raise NotSupported("this driver has no pools")
+
+    def status(self) -> "List[Dict[str, Any]]":
+        """`flexvol status`: one entry for each volume on this node: name, pool, owner, sizeBytes, usedBytes, fsType,
+        image, devices, mounts (path, pod, readOnly) and troubles (what, remedy); as much of it as can be found out."""
+        raise NotSupported("this driver does not tell what is on a node")
+
+    def examine(self) -> "List[Tuple[str, str]]":
+        """`flexvol doctor`: what was looked at, and the remedy if it is wrong, else ""."""
+        return []

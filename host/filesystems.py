@@ -16,7 +16,7 @@ from protocol import Internal, InvalidArgument, Unavailable, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Tuple
+    from typing import Dict, Iterable, List, Optional, Tuple
 
 MIB = 1 << 20
 _BLOCK_BYTES = 4096
@@ -30,11 +30,12 @@ _UNDO_MAGIC = b"E2UNDO02"
 
 class FileSystem:
     """name: as in mount -t. minimum_bytes: the smallest image it is made in. minimum_grown_bytes: the smallest size it
-    can be grown to."""
+    can be grown to. mount_tools: the programs that a node needs to mount every volume with it."""
 
     name = ""
     minimum_bytes = 0
     minimum_grown_bytes = 0
+    mount_tools: "Tuple[str, ...]" = ()
 
     # What a class may ask for, with the form of the value: options of mkfs, and options of the mounted file system.
     make_options: "Dict[str, str]" = {}
@@ -74,6 +75,16 @@ class FileSystem:
                 )
             )
 
+    def in_kernel(self) -> bool:
+        """Whether the kernel has it, or has a module for it that a mount loads."""
+        with open("/proc/filesystems") as known:
+            if self.name in known.read().split():
+                return True
+        try:
+            return process.run(["modprobe", "--dry-run", "--quiet", "fs-" + self.name], 10).status == 0
+        except Internal:  # no modprobe, no modules
+            return False
+
     def discard_options(self, thick: bool) -> "List[str]":
         """Thin volumes give back what the pod frees."""
         return [] if thick else ["discard"]
@@ -110,6 +121,7 @@ class FileSystem:
 class Ext4(FileSystem):
     name = "ext4"
     minimum_bytes = 16 * MIB
+    mount_tools = ("e2fsck", "resize2fs")
     # mke2fs 1.47 would add orphan_file and metadata_csum_seed, which kernel 4.18 and e2fsck 1.45 refuse.
     _FEATURES = (
         "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,"
@@ -293,6 +305,17 @@ def _uuid_text(value: bytes) -> str:
 
 TABLE: "Dict[str, FileSystem]" = {kind.name: kind() for kind in (Ext4, Xfs, Btrfs)}
 DEFAULT = "ext4"
+
+
+def missing(tools: "Iterable[str]") -> "List[str]":
+    """Those of the programs that this machine does not have."""
+    absent = []
+    for tool in tools:
+        try:
+            process.find(tool)
+        except Internal:
+            absent.append(tool)
+    return absent
 
 
 def get(name: str) -> FileSystem:

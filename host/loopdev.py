@@ -106,6 +106,24 @@ def _open(path: str) -> "Optional[Loop]":
         raise
 
 
+def devices() -> "Iterator[Loop]":
+    """Every attached loop device, each open until the next is asked for."""
+    for path in attached():
+        loop = _open(path)
+        if loop is not None:
+            with loop:
+                yield loop
+
+
+def next_free() -> str:
+    """The path of a device that no file is attached to; the kernel makes one if it has none. Raises OSError."""
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return "/dev/loop{}".format(fcntl.ioctl(control, _GET_FREE))
+    finally:
+        os.close(control)
+
+
 def attach(image: int) -> Loop:
     """Attaches the open and locked file `image`. The device keeps this very descriptor's open file, so the lock lives
     exactly as long as the device, whatever becomes of us."""

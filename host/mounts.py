@@ -14,7 +14,7 @@ from protocol import Busy, Internal, InvalidArgument, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 _STAGE = "/run/flexvol/stage"
 
@@ -45,62 +45,74 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class Mount:
     """One line of mountinfo. device: "major:minor"; source: what it was mounted from; root: the part of the file
-    system it shows."""
+    system it shows; flags: of this one mount, super_flags: of the file system, both as "rw,..."."""
 
-    def __init__(self, device: str, root: str, path: str, fs_type: str, source: str) -> None:
+    def __init__(
+        self, device: str, root: str, path: str, flags: str, fs_type: str, source: str, super_flags: str
+    ) -> None:
         self.device = device
         self.root = root
         self.path = path
+        self.flags = flags
         self.fs_type = fs_type
         self.source = source
+        self.super_flags = super_flags
+
+    def is_of(self, number: str, path: str) -> bool:
+        """Whether it shows the block device `path`, whose number is "major:minor". btrfs gives its mounts a number of
+        its own, so for it the device's name decides; the caller holds the device open, and it cannot have become
+        another."""
+        return self.device == number or (self.fs_type == "btrfs" and self.source == path)
 
 
-def table() -> "Iterator[Mount]":
-    """The mounts of our own mount namespace, in the order they were made."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+def table(process: "Union[int, str]" = "self") -> "Iterator[Mount]":
+    """The mounts of our own mount namespace, or of a process's, in the order they were made."""
+    with open("/proc/{}/mountinfo".format(process), encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
-            left, _, right = line.partition(" - ")
+            left, _, right = line.rstrip("\n").partition(" - ")
             fields, tail = left.split(" "), right.split(" ")
-            yield Mount(fields[2], _plain(fields[3]), _plain(fields[4]), tail[0], _plain(tail[1]))
+            yield Mount(fields[2], _plain(fields[3]), _plain(fields[4]), fields[5], tail[0], _plain(tail[1]), tail[-1])
+
+
+def elsewhere() -> "Iterator[Tuple[int, Mount]]":
+    """The mounts of every other mount namespace of this machine, each with the number of a process in it."""
+    seen = {os.readlink("/proc/self/ns/mnt")}
+    for process in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            namespace = os.readlink("/proc/{}/ns/mnt".format(process))
+            found = list(table(process)) if namespace not in seen else []
+        except OSError:  # it ended meanwhile
+            continue
+        seen.add(namespace)
+        for mount in found:
+            yield process, mount
+
+
+def device_number(path: str) -> str:
+    """A block device's "major:minor"."""
+    number = os.stat(path).st_rdev
+    return "{}:{}".format(os.major(number), os.minor(number))
 
 
 def of_device(path: str) -> "List[Mount]":
-    """The mounts that show the whole file system on the block device `path`.
+    """The mounts that show the whole file system on the block device `path`."""
+    number = device_number(path)
+    return [mount for mount in table() if mount.root == "/" and mount.is_of(number, path) and not is_staged(mount)]
 
-    btrfs gives its mounts a device number of its own, so for it the name of the device decides; the caller holds the
-    device open, and it cannot have become another.
-    """
-    number = os.stat(path).st_rdev
-    device = "{}:{}".format(os.major(number), os.minor(number))
-    return [
-        mount
-        for mount in table()
-        if mount.root == "/"
-        and (mount.device == device or (mount.fs_type == "btrfs" and mount.source == path))
-        and not mount.path.startswith(_STAGE + "/")
-    ]
+
+def is_staged(mount: Mount) -> bool:
+    """Whether it is one of ours that is being prepared, or that a killed callout left."""
+    return mount.path.startswith(_STAGE + "/")
 
 
 def is_only_mount(device_path: str, path: str) -> bool:
     """True if `path` is the only mount of the device in all mount namespaces of this machine, parts of it included: no
     container has it."""
-    number = os.stat(device_path).st_rdev
-    device = "{}:{}".format(os.major(number), os.minor(number))
+    device = device_number(device_path)
     top = at(path)
     if top is None or [mount.path for mount in table() if mount.device == device] != [top.path]:
         return False
-    seen = {os.readlink("/proc/self/ns/mnt")}
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            namespace = os.readlink("/proc/{}/ns/mnt".format(process))
-            if namespace not in seen:
-                seen.add(namespace)
-                with open("/proc/{}/mountinfo".format(process), errors="surrogateescape") as lines:
-                    if any(line.split(" ", 3)[2] == device for line in lines):
-                        return False
-        except OSError:  # it ended meanwhile
-            continue
-    return True
+    return all(mount.device != device for _, mount in elsewhere())
 
 
 def at(path: str) -> "Optional[Mount]":

@@ -10,7 +10,7 @@ from protocol import Failure, InvalidArgument, Reply, integer, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Dict, List, Optional, Tuple
 
     from drivers.loop.pool import Pool
     from protocol import Options
@@ -118,6 +118,16 @@ class LoopDriver(Driver):
         place, made = pool.init(name, reserve, overcommit)
         with place:
             return "{} pool {} at {} (id {})".format("made" if made else "found", place.name, place.path, place.id)
+
+    def status(self) -> "List[Dict[str, Any]]":
+        from drivers.loop import survey  # late: no callout needs it
+
+        return survey.status()
+
+    def examine(self) -> "List[Tuple[str, str]]":
+        from drivers.loop import survey
+
+        return survey.examine()
 
     def adopt(self, options: "Options") -> Reply:
         name, claim, own = options.volume, options.claim, options.expect_own(_PLACE)

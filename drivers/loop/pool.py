@@ -21,7 +21,7 @@ FILE = "pool.json"
 IMAGE = "image"
 _SCHEMA = 1
 _LOCKS = ".locks"
-_DEFAULT_MADE = ".default-pool-was-made"
+DEFAULT_MADE = ".default-pool-was-made"
 # A volume's lock is one of this many files, by a hash of its name: a file for each name ever used would never go.
 _LOCK_FILES = 1024
 _LOCK_SECONDS = 20
@@ -237,7 +237,7 @@ def init(name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_
 def init_default() -> str:
     """Makes the default pool, once: where it was made before and is not there now, its disk is away, and a new pool in
     its place would fill the disk below and hide itself when the other is back. Says what it did."""
-    made_before = os.path.join(config.ROOT, _DEFAULT_MADE)
+    made_before = os.path.join(config.ROOT, DEFAULT_MADE)
     try:
         with open_pool(DEFAULT) as place:
             return "found pool {} at {} (id {})".format(place.name, place.path, place.id)

@@ -26,6 +26,7 @@ SCHEMA = 2
 _SINCE_2: "Dict[str, Any]" = {"fsUuid": "", "root": None}
 _MAKING = ".new-"
 _DELETING = ".deleted-"
+HIDDEN = (_MAKING, _DELETING)
 _FILES = (pools.IMAGE, filesystems.UNDO, RECORD, "." + RECORD + ".new")
 _IN_USE_SECONDS = 2
 

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 MIB = 1 << 20
-OWN_PATHS = ("/var/lib/flexvol", "/etc/flexvol", "/var/log/flexvol", "/run/flexvol", "/var/lib/kubelet")
+OWN_PATHS = (
+    "/var/lib/flexvol", "/etc/flexvol", "/var/log/flexvol", "/run/flexvol", "/var/lib/kubelet", "/var/log/pods",
+)  # fmt: skip
 NAMESPACE = "shop"
 UID = "8a6ad8b3-1111-4222-8333-944445555666"
 

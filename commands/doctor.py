@@ -1,0 +1,126 @@
+"""flexvol doctor: looks at everything on this node that has to be right for pods to get their volumes, and names the
+remedy for what is not. Its exit status is 1 if something is wrong. It changes nothing."""
+
+import argparse
+import importlib.util
+import os
+import re
+import sys
+
+import caller
+import flexvol
+import process
+from commands import precompile
+from commands.install import PLUGIN_DIRECTORY
+from protocol import VERSION, Failure, Internal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator, List, Optional, Tuple
+
+    Finding = Tuple[str, str]  # what, and its remedy if it is wrong
+
+_SETTING = re.compile(r"""(?:^|[{,])\s*["']?volumePluginDir["']?\s*:\s*["']?([^"',}\s]+)""", re.MULTILINE)
+
+
+def main(words: "List[str]") -> int:
+    parser = argparse.ArgumentParser(prog="flexvol doctor", description=__doc__)
+    parser.add_argument(
+        "plugin_dir", nargs="?", metavar="PLUGINDIR", help="where kubelet looks; by default the running kubelet tells"
+    )
+    parser.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="which driver (default %(default)s)")
+    arguments = parser.parse_args(words)
+    if os.geteuid() != 0:
+        raise Internal("only root sees volumes and loop devices; run it with sudo")
+    wrong = 0
+    for what, remedy in _examine(arguments.plugin_dir, arguments.driver):
+        wrong += bool(remedy)
+        print("{:6} {}".format("WRONG" if remedy else "ok", what))
+        if remedy:
+            print("       do this: " + remedy)
+    print(
+        "\nNothing is wrong."
+        if not wrong
+        else "\n{} wrong.".format("1 thing is" if wrong == 1 else str(wrong) + " are")
+    )
+    return 1 if wrong else 0
+
+
+def _examine(plugin_dir: "Optional[str]", driver: str) -> "Iterator[Finding]":
+    yield "flexvol {} with Python {} ({})".format(VERSION, sys.version.split()[0], sys.executable), ""
+    if plugin_dir is None:
+        plugin_dir, how = _plugin_directory()
+        yield "kubelet's plugin directory is {} ({})".format(plugin_dir, how), ""
+    yield from _examine_plugins(plugin_dir.rstrip("/"), driver)
+    yield from flexvol.load(driver).examine()
+
+
+def _plugin_directory() -> "Tuple[str, str]":
+    """The directory, and how we know. A kubelet in another mount namespace, a container's, is not this node's."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--volume-plugin-dir")
+    parser.add_argument("--config")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/{}/cmdline".format(pid), "rb") as file:
+                words = os.fsdecode(file.read()).split("\0")[:-1]
+            if not words or os.path.basename(words[0]) != "kubelet":
+                continue
+            if os.readlink("/proc/{}/ns/mnt".format(pid)) != os.readlink("/proc/self/ns/mnt"):
+                continue
+        except OSError:  # it ended meanwhile
+            continue
+        arguments = parser.parse_known_args(words[1:])[0]
+        how = "kubelet, process {}, says so".format(pid)
+        return arguments.volume_plugin_dir or _setting(arguments.config) or PLUGIN_DIRECTORY, how
+    return PLUGIN_DIRECTORY, "the usual one: no process called kubelet runs here; name another as PLUGINDIR"
+
+
+def _setting(path: "Optional[str]") -> "Optional[str]":
+    """volumePluginDir in kubelet's file of settings, YAML or JSON."""
+    try:
+        with open(path or os.devnull, encoding="utf-8", errors="replace") as file:
+            found = _SETTING.search(file.read())
+    except OSError:
+        return None
+    return found.group(1) if found else None
+
+
+def _examine_plugins(directory: str, driver: str) -> "Iterator[Finding]":
+    install = "{} install {}".format(flexvol.archive(), directory)
+    if not os.path.isdir(directory):
+        yield "{} does not exist".format(directory), install
+        return
+    flags = os.statvfs(directory).f_flag
+    if flags & os.ST_NOEXEC:
+        yield "{} is mounted noexec, so kubelet can run nothing there".format(directory), "remount it with exec"
+    if flags & os.ST_RDONLY:
+        yield (
+            "{} is read-only, so nothing can be installed or updated there".format(directory),
+            "remount it writable, or give kubelet another --volume-plugin-dir",
+        )
+    for name in os.listdir(directory):
+        if name.startswith("."):
+            yield "{}/{} was left by an install that was killed".format(directory, name), install
+    names = [name for name in os.listdir(directory) if name.endswith("~" + driver) and not name.startswith(".")]
+    for name in names:
+        yield _examine_installed(os.path.join(directory, name), driver, install)
+    if not names:
+        yield "no driver {} is installed in {}".format(driver, directory), install
+
+
+def _examine_installed(directory: str, driver: str, install: str) -> "Finding":
+    path = os.path.join(directory, driver)
+    if os.path.islink(directory):
+        return "{} is a link, which kubelet does not follow when it starts".format(directory), "remove it; " + install
+    try:
+        caller.call(path, "init")
+        version = process.run([path, "--version"], 10).check().text
+        bytecode = precompile.interpreter(path)
+    except Failure as failure:
+        return "{} does not work: {}".format(path, failure), install
+    if version != VERSION:
+        return "{} is version {}, and this is {}".format(path, version, VERSION), install
+    if bytecode != importlib.util.MAGIC_NUMBER:
+        return "{} has no bytecode for this Python, so each callout starts slowly".format(path), path + " precompile"
+    return "{} answers init".format(path), ""

@@ -1,0 +1,52 @@
+"""flexvol status: the volumes on this node: whose they are, how large, on which loop device, mounted where, for which
+pods, and what is wrong with them. flexvol doctor also looks at the rest of the node."""
+
+import argparse
+import json
+import os
+
+import flexvol
+from protocol import Internal
+from table import aligned, human_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List
+
+_HEADINGS = ("VOLUME", "CLAIM", "SIZE", "USED", "DEVICE", "POD", "MOUNTED AT", "IMAGE")
+
+
+def main(words: "List[str]") -> int:
+    parser = argparse.ArgumentParser(prog="flexvol status", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    parser.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="whose volumes (default %(default)s)")
+    arguments = parser.parse_args(words)
+    if os.geteuid() != 0:
+        raise Internal("only root sees volumes and loop devices; run it with sudo")
+    volumes = flexvol.load(arguments.driver).status()
+    if arguments.json:
+        for volume in volumes:
+            volume["troubles"] = [{"what": what, "remedy": remedy} for what, remedy in volume["troubles"]]
+        print(json.dumps({"volumes": volumes}, indent=1))
+        return 0
+    print(aligned(_HEADINGS, [row for volume in volumes for row in _rows(volume)]))
+    for volume in volumes:
+        for what, remedy in volume["troubles"]:
+            print("\nvolume {}: {}\n    do this: {}".format(volume["name"], what, remedy))
+    return 0
+
+
+def _rows(volume: "Dict[str, Any]") -> "List[List[str]]":
+    """One for each mount; what is the same in all of them stands in the first."""
+    mounts = volume.get("mounts") or [{"pod": "-", "path": "-", "readOnly": False}]
+    places = [[mount["pod"] or "-", mount["path"] + (" (ro)" if mount["readOnly"] else "")] for mount in mounts]
+    owner = volume.get("owner")
+    first = [
+        volume["name"],
+        "{namespace}/{name}".format(**owner) if owner else "-",
+        human_bytes(volume["sizeBytes"]) if "sizeBytes" in volume else "?",
+        human_bytes(volume["usedBytes"]) if "usedBytes" in volume else "?",
+        ", ".join(volume.get("devices", [])) or "-",
+    ]
+    rows = [first + places[0] + [volume.get("image", "?")]]
+    return rows + [[""] * len(first) + place + [""] for place in places[1:]]

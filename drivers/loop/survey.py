@@ -1,0 +1,270 @@
+"""What a person asks about a node: each volume with its devices, mounts and pods, and what is wrong, with a remedy.
+
+Nothing is changed here. What looks wrong is looked at again under the volume's lock before it is told, so that a
+callout at work is not taken for damage.
+"""
+
+import os
+import time
+
+from drivers.loop import pool, volume
+from host import config, files, filesystems, loopdev, mounts
+from protocol import Busy, Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, List, Tuple
+
+    from drivers.loop.pool import Pool
+    from drivers.loop.volume import Volume
+
+    Finding = Tuple[str, str]  # what, and its remedy
+
+_FULL_BYTES = 16 << 20
+_LOCK_SECONDS = 5
+_SETTLE_SECONDS = 0.2
+_POD_LOGS = "/var/log/pods"
+
+
+class _Device:
+    """A loop device as it was seen."""
+
+    def __init__(self, path: str, clears_itself: bool) -> None:
+        self.path = path
+        self.number = mounts.device_number(path)
+        self.clears_itself = clears_itself
+
+
+class _Machine:
+    """What all volumes are compared with, read once. devices: by device and inode of what backs them."""
+
+    def __init__(self) -> None:
+        self.devices: "Dict[Any, List[_Device]]" = {}
+        for loop in loopdev.devices():
+            self.devices.setdefault(loop.backing(), []).append(_Device(loop.path, loop.clears_itself()))
+        self.mounts = list(mounts.table())
+
+
+def status() -> "List[Dict[str, Any]]":
+    """An entry for each volume in the pools of this node, as Driver.status has it."""
+    machine, entries = _Machine(), []
+    for name in pool.names():
+        try:
+            with pool.open_pool(name) as place:
+                entries += [_look(place, volume_name, machine) for volume_name in place.names()]
+        except (Failure, OSError):
+            continue  # examine tells about it
+    return entries
+
+
+def examine() -> "List[Finding]":
+    """Everything that was looked at; what is wrong has a remedy."""
+    entries = status()
+    used = {entry.get("fsType") for entry in entries}
+    findings = [_free_device()]
+    for kind in filesystems.TABLE.values():
+        findings.append(_file_system(kind, kind.name in used or kind.name == filesystems.DEFAULT))
+    names = pool.names()
+    if pool.DEFAULT not in names and (not names or os.path.exists(os.path.join(config.ROOT, pool.DEFAULT_MADE))):
+        names.append(pool.DEFAULT)
+    for name in names:
+        findings += _examine_pool(name)
+    for entry in entries:
+        findings += [("volume {}: {}".format(entry["name"], what), remedy) for what, remedy in entry["troubles"]]
+    mounted = sum(1 for entry in entries if entry.get("mounts"))
+    findings.append(("{} volumes, {} of them mounted".format(len(entries), mounted), ""))
+    return findings
+
+
+def _free_device() -> "Finding":
+    try:
+        path = loopdev.next_free()
+    except OSError as error:
+        return "no loop device can be had: {}".format(error), "load the kernel module: modprobe loop"
+    if not os.path.exists(path):
+        return "the next loop device, {}, is not in /dev".format(path), "run it on the node, not in a container"
+    return "a loop device is free: {}".format(path), ""
+
+
+def _file_system(kind: "filesystems.FileSystem", is_used: bool) -> "Finding":
+    """One that no volume here has may be missing."""
+    missing = filesystems.missing(kind.mount_tools)
+    if not kind.in_kernel():
+        what, remedy = "the kernel has no {}".format(kind.name), "install the kernel's module {}".format(kind.name)
+    elif missing:
+        what = "{} cannot be checked and grown: {} is missing".format(kind.name, " and ".join(missing))
+        remedy = "install the package that has it, e2fsprogs for ext4"
+    else:
+        unmade = filesystems.missing(("mkfs." + kind.name,))
+        return "{}: mounts here{}".format(kind.name, "; made only in the provisioner's container" if unmade else ""), ""
+    return (what, remedy) if is_used else (what + "; no volume here needs it", "")
+
+
+def _examine_pool(name: str) -> "Iterator[Finding]":
+    try:
+        with pool.open_pool(name) as place:
+            figures, disk = place.figures(), os.fstatvfs(place.directory)
+            left = disk.f_bavail * disk.f_frsize
+            numbers = "pool {} at {}: {} MiB can still be promised, {} MiB are free on its disk of {} MiB".format(
+                name, place.path, figures.free >> 20, left >> 20, figures.capacity >> 20
+            )
+            if left < _FULL_BYTES:
+                yield numbers, "free some space at once: writes to thin volumes fail when it is used up"
+            elif figures.free < _FULL_BYTES:
+                yield numbers, "delete volumes, grow the disk, or lower the reserve in pool.json"
+            else:
+                yield numbers, ""
+            for hidden in place.hidden():
+                if hidden.startswith(volume.HIDDEN) and _is_left(place, hidden):
+                    yield "{}/{} was left by a callout that was killed".format(place.path, hidden), "flexvol list"
+    except (Failure, OSError) as error:
+        what, _, remedy = str(error).partition("; ")
+        yield what, remedy or "see that its disk is mounted and sound"
+
+
+def _is_left(place: "Pool", hidden: str) -> bool:
+    """Whether no one is at work on the hidden directory. A volume being made is locked by its name."""
+    try:
+        with place.volume_lock(hidden.partition("-")[2], seconds=0):
+            return True
+    except Busy:
+        return False
+
+
+def _look(place: "Pool", name: str, machine: _Machine) -> "Dict[str, Any]":
+    entry: "Dict[str, Any]" = {"name": name, "pool": place.name, "troubles": []}
+    try:
+        with volume.get(place, name) as found:
+            entry.update(_describe(found, machine))
+            if entry["troubles"]:
+                time.sleep(_SETTLE_SECONDS)
+                with place.volume_lock(name, seconds=_LOCK_SECONDS):
+                    entry.update(_describe(found, _Machine()))
+    except Busy as busy:
+        entry["troubles"] = [(str(busy), "a callout hangs; see what that process waits for, and dmesg")]
+    except (Failure, OSError) as error:
+        if name in place.names():  # else it was deleted meanwhile
+            entry["troubles"] = [(str(error), "put it right, or move its directory out of the pool")]
+    return entry
+
+
+def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
+    image = found.open_image()
+    try:
+        backing = os.fstat(image)
+        devices = machine.devices.get((backing.st_dev, backing.st_ino), [])
+        shown = [(mount, device) for mount in machine.mounts for device in devices if _shows(mount, device)]
+        entry = {key: found.record[key] for key in ("owner", "sizeBytes", "fsType")}
+        entry.update(
+            usedBytes=found.used_bytes,
+            image="{}/{}/{}".format(found.pool.path, found.name, pool.IMAGE),
+            devices=[device.path for device in devices],
+            mounts=[
+                {"path": mount.path, "pod": _pod(mount.path), "readOnly": "ro" in mount.flags.split(",")}
+                for mount, _ in shown
+            ],
+            troubles=list(_device_troubles(found, image, devices, shown) if devices else _troubles(found, image)),
+        )
+        return entry
+    finally:
+        os.close(image)
+
+
+def _shows(mount: "mounts.Mount", device: _Device) -> bool:
+    return mount.is_of(device.number, device.path)
+
+
+def _pod(path: str) -> str:
+    """The pod whose directory holds `path`: its uid, with namespace and name if its logs tell them; "" for none."""
+    words = path.split("/")
+    if "pods" not in words[:-2]:
+        return ""
+    uid = words[words.index("pods") + 1]
+    for log in os.listdir(_POD_LOGS) if os.path.isdir(_POD_LOGS) else []:
+        if log.endswith("_" + uid):
+            return "{1}/{2} ({0})".format(uid, *log.split("_"))
+    return uid
+
+
+def _troubles(found: "Volume", image: int) -> "Iterator[Finding]":
+    """Of a volume that is not in use."""
+    length, kind = os.fstat(image).st_size, filesystems.get(found.fs_type)
+    size = kind.size_bytes(image)
+    if length < found.size_bytes or size is None or size > length:
+        yield (
+            "its image of {} bytes does not hold the {} of {} bytes that its record says".format(
+                length, kind.name, found.size_bytes
+            ),
+            "restore the image from a backup; flexvol leaves it alone",
+        )
+    elif kind.has_errors(image):
+        yield (
+            "the kernel noted errors in its {}".format(kind.name),
+            "its next mount repairs what needs no decision; for the rest run e2fsck on a copy of the image",
+        )
+
+
+def _device_troubles(
+    found: "Volume", image: int, devices: "List[_Device]", shown: "List[Tuple[mounts.Mount, _Device]]"
+) -> "Iterator[Finding]":
+    """Of a volume that has loop devices."""
+    if files.try_lock(image):
+        for device in devices:
+            what = "{} was attached to it by hand, without the lock that protects it".format(device.path)
+            yield what, "unmount that, then: losetup -d " + device.path
+        return
+    if len(devices) > 1:
+        yield (
+            "it has more than one loop device, which destroys it: " + ", ".join(device.path for device in devices),
+            "stop its pods, then detach the one that was made by hand: losetup -d",
+        )
+    for device in devices:
+        mine = [mount for mount, of in shown if of is device]
+        if not any(not mounts.is_staged(mount) for mount in mine):
+            yield _unmounted(device, mine)
+    for mount in [mount for mount, _ in shown if mount.root == "/"][:1]:
+        yield from _file_system_troubles(mount)
+
+
+def _unmounted(device: _Device, staged: "List[mounts.Mount]") -> "Finding":
+    """Why a device that holds its lock is there without a mount of ours."""
+    holders = {process: mount.path for process, mount in mounts.elsewhere() if _shows(mount, device)}
+    if staged:
+        where = staged[0].path
+        return (
+            "only a killed callout's preparation is left, at " + where,
+            "the next mount clears it, or: umount " + where,
+        )
+    if holders:
+        first = min(holders)
+        who = ", ".join("{} at {}".format(_process(process), path) for process, path in sorted(holders.items()))
+        return (
+            "{} is mounted only in mount namespaces of others: {}".format(device.path, who),
+            "end that process, or: nsenter -t {} -m umount {}".format(first, holders[first]),
+        )
+    if not device.clears_itself:
+        return (
+            "{} holds its lock, unmounted, and will not go away by itself: a callout was killed".format(device.path),
+            "the next mount takes it over; or: losetup -d " + device.path,
+        )
+    return "{} is not mounted, but a process keeps it open".format(device.path), "find it with: fuser -v " + device.path
+
+
+def _process(process: int) -> str:
+    try:
+        with open("/proc/{}/comm".format(process)) as file:
+            return "process {} ({})".format(process, file.read().strip())
+    except OSError:
+        return "process {}, which ended".format(process)
+
+
+def _file_system_troubles(mount: "mounts.Mount") -> "Iterator[Finding]":
+    """We mount every superblock writable, so one that is not has been made read-only."""
+    remedy = "see dmesg for why; then stop its pods, and the next one's mount repairs what needs no decision"
+    if {"ro", "emergency_ro", "shutdown"}.intersection(mount.super_flags.split(",")):
+        yield "its {} has gone read-only after an error".format(mount.fs_type), remedy
+    else:
+        try:
+            os.stat(mount.path)
+        except OSError as error:
+            yield "its {} was shut down after an error: {}".format(mount.fs_type, error.strerror), remedy

@@ -1,0 +1,278 @@
+"""status shows what is on a node and names each volume's trouble with a remedy; so does doctor. Both only look."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.node.conftest import MIB, Node
+
+LOOP_SET_FD = 0x4C00
+HELD = "/var/lib/kubelet/held"
+
+
+def volumes(node: Node) -> dict[str, dict[str, Any]]:
+    listed: list[dict[str, Any]] = json.loads(node.command("status", "--json"))["volumes"]
+    return {volume["name"]: volume for volume in listed}
+
+
+def trouble(node: Node, volume: str = "pvc-1") -> tuple[str, str]:
+    """The one trouble of the volume and its remedy, which status and doctor agree on."""
+    (found,) = volumes(node)[volume]["troubles"]
+    said = node.command("status")
+    diagnosis = node.enter(*node.executable, "doctor")
+    assert f"volume {volume}: {found['what']}\n    do this: {found['remedy']}\n" in said
+    assert f"WRONG  volume {volume}: {found['what']}\n       do this: {found['remedy']}\n" in diagnosis.stdout.decode()
+    assert diagnosis.returncode == 1
+    return found["what"], found["remedy"]
+
+
+@pytest.fixture
+def hold(node: Node) -> Iterator[Callable[[str], int]]:
+    """Starts a process that keeps `path` in a mount namespace of its own, as a container does; gives its number."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(path: str) -> int:
+        script = f"mkdir -p {HELD} && mount --bind {path} {HELD} && umount {path} && echo && kill -STOP $$"
+        started.append(node.start("unshare", "-m", "sh", "-c", script))
+        assert started[-1].stdout and started[-1].stdout.readline() == b"\n"
+        return started[-1].pid
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_no_device(node: Node) -> None:
+    deadline = time.monotonic() + 10
+    while node.loop_devices():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_volume_with_its_device_pods_and_mounts(node: Node) -> None:
+    node.provision(size=64 * MIB)
+    node.provision("pvc-2", size=320 * MIB, fs="xfs")
+    node.mount("u-1")
+    node.mount("u-2", access="ro")
+    node.path("/var/log/pods/shop_web_u-1").mkdir()
+
+    found = volumes(node)
+
+    (device,) = node.loop_devices()
+    assert found["pvc-1"] == {
+        "name": "pvc-1", "pool": "default", "troubles": [], "sizeBytes": 64 * MIB, "fsType": "ext4",
+        "usedBytes": node.image().stat().st_blocks * 512, "image": "/var/lib/flexvol/default/pvc-1/image",
+        "owner": node.record()["owner"], "devices": [device],
+        "mounts": [
+            {"path": node.pod_dir("u-1"), "pod": "shop/web (u-1)", "readOnly": False},
+            {"path": node.pod_dir("u-2"), "pod": "u-2", "readOnly": True},
+        ],
+    }  # fmt: skip
+    assert (found["pvc-2"]["devices"], found["pvc-2"]["mounts"]) == ([], [])
+    heading, first, second, third = node.command("status").splitlines()
+    assert heading.split()[:3] == ["VOLUME", "CLAIM", "SIZE"]
+    assert first.split()[:4] == ["pvc-1", "shop/data", "64", "MiB"]
+    assert f" {device} " in first and "shop/web (u-1)" in first and first.endswith("/pvc-1/image")
+    assert second.split() == ["u-2", node.pod_dir("u-2"), "(ro)"]
+    assert third.startswith("pvc-2 ") and third.endswith("/pvc-2/image")
+
+
+def test_a_subpath_belongs_to_its_pod(node: Node) -> None:
+    node.provision()
+    (node.mount("u-1") / "inner").mkdir()
+    path = "/var/lib/kubelet/pods/u-1/volume-subpaths/pvc-1/web/0"
+    node.path(path).mkdir(parents=True)
+    node.enter("mount", "--bind", node.pod_dir("u-1") + "/inner", path)
+
+    assert {mount["path"]: mount["pod"] for mount in volumes(node)["pvc-1"]["mounts"]} == {
+        node.pod_dir("u-1"): "u-1",
+        path: "u-1",
+    }
+
+
+def test_ext4_gone_read_only(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    (device,) = node.loop_devices()
+    node.enter("sh", "-c", f"echo 1 > /sys/fs/ext4/{device[5:]}/trigger_fs_error")
+
+    what, remedy = trouble(node)
+
+    assert what == "its ext4 has gone read-only after an error"
+    assert "stop its pods" in remedy
+
+
+def test_btrfs_gone_read_only(node: Node) -> None:
+    node.provision(size=128 * MIB, fs="btrfs")
+    node.mount("web")
+    assert node.enter("mount", "-o", "remount,ro", node.pod_dir("web")).returncode == 0
+
+    assert trouble(node)[0] == "its btrfs has gone read-only after an error"
+
+
+def test_xfs_shut_down(node: Node) -> None:
+    node.provision(size=320 * MIB, fs="xfs")
+    node.mount("web")
+    assert node.enter("xfs_io", "-x", "-c", "shutdown", node.pod_dir("web")).returncode == 0
+
+    assert trouble(node)[0] == "its xfs was shut down after an error: Input/output error"
+
+
+def test_errors_noted_in_a_volume_that_is_not_mounted(node: Node) -> None:
+    node.provision()
+    subprocess.run(["debugfs", "-w", "-R", "set_super_value state 2", node.image()], check=True, capture_output=True)
+
+    what, remedy = trouble(node)
+
+    assert what == "the kernel noted errors in its ext4"
+    assert "e2fsck" in remedy
+    node.mount("web")  # which repairs it, as the remedy says
+    assert volumes(node)["pvc-1"]["troubles"] == []
+
+
+def test_an_image_that_was_cut(node: Node) -> None:
+    node.provision()
+    os.truncate(node.image(), 32 * MIB)
+
+    assert f"image of {32 * MIB} bytes does not hold the ext4 of {64 * MIB}" in trouble(node)[0]
+
+
+def test_a_damaged_record(node: Node) -> None:
+    node.provision()
+    node.provision("pvc-2")
+    node.image().with_name("volume.json").write_text("{")
+
+    assert "volume.json cannot be read" in trouble(node)[0]
+    assert volumes(node)["pvc-2"]["troubles"] == []
+
+
+def test_a_device_attached_by_hand_and_its_remedy(node: Node) -> None:
+    node.provision()
+    by_hand = node.enter("losetup", "--show", "-f", "/var/lib/flexvol/default/pvc-1/image").stdout.decode().strip()
+
+    what, remedy = trouble(node)
+
+    assert what == f"{by_hand} was attached to it by hand, without the lock that protects it"
+    assert remedy.endswith(f": losetup -d {by_hand}")
+    node.enter("losetup", "-d", by_hand)
+    assert volumes(node)["pvc-1"]["troubles"] == []
+
+
+def test_two_devices_on_one_image(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    (ours,) = node.loop_devices()
+    by_hand = node.enter("losetup", "--show", "-f", "/var/lib/flexvol/default/pvc-1/image").stdout.decode().strip()
+
+    (more, unmounted) = volumes(node)["pvc-1"]["troubles"]
+
+    node.enter("losetup", "-d", by_hand)
+    assert "more than one loop device" in more["what"]
+    assert ours in more["what"] and by_hand in more["what"]
+    assert by_hand in unmounted["what"] and f"losetup -d {by_hand}" in unmounted["remedy"]
+
+
+def test_a_device_that_a_killed_callout_left_with_the_lock(node: Node) -> None:
+    node.provision()
+    device = node.enter("losetup", "-f").stdout.decode().strip()
+    with node.image().open("r+b") as image, open(device, "r+b") as loop:
+        fcntl.flock(image, fcntl.LOCK_EX)
+        fcntl.ioctl(loop, LOOP_SET_FD, image.fileno())
+
+    what, remedy = trouble(node)
+
+    assert what.startswith(f"{device} holds its lock, unmounted, and will not go away by itself")
+    assert "the next mount takes it over" in remedy
+    node.mount("web")
+    assert volumes(node)["pvc-1"]["troubles"] == []
+    node.unmount("web")
+    wait_for_no_device(node)
+
+
+def test_a_mount_in_another_mount_namespace_and_who_holds_it(node: Node, hold: Callable[[str], int]) -> None:
+    node.provision()
+    node.mount("web")
+    holder = hold(node.pod_dir("web"))
+    node.unmount("web")
+
+    what, remedy = trouble(node)
+
+    assert f"process {holder} (sh) at {HELD}" in what
+    done = subprocess.run(remedy.partition("or: ")[2].split(), check=False, capture_output=True)
+    assert done.returncode == 0, done
+    wait_for_no_device(node)
+    assert volumes(node)["pvc-1"]["troubles"] == []
+
+
+def test_a_killed_callouts_preparation(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    (device,) = node.loop_devices()
+    stage = "/run/flexvol/stage/" + device[5:]
+    node.path(stage).mkdir(parents=True)
+    node.enter("mount", "--bind", node.pod_dir("web"), stage)
+    node.unmount("web")
+
+    what, remedy = trouble(node)
+
+    assert what.endswith("preparation is left, at " + stage)
+    node.enter(*remedy.partition("or: ")[2].split())
+    wait_for_no_device(node)
+
+
+def test_a_device_that_a_process_keeps_open(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    (device,) = node.loop_devices()
+    with open(device, "rb"):
+        node.unmount("web")
+
+        assert trouble(node) == (
+            f"{device} is not mounted, but a process keeps it open",
+            f"find it with: fuser -v {device}",
+        )
+    wait_for_no_device(node)
+
+
+def test_a_callout_that_hangs(node: Node) -> None:
+    node.provision()
+    node.image().with_name("volume.json").write_text("{")
+    node.provision("pvc-2")
+    subprocess.run(
+        ["debugfs", "-w", "-R", "set_super_value state 2", node.image("pvc-2")], check=True, capture_output=True
+    )
+    held = [path.open() for path in node.path("/var/lib/flexvol/default/.locks").iterdir()]
+    for lock in held:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+    (found,) = volumes(node)["pvc-2"]["troubles"]
+
+    for lock in held:
+        lock.close()
+    assert f"process {os.getpid()}" in found["what"] and "is locked" in found["what"]
+    assert "a callout hangs" in found["remedy"]
+
+
+def test_looking_changes_nothing(node: Node, hold: Callable[[str], int]) -> None:
+    node.provision()
+    node.provision("pvc-2")
+    node.mount("web")
+    hold(node.pod_dir("web"))
+    node.path("/var/lib/flexvol/default/.new-pvc-3").mkdir()
+    node.image("pvc-2").with_name("volume.json").write_text("{")
+    before = node.snapshot(), node.mounts(), node.loop_devices()
+
+    node.command("status")
+    node.enter(*node.executable, "doctor")
+
+    assert (node.snapshot(), node.mounts(), node.loop_devices()) == before
+    assert node.path("/var/lib/flexvol/default/.new-pvc-3").is_dir()
