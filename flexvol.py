@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _ANSWER_SECONDS = 5  # kept of a callout's limit, to kill what hangs and to say so
 DEFAULT_DRIVER = "loop"
+_HELP = ("--help", "-h")
 COMMANDS = {
+    "help": "explain a callout or a command: help mount",
     "status": "show the volumes on this node, their devices, mounts and pods",
     "doctor": "find what is wrong on this node, and say what to do about it",
     "install": "put this file into kubelet's plugin directory and prove that it works there",
@@ -34,19 +36,31 @@ COMMANDS = {
 def main(argv: "List[str]") -> int:
     """argv: the name called by, then a callout and its arguments, or a command and its own. Returns the status."""
     words = argv[1:]
-    if not words or words[0] in ("--help", "-h", "help"):
-        print(_help())
-        return 0
+    if not words or words[0] in _HELP:
+        return _run_command("help", words[1:])
+    if words[0] in CALLOUTS and len(words) == 2 and words[1] in _HELP:
+        return _run_command("help", words[:1])
     if words[0] == "--version":
         print(VERSION)
         return 0
     if words[0] in COMMANDS:
         return _run_command(words[0], words[1:])
+    terminal = os.dup(2) if os.isatty(2) else None
     out = _silence()
     line = _bounded_answer(driver_name(argv[0]), words[0], words[1:], out)
-    while line:
-        line = line[os.write(out, line) :]
+    _write(out, line)
+    if terminal is not None:  # a person is looking, not kubelet, whose stderr is a pipe
+        import json
+
+        reply = json.loads(line.decode("ascii"))
+        sentence = ": ".join(filter(None, (words[0], reply["status"], reply.get("message"))))
+        _write(terminal, (log.one_line(sentence) + "\n").encode("utf-8", "replace"))
     return 0
+
+
+def _write(descriptor: int, line: bytes) -> None:
+    while line:
+        line = line[os.write(descriptor, line) :]
 
 
 def _bounded_answer(driver: str, callout: str, arguments: "List[str]", out: int) -> bytes:
@@ -173,13 +187,3 @@ def _run_command(name: str, words: "List[str]") -> int:
     except OSError as error:
         print("flexvol {}: {}".format(name, error), file=sys.stderr)
     return 1
-
-
-def _help() -> str:
-    lines = ["flexvol {}: a FlexVolume driver".format(VERSION), "", "Commands for a person (each has --help):"]
-    lines += ["  {:10} {}".format(name, about) for name, about in COMMANDS.items()]
-    lines += ["", "Callouts, each answered by one JSON object on stdout:"]
-    for name, row in CALLOUTS.items():
-        words = " ".join([name] + ["<" + argument + ">" for argument in row.arguments])
-        lines.append("  {}\n      {} (called by {}, at most {} s)".format(words, row.about, row.caller, row.seconds))
-    return "\n".join(lines)

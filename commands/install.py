@@ -24,7 +24,7 @@ PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 
 
 def main(words: "List[str]") -> int:
-    parser = argparse.ArgumentParser(prog="flexvol install")
+    parser = argparse.ArgumentParser(prog="flexvol install", description=__doc__)
     parser.add_argument(
         "plugin_dir", nargs="?", default=PLUGIN_DIRECTORY, metavar="PLUGINDIR", help="default: %(default)s"
     )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def main(words: "List[str]") -> int:
-    parser = argparse.ArgumentParser(prog="flexvol pool")
+    parser = argparse.ArgumentParser(prog="flexvol pool", description=__doc__)
     init = parser.add_subparsers(dest="verb", metavar="init").add_parser(
         "init",
         help="make the pool NAME in /var/lib/flexvol/NAME, or where the config places it; mount its disk first",

@@ -23,13 +23,13 @@ def write(driver: str, callout: str, subject: str, reply: "Dict[str, Any]", seco
     volume matters more, and the provisioner's container has a read-only root, where the provisioner logs the same."""
     outcome = "{} {}".format(reply.get("reason", reply["status"]), reply.get("message", "")).strip()
     words = " ".join(filter(None, (driver, callout, subject)))
-    text = _one_line("{} {:.0f} ms: {}".format(words, seconds * 1000, outcome))
+    text = one_line("{} {:.0f} ms: {}".format(words, seconds * 1000, outcome))
     severity = _INFO if reply["status"] == SUCCESS else _WARNING
     if not _send(severity, text):
         _append(os.path.join(DIRECTORY, driver + ".log"), text)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """No message, whoever had a hand in it, begins a line of its own or steers a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_LINE_CHARACTERS])
 

@@ -60,9 +60,9 @@ class Node:
         line: list[str | bytes] = ["nsenter", "-t", str(self._holder.pid), "-m", *argv]
         return subprocess.run(line, capture_output=True, timeout=120, check=False, **keywords)
 
-    def start(self, *argv: str) -> subprocess.Popen[bytes]:
+    def start(self, *argv: str, **keywords: Any) -> subprocess.Popen[bytes]:
         line = ["nsenter", "-t", str(self._holder.pid), "-m", *argv]
-        return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return subprocess.Popen(line, **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **keywords})
 
     def run(self, *argv: str) -> dict[str, Any]:
         """Runs a callout as kubelet does. Whatever it was, the answer is one JSON object, and the status is 0."""
