@@ -96,10 +96,10 @@ def attached() -> "Iterator[str]":
             yield "/dev/" + name
 
 
-def _open(path: str) -> "Optional[Loop]":
+def _open(path: str, access: int = os.O_RDWR) -> "Optional[Loop]":
     """None if it went away, or if this container does not have the machine's devices."""
     try:
-        return Loop(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        return Loop(path, os.open(path, access | os.O_CLOEXEC))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENXIO, errno.EACCES, errno.EPERM):
             return None
@@ -107,9 +107,9 @@ def _open(path: str) -> "Optional[Loop]":
 
 
 def devices() -> "Iterator[Loop]":
-    """Every attached loop device, each open until the next is asked for."""
+    """Every attached loop device, to look at: udev probes one that is closed after it was open for writing."""
     for path in attached():
-        loop = _open(path)
+        loop = _open(path, os.O_RDONLY)
         if loop is not None:
             with loop:
                 yield loop

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _FULL_BYTES = 16 << 20
 _LOCK_SECONDS = 5
 _SETTLE_SECONDS = 0.2
+_ALL = "*"
 _POD_LOGS = "/var/log/pods"
 
 
@@ -52,8 +53,8 @@ def status() -> "List[Dict[str, Any]]":
         try:
             with pool.open_pool(name) as place:
                 entries += [_look(place, volume_name, machine) for volume_name in place.names()]
-        except (Failure, OSError):
-            continue  # examine tells about it
+        except (Failure, OSError) as error:
+            entries.append({"name": _ALL, "pool": name, "troubles": [_finding(error)]})
     return entries
 
 
@@ -69,10 +70,11 @@ def examine() -> "List[Finding]":
         names.append(pool.DEFAULT)
     for name in names:
         findings += _examine_pool(name)
-    for entry in entries:
+    volumes = [entry for entry in entries if entry["name"] != _ALL]
+    for entry in volumes:
         findings += [("volume {}: {}".format(entry["name"], what), remedy) for what, remedy in entry["troubles"]]
-    mounted = sum(1 for entry in entries if entry.get("mounts"))
-    findings.append(("{} volumes, {} of them mounted".format(len(entries), mounted), ""))
+    mounted = sum(1 for entry in volumes if entry.get("mounts"))
+    findings.append(("volumes: {}, of them mounted: {}".format(len(volumes), mounted), ""))
     return findings
 
 
@@ -118,8 +120,13 @@ def _examine_pool(name: str) -> "Iterator[Finding]":
                 if hidden.startswith(volume.HIDDEN) and _is_left(place, hidden):
                     yield "{}/{} was left by a callout that was killed".format(place.path, hidden), "flexvol list"
     except (Failure, OSError) as error:
-        what, _, remedy = str(error).partition("; ")
-        yield what, remedy or "see that its disk is mounted and sound"
+        yield _finding(error)
+
+
+def _finding(error: Exception) -> "Finding":
+    """Of a pool that cannot be read; a failure's own sentence ends with what to do."""
+    what, _, remedy = str(error).partition("; ")
+    return what, remedy or "see that its disk is mounted and sound"
 
 
 def _is_left(place: "Pool", hidden: str) -> bool:

@@ -66,7 +66,7 @@ def test_a_sound_node(installed: Node) -> None:
     assert status == 0, said
     assert lines[-2:] == ["", "Nothing is wrong."]
     assert [line for line in lines[:-2] if not line.startswith("ok     ")] == []
-    for seen in (f"{INSTALLED} answers init", "Python 3.", "pool default at", "1 volumes, 1 of them mounted", "ext4"):
+    for seen in (f"{INSTALLED} answers init", "Python 3.", "pool default at", "volumes: 1, of them mounted: 1", "ext4"):
         assert seen in said
 
 
@@ -166,6 +166,9 @@ def test_what_killed_installs_and_callouts_left(installed: Node) -> None:
 def test_pools_that_are_full_or_away(installed: Node) -> None:
     installed.path("/etc/flexvol/config.json").write_text(json.dumps({"pools": {"away": "/var/lib/flexvol/disk"}}))
     installed.command("pool", "init", "full", "--reserve", "100%")
+    installed.path("/var/lib/flexvol/tiny").mkdir()
+    assert installed.enter("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", "/var/lib/flexvol/tiny").returncode == 0
+    installed.command("pool", "init", "tiny")
 
     found = wrong(installed, PLUGINS)
 
@@ -173,7 +176,9 @@ def test_pools_that_are_full_or_away(installed: Node) -> None:
     assert "lower the reserve" in found[full]
     (away,) = (what for what in found if what.startswith("pool away is not mounted, or was never made"))
     assert found[away] == "mount its disk, or run: flexvol pool init away"
-    assert len(found) == 2
+    (tiny,) = (what for what in found if what.startswith("pool tiny at /var/lib/flexvol/tiny: "))
+    assert "writes to thin volumes fail" in found[tiny]
+    assert len(found) == 3
 
 
 def test_a_default_pool_whose_disk_went_away(installed: Node) -> None:
@@ -197,6 +202,27 @@ def test_missing_tools_matter_where_they_are_needed(installed: Node, tmp_path: P
     assert "WRONG  ext4 cannot be checked and grown: e2fsck is missing\n       do this: install the package" in said
     assert "ok     xfs: mounts here; made only in the provisioner's container\n" in said
     assert "ok     btrfs: mounts here\n" in said
+
+
+def test_a_kernel_without_what_is_needed(installed: Node, tmp_path: Path) -> None:
+    """xfs is wanted by a volume, btrfs by none; and there are no loop devices."""
+    installed.provision(size=320 << 20, fs="xfs")
+    for name in ("sbin", "dev", "dev/null", "filesystems"):
+        (tmp_path / name).mkdir() if name in ("sbin", "dev") else (tmp_path / name).touch()
+    (tmp_path / "filesystems").write_text("nodev\tproc\n\text4\n")
+    script = (
+        'cd "$0" && mount --bind /dev/null dev/null && mount --rbind dev /dev && mount --bind sbin /usr/sbin && '
+        'mount --bind filesystems /proc/filesystems && exec "$@" doctor ' + PLUGINS
+    )
+    done = installed.enter("unshare", "-m", "sh", "-c", script, str(tmp_path), *installed.executable)
+
+    said = done.stdout.decode()
+
+    assert done.returncode == 1
+    assert "WRONG  the kernel has no xfs\n       do this: install the kernel's module xfs\n" in said
+    assert "ok     the kernel has no btrfs; no volume here needs it\n" in said
+    assert "WRONG  no loop device can be had: " in said
+    assert "do this: load the kernel module: modprobe loop\n" in said
 
 
 def test_only_root_is_told_anything(node: Node) -> None:

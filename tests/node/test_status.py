@@ -243,6 +243,17 @@ def test_a_device_that_a_process_keeps_open(node: Node) -> None:
     wait_for_no_device(node)
 
 
+def test_a_pool_that_cannot_be_read_is_not_passed_over(node: Node) -> None:
+    node.provision()
+    node.path("/etc/flexvol/config.json").write_text(json.dumps({"pools": {"away": "/var/lib/flexvol/disk"}}))
+
+    found = volumes(node)
+
+    assert set(found) == {"*", "pvc-1"}
+    assert found["*"]["troubles"][0]["what"].startswith("pool away is not mounted")
+    assert "volume *: pool away is not mounted" in node.command("status")
+
+
 def test_a_callout_that_hangs(node: Node) -> None:
     node.provision()
     node.image().with_name("volume.json").write_text("{")
