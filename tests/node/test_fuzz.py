@@ -414,7 +414,7 @@ class Life(RuleBasedStateMachine):
         there = self.volumes.get(name)
         given = -(-size // MIB) * MIB
         fits = there is None or (there.owner[1] == owner[1] and there.fs == fs and there.size >= given)
-        request = self.node.request(name, size, fs, owner[1], **{PREFIX + "pvc.namespace": owner[0]})
+        request = self.node.request(name, size, fs, {PREFIX + "pvc.uid": owner[1], PREFIX + "pvc.namespace": owner[0]})
         reply = self.expect("Success" if fits else "InvalidArgument", "provision", request)
         if there is None:
             there = self.volumes[name] = Volume(fs, given, owner)

@@ -44,8 +44,9 @@ SLOW = {
 }  # fmt: skip
 CALLOUT_PATH = ("protocol.py", "process.py", "flexvol.py", "drivers", "host")
 FILE_LIMIT_LINES = 400
+BY_HAND = ("caller.py", "table.py", "commands", "drivers/loop/survey.py")
 # What runs as root at kubelet's word; what a person runs on a node; what runs in the provisioner's pod.
-LIMITS_LINES = [(CALLOUT_PATH, 2500), (("caller.py", "table.py", "commands"), 1000), (PROVISIONER_SIDE, 2500)]
+LIMITS_LINES = [(CALLOUT_PATH, 2500), (BY_HAND, 1250), (PROVISIONER_SIDE, 2500)]
 
 
 class Import:
@@ -182,7 +183,8 @@ def too_long(root: Path) -> list[str]:
         if code_lines(path) > FILE_LIMIT_LINES:
             broken.append(f"{path.relative_to(root)} has {code_lines(path)} lines")
     for part, limit in LIMITS_LINES:
-        total = sum(code_lines(path) for path in files(root, *part))
+        by_hand = set() if part is BY_HAND else set(files(root, *BY_HAND))
+        total = sum(code_lines(path) for path in files(root, *part) if path not in by_hand)
         if total > limit:
             broken.append(f"{part[0]} and its part have {total} lines, more than {limit}")
     return broken
