@@ -5,6 +5,7 @@ volume is there whole or not at all; what a crash leaves has a dot-name and is s
 """
 
 import binascii
+import errno
 import os
 import time
 
@@ -283,9 +284,9 @@ def delete(volume: Volume) -> None:
         deleting = _DELETING + binascii.hexlify(os.urandom(8)).decode()
         os.rename(volume.name, deleting, src_dir_fd=pool.directory, dst_dir_fd=pool.directory)
         os.fsync(pool.directory)
-        _remove(pool, deleting)
     finally:
         os.close(image)
+    _remove(pool, deleting)  # a file that is open would stay on NFS and FUSE, under another name
 
 
 def sweep(pool: "Pool") -> None:
@@ -312,7 +313,11 @@ def _remove(pool: "Pool", name: str) -> None:
             _ignore_missing(os.unlink, entry, directory)
     finally:
         os.close(directory)
-    _ignore_missing(os.rmdir, name, pool.directory)
+    try:
+        _ignore_missing(os.rmdir, name, pool.directory)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:  # FUSE and NFS keep a file under another name until its last user is gone;
+            raise  # the next sweep comes by again
 
 
 def _ignore_missing(remove: "Any", name: str, directory: int) -> None:

@@ -1,0 +1,133 @@
+"""Every callout answers within its limit though the disk under the pool hangs: a stopped FUSE file system."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from protocol import CALLOUTS
+from tests.node.conftest import MIB, Node
+
+LIMIT_SECONDS = 8
+ANSWER_SECONDS = 5  # the driver stops waiting this long before its limit
+# The built driver, with shorter limits; the real ones are minutes.
+SHORT = f"""
+import sys
+sys.path.insert(0, sys.argv[1])
+import flexvol, protocol
+for callout in protocol.CALLOUTS.values():
+    callout.seconds = {LIMIT_SECONDS}
+sys.exit(flexvol.main(["loop"] + sys.argv[2:]))
+"""
+
+
+class Disk:
+    """A FUSE file system, mounted in a node as the directory of its pools, whose daemon can be stopped."""
+
+    def __init__(self, node: Node, image: Path) -> None:
+        subprocess.run(["truncate", "-s", str(512 * MIB), image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+        self._daemon = node.start("fuse2fs", "-f", "-o", "allow_other", str(image), "/var/lib/flexvol")
+        deadline = time.monotonic() + 10
+        while "fuse" not in Path(f"/proc/{node.holder_pid}/mountinfo").read_text():
+            assert self._daemon.poll() is None and time.monotonic() < deadline, self._daemon.communicate()
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        os.kill(self._daemon.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self._daemon.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        self.go_on()
+        self._daemon.kill()
+        self._daemon.communicate(timeout=20)
+
+
+@pytest.fixture
+def node(make_node: Callable[..., Node], built: Path, request: pytest.FixtureRequest) -> Node:
+    """A node that runs the built driver with shorter limits."""
+    node = make_node()
+    node.executable = [request.config.getoption("--python") or "python3", "-I", "-S", "-c", SHORT, str(built)]
+    return node
+
+
+@pytest.fixture
+def disk(node: Node, tmp_path: Path) -> Iterator[Disk]:
+    disk = Disk(node, tmp_path / "disk")
+    try:
+        node.command("pool", "init", "default", "--reserve", "0")
+        yield disk
+    finally:
+        disk.close()
+
+
+def processes_of(node: Node) -> set[int]:
+    """The processes in the node's mount namespace."""
+    namespace = os.readlink(f"/proc/{node.holder_pid}/ns/mnt")
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(path / "ns/mnt") == namespace:
+                found.add(int(path.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def test_no_callout_outlives_its_limit_and_each_succeeds_when_the_disk_goes_on(node: Node, disk: Disk) -> None:
+    for volume in ("pvc-1", "pvc-2", "pvc-3"):
+        node.provision(volume)
+    node.mount("cache", "pvc-3")
+    web = node.mount("web")
+    (web / "data").write_bytes(os.urandom(MIB))  # an unmount has something to wait for
+    others = processes_of(node)
+    arguments = {
+        "init": [],
+        "mount": [node.pod_dir("db", "pvc-2"), node.options("pvc-2")],
+        "unmount": [node.pod_dir("web")],
+        "expandfs": [node.options("pvc-3"), "", node.pod_dir("cache", "pvc-3"), str(64 * MIB), str(64 * MIB)],
+        "provision": [node.request("pvc-4")],
+        "delete": [node.deletion("pvc-5")],
+        "adopt": [node.deletion("pvc-2")],
+        "list": [],
+    }
+    disk.stop()
+    try:
+        began = time.monotonic()
+        running = {
+            callout: node.start(*node.executable, callout, *words, stdin=subprocess.DEVNULL)
+            for callout, words in arguments.items()
+        }
+        replies = {callout: process.communicate(timeout=60)[0] for callout, process in running.items()}
+        seconds = time.monotonic() - began
+    finally:
+        disk.go_on()
+
+    limit = LIMIT_SECONDS - ANSWER_SECONDS
+    hung = f"did not end within {limit} s; see whether the pool's disk hangs".encode()
+    assert seconds < LIMIT_SECONDS + 2  # eight at once on two cores
+    assert b'"Success"' in replies.pop("init")
+    assert [callout for callout, reply in replies.items() if hung not in reply] == []
+    deadline = time.monotonic() + 20
+    while processes_of(node) - others:
+        assert time.monotonic() < deadline, "what hung is still there though the disk goes on"
+        time.sleep(0.1)
+    for callout in replies:
+        node.ok(callout, *arguments[callout])
+    node.unmount("db", "pvc-2")
+    node.unmount("cache", "pvc-3")
+    for volume in ("pvc-1", "pvc-2", "pvc-3", "pvc-4"):
+        node.ok("delete", node.deletion(volume))
+    assert node.mounts() == []
+
+
+def test_the_limits_leave_room_for_the_answer() -> None:
+    assert all(callout.seconds > ANSWER_SECONDS for callout in CALLOUTS.values())
