@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 SECTOR_BYTES = 4096
 
 _SET_FD, _CLR_FD, _SET_STATUS64, _GET_STATUS64 = 0x4C00, 0x4C01, 0x4C04, 0x4C05
-_SET_CAPACITY, _SET_DIRECT_IO, _SET_BLOCK_SIZE, _CONFIGURE, _GET_FREE = 0x4C07, 0x4C08, 0x4C09, 0x4C0A, 0x4C82
+_SET_CAPACITY, _SET_DIRECT_IO, _SET_BLOCK_SIZE, _CONFIGURE = 0x4C07, 0x4C08, 0x4C09, 0x4C0A
+_ADD, _REMOVE, _GET_FREE = 0x4C80, 0x4C81, 0x4C82
 _AUTOCLEAR, _DIRECT_IO = 4, 16
 _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64
 _CONFIG = struct.Struct("=II232s64x")  # struct loop_config
@@ -68,8 +69,8 @@ class Loop:
         fcntl.ioctl(self.descriptor, _SET_CAPACITY, 0)
 
     def refuse_discard(self) -> None:
-        """Makes it impossible to give blocks back through this device."""
-        with open("/sys/block/{}/queue/discard_max_bytes".format(os.path.basename(self.path)), "w") as file:
+        """Makes it impossible to give blocks back through this device, for as long as the device exists."""
+        with open(_limit(self.path, "discard_max_bytes"), "w") as file:
             file.write("0")
 
 
@@ -130,7 +131,9 @@ def attach(image: int) -> Loop:
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:
         for _ in range(_ATTEMPTS):
-            path = "/dev/loop{}".format(fcntl.ioctl(control, _GET_FREE))
+            number = fcntl.ioctl(control, _GET_FREE)
+            path = "/dev/loop{}".format(number)
+            _renew(control, number, path)
             loop = _open(path)
             if loop is None:
                 continue
@@ -144,6 +147,24 @@ def attach(image: int) -> Loop:
     finally:
         os.close(control)
     raise Internal("no free loop device after {} attempts; see losetup -l and the max_loop limit".format(_ATTEMPTS))
+
+
+def _renew(control: int, number: int, path: str) -> None:
+    """Since 6.9 the kernel keeps refuse_discard over the change of a device's file, and takes no other value after it;
+    so the free device is removed and made anew."""
+    try:
+        with open(_limit(path, "discard_max_bytes")) as now, open(_limit(path, "discard_max_hw_bytes")) as possible:
+            if now.read() == possible.read():
+                return
+        fcntl.ioctl(control, _REMOVE, number)
+        fcntl.ioctl(control, _ADD, number)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EBUSY, errno.EEXIST):  # someone else was faster
+            raise
+
+
+def _limit(path: str, name: str) -> str:
+    return "/sys/block/{}/queue/{}".format(os.path.basename(path), name)
 
 
 def _configure(loop: Loop, image: int) -> None:

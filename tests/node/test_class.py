@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,46 @@ def test_a_volume_for_one_pod_refuses_a_second_one_in_kubelets_words(node: Node)
     assert message == "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
     node.unmount("first")
     node.mount("second")
+
+
+def allocated_bytes(node: Node) -> int:
+    return node.image().stat().st_blocks * 512
+
+
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
+def test_a_thick_volume_keeps_its_blocks_whatever_the_pod_frees(node: Node, fs: str) -> None:
+    size: int = node.provision(fs=fs, thick="true")["capacityBytes"]
+    assert allocated_bytes(node) >= size
+    pod = node.mount("web")
+    (pod / "data").write_bytes(os.urandom(8 * MIB))
+    (pod / "data").unlink()
+    os.sync()
+
+    node.enter("fstrim", node.pod_dir("web"))  # as root of a privileged pod may
+
+    assert allocated_bytes(node) >= size
+    node.unmount("web")
+    node.mount("web")
+    assert allocated_bytes(node) >= size
+
+
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
+def test_a_thin_volume_gives_back_what_the_pod_frees(node: Node, fs: str) -> None:
+    node.provision("pvc-thick", thick="true")
+    node.mount("before", "pvc-thick")  # the next volume is likely to get its loop device
+    node.unmount("before", "pvc-thick")
+    size: int = node.provision(size=300 * MIB, fs=fs)["capacityBytes"]
+    assert allocated_bytes(node) < size // 4
+    pod = node.mount("web")
+    before = allocated_bytes(node)
+    (pod / "data").write_bytes(os.urandom(32 * MIB))
+    os.sync()
+    written = allocated_bytes(node)
+    (pod / "data").unlink()
+
+    deadline = time.monotonic() + 60  # btrfs discards some time after
+    while allocated_bytes(node) > before + 8 * MIB:
+        os.sync()
+        assert time.monotonic() < deadline, (before, written, allocated_bytes(node))
+        time.sleep(0.2)
+    assert written >= before + 32 * MIB - (4 * MIB if fs == "btrfs" else MIB)

@@ -136,14 +136,6 @@ def test_without_its_pool_nothing_is_made(make_node: Callable[..., Node]) -> Non
     assert list(node.path("/var/lib/flexvol").iterdir()) == []
 
 
-def test_thick_takes_its_blocks_and_thin_does_not(node: Node) -> None:
-    node.provision("pvc-thick", thick="true")
-    node.provision("pvc-thin")
-
-    assert node.image("pvc-thick").stat().st_blocks * 512 >= 64 * MIB
-    assert node.image("pvc-thin").stat().st_blocks * 512 < 16 * MIB
-
-
 def test_what_a_crash_left_is_swept(node: Node) -> None:
     pool = node.path("/var/lib/flexvol/default")
     for name in (".new-pvc-9", ".deleted-00ff"):
