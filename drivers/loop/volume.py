@@ -86,7 +86,12 @@ class Volume:
         files.write(self.directory, RECORD, _json(self.record))
 
     def open_image(self) -> int:
-        return files.open_file(self.directory, pools.IMAGE, os.O_RDWR)
+        """Its descriptor. Raises Internal if it is a link, or is a file elsewhere too."""
+        image = files.open_file(self.directory, pools.IMAGE, os.O_RDWR)
+        if os.fstat(image).st_nlink > 1:
+            os.close(image)
+            raise Internal("volume {}: its image has a second name (a hard link); refused".format(self.name))
+        return image
 
     def check_pod(self, pod: "Optional[Pod]") -> None:
         """Raises InvalidArgument unless the pod is of the owner's namespace. kubelet names the pod, so its author

@@ -1,0 +1,96 @@
+"""Who can write in a pool cannot lead the driver out of it: links that come and go while callouts run."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.node.conftest import MIB, Node
+
+ROUNDS = 6
+# Exchanges two names of a directory, each time at once, until it is ended.
+EXCHANGER = """
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+first, second = map(os.fsencode, sys.argv[1:])
+while True:
+    if libc.renameat2(-100, first, -100, second, 2):
+        sys.exit(os.strerror(ctypes.get_errno()))
+    time.sleep(0.0007)
+"""
+
+
+def content(directory: Path) -> dict[str, tuple[str, int, int]]:
+    return {
+        path.name: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size, path.stat().st_mode)
+        for path in directory.iterdir()
+    }
+
+
+def _directory(volume: Path, precious: Path) -> tuple[Path, Path]:
+    link = volume.with_name(".link")
+    link.symlink_to(f"../{precious.name}")
+    return volume, link
+
+
+def _image(volume: Path, precious: Path) -> tuple[Path, Path]:
+    link = volume.with_name(".link")
+    link.symlink_to(f"../../{precious.name}/image")
+    return volume / "image", link
+
+
+def _image_by_hard_link(volume: Path, precious: Path) -> tuple[Path, Path]:
+    link = volume.with_name(".link")
+    link.hardlink_to(precious / "image")
+    return volume / "image", link
+
+
+def _record(volume: Path, precious: Path) -> tuple[Path, Path]:
+    link = volume.with_name(".link")
+    link.symlink_to(f"../../{precious.name}/volume.json")
+    return volume / "volume.json", link
+
+
+@pytest.mark.parametrize("lay", [_directory, _image, _image_by_hard_link, _record])
+def test_what_a_link_leads_to_is_never_touched(node: Node, lay: object) -> None:
+    assert callable(lay)
+    node.provision(fs="xfs", size=300 * MIB)
+    node.mount("web")  # from here on it is not blank
+    node.unmount("web")
+    volume = node.image().parent
+    precious = node.path("/var/lib/flexvol/precious")
+    shutil.copytree(volume, precious)  # all that makes a volume, so that only the way to it is wrong
+    before = content(precious)
+    names = [str(path).replace(str(node.path("/")), "/", 1) for path in lay(volume, precious)]
+    exchanger = node.start(sys.executable, "-I", "-S", "-c", EXCHANGER, *names)
+    succeeded = 0
+    try:
+        for size in range(300, 300 + ROUNDS):
+            for argv in (
+                ("mount", node.pod_dir("web"), node.options()),
+                ("expandfs", node.options(), "", node.pod_dir("web"), str(size * MIB), "0"),
+                ("list",),
+                ("unmount", node.pod_dir("web")),
+            ):
+                reply = node.run(*argv)
+                succeeded += argv[0] == "mount" and reply["status"] == "Success"
+                assert "bug" not in reply.get("message", ""), reply
+                assert str(precious) not in _backing_files()
+            node.run("delete", node.deletion(uid="another claim's"))
+        assert exchanger.poll() is None, exchanger.communicate()
+    finally:
+        exchanger.kill()
+        exchanger.communicate(timeout=10)
+
+    assert content(precious) == before
+    assert succeeded > 0 or lay is _image_by_hard_link  # a link that is there half of the time hits half of the calls
+    assert node.mounts() == []
+
+
+def _backing_files() -> str:
+    return subprocess.run(["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True).stdout
