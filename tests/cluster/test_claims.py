@@ -235,13 +235,27 @@ def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernet
     thief = Kubernetes(k8s.cluster, k8s.namespace + "-thief")
     k8s.cluster.kubectl("create", "namespace", thief.namespace, capture_output=True)
     try:
-        stolen = {"name": volume["metadata"]["name"], "flexVolume": {
-            "driver": "flexvol/loop", "options": volume["spec"]["flexVolume"]["options"],
-        }}  # fmt: skip
-        thief.apply(pod("thief", [stolen], nodeSelector={"kubernetes.io/hostname": "node1"}))
-
-        message = thief.event("thief", "FailedMount", "belongs to namespace")
-
-        assert repr(k8s.namespace) in message
+        options = volume["spec"]["flexVolume"]["options"]
+        spellings = {
+            "plain": (options, f"belongs to namespace '{k8s.namespace}'"),
+            "forged": ({**options, "Kubernetes.io/pod.namespace": k8s.namespace}, "Kubernetes.io/pod.namespace"),
+            "upper": ({**options, "KUBERNETES.IO/POD.NAMESPACE": k8s.namespace}, "KUBERNETES.IO/POD.NAMESPACE"),
+            "other": ({**options, "POOL": options["pool"]}, "POOL"),
+            "path": ({**options, "pool": "../default"}, "../default"),
+        }
+        for name, (spelling, _) in spellings.items():
+            stolen = {
+                "name": volume["metadata"]["name"],
+                "flexVolume": {"driver": "flexvol/loop", "options": spelling},
+            }
+            thief.apply(pod(name, [stolen], nodeSelector={"kubernetes.io/hostname": "node1"}))
+        for name, (_, said) in spellings.items():
+            thief.event(name, "FailedMount", said)
+        reserved = pod("reserved", [{"name": volume["metadata"]["name"], "flexVolume": {
+            "driver": "flexvol/loop", "options": {**options, "kubernetes.io/pod.namespace": k8s.namespace},
+        }}])  # fmt: skip
+        refused = thief.run("apply", "-f", "-", input=json.dumps(reserved), check=False)
+        assert "must not use reserved namespace" in refused.stderr
+        assert {name for name in spellings if (thief.get("pod", name) or {})["status"]["phase"] != "Pending"} == set()
     finally:
         k8s.cluster.kubectl("delete", "namespace", thief.namespace, capture_output=True)
