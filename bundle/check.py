@@ -72,11 +72,11 @@ def _test_with_every_python(python: Path) -> int:
     if FLOOR not in found:
         print("Python {}.{}, the oldest the driver runs on, is not here: only vermin guards it".format(*FLOOR))
     *older, newest = found.values()
-    status = _run(python, "-m", "pytest", "--python", newest)
+    status = _run(python, "-m", "pytest", f"--python={newest}")
     for oldest in older[:1]:
-        status |= _run(python, "-m", "pytest", "-q", "tests/node", "--python", oldest)
+        status |= _run(python, "-m", "pytest", "-q", "tests/node", f"--python={oldest}")
     for other in older[1:]:
-        status |= _run(python, "-m", "pytest", "-q", "tests/node", "-m", "short", "--python", other)
+        status |= _run(python, "-m", "pytest", "-q", "tests/node", "-m", "short", f"--python={other}")
     return status
 
 
