@@ -4,7 +4,7 @@ what a pod fsynced is read again.
 The pool lies on a disk of its own: an ext4 in a file, on a loop device. What reached that device is what a disk would
 have got; what is still in the page cache of the pool's file system is not in the file. So a copy of the file, taken
 while the callout is stopped, is the disk after a power cut, and each copy is mounted as the pool of a new node. commit=
-keeps ext4 from writing by itself, so that only what the driver synced is there.
+and noauto_da_alloc keep ext4 from writing by itself, so that only what the driver synced is there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Disk:
 
     def mount(self) -> None:
         self.directory.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-o", "loop,commit=300", self.file, self.directory], check=True)
+        subprocess.run(["mount", "-o", "loop,commit=300,noauto_da_alloc", self.file, self.directory], check=True)
 
     def unmount(self) -> None:
         if self.directory.is_mount():
