@@ -6,6 +6,7 @@ It is a cluster of its own, so it has its turn before the one of tests/cluster s
 from __future__ import annotations
 
 import shlex
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,7 +110,7 @@ def left_behind() -> dict[str, object]:
         "namespaces": subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout,
         "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("*/flexvol-node*")],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if "flexvol-kube" in line],
-        "loop devices": [line for line in listed if "flexvol-kube" in line or "pvc-" in line],
+        "loop devices": [line for line in listed if re.search("flexvol-kube|pvc-[0-9a-f]{8}-", line)],
         "processes": [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(kube.STATE) in _text(path)],
     }
     return {kind: what for kind, what in found.items() if what}
