@@ -5,8 +5,8 @@ It is a cluster of its own, so it has its turn before the one of tests/cluster s
 
 from __future__ import annotations
 
-import shlex
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
