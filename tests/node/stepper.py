@@ -1,17 +1,18 @@
 """Runs a program and stops at each system call that changes something, of the program and of all it starts: there it
-can kill the program, deny the call as an older kernel would, or run a command in between. A program of its own, because
-a tracer waits for every child.
+can kill the program, deny the call as an older kernel would, let it fail, or run a command in between. A program of its
+own, because a tracer waits for every child.
 
-    python stepper.py REPORT [--kill-at N] [--deny NAME ...] [--between COMMAND] -- PROGRAM ...
+    python stepper.py REPORT [--kill-at N] [--deny NAME ...] [--fail-at N --error EIO] [--between COMMAND] -- PROGRAM
 
 REPORT gets a JSON list with the calls in order, each {"call": name, "tool": whether it was made by a program that the
-driver started}. Only for x86-64, whose numbers these are.
+driver started, "pipe": whether it writes into one}. Only for x86-64, whose numbers these are.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -35,7 +36,7 @@ IOCTLS = {0x4C00, 0x4C01, 0x4C04, 0x4C07, 0x4C08, 0x4C09, LOOP_CONFIGURE, 0x4008
 _TRACEME, _SYSCALL, _SETOPTIONS, _GET_SYSCALL_INFO, _POKEUSER = 0, 24, 0x4200, 0x420E, 6
 _SYSGOOD, _FORK, _VFORK, _CLONE, _EXEC, _EXITKILL = 1, 2, 4, 8, 16, 0x100000
 _ENTRY = 1
-_ORIG_RAX = 120
+_RAX, _ORIG_RAX = 80, 120
 _WALL = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -78,7 +79,14 @@ def start(argv: list[str]) -> int:
     return pid
 
 
-def run(argv: list[str], kill_at: int, deny: list[str], between: str) -> tuple[list[dict[str, object]], int]:
+def into_pipe(pid: int, name: str, arguments: tuple[int, ...]) -> bool:
+    return name.startswith("write") and os.readlink(f"/proc/{pid}/fd/{arguments[0]}").startswith("pipe:")
+
+
+def run(
+    argv: list[str], kill_at: int, deny: list[str], between: str, fail_at: int, error: str
+) -> tuple[list[dict[str, object]], int]:
+    failing = 0  # the process whose call is about to return
     leader = start(argv)
     alive = {leader}
     calls: list[dict[str, object]] = []
@@ -93,14 +101,20 @@ def run(argv: list[str], kill_at: int, deny: list[str], between: str) -> tuple[l
         alive.add(pid)
         number = os.WSTOPSIG(status)
         if number == signal.SIGTRAP | 0x80:
-            name, _ = entry(pid)
-            if name:
+            name, arguments = entry(pid)
+            if pid == failing:
+                ptrace(_POKEUSER, pid, _RAX, -getattr(errno, error))
+                failing = 0
+            elif name:
                 tool = os.getpgid(pid) != leader
-                calls.append({"call": name, "tool": tool})
+                calls.append({"call": name, "tool": tool, "pipe": into_pipe(pid, name, arguments)})
                 if between:
                     subprocess.run(between, shell=True, check=True, env={**os.environ, "STEP": str(len(calls))})
                 if name in deny:
                     ptrace(_POKEUSER, pid, _ORIG_RAX, -1)  # the kernel then answers ENOSYS
+                if len(calls) == fail_at:
+                    ptrace(_POKEUSER, pid, _ORIG_RAX, -1)
+                    failing = pid
                 if len(calls) == kill_at:
                     os.killpg(leader, signal.SIGKILL)
                     if tool:  # what kills the tool kills all: the node's end, or that of kubelet's control group
@@ -119,9 +133,11 @@ def main() -> int:
     parser.add_argument("--kill-at", type=int, default=0)
     parser.add_argument("--deny", nargs="*", default=[])
     parser.add_argument("--between", default="")
+    parser.add_argument("--fail-at", type=int, default=0)
+    parser.add_argument("--error", default="EIO")
     parser.add_argument("program", nargs="+")
     words = parser.parse_args()
-    calls, status = run(words.program, words.kill_at, words.deny, words.between)
+    calls, status = run(words.program, words.kill_at, words.deny, words.between, words.fail_at, words.error)
     words.report.write_text(json.dumps(calls))
     return status if status >= 0 else 128 - status
 
