@@ -184,7 +184,7 @@ def pool_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     if request.param != "tmpfs":
         make, sector = POOLS[request.param]
         subprocess.run(["truncate", "-s", "1G", tmp_path / "image"], check=True)
-        line = ["losetup", "--find", "--show", "--sector-size", str(sector), tmp_path / "image"]
+        line = ["losetup", "--find", "--show", "--sector-size", str(sector), str(tmp_path / "image")]
         device = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
     try:
         if request.param != "tmpfs":
