@@ -15,6 +15,7 @@ from typing import Any
 
 import protocol
 from controller import cluster, decide, health
+from controller.capacity import Capacity
 from controller.delete import Delete
 from controller.events import Events
 from controller.provision import Provision
@@ -36,7 +37,10 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--plugin-dir", default=PLUGIN_DIRECTORY, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="how many at once (default %(default)s)")
     parser.add_argument("--kubeconfig", metavar="FILE", help="for use outside the cluster")
-    parser.add_argument("--namespace", default=_namespace(), help="of the Lease in shared mode (default: our own)")
+    parser.add_argument(
+        "--namespace", default=_namespace(), help="of the Lease and the capacity objects (default: our own)"
+    )
+    parser.add_argument("--pod", metavar="NAME/UID", help="our own pod, with which the capacity objects go")
     parser.add_argument(
         "--health-port", type=int, default=0, metavar="N", help="serves /healthz, /readyz (default: off)"
     )
@@ -47,6 +51,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     for driver in settings.driver:
         if driver.count("/") != 1 or not all(map(protocol.is_name, driver.split("/"))):
             parser.error(f"--driver {driver}: expected VENDOR/NAME, as in flexvol/loop")
+    if settings.pod and not all(settings.pod.partition("/")[::2]):
+        parser.error(f"--pod {settings.pod}: expected NAME/UID")
     if settings.workers < 1:
         parser.error(f"--workers {settings.workers}: expected 1 or more")
     return settings
@@ -58,6 +64,13 @@ def _namespace() -> str:
             return file.read().strip()
     except FileNotFoundError:
         return "default"
+
+
+def _owner(pod: str | None) -> dict[str, Any] | None:
+    if not pod:
+        return None
+    name, uid = pod.split("/")
+    return {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}
 
 
 class _Json(logging.Formatter):
@@ -85,8 +98,14 @@ class Provisioner:
         self._work = WorkQueue()
         self._events = Events(self._api, f"{'+'.join(drivers)} {self._us.name}")
         storage = Storage(settings.plugin_dir)
-        self._provision = Provision(self._api, storage, self._events, self._work, self._us)
+        self._provision = provision = Provision(self._api, storage, self._events, self._work, self._us)
         self._delete = Delete(self._api, storage, self._events, self._work, self._us)
+        self._capacity = None
+        if settings.node:
+            owner = _owner(settings.pod)
+            self._capacity = provision.capacity = self._delete.capacity = Capacity(
+                self._api, storage, self._us, settings.namespace, owner, provision.classes, provision.hostname
+            )
         self._may_work = threading.Event()
         self._all_listed = threading.Event()
         self._stop = threading.Event()
@@ -134,11 +153,16 @@ class Provisioner:
     def _listed(self, path: str, listed: Callable[[set[str]], None], uids: set[str]) -> None:
         listed(uids)
         self._unlisted.discard(path)
-        if not self._unlisted:
+        if not self._unlisted and not self._all_listed.is_set():
             self._all_listed.set()
+            if self._capacity is not None:  # not before the classes are known: it takes away what is for none
+                self._capacity.thread.start()
 
     def _dead(self) -> str:
-        dead = [thread.name for thread in self._watches + self._workers if not thread.is_alive()]
+        threads = self._watches + self._workers
+        if self._capacity is not None and self._all_listed.is_set():
+            threads.append(self._capacity.thread)
+        dead = [thread.name for thread in threads if not thread.is_alive()]
         return f"ended: {', '.join(dead)}" if dead else ""
 
     def _not_ready(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import protocol
 from controller import cluster, decide, volume_manifest
+from controller.capacity import Capacity
 from controller.events import Events
 from controller.storage import Storage
 from controller.workqueue import WorkQueue
@@ -25,9 +26,12 @@ class Delete:
     ) -> None:
         self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
         self._lock = threading.Lock()
+        self.capacity: Capacity | None = None
         self._names: dict[str, str] = {}  # by uid: our PVs with something to do
 
     def volume_changed(self, volume: Object) -> None:
+        if self.capacity is not None and decide.is_ours(volume, self._us):
+            self.capacity.changed()  # it may have grown
         uid, name = volume["metadata"]["uid"], volume["metadata"]["name"]
         if decide.on_volume(volume, self._us).action != decide.LATER:
             with self._lock:
@@ -61,6 +65,8 @@ class Delete:
                 self._failed(key, volume, failure)
                 return
             _log.info("deleted %s", key[1])
+            if self.capacity is not None:
+                self.capacity.changed()
             self._api.delete(path, volume["metadata"]["uid"])
         self._set_finalizer(path, action == decide.HOLD)
         self._work.done(key)

@@ -8,6 +8,7 @@ from typing import Any
 
 import protocol
 from controller import cluster, decide, volume_manifest
+from controller.capacity import Capacity
 from controller.events import Events
 from controller.storage import Storage
 from controller.workqueue import WorkQueue
@@ -26,6 +27,7 @@ class Provision:
         self, api: cluster.Cluster, storage: Storage, events: Events, work: WorkQueue, us: decide.Identity
     ) -> None:
         self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
+        self.capacity: Capacity | None = None
         self._lock = threading.Lock()
         self._claims: dict[str, Object] = {}  # by uid: those that wait for us
         self._begun: dict[str, tuple[Object, Object]] = {}  # claim and class of storage that may have no PV yet
@@ -68,14 +70,24 @@ class Provision:
             waiting = [uid for uid, claim in self._claims.items() if decide.class_name_of(claim) == name]
         for uid in waiting:
             self._work.add(("claim", uid))
+        self._room_changed()
 
     def class_gone(self, storage_class: Object) -> None:
         with self._lock:
             self._classes.pop(storage_class["metadata"]["name"], None)
+        self._room_changed()
+
+    def classes(self) -> list[Object]:
+        with self._lock:
+            return list(self._classes.values())
 
     def classes_listed(self, uids: set[str]) -> None:
         with self._lock:
             self._classes = {name: one for name, one in self._classes.items() if one["metadata"]["uid"] in uids}
+
+    def _room_changed(self) -> None:
+        if self.capacity is not None:
+            self.capacity.changed()
 
     def stand_by(self) -> None:
         """Another leads now, and drives to an end what we began."""
@@ -124,7 +136,7 @@ class Provision:
             known = uid in self._begun  # an earlier attempt may have made it, whatever this one says
         try:
             request = self._request(claim, storage_class)
-            hostname = self._read_hostname()
+            hostname = self.hostname()
             self._events.normal(
                 claim, "Provisioning", f'External provisioner is provisioning volume for claim "{_full_name(claim)}"'
             )
@@ -134,6 +146,7 @@ class Provision:
         except protocol.Failure as failure:
             self._failed(key, claim, failure, known)
             return
+        self._room_changed()
         volume = volume_manifest.persistent_volume(claim, storage_class, made, self._us, hostname)
         if self._still_wanted(claim) and self._save(claim, volume):
             with self._lock:
@@ -179,7 +192,9 @@ class Provision:
             self._work.done(key, failed=True)
 
     def _give_node_back(self, claim: Object) -> bool:
-        """Lets the scheduler choose again; False if the claim changed meanwhile."""
+        """Lets the scheduler choose again, knowing what room there is now; False if the claim changed meanwhile."""
+        if self.capacity is not None:
+            self.capacity.publish()
         metadata = claim["metadata"]
         body = {
             "metadata": {
@@ -213,6 +228,7 @@ class Provision:
                 _log.warning("%s is not deleted again: %s", name, failure)
         with self._lock:
             self._begun.pop(key[1], None)
+        self._room_changed()
         self._work.done(key)
 
     def _request(self, claim: Object, storage_class: Object) -> protocol.Options:
@@ -233,7 +249,7 @@ class Provision:
             self._cluster_uid = namespace["metadata"]["uid"] if namespace else ""
         return self._cluster_uid
 
-    def _read_hostname(self) -> str:
+    def hostname(self) -> str:
         """The node's own hostname label, which need not be its name."""
         if self._us.node and not self._hostname:
             node = self._api.get(f"/api/v1/nodes/{self._us.node}")

@@ -29,6 +29,14 @@ class Storage:
         """Returns when the storage is gone. Raises a Failure."""
         caller.call(self._executable(driver), "delete", options=request)
 
+    def pools(self, driver: str) -> list[dict[str, Any]]:
+        """The pools of this node as the driver lists them; none if it has no such thing. Raises a Failure."""
+        try:
+            listed = caller.call(self._executable(driver), "list").pools
+        except protocol.NotSupported:
+            return []
+        return [pool for pool in listed or [] if isinstance(pool, dict)]
+
     def _executable(self, driver: str) -> str:
         path = os.path.join(self._plugin_dir, driver.replace("/", "~"), driver.split("/")[-1])
         if not os.access(path, os.X_OK):

@@ -1,0 +1,140 @@
+"""What the scheduler may count on: a CSIStorageCapacity for each class of ours, from what the driver's pools have left.
+
+The scheduler looks at these for every provisioner that has a CSIDriver object with storageCapacity: true; it never asks
+whether the volume is CSI (pkg/scheduler/framework/plugins/volumebinding/binder.go, hasEnoughCapacity). A driver that
+lists no pools has nothing published, and must have no such object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import protocol
+from controller import cluster, decide
+from controller.storage import Storage
+
+Object = dict[str, Any]
+NODE_LABEL = "flexvol/node"
+_EVERY_SECONDS = 15.0  # for what changes without us: an expansion by kubelet, a pool made or mounted
+_AT_MOST_EVERY_SECONDS = 1.0
+_FOUND_AGAIN_SECONDS = 120.0
+_log = logging.getLogger("capacity")
+
+
+def wanted(
+    classes: list[Object], pools: dict[str, list[Object]], us: decide.Identity, hostname: str, owner: Object | None
+) -> dict[str, Object]:
+    """The objects that should exist, by name. pools: by driver, as its `list` answered. owner: the reference to the pod
+    with which they go. A class names its pool by the parameter `pool`; without it, it is the pool called default, or
+    the only one."""
+    objects = {}
+    for storage_class in classes:
+        driver = us.drivers.get(storage_class["provisioner"])
+        if driver is None or not pools.get(driver):
+            continue
+        class_name = storage_class["metadata"]["name"]
+        free = max(0, _free_bytes(storage_class.get("parameters") or {}, pools[driver]))
+        name = "flexvol-" + _hash(us.node + "/" + class_name)
+        objects[name] = {
+            "metadata": {
+                "name": name,
+                "labels": {NODE_LABEL: _hash(us.node)},
+                "ownerReferences": [owner] if owner else [],
+            },
+            "nodeTopology": {"matchLabels": {"kubernetes.io/hostname": hostname}},
+            "storageClassName": class_name,
+            "capacity": str(free),
+            "maximumVolumeSize": str(free),
+        }
+    return objects
+
+
+def _free_bytes(parameters: dict[str, str], pools: list[Object]) -> int:
+    """Of the pool that the class means; 0 if it is not on this node, or its disk is away."""
+    name = parameters.get("pool") or ("default" if len(pools) > 1 else pools[0].get("name"))
+    return next((int(pool.get("freeBytes", 0)) for pool in pools if pool.get("name") == name), 0)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Capacity:
+    """Publishes in a thread of its own, soon after `changed` and every now and then."""
+
+    def __init__(
+        self,
+        api: cluster.Cluster,
+        storage: Storage,
+        us: decide.Identity,
+        namespace: str,
+        owner: Object | None,
+        classes: Callable[[], list[Object]],
+        hostname: Callable[[], str],
+    ) -> None:
+        """owner: the reference to our pod. classes: those known now. hostname: the node's label; raises Unavailable."""
+        self._api, self._storage, self._us, self._owner = api, storage, us, owner
+        self._classes, self._hostname = classes, hostname
+        self._collection = f"/apis/storage.k8s.io/v1/namespaces/{namespace}/csistoragecapacities"
+        self._published: dict[str, Object] = {}
+        self._read_at = float("-inf")
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="capacity", daemon=True)
+
+    def changed(self) -> None:
+        """Something of ours took room or gave it back."""
+        self._changed.set()
+
+    def publish(self) -> None:
+        """Brings the objects up to date, now. Raises Refused, Unreachable or a Failure."""
+        with self._lock:
+            self._changed.clear()
+            pools = {driver: self._storage.pools(driver) for driver in self._us.drivers.values()}
+            objects = wanted(self._classes(), pools, self._us, self._hostname(), self._owner)
+            if time.monotonic() - self._read_at > _FOUND_AGAIN_SECONDS:  # some may have been deleted, or be older
+                selector = f"?labelSelector={NODE_LABEL}%3D{_hash(self._us.node)}"
+                there = self._api.get(self._collection + selector) or {"items": []}
+                self._published = {one["metadata"]["name"]: one for one in there["items"]}
+                self._read_at = time.monotonic()
+            for name, wish in objects.items():
+                if not _same(self._published.get(name), wish):
+                    self._write(name, wish)
+            for name in [name for name in self._published if name not in objects]:
+                self._api.delete(f"{self._collection}/{name}", self._published[name]["metadata"]["uid"])
+                del self._published[name]
+
+    def _write(self, name: str, wish: Object) -> None:
+        written = self._api.patch(f"{self._collection}/{name}", wish) if name in self._published else None
+        self._published[name] = written or self._api.create(self._collection, wish)
+
+    def _run(self) -> None:
+        said = ""
+        while True:
+            self._changed.wait(_EVERY_SECONDS)
+            try:
+                self.publish()
+                said = ""
+            except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
+                self._read_at = float("-inf")
+                if str(error) != said:
+                    _log.warning("capacity not published: %s", error)
+                said = str(error)
+            except Exception:
+                self._read_at = float("-inf")
+                _log.exception("bug while publishing capacity")
+            time.sleep(_AT_MOST_EVERY_SECONDS)
+
+
+def _same(there: Object | None, wish: Object) -> bool:
+    if there is None:
+        return False
+    owners = [one["uid"] for one in there["metadata"].get("ownerReferences") or []]
+    return owners == [one["uid"] for one in wish["metadata"]["ownerReferences"]] and all(
+        cluster.size_bytes(there[key]) == int(wish[key]) for key in ("capacity", "maximumVolumeSize")
+    )

@@ -1,0 +1,94 @@
+"""The scheduler knows what room each node has, though the driver is not CSI."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from tests.cluster.conftest import POOL, Kubernetes
+from tests.cluster.kube.cluster import wait_until
+from tests.cluster.test_claims import storage_class
+
+GIB = 1 << 30
+
+
+def published(k8s: Kubernetes, storage_class: str = "flexvol-loop") -> dict[str, int]:
+    """Bytes by node."""
+    done = k8s.cluster.kubectl("-n", "flexvol", "get", "csistoragecapacities", "-o", "json", capture_output=True)
+    items: list[dict[str, Any]] = json.loads(done.stdout)["items"]
+    return {
+        item["nodeTopology"]["matchLabels"]["kubernetes.io/hostname"]: _bytes(item["capacity"])
+        for item in items
+        if item["storageClassName"] == storage_class
+    }
+
+
+def _bytes(quantity: str) -> int:
+    units = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9}
+    unit = next((unit for unit in units if quantity.endswith(unit)), "")
+    return int(quantity.removesuffix(unit)) * units.get(unit, 1)
+
+
+def hostname(k8s: Kubernetes, node: str) -> str:
+    done = k8s.cluster.kubectl("get", "node", node, "-o", "json", capture_output=True)
+    label: str = json.loads(done.stdout)["metadata"]["labels"]["kubernetes.io/hostname"]
+    return label
+
+
+@contextlib.contextmanager
+def full(k8s: Kubernetes, node: str) -> Iterator[None]:
+    """The node's pool has no room to promise meanwhile: an administrator keeps it all in reserve."""
+    path = k8s.cluster.nodes[node].path(POOL) / "pool.json"
+    before = path.read_text()
+    path.write_text(json.dumps({**json.loads(before), "reserve": "100%"}))
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_is_some(k8s: Kubernetes) -> None:
+    before = wait_until("both nodes' room is published", lambda: len(p := published(k8s)) == 2 and p)
+    first, second = hostname(k8s, "node1"), hostname(k8s, "node2")
+    with full(k8s, "node1"):
+        wait_until("node1's room is gone", lambda: published(k8s)[first] == 0, 30)
+        size = before[second] // GIB // 2
+        k8s.claim("small", size=f"{size}Gi")
+        k8s.pod("web", claim="small")
+        assert (k8s.get("pod", "web") or {})["spec"]["nodeName"] == "node2"
+        wait_until("the room it took is published", lambda: published(k8s)[second] < (size + 2) * GIB, 10)
+
+        k8s.claim("large", size=f"{size + 5}Gi")
+        k8s.pod("waits", claim="large", wait=False)
+        k8s.event("waits", "FailedScheduling", "did not have enough free storage")
+        assert k8s.all("events", "--field-selector=involvedObject.name=large,reason=Provisioning") == []
+    k8s.running("waits")
+    assert (k8s.get("pod", "waits") or {})["spec"]["nodeName"] == "node1"
+
+
+def test_a_new_class_has_its_room_published_and_a_deleted_one_has_not(k8s: Kubernetes) -> None:
+    name = f"class-{k8s.namespace}"
+    k8s.apply(storage_class(name, parameters={"pool": "default"}))
+    rooms = wait_until("the new class's room is published", lambda: len(p := published(k8s, name)) == 2 and p, 10)
+    assert all(room > GIB for room in rooms.values())
+
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+    wait_until("nothing is published for a class that is gone", lambda: not published(k8s, name), 10)
+
+
+def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kubernetes) -> None:
+    """The scheduler sees room for each; the driver gives it to one and sends the others on."""
+    rooms = wait_until("both nodes' room is published", lambda: len(p := published(k8s)) == 2 and p)
+    size = min(rooms.values()) // GIB * 2 // 5  # two fit on a node, four on both
+    names = [f"claim-{number}" for number in range(4)]
+    for name in names:
+        k8s.claim(name, size=f"{size}Gi")
+    for name in names:
+        k8s.pod(name, claim=name, wait=False)
+    for name in names:
+        k8s.running(name)
+
+    nodes = [(k8s.get("pod", name) or {})["spec"]["nodeName"] for name in names]
+    assert sorted(nodes) == ["node1", "node1", "node2", "node2"]

@@ -1,0 +1,59 @@
+"""What is published of a node's room: an object for each class of ours, from the pool that the class means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller import capacity
+from controller.decide import Identity
+
+US = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
+OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "flexvol-node-x", "uid": "u"}
+POOLS: list[dict[str, Any]] = [
+    {"name": "default", "freeBytes": 100},
+    {"name": "fast", "freeBytes": 7},
+    {"name": "away", "error": "gone"},
+]
+
+
+def storage_class(name: str = "c", provisioner: str = "loop.flexvol", **parameters: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "provisioner": provisioner, "parameters": parameters}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "pools", "free"),
+    [
+        ({}, POOLS, "100"),
+        ({"pool": "fast"}, POOLS, "7"),
+        ({"pool": "away"}, POOLS, "0"),
+        ({"pool": "elsewhere"}, POOLS, "0"),
+        ({}, [{"name": "only", "freeBytes": 3}], "3"),
+        ({}, [{"name": "default", "freeBytes": -5}], "0"),
+        ({}, POOLS[1:], "0"),
+    ],
+)
+def test_the_room_of_the_pool_that_the_class_means(parameters: dict[str, str], pools: list[Any], free: str) -> None:
+    (found,) = capacity.wanted([storage_class(**parameters)], {"flexvol/loop": pools}, US, "host", OWNER).values()
+
+    assert (found["capacity"], found["maximumVolumeSize"]) == (free, free)
+    assert found["nodeTopology"] == {"matchLabels": {"kubernetes.io/hostname": "host"}}
+    assert found["metadata"]["ownerReferences"] == [OWNER]
+
+
+def test_nothing_for_classes_of_others_and_for_a_driver_without_pools() -> None:
+    classes = [storage_class("a"), storage_class("b", "other")]
+
+    assert len(capacity.wanted(classes, {"flexvol/loop": POOLS}, US, "host", None)) == 1
+    assert capacity.wanted(classes, {"flexvol/loop": []}, US, "host", None) == {}
+
+
+def test_each_node_and_class_has_a_name_of_its_own() -> None:
+    other = Identity(US.drivers, "node2", "node2")
+    classes = [storage_class("a"), storage_class("b")]
+    pools = {"flexvol/loop": POOLS}
+
+    names = {*capacity.wanted(classes, pools, US, "h1", None), *capacity.wanted(classes, pools, other, "h2", None)}
+
+    assert len(names) == 4
