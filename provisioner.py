@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import protocol
-from controller import cluster, decide, health
+from controller import cluster, decide, health, metrics
 from controller.capacity import Capacity
 from controller.delete import Delete
 from controller.events import Events
@@ -119,6 +119,7 @@ class Provisioner:
             signal.signal(number, lambda *_: self._stop.set())
         lease = None
         if self._settings.node:
+            metrics.leader.set(1)
             self._may_work.set()
         else:
             name = "flexvol-" + "-".join(sorted(self._us.drivers))
@@ -137,6 +138,7 @@ class Provisioner:
         for thread in self._watches + self._workers:
             thread.start()
         if self._settings.health_port:
+            metrics.show(lambda: self._capacity.listed if self._capacity else {}, self._work.waiting)
             health.serve(self._settings.health_port, self._dead, self._not_ready)
         _log.info("provisioner %s for %s as %s", protocol.VERSION, ", ".join(self._us.drivers), self._us.name)
         self._stop.wait()
@@ -170,11 +172,13 @@ class Provisioner:
 
     def _lead(self) -> None:
         _log.info("leading")
+        metrics.leader.set(1)
         self._may_work.set()
 
     def _stand_by(self) -> None:
         _log.warning("the lease is lost: standing by")
         self._may_work.clear()
+        metrics.leader.set(0)
         self._provision.stand_by()
 
     def _run(self) -> None:

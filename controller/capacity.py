@@ -16,7 +16,7 @@ from typing import Any
 
 import protocol
 from controller import cluster, decide
-from controller.storage import Storage
+from controller.storage import Listed, Storage
 
 Object = dict[str, Any]
 NODE_LABEL = "flexvol/node"
@@ -81,6 +81,7 @@ class Capacity:
         self._api, self._storage, self._us, self._owner = api, storage, us, owner
         self._classes, self._hostname = classes, hostname
         self._collection = f"/apis/storage.k8s.io/v1/namespaces/{namespace}/csistoragecapacities"
+        self.listed: dict[str, Listed] = {}  # what the drivers said last
         self._published: dict[str, Object] = {}
         self._read_at = float("-inf")
         self._lock = threading.Lock()
@@ -95,7 +96,8 @@ class Capacity:
         """Brings the objects up to date, now. Raises Refused, Unreachable or a Failure."""
         with self._lock:
             self._changed.clear()
-            pools = {driver: self._storage.pools(driver) for driver in self._us.drivers.values()}
+            self.listed = {driver: self._storage.list(driver) for driver in self._us.drivers.values()}
+            pools = {driver: listed.pools for driver, listed in self.listed.items()}
             objects = wanted(self._classes(), pools, self._us, self._hostname(), self._owner)
             if time.monotonic() - self._read_at > _FOUND_AGAIN_SECONDS:  # some may have been deleted, or be older
                 selector = f"?labelSelector={NODE_LABEL}%3D{_hash(self._us.node)}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 import protocol
-from controller import cluster, decide, volume_manifest
+from controller import cluster, decide, metrics, volume_manifest
 from controller.capacity import Capacity
 from controller.events import Events
 from controller.storage import Storage
@@ -58,13 +59,15 @@ class Delete:
             self._work.done(key)
             return
         if action == decide.DELETE:
-            source = volume["spec"]["flexVolume"]
+            began, source = time.monotonic(), volume["spec"]["flexVolume"]
             try:
                 self._storage.delete(source["driver"], volume_manifest.delete_request(volume))
             except protocol.Failure as failure:
                 self._failed(key, volume, failure)
                 return
             _log.info("deleted %s", key[1])
+            metrics.deleted.labels(_class_name(volume)).inc()
+            metrics.delete_seconds.labels(_class_name(volume)).observe(time.monotonic() - began)
             if self.capacity is not None:
                 self.capacity.changed()
             self._api.delete(path, volume["metadata"]["uid"])
@@ -87,9 +90,14 @@ class Delete:
     def _failed(self, key: Key, volume: Object, failure: protocol.Failure) -> None:
         retry = decide.after(failure, "")
         if retry.warn:
+            metrics.delete_failed.labels(_class_name(volume)).inc()
             self._events.warning(volume, "VolumeFailedDelete", f"{failure.reason}: {failure.message}")
             _log.warning("%s not deleted: %s: %s", key[1], failure.reason, failure.message)
         if retry.kind in ("slow", "soon"):
             self._work.done(key, 300.0 if retry.kind == "slow" else 1.0)
         else:
             self._work.done(key, failed=True)
+
+
+def _class_name(volume: Object) -> str:
+    return str(volume["spec"].get("storageClassName", ""))

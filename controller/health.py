@@ -1,4 +1,5 @@
-"""Two answers over HTTP: /healthz, whether a restart would help, and /readyz, whether the work can be done now."""
+"""Three answers over HTTP: /healthz, whether a restart would help, /readyz, whether the work can be done now, and
+/metrics, for Prometheus."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import http.server
 import threading
 from collections.abc import Callable
 from typing import Any
+
+from controller import metrics
 
 Check = Callable[[], str]
 
@@ -16,6 +19,12 @@ def serve(port: int, healthy: Check, ready: Check) -> None:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self.send_response(200)
+                self.send_header("Content-Type", metrics.CONTENT_TYPE)
+                self.end_headers()
+                self.wfile.write(metrics.text())
+                return
             check = checks.get(self.path)
             wrong = "not found" if check is None else check()
             self.send_response(404 if check is None else 503 if wrong else 200)

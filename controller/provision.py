@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 import protocol
-from controller import cluster, decide, volume_manifest
+from controller import cluster, decide, metrics, volume_manifest
 from controller.capacity import Capacity
 from controller.events import Events
 from controller.storage import Storage
@@ -130,7 +131,7 @@ class Provision:
             self._work.done(key)
 
     def _attempt(self, key: Key, claim: Object, storage_class: Object) -> None:
-        uid, name = key[1], volume_manifest.volume_name(claim)
+        began, uid, name = time.monotonic(), key[1], volume_manifest.volume_name(claim)
         driver = self._us.drivers[storage_class["provisioner"]]
         with self._lock:
             known = uid in self._begun  # an earlier attempt may have made it, whatever this one says
@@ -152,6 +153,9 @@ class Provision:
             with self._lock:
                 self._begun.pop(uid, None)
             self._events.normal(claim, "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
+            labels = (decide.class_name_of(claim), "")
+            metrics.provisioned.labels(*labels).inc()
+            metrics.provision_seconds.labels(*labels).observe(time.monotonic() - began)
             _log.info("provisioned %s for %s", name, _full_name(claim))
             self._work.done(key)
         else:
@@ -237,6 +241,7 @@ class Provision:
 
     def _say_failure(self, claim: Object, sentence: str) -> None:
         name = decide.class_name_of(claim)
+        metrics.provision_failed.labels(name, "").inc()
         self._events.warning(
             claim, "ProvisioningFailed", f'failed to provision volume with StorageClass "{name}": {sentence}'
         )

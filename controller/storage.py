@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 import caller
 import protocol
+from controller import metrics
+
+
+class Listed(NamedTuple):
+    """The volumes and pools of a driver, each as it describes them."""
+
+    volumes: list[dict[str, Any]]
+    pools: list[dict[str, Any]]
 
 
 class Storage:
@@ -17,7 +26,7 @@ class Storage:
 
     def provision(self, driver: str, request: protocol.Options) -> dict[str, Any]:
         """Returns the reply's `volume`, checked: options of strings, capacityBytes, fsType. Raises a Failure."""
-        made = caller.call(self._executable(driver), "provision", options=request).volume
+        made = self._call(driver, "provision", options=request).volume
         if made is None:  # as the scripts for the retired flex-provisioner answer: what was asked was made
             made = {"options": {}, "capacityBytes": request.request_bytes, "fsType": request.fs_type}
         problem = _problem(made, request.request_bytes)
@@ -27,15 +36,26 @@ class Storage:
 
     def delete(self, driver: str, request: protocol.Options) -> None:
         """Returns when the storage is gone. Raises a Failure."""
-        caller.call(self._executable(driver), "delete", options=request)
+        self._call(driver, "delete", options=request)
 
-    def pools(self, driver: str) -> list[dict[str, Any]]:
-        """The pools of this node as the driver lists them; none if it has no such thing. Raises a Failure."""
+    def list(self, driver: str) -> Listed:
+        """What the driver lists; nothing if it does not know the call. Raises a Failure."""
         try:
-            listed = caller.call(self._executable(driver), "list").pools
+            reply = self._call(driver, "list")
         except protocol.NotSupported:
-            return []
-        return [pool for pool in listed or [] if isinstance(pool, dict)]
+            return Listed([], [])
+        volumes, pools = ([one for one in many or [] if isinstance(one, dict)] for many in (reply.volumes, reply.pools))
+        return Listed(volumes, pools)
+
+    def _call(self, driver: str, callout: str, **arguments: Any) -> protocol.Reply:
+        began, outcome = time.monotonic(), "Success"
+        try:
+            return caller.call(self._executable(driver), callout, **arguments)
+        except protocol.Failure as failure:
+            outcome = failure.reason
+            raise
+        finally:
+            metrics.callout_seconds.labels(driver, callout, outcome).observe(time.monotonic() - began)
 
     def _executable(self, driver: str) -> str:
         path = os.path.join(self._plugin_dir, driver.replace("/", "~"), driver.split("/")[-1])

@@ -80,6 +80,11 @@ class WorkQueue:
         if retry_after_seconds is not None:
             self.add(key, retry_after_seconds)
 
+    def waiting(self) -> int:
+        """How many keys are in it."""
+        with self._changed:
+            return len(self._due)
+
     def forget(self, key: Hashable) -> None:
         """Its object is gone, and with it the memory of its failures."""
         with self._changed:

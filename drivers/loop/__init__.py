@@ -198,6 +198,11 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
             )
             entry: "Dict[str, Any]" = {key: found.record[key] for key in fields}
             entry.update(name=name, pool=place.name, poolId=place.id, usedBytes=found.used_bytes)
+            image = found.open_image()
+            try:
+                entry["damaged"] = filesystems.get(found.fs_type).has_errors(image)
+            finally:
+                os.close(image)
             return entry
     except (Failure, OSError) as error:  # damaged, or deleted at this very moment
         return {"name": name, "pool": place.name, "error": str(error)}

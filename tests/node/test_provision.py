@@ -161,6 +161,20 @@ def test_list_says_what_is_there(node: Node) -> None:
     assert pool["freeBytes"] > 0
 
 
+def test_list_names_a_volume_whose_file_system_is_damaged(node: Node) -> None:
+    node.provision()
+    node.provision("pvc-2")
+    node.mount("web")
+    node.mount("db", "pvc-2")
+    with node.image("pvc-2").open("r+b") as image:  # what the kernel writes when it finds an error
+        image.seek(1024 + 0x3A)
+        image.write(b"\x03\x00")
+
+    damaged = {volume["name"]: volume["damaged"] for volume in node.ok("list")["volumes"]}
+
+    assert damaged == {"pvc-1": False, "pvc-2": True}
+
+
 @pytest.mark.parametrize("fs", ["ext4", "xfs"])
 def test_the_image_holds_no_feature_that_kernel_4_18_does_not_know(node: Node, fs: str) -> None:
     node.provision(fs=fs, size=300 * MIB)

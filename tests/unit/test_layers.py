@@ -32,11 +32,16 @@ MAY_IMPORT = {
     "commands": {"protocol", "process", "caller", "table", "flexvol", "drivers", "host", "commands"},
     "provisioner.py": {"protocol", "controller"},
     "controller": {"protocol", "controller"},
-    "controller/storage.py": {"protocol", "caller"},
+    "controller/storage.py": {"protocol", "caller", "controller.metrics"},
     "controller/cluster.py": set(),
+    "controller/metrics.py": set(),
 }
 # The doors: a package from outside -> the only files that may import it.
-DOORS = {"kubernetes": "controller/cluster.py", "urllib3": "controller/cluster.py"}
+DOORS = {
+    "kubernetes": "controller/cluster.py",
+    "urllib3": "controller/cluster.py",
+    "prometheus_client": "controller/metrics.py",
+}
 # What a callout must not import before it knows that it needs it: each costs milliseconds.
 SLOW = {
     "argparse", "dataclasses", "enum", "json", "logging", "re", "shutil", "socket", "subprocess", "tempfile",

@@ -1,0 +1,55 @@
+"""What Prometheus reads of volumes and pools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import prometheus_client
+
+from controller import metrics
+
+
+def sample(listed: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]], waiting: int = 0) -> dict[str, float]:
+    """Every line by its name and labels."""
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(metrics.Inventory(lambda: listed, lambda: waiting))
+    lines = prometheus_client.generate_latest(registry).decode().splitlines()
+    return {key: float(value) for key, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def test_pools_volumes_and_the_queue() -> None:
+    pool = {"name": "default", "capacityBytes": 100, "committedBytes": 60, "usedBytes": 7, "freeBytes": 40}
+    volume = {
+        "name": "pvc-1", "pool": "default", "sizeBytes": 60, "usedBytes": 7, "class": "fast", "fsType": "xfs",
+        "owner": {"namespace": "shop", "name": "data", "uid": "u"},
+    }  # fmt: skip
+    found = sample({"flexvol/loop": ([volume, {**volume, "name": "pvc-2", "damaged": True}], [pool])}, 3)
+
+    place = 'driver="flexvol/loop",pool="default"'
+    assert found["flexvol_queue_depth"] == 3
+    assert found[f"flexvol_pool_free_bytes{{{place}}}"] == 40
+    assert found[f"flexvol_pool_up{{{place}}}"] == 1
+    assert found[f"flexvol_volumes{{{place}}}"] == 2
+    assert found[f'flexvol_volume_size_bytes{{{place},volume="pvc-1"}}'] == 60
+    assert found[f'flexvol_volume_error{{{place},volume="pvc-1"}}'] == 0
+    assert found[f'flexvol_volume_error{{{place},volume="pvc-2"}}'] == 1
+    info = (
+        f'flexvol_volume_info{{class="fast",{place.split(",")[0]},fs_type="xfs",persistentvolumeclaim="data",'
+        f'persistentvolumeclaim_namespace="shop",{place.split(",")[1]},volume="pvc-1"}}'
+    )
+    assert found[info] == 1
+
+
+def test_a_pool_that_is_away_and_a_volume_that_cannot_be_read() -> None:
+    found = sample({"flexvol/loop": (
+        [{"name": "pvc-1", "pool": "default", "error": "no record"}], [{"name": "default", "error": "not mounted"}],
+    )})  # fmt: skip
+
+    place = 'driver="flexvol/loop",pool="default"'
+    assert found[f"flexvol_pool_up{{{place}}}"] == 0
+    assert found[f'flexvol_volume_error{{{place},volume="pvc-1"}}'] == 1
+    assert not any(key.startswith("flexvol_pool_free_bytes") for key in found)
+
+
+def test_without_pools_there_is_the_queue_alone() -> None:
+    assert sample({"flexvol/nfs": ([], [])}) == {"flexvol_queue_depth": 0}
