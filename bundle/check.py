@@ -39,6 +39,7 @@ PACKAGES = {
     "busybox": "busybox-static",
     "debootstrap": "debootstrap",
     "buildah": "buildah",
+    "promtool": "prometheus",
 }
 # What vermin sees and the code asks for before it uses it.
 NEWER = (

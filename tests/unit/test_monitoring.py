@@ -1,0 +1,56 @@
+"""The alert rules fire when they should, and no rule and no panel asks for a metric that is not there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import prometheus_client
+import pytest
+import yaml
+
+from controller import metrics
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MONITORING = ROOT / "deploy/monitoring"
+ALERTS = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
+
+
+def ours() -> set[str]:
+    """Every name that a provisioner serves, with the endings that Prometheus adds."""
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(metrics.Inventory(dict, int))
+    families = [*registry.collect(), *prometheus_client.REGISTRY.collect()]
+    return {family.name + ending for family in families for ending in ("", "_total", "_bucket", "_sum", "_count")}
+
+
+def asked(expression: str) -> set[str]:
+    return set(re.findall(r"\b(?:flexvol|controller)_[a-z_]+", expression))
+
+
+def test_every_alert_fires_when_it_should() -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is missing: install the package prometheus")
+    line = ["promtool", "test", "rules", str(Path(__file__).with_name("alerts.test.yaml"))]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tested = yaml.safe_load(Path(__file__).with_name("alerts.test.yaml").read_text())["tests"][0]["alert_rule_test"]
+    assert {one["alertname"] for one in tested if one["exp_alerts"]} == {rule["alert"] for rule in ALERTS}
+
+
+def test_rules_and_dashboard_ask_for_what_there_is() -> None:
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    panels = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+    expressions = {rule["expr"] for rule in ALERTS} | panels
+
+    wanted = set().union(*map(asked, expressions))
+    assert len(wanted) > 12
+    assert wanted <= ours()
+
+
+def test_every_alert_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [rule["alert"] for rule in ALERTS if f"`{rule['alert']}`" not in readme] == []
