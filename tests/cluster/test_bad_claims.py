@@ -16,7 +16,6 @@ from tests.cluster.test_claims import storage_class
     ("parameters", "said"),
     [
         ({"path": "/etc"}, "unknown option 'path'"),
-        ({"pool": "../x"}, "is not a name"),
         ({"fsType": "ntfs"}, "'ntfs' is unknown; known are: ext4, xfs, btrfs"),
         ({"requestBytes": "1"}, 'parameter "requestBytes"'),
         ({"thick": "maybe"}, "'maybe'"),
@@ -33,6 +32,17 @@ def test_a_class_that_cannot_be_served_is_explained_on_the_claim(
     k8s.event("data", "ProvisioningFailed", said)
 
     assert volumes_on(k8s.cluster, "node1") | volumes_on(k8s.cluster, "node2") == set()
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+
+
+def test_a_class_that_names_a_pool_that_no_node_has_is_explained_on_the_pod(k8s: Kubernetes) -> None:
+    name = f"bad-{k8s.namespace}"
+    k8s.apply(storage_class(name, parameters={"pool": "../x"}))
+    k8s.claim(storage_class=name)
+    k8s.pod("web", wait=False)
+
+    k8s.event("web", "FailedScheduling", "did not have enough free storage")
+
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
 
