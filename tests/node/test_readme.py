@@ -1,0 +1,89 @@
+"""Every command in the README is run: those for a node here, as they stand there; the others by tests named here."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.node.conftest import MIB, Node
+
+PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+PLAYGROUND = "tests/playground/test_playground.py::"
+SHOWN = PLAYGROUND + "test_it_shows_a_claim_becoming_a_mounted_volume"
+# The beginning of a command -> the test that runs it.
+ELSEWHERE = {
+    "./build.sh demo": "tests/node/test_demo.py::test_the_demo_tells_the_whole_life_and_cleans_up",
+    "./build.sh test": "tests/unit/test_layers.py::test_the_sources_keep",  # itself a part of it
+    "./build.sh image": SHOWN,
+    "./build.sh build --driver": "tests/unit/test_build.py::test_the_example_driver_lives_through_a_volumes_life",
+    "ctr -n k8s.io images import": SHOWN,
+    "cat > kustomization.yaml": SHOWN,
+    "kubectl apply -k .": SHOWN,
+    "kubectl -n flexvol rollout": "tests/cluster/test_disturbances.py::test_the_driver_is_updated_while_pods_run",
+    "kubectl apply -k deploy/example": SHOWN,
+    "kubectl wait": SHOWN,
+    "kubectl exec web": SHOWN,
+    "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
+    "dist/flexvol --help": "tests/node/test_by_hand.py::test_help_names_every_command_and_callout",
+}
+
+
+def commands() -> list[str]:
+    """The lines of the README's console blocks that a person types, without their comments."""
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line[2:] for block in blocks for line in block.splitlines() if line[:2] in ("$ ", "# ")]
+    return [re.sub(r"\s{2,}# .*", "", line) for line in lines]
+
+
+def here() -> list[str]:
+    return [line for line in commands() if not any(line.startswith(known) for known in ELSEWHERE)]
+
+
+def test_the_tests_that_run_the_others_are_there() -> None:
+    assert [known for known in ELSEWHERE if not any(line.startswith(known) for line in commands())] == []
+    for test in ELSEWHERE.values():
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text(), test
+
+
+@pytest.fixture
+def installed(node: Node, tmp_path: Path) -> Node:
+    """A node with the driver installed, a disk, and a volume that no pod uses, with the README's name."""
+    Path(PLUGINS).mkdir(parents=True, exist_ok=True)
+    assert node.enter("mount", "-t", "tmpfs", "none", PLUGINS).returncode == 0
+    node.command("install", PLUGINS)
+    disk = tmp_path / "disk"
+    for line in (["truncate", "-s", str(128 * MIB), disk], ["mkfs.ext4", "-q", disk]):
+        assert node.enter(*map(str, line)).returncode == 0
+    node.path("/var/lib/flexvol/fast").mkdir()
+    (volume,) = set(re.findall(r"pvc-[0-9a-f-]{36}", " ".join(commands())))
+    node.provision(volume)
+    (node.mount("web", volume) / "kept").write_text("kept")
+    node.unmount("web", volume)
+    return node
+
+
+def test_each_command_for_a_node_does_what_it_says(installed: Node, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    lines = here()
+    assert len(lines) >= 8
+    script = ["set -ex", "mount -t tmpfs none /mnt"]
+    for line in lines:
+        device = line.replace("/dev/sdb1", f"-o loop {tmp_path}/disk")  # the machine has no second disk
+        script.append(f"cd / && {device}" if line.startswith("rm -r") else device)
+        if line.startswith("mount -o loop"):
+            script.append("cat /mnt/kept && umount /mnt")
+    done = installed.enter("sh", "-c", "\n".join(script))
+
+    told = done.stdout.decode()
+    assert done.returncode == 0, done.stderr.decode()
+    assert "made pool fast" in told
+    assert "Nothing is wrong." in told
+    assert "VOLUME" in told and "mounts here" in told
+    assert told.rstrip().endswith("kept")
+    assert not installed.path(PLUGINS + "/flexvol~loop").exists()
