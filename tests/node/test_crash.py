@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.
 
 STEPPER = Path(__file__).with_name("stepper.py")
 OLD_KERNEL = ("fsopen", "open_tree", "LOOP_CONFIGURE")
-SAMPLE = 12
+SAMPLE = 40
 STEP = 16 * MIB
 DATA = b"written before and fsynced\n" * 4000
 OWNER = (1000, 2000, 0o2770)
