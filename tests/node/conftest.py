@@ -159,10 +159,12 @@ class Node:
         return record
 
     def mounts(self) -> list[tuple[str, str]]:
-        """Mounts of loop devices in the node: path and flags of the mount itself."""
+        """Mounts of loop devices below the node's own paths: path and flags of the mount itself. Elsewhere its
+        namespace shows what another run on this machine had mounted when it was made."""
         lines = Path(f"/proc/{self._holder.pid}/mountinfo").read_text(errors="surrogateescape")
         fields = [line.split(" ") for line in lines.splitlines()]
-        return [(words[4], words[5]) for words in fields if "/dev/loop" in " ".join(words[6:])]
+        loops = [words for words in fields if "/dev/loop" in " ".join(words[6:])]
+        return [(words[4], words[5]) for words in loops if any(words[4].startswith(own) for own in OWN_PATHS)]
 
     def loop_devices(self) -> list[str]:
         """The loop devices on images of this node, by device and inode."""

@@ -41,7 +41,7 @@ def test_an_owner_alone_leaves_the_mode(node: Node) -> None:
 
 
 def superblock_options(node: Node) -> list[str]:
-    lines = node.enter("grep", "/dev/loop", "/proc/self/mountinfo").stdout.decode().splitlines()
+    lines = node.enter("grep", " /var/lib/kubelet/pods/", "/proc/self/mountinfo").stdout.decode().splitlines()
     return [line.split()[-1] for line in lines]
 
 
