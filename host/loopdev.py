@@ -68,6 +68,16 @@ class Loop:
         """Takes on the size its file has grown to."""
         fcntl.ioctl(self.descriptor, _SET_CAPACITY, 0)
 
+    def is_mounted(self) -> bool:
+        """Whether a file system on it is mounted, in whatever mount namespace: it opens the device for itself alone."""
+        try:
+            os.close(os.open(self.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+            return False
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return True
+            raise
+
     def refuse_discard(self) -> None:
         """Makes it impossible to give blocks back through this device, for as long as the device exists."""
         with open(_limit(self.path, "discard_max_bytes"), "w") as file:

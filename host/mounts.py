@@ -64,6 +64,18 @@ class Mount:
         another."""
         return self.device == number or (self.fs_type == "btrfs" and self.source == path)
 
+    def stopped(self) -> str:
+        """How the file system stopped after an error; "" if it did not. We mount every superblock writable."""
+        if {"ro", "emergency_ro", "shutdown"}.intersection(self.super_flags.split(",")):
+            return "has gone read-only after an error"
+        try:
+            os.stat(self.path)
+            return ""
+        except FileNotFoundError:  # unmounted and removed meanwhile
+            return ""
+        except OSError as error:
+            return "was shut down after an error: {}".format(error.strerror)
+
 
 def table(process: "Union[int, str]" = "self") -> "Iterator[Mount]":
     """The mounts of our own mount namespace, or of a process's, in the order they were made."""
@@ -94,10 +106,12 @@ def device_number(path: str) -> str:
     return "{}:{}".format(os.major(number), os.minor(number))
 
 
-def of_device(path: str) -> "List[Mount]":
-    """The mounts that show the whole file system on the block device `path`."""
+def of_device(path: str, parts: bool = False) -> "List[Mount]":
+    """The mounts that show the whole file system on the block device `path`; with `parts` also those of a directory in
+    it, such as kubelet's for a subPath."""
     number = device_number(path)
-    return [mount for mount in table() if mount.root == "/" and mount.is_of(number, path) and not is_staged(mount)]
+    shown = [mount for mount in table() if mount.is_of(number, path) and not is_staged(mount)]
+    return [mount for mount in shown if parts or mount.root == "/"]
 
 
 def is_staged(mount: Mount) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MIB = filesystems.MIB
 _REPAIR_BYTES = 16 * MIB
+_POD_LOGS = "/var/log/pods"
 
 
 def round_up(size_bytes: int, fs_type: str) -> int:
@@ -66,7 +67,7 @@ def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> No
             with found:
                 mounts.clear_stage(found.path)
                 if not _is_shown(found, mount_dir):
-                    _mount_again(volume, found, image, mount_dir, read_only)
+                    _mount_again(volume, found, image, mount_dir, read_only, lock)
             return
         _is_shown(None, mount_dir)
         volume.lock_image(image)
@@ -88,24 +89,37 @@ def _is_shown(loop: "Optional[Loop]", mount_dir: str) -> bool:
     return True
 
 
-def _mount_again(volume: "Volume", loop: "Loop", image: int, mount_dir: str, read_only: bool) -> None:
-    """Uses the device another pod has, here or in another mount namespace. It stays while `loop` is open."""
+def _mount_again(volume: "Volume", loop: "Loop", image: int, mount_dir: str, read_only: bool, lock: "Lock") -> None:
+    """Uses the device another pod has, here or in another mount namespace, or that a killed callout left. It stays
+    while `loop` is open."""
     if files.try_lock(image):
         raise Busy(volume.made_by_hand(loop.path))
     if not loop.clears_itself():
         loop.set_clears_itself()
-    shown = mounts.of_device(loop.path)
-    if shown and "ReadWriteOncePod" in volume.record["accessModes"]:
+    if "ReadWriteOncePod" in volume.record["accessModes"] and mounts.of_device(loop.path, parts=True):
         # kubelet's own words (pkg/volume/util), which it says only of volumes that are attached.
         raise Busy("volume uses the ReadWriteOncePod access mode and is already in use by another pod")
-    for existing in shown:
+    for existing in mounts.of_device(loop.path):
+        how = existing.stopped()
+        if how:
+            raise Unavailable(
+                "volume {}: its {} {} (see dmesg); when its other pods have left, the next mount repairs what needs no "
+                "decision".format(volume.name, volume.fs_type, how)
+            )
         try:
             mounts.bind(existing.path, mount_dir, _flags(volume, read_only), must_be_mount=True)
             return
         except FileNotFoundError:
             continue  # unmounted meanwhile
-    # Another mount namespace has it, or a callout was killed on its way. It may be mounted, so it is not checked.
-    _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop))
+    loop.follow_size()  # a callout may have been killed between the image's growth and the device's
+    if not loop.is_mounted():
+        _mount_first(volume, loop, mount_dir, read_only, lock)
+        return
+    prepare = _preparation(volume, loop)
+    try:
+        _mount_device(volume, loop, mount_dir, read_only, prepare)
+    except filesystems.NotPermitted:  # it grows when no other mount namespace has it any more
+        _mount_device(volume, loop, mount_dir, read_only, lambda _root: None)
 
 
 def _mount_device(
@@ -215,7 +229,9 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
         try:
             _grow_mounted(volume, loop, mount_dir)
         except filesystems.NotPermitted:
-            if not _is_starting(loop, mount_dir) or filesystems.get(volume.fs_type).has_errors(loop.descriptor):
+            if not _is_starting(mount_dir) or not mounts.is_only_mount(loop.path, mount_dir):
+                raise
+            if filesystems.get(volume.fs_type).has_errors(loop.descriptor):
                 raise
             mounts.unmount(mount_dir)
             try:
@@ -225,16 +241,29 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
                 if mounts.at(mount_dir) is None:
                     _mount_device(volume, loop, mount_dir, False, lambda _root: None)
                 raise
+            if not _is_starting(mount_dir):
+                raise Internal(
+                    "volume {}: its pod began while the volume grew; delete the pod".format(volume.name)
+                ) from None
 
 
-def _is_starting(loop: "Loop", mount_dir: str) -> bool:
-    """Whether the pod's containers are still to be made, so that its volume can be unmounted for a moment: kubelet
-    makes POD/containers/NAME with each of them, after all volumes at POD/volumes/DRIVER/NAME are ready."""
+def _is_starting(mount_dir: str) -> bool:
+    """Whether the pod's sandbox is still to be made, so that its volume can be unmounted for a moment: when all volumes
+    at POD/volumes/DRIVER/NAME are ready, kubelet makes the pod's directory of logs, NAMESPACE_NAME_POD, and later
+    POD/containers/NAME with each container (pkg/kubelet/kuberuntime, createPodSandbox)."""
     pod = os.path.dirname(os.path.dirname(os.path.dirname(mount_dir)))
-    containers = os.path.join(pod, "containers")
-    if os.path.isdir(containers) and os.listdir(containers):
+    if os.path.basename(os.path.dirname(pod)) != "pods":
         return False
-    return mounts.is_only_mount(loop.path, mount_dir)
+    return not _names(pod + "/containers") and not [
+        name for name in _names(_POD_LOGS) if name.endswith("_" + os.path.basename(pod))
+    ]
+
+
+def _names(directory: str) -> "List[str]":
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
 
 
 def _grow_image(volume: "Volume", image: int, size_bytes: int) -> None:

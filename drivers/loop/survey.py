@@ -266,12 +266,7 @@ def _process(process: int) -> str:
 
 
 def _file_system_troubles(mount: "mounts.Mount") -> "Iterator[Finding]":
-    """We mount every superblock writable, so one that is not has been made read-only."""
-    remedy = "see dmesg for why; then stop its pods, and the next one's mount repairs what needs no decision"
-    if {"ro", "emergency_ro", "shutdown"}.intersection(mount.super_flags.split(",")):
-        yield "its {} has gone read-only after an error".format(mount.fs_type), remedy
-    else:
-        try:
-            os.stat(mount.path)
-        except OSError as error:
-            yield "its {} was shut down after an error: {}".format(mount.fs_type, error.strerror), remedy
+    how = mount.stopped()
+    if how:
+        remedy = "see dmesg for why; then stop its pods, and the next one's mount repairs what needs no decision"
+        yield "its {} {}".format(mount.fs_type, how), remedy
