@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -115,6 +116,17 @@ def volumes_on(cluster: kube.Cluster, node: str) -> set[str]:
     """The names of the volumes in the node's default pool; hidden ones too, as a leak is one."""
     path = cluster.nodes[node].path(POOL)
     return {entry.name for entry in path.iterdir()} - {"pool.json", ".locks"}
+
+
+def processes(*words: str) -> Iterator[int]:
+    """Those whose command line holds all the words."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = Path("/proc", name, "cmdline").read_bytes().decode(errors="replace")
+        except OSError:  # it ended
+            continue
+        if all(word in line for word in words):
+            yield int(name)
 
 
 def install(cluster: kube.Cluster) -> None:

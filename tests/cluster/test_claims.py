@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -27,6 +28,14 @@ def free_mib(k8s: Kubernetes, name: str) -> float:
 
 def size_mib(k8s: Kubernetes, name: str) -> float:
     return int(k8s.shell(name, "df -k /data | tail -1").stdout.split()[1]) / 1024
+
+
+def devices_of(image: os.stat_result) -> list[str]:
+    """The loop devices on a file, also one that was deleted since."""
+    line = ["losetup", "--list", "--noheadings", "--output", "NAME,BACK-MAJ:MIN,BACK-INO"]
+    rows = [row.split() for row in subprocess.run(line, capture_output=True, text=True, check=True).stdout.splitlines()]
+    number = f"{os.major(image.st_dev)}:{os.minor(image.st_dev)}"
+    return [device for device, *backing in rows if backing == [number, str(image.st_ino)]]
 
 
 @pytest.mark.parametrize("node", ["node1", "node2"])
@@ -56,6 +65,9 @@ def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(k8s: Kuber
     assert image.st_size == 64 << 20
     assert image.st_blocks * 512 <= 64 << 20
 
+    pods = k8s.cluster.nodes[node].path("/var/lib/kubelet/pods")
+    assert len(list(pods.glob(f"*/volumes/flexvol~loop/{name}"))) == 2
+    assert len(devices_of(image)) == 1
     k8s.delete("pod", "web", "second")
     k8s.pod("again")
     assert (k8s.get("pod", "again") or {})["spec"]["nodeName"] == node
@@ -65,7 +77,8 @@ def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(k8s: Kuber
     k8s.delete("pvc", "data")
     wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
     assert volumes_on(k8s.cluster, node) == set()
-    assert name not in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
+    wait_until("the loop device is gone", lambda: devices_of(image) == [])
+    wait_until("the pods' directories are gone", lambda: not list(pods.glob(f"*/volumes/flexvol~loop/{name}")))
 
 
 def test_the_claims_events_tell_what_happened(k8s: Kubernetes) -> None:

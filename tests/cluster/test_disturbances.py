@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.cluster.conftest import DRIVER, Kubernetes, volumes_on
+import os
+import signal
+
+from tests.cluster.conftest import DRIVER, Kubernetes, Object, processes, volumes_on
 from tests.cluster.kube.cluster import wait_until
 
 
@@ -55,12 +58,23 @@ def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
 
 
 def test_the_provisioner_finishes_and_exits_cleanly_on_sigterm(k8s: Kubernetes) -> None:
-    (pod,) = [one for one in Kubernetes(k8s.cluster, "flexvol").all("pods") if one["spec"]["nodeName"] == "node2"]
     flexvol = Kubernetes(k8s.cluster, "flexvol")
-    flexvol.run("delete", "pod", pod["metadata"]["name"], "--wait=true")
 
-    k8s.cluster.kubectl(
-        "-n", "flexvol", "rollout", "status", "daemonset/flexvol-node", "--timeout=120s", capture_output=True
-    )
-    k8s.claim()
-    k8s.pod("web", node="node2")
+    def container() -> tuple[str, Object]:
+        (pod,) = [one for one in flexvol.all("pods") if one["spec"]["nodeName"] == "node2"]
+        return pod["metadata"]["name"], pod["status"]["containerStatuses"][0]
+
+    name, before = container()
+    claims = [f"data-{number}" for number in range(6)]
+    for claim in claims:
+        k8s.claim(claim)
+        k8s.run("annotate", "pvc", claim, "volume.kubernetes.io/selected-node=node2")
+    wait_until("it works on them", lambda: k8s.all("events", "--field-selector=reason=Provisioning"))
+    (pid,) = processes("provisioner", "--node=node2")
+    os.kill(pid, signal.SIGTERM)
+
+    wait_until("it is started again", lambda: container()[1]["restartCount"] > before["restartCount"])
+    assert container()[1]["lastState"]["terminated"]["exitCode"] == 0
+    assert "stopping: finishing what is in hand" in flexvol.run("logs", name, "--previous").stdout
+    made = {k8s.volume_of(claim)["metadata"]["name"] for claim in claims}
+    assert volumes_on(k8s.cluster, "node2") == made

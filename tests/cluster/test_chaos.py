@@ -1,0 +1,182 @@
+"""Two minutes (ten with --campaign) of random kills, while claims come, are used, grow and go on both nodes. Afterwards
+claims, PVs, volumes in the pools and loop devices correspond one to one, and no data is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.cluster.conftest import DRIVER, Kubernetes, ours, processes, volumes_on
+from tests.cluster.kube import machine
+from tests.cluster.kube.cluster import DATA, wait_until
+from tests.cluster.test_claims import storage_class
+
+NODES = ("node1", "node2")
+USERS = 4
+CLASS = "chaos-xfs"
+SIZE_MIB, GROWN_MIB = 320, 352
+SETTLED_SECONDS = 240
+
+
+def kill(found: Iterator[int]) -> int:
+    number = 0
+    for pid in found:
+        try:
+            os.kill(pid, signal.SIGKILL)
+            number += 1
+        except ProcessLookupError:
+            continue
+    return number
+
+
+class Faults:
+    """Kills one thing after another, and counts what really died."""
+
+    def __init__(self, k8s: Kubernetes, chance: random.Random, until: float) -> None:
+        self._cluster, self._chance, self._until = k8s.cluster, chance, until
+        self.counts = dict.fromkeys(("provisioner", "driver", "kubelet", "kube-apiserver"), 0)
+
+    def run(self) -> None:
+        kinds: list[Callable[[], int]] = [self._provisioner, self._driver, self._driver, self._kubelet, self._server]
+        names = ("provisioner", "driver", "driver", "kubelet", "kube-apiserver")
+        while time.monotonic() < self._until:
+            which = self._chance.randrange(len(kinds))
+            self.counts[names[which]] += kinds[which]()
+            time.sleep(self._chance.uniform(1, 5))  # between faults; nothing is waited for
+
+    def _provisioner(self) -> int:
+        """Killed, and its pod with it, or the growing pauses between restarts would spare it from then on."""
+        node = self._chance.choice(NODES)
+        killed = kill(processes("provisioner", f"--node={node}"))
+        pods = ("delete", "pods", "-l", "app=flexvol-node", f"--field-selector=spec.nodeName={node}")
+        self._cluster.kubectl("-n", "flexvol", *pods, "--force", "--grace-period=0", check=False, capture_output=True)
+        return killed
+
+    def _driver(self) -> int:
+        """Whatever callout is running or comes in the next seconds; its child may live on, as after a crash."""
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline:
+            running = list(processes(DRIVER))
+            if running:
+                return kill(iter([self._chance.choice(running)]))
+            time.sleep(0.01)
+        return 0
+
+    def _kubelet(self) -> int:
+        self._cluster.restart("kubelet", self._chance.choice(NODES))
+        return 1
+
+    def _server(self) -> int:
+        self._cluster.kill("kube-apiserver")
+        time.sleep(self._chance.uniform(0, 5))  # it is away for so long
+        self._cluster.start("kube-apiserver")
+        return 1
+
+
+class User:
+    """Makes claims, uses them, and deletes most of them; `kept` are those that live on, with their sizes."""
+
+    def __init__(self, k8s: Kubernetes, number: int, seed: int, until: float) -> None:
+        self._k8s, self._number, self._until = k8s, number, until
+        self._chance = random.Random(seed)
+        self.kept: dict[str, int] = {}
+        self.lives = 0
+
+    def run(self) -> None:
+        while time.monotonic() < self._until:
+            name = f"u{self._number}-{self.lives}"
+            self._live(name, self._chance.choice(NODES))
+            self.lives += 1
+
+    def _live(self, name: str, node: str) -> None:
+        k8s, size = self._k8s, SIZE_MIB
+        self._insist(lambda: k8s.claim(name, f"{size}Mi", storage_class=CLASS))
+        if self._chance.random() < 0.15:  # gone before or while it is made
+            self._insist(lambda: k8s.delete("pvc", name))
+            return
+        self._insist(lambda: k8s.pod(name, claim=name, node=node, wait=False))
+        self._insist(lambda: k8s.running(name, 120))
+        self._insist(lambda: k8s.shell(name, f"echo {name} > /data/id && sync"))
+        if self._chance.random() < 0.4:
+            size = GROWN_MIB
+            body = f'{{"spec": {{"resources": {{"requests": {{"storage": "{size}Mi"}}}}}}}}'
+            self._insist(lambda: k8s.run("patch", "pvc", name, "-p", body))
+        if self._chance.random() < 0.5:
+            self._insist(lambda: k8s.run("delete", "pod", name, "--ignore-not-found"))
+            self._insist(lambda: k8s.pod(name, claim=name, wait=False))
+            self._insist(lambda: k8s.running(name, 120))
+        self._insist(lambda: self._check(name))
+        if self._chance.random() < 0.3:
+            self.kept[name] = size
+        else:
+            self._insist(lambda: k8s.run("delete", "pod,pvc", name, "--ignore-not-found", "--wait=false"))
+
+    def _check(self, name: str) -> None:
+        assert self._k8s.shell(name, "cat /data/id").stdout == name + "\n"
+
+    def _insist(self, do: Callable[[], object]) -> None:
+        """Until it succeeds: the API server may be away, and a pod not be reached."""
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while True:
+            try:
+                do()
+                return
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
+
+
+def test_after_chaos_everything_corresponds_and_nothing_is_lost(k8s: Kubernetes, campaign: bool) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    k8s.apply(storage_class(CLASS, parameters={"fsType": "xfs"}))
+    until = time.monotonic() + (600 if campaign else 120)
+    faults = Faults(k8s, chance, until)
+    users = [User(k8s, number, chance.randrange(1 << 32), until) for number in range(USERS)]
+
+    with ThreadPoolExecutor(USERS + 1) as threads:
+        running = [threads.submit(faults.run), *(threads.submit(user.run) for user in users)]
+    for one in running:
+        one.result()
+
+    kept = {name: size for user in users for name, size in user.kept.items()}
+    print(f"{sum(user.lives for user in users)} claims, {len(kept)} kept; killed: {faults.counts}")
+    assert all(faults.counts.values()), faults.counts
+
+    def corresponds() -> str:
+        """What is not as it should be yet."""
+        claims = {one["metadata"]["name"]: one for one in k8s.all("pvc")}
+        volumes = {one["metadata"]["name"]: one for one in ours(k8s)}
+        if set(claims) != set(kept):
+            return f"claims {sorted(set(claims) ^ set(kept))}"
+        if sorted(claim["spec"].get("volumeName", "") for claim in claims.values()) != sorted(volumes):
+            return f"PVs {sorted(volumes)}"
+        for name, size in kept.items():
+            if claims[name]["status"].get("capacity") != {"storage": f"{size}Mi"}:
+                return f"{name} has {claims[name]['status']}"
+        in_pools = sorted(name for node in NODES for name in volumes_on(k8s.cluster, node))
+        if in_pools != sorted(volumes):
+            return f"pools {in_pools}, PVs {sorted(volumes)}"
+        devices = machine.left_behind(DATA).get("loop devices", [])
+        return "" if len(devices) == len(kept) else f"{len(kept)} volumes in use, devices {devices}"
+
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while (wrong := corresponds()) and time.monotonic() < deadline:
+        time.sleep(1)
+    assert not wrong
+    for name in kept:
+        assert k8s.shell(name, "cat /data/id").stdout == name + "\n"
+    k8s.cluster.kubectl("-n", "flexvol", "rollout", "status", "daemonset/flexvol-node", "--timeout=120s",
+                        capture_output=True)  # fmt: skip
+
+    k8s.run("delete", "pods,pvc", "--all", "--wait=true")
+    wait_until("the PVs are gone", lambda: not ours(k8s), SETTLED_SECONDS)
+    wait_until("the pools are empty", lambda: not any(volumes_on(k8s.cluster, node) for node in NODES))
+    wait_until("the devices are gone", lambda: not machine.left_behind(DATA).get("loop devices"))
+    k8s.run("delete", "storageclass", CLASS)
