@@ -55,6 +55,8 @@ class Storage:
             head, _, outcome = line.partition("ms: ")
             if volume in head:
                 callout, word = head.split()[2], outcome.split()[0]
+                if callout == "getvolumename":  # asked once by each program, which remembers "Not supported"
+                    continue
                 found.append(callout if word == "Success" else f"{callout} {word}")
         return found
 
@@ -235,7 +237,7 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
         k8s.run("delete", "pod", "web", "--force", "--grace-period=0")
         k8s.pod("next", node="node2", wait=False)
         wait_until("detach is refused", lambda: "detach Busy" in storage.calls("controller", name))
-        said = k8s.event("next", "FailedAttachVolume", "node1")
+        said = k8s.event("next", "FailedAttachVolume", "attached")
         print(said)
         assert storage.node(name) == "node1"
 

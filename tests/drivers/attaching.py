@@ -162,7 +162,7 @@ class AttachingDriver(Driver):
     def waitforattach(self, device: str, options: "Options") -> Reply:
         with Disk(options.volume) as disk:
             there = disk.device()  # a kubelet that attaches has forgotten it after a restart, and says ""
-            if there != (device or there) or not there:
+            if not there or device not in ("", there):
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))
             return Reply(device=there)
 
