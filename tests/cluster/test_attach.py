@@ -60,9 +60,13 @@ class Storage:
                 found.append(callout if word == "Success" else f"{callout} {word}")
         return found
 
-    def until_attached(self, volume: str, node: str, seconds: float = 60) -> None:
-        wait_until(f"{volume} is attached to {node or 'no node'}", lambda: self.node(volume) == node, seconds)
-        assert len(self.devices(volume)) == bool(node)
+    def until_attached(self, volume: str, node: str) -> None:
+        """Waits until it is attached to that node, or to none."""
+
+        def attached() -> bool:
+            return self.node(volume) == node and len(self.devices(volume)) == bool(node)
+
+        wait_until(f"{volume} is attached to {node or 'no node'}", attached)
 
 
 @pytest.fixture(scope="module")
