@@ -37,6 +37,9 @@ callout_seconds = prometheus_client.Histogram(
     "flexvol_callout_duration_seconds",
     "Calls of a driver by the provisioner", ("driver", "callout", "outcome"), buckets=_SECONDS,
 )  # fmt: skip
+orphans = prometheus_client.Gauge(
+    "flexvol_orphans", "Volumes with neither a PV nor their claim, by why they are left alone", ("driver", "reason")
+)
 leader = prometheus_client.Gauge("flexvol_leader", "1 if this instance may work; always so in node mode")
 
 
