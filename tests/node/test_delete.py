@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.conftest import UID, Node
 
 
 @pytest.mark.short
@@ -108,3 +108,15 @@ def test_what_was_ever_mounted_is_not_deleted_by_an_undo(node: Node) -> None:
 
     assert node.image("pvc-1").exists()
     assert not node.image("pvc-2").exists()
+
+
+def test_what_is_adopted_only_to_be_kept_keeps_the_owner_that_it_got_meanwhile(node: Node) -> None:
+    node.provision()
+    kept = {"kubernetes.io/onlyIfBlank": "true"}
+    node.ok("adopt", node.deletion(**kept))
+    assert (node.record()["blank"], node.record()["owner"]["uid"]) == (False, UID)
+    node.ok("adopt", node.deletion(uid="another"))
+
+    node.ok("adopt", node.deletion(**kept))
+
+    assert node.record()["owner"]["uid"] == "another"
