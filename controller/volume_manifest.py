@@ -19,6 +19,7 @@ def volume_name(claim: Object) -> str:
 def provision_request(claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str) -> protocol.Options:
     """What the driver's provision is called with; `size_bytes` is the claim's request."""
     parameters = dict(storage_class.get("parameters") or {})
+    parameters.pop(decide.ON_NODE_GONE_PARAMETER, None)  # it is for us
     fs_type = next((parameters.pop(key) for key in decide.FS_TYPE_PARAMETERS if key in parameters), "")
     metadata = claim["metadata"]
     return protocol.Options({
@@ -69,7 +70,10 @@ def persistent_volume(
             "options": made["options"],
         },
     }
+    notes = {decide.PROVISIONED_BY: provisioner, decide.IDENTITY: us.name}
     if us.node:
+        on_node_gone = (storage_class.get("parameters") or {}).get(decide.ON_NODE_GONE_PARAMETER)
+        notes.update({decide.ON_NODE_GONE: on_node_gone} if on_node_gone else {})
         term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [hostname]}
         spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}}
     return {
@@ -77,7 +81,7 @@ def persistent_volume(
         "kind": "PersistentVolume",
         "metadata": {
             "name": volume_name(claim),
-            "annotations": {decide.PROVISIONED_BY: provisioner, decide.IDENTITY: us.name},
+            "annotations": notes,
             "finalizers": [decide.FINALIZER] if spec["persistentVolumeReclaimPolicy"] == "Delete" else [],
         },
         "spec": spec,
