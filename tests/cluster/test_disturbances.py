@@ -55,7 +55,11 @@ def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
 
 
 def test_the_provisioner_finishes_and_exits_cleanly_on_sigterm(k8s: Kubernetes) -> None:
-    (pod,) = [one for one in Kubernetes(k8s.cluster, "flexvol").all("pods") if one["spec"]["nodeName"] == "node2"]
+    (pod,) = [
+        one
+        for one in Kubernetes(k8s.cluster, "flexvol").all("pods", "-l", "app=flexvol-node")
+        if one["spec"]["nodeName"] == "node2"
+    ]
     flexvol = Kubernetes(k8s.cluster, "flexvol")
     flexvol.run("delete", "pod", pod["metadata"]["name"], "--wait=true")
 
