@@ -27,6 +27,8 @@ ELSEWHERE = {
     "kubectl apply -k deploy/example": SHOWN,
     "kubectl wait": SHOWN,
     "kubectl exec web": SHOWN,
+    "kubectl -n flexvol exec deployment/flexvol-cluster": "tests/cluster/test_gone_nodes.py"
+    "::test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is",
     "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
     "dist/flexvol --help": "tests/node/test_by_hand.py::test_help_names_every_command_and_callout",
 }
