@@ -1,25 +1,22 @@
-"""The door to the Kubernetes API, and the only file that imports its client. Objects are plain dicts here, quantities
-become integers, and errors become two: Refused (the server said no) and Unreachable (it said nothing)."""
+"""The door to the Kubernetes API. Objects are plain dicts here, quantities become integers, and errors become two:
+Refused (the server said no) and Unreachable (it said nothing)."""
 
 from __future__ import annotations
 
 import datetime
+import decimal
 import json
 import logging
+import math
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import kubernetes.client
-import kubernetes.config
-import kubernetes.leaderelection.electionconfig
-import kubernetes.leaderelection.leaderelection
-import kubernetes.leaderelection.leaderelectionrecord
-import kubernetes.utils
-import kubernetes.watch
 import urllib3.exceptions
+
+from controller.connection import Answered, Connection
 
 Object = dict[str, Any]
 _log = logging.getLogger("cluster")
@@ -29,13 +26,16 @@ VOLUMES = "/api/v1/persistentvolumes"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 
 _PAGE = 500
-_CONNECTIONS = 32
 _WATCH_SECONDS = 240
 _ANSWER_SECONDS = 30
 _SAID_AFTER = 2  # a connection that is cut once is no news
 _PAUSE_FIRST_SECONDS, _PAUSE_LIMIT_SECONDS = 0.5, 10.0
 _LEASE_ANSWER_SECONDS = 4  # two of them and a pause must fit into the renewal's time
 LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS = 15, 10, 2
+_UNITS = {
+    **{unit: decimal.Decimal(1000) ** power for power, unit in enumerate(("n", "u", "m", "", *"kMGTPE"), -3)},
+    **{unit + "i": decimal.Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
+}
 
 
 class Refused(Exception):
@@ -52,7 +52,11 @@ class Unreachable(Exception):
 
 def size_bytes(quantity: str) -> int:
     """ "1Gi" -> 1073741824; fractions of a byte are rounded up. Raises ValueError."""
-    return int(-(-kubernetes.utils.parse_quantity(quantity) // 1))
+    number = quantity.rstrip("KMGTPEkinum")
+    try:
+        return math.ceil(decimal.Decimal(number) * _UNITS[quantity[len(number) :]])
+    except (decimal.InvalidOperation, KeyError, OverflowError):
+        raise ValueError(f"{quantity!r} is no quantity") from None
 
 
 def claim_path(namespace: str, name: str) -> str:
@@ -64,21 +68,7 @@ class Cluster:
 
     def __init__(self, kubeconfig: str | None) -> None:
         """kubeconfig: the file to use outside the cluster; None: the pod's service account."""
-        configuration = kubernetes.client.Configuration()
-        if kubeconfig:
-            kubernetes.config.load_kube_config(kubeconfig, client_configuration=configuration)
-        else:
-            kubernetes.config.load_incluster_config(client_configuration=configuration)
-        configuration.connection_pool_maxsize = _CONNECTIONS
-        configuration.retries = False
-        kubernetes.client.Configuration.set_default(configuration)
-        self._client = kubernetes.client.ApiClient(configuration)
-        core, storage = kubernetes.client.CoreV1Api(self._client), kubernetes.client.StorageV1Api(self._client)
-        self._lists = {
-            CLAIMS: core.list_persistent_volume_claim_for_all_namespaces,
-            VOLUMES: core.list_persistent_volume,
-            CLASSES: storage.list_storage_class,
-        }
+        self._connection = Connection(kubeconfig)
 
     def get(self, path: str, seconds: float = _ANSWER_SECONDS) -> Object | None:
         """The object at `path`, read live; None if it is not there."""
@@ -95,7 +85,7 @@ class Cluster:
     def patch(self, path: str, body: Object, seconds: float = _ANSWER_SECONDS) -> Object | None:
         """Merges `body` into the object; None if it is not there. Its metadata.resourceVersion is a precondition."""
         try:
-            return self._call("PATCH", path, body, {"Content-Type": "application/merge-patch+json"}, seconds)
+            return self._call("PATCH", path, body, "application/merge-patch+json", seconds)
         except Refused as error:
             if error.status == 404:
                 return None
@@ -114,17 +104,13 @@ class Cluster:
         method: str,
         path: str,
         body: Object | None = None,
-        headers: dict[str, str] | None = None,
+        kind: str = "application/json",
         seconds: float = _ANSWER_SECONDS,
     ) -> Object:
-        headers = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
         try:
-            answer: Object = self._client.call_api(
-                path, method, header_params=headers, body=body, response_type="object", auth_settings=["BearerToken"],
-                _return_http_data_only=True, _request_timeout=seconds,
-            )  # fmt: skip
+            answer: Object = json.loads(self._connection.request(method, path, body, kind, seconds).data)
             return answer
-        except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (Answered, urllib3.exceptions.HTTPError, OSError) as error:
             raise _translated(error, f"{method} {path}") from None
 
     def follow(
@@ -144,13 +130,13 @@ class Cluster:
             try:
                 if not version:
                     version = self._list(path, changed, listed)
-                for event in filter(None, self._watch(path, version)):
+                for event in _events(self._watch(path, version)):
                     failures = 0
-                    version = event["raw_object"]["metadata"]["resourceVersion"]
+                    version = event["object"]["metadata"]["resourceVersion"]
                     if event["type"] in ("ADDED", "MODIFIED"):
-                        changed(event["raw_object"])
+                        changed(event["object"])
                     elif event["type"] == "DELETED":
-                        gone(event["raw_object"])
+                        gone(event["object"])
             except Exception as error:  # whatever it is: a watch that has ended unseen is worse
                 if not isinstance(error, (urllib3.exceptions.HTTPError, OSError)):
                     version = ""  # 410 Gone, a refusal, or something odd: begin again with a list
@@ -163,10 +149,11 @@ class Cluster:
     def _list(self, path: str, changed: Callable[[Object], None], listed: Callable[[set[str]], None]) -> str:
         seen, following, version = set(), None, ""
         while True:
-            words = {"limit": _PAGE, "_preload_content": False, "_request_timeout": _ANSWER_SECONDS}
-            if following:
-                words["_continue"] = following
-            page = json.loads(self._lists[path](**words).data)  # reading it all gives the connection back
+            page = json.loads(
+                self._connection.request(
+                    "GET", path, timeout=_ANSWER_SECONDS, limit=_PAGE, **{"continue": following} if following else {}
+                ).data
+            )
             for item in page.get("items") or []:
                 seen.add(item["metadata"]["uid"])
                 changed(item)
@@ -175,11 +162,11 @@ class Cluster:
                 listed(seen)
                 return str(version)
 
-    def _watch(self, path: str, version: str) -> Iterator[Object]:
-        return kubernetes.watch.Watch(return_type="object").stream(  # type: ignore[no-any-return]
-            self._lists[path], resource_version=version, allow_watch_bookmarks=True,
-            timeout_seconds=random.randint(_WATCH_SECONDS // 2, _WATCH_SECONDS),
-            _request_timeout=(_ANSWER_SECONDS, _WATCH_SECONDS + _ANSWER_SECONDS),
+    def _watch(self, path: str, version: str) -> Any:
+        return self._connection.request(
+            "GET", path, stream=True, watch="true", resourceVersion=version, allowWatchBookmarks="true",
+            timeoutSeconds=random.randint(_WATCH_SECONDS // 2, _WATCH_SECONDS),
+            timeout=urllib3.Timeout(connect=_ANSWER_SECONDS, read=_WATCH_SECONDS + _ANSWER_SECONDS),
         )  # fmt: skip
 
     def lead(
@@ -187,6 +174,10 @@ class Cluster:
     ) -> _Lease:
         """Takes part in the election for the Lease `name`, in threads of its own, for ever. `started` and `stopped` are
         called each time leadership comes and goes; the returned lease is released at the end."""
+        # Late: who is the only one for its storage needs no election, and spares the client's memory.
+        import kubernetes.leaderelection.electionconfig
+        import kubernetes.leaderelection.leaderelection
+
         lease = _Lease(self, namespace, name, identity)
         config = kubernetes.leaderelection.electionconfig.Config(
             lease, LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS, onstarted_leading=started, onstopped_leading=stopped
@@ -215,7 +206,8 @@ class _Lease:
         self._released = False
 
     def get(self, _name: str, _namespace: str) -> tuple[bool, Any]:
-        record = kubernetes.leaderelection.leaderelectionrecord.LeaderElectionRecord
+        from kubernetes.leaderelection.leaderelectionrecord import LeaderElectionRecord
+
         try:
             lease = self._cluster.get(self._path, _LEASE_ANSWER_SECONDS)
         except (Refused, Unreachable) as error:
@@ -226,7 +218,7 @@ class _Lease:
         spec = lease["spec"]
         if not spec.get("holderIdentity"):
             return True, None  # released: free for anyone
-        return True, record(spec["holderIdentity"], *(str(spec.get(key)) for key in self._KEYS[1:]))
+        return True, LeaderElectionRecord(spec["holderIdentity"], *(str(spec.get(key)) for key in self._KEYS[1:]))
 
     def create(self, name: str, namespace: str, election_record: Any) -> bool:
         body = {"metadata": {"name": name, "namespace": namespace}, "spec": self._spec(election_record)}
@@ -261,6 +253,22 @@ class _Answer:
     def __init__(self, code: int, reason: str) -> None:
         self.body = json.dumps({"code": code})
         self.reason = reason
+
+
+def _events(stream: Any) -> Iterator[Object]:
+    """The events of a watch. An error among them is raised as what it would be for another request."""
+    begun = b""
+    try:
+        for piece in stream.stream(None, decode_content=False):
+            *lines, begun = (begun + piece).split(b"\n")
+            for line in filter(None, lines):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise Answered(event["object"].get("code", 500), event["object"].get("message", ""))
+                yield event
+    finally:
+        stream.close()
+        stream.release_conn()
 
 
 def _translated(error: Exception, what: str) -> Exception:
