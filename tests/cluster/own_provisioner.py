@@ -122,6 +122,39 @@ class OwnProvisioner:
         return sum(words in line for line in self.log().splitlines())
 
 
+class ScriptedDriver:
+    """tests/drivers/scripted, as the test sees it."""
+
+    def __init__(self, executable: Path) -> None:
+        self._directory = executable.parent
+
+    def forget(self) -> None:
+        """Begins anew, for the next test."""
+        for log in ("calls", "made", "deleted"):
+            (self._directory / log).unlink(missing_ok=True)
+        shutil.rmtree(self._directory / "say", ignore_errors=True)
+
+    def will_answer(self, claim: str, *lines: str, callout: str = "provision") -> None:
+        say = self._directory / "say"
+        say.mkdir(exist_ok=True)
+        (say / f"{callout}-{claim}").write_text("".join(line + "\n" for line in lines))
+
+    def calls(self, claim: str, callout: str = "provision") -> list[list[str]]:
+        """Each call for the claim: the callout, the claim, the process, and what was answered."""
+        log = self._directory / "calls"
+        lines = [line.split(" ", 3) for line in log.read_text().splitlines()] if log.exists() else []
+        return [line for line in lines if line[:2] == [callout, claim]]
+
+    def made(self) -> list[str]:
+        """Every volume it ever made, each time it did."""
+        log = self._directory / "made"
+        return log.read_text().split() if log.exists() else []
+
+    def volumes(self) -> set[str]:
+        directory = self._directory / "volumes"
+        return {entry.name for entry in directory.iterdir()} if directory.exists() else set()
+
+
 def make_pool(node: Any, driver: Path) -> Path:
     """A pool of the test's own, as an administrator makes one; where this process sees it."""
     node.enter(driver, "pool", "init", Path(POOL).name, capture_output=True)
