@@ -25,6 +25,7 @@ from controller.workqueue import WorkQueue
 PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _EVENTS_SECONDS = 5
+_STAND_BY_SECONDS = 0.2
 _log = logging.getLogger("provisioner")
 
 
@@ -106,7 +107,8 @@ class Provisioner:
             self._capacity = provision.capacity = self._delete.capacity = Capacity(
                 self._api, storage, self._us, settings.namespace, owner, provision.classes, provision.hostname
             )
-        self._may_work = threading.Event()
+        self._lease: cluster.Lease | None = None
+        self._lacking: set[str] = set()  # rights, each said once
         self._all_listed = threading.Event()
         self._stop = threading.Event()
         self._unlisted = {cluster.CLASSES, cluster.CLAIMS, cluster.VOLUMES}
@@ -117,13 +119,10 @@ class Provisioner:
         """Works until SIGTERM or SIGINT, then finishes what is in hand."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        lease = None
-        if self._settings.node:
-            metrics.leader.set(1)
-            self._may_work.set()
-        else:
+        metrics.leader.set_function(self._may_work)
+        if not self._settings.node:
             name = "flexvol-" + "-".join(sorted(self._us.drivers))
-            lease = self._api.lead(
+            self._lease = self._api.lead(
                 self._settings.namespace, name, f"{self._us.name}_{uuid.uuid4()}", self._lead, self._stand_by
             )
         provision, delete = self._provision, self._delete
@@ -133,7 +132,7 @@ class Provisioner:
             cluster.VOLUMES: (delete.volume_changed, delete.volumes_listed, delete.volume_gone),
         }.items():
             changed, listed, gone = watched
-            follow = (path, changed, functools.partial(self._listed, path, listed), gone)
+            follow = (path, changed, functools.partial(self._listed, path, listed), gone, self._work.hurry)
             self._watches.append(threading.Thread(target=self._api.follow, args=follow, name=path, daemon=True))
         for thread in self._watches + self._workers:
             thread.start()
@@ -144,12 +143,11 @@ class Provisioner:
         self._stop.wait()
         _log.info("stopping: finishing what is in hand")
         self._work.stop()
-        self._may_work.set()
         self._all_listed.set()
         for worker in self._workers:
             worker.join()
-        if lease is not None:
-            lease.release()
+        if self._lease is not None:
+            self._lease.release()
         self._events.close(_EVENTS_SECONDS)
 
     def _listed(self, path: str, listed: Callable[[set[str]], None], uids: set[str]) -> None:
@@ -170,16 +168,14 @@ class Provisioner:
     def _not_ready(self) -> str:
         return f"not listed yet: {', '.join(sorted(self._unlisted))}" if self._unlisted else ""
 
+    def _may_work(self) -> bool:
+        return bool(self._settings.node) or (self._lease is not None and self._lease.held())
+
     def _lead(self) -> None:
         _log.info("leading")
-        metrics.leader.set(1)
-        self._may_work.set()
 
     def _stand_by(self) -> None:
         _log.warning("the lease is lost: standing by")
-        self._may_work.clear()
-        metrics.leader.set(0)
-        self._provision.stand_by()
 
     def _run(self) -> None:
         self._all_listed.wait()  # half a picture would lead to wrong words
@@ -187,14 +183,18 @@ class Provisioner:
             key: Any = self._work.get()
             if key is None:
                 return
-            self._may_work.wait()
+            while not self._may_work() and not self._stop.is_set():
+                self._stop.wait(_STAND_BY_SECONDS)
             if self._stop.is_set():
                 return
             try:
                 (self._provision if key[0] == "claim" else self._delete).sync(key)
             except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
-                _log.warning("%s %s: %s", key[0], key[1], error)
-                self._work.done(key, failed=True)
+                lacking = getattr(error, "lacking", "")
+                if not lacking or lacking not in self._lacking:
+                    _log.warning("%s %s: %s", key[0], key[1], error)
+                self._lacking |= {lacking}
+                self._work.done(key, getattr(error, "retry_after_seconds", 0.0), failed=True)
             except Exception:
                 _log.exception("bug while working on %s %s", *key)
                 self._work.done(key, failed=True)
