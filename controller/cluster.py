@@ -238,7 +238,11 @@ class Cluster:
 
         def stand() -> None:
             while True:
-                kubernetes.leaderelection.leaderelection.LeaderElection(config).run()
+                try:
+                    kubernetes.leaderelection.leaderelection.LeaderElection(config).run()
+                except Exception:  # an election that has ended unseen is worse
+                    _log.exception("bug in the election")
+                    time.sleep(_RETRY_SECONDS)
 
         threading.Thread(target=stand, name="election", daemon=True).start()
         return lease
@@ -274,7 +278,7 @@ class Lease:
         if lease is None:
             return False, _Answer(404, "not found")
         self._version = lease["metadata"]["resourceVersion"]
-        spec = lease["spec"]
+        spec = lease.get("spec") or {}
         if not spec.get("holderIdentity"):
             return True, None  # released: free for anyone
         if spec["holderIdentity"] != self.identity:

@@ -170,7 +170,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome: Any = yield
     report = outcome.get_result()
     k8s = getattr(item, "funcargs", {}).get("k8s")
-    if report.failed and isinstance(k8s, Kubernetes):
+    if report.failed and isinstance(k8s, Kubernetes) and kube.STATE.exists():  # else it is the cluster's own end
         for title, text in diagnosis(k8s):
             report.sections.append((title, text[-8000:]))
 
