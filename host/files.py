@@ -62,7 +62,9 @@ def read(directory: int, name: str, limit_bytes: int = 1 << 20) -> bytes:
 def write(directory: int, name: str, content: bytes) -> None:
     """Replaces the file `name` in one step that survives a power cut: write aside, fsync, rename, fsync."""
     aside = "." + name + ".new"
-    descriptor = open_file(directory, aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    if aside in os.listdir(directory):  # left by a crash, or another name of a file that is not ours
+        os.unlink(aside, dir_fd=directory)
+    descriptor = open_file(directory, aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         left = content
         while left:

@@ -172,7 +172,7 @@ def _settings(name: str, path: str, directory: int) -> "Dict[str, Any]":
         settings = json.loads(files.read(directory, FILE).decode("utf-8"))
     except FileNotFoundError:
         raise Unavailable(_absent(name, path, "it has no " + FILE)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unavailable("{}/{} cannot be read: {}".format(path, FILE, error)) from None
     if not isinstance(settings, dict) or settings.get("schema") != _SCHEMA:
         raise Unavailable("{}/{} has a schema other than {}; use a newer flexvol".format(path, FILE, _SCHEMA))
@@ -240,14 +240,23 @@ def init_default() -> str:
     made_before = os.path.join(config.ROOT, DEFAULT_MADE)
     try:
         with open_pool(DEFAULT) as place:
+            _note_made(place)  # it may have been made by hand, or the note be lost in a crash
             return "found pool {} at {} (id {})".format(place.name, place.path, place.id)
     except Unavailable as absent:
         if os.path.exists(made_before):
             return "{}; it was made before ({}), so it is not made anew".format(absent, made_before)
     with init(DEFAULT)[0] as place:
-        with open(made_before, "w") as file:
-            file.write(place.id + "\n")
+        _note_made(place)
         return "made pool {} at {} (id {})".format(place.name, place.path, place.id)
+
+
+def _note_made(place: Pool) -> None:
+    root = files.open_directory(config.ROOT)
+    try:
+        if DEFAULT_MADE not in os.listdir(root):
+            files.write(root, DEFAULT_MADE, (place.id + "\n").encode())
+    finally:
+        os.close(root)
 
 
 def names() -> "List[str]":

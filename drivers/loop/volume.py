@@ -183,7 +183,7 @@ def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
         record = json.loads(files.read(directory, RECORD).decode("utf-8"))
     except FileNotFoundError:
         raise Internal("{} is missing, so this is not a volume of ours; it is left alone".format(where)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Internal("{} cannot be read: {}".format(where, error)) from None
     if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
         raise Internal("{} is not a volume's record".format(where))
@@ -194,11 +194,28 @@ def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
     if record["schema"] < SCHEMA:
         record.update(_SINCE_2, schema=SCHEMA)
     wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
+    wrong = wrong or _wrong_inside(record)
     if wrong or record["name"] != name:
         raise Internal(
             "{} is damaged: {}".format(where, ", ".join(wrong) or "it names volume " + shown(record["name"]))
         )
     return record
+
+
+def _wrong_inside(record: "Dict[str, Any]") -> "List[str]":
+    owner, root = record["owner"], record["root"]
+    right = {
+        "accessModes": _are(str, record["accessModes"]),
+        "mountOptions": _are(str, record["mountOptions"]),
+        "owner": owner is None or _are(str, map(owner.get, ("namespace", "name", "uid"))),
+        "root": root is None
+        or (_are(int, map(root.get, ("uid", "gid"))) and isinstance(root.get("mode", ""), (int, type(None)))),
+    }
+    return [key for key in right if not right[key]]
+
+
+def _are(kind: type, values: "Any") -> bool:
+    return all(isinstance(value, kind) for value in values)
 
 
 _FIELDS: "Dict[str, Any]" = {

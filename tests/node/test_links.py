@@ -96,3 +96,15 @@ def test_what_a_link_leads_to_is_never_touched(node: Node, lay: object) -> None:
 
 def _backing_files() -> str:
     return subprocess.run(["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_second_name_of_a_file_where_the_record_is_written_aside_costs_that_file_nothing(node: Node) -> None:
+    node.provision()
+    precious = node.path("/var/lib/flexvol/precious")
+    precious.write_bytes(b"precious" * 10000)
+    node.image().with_name(".volume.json.new").hardlink_to(precious)
+
+    node.mount("web")  # which notes in the record that there may be data now
+
+    assert node.record()["blank"] is False
+    assert precious.read_bytes() == b"precious" * 10000

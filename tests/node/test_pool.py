@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +77,45 @@ def test_list_goes_on_when_one_pool_is_not_mounted(node: Node) -> None:
 
     assert [volume["name"] for volume in listed["volumes"]] == ["pvc-1"]
     assert "not mounted" in next(pool["error"] for pool in listed["pools"] if pool["name"] == "fast")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"owner": {"namespace": "x"}},
+        {"mountOptions": [1]},
+        {"accessModes": [None]},
+        {"root": {}},
+        {"root": {"uid": "0"}},
+    ],
+)
+def test_a_damaged_record_is_named_and_the_other_volumes_are_listed(node: Node, damage: dict[str, object]) -> None:
+    node.provision()
+    node.provision("pvc-2")
+    node.image().with_name("volume.json").write_text(json.dumps({**node.record(), **damage}))
+
+    broken, whole = node.ok("list")["volumes"]
+
+    assert f"is damaged: {next(iter(damage))}" in broken["error"]
+    assert whole["name"] == "pvc-2" and "error" not in whole
+    assert "is damaged" in node.fails("Internal", "mount", node.pod_dir("web"), node.options())
+    assert "is damaged" in node.command("status")
+
+
+def test_a_record_nested_too_deep_is_named_too(node: Node) -> None:
+    node.provision()
+    node.image().with_name("volume.json").write_text("[" * 200000)
+
+    assert "cannot be read" in node.ok("list")["volumes"][0]["error"]
+
+
+def test_a_default_pool_made_by_hand_is_not_made_anew_either(make_node: Callable[..., Node], tmp_path: Path) -> None:
+    node = make_node()
+    node.command("pool", "init", "default")
+    node.command("install", str(tmp_path / "plugins"))
+    node.path("/var/lib/flexvol/default").rename(node.path("/var/lib/flexvol/away"))
+
+    told = node.command("install", str(tmp_path / "plugins"))
+
+    assert "not made anew" in told
+    assert not node.path("/var/lib/flexvol/default").exists()
