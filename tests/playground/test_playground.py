@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.kube import cluster as kube
+from tests.cluster.kube import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.cluster
@@ -105,9 +106,10 @@ def alias(shown: str) -> str:
 def left_behind() -> dict[str, object]:
     """What there is of a cluster on this machine, by kind."""
     listed = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout.splitlines()
+    namespaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.splitlines()
     found: dict[str, object] = {
         "state": [str(path) for path in (kube.DATA, kube.STATE) if path.exists()],
-        "namespaces": subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout,
+        "namespaces": [line for line in namespaces if line.startswith(machine.PREFIX)],
         "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("*/flexvol-node*")],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if "flexvol-kube" in line],
         "loop devices": [line for line in listed if re.search("flexvol-kube|pvc-[0-9a-f]{8}-", line)],
