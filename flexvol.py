@@ -159,12 +159,14 @@ def load(name: str) -> "Driver":
 
 
 def _subject(parsed: "Dict[str, Any]") -> str:
-    """What a callout was about, for the log: the volume and the pod, or the directory."""
+    """What a callout was about, for the log: the volume and the pod or node, or the directory."""
     options = parsed.get("options")
+    node = " node " + parsed["node"] if "node" in parsed else ""
     if not isinstance(options, Options):
-        return str(parsed.get("mount_dir") or parsed.get("device_dir") or parsed.get("volume") or "")
+        return str(parsed.get("mount_dir") or parsed.get("device_dir") or parsed.get("volume") or "") + node
     try:
-        return options.volume + (" pod {}/{}".format(options.pod.namespace, options.pod.name) if options.pod else "")
+        pod = options.pod
+        return options.volume + node + (" pod {}/{}".format(pod.namespace, pod.name) if pod else "")
     except Failure:
         return ""
 

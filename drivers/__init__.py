@@ -30,14 +30,17 @@ class Driver:
         return Reply(capabilities=self.capabilities)
 
     def getvolumename(self, options: "Options") -> Reply:
+        """Best left alone: whatever it answers kubelet takes the PV's name, but a failure stops all it does with the
+        volume."""
         raise NotSupported("getvolumename")
 
     def attach(self, options: "Options", node: str) -> Reply:
-        """Makes the volume reachable from `node`; replies with its device."""
+        """Makes the volume reachable from `node`, by its Kubernetes name; replies with its device. This, isattached and
+        detach run where kube-controller-manager does, unless kubelet's enableControllerAttachDetach is false."""
         raise NotSupported("attach")
 
     def waitforattach(self, device: str, options: "Options") -> Reply:
-        """Waits on the node for `device`; must reply with the device, or kubelet forgets it."""
+        """Waits on the node for `device`, for each pod; must reply with the device, or kubelet forgets it."""
         raise NotSupported("waitforattach")
 
     def isattached(self, options: "Options", node: str) -> Reply:
@@ -45,19 +48,22 @@ class Driver:
         raise NotSupported("isattached")
 
     def detach(self, volume: str, node: str) -> Reply:
-        """Undoes attach, also one that failed; gets the PV's name only."""
+        """Undoes attach, also one that failed or never was; gets the PV's name only. Another node attaches after it, so
+        it raises Busy while `node` can still write: a node that does not answer may be alive."""
         raise NotSupported("detach")
 
     def mountdevice(self, device_dir: str, device: str, options: "Options") -> Reply:
-        """Mounts the device once per node; must leave `device_dir` a mount point."""
+        """Mounts the device once per node; must leave `device_dir`, which exists, a mount point, or nothing behind."""
         raise NotSupported("mountdevice")
 
     def unmountdevice(self, device_dir: str) -> Reply:
+        """Undoes mountdevice after the node's last pod; gets the path only, and the device must not be in use then."""
         raise NotSupported("unmountdevice")
 
     def mount(self, mount_dir: str, options: "Options") -> Reply:
         """Makes `mount_dir`, which exists, a mount point of the volume, or leaves nothing behind: kubelet takes a mount
-        point there for success and calls neither mount nor unmount again."""
+        point there for success and calls neither mount nor unmount again. An attaching driver binds what mountdevice
+        mounted; kubelet does not say where, but tests/drivers/attaching.py shows how to know."""
         raise NotSupported("mount")
 
     def unmount(self, mount_dir: str) -> Reply:
@@ -65,10 +71,12 @@ class Driver:
         raise NotSupported("unmount")
 
     def expandvolume(self, options: "Options", device_dir: str, new_bytes: int, old_bytes: int) -> Reply:
+        """Kubernetes never calls it: the volume itself grows in expandfs too."""
         raise NotSupported("expandvolume")
 
     def expandfs(self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int) -> Reply:
-        """Grows the volume mounted at the pod's directory to `new_bytes` or more; called for each pod."""
+        """Grows the volume mounted at the pod's directory to `new_bytes` or more; called for each pod. `device`
+        is "" unless the driver attaches."""
         raise NotSupported("expandfs")
 
     def provision(self, options: "Options") -> Reply:

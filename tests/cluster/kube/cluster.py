@@ -20,12 +20,19 @@ from typing import Any, TextIO
 
 from tests.cluster.kube import machine
 from tests.cluster.kube.machine import PREFIX, sh, spawn
-from tests.cluster.kube.node import NET, Node
+from tests.cluster.kube.node import NET, PROGRAMS, Node
 
 STATE = Path("/run/flexvol-kube")  # one cluster a machine
 LOCK = Path("/run/flexvol-kube.lock")
 DATA = Path("/var/tmp/flexvol-kube")  # what is too large for /run, reached through a link
 _UNDO_SECONDS = 60.0
+# The controller-manager runs drivers that attach; they log to $STATE/kcm-log, not to the machine.
+_OWN_LOG = """
+set -e
+mount --bind "$0/kcm-log" /var/log/flexvol
+[ ! -e /dev/log ] || mount --bind /dev/null /dev/log
+exec "$@"
+"""
 SERVER = f"https://{NET}1:6443"
 PACKAGES = {
     "containerd": "containerd", "runc": "runc", "iptables": "iptables", "openssl": "openssl", "ip": "iproute2",
@@ -79,7 +86,7 @@ class Cluster:
         for node in self.nodes.values():
             self._kubeconfig(node.name)
             node.create()
-            for program in ("containerd", "kubelet", "kube-proxy"):
+            for program in PROGRAMS:
                 node.start(program)
         for node in self.nodes.values():
             for image in images:
@@ -216,7 +223,8 @@ class Cluster:
                  "scheduler-token,scheduler,scheduler,system:masters"]  # fmt: skip
         users += [f"{name}-token,system:node:{name},{name},system:nodes" for name in self.nodes]
         (STATE / "tokens.csv").write_text("\n".join(users) + "\n")
-        (STATE / "kcm-plugins").mkdir()
+        for directory in (STATE / "kcm-plugins", STATE / "kcm-log", Path("/var/log/flexvol")):
+            directory.mkdir(parents=True, exist_ok=True)
         for user in ("admin", "kcm", "scheduler"):
             self._kubeconfig(user)
         for program in ("etcd", "kube-apiserver"):
@@ -249,10 +257,12 @@ class Cluster:
             "kube-controller-manager": [
                 *as_user("kcm"), "--service-account-private-key-file=pki/sa.key", "--root-ca-file=pki/ca.crt",
                 "--use-service-account-credentials=true", f"--flex-volume-plugin-dir={STATE}/kcm-plugins",
+                "--attach-detach-reconcile-sync-period=3s",
             ],
             "kube-scheduler": as_user("scheduler"),
         }  # fmt: skip
-        return ["nsenter", f"--net=/run/netns/{PREFIX}cp", self.programs / program, *flags[program]]
+        own_log = ["unshare", "--mount", "sh", "-c", _OWN_LOG, STATE] if program == "kube-controller-manager" else []
+        return ["nsenter", f"--net=/run/netns/{PREFIX}cp", *own_log, self.programs / program, *flags[program]]
 
 
 def _only_one() -> TextIO:

@@ -107,6 +107,16 @@ def undo(state: Path) -> None:
     shutil.rmtree(state)
 
 
+def end_node(pid: str, cgroup: str) -> None:
+    """Kills everything in the mount namespace of the process `pid`, itself too, and in the cgroup of that name."""
+    namespace = _mount_namespace(pid)
+    if namespace is None:  # it has ended before
+        return
+    below = [path for path in cgroups() if cgroup in path.parts]
+    _end(lambda: [pid for pid in os.listdir("/proc") if pid.isdigit() and _mount_namespace(pid) == namespace])
+    _end(lambda: [pid for path in below if path.exists() for pid in (path / "cgroup.procs").read_text().split()])
+
+
 def left_behind(state: Path) -> dict[str, list[str]]:
     """What there is of a cluster on this machine, by kind."""
     namespaces = sh("ip", "netns", "list", capture_output=True).stdout.splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ OWN_PATHS = (
     "/var/lib/kubelet", "/var/lib/flexvol", "/etc/flexvol", "/var/log/flexvol", "/run/flexvol", "/var/lib/containerd",
     "/run/containerd", "/etc/cni/net.d", "/var/lib/cni", "/run/netns", "/var/log/pods", "/var/log/containers", PLUGINS,
 )  # fmt: skip
+PROGRAMS = ("containerd", "kubelet", "kube-proxy")
 
 
 class Node:
@@ -53,12 +55,17 @@ class Node:
         self._make_cgroups()
         self._configure_network()
         self._configure_containerd()
-        self._configure_kubelet()
+        self.configure_kubelet()
+        self._make_mount_namespace()
+
+    def _make_mount_namespace(self) -> None:
+        """With its own standard paths; a process that sleeps holds it."""
         binds = "\n".join(f"mount --bind {self.path(own)} {own}" for own in OWN_PATHS)
         binds += "\n[ ! -e /dev/log ] || mount --bind /dev/null /dev/log"  # the machine's system log is not ours
         script = f"set -e\nmount --make-rprivate /\n{binds}\nmount --make-rshared /\n"
         script += f"cd {self.directory}\necho $$ > ns.new\nmv ns.new ns.pid\nexec sleep infinity\n"
         (self.directory / "init.sh").write_text(script)
+        (self.directory / "ns.pid").unlink(missing_ok=True)
         enter = ["nsenter", f"--net=/run/netns/{PREFIX}{self.name}", "unshare", "-m", "sh", self.directory / "init.sh"]
         spawn(self._state, f"{self.name}-ns", enter)
         while not (self.directory / "ns.pid").exists():
@@ -97,7 +104,8 @@ class Node:
         text = text.replace("restrict_oom_score_adj = false", "restrict_oom_score_adj = true")
         (self.directory / "containerd.toml").write_text(text)
 
-    def _configure_kubelet(self) -> None:
+    def configure_kubelet(self, **changes: object) -> None:
+        """Writes kubelet's settings, which it reads when it starts: those of every node, but for the changes."""
         settings = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
             "failCgroupV1": False, "cgroupDriver": "cgroupfs", "cgroupRoot": f"/{self._cgroup}",
@@ -110,6 +118,7 @@ class Node:
             "authorization": {"mode": "Webhook"}, "evictionHard": {"memory.available": "100Mi"},
             "imageMinimumGCAge": "1h", "syncFrequency": "5s", "volumeStatsAggPeriod": "5s",
             "nodeStatusUpdateFrequency": "4s", "clusterDNS": ["10.96.0.10"], "clusterDomain": "cluster.local",
+            **changes,
         }  # fmt: skip
         (self.directory / "kubelet.json").write_text(json.dumps(settings))
 
@@ -133,6 +142,20 @@ class Node:
             ],
         }  # fmt: skip
         spawn(self._state, f"{self.name}-{program}", self._inside() + lines[program])
+
+    def cut_power(self) -> None:
+        """Ends everything that runs on it, containers too, and with that every mount. Its disk stays."""
+        holder = (self.directory / "ns.pid").read_text().strip()
+        machine.end_node(holder, self._cgroup)
+
+    def boot(self) -> None:
+        """Starts it again after a power cut; does not wait until it is Ready."""
+        for directory in ("/run/containerd", "/run/netns", "/run/flexvol"):  # not on a disk
+            shutil.rmtree(self.path(directory))
+            self.path(directory).mkdir()
+        self._make_mount_namespace()
+        for program in PROGRAMS:
+            self.start(program)
 
     def import_image(self, archive: Path) -> None:
         """Gives an image to its containerd, which may have only just started."""
