@@ -40,7 +40,8 @@ class Driver:
         raise NotSupported("attach")
 
     def waitforattach(self, device: str, options: "Options") -> Reply:
-        """Waits on the node for `device`, for each pod; must reply with the device, or kubelet forgets it."""
+        """Waits on the node for `device`, for each pod; must reply with it, or kubelet forgets it. `device` is ""
+        if kubelet attached it and was restarted since."""
         raise NotSupported("waitforattach")
 
     def isattached(self, options: "Options", node: str) -> Reply:

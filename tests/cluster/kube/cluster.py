@@ -257,7 +257,7 @@ class Cluster:
             "kube-controller-manager": [
                 *as_user("kcm"), "--service-account-private-key-file=pki/sa.key", "--root-ca-file=pki/ca.crt",
                 "--use-service-account-credentials=true", f"--flex-volume-plugin-dir={STATE}/kcm-plugins",
-                "--attach-detach-reconcile-sync-period=3s",
+                "--attach-detach-reconcile-sync-period=2s",
             ],
             "kube-scheduler": as_user("scheduler"),
         }  # fmt: skip
