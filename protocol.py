@@ -110,7 +110,7 @@ CALLOUTS: "Dict[str, Callout]" = {
     "detach": Callout(("volume", "node"), 300, _CONTROLLER, "detach a volume from a node"),
     "mountdevice": Callout(("device_dir", "device", "options"), 300, _KUBELET, "mount a device once for all pods"),
     "unmountdevice": Callout(("device_dir",), 120, _KUBELET, "unmount a device after its last pod"),
-    "mount": Callout(("mount_dir", "options"), 120, _KUBELET, "mount a volume at a pod's directory"),
+    "mount": Callout(("mount_dir", "options"), 600, _KUBELET, "mount a volume at a pod's directory"),
     "unmount": Callout(("mount_dir",), 60, _KUBELET, "unmount a pod's directory"),
     "expandvolume": Callout(("options", "device_dir", "new_bytes", "old_bytes"), 300, _CONTROLLER, "grow a volume"),
     "expandfs": Callout(

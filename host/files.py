@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import struct
 import time
 
 from protocol import Busy, Internal
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from typing import Iterator, Optional
 
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+# FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_NOCOW_FL; BTRFS_IOC_FS_INFO, which only btrfs answers.
+_GET_FLAGS, _SET_FLAGS, _NO_COPY_ON_WRITE, _BTRFS_FS_INFO = 0x80086601, 0x40086602, 0x00800000, 0x8400941F
 
 
 def open_directory(path: str) -> int:
@@ -48,6 +51,18 @@ def open_file(directory: int, name: str, flags: int, mode: int = 0o600) -> int:
 
 def _is_regular(descriptor: int) -> bool:
     return os.fstat(descriptor).st_mode & 0o170000 == 0o100000
+
+
+def overwrite_in_place(descriptor: int) -> None:
+    """Sees to it that what is written over a block of the file goes to that block. btrfs takes a new one, also of an
+    allocated file, unless the file is told otherwise while it is empty. Other file systems need no telling."""
+    try:
+        fcntl.ioctl(descriptor, _BTRFS_FS_INFO, bytes(1024))
+    except OSError:
+        return  # not btrfs
+    flags = bytearray(8)
+    fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+    fcntl.ioctl(descriptor, _SET_FLAGS, struct.pack("=Q", struct.unpack("=Q", flags)[0] | _NO_COPY_ON_WRITE))
 
 
 def read(directory: int, name: str, limit_bytes: int = 1 << 20) -> bytes:
@@ -96,13 +111,26 @@ def lock(descriptor: int, what: str, seconds: float) -> None:
 
 def lock_holder(descriptor: int) -> "Optional[str]":
     """Who holds the lock, as far as the kernel tells. None if no one on this node does, or someone in a container."""
-    inode = ":{}".format(os.fstat(descriptor).st_ino)
+    file = _in_table(descriptor)
     with open("/proc/locks") as table:
         for line in table:
             words = line.split()
-            if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(inode):
+            if len(words) > 5 and words[1] == "FLOCK" and words[5] == file:
                 return _process(words[4])
     return None
+
+
+def _in_table(descriptor: int) -> str:
+    """How /proc/locks names an open file. Its device is that of the mount, which on btrfs is another than stat's."""
+    with open("/proc/self/fdinfo/{}".format(descriptor)) as info:
+        (mount,) = [line.split()[1] for line in info if line.startswith("mnt_id:")]
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            words = line.split(" ", 3)
+            if words[0] == mount:
+                major, minor = map(int, words[2].split(":"))
+                return "{:02x}:{:02x}:{}".format(major, minor, os.fstat(descriptor).st_ino)
+    return ""
 
 
 def _process(pid: str) -> str:

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 _BLOCK_BYTES = 4096
 _MAKE_SECONDS = 300
-_CHECK_SECONDS = 90
+_CHECK_SECONDS = 540
 _GROW_SECONDS = 240
 # What a tool that changes an image keeps beside it until it is done; see Ext4._undoable.
 UNDO = "undo"
+_UNDO_BYTES = 16 * MIB
 _UNDO_MAGIC = b"E2UNDO02"
 
 
@@ -159,16 +160,25 @@ class Ext4(FileSystem):
 
     def recover(self, device: str, directory: int, lock: int) -> None:
         try:
-            head = files.read(directory, UNDO, len(_UNDO_MAGIC))
+            undo = files.open_file(directory, UNDO, os.O_RDWR)
         except FileNotFoundError:
             return
-        if head == _UNDO_MAGIC:  # else the tool was killed before it wrote to the device
-            path = "/proc/self/fd/{}/{}".format(directory, UNDO)
-            process.run(["e2undo", "-f", path, device], _GROW_SECONDS, (directory, lock)).check()
+        try:
+            if os.pread(undo, len(_UNDO_MAGIC), 0) == _UNDO_MAGIC:  # else nothing was written to the device yet
+                line = ["e2undo", "-f", "/proc/self/fd/{}".format(undo), device]
+                undone = process.run(line, _GROW_SECONDS, (undo, lock))
+                check = ["e2fsck", "-f", "-n", device]
+                if undone.status != 0 and process.run(check, _CHECK_SECONDS, (lock,)).status != 0:
+                    raise Internal(
+                        "a check or growth was cut short and cannot be undone; run e2fsck on a copy of the image, then "
+                        "put that in its place and remove the file {} beside it: {}".format(UNDO, undone.text[-200:])
+                    )
+        finally:
+            os.close(undo)
         self._remove_undo(directory)
 
     def repair(self, device: str, directory: int, lock: int) -> None:
-        result = self._undoable(["e2fsck", "-p"], device, directory, lock, _CHECK_SECONDS)
+        result = self._undoable(["e2fsck", "-p"], (0, 1), device, directory, lock, _CHECK_SECONDS)
         if result.status not in (0, 1):
             raise Unavailable(
                 "the file system has errors that need a decision; run e2fsck on a copy of the image: "
@@ -176,16 +186,32 @@ class Ext4(FileSystem):
             )
 
     def grow_unmounted(self, device: str, directory: int, lock: int) -> None:
+        with open(device, "rb") as grown:
+            room = _UNDO_BYTES + grown.seek(0, os.SEEK_END) // 1024
+        disk = os.fstatvfs(directory)
+        if disk.f_bavail * disk.f_frsize < room:
+            raise Unavailable(
+                "its growth needs {} MiB of the pool's disk, which has less; free some".format(room >> 20)
+            )
         # resize2fs wants a check whose date is newer than the last mount's.
-        self._undoable(["e2fsck", "-f", "-p"], device, directory, lock, _CHECK_SECONDS).check(1)
-        self._undoable(["resize2fs"], device, directory, lock, _GROW_SECONDS).check()
+        self._undoable(["e2fsck", "-f", "-p"], (0, 1), device, directory, lock, _CHECK_SECONDS).check(1)
+        self._undoable(["resize2fs"], (0,), device, directory, lock, _GROW_SECONDS).check()
 
-    def _undoable(self, line: "List[str]", device: str, directory: int, lock: int, seconds: int) -> "process.Result":
-        """Runs a tool that keeps what it overwrites, since one that is killed in between leaves what neither the
-        kernel nor e2fsck -p takes: a superblock without its checksum, half a resize."""
-        path = "/proc/self/fd/{}/{}".format(directory, UNDO)
-        result = process.run([*line, "-z", path, device], seconds, (directory, lock))
-        self._remove_undo(directory)
+    def _undoable(
+        self, line: "List[str]", good: "Tuple[int, ...]", device: str, directory: int, lock: int, seconds: int
+    ) -> "process.Result":
+        """Runs a tool that keeps what it overwrites, since one that is killed in between, or fails for want of space,
+        leaves what neither the kernel nor e2fsck -p takes: a superblock without its checksum, half a resize. Unless it
+        ends with a `good` status it is undone."""
+        undo = files.open_file(directory, UNDO, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            result = process.run([*line, "-z", "/proc/self/fd/{}".format(undo), device], seconds, (undo, lock))
+        finally:
+            os.close(undo)
+        if result.status in good:
+            self._remove_undo(directory)
+        else:
+            self.recover(device, directory, lock)
         return result
 
     def _remove_undo(self, directory: int) -> None:

@@ -8,12 +8,13 @@ import errno
 import fcntl
 import os
 import struct
+import time
 
 from protocol import Internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, Optional, Tuple
+    from typing import Iterator, Optional, Tuple, Union
 
 SECTOR_BYTES = 4096
 
@@ -24,6 +25,7 @@ _AUTOCLEAR, _DIRECT_IO = 4, 16
 _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64
 _CONFIG = struct.Struct("=II232s64x")  # struct loop_config
 _ATTEMPTS = 64
+_AGAIN_SECONDS = 2
 
 
 class Loop:
@@ -180,7 +182,7 @@ def _limit(path: str, name: str) -> str:
 def _configure(loop: Loop, image: int) -> None:
     info = _INFO.pack(*_NEW_INFO)
     try:
-        fcntl.ioctl(loop.descriptor, _CONFIGURE, _CONFIG.pack(image, SECTOR_BYTES, info))
+        _ioctl(loop, _CONFIGURE, _CONFIG.pack(image, SECTOR_BYTES, info))
         return
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTTY, errno.ENOSYS):  # a kernel before 5.8 does not know it
@@ -188,11 +190,24 @@ def _configure(loop: Loop, image: int) -> None:
     fcntl.ioctl(loop.descriptor, _SET_FD, image)
     try:
         loop.set_clears_itself()
-        fcntl.ioctl(loop.descriptor, _SET_BLOCK_SIZE, SECTOR_BYTES)
+        _ioctl(loop, _SET_BLOCK_SIZE, SECTOR_BYTES)
         _direct_io(loop)
     except OSError:
         fcntl.ioctl(loop.descriptor, _CLR_FD)
         raise
+
+
+def _ioctl(loop: Loop, request: int, argument: "Union[int, bytes]") -> None:
+    """The kernel answers EAGAIN if somebody, udev for one, has read the device since it dropped what it had cached."""
+    deadline = time.monotonic() + _AGAIN_SECONDS
+    while True:
+        try:
+            fcntl.ioctl(loop.descriptor, request, argument)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _direct_io(loop: Loop) -> None:

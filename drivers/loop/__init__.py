@@ -197,9 +197,9 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
                 "blank",
             )
             entry: "Dict[str, Any]" = {key: found.record[key] for key in fields}
-            entry.update(name=name, pool=place.name, poolId=place.id, usedBytes=found.used_bytes)
             image = found.open_image()
             try:
+                entry.update(name=name, pool=place.name, poolId=place.id, usedBytes=found.used_bytes)
                 entry["damaged"] = filesystems.get(found.fs_type).has_errors(image)
             finally:
                 os.close(image)

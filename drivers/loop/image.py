@@ -29,10 +29,12 @@ def round_up(size_bytes: int, fs_type: str) -> int:
     return -(-size_bytes // MIB) * MIB
 
 
-def reserve(directory: int, size_bytes: int) -> None:
+def reserve(directory: int, size_bytes: int, thick: bool) -> None:
     """Makes the empty image; its length is what the pool's accounting counts, so the room is taken from now on."""
     descriptor = files.open_file(directory, pools.IMAGE, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
+        if thick:
+            files.overwrite_in_place(descriptor)
         os.ftruncate(descriptor, size_bytes)
     finally:
         os.close(descriptor)

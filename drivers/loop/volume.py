@@ -86,8 +86,15 @@ class Volume:
         files.write(self.directory, RECORD, _json(self.record))
 
     def open_image(self) -> int:
-        """Its descriptor. Raises Internal if it is a link, or is a file elsewhere too."""
-        image = files.open_file(self.directory, pools.IMAGE, os.O_RDWR)
+        """Its descriptor. Raises Internal if it is missing, is a link, or is a file elsewhere too."""
+        try:
+            image = files.open_file(self.directory, pools.IMAGE, os.O_RDWR)
+        except FileNotFoundError:
+            raise Internal(
+                "volume {}: its image is missing in {}/{}; put it back, or restore it from a backup".format(
+                    self.name, self.pool.path, self.name
+                )
+            ) from None
         if os.fstat(image).st_nlink > 1:
             os.close(image)
             raise Internal("volume {}: its image has a second name (a hard link); refused".format(self.name))
@@ -102,14 +109,12 @@ class Volume:
             )
         if self.owner is None:
             raise InvalidArgument(
-                "volume {} has no owner and mounts for no one; give it one with: flexvol adopt <options>".format(
-                    self.name
-                )
+                "volume {} has no owner and mounts for no one; give it one with: loop adopt <options>".format(self.name)
             )
         if self.owner.namespace != pod.namespace:
             raise InvalidArgument(
                 "volume {} belongs to namespace {} (claim {}), not to {}; its owner is changed with: "
-                "flexvol adopt <options>".format(
+                "loop adopt <options>".format(
                     self.name, shown(self.owner.namespace), shown(self.owner.name), shown(pod.namespace)
                 )
             )
@@ -248,7 +253,7 @@ def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish
         try:
             directory = files.open_below(pool.directory, making)
             try:
-                images.reserve(directory, size_bytes)
+                images.reserve(directory, size_bytes, wish.thick)
             except BaseException:
                 os.close(directory)
                 raise
@@ -296,19 +301,28 @@ def owner_fields(claim: "Claim") -> "Dict[str, str]":
 
 def delete(volume: Volume) -> None:
     """Deletes a volume that nobody uses; Busy otherwise. The caller holds its lock."""
-    pool = volume.pool
-    strange = [name for name in os.listdir(volume.directory) if name not in _FILES]
+    pool, present = volume.pool, os.listdir(volume.directory)
+    strange = [name for name in present if name not in _FILES]
     if strange:
         raise Internal("volume {} holds {}, which is not ours; it is left alone".format(volume.name, shown(strange[0])))
-    image = volume.open_image()
-    try:
-        volume.lock_image(image)
-        deleting = _DELETING + binascii.hexlify(os.urandom(8)).decode()
-        os.rename(volume.name, deleting, src_dir_fd=pool.directory, dst_dir_fd=pool.directory)
-        os.fsync(pool.directory)
-    finally:
-        os.close(image)
+    if pools.IMAGE not in present and filesystems.UNDO not in present:  # taken away by hand: there is nothing to lose
+        deleting = _hide(volume)
+    else:
+        image = volume.open_image()
+        try:
+            volume.lock_image(image)
+            deleting = _hide(volume)
+        finally:
+            os.close(image)
     _remove(pool, deleting)  # a file that is open would stay on NFS and FUSE, under another name
+
+
+def _hide(volume: Volume) -> str:
+    """Gives its directory the name of one being deleted, and returns that; on disk then."""
+    pool, deleting = volume.pool, _DELETING + binascii.hexlify(os.urandom(8)).decode()
+    os.rename(volume.name, deleting, src_dir_fd=pool.directory, dst_dir_fd=pool.directory)
+    os.fsync(pool.directory)
+    return deleting
 
 
 def sweep(pool: "Pool") -> None:

@@ -1,6 +1,7 @@
 """Runs a program and stops at each system call that changes something, of the program and of all it starts: there it
 can kill the program, deny the call as an older kernel would, let it fail, or run a command in between. A program of its
-own, because a tracer waits for every child.
+own, because a tracer waits for every child. The command between gets the number of the call as $STEP, and $TOOL, not
+empty if a program that the driver started makes it.
 
     python stepper.py REPORT [--kill-at N] [--deny NAME ...] [--fail-at N --error EIO] [--between COMMAND] -- PROGRAM
 
@@ -109,10 +110,13 @@ def run(
                 tool = os.getpgid(pid) != leader
                 calls.append({"call": name, "tool": tool, "pipe": into_pipe(pid, name, arguments)})
                 if between:
-                    subprocess.run(between, shell=True, check=True, env={**os.environ, "STEP": str(len(calls))})
+                    environment = {**os.environ, "STEP": str(len(calls)), "TOOL": "1" if tool else ""}
+                    subprocess.run(between, shell=True, check=True, env=environment)
                 if name in deny:
                     ptrace(_POKEUSER, pid, _ORIG_RAX, -1)  # the kernel then answers ENOSYS
-                if len(calls) == fail_at:
+                if len(calls) == fail_at and not (tool and name == "write"):
+                    # A tool's plain write is to its terminal, or to the head of its undo file: when that alone fails,
+                    # e2fsck changes the device all the same, and cannot be undone.
                     ptrace(_POKEUSER, pid, _ORIG_RAX, -1)
                     failing = pid
                 if len(calls) == kill_at:

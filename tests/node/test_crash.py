@@ -146,11 +146,16 @@ class Unmount(Case):
 
     def prepare(self) -> list[str]:
         self.node.mount("web")
-        return ["unmount", self.node.pod_dir("web")]
+        self.path = self.node.pod_dir("web")
+        return ["unmount", self.path]
 
     def finish(self) -> None:
-        self.node.ok("unmount", self.node.pod_dir("web"))
-        assert not self.node.path(self.node.pod_dir("web")).parent.joinpath("other").exists()
+        self.node.ok("unmount", self.path)
+        assert not self.node.path(self.path).exists()
+        assert self.node.mounts() == []
+        self.node.mount("check")
+        check_data(self.node, "check")
+        self.node.unmount("check")
 
 
 class Grow(Case):

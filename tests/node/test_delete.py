@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -108,3 +109,35 @@ def test_what_was_ever_mounted_is_not_deleted_by_an_undo(node: Node) -> None:
 
     assert node.image("pvc-1").exists()
     assert not node.image("pvc-2").exists()
+
+
+def test_a_volume_without_its_image_is_named_and_may_be_deleted_by_its_claim_alone(node: Node) -> None:
+    node.provision()
+    node.provision("pvc-2")
+    image = node.image()
+    image.unlink()
+    said = (
+        "volume pvc-1: its image is missing in /var/lib/flexvol/default/pvc-1; put it back, or restore it from a backup"
+    )
+
+    assert node.fails("Internal", "mount", node.pod_dir("web"), node.options()) == said
+    assert [entry.get("error") for entry in node.ok("list")["volumes"]] == [said, None]
+    assert said in node.command("status")
+    node.fails("InvalidArgument", "delete", node.deletion(uid="other"))
+    assert image.parent.is_dir()
+
+    node.ok("delete", node.deletion())
+
+    assert not image.parent.exists()
+    assert [entry["name"] for entry in node.ok("list")["volumes"]] == ["pvc-2"]
+
+
+@pytest.mark.parametrize("beside", ["undo", "image.bak"])
+def test_a_volume_without_its_image_that_holds_anything_else_is_left_alone(node: Node, beside: str) -> None:
+    node.provision()
+    shutil.move(node.image(), node.image().with_name(beside))
+
+    node.fails("Internal", "delete", node.deletion())
+
+    assert node.image().with_name(beside).stat().st_size > 0
+    assert node.record()["name"] == "pvc-1"

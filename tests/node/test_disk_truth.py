@@ -19,10 +19,13 @@ from typing import Any
 import pytest
 
 from tests.node.conftest import MIB, Node
-from tests.node.test_crash import CASES, STEPPER, clean_state
+from tests.node.test_crash import CASES, STEPPER, clean_state, pool_of
 
 FAILED_CASES = ("provision-ext4", "delete", "adopt", "first-mount-ext4", "first-mount-btrfs", "unmount", "expandfs-xfs")
 SAMPLE = 3
+TOOL_SAMPLE = 40
+# What no callout may do without, so that it fails with it; others are for its log, or undo what failed.
+NEEDED = {"fsync", "rename", "renameat", "ftruncate", "mkdirat", "ioctl", "LOOP_CONFIGURE"}
 
 
 def step(node: Node, tmp_path: Path, words: list[str], fail_at: int, code: str) -> tuple[dict[str, Any], list[Any]]:
@@ -45,28 +48,42 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
     assert reply["status"] == "Success"
     case.finish()
     before = clean_state(node)
-    ours = [n for n, call in enumerate(calls, 1) if not call["tool"] and not call["pipe"] and call["call"] != "execve"]
-    points = [n for n, call in enumerate(calls, 1) if n in ours or (campaign and call["tool"])]
+    points = []
+    for point, call in enumerate(calls, 1):
+        sample = TOOL_SAMPLE if call["tool"] else SAMPLE
+        if not call["pipe"] and call["call"] != "execve" and (is_needed(call) or campaign or point % sample == 0):
+            points.append(point)
     outcomes: dict[str, int] = {}
-    for number, point in enumerate(points if campaign else points[len(name) % SAMPLE :: SAMPLE]):
+    for number, point in enumerate(points):
         for code in ("EIO", "ENOSPC") if campaign else (("EIO", "ENOSPC")[number % 2],):
             words = case.prepare()
             at_rest = node.mounts()
-            reply, _ = step(node, tmp_path, words, point, code)
+            reply, made = step(node, tmp_path, words, point, code)
+            failed = made[min(point, len(made)) - 1]  # none, if its tools made fewer calls this time
             outcomes[reply["status"]] = outcomes.get(reply["status"], 0) + 1
             try:
+                if is_needed(failed):
+                    assert reply["status"] == "Failure"
                 if reply["status"] != "Success":
                     assert "bug" not in reply["message"] and "hang" not in reply["message"], reply
                     if words[0] == "mount":
                         assert node.mounts() == at_rest
                         wait_until(lambda: not node.loop_devices())
+                    if words[0] == "provision":
+                        renamed = [call["call"] for call in made[: point - 1]].count("renameat")
+                        published = renamed == 2  # first its record, and then its directory
+                        assert pool_of(node) == {"pool.json", ".locks", *(["pvc-1"] if published else [])}
                 case.finish()
                 assert clean_state(node) == before
             except BaseException:
-                print(f"{name}: {code} at call {point} of {len(calls)}: {calls[point - 1]}: {reply}")
+                print(f"{name}: {code} at call {point} of {len(calls)}: {failed}: {reply}")
                 raise
     print(f"{name}: {outcomes}")
     record_property("failed calls", sum(outcomes.values()))
+
+
+def is_needed(call: dict[str, Any]) -> bool:
+    return call["call"] in NEEDED and not call["tool"]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -145,6 +162,7 @@ def test_a_pool_that_fills_up_under_a_running_pod(
         os.sync()
 
         (entry,) = json.loads(node.command("status", "--json"))["volumes"]
+        assert node.ok("list")["volumes"][0]["damaged"] == (fs == "ext4")  # the others write no such note
         if went_read_only:
             (trouble,) = entry["troubles"]
             assert trouble["what"] == f"its {fs} has gone read-only after an error"
@@ -158,9 +176,75 @@ def test_a_pool_that_fills_up_under_a_running_pod(
         pod = node.mount("db")
         assert (pod / "kept").read_bytes() == kept
         write(pod / "after", 4 * MIB)
+        assert node.ok("list")["volumes"][0]["damaged"] is False
         node.unmount("db")
     finally:
         node.close()
+
+
+def grows_at_the_next_mount(node: Node, size: int) -> bytes:
+    """Makes the volume, an ext4 with a file `kept` whose content it returns, so that tools must grow it."""
+    node.provision()
+    pod = node.mount("web")
+    write(pod / "kept", 8 * MIB)
+    kept = (pod / "kept").read_bytes()
+    node.unmount("web")
+    wait_until(lambda: not node.loop_devices())
+    assert "next pod" in node.fails(
+        "Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(size), str(64 * MIB)
+    )
+    return kept
+
+
+def test_growth_by_tools_is_not_begun_on_a_full_pool(tmp_path: Path, executable: list[str], small_disk: Path) -> None:
+    """It would end in the middle, and what it overwrote could not be kept."""
+    node = Node(tmp_path / "node", executable, small_disk)
+    try:
+        node.command("pool", "init", "default", "--reserve", "0", "--overcommit", "100")
+        kept = grows_at_the_next_mount(node, 6 << 30)
+        fill(small_disk / "filler")
+        os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - 12 * MIB)
+        before = node.snapshot()
+
+        message = node.fails("Unavailable", "mount", node.pod_dir("web"), node.options())
+
+        assert message == "its growth needs 22 MiB of the pool's disk, which has less; free some"
+        assert node.snapshot() == before
+        wait_until(lambda: not node.loop_devices())
+        (small_disk / "filler").unlink()
+        assert (node.mount("web") / "kept").read_bytes() == kept
+        node.unmount("web")
+    finally:
+        node.close()
+
+
+def test_growth_by_a_tool_that_fails_is_undone(node: Node, tmp_path: Path) -> None:
+    """Half a resize is what neither the kernel nor e2fsck -p takes."""
+    kept = grows_at_the_next_mount(node, 128 * MIB)
+    before = node.image().stat().st_size, superblock(node)
+    failing = tmp_path / "bin/resize2fs"
+    failing.parent.mkdir()
+    failing.write_text('#!/bin/sh\nPATH=/usr/sbin:/sbin resize2fs "$@" && echo it was full at last && exit 1\n')
+    failing.chmod(0o755)
+    path = f"PATH={failing.parent}:{os.environ['PATH']}"
+
+    done = node.enter("env", path, *node.executable, "mount", node.pod_dir("web"), node.options())
+
+    assert "it was full at last" in json.loads(done.stdout)["message"], done
+    assert node.mounts() == []
+    assert (node.image().stat().st_size, superblock(node)) == before
+    assert {entry.name for entry in node.image().parent.iterdir()} == {"image", "volume.json"}
+    wait_until(lambda: not node.loop_devices())
+    assert subprocess.run(["e2fsck", "-f", "-n", node.image()], capture_output=True, check=False).returncode == 0
+    pod = node.mount("web")
+    assert (pod / "kept").read_bytes() == kept
+    assert os.statvfs(pod).f_blocks * os.statvfs(pod).f_frsize > 110 * MIB
+
+
+def superblock(node: Node) -> list[str]:
+    """Size and free blocks of the image's ext4."""
+    shown = subprocess.run(["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True).stdout
+    return [line for line in shown.splitlines() if line.startswith(("Block count", "Free blocks", "Inode count"))]
 
 
 POOLS: dict[str, tuple[list[str], int]] = {
@@ -216,3 +300,32 @@ def test_a_volumes_life_on_a_pool_of_each_kind(tmp_path: Path, executable: list[
         assert node.ok("list")["volumes"] == []
     finally:
         node.close()
+
+
+@pytest.mark.parametrize("pool_disk", ["btrfs-4096-512", "ext4-4096-4096"], indirect=True)
+def test_a_thick_volume_can_be_overwritten_when_the_pools_disk_is_full(
+    tmp_path: Path, executable: list[str], pool_disk: Path
+) -> None:
+    """On btrfs what is overwritten would take new blocks."""
+    node = Node(tmp_path / "node", executable, pool_disk)
+    try:
+        node.command("pool", "init", "default", "--reserve", "0")
+        node.provision(size=300 * MIB, thick="true")
+        pod = node.mount("web")
+        write(pod / "data", 200 * MIB)
+        fill(pool_disk / "filler")
+
+        for _ in range(2):
+            write_over(pod / "data", 200 * MIB)
+
+        node.unmount("web")
+    finally:
+        node.close()
+
+
+def write_over(path: Path, size: int) -> None:
+    with path.open("r+b") as file:
+        for _ in range(size // MIB):
+            file.write(os.urandom(MIB))
+        file.flush()
+        os.fsync(file.fileno())

@@ -43,6 +43,16 @@ def test_it_grows_while_pods_use_it(node: Node, fs: str) -> None:
     assert node.image().stat().st_size == node.record()["sizeBytes"] == 640 * MIB
 
 
+@pytest.mark.parametrize("fs", ["xfs", "btrfs"])
+def test_what_a_thick_volume_grows_by_is_really_taken(node: Node, fs: str) -> None:
+    node.provision(size=320 * MIB, fs=fs, thick="true")
+    node.mount("web")
+
+    node.ok(*expand(node, "web", 640 * MIB))
+
+    assert node.image().stat().st_blocks * 512 >= node.image().stat().st_size == 640 * MIB
+
+
 def test_btrfs_grows_to_what_it_can_be_grown_to(node: Node) -> None:
     """The kernel refuses less than 256 MiB, so that is what a smaller growth gets."""
     node.provision(fs="btrfs", size=112 * MIB)

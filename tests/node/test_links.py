@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.node.conftest import MIB, Node
+from tests.node.test_crash import STEPPER
+from tests.node.test_status import wait_for_no_device
 
 ROUNDS, ROUNDS_LIMIT = 6, 60
 # Exchanges two names of a directory, each time at once, until it is ended.
@@ -108,3 +112,25 @@ def test_a_second_name_of_a_file_where_the_record_is_written_aside_costs_that_fi
 
     assert node.record()["blank"] is False
     assert precious.read_bytes() == b"precious" * 10000
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")
+def test_a_link_laid_where_a_tool_keeps_what_it_overwrites_leads_it_nowhere(node: Node, tmp_path: Path) -> None:
+    node.provision()
+    (node.mount("web") / "data").write_text("kept")
+    node.unmount("web")
+    wait_for_no_device(node)
+    node.fails("Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0")  # later, by tools
+    precious = node.path("/var/lib/flexvol/precious")
+    precious.write_bytes(b"precious" * 10000)
+    undo = "/var/lib/flexvol/default/pvc-1/undo"
+    lay = f'[ -z "$TOOL" ] || ln -sfn /var/lib/flexvol/precious {undo}'
+    line = [sys.executable, str(STEPPER), str(tmp_path / "calls.json"), "--between", lay, "--", *node.executable]
+
+    done = node.enter(*line, "mount", node.pod_dir("web"), node.options())
+
+    assert done.stdout == b'{"status": "Success"}\n', done
+    tools = [call for call in json.loads((tmp_path / "calls.json").read_text()) if call["tool"]]
+    assert len(tools) > 10
+    assert precious.read_bytes() == b"precious" * 10000
+    assert (node.path(node.pod_dir("web")) / "data").read_text() == "kept"
