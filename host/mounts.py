@@ -225,7 +225,7 @@ def _unmount(path: str) -> str:
         if top is None:
             return device
         device = top.source
-        if not top.source.startswith("/dev/loop"):
+        if not _is_volume(top.source):
             raise InvalidArgument(
                 "{} is a mount of {} ({}), not of a flexvol volume; it is left alone".format(
                     path, top.source, top.fs_type
@@ -236,6 +236,19 @@ def _unmount(path: str) -> str:
             kind = Busy if code == errno.EBUSY else Internal
             raise kind("cannot unmount {}: {}".format(path, os.strerror(code)))
     raise Internal("{} is still mounted after {} unmounts".format(path, _UNMOUNTS))
+
+
+def _is_volume(source: str) -> bool:
+    """Whether it is a loop device on an image, as far as the kernel tells: one that goes away at this moment has
+    nothing behind it, and a container may not see the machine's devices."""
+    if not source.startswith("/dev/loop") or not source[9:].isdecimal():
+        return False
+    try:
+        with open("/sys/block/{}/loop/backing_file".format(source[5:]), "rb") as file:
+            backing = file.read().rstrip(b"\n")
+    except OSError:
+        return True
+    return not backing or backing.endswith((b"/image", b"/image (deleted)"))
 
 
 class _Missing(Exception):

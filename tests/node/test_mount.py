@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -144,12 +145,18 @@ def _no_file_system(node: Node) -> None:
 
 
 def _another_file_system(node: Node) -> None:
-    subprocess.run(["mkfs.btrfs", "-q", "-f", "--mixed", str(node.image())], check=True)
+    make = "mkfs.xfs" if node.record()["fsType"] == "btrfs" else "mkfs.btrfs"
+    subprocess.run([make, "-q", "-f", str(node.image())], check=True)
 
 
 def _another_volumes_image(node: Node) -> None:
-    node.provision("pvc-2")
+    node.provision("pvc-2", node.record()["sizeBytes"], node.record()["fsType"])
     shutil.copyfile(node.image("pvc-2"), node.image())
+
+
+def _another_uuid(node: Node) -> None:
+    record = node.image().with_name("volume.json")
+    record.write_text(record.read_text().replace(node.record()["fsUuid"], "8a6ad8b3-1111-4222-8333-944445555666"))
 
 
 def _cut(node: Node) -> None:
@@ -175,30 +182,49 @@ def _no_record(node: Node) -> None:
     node.image().with_name("volume.json").unlink()
 
 
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_no_file_system, "does not carry the ext4"),
-        (_another_file_system, "does not carry the ext4"),
-        (_another_volumes_image, "does not carry the ext4 that its record says was made in it"),
+        (_no_file_system, "its image does not carry the {} that its record says; "),
+        (_another_file_system, "its image does not carry the {} that its record says; "),
+        (_another_volumes_image, "does not carry the {} that its record says was made in it"),
+        (_another_uuid, "does not carry the {} that its record says was made in it"),
         (_cut, "was cut"),
+    ],
+)
+def test_an_image_that_is_not_what_was_made_is_left_alone(
+    node: Node, fs: str, damage: Callable[[Node], None], said: str
+) -> None:
+    node.provision(size=300 * MIB, fs=fs)
+    damage(node)
+    check_left_alone(node, said.format(fs))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
         (_a_link, "symbolic link"),
         (_newer_record, "schema 3"),
         (_another_name, "it names volume"),
         (_no_record, "not a volume of ours"),
     ],
 )
-def test_an_image_that_is_not_what_its_record_says_is_left_alone(
+def test_a_link_and_a_record_that_is_not_of_this_volume_are_left_alone(
     node: Node, damage: Callable[[Node], None], said: str
 ) -> None:
     node.provision()
     damage(node)
-    before = node.snapshot()
+    check_left_alone(node, said)
+
+
+def check_left_alone(node: Node, said: str) -> None:
+    before, image = node.snapshot(), hashlib.sha256(node.image().read_bytes()).digest()
 
     message = node.fails("Internal", "mount", node.pod_dir("web"), node.options())
 
     assert said in message
-    assert node.snapshot() == before
+    assert (node.snapshot(), hashlib.sha256(node.image().read_bytes()).digest()) == (before, image)
     assert node.mounts() == []
 
 
@@ -320,3 +346,30 @@ def wait_until_attached(node: Node) -> None:
     deadline = time.monotonic() + 30
     while not node.loop_devices():
         assert time.monotonic() < deadline
+
+
+def test_a_loop_mount_that_is_not_a_volume_is_left_alone(node: Node, tmp_path: Path) -> None:
+    node.provision()
+    foreign = tmp_path / "disk.img"
+    subprocess.run(["truncate", "-s", str(32 * MIB), foreign], check=True)
+    subprocess.run(["mkfs.ext4", "-q", foreign], check=True)
+    path = node.pod_dir("web")
+    assert node.enter("mount", "-o", "loop", str(foreign), path).returncode == 0
+    before = node.mounts()
+
+    assert "not of a flexvol volume; it is left alone" in node.fails("InvalidArgument", "unmount", path)
+
+    assert node.mounts() == before != []
+    assert node.enter("umount", path).returncode == 0
+
+
+def test_a_volume_that_was_moved_away_and_removed_is_still_unmounted(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    moved = node.path("/var/lib/flexvol/moved")
+    node.image().parent.rename(moved)
+    (moved / "image").unlink()
+
+    node.unmount("web")
+
+    assert node.mounts() == []
