@@ -42,7 +42,7 @@ def _settings() -> "Dict[str, Any]":
             settings: "Any" = json.loads(file.read().decode("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Unavailable("{} cannot be read: {}".format(CONFIG, error)) from None
     if not isinstance(settings, dict):
         raise Unavailable("{}: expected one JSON object".format(CONFIG))

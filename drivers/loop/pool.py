@@ -160,7 +160,7 @@ def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
 
 
 def _absent(name: str, path: str, why: str) -> str:
-    return "pool {} is not mounted, or was never made, at {} ({}); mount its disk, or run: flexvol pool init {}".format(
+    return "pool {} is not mounted, or was never made, at {} ({}); mount its disk, or run: loop pool init {}".format(
         name, path, why, name
     )
 
@@ -193,7 +193,7 @@ def reserve_bytes(reserve: "Any", capacity: int) -> int:
     """ "15%" of `capacity`, or a number of bytes."""
     text = str(reserve)
     number = text[:-1] if text.endswith("%") else text
-    if not number.isdigit() or (text.endswith("%") and int(number) > 100):
+    if not number.isdecimal() or (text.endswith("%") and int(number) > 100):
         raise InvalidArgument('reserve is {}; it is a number of bytes or per cent, like "15%"'.format(shown(text)))
     return capacity * int(number) // 100 if text.endswith("%") else int(number)
 

@@ -118,7 +118,7 @@ def _examine_pool(name: str) -> "Iterator[Finding]":
                 yield numbers, ""
             for hidden in place.hidden():
                 if hidden.startswith(volume.HIDDEN) and _is_left(place, hidden):
-                    yield "{}/{} was left by a callout that was killed".format(place.path, hidden), "flexvol list"
+                    yield "{}/{} was left by a callout that was killed".format(place.path, hidden), "loop list"
     except (Failure, OSError) as error:
         yield _finding(error)
 

@@ -155,8 +155,8 @@ def test_what_killed_installs_and_callouts_left(installed: Node) -> None:
         "install " + PLUGINS
     )
     assert found == {
-        f"{pool}/.new-pvc-9 was left by a callout that was killed": "flexvol list",
-        f"{pool}/.deleted-0123456789abcdef was left by a callout that was killed": "flexvol list",
+        f"{pool}/.new-pvc-9 was left by a callout that was killed": "loop list",
+        f"{pool}/.deleted-0123456789abcdef was left by a callout that was killed": "loop list",
     }
     installed.command("install", PLUGINS)
     installed.ok("list")
@@ -175,7 +175,7 @@ def test_pools_that_are_full_or_away(installed: Node) -> None:
     (full,) = (what for what in found if what.startswith("pool full at /var/lib/flexvol/full: 0 MiB"))
     assert "lower the reserve" in found[full]
     (away,) = (what for what in found if what.startswith("pool away is not mounted, or was never made"))
-    assert found[away] == "mount its disk, or run: flexvol pool init away"
+    assert found[away] == "mount its disk, or run: loop pool init away"
     (tiny,) = (what for what in found if what.startswith("pool tiny at /var/lib/flexvol/tiny: "))
     assert "writes to thin volumes fail" in found[tiny]
     assert len(found) == 3

@@ -119,3 +119,32 @@ def test_a_default_pool_made_by_hand_is_not_made_anew_either(make_node: Callable
 
     assert "not made anew" in told
     assert not node.path("/var/lib/flexvol/default").exists()
+
+
+@pytest.mark.parametrize("file", ["etc/flexvol/config.json", "var/lib/flexvol/default/pool.json"])
+def test_settings_nested_too_deep_are_named(node: Node, file: str) -> None:
+    node.provision()
+    options = node.options()
+    node.path("/" + file).write_text("[" * 200000)
+
+    message = node.fails("Unavailable", "mount", node.pod_dir("web"), options)
+
+    assert f"/{file} cannot be read" in message
+    assert node.run("list")["status"] == ("Failure" if file.endswith("config.json") else "Success")
+
+
+def test_only_root_can_look_into_a_pool_whatever_the_umask(make_node: Callable[..., Node]) -> None:
+    node = make_node()
+    for words in (["pool", "init", "default", "--reserve", "0"], ["provision", node.request("pvc-1")]):
+        done = node.enter("sh", "-c", 'umask 0 && exec "$@"', "sh", *node.executable, *words)
+        assert done.returncode == 0 and b"Failure" not in done.stdout, done
+    pool = node.path("/var/lib/flexvol/default")
+
+    modes = {str(path.relative_to(pool)): path.stat().st_mode & 0o7777 for path in (pool, *pool.rglob("*"))}
+
+    locks = [name for name in modes if name.startswith(".locks/")]
+    assert len(locks) >= 2
+    assert modes == {
+        ".": 0o700, ".locks": 0o700, "pool.json": 0o600, **dict.fromkeys(locks, 0o600),
+        "pvc-1": 0o700, "pvc-1/image": 0o600, "pvc-1/volume.json": 0o600,
+    }  # fmt: skip

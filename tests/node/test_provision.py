@@ -132,7 +132,7 @@ def test_without_its_pool_nothing_is_made(make_node: Callable[..., Node]) -> Non
 
     message = node.fails("Unavailable", "provision", node.request("pvc-1"))
 
-    assert "flexvol pool init default" in message
+    assert "loop pool init default" in message
     assert list(node.path("/var/lib/flexvol").iterdir()) == []
 
 
