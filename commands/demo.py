@@ -13,12 +13,12 @@ import caller
 import flexvol
 import process
 import protocol
-from host import config, log, mounts
+from host import config, log, loopdev, mounts
 from table import human_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Union
+    from typing import Dict, List, Optional, Tuple, Union
 
 _MIB = 1 << 20
 _SIZE_BYTES, _GROWN_BYTES = 320 * _MIB, 640 * _MIB
@@ -32,18 +32,27 @@ def main(words: "List[str]") -> int:
         raise protocol.Internal("mounting needs root; run it with sudo")
     archive = flexvol.archive()
     ours = [path for path in (config.ROOT, log.DIRECTORY) if not os.path.exists(path)]
-    work = tempfile.mkdtemp(prefix="flexvol-demo-")
+    work = tempfile.mkdtemp(prefix="flexvol-demo-{}-".format(os.getpid()))
     try:
         life = _Life(archive, work)
         try:
             life.live()
         finally:
             life.clean_up()
+        left = _left(life.image)
+        if left:
+            raise protocol.Internal("something is left: " + ", ".join(left))
     finally:
         for path in ours:
             _remove_made(path)
     print("\nNothing is left: the pool was empty and is removed, no mount, no loop device.")
     return 0
+
+
+def _left(image: "Optional[Tuple[int, int]]") -> "List[str]":
+    """The demo's mounts, and the loop devices on its image, that are still there."""
+    found = [mount.path for mount in mounts.table() if "/flexvol-demo-{}-".format(os.getpid()) in mount.path]
+    return found + [loop.path for loop in loopdev.devices() if loop.backing() == image]
 
 
 class _Life:
@@ -54,6 +63,7 @@ class _Life:
         self._work = work
         self._pool = "demo-{}".format(os.getpid())
         self._place: "Dict[str, str]" = {}
+        self.image: "Optional[Tuple[int, int]]" = None  # its device and inode
 
     def live(self) -> None:
         process.run([self._archive, "pool", "init", self._pool, "--reserve", "0"], 30).check()
@@ -71,6 +81,8 @@ class _Life:
         )
         made = self._call("provision", "a claim of 320Mi, xfs", options=protocol.Options(request)).volume or {}
         self._place = made["options"]
+        status = os.stat(os.path.join(config.pool_directory(self._pool), _NAME, "image"))
+        self.image = status.st_dev, status.st_ino
         web, backup = self._pod("web"), self._pod("backup")
         self._call("mount", "pod web, read-write", mount_dir=web, options=self._mount_options("web", "rw"))
         self._call(
