@@ -1,5 +1,5 @@
 #!/bin/sh
-# build.sh [build|demo|test|bench|image|playground] ...: words to commands; what they do is in the files they name.
+# build.sh [build|demo|test|bench|image|playground|help] ...: words to commands; what they do is in the files they name.
 set -eu
 cd "$(dirname "$0")"
 word=${1:-build}
@@ -11,5 +11,6 @@ case $word in
   bench) python3 -m bundle.pack && exec python3 tests/bench/callouts.py "$@" ;;
   image) "$0" build && exec python3 -m bundle.image "$@" ;;
   playground) exec python3 -m tests.cluster.kube.playground "$@" ;;
-  *) sed -n '2p' "$0" >&2 && exit 2 ;;
+  help) sed -n '2s/^# //p' "$0" ;;
+  *) sed -n '2s/^# //p' "$0" >&2 && exit 2 ;;
 esac

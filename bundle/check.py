@@ -74,7 +74,13 @@ def _test_with_every_python(python: Path) -> int:
     found = interpreters.find()
     print("Pythons here: " + ", ".join(f"{major}.{minor} ({path})" for (major, minor), path in found.items()))
     if FLOOR not in found:
-        print("Python {}.{}, the oldest the driver runs on, is not here: only vermin guards it".format(*FLOOR))
+        print(
+            "Python {}.{}, the oldest the driver runs on, is not here, and only vermin guards it: install it "
+            "with pyenv, or have it on PATH".format(*FLOOR),
+            file=sys.stderr,
+        )
+        if os.environ.get("FLEXVOL_NO_SKIP") == "1":
+            return 1
     *older, newest = found.values()
     runs: list[list[object]] = []
     if older:
