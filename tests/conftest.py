@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
     return _forbid_skip((yield))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much the tests that count their cases did, for the log of CI."""
+    totals: Counter[str] = Counter()
+    for report in [report for reports in terminalreporter.stats.values() for report in reports]:
+        if getattr(report, "when", "") == "teardown":
+            totals.update({name: count for name, count in report.user_properties if isinstance(count, int)})
+    for name, count in sorted(totals.items()):
+        terminalreporter.write_line(f"{name}: {count}")
 
 
 def _forbid_skip(report: Any) -> Any:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,6 +215,24 @@ def test_a_secret_is_in_no_answer_and_no_log(node: Node) -> None:
     node.unmount("web")
 
 
+def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(node: Node, tmp_path: Path) -> None:
+    """Of kubelet's own call every process of the machine can see it; what the driver starts must not show it longer."""
+    node.provision()
+    node.fails("Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0")  # later, by tools
+    traced = tmp_path / "traced"
+    secret = {"kubernetes.io/secret/key": "aHVudGVyMg=="}
+    line = ["strace", "-f", "-v", "-s", "65536", "-e", "trace=execve", "-o", str(traced), *node.executable]
+
+    done = node.enter(*line, "mount", node.pod_dir("web"), node.options(**secret))
+
+    assert done.stdout == b'{"status": "Success"}\n', done
+    started = [words for words in traced.read_text().splitlines() if "execve(" in words and words.endswith(" = 0")]
+    tools = [words for words in started if '", "mount", "' not in words]
+    assert [name for name in ("e2fsck", "resize2fs") if not any(f'/{name}", [' in words for words in tools)] == []
+    assert len(started) - len(tools) <= 2  # the driver itself: its header, and the interpreter that this starts
+    assert not [words for words in tools if "aHVudGVyMg" in words or "hunter2" in words]
+
+
 @pytest.mark.short
 def test_with_stdout_closed_the_work_is_done_all_the_same(node: Node) -> None:
     path = node.pod_dir("web")
@@ -222,12 +244,37 @@ def test_with_stdout_closed_the_work_is_done_all_the_same(node: Node) -> None:
     assert [mounted for mounted, _ in node.mounts()] == [path]
 
 
-def test_nothing_inherits_the_answers_descriptor(node: Node) -> None:
-    """kubelet waits until every holder of the driver's stdout has closed it."""
-    node.provision()
-    traced = node.enter(
-        "strace", "-f", "-qq", "-e", "trace=execve", "-o", "/dev/null", *node.executable,
-        "provision", node.request("pvc-2"), stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+# Notes what it has open, and goes on as the tool it stands for.
+WRAPPER = """#!{0} -IS
+import json, os, sys
+links = {{}}
+for number in os.listdir("/proc/self/fd"):
+    try:
+        links[number] = os.readlink("/proc/self/fd/" + number)
+    except FileNotFoundError:  # the list's own
+        continue
+with open({1!r}, "w") as seen:
+    json.dump(links, seen)
+os.execv({2!r}, sys.argv)
+"""
 
-    assert json.loads(traced.stdout)["status"] == "Success"
+
+def test_a_tool_inherits_the_image_and_the_lock_and_not_where_the_answer_goes(node: Node, tmp_path: Path) -> None:
+    """kubelet waits until every holder of the driver's stdout has closed it."""
+    wrapper, seen = tmp_path / "bin/mkfs.ext4", tmp_path / "seen"
+    wrapper.parent.mkdir()
+    wrapper.write_text(WRAPPER.format(sys.executable, str(seen), shutil.which("mkfs.ext4", path="/usr/sbin:/sbin")))
+    wrapper.chmod(0o755)
+    line = ["env", f"PATH={wrapper.parent}:{os.environ['PATH']}", *node.executable, "provision", node.request("pvc-2")]
+    running = node.start(*line, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert running.stdout and running.stderr
+    answers = {os.readlink(f"/proc/self/fd/{pipe.fileno()}") for pipe in (running.stdout, running.stderr)}
+    out, err = running.communicate(timeout=60)
+
+    assert (json.loads(out)["status"], err) == ("Success", b"")
+    inherited: dict[str, str] = json.loads(seen.read_text())
+    assert not answers & set(inherited.values()), inherited
+    assert inherited["0"] == "/dev/null"
+    assert inherited["1"] == inherited["2"] and inherited["1"].startswith("pipe:")
+    rest = sorted(where for number, where in inherited.items() if number not in "012")
+    assert len(rest) == 2 and "/default/.locks/" in rest[0] and rest[1].endswith("/.new-pvc-2/image"), inherited

@@ -9,6 +9,7 @@ import random
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Lock
@@ -25,8 +26,6 @@ PLUGINS = "/var/lib/kubelet/plugins-exec"
 SIZE = 320 * MIB  # xfs takes no less than 300
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
 ACCESS = ("ro", "rw")
-# Deletion of a volume in use takes two seconds, in which all others wait.
-VERBS = ("mount",) * 6 + ("unmount",) * 5 + ("provision", "provision", "grow", "grow", "list", "delete")
 
 
 @pytest.fixture
@@ -104,7 +103,14 @@ def check_pod(directory: Path, flags: set[str], access: str) -> None:
 
 
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
-def test_pods_come_and_go_at_random(node: Node, volume: str, fs: str, chance: random.Random, campaign: bool) -> None:
+def test_pods_come_and_go_at_random(
+    node: Node,
+    volume: str,
+    fs: str,
+    chance: random.Random,
+    campaign: bool,
+    record_property: Callable[[str, object], None],
+) -> None:
     node.provision(volume, SIZE, fs)
     (node.mount("first", volume) / "mark").write_text(volume)
     node.unmount("first", volume)
@@ -123,6 +129,7 @@ def test_pods_come_and_go_at_random(node: Node, volume: str, fs: str, chance: ra
 
     print(f"{fs}: {sum(pods.outcomes.values())} callouts {dict(pods.outcomes)}, "
           f"{time.monotonic() - began:.0f} s, devices looked at {seen} times")  # fmt: skip
+    record_property("concurrent callouts", sum(pods.outcomes.values()))
     assert flags_of_pods(node).keys() == pods.mounted.keys()
     for pod in pods.mounted:
         node.unmount(pod, volume)
@@ -191,7 +198,12 @@ class PodsAtRandom:
 
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
 def test_a_volume_is_made_mounted_grown_and_deleted_at_once(
-    installed: Node, volume: str, fs: str, chance: random.Random, campaign: bool
+    installed: Node,
+    volume: str,
+    fs: str,
+    chance: random.Random,
+    campaign: bool,
+    record_property: Callable[[str, object], None],
 ) -> None:
     node = installed
     life = LifeAtOnce(node, volume, fs, chance)
@@ -203,6 +215,7 @@ def test_a_volume_is_made_mounted_grown_and_deleted_at_once(
         node.unmount(pod, volume)
 
     print(f"{fs}: {sum(life.outcomes.values())} callouts {dict(life.outcomes)}, {time.monotonic() - began:.0f} s")
+    record_property("concurrent callouts", sum(life.outcomes.values()))
     assert images_of_devices(volume) == []
     if node.image(volume).exists():
         check_image(node, volume, fs)

@@ -34,6 +34,7 @@ EVERY = 50  # this many callouts are forks of one process; the next one is a pro
 ARGUMENT_LENGTH = 12_000  # hypothesis has no use for more; test_bad_input.py has some
 PREFIX = "kubernetes.io/"
 NAME = re.compile(r"(?!.*\.\.)[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?")
+CASES: Counter[str] = Counter()  # of all tests of this file, by their outcome
 INTEGER = re.compile(r"[0-9]{1,19}")
 
 
@@ -122,12 +123,16 @@ class Everything:
 
 
 @pytest.fixture
-def driver(node: Node, request: pytest.FixtureRequest) -> Iterator[Driver]:
+def driver(
+    node: Node, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Iterator[Driver]:
     python = request.config.getoption("--python") or shutil.which("/usr/bin/python3") or "python3"
     made = Driver(node, python)
     yield made
     made.close()
     print(f"{sum(made.answers.values())} cases: {dict(made.answers)}")
+    record_property("fuzz cases", sum(made.answers.values()))
+    CASES.update(made.answers)
 
 
 def thorough(examples: int) -> Callable[[Any], Any]:
@@ -344,7 +349,7 @@ def test_one_wrong_thing_is_refused_and_changes_nothing(node: Node, driver: Driv
     prepare(node)
     everything = Everything(node)
 
-    @thorough(5000 if campaign else 250)
+    @thorough(5500 if campaign else 250)
     @given(one_wrong(node))
     def check(argv: list[bytes]) -> None:
         reply = driver.call(*argv)
@@ -358,7 +363,7 @@ def test_noise_changes_nothing(node: Node, driver: Driver, campaign: bool) -> No
     prepare(node)
     everything = Everything(node)
 
-    @thorough(4000 if campaign else 200)
+    @thorough(4500 if campaign else 200)
     @given(NOISE | scratched(node) | st.tuples(st.just(b"unmount"), DIRECTORIES.map(word)))
     def check(argv: Sequence[bytes]) -> None:
         reply = driver.call(*argv)
@@ -546,3 +551,9 @@ def test_valid_callouts_in_any_order_do_what_they_say(driver: Driver, campaign: 
     steps = settings(max_examples=80 if campaign else 6, stateful_step_count=25, deadline=None,
                      suppress_health_check=list(HealthCheck))  # fmt: skip
     run_state_machine_as_test(Here, settings=steps)
+
+
+def test_it_was_thorough(campaign: bool) -> None:
+    """The last test of this file, of all that the others did."""
+    assert CASES.total() >= (10_000 if campaign else 450)
+    assert CASES["Success"] > CASES.total() / 100
