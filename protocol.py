@@ -110,11 +110,12 @@ CALLOUTS: "Dict[str, Callout]" = {
     "detach": Callout(("volume", "node"), 300, _CONTROLLER, "detach a volume from a node"),
     "mountdevice": Callout(("device_dir", "device", "options"), 300, _KUBELET, "mount a device once for all pods"),
     "unmountdevice": Callout(("device_dir",), 120, _KUBELET, "unmount a device after its last pod"),
-    "mount": Callout(("mount_dir", "options"), 600, _KUBELET, "mount a volume at a pod's directory"),
+    # kubelet has no limit for these two; a check of a large ext4, and its growth by a tool, take minutes.
+    "mount": Callout(("mount_dir", "options"), 1500, _KUBELET, "mount a volume at a pod's directory"),
     "unmount": Callout(("mount_dir",), 60, _KUBELET, "unmount a pod's directory"),
     "expandvolume": Callout(("options", "device_dir", "new_bytes", "old_bytes"), 300, _CONTROLLER, "grow a volume"),
     "expandfs": Callout(
-        ("options", "device", "mount_dir", "new_bytes", "old_bytes"), 300, _KUBELET, "grow a mounted file system"
+        ("options", "device", "mount_dir", "new_bytes", "old_bytes"), 1500, _KUBELET, "grow a mounted file system"
     ),
     "provision": Callout(("options",), 600, _PROVISIONER, "create a volume; repeating it finds the same volume"),
     "delete": Callout(("options",), 300, _PROVISIONER, "delete a volume; one that is gone is a success"),

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,13 @@ class Node:
             if (os.makedev(*map(int, device.split(":"))), int(inode)) in images
         ]  # fmt: skip
 
+    def until_devices(self, number: int) -> None:
+        """Waits until it has so many loop devices: one that another process of this machine looks at goes later."""
+        deadline = time.monotonic() + 10
+        while len(self.loop_devices()) != number:
+            assert time.monotonic() < deadline, f"not {number} loop devices: {self.loop_devices()}"
+            time.sleep(0.05)
+
     def snapshot(self) -> dict[str, tuple[int, bytes]]:
         """Everything in the pools by name, length and, for small files, content; locks apart."""
         root = self.path("/var/lib/flexvol")
@@ -203,9 +211,8 @@ def make_node(tmp_path: Path, executable: list[str]) -> Iterator[Callable[..., N
     for node in made:
         node.close()
     for node in made:
-        left = node.loop_devices()
+        node.until_devices(0)
         shutil.rmtree(node.directory)
-        assert not left, f"loop devices left behind: {left}"
 
 
 @pytest.fixture

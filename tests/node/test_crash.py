@@ -273,6 +273,7 @@ def test_killed_at_every_call_it_converges(
         made = step(node, tmp_path, words, point)
         try:
             case.finish()
+            node.until_devices(before[1])
             assert clean_state(node) == before
         except BaseException:
             print(f"{name}: killed at call {point} of {len(calls)}: {made[-1] if made else None}")
@@ -281,7 +282,7 @@ def test_killed_at_every_call_it_converges(
     record_property("kill points", len(points))
 
 
-def clean_state(node: Node) -> tuple[object, ...]:
+def clean_state(node: Node) -> tuple[list[tuple[str, str]], int, set[str], list[str]]:
     stage = node.path("/run/flexvol/stage")
     # An empty directory there is the next one's who gets that loop device, which under load is another test.
     staged = [entry.name for entry in stage.glob("*/") if any(entry.iterdir())]

@@ -527,7 +527,7 @@ class Life(RuleBasedStateMachine):
             assert {access, "nosuid", "nodev"} <= flags[path]
             file = self.node.path(path) / "content"
             assert (file.read_text() if file.exists() else "") == self.volumes[name].content
-        assert len(self.node.loop_devices()) == len({name for name, _ in self.mounted.values()})
+        self.node.until_devices(len({name for name, _ in self.mounted.values()}))
         pool = self.node.path("/var/lib/flexvol/default")
         assert {path.name for path in pool.iterdir()} == {"pool.json", ".locks", *self.volumes}
         for name, there in self.volumes.items():

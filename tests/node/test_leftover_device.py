@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.node.conftest import MIB, Node
-from tests.node.test_status import attach, wait_for_no_device
+from tests.node.test_status import attach
 
 
 def leave_device(node: Node) -> str:
@@ -47,7 +47,7 @@ def test_what_is_written_through_it_is_never_taken_for_blank(node: Node) -> None
 
     assert node.record()["blank"] is False
     node.unmount("web")
-    wait_for_no_device(node)
+    node.until_devices(0)
     request = {**json.loads(node.deletion()), "kubernetes.io/onlyIfBlank": "true"}
     assert "may hold data" in node.fails("InvalidArgument", "delete", json.dumps(request))
 
@@ -63,14 +63,14 @@ def test_a_thick_volume_stays_thick_on_it(node: Node) -> None:
     assert Path("/sys/block", Path(device).name, "queue/discard_max_bytes").read_text() == "0\n"
     assert node.image().stat().st_blocks >= allocated
     node.unmount("web")
-    wait_for_no_device(node)
+    node.until_devices(0)
 
 
 def test_growth_that_was_killed_after_its_last_tool_is_not_undone_under_a_pod(node: Node) -> None:
     node.provision()
     (node.mount("web") / "old").write_text("old")
     node.unmount("web")
-    wait_for_no_device(node)
+    node.until_devices(0)
     grow = ["expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(64 * MIB)]
     assert "not mounted on this node" in node.fails("Internal", *grow)  # image and record have grown
     device = leave_device(node)
@@ -86,7 +86,7 @@ def test_growth_that_was_killed_after_its_last_tool_is_not_undone_under_a_pod(no
     for number in range(100):
         (pod / f"new{number}").write_bytes(bytes([number]) * (256 << 10))
     node.unmount("web")
-    wait_for_no_device(node)
+    node.until_devices(0)
 
     assert subprocess.run(["e2fsck", "-f", "-n", node.image()], capture_output=True, check=False).returncode == 0
     pod = node.mount("web")
@@ -105,7 +105,7 @@ def test_growth_that_another_namespace_holds_up_does_not_keep_a_pod_from_startin
 
         node.mount("next")
         node.unmount("next")
-    wait_for_no_device(node)
+    node.until_devices(0)
     assert size_mib(node.mount("last")) > 110
 
 
@@ -121,7 +121,7 @@ def test_growth_that_was_killed_before_the_device_took_it_goes_on(node: Node) ->
 
         assert size_mib(node.mount("next")) > 500
         node.unmount("next")
-    wait_for_no_device(node)
+    node.until_devices(0)
 
 
 def test_a_volume_for_one_pod_is_in_use_while_a_subpath_of_it_is(node: Node) -> None:
@@ -135,7 +135,7 @@ def test_a_volume_for_one_pod_is_in_use_while_a_subpath_of_it_is(node: Node) -> 
     assert "already in use by another pod" in node.fails("Busy", "mount", node.pod_dir("second"), node.options())
 
     node.enter("umount", part)
-    wait_for_no_device(node)
+    node.until_devices(0)
     node.mount("second")
 
 
@@ -151,7 +151,7 @@ def test_a_pod_is_not_given_a_file_system_that_has_stopped(node: Node, fs: str) 
 
     assert "pvc-1" in message and "after an error" in message
     node.ok("unmount", web)
-    wait_for_no_device(node)
+    node.until_devices(0)
     node.mount("second")
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from tests.node.conftest import MIB, Node
 from tests.node.test_crash import STEPPER
-from tests.node.test_status import wait_for_no_device
 
 ROUNDS, ROUNDS_LIMIT = 6, 60
 # Exchanges two names of a directory, each time at once, until it is ended.
@@ -119,7 +118,7 @@ def test_a_link_laid_where_a_tool_keeps_what_it_overwrites_leads_it_nowhere(node
     node.provision()
     (node.mount("web") / "data").write_text("kept")
     node.unmount("web")
-    wait_for_no_device(node)
+    node.until_devices(0)
     node.fails("Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0")  # later, by tools
     precious = node.path("/var/lib/flexvol/precious")
     precious.write_bytes(b"precious" * 10000)

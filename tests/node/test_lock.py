@@ -67,7 +67,7 @@ def test_a_device_that_a_process_keeps_open_is_mounted_again_and_never_doubled(n
 
         assert node.loop_devices() == [device]
         node.unmount("db")
-    wait_until_detached(node)
+    node.until_devices(0)
     node.ok("delete", node.deletion())
 
 
@@ -100,7 +100,7 @@ def test_an_image_that_went_while_its_lock_was_waited_for_is_not_taken_for_the_v
         shutil.rmtree(aside)
     else:
         aside.rename(volume)
-    wait_until_detached(node)
+    node.until_devices(0)
     node.ok(callout, *words)
 
 
@@ -129,13 +129,6 @@ def children(pid: int) -> list[int]:
     except OSError:  # it ended
         return []
     return found + [inner for child in found for inner in children(child)]
-
-
-def wait_until_detached(node: Node) -> None:
-    deadline = time.monotonic() + 10
-    while node.loop_devices():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -50,13 +49,6 @@ def hold(node: Node) -> Iterator[Callable[[str], int]]:
     for process in started:
         process.kill()
         process.communicate()
-
-
-def wait_for_no_device(node: Node) -> None:
-    deadline = time.monotonic() + 10
-    while node.loop_devices():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_volume_with_its_device_pods_and_mounts(node: Node) -> None:
@@ -208,7 +200,7 @@ def test_a_device_that_a_killed_callout_left_with_the_lock(node: Node) -> None:
     node.mount("web")
     assert volumes(node)["pvc-1"]["troubles"] == []
     node.unmount("web")
-    wait_for_no_device(node)
+    node.until_devices(0)
 
 
 def test_a_mount_in_another_mount_namespace_and_who_holds_it(node: Node, hold: Callable[[str], int]) -> None:
@@ -222,7 +214,7 @@ def test_a_mount_in_another_mount_namespace_and_who_holds_it(node: Node, hold: C
     assert f"process {holder} (sh) at {HELD}" in what
     done = subprocess.run(remedy.partition("or: ")[2].split(), check=False, capture_output=True)
     assert done.returncode == 0, done
-    wait_for_no_device(node)
+    node.until_devices(0)
     assert volumes(node)["pvc-1"]["troubles"] == []
 
 
@@ -239,7 +231,7 @@ def test_a_killed_callouts_preparation(node: Node) -> None:
 
     assert what.endswith("preparation is left, at " + stage)
     node.enter(*remedy.partition("or: ")[2].split())
-    wait_for_no_device(node)
+    node.until_devices(0)
 
 
 def test_a_device_that_a_process_keeps_open(node: Node) -> None:
@@ -253,7 +245,7 @@ def test_a_device_that_a_process_keeps_open(node: Node) -> None:
             f"{device} is not mounted, but a process keeps it open",
             f"find it with: fuser -v {device}",
         )
-    wait_for_no_device(node)
+    node.until_devices(0)
 
 
 def test_a_pool_that_cannot_be_read_is_not_passed_over(node: Node) -> None:
