@@ -9,7 +9,7 @@ import ctypes
 import errno
 import os
 
-from host import files
+from host import config, files
 from protocol import Busy, Internal, InvalidArgument, shown
 
 TYPE_CHECKING = False
@@ -240,15 +240,16 @@ def _unmount(path: str) -> str:
 
 def _is_volume(source: str) -> bool:
     """Whether it is a loop device on an image, as far as the kernel tells: one that goes away at this moment has
-    nothing behind it, and a container may not see the machine's devices."""
+    nothing behind it, and a container may not see the machine's devices. An image that was renamed is still in its
+    pool; the path of one whose disk was unmounted here begins at that disk."""
     if not source.startswith("/dev/loop") or not source[9:].isdecimal():
         return False
     try:
         with open("/sys/block/{}/loop/backing_file".format(source[5:]), "rb") as file:
-            backing = file.read().rstrip(b"\n")
+            backing = os.fsdecode(file.read().rstrip(b"\n"))
     except OSError:
         return True
-    return not backing or backing.endswith((b"/image", b"/image (deleted)"))
+    return not backing or backing.startswith(config.ROOT + "/") or backing.endswith(("/image", "/image (deleted)"))
 
 
 class _Missing(Exception):

@@ -373,3 +373,13 @@ def test_a_volume_that_was_moved_away_and_removed_is_still_unmounted(node: Node)
     node.unmount("web")
 
     assert node.mounts() == []
+
+
+def test_a_volume_whose_image_was_renamed_in_its_pool_is_still_unmounted(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    node.image().rename(node.image().parent.with_name(".aside"))
+
+    node.unmount("web")
+
+    assert node.mounts() == []
