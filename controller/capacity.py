@@ -23,6 +23,8 @@ NODE_LABEL = "flexvol/node"
 _EVERY_SECONDS = 15.0  # for what changes without us: an expansion by kubelet, a pool made or mounted
 _AT_MOST_EVERY_SECONDS = 1.0
 _FOUND_AGAIN_SECONDS = 120.0
+_HASH_DIGITS = 16
+_NODE_AT = len("flexvol-") + _HASH_DIGITS + 1
 _log = logging.getLogger("capacity")
 
 
@@ -39,7 +41,7 @@ def wanted(
             continue
         class_name = storage_class["metadata"]["name"]
         free = max(0, _free_bytes(storage_class.get("parameters") or {}, pools[driver]))
-        name = "flexvol-" + _hash(us.node + "/" + class_name)
+        name = f"flexvol-{_hash(class_name)}-{us.node}"  # by which deploy/policy.yaml knows whose it is
         objects[name] = {
             "metadata": {
                 "name": name,
@@ -61,7 +63,7 @@ def _free_bytes(parameters: dict[str, str], pools: list[Object]) -> int:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
 class Capacity:
@@ -102,7 +104,8 @@ class Capacity:
             if time.monotonic() - self._read_at > _FOUND_AGAIN_SECONDS:  # some may have been deleted, or be older
                 selector = f"?labelSelector={NODE_LABEL}%3D{_hash(self._us.node)}"
                 there = self._api.get(self._collection + selector) or {"items": []}
-                self._published = {one["metadata"]["name"]: one for one in there["items"]}
+                names = {one["metadata"]["name"]: one for one in there["items"]}
+                self._published = {name: one for name, one in names.items() if name[_NODE_AT:] == self._us.node}
                 self._read_at = time.monotonic()
             for name, wish in objects.items():
                 if not _same(self._published.get(name), wish):

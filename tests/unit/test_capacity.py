@@ -57,3 +57,4 @@ def test_each_node_and_class_has_a_name_of_its_own() -> None:
     names = {*capacity.wanted(classes, pools, US, "h1", None), *capacity.wanted(classes, pools, other, "h2", None)}
 
     assert len(names) == 4
+    assert sorted(name[25:] for name in names) == ["node1", "node1", "node2", "node2"]  # what the policy looks at
