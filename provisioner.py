@@ -19,6 +19,7 @@ from controller.capacity import Capacity
 from controller.delete import Delete
 from controller.events import Events
 from controller.provision import Provision
+from controller.secrets import Secrets
 from controller.storage import Storage
 from controller.workqueue import WorkQueue
 
@@ -38,7 +39,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="how many at once (default %(default)s)")
     parser.add_argument("--kubeconfig", metavar="FILE", help="for use outside the cluster")
     parser.add_argument(
-        "--namespace", default=_namespace(), help="of the Lease and the capacity objects (default: our own)"
+        "--namespace",
+        default=_namespace(),
+        help="of the Lease and the capacity objects (default: our own); secrets are made in NAMESPACE-secrets",
     )
     parser.add_argument("--pod", metavar="NAME/UID", help="our own pod, with which the capacity objects go")
     parser.add_argument(
@@ -98,8 +101,9 @@ class Provisioner:
         self._work = WorkQueue()
         self._events = Events(self._api, f"{'+'.join(drivers)} {self._us.name}")
         storage = Storage(settings.plugin_dir)
-        self._provision = provision = Provision(self._api, storage, self._events, self._work, self._us)
-        self._delete = Delete(self._api, storage, self._events, self._work, self._us)
+        secrets = Secrets(self._api, self._us, settings.namespace)
+        self._provision = provision = Provision(self._api, storage, self._events, self._work, self._us, secrets)
+        self._delete = Delete(self._api, storage, self._events, self._work, self._us, secrets)
         self._capacity = None
         if settings.node:
             owner = _owner(settings.pod)

@@ -20,6 +20,7 @@ PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 IDENTITY = "flexvol/identity"
 FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
 FS_TYPE_PARAMETERS = ("fsType", "csi.storage.k8s.io/fstype")
+SECRET_PARAMETERS = ("secretName", "secretNamespace", "createSecret")  # the driver gets the Secret, never these
 
 LATER = "later"  # not ours, or nothing to do before something changes
 REJECT = "reject"  # can never succeed as it stands: say it once

@@ -11,6 +11,7 @@ import protocol
 from controller import cluster, decide, metrics, volume_manifest
 from controller.capacity import Capacity
 from controller.events import Events
+from controller.secrets import Secrets, made_for
 from controller.storage import Storage
 from controller.workqueue import WorkQueue
 
@@ -23,9 +24,16 @@ class Delete:
     """Keeps the names of our own PVs, and works on those there is something to do with."""
 
     def __init__(
-        self, api: cluster.Cluster, storage: Storage, events: Events, work: WorkQueue, us: decide.Identity
+        self,
+        api: cluster.Cluster,
+        storage: Storage,
+        events: Events,
+        work: WorkQueue,
+        us: decide.Identity,
+        secrets: Secrets,
     ) -> None:
         self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
+        self._secrets = secrets
         self._lock = threading.Lock()
         self.capacity: Capacity | None = None
         self._names: dict[str, str] = {}  # by uid: our PVs with something to do
@@ -62,6 +70,7 @@ class Delete:
             began, source = time.monotonic(), volume["spec"]["flexVolume"]
             try:
                 self._storage.delete(source["driver"], volume_manifest.delete_request(volume))
+                self._secrets.remove(made_for(volume))
             except protocol.Failure as failure:
                 self._failed(key, volume, failure)
                 return

@@ -11,6 +11,7 @@ import protocol
 from controller import cluster, decide, metrics, volume_manifest
 from controller.capacity import Capacity
 from controller.events import Events
+from controller.secrets import Reference, Secrets
 from controller.storage import Storage
 from controller.workqueue import WorkQueue
 
@@ -25,9 +26,16 @@ class Provision:
     """Keeps the claims that wait for us, and works on them one at a time per claim."""
 
     def __init__(
-        self, api: cluster.Cluster, storage: Storage, events: Events, work: WorkQueue, us: decide.Identity
+        self,
+        api: cluster.Cluster,
+        storage: Storage,
+        events: Events,
+        work: WorkQueue,
+        us: decide.Identity,
+        secrets: Secrets,
     ) -> None:
         self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
+        self._secrets = secrets
         self.capacity: Capacity | None = None
         self._lock = threading.Lock()
         self._claims: dict[str, Object] = {}  # by uid: those that wait for us
@@ -135,6 +143,7 @@ class Provision:
         driver = self._us.drivers[storage_class["provisioner"]]
         with self._lock:
             known = uid in self._begun  # an earlier attempt may have made it, whatever this one says
+        secret = None
         try:
             request = self._request(claim, storage_class)
             hostname = self.hostname()
@@ -143,12 +152,15 @@ class Provision:
             )
             with self._lock:
                 self._begun.setdefault(uid, (claim, storage_class))
+            secret = self._secrets.ensure(claim, storage_class)
             made = self._storage.provision(driver, request)
         except protocol.Failure as failure:
-            self._failed(key, claim, failure, known)
+            self._failed(key, claim, failure, known, secret)
             return
         self._room_changed()
-        volume = volume_manifest.persistent_volume(claim, storage_class, made, self._us, hostname)
+        volume = volume_manifest.persistent_volume(
+            claim, storage_class, made, self._us, hostname, secret and secret[:2]
+        )
         if self._still_wanted(claim) and self._save(claim, volume):
             with self._lock:
                 self._begun.pop(uid, None)
@@ -181,13 +193,16 @@ class Provision:
     def _volume(self, name: str) -> Object | None:
         return self._api.get(f"{cluster.VOLUMES}/{name}")
 
-    def _failed(self, key: Key, claim: Object, failure: protocol.Failure, known: bool) -> None:
+    def _failed(
+        self, key: Key, claim: Object, failure: protocol.Failure, known: bool, secret: Reference | None
+    ) -> None:
         retry = decide.after(failure, decide.annotations_of(claim).get(decide.SELECTED_NODE, ""))
-        if not retry.unknown and not known:
-            with self._lock:
-                self._begun.pop(key[1], None)
         if retry.warn:
             self._say_failure(claim, f"{failure.reason}: {failure.message}")
+        if not retry.unknown and not known:
+            self._secrets.remove(secret)  # nothing was begun; another node may make its own
+            with self._lock:
+                self._begun.pop(key[1], None)
         if retry.kind == "reschedule" and self._give_node_back(claim):
             self._work.done(key)
         elif retry.kind in ("slow", "soon"):
@@ -227,9 +242,13 @@ class Provision:
                 )  # finds it: tells where it is
                 volume = volume_manifest.persistent_volume(claim, storage_class, made, self._us, "")
                 self._storage.delete(driver, volume_manifest.delete_request(volume, only_if_blank=True))
+                self._secrets.remove(self._secrets.wanted(claim, storage_class))
                 _log.info("deleted %s again: claim %s is gone", name, _full_name(claim))
-            except (protocol.InvalidArgument, protocol.ResourceExhausted) as failure:
+            except protocol.InvalidArgument as failure:
                 _log.warning("%s is not deleted again: %s", name, failure)
+            except protocol.ResourceExhausted as failure:  # it was never made
+                _log.info("nothing to delete again of %s: %s", name, failure)
+                self._secrets.remove(self._secrets.wanted(claim, storage_class))
         with self._lock:
             self._begun.pop(key[1], None)
         self._room_changed()

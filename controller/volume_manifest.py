@@ -20,6 +20,8 @@ def provision_request(claim: Object, storage_class: Object, size_bytes: int, clu
     """What the driver's provision is called with; `size_bytes` is the claim's request."""
     parameters = dict(storage_class.get("parameters") or {})
     fs_type = next((parameters.pop(key) for key in decide.FS_TYPE_PARAMETERS if key in parameters), "")
+    for key in decide.SECRET_PARAMETERS:
+        parameters.pop(key, None)
     metadata = claim["metadata"]
     return protocol.Options({
         **{key: value for key, value in parameters.items() if not protocol.is_reserved(key)},
@@ -41,9 +43,15 @@ def provision_request(claim: Object, storage_class: Object, size_bytes: int, clu
 
 
 def persistent_volume(
-    claim: Object, storage_class: Object, made: dict[str, Any], us: decide.Identity, hostname: str
+    claim: Object,
+    storage_class: Object,
+    made: dict[str, Any],
+    us: decide.Identity,
+    hostname: str,
+    secret: tuple[str, str] | None = None,
 ) -> Object:
-    """The PV for what the driver made. hostname: the node's own label, in node mode.
+    """The PV for what the driver made. hostname: the node's own label, in node mode. secret: namespace and name of the
+    one that kubelet is to give to the driver.
 
     The class's mountOptions are not in it: kubelet fails every mount of a FlexVolume that has some.
     """
@@ -69,6 +77,8 @@ def persistent_volume(
             "options": made["options"],
         },
     }
+    if secret is not None:
+        spec["flexVolume"]["secretRef"] = {"namespace": secret[0], "name": secret[1]}
     if us.node:
         term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [hostname]}
         spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}}

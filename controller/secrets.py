@@ -1,0 +1,185 @@
+"""A volume's Secret: which one its class means, whether kubelet will take it, and the Secrets made for one volume each.
+
+kubelet reads the Secret that a PV names, at every mount, and hands it to the driver. The provisioner only looks at its
+type and owner: a value is made here once and otherwise not held.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from typing import Any, NamedTuple
+
+import protocol
+from controller import cluster, decide, volume_manifest
+
+Object = dict[str, Any]
+RIGHTS = "deploy/secrets"
+_NAME, _NAMESPACE, _CREATE = decide.SECRET_PARAMETERS
+_KEY, _KEY_BYTES = "key", 32
+_ANY = "pvc.annotations['KEY']"
+_WORD = re.compile(r"\$\{(.*?)\}")
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_VALID = {_NAMESPACE: (re.compile(_LABEL), 63), _NAME: (re.compile(rf"{_LABEL}(\.{_LABEL})*"), 253)}
+
+
+class Reference(NamedTuple):
+    """A Secret that a PV names. driver: the type that kubelet demands of it. owner: the annotations of one that is made
+    for this volume alone; empty if it is only referred to."""
+
+    namespace: str
+    name: str
+    driver: str
+    owner: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"secret {self.namespace}/{self.name}"
+
+
+def wanted(claim: Object, storage_class: Object, us: decide.Identity, namespace: str) -> Reference | None:
+    """The Secret that the class means for the claim; None if it means none. namespace: of one that is to be made, if
+    the class does not say. The claim's owner steers the name; of the namespace only his own. Raises InvalidArgument.
+    """
+    parameters = storage_class.get("parameters") or {}
+    given = {key: parameters[key] for key in decide.SECRET_PARAMETERS if key in parameters}
+    create = given.pop(_CREATE, "false")
+    if create not in ("true", "false"):
+        raise protocol.InvalidArgument(f'{_CREATE} is {protocol.shown(create)}; it is "true" or "false"')
+    metadata, volume = claim["metadata"], volume_manifest.volume_name(claim)
+    driver = us.drivers[storage_class["provisioner"]]
+    words = {"pvc.namespace": metadata["namespace"], "pv.name": volume}
+    if create == "true":
+        if _NAME in given:
+            raise protocol.InvalidArgument(f"{_CREATE} makes a secret with the volume's name; remove {_NAME}, or it")
+        owner = _owner(volume, metadata["namespace"], metadata["name"], metadata["uid"])
+        return Reference(_filled(_NAMESPACE, given.get(_NAMESPACE, namespace), words), volume, driver, owner)
+    if not given:
+        return None
+    if len(given) == 1:
+        raise protocol.InvalidArgument(f"{next(iter(given))} stands alone; give both {_NAME} and {_NAMESPACE}")
+    where = _filled(_NAMESPACE, given[_NAMESPACE], words)
+    notes = {_ANY.replace("KEY", key): value for key, value in decide.annotations_of(claim).items()}
+    words = {"pvc.name": metadata["name"], **words, **notes}
+    return Reference(where, _filled(_NAME, given[_NAME], words), driver, {})
+
+
+def _filled(parameter: str, template: str, words: dict[str, str]) -> str:
+    """Each ${word} is replaced once: what a claim says is never itself a template."""
+
+    def replaced(found: re.Match[str]) -> str:
+        if found[1] in words:
+            return words[found[1]]
+        known = [word for word in words if "'" not in word] + ([_ANY] if parameter == _NAME else [])
+        raise protocol.InvalidArgument(
+            f"{parameter} has {protocol.shown(found[0])}, which the claim does not answer; "
+            f"known are {', '.join(f'${{{word}}}' for word in known)}"
+        )
+
+    result = _WORD.sub(replaced, template)
+    pattern, length = _VALID[parameter]
+    if len(result) > length or not pattern.fullmatch(result):
+        raise protocol.InvalidArgument(
+            f"{parameter} {protocol.shown(template)} becomes {protocol.shown(result)}, which is not a DNS name"
+        )
+    return result
+
+
+def made_for(volume: Object) -> Reference | None:
+    """The Secret that may have been made for this PV. A PV can say what it likes: what the Secret says counts."""
+    source, claim = volume["spec"].get("flexVolume") or {}, volume["spec"].get("claimRef") or {}
+    secret, name = source.get("secretRef") or {}, volume["metadata"]["name"]
+    namespace = str(secret.get("namespace", ""))
+    if secret.get("name") != name or not _VALID[_NAMESPACE][0].fullmatch(namespace):
+        return None
+    owner = _owner(name, *(claim.get(key, "") for key in ("namespace", "name", "uid")))
+    return Reference(namespace, name, source["driver"], owner)
+
+
+def is_of(secret: Object, owner: dict[str, str]) -> bool:
+    notes = decide.annotations_of(secret)
+    return all(notes.get(key) == value for key, value in owner.items())
+
+
+def _owner(volume: str, namespace: str, name: str, uid: str) -> dict[str, str]:
+    return {
+        "flexvol/volume": volume,
+        "flexvol/claim-namespace": namespace,
+        "flexvol/claim-name": name,
+        "flexvol/claim-uid": uid,
+    }
+
+
+class Secrets:
+    """Looks for them, makes them and takes them away."""
+
+    def __init__(self, api: cluster.Cluster, us: decide.Identity, namespace: str) -> None:
+        """namespace: our own. Secrets are made in one beside it where nothing else is, because who may make Secrets in
+        a namespace can get the token of each of its service accounts."""
+        self._api, self._us, self._namespace = api, us, namespace + "-secrets"
+
+    def wanted(self, claim: Object, storage_class: Object) -> Reference | None:
+        return wanted(claim, storage_class, self._us, self._namespace)
+
+    def ensure(self, claim: Object, storage_class: Object) -> Reference | None:
+        """The Secret for the claim's PV, which exists now, and which kubelet will take. Raises a Failure."""
+        secret = self.wanted(claim, storage_class)
+        if secret is None or (secret.owner and self._create(secret)):
+            return secret
+        there = self._read(secret)
+        if there is None:
+            raise protocol.NotFound(f"{secret} does not exist; create it, of type {secret.driver}")
+        if secret.owner and not is_of(there, {**secret.owner, decide.IDENTITY: self._us.name}):
+            raise protocol.InvalidArgument(
+                f"{secret} exists, and was not made by us for this claim; see its annotations"
+            )
+        if there["type"] != secret.driver:
+            raise protocol.InvalidArgument(
+                f"{secret} is of type {protocol.shown(there['type'])}, and kubelet demands type {secret.driver}, the "
+                "driver's name; create it again with that type"
+            )
+        return secret
+
+    def remove(self, secret: Reference | None) -> None:
+        """Takes away what was made for one volume. Gone is fine; what its owner's record does not fit stays. Raises a
+        Failure."""
+        there = self._read(secret) if secret is not None and secret.owner else None
+        if secret is not None and there is not None and is_of(there, secret.owner):
+            try:
+                self._api.delete(_path(secret), there["metadata"]["uid"])
+            except cluster.Refused as error:
+                raise _translated(error, secret) from None
+
+    def _create(self, secret: Reference) -> bool:
+        """False if there is one already."""
+        value = protocol.Secret(base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)))
+        metadata = {"name": secret.name, "annotations": {**secret.owner, decide.IDENTITY: self._us.name}}
+        body: Object = {"metadata": metadata, "type": secret.driver, "immutable": True}
+        try:
+            self._api.create(_path(secret).rpartition("/")[0], {**body, "stringData": {_KEY: value.reveal().decode()}})
+        except cluster.Refused as error:
+            if error.status == 409:
+                return False
+            raise _translated(error, secret) from None
+        return True
+
+    def _read(self, secret: Reference) -> Object | None:
+        """Its type and metadata; its values are dropped at once."""
+        try:
+            there = self._api.get(_path(secret))
+        except cluster.Refused as error:
+            raise _translated(error, secret) from None
+        return there and {"metadata": there["metadata"], "type": there.get("type", "")}
+
+
+def _path(secret: Reference) -> str:
+    return f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
+
+
+def _translated(error: cluster.Refused, secret: Reference) -> Exception:
+    if error.status == 403:
+        return protocol.InvalidArgument(
+            f"{secret}: apply {RIGHTS}, which gives the right to use secrets; for another namespace than its own, "
+            f"see the README ({error})"
+        )
+    return protocol.NotFound(f"{secret}: {error}") if error.status == 404 else error

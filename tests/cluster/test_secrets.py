@@ -1,0 +1,194 @@
+"""A pod's driver gets the secret that its class means, and nobody else sees it: deploy/secrets, on the real kubelet."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.conftest import Kubernetes, Object, ours
+from tests.cluster.kube.cluster import Cluster, wait_until
+from tests.cluster.test_claims import storage_class
+from tests.cluster.test_shared_mode import STORAGE, shared
+from tests.conftest import ROOT
+
+RIGHTS = ROOT / "deploy/secrets"
+MADE_IN = "flexvol-secrets"
+__all__ = ["shared"]  # a fixture
+
+
+@pytest.fixture
+def vault(cluster: Cluster) -> Iterator[Kubernetes]:
+    """The namespace of the volumes' own secrets, with the rights of deploy/secrets."""
+    cluster.kubectl("apply", "-k", RIGHTS, capture_output=True)
+    vault = Kubernetes(cluster, MADE_IN)
+    for account in ("flexvol-node", "flexvol-shared"):
+        wait_until(f"{account} has its rights", functools.partial(may, vault, account, "create"))
+    yield vault
+    cluster.kubectl("delete", "-k", RIGHTS, "--wait=true", capture_output=True)
+
+
+def may(k8s: Kubernetes, account: str, verb: str) -> bool:
+    account = f"system:serviceaccount:flexvol:{account}"
+    return k8s.run("auth", "can-i", verb, "secrets", "--as", account, check=False).stdout.strip() == "yes"
+
+
+def secret_class(name: str, **parameters: str) -> Object:
+    changes = {"provisioner": "shared.flexvol", "volumeBindingMode": "Immediate", "parameters": parameters}
+    return storage_class(name, **changes)
+
+
+def shows_nowhere(k8s: Kubernetes, value: bytes) -> None:
+    """No log of ours, no event and no PV has it, neither as it is nor as kubelet writes it."""
+    cluster = k8s.cluster
+    seen = {"pvs": json.dumps(ours(k8s)), "events": k8s.run("get", "events", "-A", "-o", "json").stdout}
+    for app in ("flexvol-node", "flexvol-shared"):
+        line = ("-n", "flexvol", "logs", "-l", f"app={app}", "--tail=-1", "--all-containers")
+        seen[app] = k8s.run(*line, check=False).stdout
+    for node in cluster.nodes.values():
+        log = node.path("/var/log/flexvol/loop.log")
+        seen[f"{node.name}: driver"] = log.read_text() if log.exists() else ""
+    assert "provisioned" in seen["flexvol-node"] + seen["flexvol-shared"]
+    assert k8s.namespace in seen["pvs"] and k8s.namespace in seen["events"]
+    for text in (value.decode(), base64.b64encode(value).decode()):
+        assert {where for where, what in seen.items() if text in what} == set()
+
+
+def value_of(vault: Kubernetes, name: str, key: str = "key") -> bytes:
+    return base64.b64decode((vault.get("secret", name) or {})["data"][key])
+
+
+def received(k8s: Kubernetes, pod: str) -> dict[str, str]:
+    """The digests of what the driver was given when it mounted the pod's volume."""
+    digests: dict[str, str] = json.loads(k8s.shell(pod, "cat /data/.received").stdout)
+    return digests
+
+
+def test_without_the_rights_it_is_said_what_to_apply_and_with_them_the_volume_has_a_secret(
+    k8s: Kubernetes, request: pytest.FixtureRequest
+) -> None:
+    name = f"own-{k8s.namespace}"
+    k8s.apply(storage_class(name, parameters={"createSecret": "true"}))
+    k8s.claim(storage_class=name)
+    k8s.pod("web", node="node1", wait=False)
+    k8s.event("data", "ProvisioningFailed", "apply deploy/secrets")
+
+    vault: Kubernetes = request.getfixturevalue("vault")
+    k8s.run("annotate", "pvc", "data", "again=1")  # sooner than by itself, which takes minutes
+    k8s.running("web")
+    k8s.pod("second")  # kubelet reads it at each mount
+
+    events = k8s.all("events", "--field-selector=involvedObject.name=data,reason=ProvisioningFailed")
+    assert len(events) == 1
+    volume = k8s.volume_of()
+    volume_name, source = volume["metadata"]["name"], volume["spec"]["flexVolume"]
+    assert source["secretRef"] == {"name": volume_name, "namespace": MADE_IN}
+    assert set(source["options"]) == {"pool", "poolId"}
+    secret = vault.get("secret", volume_name) or {}
+    assert (secret["type"], secret["immutable"]) == ("flexvol/loop", True)
+    assert secret["metadata"]["annotations"] == {
+        "flexvol/volume": volume_name,
+        "flexvol/claim-namespace": k8s.namespace,
+        "flexvol/claim-name": "data",
+        "flexvol/claim-uid": volume["spec"]["claimRef"]["uid"],
+        "flexvol/identity": "node1",
+    }
+    value = value_of(vault, volume_name)
+    assert len(base64.urlsafe_b64decode(value)) == 32
+    shows_nowhere(k8s, value)
+
+    k8s.delete("pod", "web", "second")
+    k8s.delete("pvc", "data")
+    wait_until("the PV is gone", lambda: k8s.get("pv", volume_name) is None)
+    assert vault.all("secrets") == []
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+
+
+def test_a_pods_driver_gets_the_secret_that_its_class_names(
+    k8s: Kubernetes, shared: Kubernetes, vault: Kubernetes
+) -> None:
+    name = f"named-{k8s.namespace}"
+    templates = {"secretName": "${pvc.annotations['team']}-key", "secretNamespace": "${pvc.namespace}"}
+    k8s.apply(secret_class(name, **templates))
+    account = "--serviceaccount=flexvol:flexvol-shared"
+    k8s.run("create", "rolebinding", "flexvol", "--clusterrole=flexvol-secret-reader", account)
+    wait_until("the account may read", lambda: may(k8s, "flexvol-shared", "get"))
+
+    k8s.claim(storage_class=name)
+    k8s.event("data", "ProvisioningFailed", "'${pvc.annotations['team']}', which the claim does not answer")
+    k8s.run("annotate", "pvc", "data", "team=blue")
+    k8s.event("data", "ProvisioningFailed", f"secret {k8s.namespace}/blue-key does not exist")
+    value = b"swordfish-" + k8s.namespace.encode()
+    k8s.run(
+        "create", "secret", "generic", "blue-key", "--type=flexvol/shared", f"--from-literal=password={value.decode()}"
+    )
+    k8s.pod("web")  # nobody said that it is there now
+
+    assert k8s.volume_of()["spec"]["flexVolume"]["secretRef"] == {"name": "blue-key", "namespace": k8s.namespace}
+    assert received(k8s, "web") == {"password": hashlib.sha256(value).hexdigest()}
+    shows_nowhere(k8s, value)
+
+    k8s.run("create", "secret", "generic", "red-key", "--from-literal=password=x")
+    k8s.claim("other", storage_class=name)
+    k8s.run("annotate", "pvc", "other", "team=red")
+    said = k8s.event("other", "ProvisioningFailed", "red-key is of type")
+    assert "'Opaque'" in said and "type flexvol/shared" in said
+
+    k8s.delete("pod", "web")
+    k8s.delete("pvc", "data", "other")
+    wait_until("the PV is gone", lambda: ours(k8s) == [])
+    assert k8s.get("secret", "blue-key") is not None
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+
+
+def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_it(
+    k8s: Kubernetes, shared: Kubernetes, vault: Kubernetes
+) -> None:
+    name = f"made-{k8s.namespace}"
+    k8s.apply(secret_class(name, createSecret="true"))
+    broken = STORAGE / ".broken"
+    broken.touch()
+    try:
+        k8s.claim("vanishes", storage_class=name)
+        k8s.event("vanishes", "ProvisioningFailed", "the storage is broken")
+        assert len(vault.all("secrets")) == 1  # nobody knows whether the volume was made
+        k8s.delete("pvc", "vanishes")
+    finally:
+        broken.unlink()
+    wait_until("its secret went with it", lambda: vault.all("secrets") == [])
+    assert list(STORAGE.iterdir()) == []
+
+    k8s.claim(storage_class=name)
+    k8s.pod("web")
+    volume = k8s.volume_of()["metadata"]["name"]
+    value = value_of(vault, volume)
+    assert received(k8s, "web") == {"key": hashlib.sha256(value).hexdigest()}
+    shows_nowhere(k8s, value)
+
+    k8s.delete("pod", "web")
+    k8s.delete("pvc", "data")
+    wait_until("the PV is gone", lambda: k8s.get("pv", volume) is None)
+    assert vault.all("secrets") == []
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+
+
+def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken_away(
+    k8s: Kubernetes, shared: Kubernetes, vault: Kubernetes
+) -> None:
+    name = f"made-{k8s.namespace}"
+    k8s.apply({**secret_class(name, createSecret="true"), "volumeBindingMode": "WaitForFirstConsumer"})
+    k8s.claim(storage_class=name)
+    volume = "pvc-" + (k8s.get("pvc", "data") or {})["metadata"]["uid"]
+    vault.run("create", "secret", "generic", volume, "--type=flexvol/shared", "--from-literal=key=x")
+
+    k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")  # as the scheduler does
+
+    k8s.event("data", "ProvisioningFailed", f"{volume} exists, and was not made by us for this claim")
+    k8s.delete("pvc", "data")
+    assert value_of(vault, volume) == b"x"
+    assert list(STORAGE.iterdir()) == []
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)

@@ -1,0 +1,151 @@
+"""Which Secret a class means for a claim, and which may be taken away with a volume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import protocol
+from controller import decide, secrets, volume_manifest
+
+US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
+CLAIM: dict[str, Any] = {
+    "metadata": {
+        "name": "data",
+        "namespace": "shop",
+        "uid": "u1",
+        "resourceVersion": "7",
+        "annotations": {"team": "blue", "example.com/key": "k.1", "evil": "${pvc.namespace}", "path": "../x", "no": ""},
+    },
+    "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "c"},
+}
+
+
+def storage_class(**parameters: str) -> dict[str, Any]:
+    return {"metadata": {"name": "c"}, "provisioner": "loop.flexvol", "parameters": parameters}
+
+
+def wanted(**parameters: str) -> secrets.Reference | None:
+    return secrets.wanted(CLAIM, storage_class(**parameters), US, "own")
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "reference"),
+    [
+        ("keys", "vault", ("vault", "keys")),
+        ("${pvc.name}-key", "${pvc.namespace}", ("shop", "data-key")),
+        ("${pvc.namespace}.${pvc.name}", "vault", ("vault", "shop.data")),
+        ("${pv.name}", "keys-of-${pvc.namespace}", ("keys-of-shop", "pvc-u1")),
+        ("key-${pvc.annotations['team']}", "${pv.name}", ("pvc-u1", "key-blue")),
+        ("${pvc.annotations['example.com/key']}", "vault", ("vault", "k.1")),
+        ("n" * 253, "v" * 63, ("v" * 63, "n" * 253)),
+    ],
+)
+def test_a_secret_is_named_by_templates(name: str, namespace: str, reference: tuple[str, str]) -> None:
+    found = wanted(secretName=name, secretNamespace=namespace)
+
+    assert found is not None
+    assert (found[:2], found.driver, found.owner) == (reference, "flexvol/loop", {})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"secretName": "a"}, "secretName stands alone"),
+        ({"secretNamespace": "a"}, "secretNamespace stands alone"),
+        ({"secretNamespace": "a", "createSecret": "false"}, "secretNamespace stands alone"),
+        ({"createSecret": "yes"}, "createSecret is 'yes'"),
+        ({"createSecret": "true", "secretName": "a"}, "remove secretName"),
+        ({"secretName": "", "secretNamespace": "a"}, "becomes '', which is not a DNS name"),
+        ({"secretName": "a", "secretNamespace": ""}, "which is not a DNS name"),
+        ({"secretName": "${pvc.uid}", "secretNamespace": "a"}, "'${pvc.uid}', which the claim does not answer"),
+        ({"secretName": "${}", "secretNamespace": "a"}, "'${}', which the claim does not answer"),
+        ({"secretName": "${pvc.name", "secretNamespace": "a"}, "which is not a DNS name"),
+        ({"secretName": "$pvc.name", "secretNamespace": "a"}, "which is not a DNS name"),
+        ({"secretName": "${pvc.annotations['none']}", "secretNamespace": "a"}, "['none']"),
+        ({"secretName": "${pvc.annotations['no']}", "secretNamespace": "a"}, "becomes ''"),
+        ({"secretName": "${pvc.annotations['path']}", "secretNamespace": "a"}, "becomes '../x'"),
+        # What a claim says is never itself a template.
+        ({"secretName": "${pvc.annotations['evil']}", "secretNamespace": "a"}, "becomes '${pvc.namespace}'"),
+        # The claim's owner steers no namespace but his own.
+        ({"secretName": "a", "secretNamespace": "${pvc.name}"}, "known are ${pvc.namespace}, ${pv.name}"),
+        (
+            {"secretName": "a", "secretNamespace": "${pvc.annotations['team']}"},
+            "known are ${pvc.namespace}, ${pv.name}",
+        ),
+        ({"createSecret": "true", "secretNamespace": "${pvc.name}"}, "known are ${pvc.namespace}, ${pv.name}"),
+        ({"secretName": "UPPER", "secretNamespace": "a"}, "'UPPER'"),
+        ({"secretName": "a\n", "secretNamespace": "a"}, "which is not a DNS name"),
+        ({"secretName": "a/b", "secretNamespace": "a"}, "'a/b'"),
+        ({"secretName": "a", "secretNamespace": "a.b"}, "'a.b'"),
+        ({"secretName": "n" * 254, "secretNamespace": "a"}, "which is not a DNS name"),
+        ({"secretName": "a", "secretNamespace": "v" * 64}, "which is not a DNS name"),
+    ],
+)
+def test_a_class_that_names_no_secret_properly_is_refused(parameters: dict[str, str], said: str) -> None:
+    with pytest.raises(protocol.InvalidArgument) as refused:
+        wanted(**parameters)
+
+    assert said in refused.value.message
+
+
+def test_most_classes_want_none() -> None:
+    assert wanted() is None
+    assert wanted(pool="fast", createSecret="false") is None
+
+
+def test_a_secret_made_for_one_volume_bears_its_name_and_says_whose_it_is() -> None:
+    made = wanted(createSecret="true")
+
+    owner = {
+        "flexvol/volume": "pvc-u1",
+        "flexvol/claim-namespace": "shop",
+        "flexvol/claim-name": "data",
+        "flexvol/claim-uid": "u1",
+    }
+    assert made == ("own", "pvc-u1", "flexvol/loop", owner)
+    assert (wanted(createSecret="true", secretNamespace="vault") or [])[0] == "vault"
+
+
+def test_the_driver_gets_none_of_the_words_and_the_pv_the_reference() -> None:
+    chosen = storage_class(createSecret="true", secretName="a", secretNamespace="b", pool="fast")
+    made = {"options": {"pool": "fast"}, "capacityBytes": 1 << 20, "fsType": "ext4"}
+
+    request = volume_manifest.provision_request(CLAIM, chosen, 1 << 20, "c1")
+    volume = volume_manifest.persistent_volume(CLAIM, chosen, made, US, "host", ("b", "a"))
+
+    assert request.own == {"pool": "fast"}
+    assert volume["spec"]["flexVolume"] == {
+        "driver": "flexvol/loop", "fsType": "ext4", "options": {"pool": "fast"},
+        "secretRef": {"namespace": "b", "name": "a"},
+    }  # fmt: skip
+
+
+def volume_of(**secret: str) -> dict[str, Any]:
+    made = {"options": {}, "capacityBytes": 1 << 20, "fsType": "ext4"}
+    volume = volume_manifest.persistent_volume(CLAIM, storage_class(), made, US, "host")
+    volume["spec"]["flexVolume"]["secretRef"] = secret
+    return volume
+
+
+def test_the_secret_of_a_pv_is_the_one_that_was_made_for_it() -> None:
+    assert secrets.made_for(volume_of(namespace="own", name="pvc-u1")) == wanted(createSecret="true")
+
+
+@pytest.mark.parametrize(
+    "secret", [{}, {"name": "pvc-u1"}, {"namespace": "own", "name": "keys"}, {"namespace": "../../x", "name": "pvc-u1"}]
+)
+def test_any_other_secret_of_a_pv_is_not_its_own(secret: dict[str, str]) -> None:
+    assert secrets.made_for(volume_of(**secret)) is None
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"flexvol/claim-uid": "u2"}, {"flexvol/volume": "pvc-u2"}, {"flexvol/claim-namespace": ""}]
+)
+def test_only_a_secret_that_says_so_is_the_volumes(changed: dict[str, str]) -> None:
+    made = wanted(createSecret="true")
+    assert made is not None
+
+    assert secrets.is_of({"metadata": {"annotations": {**made.owner, **changed}}}, made.owner) is (changed == {})
+    assert not secrets.is_of({"metadata": {}}, made.owner)
