@@ -72,7 +72,7 @@ def _filled(parameter: str, template: str, words: dict[str, str]) -> str:
             return words[found[1]]
         known = [word for word in words if "'" not in word] + ([_ANY] if parameter == _NAME else [])
         raise protocol.InvalidArgument(
-            f"{parameter} has {protocol.shown(found[0])}, which the claim does not answer; "
+            f"{parameter} has {protocol.shown(found[0])}, for which there is no value; "
             f"known are {', '.join(f'${{{word}}}' for word in known)}"
         )
 

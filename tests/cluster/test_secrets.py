@@ -68,7 +68,7 @@ def received(k8s: Kubernetes, pod: str) -> dict[str, str]:
     return digests
 
 
-def test_without_the_rights_it_is_said_what_to_apply_and_with_them_the_volume_has_a_secret(
+def test_without_the_rights_it_is_said_what_to_apply_and_with_them_all_is_well(
     k8s: Kubernetes, request: pytest.FixtureRequest
 ) -> None:
     name = f"own-{k8s.namespace}"
@@ -119,7 +119,7 @@ def test_a_pods_driver_gets_the_secret_that_its_class_names(
     wait_until("the account may read", lambda: may(k8s, "flexvol-shared", "get"))
 
     k8s.claim(storage_class=name)
-    k8s.event("data", "ProvisioningFailed", "'${pvc.annotations['team']}', which the claim does not answer")
+    k8s.event("data", "ProvisioningFailed", "${pvc.annotations['team']}\", for which there is no value")
     k8s.run("annotate", "pvc", "data", "team=blue")
     k8s.event("data", "ProvisioningFailed", f"secret {k8s.namespace}/blue-key does not exist")
     value = b"swordfish-" + k8s.namespace.encode()

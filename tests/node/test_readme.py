@@ -13,6 +13,7 @@ from tests.node.conftest import MIB, Node
 
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 PLAYGROUND = "tests/playground/test_playground.py::"
+SECRETS = "tests/cluster/test_secrets.py::"
 SHOWN = PLAYGROUND + "test_it_shows_a_claim_becoming_a_mounted_volume"
 # The beginning of a command -> the test that runs it.
 ELSEWHERE = {
@@ -26,6 +27,9 @@ ELSEWHERE = {
     "kubectl -n flexvol rollout": "tests/cluster/test_disturbances.py::test_the_driver_is_updated_while_pods_run",
     "kubectl apply -k deploy/example": SHOWN,
     "kubectl wait": SHOWN,
+    "kubectl apply -k deploy/secrets": SECRETS
+    + "test_without_the_rights_it_is_said_what_to_apply_and_with_them_all_is_well",
+    "kubectl -n vault create rolebinding": SECRETS + "test_a_pods_driver_gets_the_secret_that_its_class_names",
     "kubectl exec web": SHOWN,
     "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
     "dist/flexvol --help": "tests/node/test_by_hand.py::test_help_names_every_command_and_callout",
