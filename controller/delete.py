@@ -24,14 +24,9 @@ class Delete:
     """Keeps the names of our own PVs, and works on those there is something to do with."""
 
     def __init__(
-        self,
-        api: cluster.Cluster,
-        storage: Storage,
-        events: Events,
-        work: WorkQueue,
-        us: decide.Identity,
+        self, api: cluster.Cluster, storage: Storage, events: Events, work: WorkQueue, us: decide.Identity,
         secrets: Secrets,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
         self._secrets = secrets
         self._lock = threading.Lock()

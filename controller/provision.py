@@ -26,14 +26,9 @@ class Provision:
     """Keeps the claims that wait for us, and works on them one at a time per claim."""
 
     def __init__(
-        self,
-        api: cluster.Cluster,
-        storage: Storage,
-        events: Events,
-        work: WorkQueue,
-        us: decide.Identity,
+        self, api: cluster.Cluster, storage: Storage, events: Events, work: WorkQueue, us: decide.Identity,
         secrets: Secrets,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
         self._secrets = secrets
         self.capacity: Capacity | None = None

@@ -7,8 +7,10 @@ type and owner: a value is made here once and otherwise not held.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import protocol
@@ -19,6 +21,7 @@ RIGHTS = "deploy/secrets"
 _NAME, _NAMESPACE, _CREATE = decide.SECRET_PARAMETERS
 _KEY, _KEY_BYTES = "key", 32
 _ANY = "pvc.annotations['KEY']"
+_OWNER = ("flexvol/volume", "flexvol/claim-namespace", "flexvol/claim-name", "flexvol/claim-uid")
 _WORD = re.compile(r"\$\{(.*?)\}")
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _VALID = {_NAMESPACE: (re.compile(_LABEL), 63), _NAME: (re.compile(rf"{_LABEL}(\.{_LABEL})*"), 253)}
@@ -102,12 +105,7 @@ def is_of(secret: Object, owner: dict[str, str]) -> bool:
 
 
 def _owner(volume: str, namespace: str, name: str, uid: str) -> dict[str, str]:
-    return {
-        "flexvol/volume": volume,
-        "flexvol/claim-namespace": namespace,
-        "flexvol/claim-name": name,
-        "flexvol/claim-uid": uid,
-    }
+    return dict(zip(_OWNER, (volume, namespace, name, uid), strict=True))
 
 
 class Secrets:
@@ -145,10 +143,8 @@ class Secrets:
         Failure."""
         there = self._read(secret) if secret is not None and secret.owner else None
         if secret is not None and there is not None and is_of(there, secret.owner):
-            try:
+            with _refusal_explained(secret):
                 self._api.delete(_path(secret), there["metadata"]["uid"])
-            except cluster.Refused as error:
-                raise _translated(error, secret) from None
 
     def _create(self, secret: Reference) -> bool:
         """False if there is one already."""
@@ -156,19 +152,20 @@ class Secrets:
         metadata = {"name": secret.name, "annotations": {**secret.owner, decide.IDENTITY: self._us.name}}
         body: Object = {"metadata": metadata, "type": secret.driver, "immutable": True}
         try:
-            self._api.create(_path(secret).rpartition("/")[0], {**body, "stringData": {_KEY: value.reveal().decode()}})
+            with _refusal_explained(secret):
+                self._api.create(
+                    _path(secret).rpartition("/")[0], {**body, "stringData": {_KEY: value.reveal().decode()}}
+                )
         except cluster.Refused as error:
-            if error.status == 409:
-                return False
-            raise _translated(error, secret) from None
+            if error.status != 409:
+                raise
+            return False
         return True
 
     def _read(self, secret: Reference) -> Object | None:
         """Its type and metadata; its values are dropped at once."""
-        try:
+        with _refusal_explained(secret):
             there = self._api.get(_path(secret))
-        except cluster.Refused as error:
-            raise _translated(error, secret) from None
         return there and {"metadata": there["metadata"], "type": there.get("type", "")}
 
 
@@ -176,10 +173,16 @@ def _path(secret: Reference) -> str:
     return f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
 
 
-def _translated(error: cluster.Refused, secret: Reference) -> Exception:
-    if error.status == 403:
-        return protocol.InvalidArgument(
-            f"{secret}: apply {RIGHTS}, which gives the right to use secrets; for another namespace than its own, "
-            f"see the README ({error})"
-        )
-    return protocol.NotFound(f"{secret}: {error}") if error.status == 404 else error
+@contextlib.contextmanager
+def _refusal_explained(secret: Reference) -> Iterator[None]:
+    try:
+        yield
+    except cluster.Refused as error:
+        if error.status == 403:
+            raise protocol.InvalidArgument(
+                f"{secret}: apply {RIGHTS}, which gives the right to use secrets; for another namespace than its own, "
+                f"see the README ({error})"
+            ) from None
+        if error.status == 404:
+            raise protocol.NotFound(f"{secret}: {error}") from None
+        raise

@@ -43,13 +43,9 @@ def provision_request(claim: Object, storage_class: Object, size_bytes: int, clu
 
 
 def persistent_volume(
-    claim: Object,
-    storage_class: Object,
-    made: dict[str, Any],
-    us: decide.Identity,
-    hostname: str,
+    claim: Object, storage_class: Object, made: dict[str, Any], us: decide.Identity, hostname: str,
     secret: tuple[str, str] | None = None,
-) -> Object:
+) -> Object:  # fmt: skip
     """The PV for what the driver made. hostname: the node's own label, in node mode. secret: namespace and name of the
     one that kubelet is to give to the driver.
 
