@@ -127,10 +127,12 @@ class Secrets:
         there = self._read(secret)
         if there is None:
             raise protocol.NotFound(f"{secret} does not exist; create it, of type {secret.driver}")
-        if secret.owner and not is_of(there, {**secret.owner, decide.IDENTITY: self._us.name}):
-            raise protocol.InvalidArgument(
-                f"{secret} exists, and was not made by us for this claim; see its annotations"
-            )
+        if secret.owner:
+            foreign = not is_of(there, {**secret.owner, decide.IDENTITY: self._us.name})
+        else:  # or a claim's owner could name the one of another's volume
+            foreign = _OWNER[0] in decide.annotations_of(there)
+        if foreign:
+            raise protocol.InvalidArgument(f"{secret} is there, but not for this claim; see its annotations")
         if there["type"] != secret.driver:
             raise protocol.InvalidArgument(
                 f"{secret} is of type {protocol.shown(there['type'])}, and kubelet demands type {secret.driver}, the "

@@ -169,11 +169,17 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
     assert received(k8s, "web") == {"key": hashlib.sha256(value).hexdigest()}
     shows_nowhere(k8s, value)
 
+    thief = f"thief-{k8s.namespace}"
+    k8s.apply(secret_class(thief, secretName="${pvc.annotations['want']}", secretNamespace=MADE_IN))
+    k8s.claim("thief", storage_class=thief)
+    k8s.run("annotate", "pvc", "thief", f"want={volume}")
+    k8s.event("thief", "ProvisioningFailed", f"{volume} is there, but not for this claim")
+
     k8s.delete("pod", "web")
-    k8s.delete("pvc", "data")
+    k8s.delete("pvc", "data", "thief")
     wait_until("the PV is gone", lambda: k8s.get("pv", volume) is None)
     assert vault.all("secrets") == []
-    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+    k8s.cluster.kubectl("delete", "storageclass", name, thief, capture_output=True)
 
 
 def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken_away(
@@ -187,7 +193,7 @@ def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken
 
     k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")  # as the scheduler does
 
-    k8s.event("data", "ProvisioningFailed", f"{volume} exists, and was not made by us for this claim")
+    k8s.event("data", "ProvisioningFailed", f"{volume} is there, but not for this claim")
     k8s.delete("pvc", "data")
     assert value_of(vault, volume) == b"x"
     assert list(STORAGE.iterdir()) == []
