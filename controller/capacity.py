@@ -66,6 +66,19 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
+def rooms(get: Callable[[str], Object | None], namespace: str) -> dict[str, dict[str, int]]:
+    """What all nodes have published: by class, bytes by hostname. get: reads a path, as Cluster.get."""
+    found: dict[str, dict[str, int]] = {}
+    for one in (get(_collection(namespace)) or {"items": []})["items"]:
+        hostname = ((one.get("nodeTopology") or {}).get("matchLabels") or {}).get("kubernetes.io/hostname", "")
+        found.setdefault(one["storageClassName"], {})[hostname] = cluster.size_bytes(one.get("capacity", "0"))
+    return found
+
+
+def _collection(namespace: str) -> str:
+    return f"/apis/storage.k8s.io/v1/namespaces/{namespace}/csistoragecapacities"
+
+
 class Capacity:
     """Publishes in a thread of its own, soon after `changed` and every now and then."""
 
@@ -82,10 +95,13 @@ class Capacity:
         """owner: the reference to our pod. classes: those known now. hostname: the node's label; raises Unavailable."""
         self._api, self._storage, self._us, self._owner = api, storage, us, owner
         self._classes, self._hostname = classes, hostname
-        self._collection = f"/apis/storage.k8s.io/v1/namespaces/{namespace}/csistoragecapacities"
+        self._namespace, self._collection = namespace, _collection(namespace)
+        self.after: list[Callable[[bool], None]] = []  # called after each round: whether our room has changed
         self.listed: dict[str, Listed] = {}  # what the drivers said last
         self._published: dict[str, Object] = {}
         self._read_at = float("-inf")
+        self._all_rooms: tuple[float, dict[str, dict[str, int]]] = (float("-inf"), {})
+        self._written = False
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self.thread = threading.Thread(target=self._run, name="capacity", daemon=True)
@@ -93,6 +109,18 @@ class Capacity:
     def changed(self) -> None:
         """Something of ours took room or gave it back."""
         self._changed.set()
+
+    def rooms(self, class_name: str) -> dict[str, int]:
+        """Bytes by hostname that the nodes have for the class, as of a second ago. Raises Refused or Unreachable."""
+        read_at, found = self._all_rooms
+        if time.monotonic() - read_at > _AT_MOST_EVERY_SECONDS:
+            found = rooms(self._api.get, self._namespace)
+            self._all_rooms = (time.monotonic(), found)
+        return found.get(class_name, {})
+
+    def has_pools(self, driver: str) -> bool:
+        """False only if the driver was asked and lists none: its room is nowhere published."""
+        return driver not in self.listed or bool(self.listed[driver].pools)
 
     def publish(self) -> None:
         """Brings the objects up to date, now. Raises Refused, Unreachable or a Failure."""
@@ -117,6 +145,7 @@ class Capacity:
     def _write(self, name: str, wish: Object) -> None:
         written = self._api.patch(f"{self._collection}/{name}", wish) if name in self._published else None
         self._published[name] = written or self._api.create(self._collection, wish)
+        self._written, self._all_rooms = True, (float("-inf"), {})
 
     def _run(self) -> None:
         said = ""
@@ -124,7 +153,9 @@ class Capacity:
             self._changed.wait(_EVERY_SECONDS)
             try:
                 self.publish()
-                said = ""
+                said, (written, self._written) = "", (self._written, False)
+                for call in self.after:
+                    call(written)
             except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
                 self._read_at = float("-inf")
                 if str(error) != said:

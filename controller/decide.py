@@ -6,6 +6,7 @@ sig-storage-lib-external-provisioner (shouldProvision, shouldDelete), with its h
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +19,20 @@ CLASS = "volume.beta.kubernetes.io/storage-class"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 IDENTITY = "flexvol/identity"
+LOST = "flexvol/lost"  # on a PV, by its node's instance: why its storage is no longer there
+ON_NODE_GONE = "flexvol/on-node-gone"  # on a PV, from the class's parameter
+ON_NODE_GONE_PARAMETER = "onNodeGone"
+RELEASE = "release"
 FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
 FS_TYPE_PARAMETERS = ("fsType", "csi.storage.k8s.io/fstype")
 SECRET_PARAMETERS = ("secretName", "secretNamespace", "createSecret")  # the driver gets the Secret, never these
 
+_RANKS_BY_CHANCE = 8
+
 LATER = "later"  # not ours, or nothing to do before something changes
 REJECT = "reject"  # can never succeed as it stands: say it once
 PROVISION = "provision"
+TAKE = "take"  # bound at once, and no node's yet: it goes to the node with the most room
 DELETE = "delete"
 HOLD = "hold"  # put our finalizer on, so that the PV cannot go without its storage
 KEEP = "keep"  # take our finalizer away, so that the PV can go while its storage stays
@@ -61,10 +69,10 @@ def class_name_of(claim: Object) -> str:
 
 
 def waits_for_us(claim: Object, us: Identity) -> bool:
-    """Whether the claim is worth keeping in memory: unbound, and ours to serve."""
+    """Whether the claim is worth keeping in memory: unbound, and ours to serve, or to take."""
     if claim["spec"].get("volumeName") or provisioner_of(claim) not in us.drivers:
         return False
-    return not us.node or annotations_of(claim).get(SELECTED_NODE) == us.node
+    return not us.node or annotations_of(claim).get(SELECTED_NODE, "") in ("", us.node)
 
 
 def on_claim(claim: Object, storage_class: Object | None, us: Identity) -> Decision:
@@ -73,23 +81,58 @@ def on_claim(claim: Object, storage_class: Object | None, us: Identity) -> Decis
         return Decision(LATER, "it is bound, or another provisioner's or node's to serve")
     if claim["metadata"].get("deletionTimestamp"):
         return Decision(LATER, "it is being deleted")
+    placed = bool(annotations_of(claim).get(SELECTED_NODE))
+    if storage_class is not None and not placed and is_late(storage_class):
+        return Decision(LATER, "it waits for a pod that uses it to be scheduled")
+    wrong = problem(claim, storage_class, bool(us.node))
+    if us.node and not placed:  # what is wrong with a claim that is no node's yet is said by one: see gone_nodes.py
+        return Decision(LATER if wrong else TAKE, wrong)
+    return Decision(REJECT if wrong else PROVISION, wrong)
+
+
+def is_late(storage_class: Object) -> bool:
+    return storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
+
+
+def problem(claim: Object, storage_class: Object | None, of_one_node: bool) -> str:
+    """Why the claim can never be served as it stands; empty if it can."""
     name = class_name_of(claim)
     if storage_class is None:
-        return Decision(REJECT, f'its storage class "{name}" does not exist; create it, or name another in a new claim')
+        return f'its storage class "{name}" does not exist; create it, or name another in a new claim'
     if storage_class["provisioner"] != provisioner_of(claim):
-        return Decision(
-            REJECT,
+        return (
             f'its storage class "{name}" is of provisioner {storage_class["provisioner"]} now, '
-            f"but the claim was given to {provisioner_of(claim)}; delete the claim and create it again",
+            f"but the claim was given to {provisioner_of(claim)}; delete the claim and create it again"
         )
-    late = storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
-    if late and not annotations_of(claim).get(SELECTED_NODE):
-        return Decision(LATER, "it waits for a pod that uses it to be scheduled")
-    unsupported = _unsupported(claim, storage_class, us)
-    return Decision(REJECT, unsupported) if unsupported else Decision(PROVISION)
+    return _unsupported(claim, storage_class, of_one_node)
 
 
-def _unsupported(claim: Object, storage_class: Object, us: Identity) -> str:
+def is_allowed(storage_class: Object, labels: dict[str, str]) -> bool:
+    """Whether a node with these labels is in the class's allowedTopologies. One term must hold, in all its parts."""
+    terms = storage_class.get("allowedTopologies") or []
+    return not terms or any(
+        all(labels.get(part["key"]) in part["values"] for part in term.get("matchLabelExpressions") or [])
+        for term in terms
+    )
+
+
+def rank(rooms: dict[str, int], hostname: str, size_bytes: int, uid: str) -> int | None:
+    """How many nodes take the claim with that uid rather than we: those with more room. None: it is not for us.
+
+    rooms: bytes by hostname; empty for a driver that lists no pools, whose nodes are ordered by chance, as are equals.
+    """
+
+    def chance(name: str) -> int:
+        return int.from_bytes(hashlib.sha256(f"{uid} {name}".encode()).digest()[:8], "big")
+
+    if not rooms:
+        return chance(hostname) % _RANKS_BY_CHANCE
+    fitting = [name for name in rooms if rooms[name] >= size_bytes]
+    fitting.sort(key=lambda name: (-rooms[name], chance(name)))
+    return fitting.index(hostname) if hostname in fitting else None
+
+
+def _unsupported(claim: Object, storage_class: Object, of_one_node: bool) -> str:
     spec = claim["spec"]
     if spec.get("volumeMode") == "Block":
         return "volumeMode Block is not possible with FlexVolume; use Filesystem"
@@ -99,11 +142,17 @@ def _unsupported(claim: Object, storage_class: Object, us: Identity) -> str:
         return "dataSource is not supported; create the claim empty"
     if spec.get("volumeAttributesClassName"):  # the PV would need the same one to be bound, and only CSI has them
         return "volumeAttributesClassName is not supported; leave it out of a new claim"
-    if us.node:
+    if of_one_node:
         for mode in spec.get("accessModes", []):
             if mode not in ("ReadWriteOnce", "ReadWriteOncePod"):
                 return f"access mode {mode} is not possible with storage of one node; use ReadWriteOnce"
-    for key in storage_class.get("parameters") or {}:
+    parameters = storage_class.get("parameters") or {}
+    if parameters.get(ON_NODE_GONE_PARAMETER, RELEASE) not in ("keep", RELEASE):
+        return (
+            f'the parameter "{ON_NODE_GONE_PARAMETER}" of storage class "{storage_class["metadata"]["name"]}" '
+            f"is {protocol.shown(parameters[ON_NODE_GONE_PARAMETER])}; it is keep or {RELEASE}"
+        )
+    for key in parameters:
         if protocol.is_reserved(key):
             return (
                 f'the parameter "{key}" of storage class "{storage_class["metadata"]["name"]}" is reserved; remove it'
@@ -117,6 +166,15 @@ def is_ours(volume: Object, us: Identity) -> bool:
     driver = us.drivers.get(notes.get(PROVISIONED_BY, ""))
     source = volume["spec"].get("flexVolume") or {}
     return driver is not None and notes.get(IDENTITY) == us.name and source.get("driver") == driver
+
+
+def node_of(volume: Object, drivers: dict[str, str]) -> str:
+    """The node that has the storage of a PV of ours; empty if it is not ours, or reachable from everywhere."""
+    notes = annotations_of(volume)
+    driver = drivers.get(notes.get(PROVISIONED_BY, ""))
+    source = volume["spec"].get("flexVolume") or {}
+    ours = driver is not None and source.get("driver") == driver and volume["spec"].get("nodeAffinity")
+    return notes.get(IDENTITY, "") if ours else ""
 
 
 def on_volume(volume: Object, us: Identity) -> Decision:

@@ -19,6 +19,8 @@ Object = dict[str, Any]
 Key = tuple[str, str]
 SLOW_SECONDS = 300.0
 SOON_SECONDS = 1.0
+_RANK_SECONDS, _RANKS = 0.3, 20  # the pause before each next node may take a claim that is no node's yet
+_LEFT_TO_OTHERS_SECONDS = 30.0
 _log = logging.getLogger("claim")
 
 
@@ -36,6 +38,8 @@ class Provision:
         self._claims: dict[str, Object] = {}  # by uid: those that wait for us
         self._begun: dict[str, tuple[Object, Object]] = {}  # claim and class of storage that may have no PV yet
         self._classes: dict[str, Object] = {}
+        self._free_since: dict[str, float] = {}  # by uid: claims that we might take
+        self._left_until: dict[str, float] = {}  # by uid: claims that we gave back, and leave to other nodes until then
         self._cluster_uid = ""
         self._hostname = ""
 
@@ -101,6 +105,7 @@ class Provision:
     def _forget(self, uid: str) -> None:
         with self._lock:
             self._claims.pop(uid, None)
+            self._free_since.pop(uid, None)
             begun = uid in self._begun
         if begun:
             self._work.add(("claim", uid))
@@ -128,10 +133,47 @@ class Provision:
         if decision.action == decide.REJECT:
             self._say_failure(claim, decision.sentence)
             self._work.done(key, SLOW_SECONDS)
+        elif decision.action == decide.TAKE and storage_class is not None:
+            self._take(key, claim, storage_class)
         elif decision.action == decide.PROVISION and storage_class is not None:
             self._attempt(key, claim, storage_class)
         else:
             self._work.done(key)
+
+    def _take(self, key: Key, claim: Object, storage_class: Object) -> None:
+        """The claim's node is to be ours, if it is our turn: the nodes with more room have theirs before. The version
+        that the watch has told us of is the precondition, so that only one gets it."""
+        uid, now = key[1], time.monotonic()
+        left_until = self._left_until.get(uid, now)
+        rank = self._rank(claim, storage_class) if left_until <= now else None
+        if rank is None:
+            self._free_since.pop(uid, None)
+            self._work.done(key, left_until - now if left_until > now else SLOW_SECONDS)
+            return
+        turn = self._free_since.setdefault(uid, now) + min(rank, _RANKS) * _RANK_SECONDS
+        if turn > now:
+            self._work.done(key, turn - now)
+        else:
+            taken = self._set_node(claim, self._us.node)
+            self._work.done(key, None if taken else SOON_SECONDS)
+
+    def _rank(self, claim: Object, storage_class: Object) -> int | None:
+        if self.capacity is None:
+            return None
+        if storage_class.get("allowedTopologies") and not decide.is_allowed(storage_class, self._labels()):
+            return None
+        rooms = self.capacity.rooms(storage_class["metadata"]["name"])
+        if not rooms and self.capacity.has_pools(self._us.drivers[storage_class["provisioner"]]):
+            return None  # not published yet
+        return decide.rank(rooms, self.hostname(), _size_bytes(claim), claim["metadata"]["uid"])
+
+    def room_published(self, changed: bool) -> None:
+        """If our pools have another room than before, there may be claims that we can take now."""
+        with self._lock:
+            claims = list(self._claims.items()) if changed else []
+        for uid, claim in claims:
+            if not decide.annotations_of(claim).get(decide.SELECTED_NODE):
+                self._work.add(("claim", uid))
 
     def _attempt(self, key: Key, claim: Object, storage_class: Object) -> None:
         began, uid, name = time.monotonic(), key[1], volume_manifest.volume_name(claim)
@@ -206,18 +248,21 @@ class Provision:
             self._work.done(key, failed=True)
 
     def _give_node_back(self, claim: Object) -> bool:
-        """Lets the scheduler choose again, knowing what room there is now; False if the claim changed meanwhile."""
+        """Lets the scheduler, or the other nodes, choose again, knowing what room there is now."""
         if self.capacity is not None:
             self.capacity.publish()
+            now = time.monotonic()
+            with self._lock:  # kept while others try: two nodes would otherwise hand it to each other without end
+                self._left_until = {uid: until for uid, until in self._left_until.items() if until > now}
+                self._left_until[claim["metadata"]["uid"]] = now + _LEFT_TO_OTHERS_SECONDS
+        return self._set_node(claim, None)
+
+    def _set_node(self, claim: Object, node: str | None) -> bool:
+        """Chooses the claim's node, or lets others choose; False if the claim changed meanwhile."""
         metadata = claim["metadata"]
-        body = {
-            "metadata": {
-                "annotations": {decide.SELECTED_NODE: None},
-                "resourceVersion": metadata["resourceVersion"],
-            }
-        }
+        change = {"annotations": {decide.SELECTED_NODE: node}, "resourceVersion": metadata["resourceVersion"]}
         try:
-            self._api.patch(cluster.claim_path(metadata["namespace"], metadata["name"]), body)
+            self._api.patch(cluster.claim_path(metadata["namespace"], metadata["name"]), {"metadata": change})
         except cluster.Refused as error:
             if error.status == 409:
                 return False
@@ -250,8 +295,7 @@ class Provision:
         self._work.done(key)
 
     def _request(self, claim: Object, storage_class: Object) -> protocol.Options:
-        size_bytes = cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
-        return volume_manifest.provision_request(claim, storage_class, size_bytes, self._read_cluster_uid())
+        return volume_manifest.provision_request(claim, storage_class, _size_bytes(claim), self._read_cluster_uid())
 
     def _say_failure(self, claim: Object, sentence: str) -> None:
         name = decide.class_name_of(claim)
@@ -271,12 +315,15 @@ class Provision:
     def hostname(self) -> str:
         """The node's own hostname label, which need not be its name."""
         if self._us.node and not self._hostname:
-            node = self._api.get(f"/api/v1/nodes/{self._us.node}")
-            labels = (node or {}).get("metadata", {}).get("labels", {})
+            labels = self._labels()
             if "kubernetes.io/hostname" not in labels:
                 raise protocol.Unavailable(f"node {self._us.node} has no label kubernetes.io/hostname")
             self._hostname = labels["kubernetes.io/hostname"]
         return self._hostname
+
+    def _labels(self) -> dict[str, str]:
+        node = self._api.get(f"/api/v1/nodes/{self._us.node}")
+        return (node or {}).get("metadata", {}).get("labels") or {}
 
 
 def _full_name(claim: Object) -> str:
@@ -292,3 +339,7 @@ def _trimmed(claim: Object) -> Object:
 def _meaning(claim: Object) -> Object:
     """What of a claim can change a decision; its version alone cannot."""
     return {**claim, "metadata": {key: value for key, value in claim["metadata"].items() if key != "resourceVersion"}}
+
+
+def _size_bytes(claim: Object) -> int:
+    return cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])

@@ -20,7 +20,7 @@ def provision_request(claim: Object, storage_class: Object, size_bytes: int, clu
     """What the driver's provision is called with; `size_bytes` is the claim's request."""
     parameters = dict(storage_class.get("parameters") or {})
     fs_type = next((parameters.pop(key) for key in decide.FS_TYPE_PARAMETERS if key in parameters), "")
-    for key in decide.SECRET_PARAMETERS:
+    for key in (*decide.SECRET_PARAMETERS, decide.ON_NODE_GONE_PARAMETER):  # they are for us
         parameters.pop(key, None)
     metadata = claim["metadata"]
     return protocol.Options({
@@ -75,7 +75,10 @@ def persistent_volume(
     }
     if secret is not None:
         spec["flexVolume"]["secretRef"] = {"namespace": secret[0], "name": secret[1]}
+    notes = {decide.PROVISIONED_BY: provisioner, decide.IDENTITY: us.name}
     if us.node:
+        on_node_gone = (storage_class.get("parameters") or {}).get(decide.ON_NODE_GONE_PARAMETER)
+        notes.update({decide.ON_NODE_GONE: on_node_gone} if on_node_gone else {})
         term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [hostname]}
         spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}}
     return {
@@ -83,7 +86,7 @@ def persistent_volume(
         "kind": "PersistentVolume",
         "metadata": {
             "name": volume_name(claim),
-            "annotations": {decide.PROVISIONED_BY: provisioner, decide.IDENTITY: us.name},
+            "annotations": notes,
             "finalizers": [decide.FINALIZER] if spec["persistentVolumeReclaimPolicy"] == "Delete" else [],
         },
         "spec": spec,

@@ -8,7 +8,7 @@ import pytest
 
 import protocol
 from controller import decide
-from controller.decide import DELETE, HOLD, KEEP, LATER, PROVISION, REJECT, Identity
+from controller.decide import DELETE, HOLD, KEEP, LATER, PROVISION, REJECT, TAKE, Identity
 
 NODE = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 SHARED = Identity({"nfs.flexvol": "flexvol/nfs"}, "shared", "")
@@ -37,7 +37,13 @@ def storage_class(provisioner: str = "loop.flexvol", late: bool = True, **parame
         (claim(provisioner="other"), storage_class(), LATER, "another provisioner"),
         (claim(provisioner=""), storage_class(), LATER, "another provisioner"),
         (claim(node="node2"), storage_class(), LATER, "node"),
-        (claim(node=""), storage_class(), LATER, "node"),
+        (claim(node=""), storage_class(), LATER, "waits for a pod"),
+        (claim(node=""), storage_class(late=False), TAKE, ""),
+        (claim(node="node2"), storage_class(late=False), LATER, "node"),
+        (claim(), storage_class(late=False), PROVISION, ""),
+        (claim(node="", volumeMode="Block"), storage_class(late=False), LATER, "volumeMode Block"),
+        (claim(node=""), None, LATER, 'class "c" does not exist'),
+        (claim(volumeMode="Block"), storage_class(late=False), REJECT, "volumeMode Block"),
         (claim(deleted=True), storage_class(), LATER, "being deleted"),
         (claim(), None, REJECT, 'class "c" does not exist'),
         (claim(), storage_class("other"), REJECT, "is of provisioner other now"),
@@ -49,6 +55,10 @@ def storage_class(provisioner: str = "loop.flexvol", late: bool = True, **parame
         (claim(accessModes=["ReadWriteMany"]), storage_class(), REJECT, "ReadWriteMany"),
         (claim(accessModes=["ReadWriteOncePod"]), storage_class(), PROVISION, ""),
         (claim(), storage_class(requestBytes="1"), REJECT, '"requestBytes"'),
+        (claim(), storage_class(onNodeGone="keep"), PROVISION, ""),
+        (claim(), storage_class(onNodeGone="release"), PROVISION, ""),
+        (claim(), storage_class(onNodeGone="drop"), REJECT, "is 'drop'; it is keep or release"),
+        (claim(), storage_class(onNodeGone=""), REJECT, "keep or release"),
         (claim(), {**storage_class(), "parameters": {"kubernetes.io/x": "1"}}, REJECT, '"kubernetes.io/x"'),
     ],
 )
@@ -67,6 +77,53 @@ def test_on_claim_in_shared_mode() -> None:
     assert decide.on_claim(many, at_once, SHARED).action == PROVISION
     assert decide.on_claim(many, late, SHARED).action == LATER
     assert decide.on_claim(claim("nfs.flexvol", node="any"), late, SHARED).action == PROVISION
+
+
+@pytest.mark.parametrize(
+    ("topologies", "allowed"),
+    [
+        (None, True),
+        ([], True),
+        ([{"matchLabelExpressions": [{"key": "zone", "values": ["a", "b"]}]}], True),
+        ([{"matchLabelExpressions": [{"key": "zone", "values": ["b"]}]}], False),
+        ([{"matchLabelExpressions": [{"key": "rack", "values": ["a"]}]}], False),
+        ([{"matchLabelExpressions": [{"key": "zone", "values": ["a"]}, {"key": "disk", "values": ["hdd"]}]}], False),
+        ([{"matchLabelExpressions": [{"key": "zone", "values": ["b"]}]},
+          {"matchLabelExpressions": [{"key": "disk", "values": ["ssd"]}]}], True),
+    ],
+)  # fmt: skip
+def test_is_allowed(topologies: Any, allowed: bool) -> None:
+    assert decide.is_allowed({"allowedTopologies": topologies}, {"zone": "a", "disk": "ssd"}) == allowed
+
+
+@pytest.mark.parametrize(
+    ("rooms", "expected"),
+    [
+        ({"me": 10}, 0),
+        ({"me": 10, "other": 11}, 1),
+        ({"me": 10, "other": 11, "third": 12}, 2),
+        ({"me": 10, "other": 4}, 0),
+        ({"me": 4, "other": 11}, None),
+        ({"other": 11}, None),
+        ({"me": 5}, 0),
+    ],
+)
+def test_rank(rooms: dict[str, int], expected: int | None) -> None:
+    assert decide.rank(rooms, "me", 5, "u1") == expected
+
+
+def test_equals_are_ordered_by_chance_but_all_the_same_way() -> None:
+    rooms = {"a": 7, "b": 7, "c": 7}
+    firsts = set()
+    for uid in map(str, range(50)):
+        ranks = {name: decide.rank(rooms, name, 5, uid) for name in rooms}
+        assert sorted(rank for rank in ranks.values() if rank is not None) == [0, 1, 2]
+        firsts |= {name for name, rank in ranks.items() if rank == 0}
+    assert firsts == set(rooms)
+
+
+def test_without_published_room_any_node_may_take_it() -> None:
+    assert decide.rank({}, "me", 5, "u1") in range(8)
 
 
 def test_the_older_annotations_are_read_too() -> None:

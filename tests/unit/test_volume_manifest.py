@@ -73,6 +73,14 @@ def test_the_pv_of_a_node() -> None:
     }  # fmt: skip
 
 
+def test_what_is_done_when_the_node_is_gone_is_kept_on_the_pv_and_not_told_to_the_driver() -> None:
+    told = {**CLASS, "parameters": {"pool": "disk2", "onNodeGone": "release"}}
+
+    assert volume_manifest.provision_request(CLAIM, told, 5, "c1").own == {"pool": "disk2"}
+    notes = volume_manifest.persistent_volume(CLAIM, told, MADE, NODE, "host-1")["metadata"]["annotations"]
+    assert notes["flexvol/on-node-gone"] == "release"
+
+
 def test_a_shared_pv_goes_anywhere() -> None:
     shared = decide.Identity({"loop.flexvol": "flexvol/loop"}, "shared", "")
 
