@@ -27,6 +27,7 @@ _log = logging.getLogger("cluster")
 CLAIMS = "/api/v1/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+NODES = "/api/v1/nodes"
 
 _PAGE = 500
 _CONNECTIONS = 32
@@ -78,6 +79,7 @@ class Cluster:
             CLAIMS: core.list_persistent_volume_claim_for_all_namespaces,
             VOLUMES: core.list_persistent_volume,
             CLASSES: storage.list_storage_class,
+            NODES: core.list_node,
         }
 
     def get(self, path: str, seconds: float = _ANSWER_SECONDS) -> Object | None:
@@ -134,7 +136,7 @@ class Cluster:
         listed: Callable[[set[str]], None],
         gone: Callable[[Object], None],
     ) -> None:
-        """Never returns: lists in pages and then watches one of CLAIMS, VOLUMES, CLASSES, for ever.
+        """Never returns: lists in pages and then watches one of CLAIMS, VOLUMES, CLASSES, NODES, for ever.
 
         changed: each object that is there or changes. listed: the uids of all that are there, after each list.
         gone: each object that goes. Errors are survived with growing pauses and said once.

@@ -37,6 +37,9 @@ callout_seconds = prometheus_client.Histogram(
     "flexvol_callout_duration_seconds",
     "Calls of a driver by the provisioner", ("driver", "callout", "outcome"), buckets=_SECONDS,
 )  # fmt: skip
+lost = prometheus_client.Gauge(
+    "flexvol_volumes_lost", "PVs whose storage is gone, with its node or by a new pool in its place", ("reason",)
+)
 leader = prometheus_client.Gauge("flexvol_leader", "1 if this instance may work; always so in node mode")
 
 

@@ -61,7 +61,8 @@ def test_the_provisioner_finishes_and_exits_cleanly_on_sigterm(k8s: Kubernetes) 
     flexvol = Kubernetes(k8s.cluster, "flexvol")
 
     def container() -> tuple[str, Object]:
-        (pod,) = [one for one in flexvol.all("pods") if one["spec"]["nodeName"] == "node2"]
+        pods = flexvol.all("pods", "-l", "app=flexvol-node")
+        (pod,) = [one for one in pods if one["spec"]["nodeName"] == "node2"]
         return pod["metadata"]["name"], pod["status"]["containerStatuses"][0]
 
     name, before = container()

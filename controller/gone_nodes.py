@@ -1,0 +1,403 @@
+"""Duties of no single node: claims that wait for a node that is gone, claims that no node can take, and PVs whose
+storage is gone with its node or with its pool.
+
+They belong to one instance of `provisioner --cluster`, by Lease, with an account of its own. The design gives them to
+one of the node instances; but a node's account is to be held to that node, so what may touch the PVs of others must be
+somebody else. It calls no driver.
+
+A volume is given up only if its class said `onNodeGone: release`, or a person says `provisioner release`. That deletes
+the claim and the PV, so that a StatefulSet starts empty elsewhere, and never the storage: should the node come back,
+its instance finds the PV's policy Retain, or no PV.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import protocol
+from controller import capacity, cluster, decide, metrics
+from controller.events import Events
+from controller.storage import Listed
+
+Object = dict[str, Any]
+NODE_GONE, POOL_REPLACED = "node-gone", "pool-replaced"
+_EVERY_SECONDS = 10.0  # a round without news
+_AT_MOST_EVERY_SECONDS = 1.0
+_TAKEN_SECONDS = 10.0  # by when a node has taken a claim, if one can
+_SAY_AGAIN_SECONDS = 600.0
+_RELEASE_SECONDS = 60.0
+_log = logging.getLogger("cluster-duties")
+
+
+def lost(volume: Object, drivers: dict[str, str], node_exists: bool) -> tuple[str, str]:
+    """Why the PV's storage is gone, as a word and as a sentence; both empty if it is not, or if that is not ours."""
+    node, mark = decide.node_of(volume, drivers), decide.annotations_of(volume).get(decide.LOST, "")
+    if not node or (node_exists and not mark):
+        return "", ""
+    reason, what = (POOL_REPLACED, mark) if node_exists else (NODE_GONE, f"its node {node} is gone")
+    return reason, (
+        f"the storage of {_full_name(volume)} is lost: {what}; bring it back, "
+        f"or give the volume up: provisioner release {volume['metadata']['name']}"
+    )
+
+
+def pool_replaced(volume: Object, pools: list[Object]) -> str | None:
+    """Why the storage of a PV of this node is gone; empty if it is not; None if that cannot be told, because the pool's
+    disk is away. pools: as the driver listed them."""
+    options = volume["spec"]["flexVolume"].get("options") or {}
+    name, pool_id = options.get("pool", ""), options.get("poolId", "")
+    if not pool_id or any(pool.get("id") == pool_id for pool in pools):
+        return ""
+    now = next((pool["id"] for pool in pools if pool.get("name") == name and pool.get("id")), None)
+    return now and f"pool {name} of the node was replaced: its id is {now}, the volume's is {protocol.shown(pool_id)}"
+
+
+def why_not_taken(
+    claim: Object, storage_class: Object | None, size_bytes: int, rooms: dict[str, int], nodes: list[dict[str, str]]
+) -> tuple[str, str]:
+    """Why no node takes a claim that is bound at once, as a kind and a sentence. rooms: bytes by hostname, for its
+    class. nodes: the labels of each."""
+    problem = decide.problem(claim, storage_class, of_one_node=True)
+    if problem or storage_class is None:
+        return problem, problem
+    allowed = {node.get("kubernetes.io/hostname", "") for node in nodes if decide.is_allowed(storage_class, node)}
+    if not allowed:
+        return "labels", "no node has the labels that allowedTopologies of its storage class asks for"
+    most = max(((room, hostname) for hostname, room in rooms.items() if hostname in allowed), default=None)
+    if most is None:
+        where = "; see: kubectl -n flexvol get pods -o wide"
+        return "nobody", "no provisioner has told what room its node has, or taken the claim" + where
+    if most[0] >= size_bytes:
+        return "slow", f"node {most[1]} has room for it, but its provisioner has not taken it; see that one's log"
+    return "room", (
+        f"no node has room for {-(-size_bytes >> 20)} MiB: the most is {most[0] >> 20} MiB, on {most[1]}; "
+        "it is made when there is room"
+    )
+
+
+class Kept:
+    """What a watch tells, as far as `trim` wants it."""
+
+    def __init__(self, trim: Callable[[Object], Any], woken: Callable[[], None]) -> None:
+        self._trim, self._woken = trim, woken
+        self._lock = threading.Lock()
+        self._things: dict[str, Any] = {}
+        self.is_listed = False
+
+    def changed(self, thing: Object) -> None:
+        trimmed, uid = self._trim(thing), thing["metadata"]["uid"]
+        with self._lock:
+            before = self._things.pop(uid, None)
+            if trimmed is not None:
+                self._things[uid] = trimmed
+        if before != trimmed:
+            self._woken()
+
+    def listed(self, uids: set[str]) -> None:
+        with self._lock:
+            self._things = {uid: thing for uid, thing in self._things.items() if uid in uids}
+        self.is_listed = True
+        self._woken()
+
+    def gone(self, thing: Object) -> None:
+        with self._lock:
+            self._things.pop(thing["metadata"]["uid"], None)
+        self._woken()
+
+    def all(self) -> list[Any]:
+        with self._lock:
+            return list(self._things.values())
+
+
+class Marks:
+    """On a node: its own PVs whose pool was replaced, as by a new installation, get a mark; it is taken away should the
+    pool come back."""
+
+    def __init__(self, api: cluster.Cluster, events: Events, us: decide.Identity, woken: Callable[[], None]) -> None:
+        self._api, self._events = api, events
+        self.volumes = Kept(lambda volume: _trimmed(volume) if decide.is_ours(volume, us) else None, woken)
+
+    def check(self, listed: dict[str, Listed]) -> None:
+        """listed: by driver. Raises Refused or Unreachable."""
+        for volume in self.volumes.all():
+            metadata, mark = volume["metadata"], decide.annotations_of(volume).get(decide.LOST, "")
+            why = pool_replaced(volume, listed[volume["spec"]["flexVolume"]["driver"]].pools)
+            if why is None or bool(why) == bool(mark):
+                continue
+            change = {"annotations": {decide.LOST: why or None}, "resourceVersion": metadata["resourceVersion"]}
+            try:
+                if self._api.patch(f"{cluster.VOLUMES}/{metadata['name']}", {"metadata": change}) is None:
+                    continue
+            except cluster.Refused as error:
+                if error.status != 409:
+                    raise
+                continue  # the watch will tell
+            _log.warning("%s %s", metadata["name"], why or "is there again")
+            for about in _abouts(volume) if why else []:
+                self._events.warning(about, "VolumeLost", why)
+
+
+class GoneNodes:
+    """The duties, in a thread of its own."""
+
+    def __init__(
+        self, api: cluster.Cluster, events: Events, drivers: dict[str, str], namespace: str, gone_after_seconds: float
+    ) -> None:
+        """drivers: by provisioner. namespace: of the capacity objects. gone_after_seconds: how long a node must be gone
+        before it is said, and before volumes are released."""
+        self._api, self._events, self._drivers = api, events, drivers
+        self._namespace, self._gone_after_seconds = namespace, gone_after_seconds
+        self._news = threading.Event()
+        self.nodes = Kept(lambda node: node["metadata"]["name"], self._news.set)
+        self.claims = Kept(self._trim_claim, self._news.set)
+        self.volumes = Kept(lambda one: _trimmed(one) if decide.node_of(one, drivers) else None, self._news.set)
+        self._since: dict[str, float] = {}  # by uid of a claim or a PV: since when it waits or is lost
+        self._said: dict[str, tuple[str, float]] = {}
+        self._read: dict[str, Object | None] = {}  # live, once a round
+        self._leads = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="cluster-duties", daemon=True)
+
+    def lead(self, leads: bool) -> None:
+        """Whether we are the elected one, from now on. What another saw meanwhile is not known, so it begins anew."""
+        if leads:
+            self._leads.set()
+        else:
+            self._leads.clear()
+            self._since.clear()
+            for reason in (NODE_GONE, POOL_REPLACED):
+                metrics.lost.labels(reason).set(0)
+
+    def _trim_claim(self, claim: Object) -> Object | None:
+        free = not claim["spec"].get("volumeName") and not claim["metadata"].get("deletionTimestamp")
+        return _trimmed(claim) if free and decide.provisioner_of(claim) in self._drivers else None
+
+    def _run(self) -> None:
+        while True:
+            self._leads.wait()
+            self._news.wait(_EVERY_SECONDS)
+            self._news.clear()
+            try:
+                if self._leads.is_set() and all(kept.is_listed for kept in (self.nodes, self.claims, self.volumes)):
+                    self._round()
+            except (cluster.Refused, cluster.Unreachable) as error:
+                _log.warning("%s", error)
+            except Exception:
+                _log.exception("bug in a duty")
+            time.sleep(_AT_MOST_EVERY_SECONDS)
+
+    def _round(self) -> None:
+        nodes, volumes, claims = set(self.nodes.all()), self.volumes.all(), self.claims.all()
+        self._read = {}
+        there = {one["metadata"]["uid"] for one in volumes + claims}
+        self._since = {uid: since for uid, since in self._since.items() if uid in there}
+        self._said = {uid: said for uid, said in self._said.items() if uid in there}
+        for claim in claims:
+            node = decide.annotations_of(claim).get(decide.SELECTED_NODE)
+            if node and node not in nodes:
+                self._choose_again(claim, node)
+            elif not node:
+                self._explain(claim)
+            else:
+                self._since.pop(claim["metadata"]["uid"], None)
+        count: Counter[str] = Counter()
+        for volume in volumes:
+            count[self._look(volume, decide.node_of(volume, self._drivers) in nodes)] += 1
+        for reason in (NODE_GONE, POOL_REPLACED):
+            metrics.lost.labels(reason).set(count[reason])
+
+    def _get(self, path: str) -> Object | None:
+        if path not in self._read:
+            self._read[path] = self._api.get(path)
+        return self._read[path]
+
+    def _choose_again(self, claim: Object, node: str) -> None:
+        if self._get(f"{cluster.NODES}/{node}") is not None:
+            return
+        metadata = claim["metadata"]
+        change = {"annotations": {decide.SELECTED_NODE: None}, "resourceVersion": metadata["resourceVersion"]}
+        try:
+            self._api.patch(cluster.claim_path(metadata["namespace"], metadata["name"]), {"metadata": change})
+        except cluster.Refused as error:
+            if error.status != 409:
+                raise
+            return  # it changed: the watch will tell
+        _log.info("%s waited for node %s, which is gone", _full_name(claim), node)
+        self._events.warning(claim, "NodeGone", f"node {node}, chosen for it, does not exist; another is chosen")
+
+    def _explain(self, claim: Object) -> None:
+        name, uid = decide.class_name_of(claim), claim["metadata"]["uid"]
+        since = self._since.setdefault(uid, time.monotonic())
+        storage_class = self._get(f"{cluster.CLASSES}/{name}") if name else None
+        if storage_class is not None and decide.is_late(storage_class):
+            return  # the scheduler's to explain, on the pod
+        kind = sentence = decide.problem(claim, storage_class, of_one_node=True)
+        if not kind and time.monotonic() - since > _TAKEN_SECONDS:
+            rooms = capacity.rooms(self._get, self._namespace).get(name, {})
+            nodes = (self._get(cluster.NODES) or {"items": []})["items"]
+            labels = [node["metadata"].get("labels") or {} for node in nodes]
+            size_bytes = cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
+            kind, sentence = why_not_taken(claim, storage_class, size_bytes, rooms, labels)
+        if kind and self._is_news(uid, kind):
+            _log.warning("%s not provisioned: %s", _full_name(claim), sentence)
+            self._events.warning(claim, "ProvisioningFailed", sentence)
+
+    def _look(self, volume: Object, node_exists: bool) -> str:
+        """Says what is lost, and releases it if its class wants that. Returns why it is lost, if it is."""
+        uid, name = volume["metadata"]["uid"], volume["metadata"]["name"]
+        if not node_exists:  # so the watch says; a live read decides
+            node_exists = self._get(f"{cluster.NODES}/{decide.node_of(volume, self._drivers)}") is not None
+        reason, sentence = lost(volume, self._drivers, node_exists)
+        if not reason:
+            self._since.pop(uid, None)
+            self._said.pop(uid, None)
+            return ""
+        since = self._since.setdefault(uid, time.monotonic())
+        if time.monotonic() - since < self._gone_after_seconds:
+            return ""
+        if self._is_news(uid, reason):
+            _log.warning("%s", sentence)
+            for about in _abouts(volume):
+                self._events.warning(about, "VolumeNodeGone" if reason == NODE_GONE else "VolumeLost", sentence)
+        if decide.annotations_of(volume).get(decide.ON_NODE_GONE) == decide.RELEASE:
+            waits = release(self._api, name, self._drivers)
+            _log.info("%s: %s", name, waits or "released")
+        return reason
+
+    def _is_news(self, uid: str, kind: str) -> bool:
+        before, at = self._said.get(uid, ("", 0.0))
+        if before == kind and time.monotonic() - at < _SAY_AGAIN_SECONDS:
+            return False
+        self._said[uid] = (kind, time.monotonic())
+        return True
+
+
+class NotLost(Exception):
+    """The volume is not to be given up."""
+
+
+def release(api: cluster.Cluster, name: str, drivers: dict[str, str]) -> str:
+    """Gives up the PV `name`, whose storage is lost: its claim, then itself. Returns what has to happen before it can
+    be called again and go on, or an empty string when it is done. Raises NotLost, Refused, Unreachable."""
+    path = f"{cluster.VOLUMES}/{name}"
+    volume = api.get(path)
+    if volume is None:
+        return ""
+    node = decide.node_of(volume, drivers)
+    node_exists = bool(node) and api.get(f"{cluster.NODES}/{node}") is not None
+    if not lost(volume, drivers, node_exists)[0]:
+        whose = f"its node {node} exists" if node else f"it is none of {', '.join(drivers)}"
+        raise NotLost(f"{name} is not lost: {whose}, and it has no mark {decide.LOST}; nothing was changed")
+    claim = _claim_of(api, volume)
+    pods = _pods_of(api, claim) if claim and node_exists else []
+    running = [pod["metadata"]["name"] for pod in pods if _runs(pod)]
+    if running:
+        return f"the pod {running[0]} still runs with it; delete that pod"
+    metadata = volume["metadata"]
+    # First, so that the node, should it be back at this moment, does not take the claim's end for the storage's.
+    finalizers = [one for one in metadata.get("finalizers") or [] if one != decide.FINALIZER]
+    api.patch(path, {
+        "metadata": {"finalizers": finalizers, "resourceVersion": metadata["resourceVersion"]},
+        "spec": {"persistentVolumeReclaimPolicy": "Retain"},
+    })  # fmt: skip
+    if claim:
+        whose = claim["metadata"]
+        api.delete(cluster.claim_path(whose["namespace"], whose["name"]), whose["uid"])
+        for pod in pods:  # it can never start, and holds the claim; its controller makes another
+            _evict(api, pod)
+        if _claim_of(api, volume):
+            return f"the claim {_full_name(volume)} is deleted when no pod uses it any more"
+    api.delete(path, metadata["uid"])
+    return ""
+
+
+def release_now(api: cluster.Cluster, name: str, drivers: dict[str, str], say: Callable[[str], None]) -> bool:
+    """The command: as `release`, until it is done or a minute is over."""
+    volume = api.get(f"{cluster.VOLUMES}/{name}")
+    if volume is None:
+        raise NotLost(f"there is no PV {name}")
+    claim, deadline, said = _claim_of(api, volume), time.monotonic() + _RELEASE_SECONDS, ""
+    say(
+        f"deletes the claim {_full_name(volume)}, then {name}; what the claim is of makes it anew, or you do"
+        if claim
+        else f"deletes {name}; it has no claim any more"
+    )
+    while True:
+        try:
+            waits = release(api, name, drivers)
+        except cluster.Refused as error:
+            if error.status != 409:
+                raise
+            waits = "somebody else changes it too"
+        if not waits:
+            say("done; if the node or its disk comes back, the volume's data is still there")
+            return True
+        if waits != said:
+            say("waits: " + waits)
+        if time.monotonic() > deadline:
+            say("not done yet; run this again")
+            return False
+        said = waits
+        time.sleep(_AT_MOST_EVERY_SECONDS)
+
+
+def _claim_of(api: cluster.Cluster, volume: Object) -> Object | None:
+    """The claim that the PV names, if that names the PV too: either can have been edited."""
+    whose = volume["spec"].get("claimRef") or {}
+    if not whose.get("name") or not whose.get("uid"):
+        return None
+    claim = api.get(cluster.claim_path(whose["namespace"], whose["name"]))
+    mutual = claim is not None and claim["metadata"]["uid"] == whose["uid"]
+    return claim if claim and mutual and claim["spec"].get("volumeName") == volume["metadata"]["name"] else None
+
+
+def _pods_of(api: cluster.Cluster, claim: Object) -> list[Object]:
+    metadata = claim["metadata"]
+    pods = (api.get(f"/api/v1/namespaces/{metadata['namespace']}/pods") or {"items": []})["items"]
+    return [
+        pod
+        for pod in pods
+        for volume in pod["spec"].get("volumes") or []
+        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == metadata["name"]
+        or ("ephemeral" in volume and f"{pod['metadata']['name']}-{volume['name']}" == metadata["name"])
+    ]
+
+
+def _runs(pod: Object) -> bool:
+    status = pod.get("status", {})
+    containers = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+    return any("running" in (container.get("state") or {}) for container in containers)
+
+
+def _evict(api: cluster.Cluster, pod: Object) -> None:
+    names = {key: pod["metadata"][key] for key in ("namespace", "name")}
+    path = f"/api/v1/namespaces/{names['namespace']}/pods/{names['name']}/eviction"
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": names}
+    try:
+        api.create(path, {**body, "deleteOptions": {"preconditions": {"uid": pod["metadata"]["uid"]}}})
+    except cluster.Refused as error:
+        if error.status not in (404, 409, 429):  # gone; another of that name; a budget: later
+            raise
+
+
+def _abouts(volume: Object) -> list[Object]:
+    """What an event is about: the PV, and the claim it names."""
+    whose = volume["spec"].get("claimRef") or {}
+    claim = {"metadata": {key: whose.get(key, "") for key in ("namespace", "name", "uid")}}
+    return [volume, claim] if whose.get("uid") else [volume]
+
+
+def _full_name(thing: Object) -> str:
+    """Of a claim, or of the claim that a PV names."""
+    names = thing["spec"].get("claimRef") or thing["metadata"]
+    return f"{names.get('namespace', '')}/{names.get('name', '')}"
+
+
+def _trimmed(thing: Object) -> Object:
+    kept = ("name", "namespace", "uid", "resourceVersion", "annotations")
+    metadata = {key: thing["metadata"][key] for key in kept if key in thing["metadata"]}
+    return {"metadata": metadata, "spec": thing["spec"]}

@@ -1,0 +1,241 @@
+"""Nodes that go, for a while or for good, and nodes that come back with another pool."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import DRIVER, POOL, Kubernetes, Object, pod, volumes_on
+from tests.cluster.kube.cluster import Cluster, wait_until
+from tests.cluster.test_capacity import published
+from tests.cluster.test_claims import storage_class
+
+SELECTED = "volume.kubernetes.io/selected-node"
+LOST = "flexvol/lost"
+
+
+@pytest.fixture(autouse=True)
+def elected(cluster: Cluster) -> None:
+    flexvol = Kubernetes(cluster, "flexvol")
+    flexvol.run("rollout", "status", "deployment/flexvol-cluster", "--timeout=120s")
+    wait_until("one is elected", lambda: metric(cluster, "flexvol_leader") == 1)
+
+
+def metric(cluster: Cluster, name: str) -> float:
+    flexvol = Kubernetes(cluster, "flexvol")
+    for one in flexvol.all("pods", "-l", "app=flexvol-cluster"):
+        path = f"/api/v1/namespaces/flexvol/pods/{one['metadata']['name']}:9808/proxy/metrics"
+        told = flexvol.run("get", "--raw", path, check=False).stdout
+        found = re.search(rf"^{re.escape(name)} (\S+)$", told, re.MULTILINE)
+        if found:
+            return float(found[1])
+    return -1
+
+
+def release(cluster: Cluster, name: str) -> subprocess.CompletedProcess[str]:
+    """The README's command."""
+    command = ("exec", "deployment/flexvol-cluster", "--", "provisioner", "release", name)
+    return Kubernetes(cluster, "flexvol").run(*command, check=False)
+
+
+@pytest.fixture
+def giving_up(k8s: Kubernetes) -> Iterator[str]:
+    """A class whose volumes are given up with their node."""
+    name = f"release-{k8s.namespace}"
+    k8s.apply(storage_class(name, parameters={"onNodeGone": "release"}))
+    yield name
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+
+
+def mark_of(k8s: Kubernetes, name: str) -> str:
+    return str(((k8s.get("pv", name) or {})["metadata"].get("annotations") or {}).get(LOST, ""))
+
+
+def unmounted(k8s: Kubernetes, node: str, name: str) -> bool:
+    shown: str = k8s.cluster.nodes[node].enter("cat", "/proc/self/mountinfo", capture_output=True).stdout
+    return name not in shown
+
+
+def delete_by_hand(k8s: Kubernetes, node: str, volume: Object) -> None:
+    """What is left of a volume that was given up; refused as long as the node has it mounted."""
+    name, claim = volume["metadata"]["name"], volume["spec"]["claimRef"]
+    assert name in volumes_on(k8s.cluster, node)
+    owner = {f"kubernetes.io/pvc.{key}": claim[key] for key in ("namespace", "name", "uid")}
+    request = {"kubernetes.io/pvOrVolumeName": name, **owner, **volume["spec"]["flexVolume"]["options"]}
+
+    def deleted() -> bool:
+        done = k8s.cluster.nodes[node].enter(DRIVER, "delete", json.dumps(request), capture_output=True)
+        return bool(json.loads(done.stdout)["status"] == "Success")
+
+    wait_until("it is deleted by hand", deleted, 90)
+
+
+def test_a_claim_that_waits_for_a_node_that_is_gone_gets_another(k8s: Kubernetes) -> None:
+    k8s.claim()
+    k8s.run("annotate", "pvc", "data", f"{SELECTED}=node9")
+
+    k8s.event("data", "NodeGone", "node node9, chosen for it, does not exist")
+
+    k8s.pod("web")
+    assert k8s.volume_of()["metadata"]["annotations"]["flexvol/identity"] in k8s.cluster.nodes
+
+
+@pytest.mark.parametrize("value", ["Release", "delete"])
+def test_a_class_with_another_word_is_refused(k8s: Kubernetes, value: str) -> None:
+    name = f"bad-{k8s.namespace}"
+    k8s.apply(storage_class(name, parameters={"onNodeGone": value}))
+    k8s.claim(storage_class=name)
+    k8s.pod("web", wait=False)
+    k8s.event("data", "ProvisioningFailed", f"is '{value}'; it is keep or release")
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+
+
+def test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is(k8s: Kubernetes) -> None:
+    k8s.claim("living")
+    k8s.pod("web", claim="living")
+    living = k8s.volume_of("living")["metadata"]["name"]
+    gone = forge(k8s, "gone", "node9")
+
+    k8s.event("data", "VolumeNodeGone", "its node node9 is gone; bring it back, or give the volume up: provisioner")
+    Kubernetes(k8s.cluster, "default").event(gone, "VolumeNodeGone", f"the storage of {k8s.namespace}/data is lost")
+    wait_until("it is counted", lambda: metric(k8s.cluster, 'flexvol_volumes_lost{reason="node-gone"}') == 1)
+    refused = release(k8s.cluster, living)
+    assert refused.returncode != 0
+    assert "is not lost: its node node" in refused.stderr
+    assert k8s.get("pv", gone) and k8s.get("pvc", "data")
+
+    done = release(k8s.cluster, gone)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"deletes the claim {k8s.namespace}/data, then {gone}" in done.stdout
+    assert k8s.get("pvc", "data") is None
+    wait_until("the PV is gone", lambda: k8s.get("pv", gone) is None)
+    assert k8s.volume_of("living")["status"]["phase"] == "Bound"
+    wait_until("nothing is lost", lambda: metric(k8s.cluster, 'flexvol_volumes_lost{reason="node-gone"}') == 0, 30)
+    assert "there is no PV" in release(k8s.cluster, gone).stderr
+
+
+def forge(k8s: Kubernetes, name: str, node: str) -> str:
+    """A PV as our instance on that node would have made it, and its claim, data."""
+    name = f"{name}-{k8s.namespace}"
+    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    k8s.apply({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {
+            "name": name,
+            "annotations": {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": node},
+            "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
+        },
+        "spec": {
+            "capacity": {"storage": "64Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "flexvol-loop",
+            "persistentVolumeReclaimPolicy": "Delete", "claimRef": {"namespace": k8s.namespace, "name": "data"},
+            "flexVolume": {"driver": "flexvol/loop", "options": {"pool": "default", "poolId": "0"}},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
+        },
+    })  # fmt: skip
+    k8s.claim(volumeName=name)
+    wait_until("it is bound", lambda: (k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound")
+    return name
+
+
+def stateful_set(claim_class: str) -> Object:
+    template: Object = pod("ignored", [{"name": "data", "emptyDir": {}}])["spec"]
+    del template["volumes"]
+    claim: dict[str, Any] = {
+        "storageClassName": claim_class, "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "32Mi"}},
+    }  # fmt: skip
+    return {
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
+        "spec": {
+            "replicas": 1, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+            "template": {"metadata": {"labels": {"app": "db"}}, "spec": template},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+        },
+    }  # fmt: skip
+
+
+def ready(cluster: Cluster, node: str) -> bool:
+    shown: str = cluster.kubectl("get", "node", node, "--no-headers", check=False, capture_output=True).stdout
+    return " Ready" in shown
+
+
+def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(k8s: Kubernetes, giving_up: str) -> None:
+    (ours,) = Kubernetes(k8s.cluster, "flexvol").all("pods", "-l", "app=flexvol-cluster")
+    stays = ours["spec"]["nodeName"]
+    (goes,) = set(k8s.cluster.nodes) - {stays}
+    k8s.claim("kept")
+    k8s.pod("keeper", claim="kept", node=goes)
+    k8s.cluster.kubectl("cordon", stays, capture_output=True)
+    try:
+        k8s.apply(stateful_set(giving_up))
+        k8s.running("db-0")
+    finally:
+        k8s.cluster.kubectl("uncordon", stays, capture_output=True)
+    k8s.shell("db-0", "echo old > /data/file && sync")
+    kept, left = k8s.volume_of("kept"), k8s.volume_of("data-db-0")
+    assert left["metadata"]["annotations"]["flexvol/on-node-gone"] == "release"
+
+    k8s.cluster.kill("kubelet", goes)
+    try:
+        k8s.cluster.kubectl("delete", "node", goes, capture_output=True)
+        k8s.run("delete", "pod", "db-0", "keeper", "--force")
+
+        k8s.event("kept", "VolumeNodeGone", f"its node {goes} is gone")
+        wait_until("the volume is given up", lambda: k8s.get("pv", left["metadata"]["name"]) is None, 90)
+        k8s.running("db-0")
+        assert (k8s.get("pod", "db-0") or {})["spec"]["nodeName"] == stays
+        assert k8s.shell("db-0", "ls /data").stdout.split() in ([], ["lost+found"])
+        assert (k8s.get("pv", kept["metadata"]["name"]) or {})["status"]["phase"] == "Bound"
+        done = release(k8s.cluster, kept["metadata"]["name"])
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        k8s.cluster.start("kubelet", goes)
+        wait_until("the node is back", lambda: ready(k8s.cluster, goes), 120)
+        k8s.cluster.kubectl(
+            "-n", "flexvol", "rollout", "status", "daemonset/flexvol-node", "--timeout=120s", capture_output=True
+        )
+    for volume in (kept, left):
+        delete_by_hand(k8s, goes, volume)  # nothing of ours has done that
+
+
+def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(k8s: Kubernetes, giving_up: str) -> None:
+    k8s.claim("kept")
+    k8s.claim("left", storage_class=giving_up)
+    for name in ("kept", "left"):
+        k8s.pod(name, claim=name, node="node1")
+    k8s.shell("kept", "echo kept > /data/file && sync")
+    kept, left = k8s.volume_of("kept"), k8s.volume_of("left")
+    names = [volume["metadata"]["name"] for volume in (kept, left)]
+    k8s.delete("pod", "kept", "left")
+    for name in names:
+        wait_until("it is unmounted", lambda name=name: unmounted(k8s, "node1", name))  # type: ignore[misc]
+    pool = k8s.cluster.nodes["node1"].path(POOL)
+    aside = pool.parent.with_name("pool-aside")
+    pool.rename(aside)
+    try:
+        wait_until("the pool is missed", lambda: "node1" not in published(k8s), 40)
+        k8s.pod("stuck", claim="left", wait=False)
+        wait_until("it is on its node", lambda: (k8s.get("pod", "stuck") or {})["spec"].get("nodeName"))
+        assert [mark_of(k8s, name) for name in names] == ["", ""]  # a disk that is away is no loss
+        k8s.cluster.nodes["node1"].enter(DRIVER, "pool", "init", "default", capture_output=True)
+        k8s.event("kept", "VolumeLost", "pool default of the node was replaced")
+        wait_until("the volume is given up", lambda: k8s.get("pv", names[1]) is None)
+        assert k8s.get("pvc", "left") is None
+        wait_until("the pod that could not start is gone", lambda: k8s.get("pod", "stuck") is None)
+        assert "was replaced" in mark_of(k8s, names[0])
+        assert k8s.get("pvc", "kept")
+    finally:
+        if pool.exists():
+            shutil.rmtree(pool)
+        aside.rename(pool)
+    wait_until("the mark is gone", lambda: not mark_of(k8s, names[0]), 40)
+    k8s.pod("again", claim="kept")
+    assert k8s.shell("again", "cat /data/file").stdout == "kept\n"
+    delete_by_hand(k8s, "node1", left)
