@@ -31,6 +31,8 @@ ELSEWHERE = {
     + "test_without_the_rights_it_is_said_what_to_apply_and_with_them_all_is_well",
     "kubectl -n vault create rolebinding": SECRETS + "test_a_pods_driver_gets_the_secret_that_its_class_names",
     "kubectl exec web": SHOWN,
+    "kubectl -n flexvol exec deployment/flexvol-cluster": "tests/cluster/test_gone_nodes.py"
+    "::test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is",
     "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
     "dist/flexvol --help": "tests/node/test_by_hand.py::test_help_names_every_command_and_callout",
 }
