@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import protocol
 from controller import capacity, cluster, decide, metrics
@@ -184,7 +185,7 @@ class GoneNodes:
             try:
                 if self._leads.is_set() and all(kept.is_listed for kept in (self.nodes, self.claims, self.volumes)):
                     self._round()
-            except (cluster.Refused, cluster.Unreachable) as error:
+            except cluster.Unreachable as error:
                 _log.warning("%s", error)
             except Exception:
                 _log.exception("bug in a duty")
@@ -197,18 +198,28 @@ class GoneNodes:
         self._since = {uid: since for uid, since in self._since.items() if uid in there}
         self._said = {uid: said for uid, said in self._said.items() if uid in there}
         for claim in claims:
-            node = decide.annotations_of(claim).get(decide.SELECTED_NODE)
-            if node and node not in nodes:
-                self._choose_again(claim, node)
-            elif not node:
-                self._explain(claim)
-            else:
-                self._since.pop(claim["metadata"]["uid"], None)
-        count: Counter[str] = Counter()
-        for volume in volumes:
-            count[self._look(volume, decide.node_of(volume, self._drivers) in nodes)] += 1
+            self._try(self._place, claim, nodes)
+        count = Counter(self._try(self._look, volume, nodes) for volume in volumes)
         for reason in (NODE_GONE, POOL_REPLACED):
             metrics.lost.labels(reason).set(count[reason])
+
+    def _try(self, duty: Callable[[Object, set[str]], str], about: Object, nodes: set[str]) -> str:
+        """One duty; what cannot be done for one claim or PV does not hold up the others."""
+        try:
+            return duty(about, nodes)
+        except (cluster.Refused, NotLost) as error:
+            _log.warning("%s: %s", about["metadata"]["name"], error)
+            return ""
+
+    def _place(self, claim: Object, nodes: set[str]) -> str:
+        node = decide.annotations_of(claim).get(decide.SELECTED_NODE)
+        if node and node not in nodes:
+            self._choose_again(claim, node)
+        elif not node:
+            self._explain(claim)
+        else:
+            self._since.pop(claim["metadata"]["uid"], None)
+        return ""
 
     def _get(self, path: str) -> Object | None:
         if path not in self._read:
@@ -216,7 +227,7 @@ class GoneNodes:
         return self._read[path]
 
     def _choose_again(self, claim: Object, node: str) -> None:
-        if self._get(f"{cluster.NODES}/{node}") is not None:
+        if _node_exists(self._get, node):
             return
         metadata = claim["metadata"]
         change = {"annotations": {decide.SELECTED_NODE: None}, "resourceVersion": metadata["resourceVersion"]}
@@ -226,13 +237,15 @@ class GoneNodes:
             if error.status != 409:
                 raise
             return  # it changed: the watch will tell
-        _log.info("%s waited for node %s, which is gone", _full_name(claim), node)
-        self._events.warning(claim, "NodeGone", f"node {node}, chosen for it, does not exist; another is chosen")
+        _log.info("%s waited for node %r, which is gone", _full_name(claim), node)
+        self._events.warning(
+            claim, "NodeGone", f"node {protocol.shown(node)}, chosen for it, does not exist; another is chosen"
+        )
 
     def _explain(self, claim: Object) -> None:
         name, uid = decide.class_name_of(claim), claim["metadata"]["uid"]
         since = self._since.setdefault(uid, time.monotonic())
-        storage_class = self._get(f"{cluster.CLASSES}/{name}") if name else None
+        storage_class = self._get(f"{cluster.CLASSES}/{quote(name, safe='')}") if name else None
         if storage_class is not None and decide.is_late(storage_class):
             return  # the scheduler's to explain, on the pod
         kind = sentence = decide.problem(claim, storage_class, of_one_node=True)
@@ -246,12 +259,12 @@ class GoneNodes:
             _log.warning("%s not provisioned: %s", _full_name(claim), sentence)
             self._events.warning(claim, "ProvisioningFailed", sentence)
 
-    def _look(self, volume: Object, node_exists: bool) -> str:
+    def _look(self, volume: Object, nodes: set[str]) -> str:
         """Says what is lost, and releases it if its class wants that. Returns why it is lost, if it is."""
         uid, name = volume["metadata"]["uid"], volume["metadata"]["name"]
-        if not node_exists:  # so the watch says; a live read decides
-            node_exists = self._get(f"{cluster.NODES}/{decide.node_of(volume, self._drivers)}") is not None
-        reason, sentence = lost(volume, self._drivers, node_exists)
+        node = decide.node_of(volume, self._drivers)
+        # What the watch says is not enough: a live read decides.
+        reason, sentence = lost(volume, self._drivers, node in nodes or _node_exists(self._get, node))
         if not reason:
             self._since.pop(uid, None)
             self._said.pop(uid, None)
@@ -288,7 +301,7 @@ def release(api: cluster.Cluster, name: str, drivers: dict[str, str]) -> str:
     if volume is None:
         return ""
     node = decide.node_of(volume, drivers)
-    node_exists = bool(node) and api.get(f"{cluster.NODES}/{node}") is not None
+    node_exists = bool(node) and _node_exists(api.get, node)
     if not lost(volume, drivers, node_exists)[0]:
         whose = f"its node {node} exists" if node else f"it is none of {', '.join(drivers)}"
         raise NotLost(f"{name} is not lost: {whose}, and it has no mark {decide.LOST}; nothing was changed")
@@ -343,6 +356,11 @@ def release_now(api: cluster.Cluster, name: str, drivers: dict[str, str], say: C
             return False
         said = waits
         time.sleep(_AT_MOST_EVERY_SECONDS)
+
+
+def _node_exists(get: Callable[[str], Object | None], name: str) -> bool:
+    """name: from an annotation, which anyone may have written."""
+    return get(f"{cluster.NODES}/{quote(name, safe='')}") is not None
 
 
 def _claim_of(api: cluster.Cluster, volume: Object) -> Object | None:

@@ -80,7 +80,7 @@ def test_a_claim_that_waits_for_a_node_that_is_gone_gets_another(k8s: Kubernetes
     k8s.claim()
     k8s.run("annotate", "pvc", "data", f"{SELECTED}=node9")
 
-    k8s.event("data", "NodeGone", "node node9, chosen for it, does not exist")
+    k8s.event("data", "NodeGone", "node 'node9', chosen for it, does not exist")
 
     k8s.pod("web")
     assert k8s.volume_of()["metadata"]["annotations"]["flexvol/identity"] in k8s.cluster.nodes
