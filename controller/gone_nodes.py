@@ -41,10 +41,10 @@ def lost(volume: Object, drivers: dict[str, str], node_exists: bool) -> tuple[st
     if not node or (node_exists and not mark):
         return "", ""
     reason, what = (POOL_REPLACED, mark) if node_exists else (NODE_GONE, f"its node {node} is gone")
-    return reason, (
-        f"the storage of {_full_name(volume)} is lost: {what}; bring it back, "
-        f"or give the volume up: provisioner release {volume['metadata']['name']}"
-    )
+    remedy = f"bring it back, or give the volume up: provisioner release {volume['metadata']['name']}"
+    if _is_released(volume):
+        remedy = f"its class says to give it up ({decide.ON_NODE_GONE_PARAMETER})"
+    return reason, f"the storage of {_full_name(volume)} is lost: {what}; {remedy}"
 
 
 def pool_replaced(volume: Object, pools: list[Object]) -> str | None:
@@ -120,7 +120,7 @@ class Marks:
     pool come back."""
 
     def __init__(self, api: cluster.Cluster, events: Events, us: decide.Identity, woken: Callable[[], None]) -> None:
-        self._api, self._events = api, events
+        self._api, self._events, self._drivers = api, events, us.drivers
         self.volumes = Kept(lambda volume: _trimmed(volume) if decide.is_ours(volume, us) else None, woken)
 
     def check(self, listed: dict[str, Listed]) -> None:
@@ -132,15 +132,15 @@ class Marks:
                 continue
             change = {"annotations": {decide.LOST: why or None}, "resourceVersion": metadata["resourceVersion"]}
             try:
-                if self._api.patch(f"{cluster.VOLUMES}/{metadata['name']}", {"metadata": change}) is None:
-                    continue
+                marked = self._api.patch(f"{cluster.VOLUMES}/{metadata['name']}", {"metadata": change})
             except cluster.Refused as error:
                 if error.status != 409:
                     raise
                 continue  # the watch will tell
-            _log.warning("%s %s", metadata["name"], why or "is there again")
-            for about in _abouts(volume) if why else []:
-                self._events.warning(about, "VolumeLost", why)
+            sentence = lost(marked, self._drivers, node_exists=True)[1] if marked else ""
+            _log.warning("%s: %s", metadata["name"], sentence or "its storage is there again")
+            for about in _abouts(volume) if sentence else []:
+                self._events.warning(about, "VolumeLost", sentence)
 
 
 class GoneNodes:
@@ -273,10 +273,10 @@ class GoneNodes:
         if time.monotonic() - since < self._gone_after_seconds:
             return ""
         if self._is_news(uid, reason):
-            _log.warning("%s", sentence)
-            for about in _abouts(volume):
-                self._events.warning(about, "VolumeNodeGone" if reason == NODE_GONE else "VolumeLost", sentence)
-        if decide.annotations_of(volume).get(decide.ON_NODE_GONE) == decide.RELEASE:
+            _log.warning("%s: %s", name, sentence)
+            for about in _abouts(volume) if reason == NODE_GONE else []:  # the other one, the node has said
+                self._events.warning(about, "VolumeNodeGone", sentence)
+        if _is_released(volume):
             waits = release(self._api, name, self._drivers)
             _log.info("%s: %s", name, waits or "released")
         return reason
@@ -293,6 +293,16 @@ class NotLost(Exception):
     """The volume is not to be given up."""
 
 
+def check_lost(api: cluster.Cluster, volume: Object, drivers: dict[str, str]) -> bool:
+    """Returns whether its node exists. Raises NotLost with the reason why it is not to be given up."""
+    node, name = decide.node_of(volume, drivers), volume["metadata"]["name"]
+    node_exists = bool(node) and _node_exists(api.get, node)
+    if not lost(volume, drivers, node_exists)[0]:
+        whose = f"its node {node} exists, and it has no mark {decide.LOST}" if node else "no node's provisioner made it"
+        raise NotLost(f"{name} is not lost: {whose}; nothing was changed")
+    return node_exists
+
+
 def release(api: cluster.Cluster, name: str, drivers: dict[str, str]) -> str:
     """Gives up the PV `name`, whose storage is lost: its claim, then itself. Returns what has to happen before it can
     be called again and go on, or an empty string when it is done. Raises NotLost, Refused, Unreachable."""
@@ -300,11 +310,7 @@ def release(api: cluster.Cluster, name: str, drivers: dict[str, str]) -> str:
     volume = api.get(path)
     if volume is None:
         return ""
-    node = decide.node_of(volume, drivers)
-    node_exists = bool(node) and _node_exists(api.get, node)
-    if not lost(volume, drivers, node_exists)[0]:
-        whose = f"its node {node} exists" if node else f"it is none of {', '.join(drivers)}"
-        raise NotLost(f"{name} is not lost: {whose}, and it has no mark {decide.LOST}; nothing was changed")
+    node_exists = check_lost(api, volume, drivers)
     claim = _claim_of(api, volume)
     pods = _pods_of(api, claim) if claim and node_exists else []
     running = [pod["metadata"]["name"] for pod in pods if _runs(pod)]
@@ -333,6 +339,7 @@ def release_now(api: cluster.Cluster, name: str, drivers: dict[str, str], say: C
     volume = api.get(f"{cluster.VOLUMES}/{name}")
     if volume is None:
         raise NotLost(f"there is no PV {name}")
+    check_lost(api, volume, drivers)
     claim, deadline, said = _claim_of(api, volume), time.monotonic() + _RELEASE_SECONDS, ""
     say(
         f"deletes the claim {_full_name(volume)}, then {name}; what the claim is of makes it anew, or you do"
@@ -400,6 +407,10 @@ def _evict(api: cluster.Cluster, pod: Object) -> None:
     except cluster.Refused as error:
         if error.status not in (404, 409, 429):  # gone; another of that name; a budget: later
             raise
+
+
+def _is_released(volume: Object) -> bool:
+    return decide.annotations_of(volume).get(decide.ON_NODE_GONE) == decide.RELEASE
 
 
 def _abouts(volume: Object) -> list[Object]:

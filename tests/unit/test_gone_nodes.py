@@ -44,7 +44,9 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) 
     assert said in sentence
     if reason:
         assert "shop/data" in sentence
-        assert sentence.endswith("provisioner release pvc-u1")
+        assert sentence.endswith("its class says to give it up (onNodeGone)")
+        given["metadata"]["annotations"][ON_NODE_GONE] = "keep"
+        assert gone_nodes.lost(given, DRIVERS, node_exists)[1].endswith("provisioner release pvc-u1")
 
 
 @pytest.mark.parametrize(
