@@ -400,7 +400,8 @@ class Options:
 
     @property
     def only_if_blank(self) -> bool:
-        """True when provisioning is undone: a volume that was ever mounted must then not be deleted."""
+        """True when provisioning is undone or an orphan is collected: a volume that was ever mounted must then not be
+        deleted. And true when a volume is adopted only to be kept: one that is not blank is kept already."""
         return self._values.get(ONLY_IF_BLANK) == "true"
 
     @property

@@ -19,6 +19,7 @@ from controller.capacity import Capacity
 from controller.delete import Delete
 from controller.events import Events
 from controller.gone_nodes import GoneNodes, Kept, Marks, NotLost, release_now
+from controller.orphans import Orphans
 from controller.provision import Provision
 from controller.secrets import Secrets
 from controller.storage import Storage
@@ -58,6 +59,10 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--health-port", type=int, default=0, metavar="N", help="serves /healthz, /readyz (default: off)"
     )
+    parser.add_argument(
+        "--orphan-grace-seconds", type=float, default=3600, metavar="N",
+        help="how long a volume that was never mounted has neither PV nor claim before it is deleted (default 3600)",
+    )  # fmt: skip
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--version", action="version", version=protocol.VERSION)
     settings = parser.parse_args(words)
@@ -67,6 +72,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
             parser.error(f"--driver {driver}: expected VENDOR/NAME, as in flexvol/loop")
     if settings.pod and not all(settings.pod.partition("/")[::2]):
         parser.error(f"--pod {settings.pod}: expected NAME/UID")
+    if not settings.orphan_grace_seconds >= 0:
+        parser.error(f"--orphan-grace-seconds {settings.orphan_grace_seconds}: expected 0 or more")
     if settings.workers < 1:
         parser.error(f"--workers {settings.workers}: expected 1 or more")
     return settings
@@ -131,6 +138,10 @@ class Provisioner:
         self._may_work = threading.Event()
         self._all_listed = threading.Event()
         self._stop = threading.Event()
+        self._orphans = Orphans(
+            self._api, storage, self._events, self._us, self._capacity, self._delete.policies, provision.in_hand,
+            lambda: self._may_work.is_set() and not self._stop.is_set(), settings.orphan_grace_seconds,
+        )  # fmt: skip
         self._unlisted = {cluster.CLASSES, cluster.CLAIMS, cluster.VOLUMES}
         self._watches: list[threading.Thread] = []
         self._workers = [threading.Thread(target=self._run, name=f"worker-{n}") for n in range(settings.workers)]
@@ -163,7 +174,7 @@ class Provisioner:
         for thread in self._watches + self._workers:
             thread.start()
         if self._settings.health_port:
-            metrics.show(lambda: self._capacity.listed if self._capacity else {}, self._work.waiting)
+            metrics.show(lambda: (self._capacity or self._orphans).listed, self._work.waiting)
             health.serve(self._settings.health_port, self._dead, self._not_ready)
         _log.info("provisioner %s for %s as %s", protocol.VERSION, ", ".join(self._us.drivers), self._us.name)
         self._stop.wait()
@@ -184,11 +195,12 @@ class Provisioner:
             self._all_listed.set()
             if self._capacity is not None:  # not before the classes are known: it takes away what is for none
                 self._capacity.thread.start()
+            self._orphans.thread.start()
 
     def _dead(self) -> str:
         threads = self._watches + self._workers
-        if self._capacity is not None and self._all_listed.is_set():
-            threads.append(self._capacity.thread)
+        if self._all_listed.is_set():
+            threads += [part.thread for part in (self._capacity, self._orphans) if part is not None]
         dead = [thread.name for thread in threads if not thread.is_alive()]
         return f"ended: {', '.join(dead)}" if dead else ""
 

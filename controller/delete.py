@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import protocol
-from controller import cluster, decide, metrics, volume_manifest
+from controller import cluster, decide, metrics, orphans, volume_manifest
 from controller.capacity import Capacity
 from controller.events import Events
 from controller.secrets import Secrets, made_for
@@ -31,27 +31,35 @@ class Delete:
         self._secrets = secrets
         self._lock = threading.Lock()
         self.capacity: Capacity | None = None
-        self._names: dict[str, str] = {}  # by uid: our PVs with something to do
+        self._policies: dict[str, tuple[str, str]] = {}  # by uid: our PVs' names and reclaim policies
 
     def volume_changed(self, volume: Object) -> None:
-        if self.capacity is not None and decide.is_ours(volume, self._us):
+        if not decide.is_ours(volume, self._us):
+            self.volume_gone(volume)
+            return
+        if self.capacity is not None:
             self.capacity.changed()  # it may have grown
         uid, name = volume["metadata"]["uid"], volume["metadata"]["name"]
+        with self._lock:
+            self._policies[uid] = name, volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain"
         if decide.on_volume(volume, self._us).action != decide.LATER:
-            with self._lock:
-                self._names[uid] = name
             self._work.add(("volume", name))
         else:
-            self.volume_gone(volume)
+            self._work.forget(("volume", name))
 
     def volume_gone(self, volume: Object) -> None:
         with self._lock:
-            self._names.pop(volume["metadata"]["uid"], None)
+            self._policies.pop(volume["metadata"]["uid"], None)
         self._work.forget(("volume", volume["metadata"]["name"]))
 
     def volumes_listed(self, uids: set[str]) -> None:
         with self._lock:
-            self._names = {uid: name for uid, name in self._names.items() if uid in uids}
+            self._policies = {uid: one for uid, one in self._policies.items() if uid in uids}
+
+    def policies(self) -> dict[str, str]:
+        """The reclaim policies of our own PVs, by their names."""
+        with self._lock:
+            return dict(self._policies.values())
 
     def sync(self, key: Key) -> None:
         """One attempt for the PV called key[1], read live: its phase and policy decide, not what we remember."""
@@ -75,8 +83,16 @@ class Delete:
             if self.capacity is not None:
                 self.capacity.changed()
             self._api.delete(path, volume["metadata"]["uid"])
+        elif action == decide.KEEP:
+            self._retain(volume["spec"]["flexVolume"]["driver"], key[1])
         self._set_finalizer(path, action == decide.HOLD)
         self._work.done(key)
+
+    def _retain(self, driver: str, name: str) -> None:
+        """What its PV says is said by its record, before the PV can go. A volume whose pool is away cannot be told."""
+        for entry in self._storage.list(driver).volumes:
+            if entry.get("name") == name:
+                orphans.retain(self._storage, driver, entry)
 
     def _set_finalizer(self, path: str, held: bool) -> None:
         """Puts our finalizer on the PV or takes it away; the PV may be gone already."""

@@ -1,4 +1,5 @@
-"""Events on claims and PVs, written by a thread of their own: never on the way of the work, repeated ones counted."""
+"""Events on claims, PVs and nodes, written by a thread of their own: never on the way of the work, and counted where
+they repeat."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ class Events:
             "message": message[:_MESSAGE_LENGTH],
             "involvedObject": {
                 "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim" if claim else "PersistentVolume",
+                "kind": about.get("kind") or ("PersistentVolumeClaim" if claim else "PersistentVolume"),
                 "name": metadata["name"],
                 "uid": metadata["uid"],
                 "resourceVersion": metadata.get("resourceVersion", ""),

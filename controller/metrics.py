@@ -40,6 +40,9 @@ callout_seconds = prometheus_client.Histogram(
 lost = prometheus_client.Gauge(
     "flexvol_volumes_lost", "PVs whose storage is gone, with its node or by a new pool in its place", ("reason",)
 )
+orphans = prometheus_client.Gauge(
+    "flexvol_orphans", "Volumes with neither a PV nor their claim, by why they are left alone", ("driver", "reason")
+)
 leader = prometheus_client.Gauge("flexvol_leader", "1 if this instance may work; always so in node mode")
 
 

@@ -97,6 +97,11 @@ class Provision:
         if self.capacity is not None:
             self.capacity.changed()
 
+    def in_hand(self, uid: str) -> bool:
+        """Whether the claim with that uid waits for us, or we have begun something for it."""
+        with self._lock:
+            return uid in self._claims or uid in self._begun
+
     def stand_by(self) -> None:
         """Another leads now, and drives to an end what we began."""
         with self._lock:

@@ -38,6 +38,10 @@ class Storage:
         """Returns when the storage is gone. Raises a Failure."""
         self._call(driver, "delete", options=request)
 
+    def adopt(self, driver: str, request: protocol.Options) -> None:
+        """Returns when the record says whose it is, and that it is not blank. Raises a Failure."""
+        self._call(driver, "adopt", options=request)
+
     def list(self, driver: str) -> Listed:
         """What the driver lists; nothing if it does not know the call. Raises a Failure."""
         try:

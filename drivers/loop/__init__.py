@@ -133,6 +133,8 @@ class LoopDriver(Driver):
         name, claim, own = options.volume, options.claim, options.expect_own(_PLACE)
         place = pool.open_pool(own.get("pool", pool.DEFAULT), own.get("poolId"))
         with place, place.volume_lock(name), volume.get(place, name) as found:
+            if options.only_if_blank and not found.record["blank"]:
+                return Reply(message="it is kept already")
             found.save(owner=volume.owner_fields(claim), blank=False)
         return Reply()
 
@@ -197,9 +199,10 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
                 "blank",
             )
             entry: "Dict[str, Any]" = {key: found.record[key] for key in fields}
+            options = {"pool": place.name, "poolId": place.id}
             image = found.open_image()
             try:
-                entry.update(name=name, pool=place.name, poolId=place.id, usedBytes=found.used_bytes)
+                entry.update(name=name, usedBytes=found.used_bytes, options=options, **options)
                 entry["damaged"] = filesystems.get(found.fs_type).has_errors(image)
             finally:
                 os.close(image)

@@ -132,7 +132,7 @@ class Cluster:
         if node:
             self.nodes[node].start(program)
         else:
-            spawn(STATE, program, self._control_plane_line(program))
+            spawn(STATE, program, self.control_plane_line(program))
 
     def restart(self, program: str, node: str = "") -> None:
         """Kills one program and starts it again; does not wait until it serves."""
@@ -228,15 +228,17 @@ class Cluster:
         for user in ("admin", "kcm", "scheduler"):
             self._kubeconfig(user)
         for program in ("etcd", "kube-apiserver"):
-            spawn(STATE, program, self._control_plane_line(program))
+            spawn(STATE, program, self.control_plane_line(program))
         wait_until("the API server is ready", self.api_ready, 90)
         for program in ("kube-controller-manager", "kube-scheduler"):
-            spawn(STATE, program, self._control_plane_line(program))
+            spawn(STATE, program, self.control_plane_line(program))
 
     def api_ready(self) -> bool:
         return self.kubectl("get", "--raw", "/readyz", check=False, capture_output=True).returncode == 0
 
-    def _control_plane_line(self, program: str) -> list[object]:
+    def control_plane_line(self, program: str) -> list[object]:
+        """The command that runs one program of the control plane."""
+
         def as_user(user: str) -> list[object]:
             file = f"{STATE}/{user}.kubeconfig"
             flags = ("--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig")

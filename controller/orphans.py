@@ -1,0 +1,256 @@
+"""Volumes that have neither a PV nor their claim: found, said, and those that are provably ours and unused collected.
+
+A crash at the wrong moment leaves such a volume, if its claim is deleted before we are back: with the claim alive, the
+next attempt finds the volume. So does whoever takes a PV away by force. Yet a volume without PV and claim is no proof
+that nobody wants it, and two traps look just like a crash:
+
+- After the loss of etcd every claim and every PV is gone. Then kube-system is new too, so its uid, which the record of
+  each volume has, tells the old cluster from this one; also where two clusters share a pool.
+- A PV whose policy was changed to Retain and which was then deleted leaves a record that still says Delete. The record
+  also says `blank` until the first mount, and only what is blank is collected. For a volume that was never mounted,
+  the wish is made durable: `retain` clears `blank` by the driver's `adopt`, with the owner it has, before our finalizer
+  lets such a PV go (delete.py), and also where a sweep sees one that did not wait for us. Out of reach is a PV without
+  our finalizer that says Retain and is deleted while we are not there; its volume was never mounted, so it is empty.
+
+Collected is therefore only what the driver describes in full, as blank, made for this cluster by a class that said
+Delete, with neither claim nor PV by live reads just before, not in our hands, when the grace time is over, which begins
+when we first see it so. The driver checks owner and `blank` again, under its lock. All else is only said.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import protocol
+from controller import cluster, decide, metrics, volume_manifest
+from controller.capacity import Capacity
+from controller.events import Events
+from controller.storage import Listed, Storage
+
+Object = dict[str, Any]
+_EVERY_SECONDS, _EVERY_SECONDS_SHARED = 15.0, 60.0  # in shared mode nobody else lists
+_LOOK_AGAIN_SECONDS = 300.0  # at what has no PV that we watch: thousands of live reads each time would be too many
+_CLAIM = "its claim"
+BLANK, USED, RETAINED, FOREIGN, UNKNOWN = REASONS = ("blank", "used", "retained", "other-cluster", "unknown")
+_REMEDY = "give it to a claim with the driver's adopt, or remove it with its delete"
+_log = logging.getLogger("orphans")
+
+
+def judge(entry: Object, cluster_uid: str) -> tuple[str, str]:
+    """Of a volume without PV and claim, as its driver lists it: one of REASONS, and the sentence. Only what is BLANK
+    may be collected. cluster_uid: this cluster's."""
+    if not _is_described(entry):
+        why = f": {entry['error']}" if entry.get("error") else ", or whether it was ever mounted"
+        return UNKNOWN, f"its driver does not say whose it was{why}; look at it where it is"
+    if entry["clusterUid"] != cluster_uid:
+        return FOREIGN, f"it was made for the cluster {entry['clusterUid']}, and this one is {cluster_uid}; {_REMEDY}"
+    if entry["reclaimPolicy"] != "Delete":
+        return RETAINED, f"its class said {entry['reclaimPolicy']}; {_REMEDY}"
+    if not entry["blank"]:
+        return USED, f"it was mounted, or was to be retained, so it may hold data; {_REMEDY}"
+    return BLANK, "it was never mounted and is deleted when its grace time is over"
+
+
+def _is_described(entry: Object) -> bool:
+    owner, options = entry.get("owner"), entry.get("options")
+    return (
+        isinstance(entry.get("blank"), bool)
+        and all(isinstance(entry.get(key), str) and entry[key] for key in ("clusterUid", "reclaimPolicy"))
+        and isinstance(owner, dict)
+        and all(isinstance(owner.get(key), str) and owner[key] for key in ("namespace", "name", "uid"))
+        and isinstance(options, dict)
+        and all(isinstance(value, str) for value in options.values())
+    )
+
+
+def retain(storage: Storage, driver: str, entry: Object) -> None:
+    """Its PV says that it is to be kept: so does its record from now on. Raises a Failure."""
+    if _is_described(entry) and entry["blank"] and entry["reclaimPolicy"] == "Delete":
+        storage.adopt(driver, _request(entry))
+        _log.info("%s is retained: its record says so from now on", entry["name"])
+
+
+def _request(entry: Object) -> protocol.Options:
+    """delete and adopt take the same: where the volume is, and its owner, as its driver says and not as a PV does."""
+    spec = {"claimRef": entry["owner"], "flexVolume": {"options": entry["options"]}}
+    return volume_manifest.delete_request({"metadata": {"name": entry["name"]}, "spec": spec}, only_if_blank=True)
+
+
+@dataclass
+class _Seen:
+    """A volume without a PV that we watch. holder: its PV's policy, or _CLAIM; empty if it has neither."""
+
+    owner: Any
+    holder: str
+    since: float
+    looked: float
+    said: str = ""
+
+
+class Orphans:
+    """Looks at each new list of the drivers in a thread of its own."""
+
+    def __init__(
+        self,
+        api: cluster.Cluster,
+        storage: Storage,
+        events: Events,
+        us: decide.Identity,
+        capacity: Capacity | None,
+        policies: Callable[[], dict[str, str]],
+        in_hand: Callable[[str], bool],
+        may_work: Callable[[], bool],
+        grace_seconds: float,
+    ) -> None:
+        """capacity: it lists in node mode. policies: of the PVs of ours, by name. in_hand: whether we are provisioning
+        for the claim with that uid."""
+        self._api, self._storage, self._events, self._us = api, storage, events, us
+        self._capacity, self._policies, self._in_hand, self._may_work = capacity, policies, in_hand, may_work
+        self._grace_seconds = grace_seconds
+        self.listed: dict[str, Listed] = {}
+        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._node: Object | None = None
+        self.thread = threading.Thread(target=self._run, name="orphans", daemon=True)
+
+    def _run(self) -> None:
+        every = min(_EVERY_SECONDS if self._capacity else _EVERY_SECONDS_SHARED, max(1.0, self._grace_seconds))
+        said = ""
+        while True:
+            try:
+                if self._may_work():
+                    self._sweep_if_new()
+                elif self.listed:
+                    self.listed, self._seen = {}, {}
+                    self._count(Counter())
+                said = ""
+            except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
+                if str(error) != said:
+                    _log.warning("cannot look for orphans: %s", error)
+                said = str(error)
+            except Exception:
+                _log.exception("bug while looking for orphans")
+            time.sleep(every)
+
+    def _sweep_if_new(self) -> None:
+        if self._capacity is not None:
+            listed = self._capacity.listed
+        else:
+            listed = {driver: self._storage.list(driver) for driver in self._us.drivers.values()}
+        if listed is not self.listed:  # the same list again is no second sight
+            self.listed = listed
+            self._sweep(listed, time.monotonic())
+
+    def _sweep(self, listed: dict[str, Listed], now: float) -> None:
+        policies, seen, orphans = self._policies(), {}, []
+        for driver, (volumes, _) in listed.items():
+            for entry in volumes:
+                name = entry.get("name")
+                if not isinstance(name, str) or not protocol.is_name(name):
+                    continue
+                holder = policies.get(name)
+                if holder is None:
+                    one = self._look((driver, name), entry.get("owner"), now)
+                    seen[driver, name], holder = one, one.holder
+                    if not holder:
+                        orphans.append((driver, entry, one))
+                if holder not in ("", "Delete", _CLAIM):
+                    self._retain(driver, entry)
+        for key, one in self._seen.items():
+            if one.said and (key not in seen or seen[key].holder):
+                _log.info("volume %s is no orphan any more", key[1])
+        self._seen = seen
+        if any(one.since == now for _, _, one in orphans):
+            self._look_again_soon()
+        counts: Counter[tuple[str, str]] = Counter()
+        cluster_uid = self._cluster_uid() if orphans else ""
+        for driver, entry, one in orphans:
+            if one.since == now:
+                continue  # it may have gone with its PV since it was listed: said only if the next list has it too
+            reason, sentence = judge(entry, cluster_uid)
+            counts[driver, reason] += 1
+            self._say(driver, entry, one, sentence)
+            if reason == BLANK and now - one.since >= self._grace_seconds and self._collect(driver, entry, one):
+                counts[driver, reason] -= 1
+        self._count(counts)
+
+    def _look(self, key: tuple[str, str], owner: Any, now: float) -> _Seen:
+        before = self._seen.get(key)
+        if before is None or before.owner != owner:
+            return _Seen(owner, self._holder(key[1], owner), now, now)
+        if now - before.looked >= min(_LOOK_AGAIN_SECONDS, self._grace_seconds):
+            holder = self._holder(key[1], owner)
+            if bool(holder) != bool(before.holder):
+                return _Seen(owner, holder, now, now)
+            before.holder, before.looked = holder, now
+        return before
+
+    def _holder(self, name: str, owner: Any) -> str:
+        """By live reads, in this order: a claim that is gone does not come back, and so gets no PV after that."""
+        fields = [owner.get(key) if isinstance(owner, dict) else None for key in ("namespace", "name", "uid")]
+        namespace, claim_name, uid = (field if isinstance(field, str) else "" for field in fields)
+        if uid and self._in_hand(uid):
+            return _CLAIM
+        if protocol.is_name(namespace) and protocol.is_name(claim_name):
+            claim = self._api.get(cluster.claim_path(namespace, claim_name))
+            if claim is not None and claim["metadata"]["uid"] == uid:
+                return _CLAIM
+        volume = self._api.get(f"{cluster.VOLUMES}/{name}")
+        return str(volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain") if volume else ""
+
+    def _cluster_uid(self) -> str:
+        """Read live each time: a cluster that lost its etcd is another one while we run."""
+        namespace = self._api.get("/api/v1/namespaces/kube-system")
+        return str(namespace["metadata"]["uid"]) if namespace else ""
+
+    def _retain(self, driver: str, entry: Object) -> None:
+        try:
+            retain(self._storage, driver, entry)
+        except protocol.Failure as failure:
+            _log.warning("%s is to be retained, and its record does not say so yet: %s", entry["name"], failure)
+
+    def _collect(self, driver: str, entry: Object, one: _Seen) -> bool:
+        """Deletes an orphan that is blank, unless it is none any more; whether it is gone."""
+        one.holder, one.looked = self._holder(entry["name"], one.owner), time.monotonic()
+        if one.holder or self._cluster_uid() != entry["clusterUid"] or not self._may_work():
+            return False
+        try:
+            self._storage.delete(driver, _request(entry))
+        except protocol.Failure as failure:
+            one.since = time.monotonic()  # another grace time
+            _log.warning("the orphan %s is not deleted: %s: %s", entry["name"], failure.reason, failure)
+            return False
+        one.said = ""
+        self._tell("OrphanDeleted", f"deleted volume {entry['name']} of driver {driver}, which was never mounted")
+        self._look_again_soon()
+        return True
+
+    def _look_again_soon(self) -> None:
+        if self._capacity is not None:
+            self._capacity.changed()
+
+    def _say(self, driver: str, entry: Object, one: _Seen, sentence: str) -> None:
+        if sentence != one.said:
+            owner = one.owner if isinstance(one.owner, dict) else {}
+            claim = f"claim {owner.get('namespace')}/{owner.get('name')} (uid {owner.get('uid')})"
+            volume = f"volume {entry['name']} of driver {driver}"
+            self._tell("VolumeOrphaned", f"{volume} has no PV, and {claim} is gone: {sentence}")
+            one.said = sentence
+
+    def _tell(self, reason: str, message: str) -> None:
+        """In the log, and in node mode as an event on the node that has the storage."""
+        _log.warning("%s: %s", reason, message)
+        if self._us.node:
+            self._node = self._node or self._api.get(f"/api/v1/nodes/{self._us.node}")
+        if self._node is not None:
+            self._events.warning(self._node, reason, message)
+
+    def _count(self, counts: Counter[tuple[str, str]]) -> None:
+        for driver in self._us.drivers.values():
+            for reason in REASONS:
+                metrics.orphans.labels(driver, reason).set(counts[driver, reason])

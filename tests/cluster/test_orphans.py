@@ -1,0 +1,304 @@
+"""A volume with neither PV nor claim is said, and collected only if it is provably ours and was never used; what comes
+from a PV that was edited deletes nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import POOL, Kubernetes, Object, ours, volumes_on
+from tests.cluster.kube import machine
+from tests.cluster.kube.cluster import DATA, SERVER, wait_until
+from tests.cluster.own_provisioner import KillingProxy, OwnProvisioner, beside
+
+EMPTY = SERVER.replace("6443", "6444")
+
+
+@pytest.fixture
+def own(k8s: Kubernetes) -> Iterator[OwnProvisioner]:
+    with beside(k8s) as own:
+        yield own
+
+
+def cluster_uid(k8s: Kubernetes, *flags: str) -> str:
+    done = k8s.run("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}", *flags, check=False)
+    return done.stdout
+
+
+def bound(own: OwnProvisioner, name: str) -> str:
+    """A claim with its PV, never mounted; returns the PV's name."""
+    volume = "pvc-" + own.claim(name)
+    own.until("the claim is bound", lambda: (own.k8s.get("pvc", name) or {})["status"]["phase"] == "Bound")
+    return volume
+
+
+def collected(own: OwnProvisioner, name: str, uid: str) -> None:
+    """Shows that collecting goes on, by a volume with nothing against it, and that all others have been looked at."""
+    own.provision(name, uid)
+    own.until(f"{name} is collected", lambda: name not in own.volumes(), 30)
+
+
+def unbind(own: OwnProvisioner, claim: str, volume: str) -> None:
+    """Takes away the PV and its claim."""
+    own.k8s.run("delete", "pv", volume, "--wait=false")
+    own.k8s.delete("pvc", claim)
+    wait_until("the PV is gone", lambda: own.k8s.get("pv", volume) is None)
+
+
+def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounted(own: OwnProvisioner) -> None:
+    k8s, uid = own.k8s, cluster_uid(own.k8s)
+    own.provision("used", uid)
+    request = {
+        "kubernetes.io/pvOrVolumeName": "used", "kubernetes.io/pvc.namespace": "gone", "kubernetes.io/pvc.name": "data",
+        "kubernetes.io/pvc.uid": "u", "pool": "default",
+    }  # fmt: skip
+    assert own.run("adopt", json.dumps(request))["status"] == "Success"  # clears blank, as a mount does
+    own.provision("retained", uid, **{"kubernetes.io/reclaimPolicy": "Retain"})
+    own.provision("unknown", "")
+    own.provision("damaged", uid)
+    (own.pool / "damaged/volume.json").write_text("{")
+    own.start("--health-port=19808")
+
+    collected(own, "blank", uid)
+
+    assert own.volumes() == {"used", "retained", "unknown", "damaged"}
+    events = Kubernetes(k8s.cluster, "default")
+    for name, words in {"used": "may hold data", "retained": "said Retain", "damaged": "cannot be read"}.items():
+        message = events.event("node1", "VolumeOrphaned", f"volume {name} of driver crash/loop has no PV")
+        assert words in message
+    assert "claim gone/data (uid u) is gone" in events.event("node1", "VolumeOrphaned", "volume used")
+    events.event("node1", "OrphanDeleted", "blank")
+    reading = 'import urllib.request; print(urllib.request.urlopen("http://127.0.0.1:19808/metrics").read().decode())'
+
+    def counts() -> set[str]:
+        text = own.node.enter("python3", "-c", reading, capture_output=True).stdout
+        return {line for line in text.splitlines() if line.startswith("flexvol_orphans{") and not line.endswith(" 0.0")}
+
+    expected = {
+        f'flexvol_orphans{{driver="crash/loop",reason="{reason}"}} {number}'
+        for reason, number in {"used": "1.0", "retained": "1.0", "unknown": "2.0"}.items()
+    }
+    wait_until("the metric counts them", lambda: counts() == expected, 20)
+    assert own.log().count("volume used of driver crash/loop") == 1
+
+
+def test_after_the_loss_of_etcd_nothing_is_collected(own: OwnProvisioner) -> None:
+    """An empty API server: every claim is gone, every PV too, though none of their volumes was ever mounted."""
+    own.start()
+    kept = {bound(own, "one"), bound(own, "two")}
+    own.stop()
+    with empty_control_plane(own.k8s) as uid, KillingProxy(EMPTY) as proxy:
+        assert uid != cluster_uid(own.k8s)
+        own.use(proxy)
+        own.start()
+        collected(own, "of-the-empty-one", uid)
+        for name in kept:
+            assert f"volume {name} of driver crash/loop has no PV" in own.log()
+        assert f"was made for the cluster {cluster_uid(own.k8s)}, and this one is {uid}" in own.log()
+        own.stop()
+    assert own.volumes() == kept
+
+    own.use(own.first)
+    own.start()
+    own.k8s.delete("pvc", "one", "two")
+    own.until("they are deleted with their claims", lambda: not own.volumes() and not ours(own.k8s))
+
+
+@contextlib.contextmanager
+def empty_control_plane(k8s: Kubernetes) -> Iterator[str]:
+    """A second API server beside the first, with an etcd of its own; gives the uid of its kube-system."""
+    cluster = k8s.cluster
+    etcd = cluster.control_plane_line("etcd")
+    client, peer = "http://127.0.0.1:2479", "http://127.0.0.1:2480"
+    etcd[etcd.index("--data-dir") + 1] = DATA / "empty-etcd"
+    etcd += [f"--{side}-client-urls={client}" for side in ("listen", "advertise")]
+    etcd += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}"]
+    changed = {
+        "--etcd-servers=http://127.0.0.1:2379": f"--etcd-servers={client}",
+        "--secure-port=6443": "--secure-port=6444",
+    }
+    server = [changed.get(str(word), word) for word in cluster.control_plane_line("kube-apiserver")]
+    try:
+        machine.spawn(DATA, "empty-etcd", etcd)
+        machine.spawn(DATA, "empty-kube-apiserver", server)
+        yield wait_until("the empty API server has a kube-system", lambda: cluster_uid(k8s, f"--server={EMPTY}"), 90)
+    finally:
+        machine.stop(DATA, "empty-kube-apiserver")
+        machine.stop(DATA, "empty-etcd")
+
+
+@pytest.mark.parametrize("path", ["/persistentvolumeclaims/", "/persistentvolumes/", "/namespaces/kube-system"])
+def test_while_the_api_server_answers_errors_nothing_is_collected(own: OwnProvisioner, path: str) -> None:
+    own.provision("blank", cluster_uid(own.k8s))
+    own.proxy.rule = lambda method, line, number: 500 if path in line else None
+    own.start()
+    own.until("it was refused three times", lambda: own.proxy.seen("GET", path) >= 3)
+    assert own.volumes() == {"blank"}
+
+    own.proxy.rule = lambda method, line, number: None
+
+    own.until("it is collected", lambda: not own.volumes())
+
+
+def test_a_pv_patched_to_retain_and_deleted_keeps_its_volume_though_it_was_never_mounted(own: OwnProvisioner) -> None:
+    own.start()
+    volume = bound(own, "data")
+    assert own.record(volume)["blank"] and own.record(volume)["reclaimPolicy"] == "Delete"
+
+    own.k8s.run("patch", "pv", volume, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}')
+    unbind(own, "data", volume)
+
+    own.until("it is said", lambda: f"volume {volume} of driver" in own.log())
+    collected(own, "blank", cluster_uid(own.k8s))
+    assert own.volumes() == {volume}
+    assert own.record(volume)["owner"]["uid"] == volume[len("pvc-") :]
+
+
+def test_a_pv_that_did_not_wait_for_our_finalizer_keeps_its_volume_too(own: OwnProvisioner) -> None:
+    """Edited to Retain, without its finalizer, while the provisioner was not there; deleted when that is back."""
+    own.start()
+    volume = bound(own, "data")
+    own.stop()
+    edit = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}, "metadata": {"finalizers": None}}
+    own.k8s.run("patch", "pv", volume, "--type=merge", "-p", json.dumps(edit))
+
+    own.start()
+    own.until("its record says so", lambda: not own.record(volume)["blank"])
+    unbind(own, "data", volume)
+
+    own.until("it is said", lambda: f"volume {volume} of driver" in own.log())
+    collected(own, "blank", cluster_uid(own.k8s))
+    assert own.volumes() == {volume}
+
+
+def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: OwnProvisioner) -> None:
+    """Its PV is edited to Retain and deleted at once, while the provisioner is not there."""
+    own.start()
+    volume = bound(own, "data")
+    source = (own.k8s.get("pv", volume) or {})["spec"]["flexVolume"]
+    own.stop()
+    options = {
+        **source["options"], "kubernetes.io/pvOrVolumeName": volume, "kubernetes.io/fsType": source["fsType"],
+        "kubernetes.io/readwrite": "rw", "kubernetes.io/pod.namespace": own.k8s.namespace,
+        "kubernetes.io/pod.name": "p", "kubernetes.io/pod.uid": "u",
+    }  # fmt: skip
+    own.mount_and_unmount(json.dumps(options))
+    edit = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}, "metadata": {"finalizers": None}}
+    own.k8s.run("patch", "pv", volume, "--type=merge", "-p", json.dumps(edit))
+    unbind(own, "data", volume)
+
+    own.start()
+
+    own.until("it is said", lambda: f"volume {volume} of driver" in own.log())
+    collected(own, "blank", cluster_uid(own.k8s))
+    assert own.volumes() == {volume}
+
+
+def test_a_claim_that_is_only_in_a_stale_list_gets_no_volume(own: OwnProvisioner) -> None:
+    own.claim()
+    wait_until("the claim is given to us", lambda: "storage-provisioner" in json.dumps(own.k8s.get("pvc", "data")))
+    stale = own.k8s.run("get", "--raw", "/api/v1/persistentvolumeclaims").stdout
+    own.k8s.delete("pvc", "data")
+
+    def rule(method: str, path: str, number: int) -> Any:
+        if not path.startswith("/api/v1/persistentvolumeclaims?"):
+            return None
+        return 60.0 if "watch=" in path.lower() else stale.encode()
+
+    own.proxy.rule = rule
+    own.start()
+
+    own.until("the driver made it", lambda: "provision" in own.called())
+    own.until("it was taken back", lambda: "delete" in own.called() and not own.volumes())
+    assert ours(own.k8s) == []
+
+
+def test_a_claim_made_again_under_its_name_gets_a_new_volume_and_the_old_one_goes(k8s: Kubernetes) -> None:
+    k8s.claim()
+    k8s.pod("web", node="node1")
+    first = k8s.volume_of()["metadata"]["name"]
+    k8s.delete("pod", "web")
+    k8s.delete("pvc", "data")
+    k8s.claim()
+    k8s.pod("web", node="node1")
+
+    second = k8s.volume_of()["metadata"]["name"]
+
+    assert second != first
+    wait_until("the old PV is gone", lambda: k8s.get("pv", first) is None)
+    assert volumes_on(k8s.cluster, "node1") == {second}
+
+
+HOSTILE: dict[str, Object] = {
+    # What the PV says instead of what the provisioner wrote -> the driver's sentence; nothing if nobody serves it.
+    "another volume's name": {"options": {"volume": "VICTIM"}, "said": "unknown option 'volume'"},
+    "a path for a pool": {"options": {"pool": "../../etc"}, "said": "'../../etc' is not a name"},
+    "a pool that is not there": {"options": {"pool": "other"}, "said": "pool other is not mounted"},
+    "the id of another pool": {"options": {"poolId": "0123456789abcdef"}, "said": "was replaced"},
+    "no pool": {"options": {"pool": ""}, "said": "option pool is missing"},
+    "another claim": {"said": "is owned by claim uid"},
+    "another node's identity": {"identity": "node2", "said": "was replaced"},
+    "nobody's identity": {"identity": "node9"},
+    "another driver": {"driver": "evil/loop"},
+    "another provisioner": {"provisioner": "loop.evil"},
+}
+
+
+def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
+    """Its source cannot be edited, so whoever can write PVs deletes it and makes it again: released, with our
+    annotations, and under the name of a volume that is in use, as the claim in it is a stranger's."""
+    k8s.claim("victim")
+    k8s.pod("web", claim="victim", node="node1")
+    k8s.shell("web", "echo kept > /data/file && sync")
+    victim = k8s.volume_of("victim")
+    name = victim["metadata"]["name"]
+    k8s.delete("pod", "web")
+    k8s.run("delete", "pv", name, "--wait=false")
+    k8s.run("patch", "pv", name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+
+    for what, row in HOSTILE.items():
+        forged = forge(victim, row)
+        k8s.apply(forged)
+        wait_until("it is released", lambda: (k8s.get("pv", name) or {})["status"].get("phase") == "Released")
+        if "said" in row:
+            event = Kubernetes(k8s.cluster, "default").event(name, "VolumeFailedDelete", row["said"])
+            assert row["said"] in event, what
+        assert volumes_on(k8s.cluster, "node1") == {name}, what
+        assert k8s.get("pv", name) is not None, what
+        k8s.run("delete", "pv", name)
+    refused = k8s.run("create", "-f", "-", input=json.dumps(forge(victim, RESERVED)), check=False)
+    assert "reserved" in refused.stderr
+
+    image = k8s.cluster.nodes["node1"].path(f"{POOL}/{name}/image").read_bytes()
+    assert b"kept\n" in image
+    k8s.apply(forge(victim, {"uid": victim["spec"]["claimRef"]["uid"]}))
+    k8s.delete("pvc", "victim")
+    wait_until("with its own claim it is deleted", lambda: not volumes_on(k8s.cluster, "node1"))
+
+
+RESERVED: Object = {"options": {"kubernetes.io/pvOrVolumeName": "VICTIM"}}
+
+
+def forge(victim: Object, row: Object) -> Object:
+    name, spec = victim["metadata"]["name"], victim["spec"]
+    notes = dict(victim["metadata"]["annotations"])
+    notes["flexvol/identity"] = row.get("identity", notes["flexvol/identity"])
+    notes["pv.kubernetes.io/provisioned-by"] = row.get("provisioner", "loop.flexvol")
+    options = {key: value.replace("VICTIM", name) for key, value in row.get("options", {}).items()}
+    source = {
+        **spec["flexVolume"],
+        "driver": row.get("driver", "flexvol/loop"),
+        "options": {**spec["flexVolume"]["options"], **options},
+    }
+    stranger = {**spec["claimRef"], "uid": row.get("uid", "00000000-1111-4222-8333-444444444444")}
+    del stranger["resourceVersion"]
+    return {
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {"name": name, "annotations": notes},
+        "spec": {**spec, "claimRef": stranger, "flexVolume": source},
+    }  # fmt: skip
