@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.conftest import UID, Node
 
 
 @pytest.mark.short
@@ -141,3 +141,15 @@ def test_a_volume_without_its_image_that_holds_anything_else_is_left_alone(node:
 
     assert node.image().with_name(beside).stat().st_size > 0
     assert node.record()["name"] == "pvc-1"
+
+
+def test_what_is_adopted_only_to_be_kept_keeps_the_owner_that_it_got_meanwhile(node: Node) -> None:
+    node.provision()
+    kept = {"kubernetes.io/onlyIfBlank": "true"}
+    node.ok("adopt", node.deletion(**kept))
+    assert (node.record()["blank"], node.record()["owner"]["uid"]) == (False, UID)
+    node.ok("adopt", node.deletion(uid="another"))
+
+    node.ok("adopt", node.deletion(**kept))
+
+    assert node.record()["owner"]["uid"] == "another"

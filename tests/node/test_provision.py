@@ -161,6 +161,14 @@ def test_list_says_what_is_there(node: Node) -> None:
     assert pool["freeBytes"] > 0
 
 
+def test_list_says_what_provision_answered_for_the_volume(node: Node) -> None:
+    made = node.provision()
+
+    (entry,) = node.ok("list")["volumes"]
+
+    assert entry["options"] == made["options"]
+
+
 def test_list_names_a_volume_whose_file_system_is_damaged(node: Node) -> None:
     node.provision()
     node.provision("pvc-2")
