@@ -46,8 +46,8 @@ def judge(entry: Object, cluster_uid: str) -> tuple[str, str]:
     """Of a volume without PV and claim, as its driver lists it: one of REASONS, and the sentence. Only what is BLANK
     may be collected. cluster_uid: this cluster's."""
     if not _is_described(entry):
-        why = f": {entry['error']}" if entry.get("error") else ", or whether it was ever mounted"
-        return UNKNOWN, f"its driver does not say whose it was{why}; look at it where it is"
+        why = f" ({entry['error']})" if entry.get("error") else ""
+        return UNKNOWN, f"its driver does not say whose it was, of which cluster, and if it was ever mounted{why}"
     if entry["clusterUid"] != cluster_uid:
         return FOREIGN, f"it was made for the cluster {entry['clusterUid']}, and this one is {cluster_uid}; {_REMEDY}"
     if entry["reclaimPolicy"] != "Delete":
