@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,6 +47,8 @@ class OwnProvisioner:
     def __init__(self, k8s: Kubernetes, proxy: KillingProxy, node: str = "node1") -> None:
         self.k8s, self.first, self.node = k8s, proxy, k8s.cluster.nodes[node]
         self.storage_class = f"crash-{k8s.namespace}"
+        self._changes = 0
+        self._process: subprocess.Popen[bytes] | None = None
         self.here = DATA / "own"
         self.pool = self.here / "pools/default"
         shutil.rmtree(self.here, ignore_errors=True)
@@ -98,21 +99,23 @@ class OwnProvisioner:
             f"--namespace={self.k8s.namespace}", "--orphan-grace-seconds=1", *arguments,
         ]  # fmt: skip
         holder = (self.node.directory / "ns.pid").read_text().strip()
-        machine.spawn(DATA, NAME, ["nsenter", "-t", holder, "-m", "-n", *self._apart(*line)])
+        self._process = machine.spawn(DATA, NAME, ["nsenter", "-t", holder, "-m", "-n", *self._apart(*line)])
 
     @property
     def alive(self) -> bool:
-        return machine.running(DATA, NAME) is not None
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """SIGKILL of the process alone: a driver that it called runs on."""
-        pid = machine.running(DATA, NAME)
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def stop(self) -> None:
         """As kubelet does; it finishes what is in hand."""
-        machine.stop(DATA, NAME)
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(60)
 
     def kill_at_callout(self, when: str, number: int = 0, callout: str = "-") -> None:
         """when: before, during or after; counted from now."""
@@ -158,6 +161,12 @@ class OwnProvisioner:
             "requestBytes": str(32 << 20), f"{key}pvc.accessModes": "ReadWriteOnce", **changes,
         }  # fmt: skip
         assert self.run("provision", json.dumps(request))["status"] == "Success"
+
+    def list_again(self) -> None:
+        """Makes the provisioner list its volumes now, as a class of its own has changed."""
+        self._changes += 1
+        note = {"metadata": {"annotations": {"changes": str(self._changes)}}}
+        self.k8s.run("patch", "storageclass", self.storage_class, "-p", json.dumps(note))
 
     def until(self, what: str, condition: Callable[[], Any], seconds: float = 60) -> bool:
         """Waits, and starts the provisioner again without faults once it was killed; returns whether it was."""

@@ -14,6 +14,7 @@ from tests.cluster.conftest import POOL, Kubernetes, Object, ours, volumes_on
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, SERVER, wait_until
 from tests.cluster.own_provisioner import KillingProxy, OwnProvisioner, beside
+from tests.cluster.proxy import Rule
 
 EMPTY = SERVER.replace("6443", "6444")
 
@@ -39,7 +40,16 @@ def bound(own: OwnProvisioner, name: str) -> str:
 def collected(own: OwnProvisioner, name: str, uid: str) -> None:
     """Shows that collecting goes on, by a volume with nothing against it, and that all others have been looked at."""
     own.provision(name, uid)
-    own.until(f"{name} is collected", lambda: name not in own.volumes(), 30)
+
+    def gone() -> bool:
+        own.list_again()
+        return name not in own.volumes()
+
+    own.until(f"{name} is collected", gone, 30)
+
+
+def said(own: OwnProvisioner, name: str) -> None:
+    own.until(f"{name} is said", lambda: f"volume {name} of driver crash/loop has no PV" in own.log())
 
 
 def unbind(own: OwnProvisioner, claim: str, volume: str) -> None:
@@ -95,9 +105,9 @@ def test_after_the_loss_of_etcd_nothing_is_collected(own: OwnProvisioner) -> Non
         assert uid != cluster_uid(own.k8s)
         own.use(proxy)
         own.start()
-        collected(own, "of-the-empty-one", uid)
         for name in kept:
-            assert f"volume {name} of driver crash/loop has no PV" in own.log()
+            said(own, name)
+        collected(own, "of-the-empty-one", uid)
         assert f"was made for the cluster {cluster_uid(own.k8s)}, and this one is {uid}" in own.log()
         own.stop()
     assert own.volumes() == kept
@@ -131,17 +141,28 @@ def empty_control_plane(k8s: Kubernetes) -> Iterator[str]:
         machine.stop(DATA, "empty-etcd")
 
 
-@pytest.mark.parametrize("path", ["/persistentvolumeclaims/", "/persistentvolumes/", "/namespaces/kube-system"])
-def test_while_the_api_server_answers_errors_nothing_is_collected(own: OwnProvisioner, path: str) -> None:
+def refusing(words: str) -> Rule:
+    return lambda method, path, number: 500 if words in path else None
+
+
+def test_while_the_api_server_answers_errors_nothing_is_collected(own: OwnProvisioner) -> None:
     own.provision("blank", cluster_uid(own.k8s))
-    own.proxy.rule = lambda method, line, number: 500 if path in line else None
-    own.start()
-    own.until("it was refused three times", lambda: own.proxy.seen("GET", path) >= 3)
-    assert own.volumes() == {"blank"}
+    for path in ("/persistentvolumeclaims/", "/persistentvolumes/", "/namespaces/kube-system"):
+        own.proxy.rule = refusing(path)
+        if not own.alive:
+            own.start()
 
-    own.proxy.rule = lambda method, line, number: None
+        def asked(path: str = path, enough: int = own.proxy.seen("GET", path) + 3) -> bool:
+            own.list_again()
+            return own.proxy.seen("GET", path) >= enough
 
-    own.until("it is collected", lambda: not own.volumes())
+        own.until(f"it has asked for {path} three times", asked)
+        assert own.volumes() == {"blank"}
+
+    own.proxy.rule = lambda method, path, number: None
+
+    collected(own, "another", cluster_uid(own.k8s))
+    own.until("that one is collected too", lambda: own.volumes() == set())
 
 
 def test_a_pv_patched_to_retain_and_deleted_keeps_its_volume_though_it_was_never_mounted(own: OwnProvisioner) -> None:
@@ -152,7 +173,7 @@ def test_a_pv_patched_to_retain_and_deleted_keeps_its_volume_though_it_was_never
     own.k8s.run("patch", "pv", volume, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}')
     unbind(own, "data", volume)
 
-    own.until("it is said", lambda: f"volume {volume} of driver" in own.log())
+    said(own, volume)
     collected(own, "blank", cluster_uid(own.k8s))
     assert own.volumes() == {volume}
     assert own.record(volume)["owner"]["uid"] == volume[len("pvc-") :]
@@ -170,7 +191,7 @@ def test_a_pv_that_did_not_wait_for_our_finalizer_keeps_its_volume_too(own: OwnP
     own.until("its record says so", lambda: not own.record(volume)["blank"])
     unbind(own, "data", volume)
 
-    own.until("it is said", lambda: f"volume {volume} of driver" in own.log())
+    said(own, volume)
     collected(own, "blank", cluster_uid(own.k8s))
     assert own.volumes() == {volume}
 
@@ -193,7 +214,7 @@ def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: OwnProvisioner)
 
     own.start()
 
-    own.until("it is said", lambda: f"volume {volume} of driver" in own.log())
+    said(own, volume)
     collected(own, "blank", cluster_uid(own.k8s))
     assert own.volumes() == {volume}
 

@@ -86,7 +86,6 @@ def claim_deleted_meanwhile(own: OwnProvisioner, name: str, arm: Arm) -> bool:
 def _end(own: OwnProvisioner) -> None:
     own.disarm()
     own.kill()
-    own.stop()
 
 
 def every_call(life: Life, own: OwnProvisioner) -> None:

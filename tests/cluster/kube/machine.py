@@ -44,7 +44,7 @@ def sh(
     return done
 
 
-def spawn(state: Path, name: str, argv: list[object]) -> None:
+def spawn(state: Path, name: str, argv: list[object]) -> subprocess.Popen[bytes]:
     """Starts a program of the cluster; its number goes to NAME.pid and its output to NAME.log."""
     with open(state / f"{name}.log", "ab") as log:
         child = subprocess.Popen(
@@ -58,6 +58,7 @@ def spawn(state: Path, name: str, argv: list[object]) -> None:
         )
     _children.append(child)
     (state / f"{name}.pid").write_text(str(child.pid))
+    return child
 
 
 def stop(state: Path, name: str, number: int = signal.SIGTERM) -> None:
