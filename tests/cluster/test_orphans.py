@@ -43,7 +43,7 @@ def collected(own: OwnProvisioner, name: str, uid: str) -> None:
 
     def gone() -> bool:
         own.list_again()
-        return name not in own.volumes()
+        return not any(one == name or one.startswith(".deleted") for one in own.volumes())
 
     own.until(f"{name} is collected", gone, 30)
 
