@@ -121,6 +121,32 @@ class FirstMount(Case):
         self.node.unmount("web")
 
 
+class Repair(FirstMount):
+    """The kernel noted errors, so that a tool checks the image, and grows it, before it is mounted."""
+
+    def prepare(self) -> list[str]:
+        words = super().prepare()
+        done = self.node.enter("debugfs", "-w", "-R", "set_super_value state 2", self.image())
+        assert done.returncode == 0, done
+        return words
+
+    def image(self) -> str:
+        return "/var/lib/flexvol/default/pvc-1/image"
+
+
+class Recover(Repair):
+    """A growth was killed before it removed what its tool had kept of the image, and that is put back first."""
+
+    def prepare(self) -> list[str]:
+        words = FirstMount.prepare(self)
+        undo = self.image().replace("/image", "/undo")
+        for line in (["e2fsck", "-f", "-p", self.image()], ["resize2fs", "-z", undo, self.image()]):
+            done = self.node.enter(*line)
+            assert done.returncode == 0, done
+        assert self.node.image().with_name("undo").exists()
+        return words
+
+
 class SecondMount(Case):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
@@ -159,8 +185,11 @@ class Unmount(Case):
 
 
 class Grow(Case):
+    """Of a mounted volume; ext4, where the kernel does not let us, is unmounted for a moment: its pod has not begun."""
+
     def __init__(self, node: Node, fs: str) -> None:
         super().__init__(node)
+        self.fs = fs
         self.total = with_data(node, fs, 256 * MIB)
         node.mount("web")
         self.size = node.record()["sizeBytes"]
@@ -170,6 +199,8 @@ class Grow(Case):
         return ["expandfs", self.node.options(), "", self.node.pod_dir("web"), str(self.size), "0"]
 
     def finish(self) -> None:
+        if self.fs == "ext4":
+            repeat_mount(self.node, self.node.pod_dir("web"))  # as kubelet does before it tries again to start a pod
         words = ["expandfs", self.node.options(), "", self.node.pod_dir("web"), str(self.size), "0"]
         assert self.node.ok(*words)["volumeNewSize"] == self.size
         assert self.node.image().stat().st_size == self.size == self.node.record()["sizeBytes"]
@@ -236,6 +267,9 @@ CASES: dict[str, Callable[[Node], Case]] = {
     "second-mount": SecondMount,
     "second-mount-old-kernel": SecondMount,
     "unmount": Unmount,
+    "first-mount-ext4-repair": lambda node: Repair(node, "ext4"),
+    "first-mount-ext4-recover": lambda node: Recover(node, "ext4"),
+    "expandfs-ext4": lambda node: Grow(node, "ext4"),
     "expandfs-xfs": lambda node: Grow(node, "xfs"),
     "expandfs-btrfs": lambda node: Grow(node, "btrfs"),
 }
