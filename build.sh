@@ -8,7 +8,7 @@ case $word in
   build) python3 -m bundle.pack "$@" && python3 -m bundle.pack_provisioner ;;
   demo) python3 -m bundle.pack && exec dist/flexvol demo "$@" ;;
   test) exec python3 -m bundle.check "$@" ;;
-  bench) python3 -m bundle.pack && exec python3 tests/bench/callouts.py "$@" ;;
+  bench) python3 -m bundle.pack && exec python3 -m tests.bench "$@" ;;
   image) "$0" build && exec python3 -m bundle.image "$@" ;;
   playground) exec python3 -m tests.cluster.kube.playground "$@" ;;
   help) sed -n '2s/^# //p' "$0" ;;

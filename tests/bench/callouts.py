@@ -11,17 +11,14 @@ import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import table
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-import table  # noqa: E402
-
 PYTHON = "/usr/bin/python3"
 POOL = f"bench-{os.getpid()}"
 CLAIM = {"kubernetes.io/pvc.namespace": "b", "kubernetes.io/pvc.name": "b", "kubernetes.io/pvc.uid": "u"}
@@ -81,7 +78,7 @@ def measure(rounds: int, work: Path) -> list[tuple[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="build.sh bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="build.sh bench callouts", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
     rounds = parser.parse_args().rounds
     work = Path(tempfile.mkdtemp(prefix="flexvol-bench-"))
@@ -93,7 +90,3 @@ def main() -> None:
     python, loop = dict(medians)["python3 -I -S -c pass"], dict(medians)["mount -o loop"]
     rows = [[title, f"{taken * 1000:.1f}", f"{taken / python:.1f}", f"{taken / loop:.1f}"] for title, taken in medians]
     print(table.aligned(["what", "median ms", "x python", "x mount -o loop"], rows))
-
-
-if __name__ == "__main__":
-    main()

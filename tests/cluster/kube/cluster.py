@@ -64,10 +64,11 @@ def wait_until(what: str, condition: Callable[[], Any], seconds: float = 60) -> 
 
 
 class Cluster:
-    """The control plane and its nodes."""
+    """The control plane and its nodes. flags: more of them for a program of the control plane, from its next start."""
 
-    def __init__(self, programs: Path, nodes: int = 2) -> None:
+    def __init__(self, programs: Path, nodes: int = 2, flags: dict[str, list[str]] | None = None) -> None:
         self.programs = programs
+        self.flags = flags or {}
         self.nodes = {f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)}
         self._lock = _only_one()
         if (STATE / "keep").exists():
@@ -264,7 +265,8 @@ class Cluster:
             "kube-scheduler": as_user("scheduler"),
         }  # fmt: skip
         own_log = ["unshare", "--mount", "sh", "-c", _OWN_LOG, STATE] if program == "kube-controller-manager" else []
-        return ["nsenter", f"--net=/run/netns/{PREFIX}cp", *own_log, self.programs / program, *flags[program]]
+        line = [self.programs / program, *flags[program], *self.flags.get(program, [])]
+        return ["nsenter", f"--net=/run/netns/{PREFIX}cp", *own_log, *line]
 
 
 def _only_one() -> TextIO:

@@ -1,0 +1,411 @@
+"""What claims cost on the test cluster, two real nodes on this machine. Needs root and what the cluster's tests need.
+
+burst: many claims at once, until all are bound and until all PVs are gone again.
+pods: many pods at once, each with a new claim of its own, beside the same pods on emptyDir.
+crowd: how long a provisioner takes to be ready in a cluster full of objects, and how much memory.
+
+burst and pods are measured with the stock kube-controller-manager, which binds some 4 claims a second whatever the
+provisioner does, and with that limit lifted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import concurrent.futures
+import http.client
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import table
+from tests.cluster.kube import build, images
+from tests.cluster.kube import cluster as kube
+from tests.cluster.kube.cluster import wait_until
+
+Object = dict[str, Any]
+OVERLAY = Path(__file__).parents[1] / "cluster/kube/overlay"
+CORE = "/api/v1"
+CLASS, SIZE = "flexvol-loop", "32Mi"
+ACCOUNT = "system:serviceaccount:flexvol:flexvol-node"
+CONTROLLER_MANAGERS: dict[str, list[str]] = {"stock": [], "unlimited": ["--kube-api-qps=2000", "--kube-api-burst=4000"]}
+MEASUREMENTS = ("burst", "pods", "crowd")
+_CLIENTS = 8
+_WAIT_SECONDS = 600.0
+_QUIET_SECONDS = 3.0
+
+
+class Api:
+    """The API server as its administrator, without a client's throttle: through kubectl proxy on a Unix socket."""
+
+    def __init__(self, cluster: kube.Cluster, work: Path) -> None:
+        self._socket = work / "api"
+        line = [*map(str, cluster.kubectl_line()), "proxy", f"--unix-socket={self._socket}"]
+        self._proxy = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+        self._local = threading.local()
+        wait_until("kubectl proxy serves", self._socket.exists)
+
+    def close(self) -> None:
+        self._proxy.terminate()
+        self._proxy.wait()
+
+    def status(self, path: str) -> int:
+        """The HTTP status of a GET."""
+        return self._answer("GET", path, None)[0]
+
+    def call(self, method: str, path: str, body: Object | None = None) -> Object:
+        status, text = self._answer(method, path, body)
+        if status >= 400:
+            raise RuntimeError(f"{method} {path}: {status} {text.decode(errors='replace')[:500]}")
+        answer: Object = json.loads(text)
+        return answer
+
+    def _answer(self, method: str, path: str, body: Object | None) -> tuple[int, bytes]:
+        if not hasattr(self._local, "connection"):
+            self._local.connection = _Connection(self._socket)
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        text = None if body is None else json.dumps(body)
+        self._local.connection.request(method, path, text, {"Content-Type": kind})
+        answer = self._local.connection.getresponse()
+        return answer.status, answer.read()
+
+    def watch(self, path: str, version: str) -> Iterator[Object]:
+        """Until the proxy ends."""
+        connection = _Connection(self._socket)
+        connection.request("GET", f"{path}?watch=1&resourceVersion={version}")
+        answer = connection.getresponse()
+        try:
+            while line := answer.readline():
+                yield json.loads(line)
+        except (http.client.HTTPException, OSError):
+            return
+
+    def all(self, method: str, requests: list[tuple[str, Object]]) -> dict[str, float]:
+        """Many requests, several at a time; when each was sent, by its object's name."""
+        sent = {}
+
+        def one(request: tuple[str, Object]) -> None:
+            path, body = request
+            sent[body["metadata"]["name"]] = time.monotonic()
+            self.call(method, path, body)
+
+        with concurrent.futures.ThreadPoolExecutor(_CLIENTS) as clients:
+            list(clients.map(one, requests))
+        return sent
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self._path)
+
+
+class Followed:
+    """A collection as it is now, and when each of its objects first was as wanted."""
+
+    def __init__(self, api: Api, path: str, wanted: Callable[[Object], bool]) -> None:
+        self.there: set[str] = set()
+        self.reached: dict[str, float] = {}
+        self._path, self._wanted = path, wanted
+        self._changed = threading.Condition()
+        version = api.call("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
+        threading.Thread(target=self._follow, args=(api.watch(path, version),), daemon=True).start()
+
+    def _follow(self, events: Iterator[Object]) -> None:
+        for event in events:
+            name = event["object"]["metadata"]["name"]
+            with self._changed:
+                if event["type"] == "DELETED":
+                    self.there.discard(name)
+                else:
+                    self.there.add(name)
+                    if self._wanted(event["object"]):
+                        self.reached.setdefault(name, time.monotonic())
+                self._changed.notify_all()
+
+    def wait(self, count: int) -> float:
+        """Until so many were as wanted; when the last of them was."""
+        with self._changed:
+            done = self._changed.wait_for(lambda: len(self.reached) >= count, _WAIT_SECONDS)
+            assert done, f"{self._path}: {len(self.reached)} of {count} after {_WAIT_SECONDS:g} s"
+            return max(self.reached.values())
+
+    def wait_gone(self) -> float:
+        """Until nothing is left; when that was."""
+        with self._changed:
+            done = self._changed.wait_for(lambda: not self.there, _WAIT_SECONDS)
+            assert done, f"{self._path}: {len(self.there)} are left after {_WAIT_SECONDS:g} s"
+            return time.monotonic()
+
+
+class Audit:
+    """What the provisioners asked of the API server, from its own audit log."""
+
+    def __init__(self, work: Path) -> None:
+        self._log = work / "audit.log"
+        policy = work / "audit.json"
+        policy.write_text(json.dumps({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "users": [ACCOUNT]}],
+        }))  # fmt: skip
+        self.flags = [f"--audit-policy-file={policy}", f"--audit-log-path={self._log}"]
+
+    def mark(self) -> int:
+        return self._log.stat().st_size
+
+    def since(self, mark: int) -> collections.Counter[str]:
+        """How often what was asked since then, once nothing more comes: "create persistentvolumes" -> 200."""
+        size, changed = self.mark(), time.monotonic()
+        while time.monotonic() - changed < _QUIET_SECONDS:
+            time.sleep(0.2)
+            if self.mark() != size:
+                size, changed = self.mark(), time.monotonic()
+        with self._log.open("rb") as log:
+            log.seek(mark)
+            entries = [json.loads(line) for line in log.read(size - mark).splitlines()]
+        return collections.Counter(f"{one['verb']} {one['objectRef']['resource']}" for one in entries)
+
+
+def provisioners() -> dict[str, int]:
+    """The processes, by node."""
+    found = {}
+    for process in Path("/proc").iterdir():
+        words = command_line(process) if process.name.isdigit() else []
+        if b"/usr/local/bin/provisioner" in words:
+            node = next(word for word in words if word.startswith(b"--node="))
+            found[node.partition(b"=")[2].decode()] = int(process.name)
+    return found
+
+
+def command_line(process: Path) -> list[bytes]:
+    try:
+        return (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:  # it ended
+        return []
+
+
+def memory_mib(process: int, field: str = "VmRSS") -> float:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field + ":"))
+
+
+def age_seconds(process: int) -> float:
+    ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def claim(name: str, node: str = "") -> Object:
+    notes = {"volume.kubernetes.io/selected-node": node} if node else {}
+    spec = {"storageClassName": CLASS, "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": SIZE}}}
+    return {"metadata": {"name": name, "annotations": notes}, "spec": spec}
+
+
+def pod(name: str, source: Object) -> Object:
+    container = {
+        "name": "main", "image": images.SHELL, "command": ["sleep", "infinity"],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }  # fmt: skip
+    volumes = [{"name": "data", **source}]
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [container], "volumes": volumes}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+def is_bound(claim: Object) -> bool:
+    return bool(claim["status"].get("phase") == "Bound")
+
+
+def is_ready(pod: Object) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+class Bench:
+    def __init__(self, cluster: kube.Cluster, api: Api, audit: Audit) -> None:
+        self._cluster, self._api, self._audit = cluster, api, audit
+        self._spaces = 0
+
+    def space(self) -> str:
+        """The path of a new namespace that takes pods."""
+        self._spaces += 1
+        name = f"bench-{self._spaces}"
+        self._api.call("POST", f"{CORE}/namespaces", {"metadata": {"name": name}})
+        path = f"{CORE}/namespaces/{name}"
+        wait_until("the namespace takes pods", lambda: self._api.status(f"{path}/serviceaccounts/default") == 200)
+        return path
+
+    def controller_manager(self, flags: list[str]) -> None:
+        """Starts it anew, and waits until a pod with a claim has run and is gone."""
+        self._cluster.flags["kube-controller-manager"] = flags
+        self._cluster.restart("kube-controller-manager")
+        self.pods(1, own_claim=True)
+
+    def burst(self, count: int) -> list[str]:
+        space, mark = self.space(), self._audit.mark()
+        claims = Followed(self._api, f"{space}/persistentvolumeclaims", is_bound)
+        volumes = Followed(self._api, f"{CORE}/persistentvolumes", lambda _: True)
+        nodes = list(self._cluster.nodes)
+        wanted = [claim(f"claim-{number}", nodes[number % len(nodes)]) for number in range(count)]
+        began = time.monotonic()
+        sent = self._api.all("POST", [(f"{space}/persistentvolumeclaims", one) for one in wanted])
+        taken = claims.wait(count) - began
+        waits = sorted(claims.reached[name] - sent[name] for name in sent)
+        asked = self._audit.since(mark)
+        writes = {what: number for what, number in asked.items() if what.split()[0] not in ("get", "list", "watch")}
+        print(f"  asked for {count} claims: {', '.join(f'{what} {n}' for what, n in asked.most_common())}")
+        rss = "/".join(f"{memory_mib(process):.0f}" for process in provisioners().values())
+        began = time.monotonic()
+        self._api.call("DELETE", f"{space}/persistentvolumeclaims")
+        claims.wait_gone()
+        gone = volumes.wait_gone() - began
+        figures = (taken, waits[len(waits) // 2], waits[int(len(waits) * 0.99)], count / taken)
+        return [f"{figure:.1f}" for figure in (*figures, sum(writes.values()) / count)] + [rss, f"{gone:.1f}"]
+
+    def pods(self, count: int, own_claim: bool) -> tuple[float, float]:
+        """Seconds until all of them run, and until nothing of them is left."""
+        space = self.space()
+        pods = Followed(self._api, f"{space}/pods", is_ready)
+        claims = Followed(self._api, f"{space}/persistentvolumeclaims", is_bound)
+        volumes = Followed(self._api, f"{CORE}/persistentvolumes", lambda _: True)
+        requests = []
+        for name in (f"pod-{number}" for number in range(count)):
+            source: Object = {"persistentVolumeClaim": {"claimName": name}} if own_claim else {"emptyDir": {}}
+            if own_claim:
+                requests.append((f"{space}/persistentvolumeclaims", claim(name)))
+            requests.append((f"{space}/pods", pod(name, source)))
+        began = time.monotonic()
+        self._api.all("POST", requests)
+        ready = pods.wait(count) - began
+        began = time.monotonic()
+        self._api.call("DELETE", f"{space}/pods")
+        self._api.call("DELETE", f"{space}/persistentvolumeclaims")
+        gone = max(one.wait_gone() for one in (pods, claims, volumes)) - began
+        return ready, gone
+
+    def start_up(self) -> list[str]:
+        """A new process on the first node, until it is ready."""
+        node = next(iter(self._cluster.nodes))
+        before = provisioners()[node]
+        listed = self._api.call("GET", f"{CORE}/namespaces/flexvol/pods?fieldSelector=spec.nodeName%3D{node}")
+        (name,) = [one["metadata"]["name"] for one in listed["items"]]
+        os.kill(before, 9)
+        ready = f"{CORE}/namespaces/flexvol/pods/{name}:9808/proxy/readyz"
+
+        def renewed() -> int:
+            process = provisioners().get(node, before)
+            return 0 if process == before else process
+
+        process = wait_until("the provisioner starts again", renewed)
+        while self._api.status(ready) != 200:
+            time.sleep(0.02)
+        seconds = age_seconds(process)
+        time.sleep(_QUIET_SECONDS)
+        return [f"{seconds:.1f}", f"{memory_mib(process):.0f}", f"{memory_mib(process, 'VmHWM'):.0f}"]
+
+    def fill(self, claims: int, volumes: int) -> None:
+        """Claims of another provisioner, and PVs that look as if the first node had made and bound them; without
+        the controller manager, which would find that their claims are not there."""
+        self._cluster.kill("kube-controller-manager")
+        space, node = f"{CORE}/namespaces/default", next(iter(self._cluster.nodes))
+        foreign = [claim(f"foreign-{number}") for number in range(claims)]
+        for one in foreign:
+            one["spec"]["storageClassName"] = "another"
+        self._api.all("POST", [(f"{space}/persistentvolumeclaims", one) for one in foreign])
+        own = [own_volume(f"pvc-bench-{number}", node) for number in range(volumes)]
+        self._api.all("POST", [(f"{CORE}/persistentvolumes", one) for one in own])
+        bound = [{"metadata": {"name": one["metadata"]["name"]}, "status": {"phase": "Bound"}} for one in own]
+        self._api.all("PATCH", [(f"{CORE}/persistentvolumes/{one['metadata']['name']}/status", one) for one in bound])
+
+
+def own_volume(name: str, node: str) -> Object:
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    return {
+        "metadata": {
+            "name": name, "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
+            "annotations": {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": node},
+        },
+        "spec": {
+            "capacity": {"storage": SIZE}, "accessModes": ["ReadWriteOnce"], "storageClassName": CLASS,
+            "persistentVolumeReclaimPolicy": "Delete",
+            "claimRef": {"kind": "PersistentVolumeClaim", "namespace": "default", "name": name, "uid": name},
+            "flexVolume": {"driver": "flexvol/loop", "fsType": "ext4", "options": {"pool": "default"}},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
+        },
+    }  # fmt: skip
+
+
+def measure(bench: Bench, settings: argparse.Namespace) -> None:
+    bursts, pods = [], []
+    for title in settings.controller_manager:
+        bench.controller_manager(CONTROLLER_MANAGERS[title])
+        for _ in range(settings.rounds):
+            if "burst" in settings.only:
+                bursts.append([title, *bench.burst(settings.claims)])
+                print("  burst", *bursts[-1], flush=True)
+            if "pods" in settings.only:
+                plain, own = bench.pods(settings.pods, False), bench.pods(settings.pods, True)
+                figures = (*plain, *own, own[0] / plain[0])
+                pods.append([title, *(f"{figure:.1f}" for figure in figures)])
+                print("  pods", *pods[-1], flush=True)
+    if bursts:
+        print(f"\n{settings.claims} claims of {SIZE}, ext4, at once")
+        heads = ["controller manager", "all bound s", "p50 s", "p99 s", "claims/s", "API writes/claim", "RSS MiB"]
+        print(table.aligned([*heads, "all gone s"], bursts))
+    if pods:
+        print(f"\n{settings.pods} pods at once, on emptyDir and each with a new claim of {SIZE}")
+        heads = ["emptyDir ready s", "gone s", "claims ready s", "gone s", "ready, x emptyDir"]
+        print(table.aligned(["controller manager", *heads], pods))
+    if "crowd" in settings.only:
+        rows = [["empty", *bench.start_up()]]
+        bench.fill(settings.foreign_claims, settings.own_volumes)
+        crowd = f"{settings.foreign_claims} foreign claims, {settings.own_volumes} PVs of its own"
+        rows.append([crowd, *bench.start_up()])
+        print("\nA provisioner's start in a cluster with so much in it")
+        print(table.aligned(["cluster", "ready after s", "RSS MiB", "peak MiB"], rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="build.sh bench claims", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="default: all; repeatable")
+    parser.add_argument(
+        "--controller-manager", action="append", choices=list(CONTROLLER_MANAGERS), help="default: both; repeatable"
+    )
+    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="of burst and pods (default %(default)s)")
+    parser.add_argument("--claims", type=int, default=200, metavar="N", help="in a burst (default %(default)s)")
+    parser.add_argument("--pods", type=int, default=40, metavar="N", help="at once (default %(default)s)")
+    parser.add_argument("--foreign-claims", type=int, default=10_000, metavar="N", help="default %(default)s")
+    parser.add_argument("--own-volumes", type=int, default=2_000, metavar="N", help="default %(default)s")
+    settings = parser.parse_args()
+    settings.only = settings.only or list(MEASUREMENTS)
+    settings.controller_manager = settings.controller_manager or list(CONTROLLER_MANAGERS)
+    lacking = kube.missing()
+    if lacking:
+        raise SystemExit(lacking)
+    with tempfile.TemporaryDirectory(prefix="flexvol-bench-") as scratch:
+        work = Path(scratch)
+        audit = Audit(work)
+        cluster = kube.Cluster(build.programs(), flags={"kube-apiserver": audit.flags})
+        try:
+            cluster.up([images.busybox(work / "busybox.tar"), images.product()])
+            cluster.kubectl("apply", "-k", OVERLAY, capture_output=True)
+            rollout = ("rollout", "status", "daemonset/flexvol-node", "--timeout=120s")
+            cluster.kubectl("-n", "flexvol", *rollout, capture_output=True)
+            api = Api(cluster, work)
+            try:
+                measure(Bench(cluster, api, audit), settings)
+            finally:
+                api.close()
+        finally:
+            cluster.close()
