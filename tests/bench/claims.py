@@ -177,22 +177,29 @@ class Audit:
         return collections.Counter(f"{one['verb']} {one['objectRef']['resource']}" for one in entries)
 
 
+def processes() -> Iterator[tuple[int, list[str]]]:
+    """Every process's number and command line."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                yield int(process.name), (process / "cmdline").read_text(errors="replace").split("\0")
+            except OSError:  # it ended
+                continue
+
+
 def provisioners() -> dict[str, int]:
     """The processes, by node."""
     found = {}
-    for process in Path("/proc").iterdir():
-        words = command_line(process) if process.name.isdigit() else []
-        if b"/usr/local/bin/provisioner" in words:
-            node = next(word for word in words if word.startswith(b"--node="))
-            found[node.partition(b"=")[2].decode()] = int(process.name)
+    for number, words in processes():
+        if "/usr/local/bin/provisioner" in words:
+            node = next(word for word in words if word.startswith("--node="))
+            found[node.removeprefix("--node=")] = number
     return found
 
 
-def command_line(process: Path) -> list[bytes]:
-    try:
-        return (process / "cmdline").read_bytes().split(b"\0")
-    except OSError:  # it ended
-        return []
+def sandboxes() -> int:
+    """How many pods containerd has, whatever the API server knows of them."""
+    return sum(words[0].endswith("/containerd-shim-runc-v2") for _, words in processes())
 
 
 def memory_mib(process: int, field: str = "VmRSS") -> float:
@@ -272,8 +279,9 @@ class Bench:
         return [f"{figure:.1f}" for figure in (*figures, sum(writes.values()) / count)] + [rss, f"{gone:.1f}"]
 
     def pods(self, count: int, own_claim: bool) -> tuple[float, float]:
-        """Seconds until all of them run, and until nothing of them is left."""
-        space = self.space()
+        """Seconds until all of them run, and until nothing of them is left in the API. Returns when their containers
+        have ended too, which takes longer, so that what is measured next has the machine for itself."""
+        space, before = self.space(), sandboxes()
         pods = Followed(self._api, f"{space}/pods", is_ready)
         claims = Followed(self._api, f"{space}/persistentvolumeclaims", is_bound)
         volumes = Followed(self._api, f"{CORE}/persistentvolumes", lambda _: True)
@@ -290,6 +298,7 @@ class Bench:
         self._api.call("DELETE", f"{space}/pods")
         self._api.call("DELETE", f"{space}/persistentvolumeclaims")
         gone = max(one.wait_gone() for one in (pods, claims, volumes)) - began
+        wait_until("the containers have ended", lambda: sandboxes() <= before, _WAIT_SECONDS)
         return ready, gone
 
     def start_up(self) -> list[str]:
