@@ -29,6 +29,7 @@ PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _DRIVERS = ("flexvol/loop",)
 _EVENTS_SECONDS = 5
+_STAND_BY_SECONDS = 0.2
 _Watch = tuple[Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]]  # as Cluster.follow wants them
 _log = logging.getLogger("provisioner")
 
@@ -112,126 +113,148 @@ def _log_to_stdout(style: str) -> None:
     logging.getLogger("leaderelection").setLevel(logging.WARNING)
 
 
-class Provisioner:
-    """The threads and what they share."""
+class Instance:
+    """What both kinds have in common: the way to the API server, the watches, the election, health, and the end."""
 
-    def __init__(self, settings: argparse.Namespace) -> None:
-        self._settings = settings
-        self._api = cluster.Cluster(settings.kubeconfig)
-        drivers = _by_provisioner(settings.driver)
-        self._us = decide.Identity(drivers, settings.node or settings.identity, settings.node or "")
-        self._work = WorkQueue()
-        self._events = Events(self._api, f"{'+'.join(drivers)} {self._us.name}")
-        storage = Storage(settings.plugin_dir)
-        secrets = Secrets(self._api, self._us, settings.namespace)
-        self._provision = provision = Provision(self._api, storage, self._events, self._work, self._us, secrets)
-        self._delete = Delete(self._api, storage, self._events, self._work, self._us, secrets)
-        self._capacity: Capacity | None = None
-        self._marks: Marks | None = None
-        if settings.node:
-            owner = _owner(settings.pod)
-            self._capacity = capacity = provision.capacity = self._delete.capacity = Capacity(
-                self._api, storage, self._us, settings.namespace, owner, provision.classes, provision.hostname
-            )
-            self._marks = marks = Marks(self._api, self._events, self._us, capacity.changed)
-            capacity.after = [provision.room_published, lambda _: marks.check(capacity.listed)]
-        self._may_work = threading.Event()
-        self._all_listed = threading.Event()
-        self._stop = threading.Event()
-        self._orphans = Orphans(
-            self._api, storage, self._events, self._us, self._capacity, self._delete.policies, provision.in_hand,
-            lambda: self._may_work.is_set() and not self._stop.is_set(), settings.orphan_grace_seconds,
-        )  # fmt: skip
-        self._unlisted = {cluster.CLASSES, cluster.CLAIMS, cluster.VOLUMES}
-        self._watches: list[threading.Thread] = []
-        self._workers = [threading.Thread(target=self._run, name=f"worker-{n}") for n in range(settings.workers)]
+    def __init__(self, settings: argparse.Namespace, name: str, lease: str) -> None:
+        """lease: what it must hold to work; empty if it needs none."""
+        self.settings, self.api = settings, cluster.Cluster(settings.kubeconfig)
+        self.drivers = _by_provisioner(settings.driver)
+        self.events = Events(self.api, f"{'+'.join(self.drivers)} {name}")
+        self.stopping = threading.Event()
+        self.all_listed = threading.Event()
+        self.threads: list[threading.Thread] = []  # which live as long as it does
+        self._name, self._lease_name = name, lease and "-".join([lease, *sorted(self.drivers)])
+        self._lease: cluster.Lease | None = None
+        self._lock = threading.Lock()
+        self._unlisted: set[str] = set()
 
-    def run(self) -> None:
-        """Works until SIGTERM or SIGINT, then finishes what is in hand."""
+    def may_work(self) -> bool:
+        """Whether it is the elected one, by its own clock; in node mode nobody else has its storage."""
+        elected = not self._lease_name or (self._lease is not None and self._lease.held())
+        return elected and not self.stopping.is_set()
+
+    def start(self, watches: dict[str, _Watch], back: Callable[[], None], listed: Callable[[], None]) -> None:
+        """back: as Cluster.follow calls it. listed: called once, when everything was listed."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
-        lease = None
-        if self._settings.node:
-            metrics.leader.set(1)
-            self._may_work.set()
-        else:
-            name = "flexvol-" + "-".join(sorted(self._us.drivers))
-            lease = self._api.lead(
-                self._settings.namespace, name, f"{self._us.name}_{uuid.uuid4()}", self._lead, self._stand_by
-            )
-        provision, delete = self._provision, self._delete
-        volumes: list[_Watch] = [(delete.volume_changed, delete.volumes_listed, delete.volume_gone)]
-        if self._marks is not None:
-            volumes.append(_watch(self._marks.volumes))
-        watches: dict[str, _Watch] = {
-            cluster.CLASSES: (provision.class_changed, provision.classes_listed, provision.class_gone),
-            cluster.CLAIMS: (provision.claim_changed, provision.claims_listed, provision.claim_gone),
-            cluster.VOLUMES: (*map(_each, zip(*volumes, strict=True)),),  # type: ignore[dict-item]
-        }
-        for path, (changed, listed, gone) in watches.items():
-            follow = (path, changed, functools.partial(self._listed, path, listed), gone)
-            self._watches.append(threading.Thread(target=self._api.follow, args=follow, name=path, daemon=True))
-        for thread in self._watches + self._workers:
-            thread.start()
-        if self._settings.health_port:
-            metrics.show(lambda: (self._capacity or self._orphans).listed, self._work.waiting)
-            health.serve(self._settings.health_port, self._dead, self._not_ready)
-        _log.info("provisioner %s for %s as %s", protocol.VERSION, ", ".join(self._us.drivers), self._us.name)
-        self._stop.wait()
-        _log.info("stopping: finishing what is in hand")
-        self._work.stop()
-        self._may_work.set()
-        self._all_listed.set()
-        for worker in self._workers:
-            worker.join()
-        if lease is not None:
-            lease.release()
-        self._events.close(_EVENTS_SECONDS)
+            signal.signal(number, lambda *_: self.stopping.set())
+        metrics.leader.set_function(self.may_work)
+        if self._lease_name:
+            identity = f"{self._name}_{uuid.uuid4()}"
+            leads = functools.partial(_log.info, "leading")
+            lost = functools.partial(_log.warning, "the lease is lost: standing by")
+            self._lease = self.api.lead(self.settings.namespace, self._lease_name, identity, leads, lost)
+        self._unlisted = set(watches)
+        for path, (changed, all_of_it, gone) in watches.items():
+            follow = (path, changed, functools.partial(self._listed, path, all_of_it, listed), gone, back)
+            self.run_thread(threading.Thread(target=self.api.follow, args=follow, name=path, daemon=True))
+        if self.settings.health_port:
+            health.serve(self.settings.health_port, self._dead, self._not_ready)
+        _log.info("provisioner %s for %s as %s", protocol.VERSION, ", ".join(self.drivers), self._name)
 
-    def _listed(self, path: str, listed: Callable[[set[str]], None], uids: set[str]) -> None:
-        listed(uids)
-        self._unlisted.discard(path)
-        if not self._unlisted and not self._all_listed.is_set():
-            self._all_listed.set()
-            if self._capacity is not None:  # not before the classes are known: it takes away what is for none
-                self._capacity.thread.start()
-            self._orphans.thread.start()
+    def run_thread(self, thread: threading.Thread) -> None:
+        """Starts one without which the instance is not healthy."""
+        thread.start()
+        self.threads.append(thread)
+
+    def end(self) -> None:
+        if self._lease is not None:
+            self._lease.release()
+        self.events.close(_EVENTS_SECONDS)
+
+    def _listed(
+        self, path: str, all_of_it: Callable[[set[str]], None], listed: Callable[[], None], uids: set[str]
+    ) -> None:
+        all_of_it(uids)
+        with self._lock:
+            self._unlisted.discard(path)
+            if not self._unlisted and not self.all_listed.is_set():
+                self.all_listed.set()
+                listed()
 
     def _dead(self) -> str:
-        threads = self._watches + self._workers
-        if self._all_listed.is_set():
-            threads += [part.thread for part in (self._capacity, self._orphans) if part is not None]
-        dead = [thread.name for thread in threads if not thread.is_alive()]
+        dead = [thread.name for thread in self.threads if not thread.is_alive()]
         return f"ended: {', '.join(dead)}" if dead else ""
 
     def _not_ready(self) -> str:
         return f"not listed yet: {', '.join(sorted(self._unlisted))}" if self._unlisted else ""
 
-    def _lead(self) -> None:
-        _log.info("leading")
-        metrics.leader.set(1)
-        self._may_work.set()
 
-    def _stand_by(self) -> None:
-        _log.warning("the lease is lost: standing by")
-        self._may_work.clear()
-        metrics.leader.set(0)
-        self._provision.stand_by()
+class Provisioner:
+    """Makes and deletes volumes: the parts, and the threads that work."""
+
+    def __init__(self, settings: argparse.Namespace) -> None:
+        name, node = settings.node or settings.identity, settings.node or ""
+        self._instance = instance = Instance(settings, name, "" if node else "flexvol")
+        us, api, events = decide.Identity(instance.drivers, name, node), instance.api, instance.events
+        self._work, storage = WorkQueue(), Storage(settings.plugin_dir)
+        secrets = Secrets(api, us, settings.namespace)
+        self._provision = provision = Provision(api, storage, events, self._work, us, secrets)
+        self._delete = delete = Delete(api, storage, events, self._work, us, secrets)
+        self._volumes: list[_Watch] = [(delete.volume_changed, delete.volumes_listed, delete.volume_gone)]
+        self._capacity: Capacity | None = None
+        if node:
+            self._capacity = capacity = provision.capacity = delete.capacity = Capacity(
+                api, storage, us, settings.namespace, _owner(settings.pod), provision.classes, provision.hostname
+            )
+            marks = Marks(api, events, us, capacity.changed)
+            self._volumes.append(_watch(marks.volumes))
+            capacity.after = [provision.room_published, lambda _: marks.check(capacity.listed)]
+        self._orphans = Orphans(
+            api, storage, events, us, self._capacity, delete.policies, provision.in_hand, instance.may_work,
+            settings.orphan_grace_seconds,
+        )  # fmt: skip
+        self._lacking: set[str] = set()  # rights, each said once
+        self._workers = [threading.Thread(target=self._run, name=f"worker-{n}") for n in range(settings.workers)]
+
+    def run(self) -> None:
+        """Works until SIGTERM or SIGINT, then finishes what is in hand."""
+        provision, instance = self._provision, self._instance
+        if instance.settings.health_port:
+            metrics.show(lambda: (self._capacity or self._orphans).listed, self._work.waiting)
+        watches: dict[str, _Watch] = {
+            cluster.CLASSES: (provision.class_changed, provision.classes_listed, provision.class_gone),
+            cluster.CLAIMS: (provision.claim_changed, provision.claims_listed, provision.claim_gone),
+            cluster.VOLUMES: (*map(_each, zip(*self._volumes, strict=True)),),  # type: ignore[dict-item]
+        }
+        instance.start(watches, self._back, self._all_listed)
+        for worker in self._workers:
+            instance.run_thread(worker)
+        instance.stopping.wait()
+        _log.info("stopping: finishing what is in hand")
+        self._work.stop()
+        instance.all_listed.set()
+        for worker in self._workers:
+            worker.join()
+        instance.end()
+
+    def _all_listed(self) -> None:
+        if self._capacity is not None:  # not before the classes are known: it takes away what is for none
+            self._instance.run_thread(self._capacity.thread)
+        self._instance.run_thread(self._orphans.thread)
+
+    def _back(self) -> None:
+        """The API server answers again. While it starts it may have refused what it allows now."""
+        self._lacking.clear()
+        self._work.hurry()
 
     def _run(self) -> None:
-        self._all_listed.wait()  # half a picture would lead to wrong words
+        self._instance.all_listed.wait()  # half a picture would lead to wrong words
         while True:
             key: Any = self._work.get()
             if key is None:
                 return
-            self._may_work.wait()
-            if self._stop.is_set():
-                return
+            while not self._instance.may_work():
+                if self._instance.stopping.wait(_STAND_BY_SECONDS):
+                    return
             try:
                 (self._provision if key[0] == "claim" else self._delete).sync(key)
             except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
-                _log.warning("%s %s: %s", key[0], key[1], error)
-                self._work.done(key, failed=True)
+                lacking = getattr(error, "lacking", "")
+                if not lacking or lacking not in self._lacking:
+                    _log.warning("%s %s: %s", key[0], key[1], error)
+                self._lacking |= {lacking}
+                self._work.done(key, getattr(error, "retry_after_seconds", 0.0), failed=True)
             except Exception:
                 _log.exception("bug while working on %s %s", *key)
                 self._work.done(key, failed=True)
@@ -250,41 +273,16 @@ def _each(calls: Sequence[Callable[[Any], None]]) -> Callable[[Any], None]:
 
 
 def duties(settings: argparse.Namespace) -> None:
-    """--cluster: takes part in the election, and works when elected, until SIGTERM or SIGINT."""
-    stop, drivers, api = threading.Event(), _by_provisioner(settings.driver), cluster.Cluster(settings.kubeconfig)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    events = Events(api, f"{'+'.join(drivers)} cluster")
-    gone = GoneNodes(api, events, drivers, settings.namespace, settings.node_gone_after)
-    kept = {cluster.NODES: gone.nodes, cluster.CLAIMS: gone.claims, cluster.VOLUMES: gone.volumes}
-    unlisted = set(kept)
-
-    def listed(path: str, uids: set[str]) -> None:
-        kept[path].listed(uids)
-        unlisted.discard(path)
-
-    def lead(leads: bool) -> None:
-        _log.info("leading" if leads else "the lease is lost: standing by")
-        metrics.leader.set(leads)
-        gone.lead(leads)
-
-    threads = [gone.thread]
-    for path, one in kept.items():
-        follow = (path, one.changed, functools.partial(listed, path), one.gone)
-        threads.append(threading.Thread(target=api.follow, args=follow, name=path, daemon=True))
-    for thread in threads:
-        thread.start()
-    name = "flexvol-cluster-" + "-".join(sorted(drivers))
-    identity = f"cluster_{uuid.uuid4()}"
-    lease = api.lead(settings.namespace, name, identity, functools.partial(lead, True), functools.partial(lead, False))
-    if settings.health_port:
-        dead = lambda: ", ".join(thread.name for thread in threads if not thread.is_alive())  # noqa: E731
-        health.serve(settings.health_port, dead, lambda: ", ".join(sorted(unlisted)))
-    _log.info("provisioner %s: duties of no single node, for %s", protocol.VERSION, ", ".join(drivers))
-    stop.wait()
-    gone.lead(False)
-    lease.release()
-    events.close(_EVENTS_SECONDS)
+    """--cluster: the duties of no single node, when elected, until SIGTERM or SIGINT."""
+    instance = Instance(settings, "cluster", "flexvol-cluster")
+    gone = GoneNodes(
+        instance.api, instance.events, instance.drivers, settings.namespace, settings.node_gone_after, instance.may_work
+    )
+    watches = {cluster.NODES: gone.nodes, cluster.CLAIMS: gone.claims, cluster.VOLUMES: gone.volumes}
+    start = functools.partial(instance.run_thread, gone.thread)
+    instance.start({path: _watch(kept) for path, kept in watches.items()}, lambda: None, start)
+    instance.stopping.wait()
+    instance.end()
 
 
 def release(words: list[str]) -> int:

@@ -7,6 +7,8 @@ import datetime
 import json
 import logging
 import random
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +20,8 @@ import kubernetes.leaderelection.electionconfig
 import kubernetes.leaderelection.leaderelection
 import kubernetes.leaderelection.leaderelectionrecord
 import kubernetes.utils
-import kubernetes.watch
+import kubernetes.watch.watch
+import urllib3.connection
 import urllib3.exceptions
 
 Object = dict[str, Any]
@@ -32,23 +35,51 @@ NODES = "/api/v1/nodes"
 _PAGE = 500
 _CONNECTIONS = 32
 _WATCH_SECONDS = 240
+_WATCH_AT_LEAST_SECONDS = 10  # one that ends sooner, and had nothing to say, is none
 _ANSWER_SECONDS = 30
 _SAID_AFTER = 2  # a connection that is cut once is no news
 _PAUSE_FIRST_SECONDS, _PAUSE_LIMIT_SECONDS = 0.5, 10.0
 _LEASE_ANSWER_SECONDS = 4  # two of them and a pause must fit into the renewal's time
 LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS = 15, 10, 2
+_RETRY_AFTER_LIMIT_SECONDS = 60.0
+# A peer that is gone without a word is noticed within half a minute, also where we only wait for what it says.
+_KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+]
 
 
 class Refused(Exception):
-    """The API server answered with an error. status: its HTTP status."""
+    """The API server answered with an error. status: its HTTP status. retry_after_seconds: what it asked us to wait."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is the server's own trouble, and not the request's."""
+        return self.status == 429 or self.status >= 500
+
+    @property
+    def lacking(self) -> str:
+        """The right we lack, as RBAC says it ('cannot create resource "events"'), or an empty string."""
+        found = re.search(r'cannot \S+ resource "[^"]+"', str(self)) if self.status == 403 else None
+        return found.group() if found else ""
 
 
 class Unreachable(Exception):
     """The API server did not answer."""
+
+
+def pause_seconds(failures: int, error: Exception) -> float:
+    """How long to wait after so many failures in a row: longer each time, and no less than the server asked for."""
+    pause = min(_PAUSE_LIMIT_SECONDS, _PAUSE_FIRST_SECONDS * 2.0 ** min(failures, 10))
+    asked: float = getattr(error, "retry_after_seconds", 0.0)
+    return max(pause * random.uniform(0.75, 1.25), asked * random.uniform(1.0, 1.25))
 
 
 def size_bytes(quantity: str) -> int:
@@ -74,6 +105,8 @@ class Cluster:
         configuration.retries = False
         kubernetes.client.Configuration.set_default(configuration)
         self._client = kubernetes.client.ApiClient(configuration)
+        options = [*urllib3.connection.HTTPConnection.default_socket_options, *_KEEPALIVE]
+        self._client.rest_client.pool_manager.connection_pool_kw["socket_options"] = options
         core, storage = kubernetes.client.CoreV1Api(self._client), kubernetes.client.StorageV1Api(self._client)
         self._lists = {
             CLAIMS: core.list_persistent_volume_claim_for_all_namespaces,
@@ -125,9 +158,11 @@ class Cluster:
                 path, method, header_params=headers, body=body, response_type="object", auth_settings=["BearerToken"],
                 _return_http_data_only=True, _request_timeout=seconds,
             )  # fmt: skip
-            return answer
-        except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _translated(error, f"{method} {path}") from None
+        if not isinstance(answer, dict):
+            raise Unreachable(f"{method} {path}: the answer is no object: it begins with {answer!r:.80}")
+        return answer
 
     def follow(
         self,
@@ -135,32 +170,42 @@ class Cluster:
         changed: Callable[[Object], None],
         listed: Callable[[set[str]], None],
         gone: Callable[[Object], None],
+        back: Callable[[], None],
     ) -> None:
         """Never returns: lists in pages and then watches one of CLAIMS, VOLUMES, CLASSES, NODES, for ever.
 
         changed: each object that is there or changes. listed: the uids of all that are there, after each list.
-        gone: each object that goes. Errors are survived with growing pauses and said once.
+        gone: each object that goes. back: the server answers again after a while.
+        Errors are survived with growing pauses and said once.
         """
         version, failures = "", 0
         while True:
+            opened = float("inf")
             try:
                 if not version:
                     version = self._list(path, changed, listed)
-                for event in filter(None, self._watch(path, version)):
-                    failures = 0
-                    version = event["raw_object"]["metadata"]["resourceVersion"]
+                stream = self._watch(path, version)
+                opened = time.monotonic()
+                if failures >= _SAID_AFTER:
+                    _log.info("watching %s again", path)
+                    back()
+                for event in _events(stream):
+                    failures, opened = 0, float("-inf")
+                    version = event["object"]["metadata"]["resourceVersion"]
                     if event["type"] in ("ADDED", "MODIFIED"):
-                        changed(event["raw_object"])
+                        changed(event["object"])
                     elif event["type"] == "DELETED":
-                        gone(event["raw_object"])
+                        gone(event["object"])
+                if time.monotonic() - opened < _WATCH_AT_LEAST_SECONDS:
+                    raise ConnectionError("the watch ended at once")
             except Exception as error:  # whatever it is: a watch that has ended unseen is worse
-                if not isinstance(error, (urllib3.exceptions.HTTPError, OSError)):
+                said = _translated(error, "WATCH " + path)
+                if not isinstance(error, (urllib3.exceptions.HTTPError, OSError)) and getattr(said, "status", 0) != 429:
                     version = ""  # 410 Gone, a refusal, or something odd: begin again with a list
-                failures += 1
+                failures = failures + 1 if time.monotonic() - opened < _WATCH_AT_LEAST_SECONDS else 1
                 if failures == _SAID_AFTER:
-                    _log.warning("cannot watch: %s", _translated(error, "WATCH " + path))
-                pause = min(_PAUSE_LIMIT_SECONDS, _PAUSE_FIRST_SECONDS * 2.0 ** min(failures, 10))
-                time.sleep(pause * random.uniform(0.75, 1.25))
+                    _log.warning("cannot watch: %s", said)
+                time.sleep(pause_seconds(failures, said))
 
     def _list(self, path: str, changed: Callable[[Object], None], listed: Callable[[set[str]], None]) -> str:
         seen, following, version = set(), None, ""
@@ -177,32 +222,36 @@ class Cluster:
                 listed(seen)
                 return str(version)
 
-    def _watch(self, path: str, version: str) -> Iterator[Object]:
-        return kubernetes.watch.Watch(return_type="object").stream(  # type: ignore[no-any-return]
-            self._lists[path], resource_version=version, allow_watch_bookmarks=True,
+    def _watch(self, path: str, version: str) -> Any:
+        return self._lists[path](
+            watch=True, resource_version=version, allow_watch_bookmarks=True, _preload_content=False,
             timeout_seconds=random.randint(_WATCH_SECONDS // 2, _WATCH_SECONDS),
             _request_timeout=(_ANSWER_SECONDS, _WATCH_SECONDS + _ANSWER_SECONDS),
         )  # fmt: skip
 
     def lead(
         self, namespace: str, name: str, identity: str, started: Callable[[], None], stopped: Callable[[], None]
-    ) -> _Lease:
+    ) -> Lease:
         """Takes part in the election for the Lease `name`, in threads of its own, for ever. `started` and `stopped` are
         called each time leadership comes and goes; the returned lease is released at the end."""
-        lease = _Lease(self, namespace, name, identity)
+        lease = Lease(self, namespace, name, identity)
         config = kubernetes.leaderelection.electionconfig.Config(
             lease, LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS, onstarted_leading=started, onstopped_leading=stopped
         )
 
         def stand() -> None:
             while True:
-                kubernetes.leaderelection.leaderelection.LeaderElection(config).run()
+                try:
+                    kubernetes.leaderelection.leaderelection.LeaderElection(config).run()
+                except Exception:  # an election that has ended unseen is worse
+                    _log.exception("bug in the election")
+                    time.sleep(_RETRY_SECONDS)
 
         threading.Thread(target=stand, name="election", daemon=True).start()
         return lease
 
 
-class _Lease:
+class Lease:
     """What the client's election loop asks of a lock, kept in a coordination.k8s.io Lease, with what that loop lacks:
     it survives an API server that is away, and lets go at the end."""
 
@@ -211,23 +260,32 @@ class _Lease:
     def __init__(self, cluster: Cluster, namespace: str, name: str, identity: str) -> None:
         self.name, self.namespace, self.identity = name, namespace, identity
         self._cluster = cluster
+        self._renewed = float("-inf")  # by the monotonic clock, when the last renewal that succeeded was sent
+        self._said = ""
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._path = f"{self._collection}/{name}"
         self._version = ""
         self._released = False
+
+    def held(self) -> bool:
+        """Whether it is ours for certain: others may have it before the election loop says that it is lost."""
+        return time.monotonic() - self._renewed < LEASE_SECONDS
 
     def get(self, _name: str, _namespace: str) -> tuple[bool, Any]:
         record = kubernetes.leaderelection.leaderelectionrecord.LeaderElectionRecord
         try:
             lease = self._cluster.get(self._path, _LEASE_ANSWER_SECONDS)
         except (Refused, Unreachable) as error:
+            self._say(error)
             return False, _Answer(500, str(error))
         if lease is None:
             return False, _Answer(404, "not found")
         self._version = lease["metadata"]["resourceVersion"]
-        spec = lease["spec"]
+        spec = lease.get("spec") or {}
         if not spec.get("holderIdentity"):
             return True, None  # released: free for anyone
+        if spec["holderIdentity"] != self.identity:
+            self._renewed = float("-inf")
         return True, record(spec["holderIdentity"], *(str(spec.get(key)) for key in self._KEYS[1:]))
 
     def create(self, name: str, namespace: str, election_record: Any) -> bool:
@@ -240,17 +298,34 @@ class _Lease:
 
     def release(self) -> None:
         """Lets go, if it is ours, so that another takes over at once."""
-        held, record = self.get(self.name, self.namespace)
-        if held and record is not None and record.holder_identity == self.identity:
+        self._released = True  # a renewal that is on its way may still come first
+        for _ in range(2):
+            there, record = self.get(self.name, self.namespace)
+            if not there or record is None or record.holder_identity != self.identity:
+                return
             body = {"metadata": {"resourceVersion": self._version}, "spec": {"holderIdentity": ""}}
-            self._try(lambda: self._cluster.patch(self._path, body, _LEASE_ANSWER_SECONDS))
-        self._released = True
+            try:
+                self._cluster.patch(self._path, body, _LEASE_ANSWER_SECONDS)
+            except (Refused, Unreachable) as error:
+                _log.info("lease %s not released: %s", self.name, error)
 
     def _try(self, call: Callable[[], Object | None]) -> bool:
+        began = time.monotonic()
         try:
-            return not self._released and call() is not None
-        except (Refused, Unreachable):
+            done = not self._released and call() is not None
+        except (Refused, Unreachable) as error:
+            self._say(error)
             return False
+        if done:
+            self._renewed, self._said = began, ""
+        return done
+
+    def _say(self, error: Refused | Unreachable) -> None:
+        """Once, until the lease is ours again. That another was faster is no news."""
+        lacking = getattr(error, "lacking", "")
+        if lacking and lacking != self._said:
+            self._said = lacking
+            _log.warning("cannot take part in the election: %s", error)
 
     def _spec(self, record: Any) -> Object:
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -265,6 +340,19 @@ class _Answer:
         self.reason = reason
 
 
+def _events(stream: Any) -> Iterator[Object]:
+    """Not the client's own loop over a watch: that passes over a line it cannot read, and what it said is lost."""
+    try:
+        for line in kubernetes.watch.watch.iter_resp_lines(stream):
+            event = json.loads(line)
+            if event["type"] == "ERROR":
+                raise kubernetes.client.ApiException(event["object"].get("code"), event["object"].get("message"))
+            yield event
+    finally:
+        stream.close()
+        stream.release_conn()
+
+
 def _translated(error: Exception, what: str) -> Exception:
     status = getattr(error, "status", None)
     if not isinstance(status, int) or status == 0:
@@ -273,4 +361,6 @@ def _translated(error: Exception, what: str) -> Exception:
         message = json.loads(error.body)["message"]  # type: ignore[attr-defined]
     except (ValueError, KeyError, TypeError, AttributeError):
         message = getattr(error, "reason", "")
-    return Refused(status, f"{what}: {status} {message}")
+    asked = str((getattr(error, "headers", None) or {}).get("Retry-After", ""))
+    after = min(float(asked), _RETRY_AFTER_LIMIT_SECONDS) if asked.isdecimal() else 0.0
+    return Refused(status, f"{what}: {status} {message}", after)

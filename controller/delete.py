@@ -17,6 +17,7 @@ from controller.workqueue import WorkQueue
 
 Object = dict[str, Any]
 Key = tuple[str, str]
+_CONFLICTS = 5
 _log = logging.getLogger("volume")
 
 
@@ -96,6 +97,16 @@ class Delete:
 
     def _set_finalizer(self, path: str, held: bool) -> None:
         """Puts our finalizer on the PV or takes it away; the PV may be gone already."""
+        for _ in range(_CONFLICTS):
+            try:
+                self._try_set_finalizer(path, held)
+                return
+            except cluster.Refused as error:
+                if error.status != 409:  # else others take away theirs at the same time
+                    raise
+        raise cluster.Refused(409, f"{path}: it is changed all the time")
+
+    def _try_set_finalizer(self, path: str, held: bool) -> None:
         volume = self._api.get(path)
         finalizers = (volume or {}).get("metadata", {}).get("finalizers") or []
         if volume is None or (decide.FINALIZER in finalizers) == held:

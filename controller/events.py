@@ -1,5 +1,5 @@
-"""Events on claims, PVs and nodes, written by a thread of their own: never on the way of the work, and counted where
-they repeat."""
+"""Events on claims, PVs and nodes, written by a thread of their own: never on the way of the work, repeated ones are
+counted, and those of a time when the API server was away are written afterwards."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import datetime
 import logging
 import queue
 import threading
+import time
 from collections import OrderedDict
 from typing import Any
 
-from controller.cluster import Cluster, Refused, Unreachable
+from controller.cluster import Cluster, Refused, Unreachable, pause_seconds
 
 Object = dict[str, Any]
 _log = logging.getLogger("events")
 _WAITING = 1000
 _REMEMBERED = 1000
 _MESSAGE_LENGTH = 1024
+_NAME_LENGTH = 200  # of the 253 of an event's own
+_TRIES = 10  # if the server has trouble of its own; one that does not answer at all is waited for
+_TRIES_FORBIDDEN = 3  # as it may also be when it has only just started
 
 
 class Events:
@@ -27,6 +31,8 @@ class Events:
         self._component = component
         self._queue: queue.Queue[Object | None] = queue.Queue(_WAITING)
         self._known: OrderedDict[tuple[str, str, str], Object] = OrderedDict()
+        self._closing = threading.Event()
+        self._refused = ""
         self._thread = threading.Thread(target=self._write_all, name="events", daemon=True)
         self._thread.start()
 
@@ -38,6 +44,7 @@ class Events:
 
     def close(self, seconds: float) -> None:
         """Writes what is waiting, for so long at most."""
+        self._closing.set()
         try:
             self._queue.put(None, timeout=seconds)
         except queue.Full:
@@ -47,7 +54,11 @@ class Events:
     def _put(self, kind: str, about: Object, reason: str, message: str) -> None:
         metadata = about["metadata"]
         claim = "namespace" in metadata
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {
+            "metadata": {"name": f"{metadata['name'][:_NAME_LENGTH].rstrip('-.')}.{time.time_ns():x}"},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
             "type": kind,
             "reason": reason,
             "message": message[:_MESSAGE_LENGTH],
@@ -71,28 +82,52 @@ class Events:
             if event is None:
                 return
             try:
-                self._write(event)
-            except (Refused, Unreachable) as error:
-                _log.warning("event %s not written: %s", event["reason"], error)
+                failures = 0
+                while error := self._failure(event):
+                    failures += 1
+                    if failures >= self._tries(error) or self._closing.wait(pause_seconds(failures, error)):
+                        self._say(event, error)
+                        break
+                else:
+                    self._refused = ""
             except Exception:
                 _log.exception("bug while writing the event %s", event["reason"])
 
+    def _tries(self, error: Refused | Unreachable) -> float:
+        if isinstance(error, Unreachable):
+            return float("inf")
+        return _TRIES if error.passes else _TRIES_FORBIDDEN if error.lacking and not self._refused else 1
+
+    def _failure(self, event: Object) -> Refused | Unreachable | None:
+        """Writes the event, or returns why it could not."""
+        try:
+            self._write(event)
+        except (Refused, Unreachable) as error:
+            return error
+        return None
+
+    def _say(self, event: Object, error: Refused | Unreachable) -> None:
+        """That we may not write events is said once."""
+        lacking = getattr(error, "lacking", "")
+        if not lacking or lacking != self._refused:
+            _log.warning("event %s not written: %s", event["reason"], error)
+        self._refused = lacking
+
     def _write(self, event: Object) -> None:
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         key = (event["involvedObject"]["uid"], event["reason"], event["message"])
         known = self._known.get(key)
         namespace = event["involvedObject"].get("namespace", "default")
         collection = f"/api/v1/namespaces/{namespace}/events"
         if known is not None:
-            known["count"] += 1
-            again = {"count": known["count"], "lastTimestamp": now}
+            again = {"count": known["count"] + 1, "lastTimestamp": event["lastTimestamp"]}
             if self._cluster.patch(f"{collection}/{known['name']}", again) is not None:
+                known["count"] += 1
                 return
-        created = self._cluster.create(collection, {
-            "metadata": {"generateName": event["involvedObject"]["name"] + ".", "namespace": namespace},
-            "source": {"component": self._component},
-            "firstTimestamp": now, "lastTimestamp": now, "count": 1, **event,
-        })  # fmt: skip
-        self._known[key] = {"name": created["metadata"]["name"], "count": 1}
+        try:
+            self._cluster.create(collection, {"source": {"component": self._component}, "count": 1, **event})
+        except Refused as error:
+            if error.status != 409:  # it was written, and the answer was lost
+                raise
+        self._known[key] = {"name": event["metadata"]["name"], "count": 1}
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)

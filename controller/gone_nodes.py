@@ -88,7 +88,6 @@ class Kept:
         self._trim, self._woken = trim, woken
         self._lock = threading.Lock()
         self._things: dict[str, Any] = {}
-        self.is_listed = False
 
     def changed(self, thing: Object) -> None:
         trimmed, uid = self._trim(thing), thing["metadata"]["uid"]
@@ -102,7 +101,6 @@ class Kept:
     def listed(self, uids: set[str]) -> None:
         with self._lock:
             self._things = {uid: thing for uid, thing in self._things.items() if uid in uids}
-        self.is_listed = True
         self._woken()
 
     def gone(self, thing: Object) -> None:
@@ -144,13 +142,14 @@ class Marks:
 
 
 class GoneNodes:
-    """The duties, in a thread of its own."""
+    """The duties, in a thread of its own, to be started when everything was listed."""
 
     def __init__(
-        self, api: cluster.Cluster, events: Events, drivers: dict[str, str], namespace: str, gone_after_seconds: float
-    ) -> None:
+        self, api: cluster.Cluster, events: Events, drivers: dict[str, str], namespace: str, gone_after_seconds: float,
+        may_work: Callable[[], bool],
+    ) -> None:  # fmt: skip
         """drivers: by provisioner. namespace: of the capacity objects. gone_after_seconds: how long a node must be gone
-        before it is said, and before volumes are released."""
+        before it is said, and before volumes are released. may_work: whether we are the elected one."""
         self._api, self._events, self._drivers = api, events, drivers
         self._namespace, self._gone_after_seconds = namespace, gone_after_seconds
         self._news = threading.Event()
@@ -160,18 +159,8 @@ class GoneNodes:
         self._since: dict[str, float] = {}  # by uid of a claim or a PV: since when it waits or is lost
         self._said: dict[str, tuple[str, float]] = {}
         self._read: dict[str, Object | None] = {}  # live, once a round
-        self._leads = threading.Event()
+        self._may_work = may_work
         self.thread = threading.Thread(target=self._run, name="cluster-duties", daemon=True)
-
-    def lead(self, leads: bool) -> None:
-        """Whether we are the elected one, from now on. What another saw meanwhile is not known, so it begins anew."""
-        if leads:
-            self._leads.set()
-        else:
-            self._leads.clear()
-            self._since.clear()
-            for reason in (NODE_GONE, POOL_REPLACED):
-                metrics.lost.labels(reason).set(0)
 
     def _trim_claim(self, claim: Object) -> Object | None:
         free = not claim["spec"].get("volumeName") and not claim["metadata"].get("deletionTimestamp")
@@ -179,16 +168,18 @@ class GoneNodes:
 
     def _run(self) -> None:
         while True:
-            self._leads.wait()
-            self._news.wait(_EVERY_SECONDS)
-            self._news.clear()
-            try:
-                if self._leads.is_set() and all(kept.is_listed for kept in (self.nodes, self.claims, self.volumes)):
+            if self._may_work():
+                self._news.wait(_EVERY_SECONDS)
+                self._news.clear()
+                try:
                     self._round()
-            except cluster.Unreachable as error:
-                _log.warning("%s", error)
-            except Exception:
-                _log.exception("bug in a duty")
+                except cluster.Unreachable as error:
+                    _log.warning("%s", error)
+                except Exception:
+                    _log.exception("bug in a duty")
+            else:  # what another sees meanwhile we do not know: it begins anew
+                self._since.clear()
+                _count(Counter())
             time.sleep(_AT_MOST_EVERY_SECONDS)
 
     def _round(self) -> None:
@@ -199,14 +190,12 @@ class GoneNodes:
         self._said = {uid: said for uid, said in self._said.items() if uid in there}
         for claim in claims:
             self._try(self._place, claim, nodes)
-        count = Counter(self._try(self._look, volume, nodes) for volume in volumes)
-        for reason in (NODE_GONE, POOL_REPLACED):
-            metrics.lost.labels(reason).set(count[reason])
+        _count(Counter(self._try(self._look, volume, nodes) for volume in volumes))
 
     def _try(self, duty: Callable[[Object, set[str]], str], about: Object, nodes: set[str]) -> str:
         """One duty; what cannot be done for one claim or PV does not hold up the others."""
         try:
-            return duty(about, nodes)
+            return duty(about, nodes) if self._may_work() else ""
         except (cluster.Refused, NotLost) as error:
             _log.warning("%s: %s", about["metadata"]["name"], error)
             return ""
@@ -407,6 +396,11 @@ def _evict(api: cluster.Cluster, pod: Object) -> None:
     except cluster.Refused as error:
         if error.status not in (404, 409, 429):  # gone; another of that name; a budget: later
             raise
+
+
+def _count(counts: Counter[str]) -> None:
+    for reason in (NODE_GONE, POOL_REPLACED):
+        metrics.lost.labels(reason).set(counts[reason])
 
 
 def _is_released(volume: Object) -> bool:

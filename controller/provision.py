@@ -102,11 +102,6 @@ class Provision:
         with self._lock:
             return uid in self._claims or uid in self._begun
 
-    def stand_by(self) -> None:
-        """Another leads now, and drives to an end what we began."""
-        with self._lock:
-            self._begun.clear()
-
     def _forget(self, uid: str) -> None:
         with self._lock:
             self._claims.pop(uid, None)
@@ -227,7 +222,7 @@ class Provision:
         except cluster.Refused as error:
             there = self._volume(volume["metadata"]["name"]) if error.status == 409 else None
             if there is None or there["spec"].get("claimRef", {}).get("uid") != claim["metadata"]["uid"]:
-                self._say_failure(claim, f"the PersistentVolume was refused: {error}")
+                self._warn(claim, f"the PersistentVolume was refused: {error}")
                 raise
             return decide.is_ours(there, self._us)
         return True
@@ -303,12 +298,15 @@ class Provision:
         return volume_manifest.provision_request(claim, storage_class, _size_bytes(claim), self._read_cluster_uid())
 
     def _say_failure(self, claim: Object, sentence: str) -> None:
+        self._warn(claim, sentence)
+        _log.warning("%s not provisioned: %s", _full_name(claim), sentence)
+
+    def _warn(self, claim: Object, sentence: str) -> None:
         name = decide.class_name_of(claim)
         metrics.provision_failed.labels(name, "").inc()
         self._events.warning(
             claim, "ProvisioningFailed", f'failed to provision volume with StorageClass "{name}": {sentence}'
         )
-        _log.warning("%s not provisioned: %s", _full_name(claim), sentence)
 
     def _read_cluster_uid(self) -> str:
         """The uid of kube-system stands for the cluster."""

@@ -68,10 +68,10 @@ class WorkQueue:
         return found
 
     def done(self, key: Hashable, retry_after_seconds: float | None = None, failed: bool = False) -> None:
-        """Ends the work on `key`. failed: it comes again after its backoff. retry_after_seconds: it comes again after
-        that. Neither: its failures are forgotten."""
+        """Ends the work on `key`. failed: it comes again after its backoff, and not before retry_after_seconds.
+        retry_after_seconds alone: it comes again after that. Neither: its failures are forgotten."""
         if failed:
-            retry_after_seconds = self._backoff(key)
+            retry_after_seconds = max(self._backoff(key), retry_after_seconds or 0.0)
         with self._changed:
             self._working.discard(key)
             if not failed and retry_after_seconds is None:
@@ -79,6 +79,14 @@ class WorkQueue:
             self._changed.notify_all()
         if retry_after_seconds is not None:
             self.add(key, retry_after_seconds)
+
+    def hurry(self) -> None:
+        """What all waited for has passed: everyone's turn is now, and the failures are forgotten."""
+        with self._changed:
+            self._failures.clear()
+            keys = list(self._due)
+        for key in keys:
+            self.add(key)
 
     def waiting(self) -> int:
         """How many keys are in it."""

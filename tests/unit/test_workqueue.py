@@ -113,3 +113,27 @@ def test_many_workers_never_share_a_key() -> None:
 
     assert max(most) == 1
     assert not queue._due
+
+
+def test_hurry_brings_every_turn_forward_and_forgets_the_failures() -> None:
+    queue = WorkQueue()
+    for _ in range(6):
+        queue.add("a")
+        queue.get()
+        queue.done("a", failed=True)
+    queue.add("b", 300)
+
+    queue.hurry()
+
+    assert {queue.get(), queue.get()} == {"a", "b"}
+    queue.done("a", failed=True)
+    assert queue._due["a"] - time.monotonic() < 1.3
+
+
+def test_a_retry_is_no_sooner_than_was_asked_for() -> None:
+    queue = WorkQueue()
+    queue.add("a")
+    queue.get()
+    queue.done("a", 20, failed=True)
+
+    assert queue._due["a"] - time.monotonic() > 19
