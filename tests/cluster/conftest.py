@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -161,6 +162,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
 @pytest.fixture
 def k8s(cluster: kube.Cluster) -> Iterator[Kubernetes]:
     """A namespace of the test's own. Afterwards nothing of it is left: no PV, no volume, no loop device."""
+    with own_namespace(cluster) as k8s:
+        yield k8s
+
+
+@contextlib.contextmanager
+def own_namespace(cluster: kube.Cluster) -> Iterator[Kubernetes]:
     k8s = Kubernetes(cluster, "t-" + uuid.uuid4().hex[:8])
     cluster.kubectl("create", "namespace", k8s.namespace, capture_output=True)
     wait_until("the namespace takes pods", lambda: k8s.get("serviceaccount", "default"))
@@ -182,7 +189,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome: Any = yield
     report = outcome.get_result()
     k8s = getattr(item, "funcargs", {}).get("k8s")
-    if report.failed and isinstance(k8s, Kubernetes):
+    if report.failed and isinstance(k8s, Kubernetes) and kube.STATE.exists():  # else it is the cluster's own end
         for title, text in diagnosis(k8s):
             report.sections.append((title, text[-8000:]))
 

@@ -1,245 +1,212 @@
-"""A provisioner of a test's own, beside the installed one: dist/provisioner as a process in a node's namespaces.
-
-It serves the driver crash/loop (the loop driver under another vendor's name, behind a wrapper that can kill or wait),
-with a class and a pool that nobody else knows, and reaches the API server through a proxy. SIGKILL is dealt to it at a
-call of the API or of the driver.
-"""
+"""A provisioner of a test's own: dist/provisioner as a process on a node, for a driver of another vendor and with an
+account of its own, so that it and the DaemonSet's never meet. It can be killed, started again, and be given a proxy."""
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import shutil
-import subprocess
-import threading
-from collections.abc import Callable, Iterator
+import signal
+from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tests.cluster.conftest import Kubernetes, Object
+from tests.cluster.conftest import Kubernetes, Object, ours
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import DATA, SERVER, STATE, wait_until
-from tests.cluster.proxy import CUT, CUT_AFTER, Proxy
-from tests.conftest import ROOT
+from tests.cluster.kube.cluster import STATE, Cluster, wait_until
 
-NAME = "own-provisioner"
-PROVISIONER, DRIVER = "loop.crash", "crash/loop"
-# Which request of the API, or call of the driver, is the one: its number, or words of it.
-Where = Callable[[int, str], bool]
-_WRAPPER = """#!/bin/sh
-# before: killed before the driver runs; during: it runs on, alone; after: it has run, and nobody hears its answer.
-exec 8>>{here}/lock && flock 8 && n=$(($(wc -l <{here}/called) + 1)) && echo "$1" >>{here}/called && exec 8>&-
-while [ "$1" = provision ] && [ -e {here}/hold ]; do touch {here}/held; sleep 0.05; done
-read -r when number callout <{here}/kill
-if [ "$n" = "$number" ] || [ "$1" = "$callout" ]; then
-  [ "$when" != after ] || {here}/real/loop "$@" >{here}/unheard
-  kill -9 $PPID
-  [ "$when" = during ] || exit 0
-fi
-exec {here}/real/loop "$@"
-"""
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "own-provisioner"  # of its account, Lease and capacity objects
+AUTHORITY = STATE / "pki/ca.crt"
+POOL = "/var/lib/flexvol/weather"
+_CLASS_ROLE = "flexvol-provisioner"  # deploy/rbac.yaml
+_LEASES = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "patch"]}]
+_CAPACITY = [
+    {
+        "apiGroups": ["storage.k8s.io"],
+        "resources": ["csistoragecapacities"],
+        "verbs": ["get", "list", "create", "patch", "delete"],
+    }
+]
+
+
+def account(cluster: Cluster, name: str = "provisioner", rules: list[Object] | None = None) -> str:
+    """The token of a service account that may what deploy/ gives a provisioner; with `rules`, what they say."""
+    group, kind = "rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1"
+    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}]
+    role = _CLASS_ROLE if rules is None else f"test-{name}"
+
+    def binding(kind_of_role: str, role: str) -> Object:
+        return {"roleRef": {"apiGroup": group, "kind": kind_of_role, "name": role}, "subjects": subjects}
+
+    objects: list[Object] = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NAMESPACE}},
+        {"apiVersion": kind, "kind": "Role", "metadata": {"name": name, "namespace": NAMESPACE},
+         "rules": _LEASES + _CAPACITY},
+        {"apiVersion": kind, "kind": "RoleBinding", "metadata": {"name": name, "namespace": NAMESPACE},
+         **binding("Role", name)},
+        {"apiVersion": kind, "kind": "ClusterRoleBinding", "metadata": {"name": f"test-{name}"},
+         **binding("ClusterRole", role)},
+    ]  # fmt: skip
+    if rules is not None:
+        objects.append({"apiVersion": kind, "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules})
+    Kubernetes(cluster, NAMESPACE).run("apply", "-f", "-", input=json.dumps(_list(objects)))
+    done = cluster.kubectl("-n", NAMESPACE, "create", "token", name, "--duration=4h", capture_output=True)
+    return done.stdout.strip()
 
 
 class OwnProvisioner:
-    """Made for one namespace; `storage_class` is its class's name. Its pool is empty at the begin."""
+    """words: its arguments beside the driver's. server: what it takes for the API server, such as a Proxy's url."""
 
-    def __init__(self, k8s: Kubernetes, proxy: KillingProxy, node: str = "node1") -> None:
-        self.k8s, self.first, self.node = k8s, proxy, k8s.cluster.nodes[node]
-        self.storage_class = f"crash-{k8s.namespace}"
-        self._changes = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self.here = DATA / "own"
-        self.pool = self.here / "pools/default"
-        shutil.rmtree(self.here, ignore_errors=True)
-        for directory in ("pools", "etc", "real", "plugins/crash~loop"):
-            (self.here / directory).mkdir(parents=True)
-        shutil.copy(ROOT / "dist/flexvol", self.here / "real/loop")
-        for file in ("called", "lock"):
-            (self.here / file).touch()
-        self.kill_at_callout("never")
-        wrapper = self.here / "plugins/crash~loop/loop"
-        wrapper.write_text(_WRAPPER.format(here=self.here))
-        wrapper.chmod(0o755)
-        self.use(proxy)
-        self.run("pool", "init", "default")
-
-    def use(self, proxy: KillingProxy) -> None:
-        """Which API server it works with from its next start on."""
-        self.proxy, proxy.victim = proxy, self.kill
-        kubeconfig = {
+    def __init__(self, cluster: Cluster, name: str, server: str, driver: str, *words: str, node: str = "node1") -> None:
+        self.name = f"own-{name}"
+        self.node = cluster.nodes[node]
+        self._cluster, self._driver, self._words = cluster, driver, words
+        self._directory = STATE / self.name
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.mkdir()
+        (STATE / f"{self.name}.log").write_text("")
+        settings = {
             "apiVersion": "v1", "kind": "Config", "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": proxy.url}}],
-            "users": [{"name": "u", "user": {}}],
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+            "users": [{"name": "u", "user": {"token": "the proxy has it"}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         }  # fmt: skip
-        (self.here / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+        (self._directory / "kubeconfig").write_text(json.dumps(settings))
 
-    def _apart(self, *argv: object) -> list[object]:
-        """A command line in the node's namespaces, but with pools and settings that are only ours."""
-        inside = 'mount --bind "$1" /var/lib/flexvol && mount --bind "$2" /etc/flexvol && shift 2 && exec "$@"'
-        script = ["sh", "-c", inside, "sh", self.here / "pools", self.here / "etc"]
-        return ["unshare", "-m", *script, *argv]
+    def install(self, executable: Path, directory: Path | None = None) -> Path:
+        """Puts the driver's file into its plugin directory, or into the one it shares; returns where the driver is."""
+        self.plugins = directory or self._directory / "plugins"
+        vendor, name = self._driver.split("/")
+        target = self.plugins / f"{vendor}~{name}"
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(executable, target / name)
+        return target / name
 
-    def run(self, *argv: object) -> Any:
-        """Runs the driver, as a person would."""
-        done = self.node.enter(*self._apart(self.here / "real/loop", *argv), capture_output=True)
-        return json.loads(done.stdout) if done.stdout.startswith("{") else done.stdout
-
-    def mount_and_unmount(self, options: str) -> None:
-        """As a pod does; the mount ends with the namespace that we run it in, at the latest."""
-        (self.here / "pod").mkdir()
-        script = 'test "$("$1" mount "$2" "$3")" = \'{"status": "Success"}\' && "$1" unmount "$2"'
-        self.node.enter(*self._apart("sh", "-c", script, "sh", self.here / "real/loop", self.here / "pod", options))
-
-    def start(self, *arguments: object) -> None:
-        line = [
-            "env", f"SHIV_ROOT={self.here}/shiv", ROOT / "dist/provisioner", f"--node={self.node.name}",
-            f"--driver={DRIVER}", f"--plugin-dir={self.here}/plugins", f"--kubeconfig={self.here}/kubeconfig",
-            f"--namespace={self.k8s.namespace}", "--orphan-grace-seconds=1", *arguments,
-        ]  # fmt: skip
-        holder = (self.node.directory / "ns.pid").read_text().strip()
-        self._process = machine.spawn(DATA, NAME, ["nsenter", "-t", holder, "-m", "-n", *self._apart(*line)])
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def kill(self) -> None:
-        """SIGKILL of the process alone: a driver that it called runs on."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def stop(self) -> None:
-        """As kubelet does; it finishes what is in hand."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(60)
-
-    def kill_at_callout(self, when: str, number: int = 0, callout: str = "-") -> None:
-        """when: before, during or after; counted from now."""
-        beyond = len(self.called())
-        (self.here / "kill").write_text(f"{when} {beyond + number if number else 0} {callout}\n")
-
-    def disarm(self) -> None:
-        self.proxy.armed = None
-        self.kill_at_callout("never")
-
-    def called(self) -> list[str]:
-        """Every call of the driver so far."""
-        return (self.here / "called").read_text().split()
-
-    def log(self) -> str:
-        return (STATE / f"{NAME}.log").read_text(errors="replace")
-
-    def volumes(self) -> set[str]:
-        """What is in the pool; hidden things too, as a leak is one."""
-        return {entry.name for entry in self.pool.iterdir()} - {"pool.json", ".locks"}
-
-    def record(self, name: str) -> dict[str, Any]:
-        record: dict[str, Any] = json.loads((self.pool / name / "volume.json").read_text())
-        return record
-
-    def claim(self, name: str = "data", **metadata: Any) -> str:
-        """A claim for which the scheduler has chosen our node already; returns its uid."""
-        notes = {"volume.kubernetes.io/selected-node": self.node.name}
-        spec = {
-            "storageClassName": self.storage_class, "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "32Mi"}},
-        }  # fmt: skip
-        metadata = {"name": name, "annotations": notes, **metadata}
-        self.k8s.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
-        return str((self.k8s.get("pvc", name) or {})["metadata"]["uid"])
-
-    def provision(self, name: str, cluster_uid: str, **changes: str) -> None:
-        """A volume as a provisioner of that cluster would have had it made, without any claim."""
-        key = "kubernetes.io/"
-        request = {
-            f"{key}pvOrVolumeName": name, f"{key}pvc.namespace": "gone", f"{key}pvc.name": name,
-            f"{key}pvc.uid": f"uid-of-{name}", f"{key}clusterUid": cluster_uid, f"{key}reclaimPolicy": "Delete",
-            "requestBytes": str(32 << 20), f"{key}pvc.accessModes": "ReadWriteOnce", **changes,
-        }  # fmt: skip
-        assert self.run("provision", json.dumps(request))["status"] == "Success"
-
-    def list_again(self) -> None:
-        """Makes the provisioner list its volumes now, as a class of its own has changed."""
-        self._changes += 1
-        note = {"metadata": {"annotations": {"changes": str(self._changes)}}}
-        self.k8s.run("patch", "storageclass", self.storage_class, "-p", json.dumps(note))
-
-    def until(self, what: str, condition: Callable[[], Any], seconds: float = 60) -> bool:
-        """Waits, and starts the provisioner again without faults once it was killed; returns whether it was."""
-        killed = False
-
-        def seen() -> Any:
-            nonlocal killed
-            if not self.alive:
-                killed = True
-                self.disarm()
-                self.start()
-            return condition()
-
-        try:
-            wait_until(what, seen, seconds)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log()[-6000:]}") from None
-        return killed
-
-
-class KillingProxy(Proxy):
-    """armed: (before or after, which request): there the victim is killed, before the request is sent on, or when it
-    was answered and the answer is not yet given."""
-
-    def __init__(self, server: str = SERVER) -> None:
-        super().__init__(server, "admin-token", STATE / "pki/ca.crt")
-        self.armed: tuple[str, Where] | None = None
-        self.victim: Callable[[], None] = lambda: None
-        self._killer = 0
-        self.rule = self._kill
-
-    def __enter__(self) -> KillingProxy:
-        super().__enter__()
+    def __enter__(self) -> OwnProvisioner:
+        self.start()
         return self
 
-    def arm(self, when: str, where: Where) -> None:
-        """The numbers that `where` is asked about begin with 1 now."""
-        beyond = len(self.requests)
-        self.armed = when, lambda number, words: where(number - beyond, words)
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
-    def _kill(self, method: str, path: str, number: int) -> str | None:
-        armed = self.armed
-        if armed is None or not armed[1](number, f"{method} {path}"):
-            return None
-        self.armed = None
-        if armed[0] == "before":
-            self.victim()
-            return CUT
-        self._killer = threading.get_ident()
-        return CUT_AFTER
+    def start(self) -> None:
+        """Starts it as in a container: when it is killed, so is whatever it started."""
+        machine.spawn(STATE, self.name, [
+            *self.node.inside(), "unshare", "--pid", "--kill-child", "--mount-proc", "--propagation=slave",
+            "env", f"SHIV_ROOT={self._directory}/shiv", ROOT / "dist/provisioner",
+            "--kubeconfig", self._directory / "kubeconfig", "--plugin-dir", self.plugins, "--driver", self._driver,
+            "--namespace", NAMESPACE, *self._words,
+        ])  # fmt: skip
 
-    def closed(self, connection: Any) -> None:
-        if self._killer == threading.get_ident():
-            self._killer = 0
-            self.victim()
-        super().closed(connection)
+    def kill(self) -> None:
+        """kill -9."""
+        machine.stop(STATE, self.name, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, and waits until it has ended."""
+        pid = machine.running(STATE, self.name)
+        assert pid is not None, self.log()
+        os.killpg(pid, signal.SIGTERM)
+        wait_until(f"{self.name} ended", lambda: machine.running(STATE, self.name) is None, 30)
+
+    def alive(self) -> bool:
+        return machine.running(STATE, self.name) is not None
+
+    def log(self) -> str:
+        """Everything it printed, in all its lives."""
+        return self._cluster.log(self.name)
+
+    def count(self, words: str) -> int:
+        """How many lines of its log have these words."""
+        return sum(words in line for line in self.log().splitlines())
 
 
-def own_class(name: str, **changes: object) -> Object:
-    return {
-        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
-        "provisioner": PROVISIONER, "volumeBindingMode": "WaitForFirstConsumer", **changes,
-    }  # fmt: skip
+class ScriptedDriver:
+    """tests/drivers/scripted, as the test sees it."""
+
+    def __init__(self, executable: Path) -> None:
+        self._directory = executable.parent
+
+    def forget(self) -> None:
+        """Begins anew, for the next test."""
+        for log in ("calls", "made", "deleted"):
+            (self._directory / log).unlink(missing_ok=True)
+        shutil.rmtree(self._directory / "say", ignore_errors=True)
+
+    def will_answer(self, claim: str, *lines: str, callout: str = "provision") -> None:
+        say = self._directory / "say"
+        say.mkdir(exist_ok=True)
+        (say / f"{callout}-{claim}").write_text("".join(line + "\n" for line in lines))
+
+    def calls(self, claim: str, callout: str = "provision") -> list[list[str]]:
+        """Each call for the claim: the callout, the claim, the process, and what was answered."""
+        log = self._directory / "calls"
+        lines = [line.split(" ", 3) for line in log.read_text().splitlines()] if log.exists() else []
+        return [line for line in lines if line[:2] == [callout, claim]]
+
+    def made(self) -> list[str]:
+        """Every volume it ever made, each time it did."""
+        log = self._directory / "made"
+        return log.read_text().split() if log.exists() else []
+
+    def volumes(self) -> set[str]:
+        directory = self._directory / "volumes"
+        return {entry.name for entry in directory.iterdir()} if directory.exists() else set()
 
 
-@contextlib.contextmanager
-def beside(k8s: Kubernetes, **changes: object) -> Iterator[OwnProvisioner]:
-    """One that is not started yet; stopped at the end."""
-    with KillingProxy() as proxy:
-        own = OwnProvisioner(k8s, proxy)
-        k8s.apply(own_class(own.storage_class, **changes))
-        try:
-            yield own
-        finally:
-            own.stop()
-            k8s.cluster.kubectl("delete", "storageclass", own.storage_class, capture_output=True)
+def make_pool(node: Any, driver: Path) -> Path:
+    """A pool of the test's own, as an administrator makes one; where this process sees it."""
+    node.enter(driver, "pool", "init", Path(POOL).name, capture_output=True)
+    path: Path = node.path(POOL)
+    return path
+
+
+def volumes_in(pool: Path) -> set[str]:
+    """Hidden ones too, as a leak is one."""
+    return {entry.name for entry in pool.iterdir()} - {"pool.json", ".locks"}
+
+
+def storage_class(driver: str, **changes: object) -> Object:
+    """One of the driver's own, called as its provisioner."""
+    name = ".".join(reversed(driver.split("/")))
+    return {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
+            "provisioner": name, "volumeBindingMode": "WaitForFirstConsumer", **changes}  # fmt: skip
+
+
+def claim(name: str, storage_class: str, node: str = "node1", size: str = "32Mi") -> Object:
+    """A claim as after scheduling: a node is chosen, and no pod has to run."""
+    notes = {"volume.kubernetes.io/selected-node": node} if node else {}
+    spec = {"storageClassName": storage_class, "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": size}}}  # fmt: skip
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "annotations": notes},
+            "spec": spec}  # fmt: skip
+
+
+def bound(k8s: Kubernetes, *names: str, seconds: float = 30) -> dict[str, str]:
+    """Waits until the claims are Bound; the PV's name by claim. There is one PV for each claim, and no other."""
+
+    def volumes() -> dict[str, str]:
+        claims = {one["metadata"]["name"]: one for one in k8s.all("pvc")}
+        found = {name: claims[name] for name in names if name in claims}
+        done = len(found) == len(names) and all(one["status"].get("phase") == "Bound" for one in found.values())
+        return {name: one["spec"]["volumeName"] for name, one in found.items()} if done else {}
+
+    found: dict[str, str] = wait_until(f"claims {', '.join(names)} are bound", volumes, seconds)
+    of_claims = [(pv["metadata"]["name"], pv["spec"]["claimRef"]["name"]) for pv in ours(k8s)]
+    assert sorted(pair for pair in of_claims if pair[1] in names) == sorted((pv, name) for name, pv in found.items())
+    return found
+
+
+def delete_claims(k8s: Kubernetes) -> None:
+    """All of the namespace; returns when their PVs are gone too."""
+    k8s.run("delete", "pvc", "--all", "--wait=true")
+    wait_until("the PVs are gone", lambda: not ours(k8s))
+
+
+def events(k8s: Kubernetes, about: str, reason: str) -> list[Object]:
+    return k8s.all("events", f"--field-selector=involvedObject.name={about},reason={reason}")
+
+
+def _list(objects: list[Object]) -> Object:
+    return {"apiVersion": "v1", "kind": "List", "items": objects}

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import POOL, Kubernetes, Object, ours, volumes_on
+from tests.cluster.killed_provisioner import KilledProvisioner, KillingProxy, beside
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, SERVER, wait_until
-from tests.cluster.own_provisioner import KillingProxy, OwnProvisioner, beside
 from tests.cluster.proxy import Rule
 
 EMPTY = SERVER.replace("6443", "6444")
 
 
 @pytest.fixture
-def own(k8s: Kubernetes) -> Iterator[OwnProvisioner]:
+def own(k8s: Kubernetes) -> Iterator[KilledProvisioner]:
     with beside(k8s) as own:
         yield own
 
@@ -30,14 +30,14 @@ def cluster_uid(k8s: Kubernetes, *flags: str) -> str:
     return done.stdout
 
 
-def bound(own: OwnProvisioner, name: str) -> str:
+def bound(own: KilledProvisioner, name: str) -> str:
     """A claim with its PV, never mounted; returns the PV's name."""
     volume = "pvc-" + own.claim(name)
     own.until("the claim is bound", lambda: (own.k8s.get("pvc", name) or {})["status"]["phase"] == "Bound")
     return volume
 
 
-def collected(own: OwnProvisioner, name: str, uid: str) -> None:
+def collected(own: KilledProvisioner, name: str, uid: str) -> None:
     """Shows that collecting goes on, by a volume with nothing against it, and that all others have been looked at."""
     own.provision(name, uid)
 
@@ -48,18 +48,18 @@ def collected(own: OwnProvisioner, name: str, uid: str) -> None:
     own.until(f"{name} is collected", gone, 30)
 
 
-def said(own: OwnProvisioner, name: str) -> None:
+def said(own: KilledProvisioner, name: str) -> None:
     own.until(f"{name} is said", lambda: f"volume {name} of driver crash/loop has no PV" in own.log())
 
 
-def unbind(own: OwnProvisioner, claim: str, volume: str) -> None:
+def unbind(own: KilledProvisioner, claim: str, volume: str) -> None:
     """Takes away the PV and its claim."""
     own.k8s.run("delete", "pv", volume, "--wait=false")
     own.k8s.delete("pvc", claim)
     wait_until("the PV is gone", lambda: own.k8s.get("pv", volume) is None)
 
 
-def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounted(own: OwnProvisioner) -> None:
+def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounted(own: KilledProvisioner) -> None:
     k8s, uid = own.k8s, cluster_uid(own.k8s)
     own.provision("used", uid)
     request = {
@@ -96,7 +96,7 @@ def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounte
     assert own.log().count("volume used of driver crash/loop") == 1
 
 
-def test_after_the_loss_of_etcd_nothing_is_collected(own: OwnProvisioner) -> None:
+def test_after_the_loss_of_etcd_nothing_is_collected(own: KilledProvisioner) -> None:
     """An empty API server: every claim is gone, every PV too, though none of their volumes was ever mounted."""
     own.start()
     kept = {bound(own, "one"), bound(own, "two")}
@@ -145,7 +145,7 @@ def refusing(words: str) -> Rule:
     return lambda method, path, number: 500 if words in path else None
 
 
-def test_while_the_api_server_answers_errors_nothing_is_collected(own: OwnProvisioner) -> None:
+def test_while_the_api_server_answers_errors_nothing_is_collected(own: KilledProvisioner) -> None:
     own.provision("blank", cluster_uid(own.k8s))
     for path in ("/persistentvolumeclaims/", "/persistentvolumes/", "/namespaces/kube-system"):
         own.proxy.rule = refusing(path)
@@ -165,7 +165,9 @@ def test_while_the_api_server_answers_errors_nothing_is_collected(own: OwnProvis
     own.until("that one is collected too", lambda: own.volumes() == set())
 
 
-def test_a_pv_patched_to_retain_and_deleted_keeps_its_volume_though_it_was_never_mounted(own: OwnProvisioner) -> None:
+def test_a_pv_patched_to_retain_and_deleted_keeps_its_volume_though_it_was_never_mounted(
+    own: KilledProvisioner,
+) -> None:
     own.start()
     volume = bound(own, "data")
     assert own.record(volume)["blank"] and own.record(volume)["reclaimPolicy"] == "Delete"
@@ -179,7 +181,7 @@ def test_a_pv_patched_to_retain_and_deleted_keeps_its_volume_though_it_was_never
     assert own.record(volume)["owner"]["uid"] == volume[len("pvc-") :]
 
 
-def test_a_pv_that_did_not_wait_for_our_finalizer_keeps_its_volume_too(own: OwnProvisioner) -> None:
+def test_a_pv_that_did_not_wait_for_our_finalizer_keeps_its_volume_too(own: KilledProvisioner) -> None:
     """Edited to Retain, without its finalizer, while the provisioner was not there; deleted when that is back."""
     own.start()
     volume = bound(own, "data")
@@ -196,7 +198,7 @@ def test_a_pv_that_did_not_wait_for_our_finalizer_keeps_its_volume_too(own: OwnP
     assert own.volumes() == {volume}
 
 
-def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: OwnProvisioner) -> None:
+def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: KilledProvisioner) -> None:
     """Its PV is edited to Retain and deleted at once, while the provisioner is not there."""
     own.start()
     volume = bound(own, "data")
@@ -219,7 +221,7 @@ def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: OwnProvisioner)
     assert own.volumes() == {volume}
 
 
-def test_a_claim_that_is_only_in_a_stale_list_gets_no_volume(own: OwnProvisioner) -> None:
+def test_a_claim_that_is_only_in_a_stale_list_gets_no_volume(own: KilledProvisioner) -> None:
     own.claim()
     wait_until("the claim is given to us", lambda: "storage-provisioner" in json.dumps(own.k8s.get("pvc", "data")))
     stale = own.k8s.run("get", "--raw", "/api/v1/persistentvolumeclaims").stdout

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.cluster.conftest import Kubernetes, ours
-from tests.cluster.own_provisioner import OwnProvisioner, beside
+from tests.cluster.killed_provisioner import KilledProvisioner, beside
 
-Arm = Callable[[OwnProvisioner], None]
-Life = Callable[[OwnProvisioner, str, Arm], bool]
+Arm = Callable[[KilledProvisioner], None]
+Life = Callable[[KilledProvisioner, str, Arm], bool]
 
 
 @pytest.fixture
-def own(k8s: Kubernetes) -> Iterator[OwnProvisioner]:
+def own(k8s: Kubernetes) -> Iterator[KilledProvisioner]:
     with beside(k8s) as own:
         yield own
 
@@ -42,7 +42,7 @@ def numbered_callout(when: str) -> Callable[[int], Arm]:
     return lambda n: lambda own: own.kill_at_callout(when, number=n)
 
 
-def whole_life(own: OwnProvisioner, name: str, arm: Arm) -> bool:
+def whole_life(own: KilledProvisioner, name: str, arm: Arm) -> bool:
     """A claim is made, bound, deleted; whether the provisioner was killed on the way."""
     k8s = own.k8s
     uid = own.claim(name)
@@ -63,7 +63,7 @@ def whole_life(own: OwnProvisioner, name: str, arm: Arm) -> bool:
     return killed
 
 
-def claim_deleted_meanwhile(own: OwnProvisioner, name: str, arm: Arm) -> bool:
+def claim_deleted_meanwhile(own: KilledProvisioner, name: str, arm: Arm) -> bool:
     """The claim is deleted while a slow driver makes its volume; whether the provisioner was killed after that."""
     k8s = own.k8s
     (own.here / "held").unlink(missing_ok=True)
@@ -83,12 +83,12 @@ def claim_deleted_meanwhile(own: OwnProvisioner, name: str, arm: Arm) -> bool:
     return killed
 
 
-def _end(own: OwnProvisioner) -> None:
+def _end(own: KilledProvisioner) -> None:
     own.disarm()
     own.kill()
 
 
-def every_call(life: Life, own: OwnProvisioner) -> None:
+def every_call(life: Life, own: KilledProvisioner) -> None:
     """Kills at each call in turn until it comes through unharmed, and prints how many there were."""
     kinds = [("API", when, numbered(when)) for when in ("before", "after")]
     kinds += [("driver", when, numbered_callout(when)) for when in ("before", "during", "after")]
@@ -108,7 +108,7 @@ API_POINTS = [
 DRIVER_POINTS = [callout("during", "provision"), callout("after", "provision"), callout("after", "delete")]
 
 
-def test_killed_at_a_call_it_leads_to_one_pv_and_to_none_in_the_end(own: OwnProvisioner, campaign: bool) -> None:
+def test_killed_at_a_call_it_leads_to_one_pv_and_to_none_in_the_end(own: KilledProvisioner, campaign: bool) -> None:
     if campaign:
         every_call(whole_life, own)
         return
@@ -116,7 +116,7 @@ def test_killed_at_a_call_it_leads_to_one_pv_and_to_none_in_the_end(own: OwnProv
         assert whole_life(own, f"claim-{n}", arm), f"case {n} killed nothing"
 
 
-def test_a_claim_deleted_while_its_volume_is_made_leaves_nothing(own: OwnProvisioner, campaign: bool) -> None:
+def test_a_claim_deleted_while_its_volume_is_made_leaves_nothing(own: KilledProvisioner, campaign: bool) -> None:
     assert not claim_deleted_meanwhile(own, "undisturbed", lambda own: None)
     if campaign:
         every_call(claim_deleted_meanwhile, own)

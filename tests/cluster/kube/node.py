@@ -41,9 +41,10 @@ class Node:
 
     def enter(self, *argv: object, **keywords: Any) -> Any:
         """Runs a program in the node's namespaces."""
-        return sh(*self._inside(), *argv, **keywords)
+        return sh(*self.inside(), *argv, **keywords)
 
-    def _inside(self) -> list[object]:
+    def inside(self) -> list[object]:
+        """The words that run a program in its namespaces."""
         pid = (self.directory / "ns.pid").read_text().strip()
         return ["nsenter", "-t", pid, "-m", "-n"]
 
@@ -141,7 +142,7 @@ class Node:
                 "--conntrack-tcp-timeout-close-wait=0s",
             ],
         }  # fmt: skip
-        spawn(self._state, f"{self.name}-{program}", self._inside() + lines[program])
+        spawn(self._state, f"{self.name}-{program}", self.inside() + lines[program])
 
     def cut_power(self) -> None:
         """Ends everything that runs on it, containers too, and with that every mount. Its disk stays."""
