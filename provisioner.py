@@ -29,6 +29,7 @@ PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _DRIVERS = ("flexvol/loop",)
 _EVENTS_SECONDS = 5
+_LOG_KEYS = ("claim", "volume", "driver", "reason")
 _STAND_BY_SECONDS = 0.2
 _Watch = tuple[Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]]  # as Cluster.follow wants them
 _log = logging.getLogger("provisioner")
@@ -99,16 +100,21 @@ def _owner(pod: str | None) -> dict[str, Any] | None:
     return {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}
 
 
-class _Json(logging.Formatter):
+class JsonFormatter(logging.Formatter):
+    """One object a line. What an entry is about has keys of its own (_LOG_KEYS), as given in its `extra`."""
+
     def format(self, record: logging.LogRecord) -> str:
-        line = {"time": self.formatTime(record), "level": record.levelname, "about": record.name}
+        line = {"time": self.formatTime(record), "level": record.levelname, "part": record.name}
+        line |= {key: getattr(record, key) for key in _LOG_KEYS if hasattr(record, key)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
         return json.dumps({**line, "message": record.getMessage()})
 
 
 def _log_to_stdout(style: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(_Json() if style == "json" else text)
+    handler.setFormatter(JsonFormatter() if style == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("leaderelection").setLevel(logging.WARNING)
 

@@ -78,7 +78,7 @@ class Delete:
             except protocol.Failure as failure:
                 self._failed(key, volume, failure)
                 return
-            _log.info("deleted %s", key[1])
+            _log.info("deleted %s", key[1], extra={"volume": key[1]})
             metrics.deleted.labels(_class_name(volume)).inc()
             metrics.delete_seconds.labels(_class_name(volume)).observe(time.monotonic() - began)
             if self.capacity is not None:
@@ -123,7 +123,8 @@ class Delete:
         if retry.warn:
             metrics.delete_failed.labels(_class_name(volume)).inc()
             self._events.warning(volume, "VolumeFailedDelete", f"{failure.reason}: {failure.message}")
-            _log.warning("%s not deleted: %s: %s", key[1], failure.reason, failure.message)
+            about = {"volume": key[1], "reason": failure.reason}
+            _log.warning("%s not deleted: %s: %s", key[1], failure.reason, failure.message, extra=about)
         if retry.kind in ("slow", "soon"):
             self._work.done(key, 300.0 if retry.kind == "slow" else 1.0)
         else:

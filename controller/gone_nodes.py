@@ -245,7 +245,7 @@ class GoneNodes:
             size_bytes = cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
             kind, sentence = why_not_taken(claim, storage_class, size_bytes, rooms, labels)
         if kind and self._is_news(uid, kind):
-            _log.warning("%s not provisioned: %s", _full_name(claim), sentence)
+            _log.warning("%s not provisioned: %s", _full_name(claim), sentence, extra={"claim": _full_name(claim)})
             self._events.warning(claim, "ProvisioningFailed", sentence)
 
     def _look(self, volume: Object, nodes: set[str]) -> str:
@@ -262,12 +262,12 @@ class GoneNodes:
         if time.monotonic() - since < self._gone_after_seconds:
             return ""
         if self._is_news(uid, reason):
-            _log.warning("%s: %s", name, sentence)
+            _log.warning("%s: %s", name, sentence, extra={"volume": name, "reason": reason})
             for about in _abouts(volume) if reason == NODE_GONE else []:  # the other one, the node has said
                 self._events.warning(about, "VolumeNodeGone", sentence)
         if _is_released(volume):
             waits = release(self._api, name, self._drivers)
-            _log.info("%s: %s", name, waits or "released")
+            _log.info("%s: %s", name, waits or "released", extra={"volume": name})
         return reason
 
     def _is_news(self, uid: str, kind: str) -> bool:

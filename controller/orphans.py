@@ -226,7 +226,8 @@ class Orphans:
             _log.warning("the orphan %s is not deleted: %s: %s", entry["name"], failure.reason, failure)
             return False
         one.said = ""
-        self._tell("OrphanDeleted", f"deleted volume {entry['name']} of driver {driver}, which was never mounted")
+        said = f"deleted volume {entry['name']} of driver {driver}, which was never mounted"
+        self._tell("OrphanDeleted", said, driver, entry["name"])
         self._look_again_soon()
         return True
 
@@ -239,12 +240,13 @@ class Orphans:
             owner = one.owner if isinstance(one.owner, dict) else {}
             claim = f"claim {owner.get('namespace')}/{owner.get('name')} (uid {owner.get('uid')})"
             volume = f"volume {entry['name']} of driver {driver}"
-            self._tell("VolumeOrphaned", f"{volume} has no PV, and {claim} is gone: {sentence}")
+            said = f"{volume} has no PV, and {claim} is gone: {sentence}"
+            self._tell("VolumeOrphaned", said, driver, entry["name"])
             one.said = sentence
 
-    def _tell(self, reason: str, message: str) -> None:
+    def _tell(self, reason: str, message: str, driver: str, volume: str) -> None:
         """In the log, and in node mode as an event on the node that has the storage."""
-        _log.warning("%s: %s", reason, message)
+        _log.warning("%s: %s", reason, message, extra={"volume": volume, "driver": driver, "reason": reason})
         if self._us.node:
             self._node = self._node or self._api.get(f"/api/v1/nodes/{self._us.node}")
         if self._node is not None:

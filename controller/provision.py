@@ -205,7 +205,8 @@ class Provision:
             labels = (decide.class_name_of(claim), "")
             metrics.provisioned.labels(*labels).inc()
             metrics.provision_seconds.labels(*labels).observe(time.monotonic() - began)
-            _log.info("provisioned %s for %s", name, _full_name(claim))
+            about = {"volume": name, "claim": _full_name(claim), "driver": driver}
+            _log.info("provisioned %s for %s", name, _full_name(claim), extra=about)
             self._work.done(key)
         else:
             self._undo(key, claim, storage_class)
@@ -283,9 +284,9 @@ class Provision:
                 volume = volume_manifest.persistent_volume(claim, storage_class, made, self._us, "")
                 self._storage.delete(driver, volume_manifest.delete_request(volume, only_if_blank=True))
                 self._secrets.remove(self._secrets.wanted(claim, storage_class))
-                _log.info("deleted %s again: claim %s is gone", name, _full_name(claim))
+                _log.info("deleted %s again: claim %s is gone", name, _full_name(claim), extra={"volume": name})
             except protocol.InvalidArgument as failure:
-                _log.warning("%s is not deleted again: %s", name, failure)
+                _log.warning("%s is not deleted again: %s", name, failure, extra={"volume": name})
             except protocol.ResourceExhausted as failure:  # it was never made
                 _log.info("nothing to delete again of %s: %s", name, failure)
                 self._secrets.remove(self._secrets.wanted(claim, storage_class))
@@ -299,7 +300,7 @@ class Provision:
 
     def _say_failure(self, claim: Object, sentence: str) -> None:
         self._warn(claim, sentence)
-        _log.warning("%s not provisioned: %s", _full_name(claim), sentence)
+        _log.warning("%s not provisioned: %s", _full_name(claim), sentence, extra={"claim": _full_name(claim)})
 
     def _warn(self, claim: Object, sentence: str) -> None:
         name = decide.class_name_of(claim)

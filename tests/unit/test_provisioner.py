@@ -1,0 +1,49 @@
+"""Arguments and the log's form; what an instance does is tested on a cluster."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import pytest
+
+import provisioner
+
+
+def test_a_line_of_the_json_log_has_keys_of_its_own_for_what_it_is_about() -> None:
+    record = logging.makeLogRecord(
+        {"name": "claim", "levelname": "INFO", "msg": "provisioned %s", "args": ("pvc-1",), "volume": "pvc-1"}
+    )
+    line = json.loads(provisioner.JsonFormatter().format(record))
+    assert line.pop("time")
+    assert line == {"level": "INFO", "part": "claim", "volume": "pvc-1", "message": "provisioned pvc-1"}
+
+
+def test_a_bug_has_its_traceback_on_the_same_line() -> None:
+    try:
+        raise RuntimeError("odd")
+    except RuntimeError:
+        record = logging.makeLogRecord({"msg": "bug", "exc_info": sys.exc_info()})
+    text = provisioner.JsonFormatter().format(record)
+    assert "\n" not in text
+    assert "RuntimeError: odd" in json.loads(text)["exception"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--node=a", "--driver=loop"], "--driver loop: expected VENDOR/NAME"),
+        (["--node=a", "--driver=../x"], "--driver ../x: expected VENDOR/NAME"),
+        (["--node=a", "--workers=0"], "--workers 0: expected 1 or more"),
+        (["--node=a", "--pod=x"], "--pod x: expected NAME/UID"),
+        (["--node=a", "--orphan-grace-seconds=nan"], "--orphan-grace-seconds nan: expected 0 or more"),
+        (["--node=a", "--identity=b"], "not allowed with argument"),
+        ([], "is required"),
+    ],
+)
+def test_bad_arguments_are_named(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        provisioner.arguments(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
