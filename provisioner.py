@@ -208,7 +208,7 @@ class Provisioner:
             capacity.after = [provision.room_published, lambda _: marks.check(capacity.listed)]
         self._orphans = Orphans(
             api, storage, events, us, self._capacity, delete.policies, provision.in_hand, instance.may_work,
-            settings.orphan_grace_seconds,
+            secrets, settings.orphan_grace_seconds,
         )  # fmt: skip
         self._lacking: set[str] = set()  # rights, each said once
         self._workers = [threading.Thread(target=self._run, name=f"worker-{n}") for n in range(settings.workers)]

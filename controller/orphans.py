@@ -31,6 +31,7 @@ import protocol
 from controller import cluster, decide, metrics, volume_manifest
 from controller.capacity import Capacity
 from controller.events import Events
+from controller.secrets import Secrets
 from controller.storage import Listed, Storage
 
 Object = dict[str, Any]
@@ -106,13 +107,14 @@ class Orphans:
         policies: Callable[[], dict[str, str]],
         in_hand: Callable[[str], bool],
         may_work: Callable[[], bool],
+        secrets: Secrets,
         grace_seconds: float,
     ) -> None:
         """capacity: it lists in node mode. policies: of the PVs of ours, by name. in_hand: whether we are provisioning
         for the claim with that uid."""
         self._api, self._storage, self._events, self._us = api, storage, events, us
         self._capacity, self._policies, self._in_hand, self._may_work = capacity, policies, in_hand, may_work
-        self._grace_seconds = grace_seconds
+        self._secrets, self._grace_seconds = secrets, grace_seconds
         self.listed: dict[str, Listed] = {}
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._node: Object | None = None
@@ -226,10 +228,23 @@ class Orphans:
             _log.warning("the orphan %s is not deleted: %s: %s", entry["name"], failure.reason, failure)
             return False
         one.said = ""
+        try:
+            self._remove_secret(entry)
+        except protocol.Failure as failure:
+            _log.warning("the secret made for the orphan %s is left: %s", entry["name"], failure)
         said = f"deleted volume {entry['name']} of driver {driver}, which was never mounted"
         self._tell("OrphanDeleted", said, driver, entry["name"])
         self._look_again_soon()
         return True
+
+    def _remove_secret(self, entry: Object) -> None:
+        """What was made for it alone, if its class is still there to say where."""
+        name = str(entry.get("class") or "")
+        storage_class = self._api.get(f"{cluster.CLASSES}/{name}") if protocol.is_name(name) else None
+        if storage_class is not None and storage_class["provisioner"] in self._us.drivers:
+            secret = self._secrets.wanted({"metadata": entry["owner"]}, storage_class)
+            if secret is not None and secret.name == entry["name"]:
+                self._secrets.remove(secret)
 
     def _look_again_soon(self) -> None:
         if self._capacity is not None:

@@ -325,3 +325,18 @@ def forge(victim: Object, row: Object) -> Object:
         "metadata": {"name": name, "annotations": notes},
         "spec": {**spec, "claimRef": stranger, "flexVolume": source},
     }  # fmt: skip
+
+
+def test_the_secret_made_for_an_orphan_goes_with_it(k8s: Kubernetes) -> None:
+    with beside(k8s, parameters={"createSecret": "true", "secretNamespace": k8s.namespace}) as own:
+        own.start()
+        own.proxy.arm("before", lambda number, words: words == "POST /api/v1/persistentvolumes")
+        name = "pvc-" + own.claim("data")
+        wait_until("it is killed before it writes the PV", lambda: not own.alive)
+        assert own.volumes() == {name}
+        assert k8s.get("secret", name)
+
+        k8s.delete("pvc", "data")
+        own.start()
+
+        own.until("both are gone", lambda: not own.volumes() and k8s.get("secret", name) is None)
