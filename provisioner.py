@@ -13,12 +13,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import administration
 import protocol
 from controller import cluster, decide, health, metrics
 from controller.capacity import Capacity
 from controller.delete import Delete
 from controller.events import Events
-from controller.gone_nodes import GoneNodes, Kept, Marks, NotLost, release_now
+from controller.gone_nodes import GoneNodes, Kept, Marks
 from controller.orphans import Orphans
 from controller.provision import Provision
 from controller.secrets import Secrets
@@ -81,10 +82,6 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     return settings
 
 
-def _by_provisioner(drivers: Sequence[str]) -> dict[str, str]:
-    return {".".join(reversed(driver.split("/"))): driver for driver in drivers}
-
-
 def _namespace() -> str:
     try:
         with open(NAMESPACE_FILE, encoding="utf-8") as file:
@@ -125,7 +122,7 @@ class Instance:
     def __init__(self, settings: argparse.Namespace, name: str, lease: str) -> None:
         """lease: what it must hold to work; empty if it needs none."""
         self.settings, self.api = settings, cluster.Cluster(settings.kubeconfig)
-        self.drivers = _by_provisioner(settings.driver)
+        self.drivers = administration.by_provisioner(settings.driver)
         self.events = Events(self.api, f"{'+'.join(self.drivers)} {name}")
         self.stopping = threading.Event()
         self.all_listed = threading.Event()
@@ -291,24 +288,6 @@ def duties(settings: argparse.Namespace) -> None:
     instance.end()
 
 
-def release(words: list[str]) -> int:
-    """The command `provisioner release PV`."""
-    parser = argparse.ArgumentParser(
-        prog="provisioner release",
-        description="Gives up a PV whose node is gone, or whose pool was replaced: deletes its claim and the PV.",
-    )
-    parser.add_argument("volume", metavar="PV")
-    parser.add_argument("--driver", action="append", metavar="VENDOR/NAME", help="default: flexvol/loop; repeatable")
-    parser.add_argument("--kubeconfig", metavar="FILE", help="for use outside the cluster")
-    settings = parser.parse_args(words)
-    api = cluster.Cluster(settings.kubeconfig)
-    try:
-        return 0 if release_now(api, settings.volume, _by_provisioner(settings.driver or _DRIVERS), print) else 1
-    except (NotLost, cluster.Refused, cluster.Unreachable) as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
 def start() -> int:
     """The zipapp's entry point."""
     return main(None)
@@ -316,8 +295,8 @@ def start() -> int:
 
 def main(words: list[str] | None) -> int:
     words = sys.argv[1:] if words is None else words
-    if words[:1] == ["release"]:
-        return release(words[1:])
+    if words and words[0] in administration.COMMANDS:
+        return administration.main(words, _DRIVERS)
     settings = arguments(words)
     _log_to_stdout(settings.log_format)
     if settings.cluster:

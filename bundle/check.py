@@ -60,7 +60,7 @@ def main(words: list[str]) -> int:
     status = _run(tools / "ruff", "check", ".")
     status |= _run(tools / "ruff", "format", "--check", ".")
     driver_side.append("examples")
-    status |= _run(tools / "mypy", "bundle", "tests", "provisioner.py", *driver_side)
+    status |= _run(tools / "mypy", "bundle", "tests", "provisioner.py", "administration", *driver_side)
     excluded = [word for name in NEWER for word in ("--exclude", name)]
     status |= _run(tools / "vermin", "--target=3.6", "--violations", "--quiet", *excluded, *driver_side)
     status |= _run("shellcheck", *[path.relative_to(ROOT) for path in _shell_scripts()])

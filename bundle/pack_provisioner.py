@@ -17,7 +17,7 @@ from pathlib import Path
 from bundle import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTENTS = ("protocol.py", "process.py", "caller.py", "table.py", "provisioner.py", "controller")
+CONTENTS = ("protocol.py", "process.py", "caller.py", "table.py", "provisioner.py", "controller", "administration")
 LEFT_OUT = ("RECORD", "WHEEL", "INSTALLER", "REQUESTED", "direct_url.json")  # of each package's own notes
 EPOCH = "315532800"  # 1980-01-01, the earliest date a zip can hold
 

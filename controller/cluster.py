@@ -3,6 +3,7 @@ become integers, and errors become two: Refused (the server said no) and Unreach
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
@@ -11,7 +12,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import kubernetes.client
@@ -19,6 +20,7 @@ import kubernetes.config
 import kubernetes.leaderelection.electionconfig
 import kubernetes.leaderelection.leaderelection
 import kubernetes.leaderelection.leaderelectionrecord
+import kubernetes.stream
 import kubernetes.utils
 import kubernetes.watch.watch
 import urllib3.connection
@@ -163,6 +165,33 @@ class Cluster:
         if not isinstance(answer, dict):
             raise Unreachable(f"{method} {path}: the answer is no object: it begins with {answer!r:.80}")
         return answer
+
+    def execute(
+        self, pod: str, argv: list[str], feed: Iterable[bytes] = (), take: Callable[[bytes], None] | None = None
+    ) -> tuple[int, bytes, str]:
+        """Runs a program in the pod `namespace/name`, in its first container, as `kubectl exec` does. feed: what it
+        reads from its standard input, which is never closed: the program must know the end. take: what is done with
+        what it prints, as it comes. Returns its exit status, what it printed (if not taken), and its errors."""
+        namespace, name = pod.split("/")
+        api = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self._client.configuration))  # streams bend it
+        printed, errors, pieces = bytearray(), bytearray(), iter(feed)
+        taken = take or printed.extend
+        try:
+            stream = kubernetes.stream.stream(
+                api.connect_get_namespaced_pod_exec, name, namespace, command=argv, stdin=True, stdout=True,
+                stderr=True, binary=True, capture_all=False, _preload_content=False,
+            )  # fmt: skip
+            with contextlib.closing(stream):
+                while stream.is_open():
+                    piece = next(pieces, None)
+                    if piece is not None:
+                        stream.write_stdin(piece)
+                    stream.update(timeout=0 if piece is not None else 1)
+                    taken(stream.read_stdout() or b"")
+                    errors += stream.read_stderr() or b""
+                return stream.returncode, bytes(printed), errors.decode(errors="replace")
+        except (kubernetes.client.ApiException, OSError, ValueError, TypeError) as error:
+            raise _translated(error, f"exec {argv[0]} in {pod}") from None
 
     def follow(
         self,

@@ -21,41 +21,16 @@ from typing import Any
 from urllib.parse import quote
 
 import protocol
-from controller import capacity, cluster, decide, metrics
+from controller import capacity, cluster, decide, lost, metrics
 from controller.events import Events
 from controller.storage import Listed
 
 Object = dict[str, Any]
-NODE_GONE, POOL_REPLACED = "node-gone", "pool-replaced"
 _EVERY_SECONDS = 10.0  # a round without news
 _AT_MOST_EVERY_SECONDS = 1.0
 _TAKEN_SECONDS = 10.0  # by when a node has taken a claim, if one can
 _SAY_AGAIN_SECONDS = 600.0
-_RELEASE_SECONDS = 60.0
 _log = logging.getLogger("cluster-duties")
-
-
-def lost(volume: Object, drivers: dict[str, str], node_exists: bool) -> tuple[str, str]:
-    """Why the PV's storage is gone, as a word and as a sentence; both empty if it is not, or if that is not ours."""
-    node, mark = decide.node_of(volume, drivers), decide.annotations_of(volume).get(decide.LOST, "")
-    if not node or (node_exists and not mark):
-        return "", ""
-    reason, what = (POOL_REPLACED, mark) if node_exists else (NODE_GONE, f"its node {node} is gone")
-    remedy = f"bring it back, or give the volume up: provisioner release {volume['metadata']['name']}"
-    if _is_released(volume):
-        remedy = f"its class says to give it up ({decide.ON_NODE_GONE_PARAMETER})"
-    return reason, f"the storage of {_full_name(volume)} is lost: {what}; {remedy}"
-
-
-def pool_replaced(volume: Object, pools: list[Object]) -> str | None:
-    """Why the storage of a PV of this node is gone; empty if it is not; None if that cannot be told, because the pool's
-    disk is away. pools: as the driver listed them."""
-    options = volume["spec"]["flexVolume"].get("options") or {}
-    name, pool_id = options.get("pool", ""), options.get("poolId", "")
-    if not pool_id or any(pool.get("id") == pool_id for pool in pools):
-        return ""
-    now = next((pool["id"] for pool in pools if pool.get("name") == name and pool.get("id")), None)
-    return now and f"pool {name} of the node was replaced: its id is {now}, the volume's is {protocol.shown(pool_id)}"
 
 
 def why_not_taken(
@@ -125,7 +100,7 @@ class Marks:
         """listed: by driver. Raises Refused or Unreachable."""
         for volume in self.volumes.all():
             metadata, mark = volume["metadata"], decide.annotations_of(volume).get(decide.LOST, "")
-            why = pool_replaced(volume, listed[volume["spec"]["flexVolume"]["driver"]].pools)
+            why = lost.pool_replaced(volume, listed[volume["spec"]["flexVolume"]["driver"]].pools)
             if why is None or bool(why) == bool(mark):
                 continue
             change = {"annotations": {decide.LOST: why or None}, "resourceVersion": metadata["resourceVersion"]}
@@ -135,7 +110,7 @@ class Marks:
                 if error.status != 409:
                     raise
                 continue  # the watch will tell
-            sentence = lost(marked, self._drivers, node_exists=True)[1] if marked else ""
+            sentence = lost.why(marked, self._drivers, node_exists=True)[1] if marked else ""
             _log.warning("%s: %s", metadata["name"], sentence or "its storage is there again")
             for about in _abouts(volume) if sentence else []:
                 self._events.warning(about, "VolumeLost", sentence)
@@ -196,7 +171,7 @@ class GoneNodes:
         """One duty; what cannot be done for one claim or PV does not hold up the others."""
         try:
             return duty(about, nodes) if self._may_work() else ""
-        except (cluster.Refused, NotLost) as error:
+        except (cluster.Refused, lost.NotLost) as error:
             _log.warning("%s: %s", about["metadata"]["name"], error)
             return ""
 
@@ -216,7 +191,7 @@ class GoneNodes:
         return self._read[path]
 
     def _choose_again(self, claim: Object, node: str) -> None:
-        if _node_exists(self._get, node):
+        if lost.node_exists(self._get, node):
             return
         metadata = claim["metadata"]
         change = {"annotations": {decide.SELECTED_NODE: None}, "resourceVersion": metadata["resourceVersion"]}
@@ -226,7 +201,7 @@ class GoneNodes:
             if error.status != 409:
                 raise
             return  # it changed: the watch will tell
-        _log.info("%s waited for node %r, which is gone", _full_name(claim), node)
+        _log.info("%s waited for node %r, which is gone", lost.full_name(claim), node)
         self._events.warning(
             claim, "NodeGone", f"node {protocol.shown(node)}, chosen for it, does not exist; another is chosen"
         )
@@ -245,7 +220,9 @@ class GoneNodes:
             size_bytes = cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
             kind, sentence = why_not_taken(claim, storage_class, size_bytes, rooms, labels)
         if kind and self._is_news(uid, kind):
-            _log.warning("%s not provisioned: %s", _full_name(claim), sentence, extra={"claim": _full_name(claim)})
+            _log.warning(
+                "%s not provisioned: %s", lost.full_name(claim), sentence, extra={"claim": lost.full_name(claim)}
+            )
             self._events.warning(claim, "ProvisioningFailed", sentence)
 
     def _look(self, volume: Object, nodes: set[str]) -> str:
@@ -253,7 +230,7 @@ class GoneNodes:
         uid, name = volume["metadata"]["uid"], volume["metadata"]["name"]
         node = decide.node_of(volume, self._drivers)
         # What the watch says is not enough: a live read decides.
-        reason, sentence = lost(volume, self._drivers, node in nodes or _node_exists(self._get, node))
+        reason, sentence = lost.why(volume, self._drivers, node in nodes or lost.node_exists(self._get, node))
         if not reason:
             self._since.pop(uid, None)
             self._said.pop(uid, None)
@@ -263,10 +240,10 @@ class GoneNodes:
             return ""
         if self._is_news(uid, reason):
             _log.warning("%s: %s", name, sentence, extra={"volume": name, "reason": reason})
-            for about in _abouts(volume) if reason == NODE_GONE else []:  # the other one, the node has said
+            for about in _abouts(volume) if reason == lost.NODE_GONE else []:  # the other one, the node has said
                 self._events.warning(about, "VolumeNodeGone", sentence)
-        if _is_released(volume):
-            waits = release(self._api, name, self._drivers)
+        if lost.is_released(volume):
+            waits = lost.release(self._api, name, self._drivers)
             _log.info("%s: %s", name, waits or "released", extra={"volume": name})
         return reason
 
@@ -278,133 +255,9 @@ class GoneNodes:
         return True
 
 
-class NotLost(Exception):
-    """The volume is not to be given up."""
-
-
-def check_lost(api: cluster.Cluster, volume: Object, drivers: dict[str, str]) -> bool:
-    """Returns whether its node exists. Raises NotLost with the reason why it is not to be given up."""
-    node, name = decide.node_of(volume, drivers), volume["metadata"]["name"]
-    node_exists = bool(node) and _node_exists(api.get, node)
-    if not lost(volume, drivers, node_exists)[0]:
-        whose = f"its node {node} exists, and it has no mark {decide.LOST}" if node else "no node's provisioner made it"
-        raise NotLost(f"{name} is not lost: {whose}; nothing was changed")
-    return node_exists
-
-
-def release(api: cluster.Cluster, name: str, drivers: dict[str, str]) -> str:
-    """Gives up the PV `name`, whose storage is lost: its claim, then itself. Returns what has to happen before it can
-    be called again and go on, or an empty string when it is done. Raises NotLost, Refused, Unreachable."""
-    path = f"{cluster.VOLUMES}/{name}"
-    volume = api.get(path)
-    if volume is None:
-        return ""
-    node_exists = check_lost(api, volume, drivers)
-    claim = _claim_of(api, volume)
-    pods = _pods_of(api, claim) if claim and node_exists else []
-    running = [pod["metadata"]["name"] for pod in pods if _runs(pod)]
-    if running:
-        return f"the pod {running[0]} still runs with it; delete that pod"
-    metadata = volume["metadata"]
-    # First, so that the node, should it be back at this moment, does not take the claim's end for the storage's.
-    finalizers = [one for one in metadata.get("finalizers") or [] if one != decide.FINALIZER]
-    api.patch(path, {
-        "metadata": {"finalizers": finalizers, "resourceVersion": metadata["resourceVersion"]},
-        "spec": {"persistentVolumeReclaimPolicy": "Retain"},
-    })  # fmt: skip
-    if claim:
-        whose = claim["metadata"]
-        api.delete(cluster.claim_path(whose["namespace"], whose["name"]), whose["uid"])
-        for pod in pods:  # it can never start, and holds the claim; its controller makes another
-            _evict(api, pod)
-        if _claim_of(api, volume):
-            return f"the claim {_full_name(volume)} is deleted when no pod uses it any more"
-    api.delete(path, metadata["uid"])
-    return ""
-
-
-def release_now(api: cluster.Cluster, name: str, drivers: dict[str, str], say: Callable[[str], None]) -> bool:
-    """The command: as `release`, until it is done or a minute is over."""
-    volume = api.get(f"{cluster.VOLUMES}/{name}")
-    if volume is None:
-        raise NotLost(f"there is no PV {name}")
-    check_lost(api, volume, drivers)
-    claim, deadline, said = _claim_of(api, volume), time.monotonic() + _RELEASE_SECONDS, ""
-    say(
-        f"deletes the claim {_full_name(volume)}, then {name}; what the claim is of makes it anew, or you do"
-        if claim
-        else f"deletes {name}; it has no claim any more"
-    )
-    while True:
-        try:
-            waits = release(api, name, drivers)
-        except cluster.Refused as error:
-            if error.status != 409:
-                raise
-            waits = "somebody else changes it too"
-        if not waits:
-            say("done; if the node or its disk comes back, the volume's data is still there")
-            return True
-        if waits != said:
-            say("waits: " + waits)
-        if time.monotonic() > deadline:
-            say("not done yet; run this again")
-            return False
-        said = waits
-        time.sleep(_AT_MOST_EVERY_SECONDS)
-
-
-def _node_exists(get: Callable[[str], Object | None], name: str) -> bool:
-    """name: from an annotation, which anyone may have written."""
-    return get(f"{cluster.NODES}/{quote(name, safe='')}") is not None
-
-
-def _claim_of(api: cluster.Cluster, volume: Object) -> Object | None:
-    """The claim that the PV names, if that names the PV too: either can have been edited."""
-    whose = volume["spec"].get("claimRef") or {}
-    if not whose.get("name") or not whose.get("uid"):
-        return None
-    claim = api.get(cluster.claim_path(whose["namespace"], whose["name"]))
-    mutual = claim is not None and claim["metadata"]["uid"] == whose["uid"]
-    return claim if claim and mutual and claim["spec"].get("volumeName") == volume["metadata"]["name"] else None
-
-
-def _pods_of(api: cluster.Cluster, claim: Object) -> list[Object]:
-    metadata = claim["metadata"]
-    pods = (api.get(f"/api/v1/namespaces/{metadata['namespace']}/pods") or {"items": []})["items"]
-    return [
-        pod
-        for pod in pods
-        for volume in pod["spec"].get("volumes") or []
-        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == metadata["name"]
-        or ("ephemeral" in volume and f"{pod['metadata']['name']}-{volume['name']}" == metadata["name"])
-    ]
-
-
-def _runs(pod: Object) -> bool:
-    status = pod.get("status", {})
-    containers = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
-    return any("running" in (container.get("state") or {}) for container in containers)
-
-
-def _evict(api: cluster.Cluster, pod: Object) -> None:
-    names = {key: pod["metadata"][key] for key in ("namespace", "name")}
-    path = f"/api/v1/namespaces/{names['namespace']}/pods/{names['name']}/eviction"
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": names}
-    try:
-        api.create(path, {**body, "deleteOptions": {"preconditions": {"uid": pod["metadata"]["uid"]}}})
-    except cluster.Refused as error:
-        if error.status not in (404, 409, 429):  # gone; another of that name; a budget: later
-            raise
-
-
 def _count(counts: Counter[str]) -> None:
-    for reason in (NODE_GONE, POOL_REPLACED):
+    for reason in (lost.NODE_GONE, lost.POOL_REPLACED):
         metrics.lost.labels(reason).set(counts[reason])
-
-
-def _is_released(volume: Object) -> bool:
-    return decide.annotations_of(volume).get(decide.ON_NODE_GONE) == decide.RELEASE
 
 
 def _abouts(volume: Object) -> list[Object]:
@@ -412,12 +265,6 @@ def _abouts(volume: Object) -> list[Object]:
     whose = volume["spec"].get("claimRef") or {}
     claim = {"metadata": {key: whose.get(key, "") for key in ("namespace", "name", "uid")}}
     return [volume, claim] if whose.get("uid") else [volume]
-
-
-def _full_name(thing: Object) -> str:
-    """Of a claim, or of the claim that a PV names."""
-    names = thing["spec"].get("claimRef") or thing["metadata"]
-    return f"{names.get('namespace', '')}/{names.get('name', '')}"
 
 
 def _trimmed(thing: Object) -> Object:
