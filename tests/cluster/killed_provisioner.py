@@ -15,12 +15,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import yaml
-
 from tests.cluster.conftest import Kubernetes, Object
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, SERVER, STATE, wait_until
-from tests.cluster.proxy import CUT, CUT_AFTER, Proxy
+from tests.cluster.proxy import CUT, CUT_AFTER, Proxy, kubeconfig
 from tests.conftest import ROOT
 
 NAME = "killed-provisioner"
@@ -67,13 +65,7 @@ class KilledProvisioner:
     def use(self, proxy: KillingProxy) -> None:
         """Which API server it works with from its next start on."""
         self.proxy, proxy.victim = proxy, self.kill
-        kubeconfig = {
-            "apiVersion": "v1", "kind": "Config", "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": proxy.url}}],
-            "users": [{"name": "u", "user": {}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        }  # fmt: skip
-        (self.here / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+        (self.here / "kubeconfig").write_text(kubeconfig(proxy.url))
 
     def _apart(self, *argv: object) -> list[object]:
         """A command line in the node's namespaces, but with pools and settings that are only ours."""

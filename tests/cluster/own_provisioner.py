@@ -13,6 +13,7 @@ from typing import Any
 from tests.cluster.conftest import Kubernetes, Object, ours
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.proxy import kubeconfig
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "own-provisioner"  # of its account, Lease and capacity objects
@@ -66,13 +67,7 @@ class OwnProvisioner:
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir()
         (STATE / f"{self.name}.log").write_text("")
-        settings = {
-            "apiVersion": "v1", "kind": "Config", "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": server}}],
-            "users": [{"name": "u", "user": {"token": "the proxy has it"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        }  # fmt: skip
-        (self._directory / "kubeconfig").write_text(json.dumps(settings))
+        (self._directory / "kubeconfig").write_text(kubeconfig(server))
 
     def install(self, executable: Path, directory: Path | None = None) -> Path:
         """Puts the driver's file into its plugin directory, or into the one it shares; returns where the driver is."""

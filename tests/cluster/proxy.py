@@ -35,6 +35,16 @@ _REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Confli
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "authorization"}
 
 
+def kubeconfig(server: str) -> str:
+    """For a client of the proxy at that URL, which has the token."""
+    return json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    })  # fmt: skip
+
+
 class Proxy:
     """Serves from `with` to its end. `url` is what a kubeconfig names as its server; it stays the same after stop()
     and start(), between which nobody listens, as when the API server is away.

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.conftest import DRIVER, POOL, Kubernetes, Object, pod, volumes_on
+from tests.cluster.killed_provisioner import KillingProxy
 from tests.cluster.kube.cluster import Cluster, wait_until
+from tests.cluster.proxy import kubeconfig
 from tests.cluster.test_capacity import published
 from tests.cluster.test_claims import storage_class
+from tests.conftest import ROOT
 
 SELECTED = "volume.kubernetes.io/selected-node"
 LOST = "flexvol/lost"
@@ -119,6 +127,41 @@ def test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_
     assert k8s.volume_of("living")["status"]["phase"] == "Bound"
     wait_until("nothing is lost", lambda: metric(k8s.cluster, 'flexvol_volumes_lost{reason="node-gone"}') == 0, 30)
     assert "there is no PV" in release(k8s.cluster, gone).stderr
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_giving_up_goes_on_where_it_was_killed(k8s: Kubernetes, tmp_path: Path, when: str) -> None:
+    """At each of its writes: before the API server has it, and before the answer is heard."""
+    number, killed = 0, True
+    with KillingProxy() as proxy:
+        (tmp_path / "kubeconfig").write_text(kubeconfig(proxy.url))
+        beside = k8s.cluster.kubectl_line()[:2]
+        while killed:
+            number += 1
+            gone = forge(k8s, f"gone-{number}", "node9")
+            line = [*beside, ROOT / "dist/provisioner", "release", gone, f"--kubeconfig={tmp_path}/kubeconfig"]
+            killed = killed_at(proxy, when, number, [*map(str, line)])
+            again = subprocess.run([*map(str, line)], capture_output=True, text=True, check=False)
+            assert again.returncode == 0 or "there is no PV" in again.stderr
+            wait_until("the PV is gone", functools.partial(absent, k8s, gone))
+            assert k8s.get("pvc", "data") is None
+    assert number > 3
+
+
+def absent(k8s: Kubernetes, volume: str) -> bool:
+    return k8s.get("pv", volume) is None
+
+
+def killed_at(proxy: KillingProxy, when: str, number: int, line: list[str]) -> bool:
+    """Runs it; whether it came to the write with that number, and was killed there."""
+    writes = itertools.count(1)
+    proxy.arm(when, lambda _, words: not words.startswith("GET") and next(writes) == number)
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
+    proxy.victim = functools.partial(os.killpg, process.pid, signal.SIGKILL)
+    status = process.wait(60)
+    proxy.armed = None
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
 
 
 def forge(k8s: Kubernetes, name: str, node: str) -> str:
