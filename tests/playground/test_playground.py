@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,14 @@ from tests.cluster.kube import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.cluster
+
+
+def kubectl(shown: str, *words: str) -> str:
+    """By the command that the playground prints."""
+    line = [*shlex.split(alias(shown)), *words]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def playground(*words: str) -> subprocess.CompletedProcess[str]:
@@ -55,16 +64,23 @@ def test_the_printed_kubectl_works_and_the_cluster_is_still_there(shown: str) ->
     assert done.stdout
 
 
-def test_uninstalling_as_the_readme_says_leaves_an_empty_pool(shown: str) -> None:
-    def kubectl(*words: str) -> str:
-        line = [*shlex.split(alias(shown)), *words]
-        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+def test_the_readmes_kustomization_is_what_runs(shown: str, tmp_path: Path) -> None:
+    """As it stands there; the playground's own differs only in how long a node has to be gone."""
+    block = re.search(r"\$ cat > kustomization.yaml <<\.\n(.*?)\n\.\n", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    (tmp_path / "kustomization.yaml").write_text(block[1])
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
 
-    kubectl("delete", "-k", "deploy/example", "--wait=true")
-    kube.wait_until("the PVs are gone", lambda: kubectl("get", "pv", "-o", "name") == "")
-    kubectl("delete", "-k", "tests/cluster/kube/overlay", "--wait=true")
+    lines = kubectl(shown, "apply", "-k", str(tmp_path)).splitlines()
+
+    assert "daemonset.apps/flexvol-node unchanged" in lines
+    assert [line for line in lines if not line.endswith(" unchanged")] == ["deployment.apps/flexvol-cluster configured"]
+
+
+def test_uninstalling_as_the_readme_says_leaves_an_empty_pool(shown: str) -> None:
+    kubectl(shown, "delete", "-k", "deploy/example", "--wait=true")
+    kube.wait_until("the PVs are gone", lambda: kubectl(shown, "get", "pv", "-o", "name") == "")
+    kubectl(shown, "delete", "-k", "tests/cluster/kube/overlay", "--wait=true")
 
     for node in ("node1", "node2"):
         pool = kube.STATE / node / "var-lib-flexvol/default"
