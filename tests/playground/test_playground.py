@@ -5,6 +5,7 @@ It is a cluster of its own, so it has its turn before the one of tests/cluster s
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -15,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.kube import build, machine
 from tests.cluster.kube import cluster as kube
-from tests.cluster.kube import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.cluster
@@ -94,14 +95,19 @@ def test_down_leaves_nothing(shown: str) -> None:
     assert not left_behind()
 
 
-def test_a_cluster_whose_owner_is_killed_is_undone() -> None:
+def test_a_cluster_of_programs_that_one_has_is_undone_when_its_owner_is_killed(tmp_path: Path) -> None:
     if kube.missing():
         pytest.skip(kube.missing())
+    for program in build.PROGRAMS:
+        (tmp_path / program).symlink_to(build.programs() / program)
     code = (
         "from tests.cluster.kube import build, cluster; made = cluster.Cluster(build.programs()); made.up([]); "
         "print('up', flush=True); input()"
     )
-    owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    theirs = {**os.environ, "FLEXVOL_KUBE_BIN": str(tmp_path)}
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=theirs, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert owner.stdin and owner.stdout
     assert owner.stdout.readline() == b"up\n"
     assert left_behind()

@@ -19,8 +19,8 @@ VERSION = os.environ.get("FLEXVOL_KUBERNETES", "1.37.2")  # 1.34 to 1.37 work
 HERE = Path(__file__).resolve().parent
 PROGRAMS = (
     "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl",
-    "flexvolume-reply",
 )  # fmt: skip
+REPLY = "flexvolume-reply"  # ours, by kubelet's types: whoever brings the programs does without
 PINNED = "1.37.2"  # the version of go.mod and go.sum here; another one's are written by gomod.sh
 
 
@@ -58,7 +58,7 @@ def _build(target: Path, sources: list[Path]) -> None:
         made.mkdir()
         line = ["go", "build", "-o", str(made / "kube"), "-ldflags", f"-s -w {stamp}", "."]
         subprocess.run(line, cwd=work, check=True)
-        for name in PROGRAMS:
+        for name in (*PROGRAMS, REPLY):
             (made / name).symlink_to("kube")
         try:
             made.rename(target)
