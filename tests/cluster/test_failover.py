@@ -91,7 +91,7 @@ def two_instances(cluster: Cluster) -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def k8s(cluster: Cluster, two_instances: Pair) -> Iterator[Kubernetes]:
-    """One for all tests here, as a namespace takes ten seconds to go."""
+    """One for all tests here, as the instances are."""
     with own_namespace(cluster) as k8s:
         yield k8s
 

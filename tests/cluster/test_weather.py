@@ -66,7 +66,7 @@ def one_provisioner(cluster: Cluster) -> Iterator[Weather]:
 
 @pytest.fixture(scope="module")
 def k8s(cluster: Cluster, one_provisioner: Weather) -> Iterator[Kubernetes]:
-    """One for all tests here, as a namespace takes ten seconds to go. Each test's claims have names of their own."""
+    """One for all tests here; each test's claims have names of their own."""
     with own_namespace(cluster) as k8s:
         yield k8s
 
