@@ -239,9 +239,8 @@ class LifeAtOnce:
         self.chance.shuffle(busy)
         work, calls = [], []
         for _ in range(AT_ONCE):
-            verbs = ["provision", "mount", "mount", "mount", "delete", "list"] + ["unmount", "unmount", "grow"] * bool(
-                busy
-            )
+            verbs = ["provision", "delete", "list"]
+            verbs += ["mount"] * 3 * bool(free) + ["unmount", "unmount", "grow"] * bool(busy)
             verb = self.chance.choice(verbs)
             pod = free.pop() if verb == "mount" else busy.pop() if verb in ("unmount", "grow") else ""
             access = self.chance.choice(ACCESS)
