@@ -12,12 +12,8 @@ from __future__ import annotations
 
 import argparse
 import collections
-import concurrent.futures
-import http.client
 import json
 import os
-import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -28,6 +24,7 @@ from typing import Any
 import table
 from tests.cluster.kube import build, images
 from tests.cluster.kube import cluster as kube
+from tests.cluster.kube.api import Api
 from tests.cluster.kube.cluster import wait_until
 
 Object = dict[str, Any]
@@ -37,78 +34,8 @@ CLASS, SIZE = "flexvol-loop", "32Mi"
 ACCOUNT = "system:serviceaccount:flexvol:flexvol-node"
 CONTROLLER_MANAGERS: dict[str, list[str]] = {"stock": [], "unlimited": ["--kube-api-qps=2000", "--kube-api-burst=4000"]}
 MEASUREMENTS = ("burst", "pods", "crowd")
-_CLIENTS = 8
 _WAIT_SECONDS = 600.0
 _QUIET_SECONDS = 3.0
-
-
-class Api:
-    """The API server as its administrator, without a client's throttle: through kubectl proxy on a Unix socket."""
-
-    def __init__(self, cluster: kube.Cluster, work: Path) -> None:
-        self._socket = work / "api"
-        line = [*map(str, cluster.kubectl_line()), "proxy", f"--unix-socket={self._socket}"]
-        self._proxy = subprocess.Popen(line, stdout=subprocess.DEVNULL)
-        self._local = threading.local()
-        wait_until("kubectl proxy serves", self._socket.exists)
-
-    def close(self) -> None:
-        self._proxy.terminate()
-        self._proxy.wait()
-
-    def status(self, path: str) -> int:
-        """The HTTP status of a GET."""
-        return self._answer("GET", path, None)[0]
-
-    def call(self, method: str, path: str, body: Object | None = None) -> Object:
-        status, text = self._answer(method, path, body)
-        if status >= 400:
-            raise RuntimeError(f"{method} {path}: {status} {text.decode(errors='replace')[:500]}")
-        answer: Object = json.loads(text)
-        return answer
-
-    def _answer(self, method: str, path: str, body: Object | None) -> tuple[int, bytes]:
-        if not hasattr(self._local, "connection"):
-            self._local.connection = _Connection(self._socket)
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        text = None if body is None else json.dumps(body)
-        self._local.connection.request(method, path, text, {"Content-Type": kind})
-        answer = self._local.connection.getresponse()
-        return answer.status, answer.read()
-
-    def watch(self, path: str, version: str) -> Iterator[Object]:
-        """Until the proxy ends."""
-        connection = _Connection(self._socket)
-        connection.request("GET", f"{path}?watch=1&resourceVersion={version}")
-        answer = connection.getresponse()
-        try:
-            while line := answer.readline():
-                yield json.loads(line)
-        except (http.client.HTTPException, OSError):
-            return
-
-    def all(self, method: str, requests: list[tuple[str, Object]]) -> dict[str, float]:
-        """Many requests, several at a time; when each was sent, by its object's name."""
-        sent = {}
-
-        def one(request: tuple[str, Object]) -> None:
-            path, body = request
-            sent[body["metadata"]["name"]] = time.monotonic()
-            self.call(method, path, body)
-
-        with concurrent.futures.ThreadPoolExecutor(_CLIENTS) as clients:
-            list(clients.map(one, requests))
-        return sent
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
-        self._path = str(path)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self._path)
 
 
 class Followed:
@@ -411,7 +338,7 @@ def main() -> None:
             cluster.kubectl("apply", "-k", OVERLAY, capture_output=True)
             rollout = ("rollout", "status", "daemonset/flexvol-node", "--timeout=120s")
             cluster.kubectl("-n", "flexvol", *rollout, capture_output=True)
-            api = Api(cluster, work)
+            api = cluster.api
             try:
                 measure(Bench(cluster, api, audit), settings)
             finally:

@@ -17,6 +17,7 @@ import yaml
 
 from tests.cluster.kube import build, images
 from tests.cluster.kube import cluster as kube
+from tests.cluster.kube.api import path_of
 from tests.cluster.kube.cluster import wait_until
 
 OVERLAY = Path(__file__).parent / "kube/overlay"
@@ -47,11 +48,18 @@ class Kubernetes:
         self.run("apply", "-f", "-", input=yaml.safe_dump_all(objects))
 
     def get(self, kind: str, name: str) -> Object | None:
+        path = path_of(kind, self.namespace, name)
+        if path is not None:
+            return self.cluster.api.get(path)
         done = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
         return json.loads(done.stdout) if done.stdout else None
 
-    def all(self, kind: str, *argv: str) -> list[Object]:
-        items: list[Object] = json.loads(self.run("get", kind, "-o", "json", *argv).stdout)["items"]
+    def all(self, kind: str, labels: str = "", fields: str = "") -> list[Object]:
+        """All of the namespace, by selectors as kubectl takes them."""
+        selectors = {"labelSelector": labels, "fieldSelector": fields}
+        path = path_of(kind, self.namespace, **{key: value for key, value in selectors.items() if value})
+        assert path is not None, f"kube/api.py does not know {kind}"
+        items: list[Object] = (self.cluster.api.get(path) or {"items": []})["items"]
         return items
 
     def delete(self, kind: str, *names: str) -> None:
@@ -94,7 +102,7 @@ class Kubernetes:
         """Waits for an event with that reason and those words; returns its message."""
 
         def said() -> str:
-            events = self.all("events", f"--field-selector=involvedObject.name={about},reason={reason}")
+            events = self.all("events", fields=f"involvedObject.name={about},reason={reason}")
             return next((event["message"] for event in events if words in event["message"]), "")
 
         found: str = wait_until(f"event {reason} on {about} with {words!r}", said, seconds)
@@ -174,7 +182,7 @@ def own_namespace(cluster: kube.Cluster) -> Iterator[Kubernetes]:
     yield k8s
     # What is in it goes at once; the namespace itself takes ten seconds, as claims have finalizers.
     cluster.kubectl("delete", "namespace", k8s.namespace, "--wait=false", capture_output=True)
-    wait_until("the namespace's pods and claims are gone", lambda: not k8s.all("pods,pvc"), 120)
+    wait_until("the namespace's pods and claims are gone", lambda: not k8s.all("pods") + k8s.all("pvc"), 120)
     for volume in ours(k8s):
         if volume["spec"]["persistentVolumeReclaimPolicy"] != "Delete":
             cluster.kubectl("delete", "pv", volume["metadata"]["name"], capture_output=True)

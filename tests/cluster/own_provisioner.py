@@ -200,7 +200,7 @@ def delete_claims(k8s: Kubernetes) -> None:
 
 
 def events(k8s: Kubernetes, about: str, reason: str) -> list[Object]:
-    return k8s.all("events", f"--field-selector=involvedObject.name={about},reason={reason}")
+    return k8s.all("events", fields=f"involvedObject.name={about},reason={reason}")
 
 
 def _list(objects: list[Object]) -> Object:

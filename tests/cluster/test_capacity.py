@@ -63,7 +63,7 @@ def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_i
         k8s.claim("large", size=f"{size + 5}Gi")
         k8s.pod("waits", claim="large", wait=False)
         k8s.event("waits", "FailedScheduling", "did not have enough free storage")
-        assert k8s.all("events", "--field-selector=involvedObject.name=large,reason=Provisioning") == []
+        assert k8s.all("events", fields="involvedObject.name=large,reason=Provisioning") == []
     k8s.running("waits")
     assert (k8s.get("pod", "waits") or {})["spec"]["nodeName"] == "node1"
 

@@ -122,7 +122,7 @@ def test_an_ext4_claim_grows_while_its_pod_runs_or_at_its_next_start(k8s: Kubern
     def outcome() -> str:
         if size_mib(k8s, "web") > 110:
             return "grown"
-        events = k8s.all("events", "--field-selector=reason=VolumeResizeFailed")
+        events = k8s.all("events", fields="reason=VolumeResizeFailed")
         return next((event["message"] for event in events if "CAP_SYS_RESOURCE" in event["message"]), "")
 
     if wait_until("growth or the reason why not", outcome, 120) != "grown":

@@ -61,7 +61,7 @@ def test_the_provisioner_finishes_and_exits_cleanly_on_sigterm(k8s: Kubernetes) 
     flexvol = Kubernetes(k8s.cluster, "flexvol")
 
     def container() -> tuple[str, Object]:
-        pods = flexvol.all("pods", "-l", "app=flexvol-node")
+        pods = flexvol.all("pods", "app=flexvol-node")
         (pod,) = [one for one in pods if one["spec"]["nodeName"] == "node2"]
         return pod["metadata"]["name"], pod["status"]["containerStatuses"][0]
 
@@ -70,7 +70,7 @@ def test_the_provisioner_finishes_and_exits_cleanly_on_sigterm(k8s: Kubernetes) 
     for claim in claims:
         k8s.claim(claim)
         k8s.run("annotate", "pvc", claim, "volume.kubernetes.io/selected-node=node2")
-    wait_until("it works on them", lambda: k8s.all("events", "--field-selector=reason=Provisioning"))
+    wait_until("it works on them", lambda: k8s.all("events", fields="reason=Provisioning"))
     (pid,) = processes("provisioner", "--node=node2")
     os.kill(pid, signal.SIGTERM)
 

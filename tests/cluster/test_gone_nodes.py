@@ -37,7 +37,7 @@ def elected(cluster: Cluster) -> None:
 
 def metric(cluster: Cluster, name: str) -> float:
     flexvol = Kubernetes(cluster, "flexvol")
-    for one in flexvol.all("pods", "-l", "app=flexvol-cluster"):
+    for one in flexvol.all("pods", "app=flexvol-cluster"):
         path = f"/api/v1/namespaces/flexvol/pods/{one['metadata']['name']}:9808/proxy/metrics"
         told = flexvol.run("get", "--raw", path, check=False).stdout
         found = re.search(rf"^{re.escape(name)} (\S+)$", told, re.MULTILINE)
@@ -210,7 +210,7 @@ def ready(cluster: Cluster, node: str) -> bool:
 
 
 def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(k8s: Kubernetes, giving_up: str) -> None:
-    (ours,) = Kubernetes(k8s.cluster, "flexvol").all("pods", "-l", "app=flexvol-cluster")
+    (ours,) = Kubernetes(k8s.cluster, "flexvol").all("pods", "app=flexvol-cluster")
     stays = ours["spec"]["nodeName"]
     (goes,) = set(k8s.cluster.nodes) - {stays}
     k8s.claim("kept")

@@ -39,7 +39,7 @@ def node_of(volume: Object) -> str:
 
 
 def warnings(k8s: Kubernetes, about: str) -> list[Object]:
-    return k8s.all("events", f"--field-selector=involvedObject.name={about},type=Warning")
+    return k8s.all("events", fields=f"involvedObject.name={about},type=Warning")
 
 
 def test_a_claim_bound_at_once_goes_to_the_node_with_room_and_its_pod_follows(k8s: Kubernetes) -> None:
@@ -87,7 +87,7 @@ def test_room_that_proves_too_small_is_given_back_without_a_storm(k8s: Kubernete
         k8s.event("data", "ProvisioningFailed", "ResourceExhausted: pool default has no room")
         k8s.event("data", "ProvisioningFailed", "no node has room for", 40)
 
-        tried = k8s.all("events", "--field-selector=involvedObject.name=data,reason=Provisioning")
+        tried = k8s.all("events", fields="involvedObject.name=data,reason=Provisioning")
         assert sum(event["count"] for event in tried) == 1
 
 

@@ -22,7 +22,7 @@ def holder_of(k8s: Kubernetes, *bound: str) -> Writer:
 
 
 def node_account(k8s: Kubernetes, node: str) -> Writer:
-    pods = k8s.all("pods", "-n", "flexvol", "-l", "app=flexvol-node", f"--field-selector=spec.nodeName={node}")
+    pods = Kubernetes(k8s.cluster, "flexvol").all("pods", "app=flexvol-node", f"spec.nodeName={node}")
     return holder_of(k8s, "--bound-object-kind=Pod", f"--bound-object-name={pods[0]['metadata']['name']}")
 
 
@@ -113,7 +113,7 @@ def test_a_node_changes_nothing_of_a_claim_but_its_own_selection(k8s: Kubernetes
 
 def test_a_node_publishes_only_its_own_room(k8s: Kubernetes) -> None:
     def published() -> Object | None:
-        objects = k8s.all("csistoragecapacities", "-n", "flexvol")
+        objects = Kubernetes(k8s.cluster, "flexvol").all("csistoragecapacities")
         return next((one for one in objects if one["metadata"]["name"].endswith("-node1")), None)
 
     room = wait_until("node1's room is published", published)

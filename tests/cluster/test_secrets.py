@@ -82,7 +82,7 @@ def test_without_the_rights_it_is_said_what_to_apply_and_with_them_all_is_well(
     k8s.running("web")
     k8s.pod("second")  # kubelet reads it at each mount
 
-    events = k8s.all("events", "--field-selector=involvedObject.name=data,reason=ProvisioningFailed")
+    events = k8s.all("events", fields="involvedObject.name=data,reason=ProvisioningFailed")
     assert len(events) == 1
     volume = k8s.volume_of()
     volume_name, source = volume["metadata"]["name"], volume["spec"]["flexVolume"]

@@ -39,7 +39,7 @@ def holder(flexvol: Kubernetes) -> str:
 
 def leading_pod(flexvol: Kubernetes) -> str:
     """The pod whose log says that it leads."""
-    for pod in flexvol.all("pods", "-l", "app=flexvol-shared"):
+    for pod in flexvol.all("pods", "app=flexvol-shared"):
         name: str = pod["metadata"]["name"]
         if "leading" in flexvol.run("logs", name, check=False).stdout:
             return name

@@ -13,7 +13,7 @@ NODES = ("node1", "node2")
 
 def provisioner_log(k8s: Kubernetes, node: str) -> str:
     flexvol = Kubernetes(k8s.cluster, "flexvol")
-    pods = flexvol.all("pods", "-l", "app=flexvol-node", f"--field-selector=spec.nodeName={node}")
+    pods = flexvol.all("pods", "app=flexvol-node", f"spec.nodeName={node}")
     return "".join(flexvol.run("logs", pod["metadata"]["name"]).stdout for pod in pods)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tests.cluster.kube import machine
+from tests.cluster.kube.api import Api
 from tests.cluster.kube.machine import PREFIX, sh, spawn
 from tests.cluster.kube.node import NET, PROGRAMS, Node
 
@@ -70,6 +71,7 @@ class Cluster:
         self.programs = programs
         self.flags = flags or {}
         self.nodes = {f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)}
+        self.api = Api(STATE, self.kubectl_line())
         self._lock = _only_one()
         if (STATE / "keep").exists():
             self._lock.close()
@@ -95,9 +97,10 @@ class Cluster:
         wait_until("the nodes are Ready", self._nodes_ready, 120)
 
     def _nodes_ready(self) -> bool:
-        shown = self.kubectl("get", "nodes", "--no-headers", check=False, capture_output=True).stdout
-        account = self.kubectl("get", "serviceaccount", "default", check=False, capture_output=True)
-        return shown.count(" Ready") == len(self.nodes) and account.returncode == 0
+        nodes = (self.api.get("/api/v1/nodes") or {"items": []})["items"]
+        conditions = [one for node in nodes for one in node["status"].get("conditions", [])]
+        ready = sum(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+        return ready == len(self.nodes) and self.api.status("/api/v1/namespaces/default/serviceaccounts/default") == 200
 
     def close(self) -> None:
         """Undoes the cluster and lets another one start. Raises RuntimeError if something of it cannot be removed."""
@@ -235,7 +238,7 @@ class Cluster:
             spawn(STATE, program, self.control_plane_line(program))
 
     def api_ready(self) -> bool:
-        return self.kubectl("get", "--raw", "/readyz", check=False, capture_output=True).returncode == 0
+        return self.api.status("/readyz") == 200
 
     def control_plane_line(self, program: str) -> list[object]:
         """The command that runs one program of the control plane."""
