@@ -137,15 +137,19 @@ class Instance:
         elected = not self._lease_name or (self._lease is not None and self._lease.held())
         return elected and not self.stopping.is_set()
 
-    def start(self, watches: dict[str, _Watch], back: Callable[[], None], listed: Callable[[], None]) -> None:
-        """back: as Cluster.follow calls it. listed: called once, when everything was listed."""
+    def start(
+        self, watches: dict[str, _Watch], back: Callable[[], None], listed: Callable[[], None],
+        stand_by: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """back: as Cluster.follow calls it. listed: called once, when everything was listed. stand_by: called when the
+        lease was lost."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stopping.set())
-        metrics.leader.set_function(self.may_work)
+        metrics.leader.labels(self._lease_name).set_function(self.may_work)
         if self._lease_name:
             identity = f"{self._name}_{uuid.uuid4()}"
             leads = functools.partial(_log.info, "leading")
-            lost = functools.partial(_log.warning, "the lease is lost: standing by")
+            lost = functools.partial(self._lost, stand_by)
             self._lease = self.api.lead(self.settings.namespace, self._lease_name, identity, leads, lost)
         self._unlisted = set(watches)
         for path, (changed, all_of_it, gone) in watches.items():
@@ -154,6 +158,10 @@ class Instance:
         if self.settings.health_port:
             health.serve(self.settings.health_port, self._dead, self._not_ready)
         _log.info("provisioner %s for %s as %s", protocol.VERSION, ", ".join(self.drivers), self._name)
+
+    def _lost(self, stand_by: Callable[[], None]) -> None:
+        _log.warning("the lease is lost: standing by")
+        stand_by()
 
     def run_thread(self, thread: threading.Thread) -> None:
         """Starts one without which the instance is not healthy."""
@@ -180,7 +188,9 @@ class Instance:
         return f"ended: {', '.join(dead)}" if dead else ""
 
     def _not_ready(self) -> str:
-        return f"not listed yet: {', '.join(sorted(self._unlisted))}" if self._unlisted else ""
+        if self._unlisted:
+            return f"not listed yet: {', '.join(sorted(self._unlisted))}"
+        return "; ".join(self.api.failing.values())
 
 
 class Provisioner:
@@ -190,7 +200,8 @@ class Provisioner:
         name, node = settings.node or settings.identity, settings.node or ""
         self._instance = instance = Instance(settings, name, "" if node else "flexvol")
         us, api, events = decide.Identity(instance.drivers, name, node), instance.api, instance.events
-        self._work, storage = WorkQueue(), Storage(settings.plugin_dir)
+        at_once = settings.workers if len(instance.drivers) == 1 else max(1, settings.workers - 1)
+        self._work, storage = WorkQueue(), Storage(settings.plugin_dir, at_once)
         secrets = Secrets(api, us, settings.namespace)
         self._provision = provision = Provision(api, storage, events, self._work, us, secrets)
         self._delete = delete = Delete(api, storage, events, self._work, us, secrets)
@@ -220,7 +231,7 @@ class Provisioner:
             cluster.CLAIMS: (provision.claim_changed, provision.claims_listed, provision.claim_gone),
             cluster.VOLUMES: (*map(_each, zip(*self._volumes, strict=True)),),  # type: ignore[dict-item]
         }
-        instance.start(watches, self._back, self._all_listed)
+        instance.start(watches, self._back, self._all_listed, provision.stand_by)
         for worker in self._workers:
             instance.run_thread(worker)
         instance.stopping.wait()
@@ -283,7 +294,7 @@ def duties(settings: argparse.Namespace) -> None:
     )
     watches = {cluster.NODES: gone.nodes, cluster.CLAIMS: gone.claims, cluster.VOLUMES: gone.volumes}
     start = functools.partial(instance.run_thread, gone.thread)
-    instance.start({path: _watch(kept) for path, kept in watches.items()}, lambda: None, start)
+    instance.start({path: _watch(kept) for path, kept in watches.items()}, lambda: None, start, lambda: None)
     instance.stopping.wait()
     instance.end()
 

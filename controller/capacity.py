@@ -143,7 +143,11 @@ class Capacity:
                 del self._published[name]
 
     def _write(self, name: str, wish: Object) -> None:
-        written = self._api.patch(f"{self._collection}/{name}", wish) if name in self._published else None
+        there = self._published.get(name)
+        if there is not None and there.get("nodeTopology") != wish["nodeTopology"]:  # which cannot be changed
+            self._api.delete(f"{self._collection}/{name}", there["metadata"]["uid"])
+            there = None
+        written = self._api.patch(f"{self._collection}/{name}", wish) if there is not None else None
         self._published[name] = written or self._api.create(self._collection, wish)
         self._written, self._all_rooms = True, (float("-inf"), {})
 
@@ -168,7 +172,7 @@ class Capacity:
 
 
 def _same(there: Object | None, wish: Object) -> bool:
-    if there is None:
+    if there is None or there.get("nodeTopology") != wish["nodeTopology"]:
         return False
     owners = [one["uid"] for one in there["metadata"].get("ownerReferences") or []]
     return owners == [one["uid"] for one in wish["metadata"]["ownerReferences"]] and all(

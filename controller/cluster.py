@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import kubernetes.client
 import kubernetes.config
@@ -89,8 +90,13 @@ def size_bytes(quantity: str) -> int:
     return int(-(-kubernetes.utils.parse_quantity(quantity) // 1))
 
 
+def path_to(collection: str, name: str) -> str:
+    """For a name that anyone may have written: it is one segment of the path, and never leads elsewhere."""
+    return f"{collection}/{quote(name, safe='') if name.strip('.') else '-'}"
+
+
 def claim_path(namespace: str, name: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+    return path_to(path_to("/api/v1/namespaces", namespace) + "/persistentvolumeclaims", name)
 
 
 class Cluster:
@@ -107,6 +113,7 @@ class Cluster:
         configuration.retries = False
         kubernetes.client.Configuration.set_default(configuration)
         self._client = kubernetes.client.ApiClient(configuration)
+        self.failing: dict[str, str] = {}  # why a collection cannot be followed now
         options = [*urllib3.connection.HTTPConnection.default_socket_options, *_KEEPALIVE]
         self._client.rest_client.pool_manager.connection_pool_kw["socket_options"] = options
         core, storage = kubernetes.client.CoreV1Api(self._client), kubernetes.client.StorageV1Api(self._client)
@@ -218,6 +225,7 @@ class Cluster:
                 if failures >= _SAID_AFTER:
                     _log.info("watching %s again", path)
                     back()
+                self.failing.pop(path, None)
                 for event in _events(stream):
                     failures, opened = 0, float("-inf")
                     version = event["object"]["metadata"]["resourceVersion"]
@@ -232,6 +240,8 @@ class Cluster:
                 if not isinstance(error, (urllib3.exceptions.HTTPError, OSError)) and getattr(said, "status", 0) != 429:
                     version = ""  # 410 Gone, a refusal, or something odd: begin again with a list
                 failures = failures + 1 if time.monotonic() - opened < _WATCH_AT_LEAST_SECONDS else 1
+                if failures >= _SAID_AFTER:
+                    self.failing[path] = str(said)
                 if failures == _SAID_AFTER:
                     _log.warning("cannot watch: %s", said)
                 time.sleep(pause_seconds(failures, said))
@@ -351,9 +361,9 @@ class Lease:
 
     def _say(self, error: Refused | Unreachable) -> None:
         """Once, until the lease is ours again. That another was faster is no news."""
-        lacking = getattr(error, "lacking", "")
-        if lacking and lacking != self._said:
-            self._said = lacking
+        passes = not isinstance(error, Refused) or error.passes or error.status == 409
+        if not passes and str(error) != self._said:
+            self._said = str(error)
             _log.warning("cannot take part in the election: %s", error)
 
     def _spec(self, record: Any) -> Object:

@@ -213,4 +213,4 @@ def after(failure: protocol.Failure, selected_node: str) -> Retry:
         return Retry("reschedule" if selected_node else "backoff")
     if isinstance(failure, protocol.Pending):
         return Retry("soon", warn=False, unknown=True)
-    return Retry("backoff", unknown=not isinstance(failure, (protocol.Busy, protocol.NotFound)))
+    return Retry("backoff", unknown=not isinstance(failure, protocol.NotFound))  # Busy: it may be at work, still

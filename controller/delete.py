@@ -13,7 +13,7 @@ from controller.capacity import Capacity
 from controller.events import Events
 from controller.secrets import Secrets, made_for
 from controller.storage import Storage
-from controller.workqueue import WorkQueue
+from controller.workqueue import SLOW_SECONDS, SOON_SECONDS, WorkQueue
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -70,6 +70,9 @@ class Delete:
         if volume is None or action == decide.LATER:
             self._work.done(key)
             return
+        if action == decide.DELETE and self._claim_is_there(volume):  # whoever said Released was behind
+            self._work.done(key, SOON_SECONDS)
+            return
         if action == decide.DELETE:
             began, source = time.monotonic(), volume["spec"]["flexVolume"]
             try:
@@ -88,6 +91,13 @@ class Delete:
             self._retain(volume["spec"]["flexVolume"]["driver"], key[1])
         self._set_finalizer(path, action == decide.HOLD)
         self._work.done(key)
+
+    def _claim_is_there(self, volume: Object) -> bool:
+        whose = volume["spec"].get("claimRef") or {}
+        if not whose.get("namespace") or not whose.get("name"):
+            return False
+        claim = self._api.get(cluster.claim_path(whose["namespace"], whose["name"]))
+        return claim is not None and claim["metadata"]["uid"] == whose.get("uid")
 
     def _retain(self, driver: str, name: str) -> None:
         """What its PV says is said by its record, before the PV can go. A volume whose pool is away cannot be told."""
@@ -126,7 +136,7 @@ class Delete:
             about = {"volume": key[1], "reason": failure.reason}
             _log.warning("%s not deleted: %s: %s", key[1], failure.reason, failure.message, extra=about)
         if retry.kind in ("slow", "soon"):
-            self._work.done(key, 300.0 if retry.kind == "slow" else 1.0)
+            self._work.done(key, SLOW_SECONDS if retry.kind == "slow" else SOON_SECONDS)
         else:
             self._work.done(key, failed=True)
 

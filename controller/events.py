@@ -33,6 +33,7 @@ class Events:
         self._known: OrderedDict[tuple[str, str, str], Object] = OrderedDict()
         self._closing = threading.Event()
         self._refused = ""
+        self._full = False
         self._thread = threading.Thread(target=self._write_all, name="events", daemon=True)
         self._thread.start()
 
@@ -73,8 +74,12 @@ class Events:
         }
         try:
             self._queue.put_nowait(event)
-        except queue.Full:
-            return  # the log has it too; work is not held up for events
+        except queue.Full:  # the log has it too; work is not held up for events
+            if not self._full:
+                _log.warning("%s events wait to be written; no more are kept", _WAITING)
+            self._full = True
+        else:
+            self._full = False
 
     def _write_all(self) -> None:
         while True:

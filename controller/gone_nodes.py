@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 import protocol
 from controller import capacity, cluster, decide, lost, metrics
@@ -107,9 +106,9 @@ class Marks:
             try:
                 marked = self._api.patch(f"{cluster.VOLUMES}/{metadata['name']}", {"metadata": change})
             except cluster.Refused as error:
-                if error.status != 409:
-                    raise
-                continue  # the watch will tell
+                if error.status != 409:  # else the watch will tell
+                    _log.warning("%s cannot be marked: %s", metadata["name"], error)
+                continue
             sentence = lost.why(marked, self._drivers, node_exists=True)[1] if marked else ""
             _log.warning("%s: %s", metadata["name"], sentence or "its storage is there again")
             for about in _abouts(volume) if sentence else []:
@@ -173,7 +172,11 @@ class GoneNodes:
             return duty(about, nodes) if self._may_work() else ""
         except (cluster.Refused, lost.NotLost) as error:
             _log.warning("%s: %s", about["metadata"]["name"], error)
-            return ""
+        except cluster.Unreachable:
+            raise
+        except Exception:
+            _log.exception("bug in a duty for %s", about["metadata"]["name"])
+        return ""
 
     def _place(self, claim: Object, nodes: set[str]) -> str:
         node = decide.annotations_of(claim).get(decide.SELECTED_NODE)
@@ -209,7 +212,7 @@ class GoneNodes:
     def _explain(self, claim: Object) -> None:
         name, uid = decide.class_name_of(claim), claim["metadata"]["uid"]
         since = self._since.setdefault(uid, time.monotonic())
-        storage_class = self._get(f"{cluster.CLASSES}/{quote(name, safe='')}") if name else None
+        storage_class = self._get(cluster.path_to(cluster.CLASSES, name)) if name else None
         if storage_class is not None and decide.is_late(storage_class):
             return  # the scheduler's to explain, on the pod
         kind = sentence = decide.problem(claim, storage_class, of_one_node=True)

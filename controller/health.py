@@ -11,6 +11,7 @@ from typing import Any
 from controller import metrics
 
 Check = Callable[[], str]
+_REQUEST_SECONDS = 10
 
 
 def serve(port: int, healthy: Check, ready: Check) -> None:
@@ -18,6 +19,8 @@ def serve(port: int, healthy: Check, ready: Check) -> None:
     checks = {"/healthz": healthy, "/readyz": ready}
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        timeout = _REQUEST_SECONDS
+
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 self.send_response(200)

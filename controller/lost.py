@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 import protocol
 from controller import cluster, decide
@@ -43,7 +42,7 @@ def pool_replaced(volume: Object, pools: list[Object]) -> str | None:
 
 def node_exists(get: Callable[[str], Object | None], name: str) -> bool:
     """name: from an annotation, which anyone may have written."""
-    return get(f"{cluster.NODES}/{quote(name, safe='')}") is not None
+    return get(cluster.path_to(cluster.NODES, name)) is not None
 
 
 def is_released(volume: Object) -> bool:

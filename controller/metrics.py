@@ -43,7 +43,9 @@ lost = prometheus_client.Gauge(
 orphans = prometheus_client.Gauge(
     "flexvol_orphans", "Volumes with neither a PV nor their claim, by why they are left alone", ("driver", "reason")
 )
-leader = prometheus_client.Gauge("flexvol_leader", "1 if this instance may work; always so in node mode")
+leader = prometheus_client.Gauge(
+    "flexvol_leader", "1 if this instance may work; always so in node mode, where there is no lease", ("lease",)
+)
 
 
 class Inventory(Collector):

@@ -230,7 +230,7 @@ class Orphans:
         one.said = ""
         try:
             self._remove_secret(entry)
-        except protocol.Failure as failure:
+        except (protocol.Failure, cluster.Refused, cluster.Unreachable) as failure:
             _log.warning("the secret made for the orphan %s is left: %s", entry["name"], failure)
         said = f"deleted volume {entry['name']} of driver {driver}, which was never mounted"
         self._tell("OrphanDeleted", said, driver, entry["name"])
@@ -243,7 +243,7 @@ class Orphans:
         storage_class = self._api.get(f"{cluster.CLASSES}/{name}") if protocol.is_name(name) else None
         if storage_class is not None and storage_class["provisioner"] in self._us.drivers:
             secret = self._secrets.wanted({"metadata": entry["owner"]}, storage_class)
-            if secret is not None and secret.name == entry["name"]:
+            if secret is not None and secret.owner.get("flexvol/volume") == entry["name"]:
                 self._secrets.remove(secret)
 
     def _look_again_soon(self) -> None:

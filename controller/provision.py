@@ -13,12 +13,10 @@ from controller.capacity import Capacity
 from controller.events import Events
 from controller.secrets import Reference, Secrets
 from controller.storage import Storage
-from controller.workqueue import WorkQueue
+from controller.workqueue import SLOW_SECONDS, SOON_SECONDS, WorkQueue
 
 Object = dict[str, Any]
 Key = tuple[str, str]
-SLOW_SECONDS = 300.0
-SOON_SECONDS = 1.0
 _RANK_SECONDS, _RANKS = 0.3, 20  # the pause before each next node may take a claim that is no node's yet
 _LEFT_TO_OTHERS_SECONDS = 30.0
 _log = logging.getLogger("claim")
@@ -97,6 +95,11 @@ class Provision:
         if self.capacity is not None:
             self.capacity.changed()
 
+    def stand_by(self) -> None:
+        """Another leads now, and drives to an end what we began; what it makes of that we do not undo."""
+        with self._lock:
+            self._begun.clear()
+
     def in_hand(self, uid: str) -> bool:
         """Whether the claim with that uid waits for us, or we have begun something for it."""
         with self._lock:
@@ -128,7 +131,7 @@ class Provision:
             return
         name = decide.class_name_of(claim)
         if storage_class is None and name:  # it may be younger than our picture
-            storage_class = self._api.get(f"{cluster.CLASSES}/{name}")
+            storage_class = self._api.get(cluster.path_to(cluster.CLASSES, name))
         decision = decide.on_claim(claim, storage_class, self._us)
         if decision.action == decide.REJECT:
             self._say_failure(claim, decision.sentence)
@@ -212,9 +215,12 @@ class Provision:
             self._undo(key, claim, storage_class)
 
     def _still_wanted(self, claim: Object) -> bool:
-        """A live read: a stale cache must not make a volume for a claim that is gone."""
+        """A live read: a stale cache must not make a volume for a claim that is gone, or went to another node."""
         live = self._api.get(cluster.claim_path(claim["metadata"]["namespace"], claim["metadata"]["name"]))
-        return live is not None and live["metadata"]["uid"] == claim["metadata"]["uid"]
+        if live is None or live["metadata"]["uid"] != claim["metadata"]["uid"]:
+            return False
+        node = decide.annotations_of(claim).get(decide.SELECTED_NODE)
+        return not self._us.node or decide.annotations_of(live).get(decide.SELECTED_NODE) == node
 
     def _save(self, claim: Object, volume: Object) -> bool:
         """Writes the PV; False if there is one that another instance made for the claim."""
@@ -251,11 +257,14 @@ class Provision:
     def _give_node_back(self, claim: Object) -> bool:
         """Lets the scheduler, or the other nodes, choose again, knowing what room there is now."""
         if self.capacity is not None:
-            self.capacity.publish()
             now = time.monotonic()
             with self._lock:  # kept while others try: two nodes would otherwise hand it to each other without end
                 self._left_until = {uid: until for uid, until in self._left_until.items() if until > now}
                 self._left_until[claim["metadata"]["uid"]] = now + _LEFT_TO_OTHERS_SECONDS
+            try:
+                self.capacity.publish()
+            except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
+                _log.warning("capacity not published: %s", error)  # what ails the node must not keep the claim on it
         return self._set_node(claim, None)
 
     def _set_node(self, claim: Object, node: str | None) -> bool:
@@ -283,12 +292,15 @@ class Provision:
                 )  # finds it: tells where it is
                 volume = volume_manifest.persistent_volume(claim, storage_class, made, self._us, "")
                 self._storage.delete(driver, volume_manifest.delete_request(volume, only_if_blank=True))
-                self._secrets.remove(self._secrets.wanted(claim, storage_class))
                 _log.info("deleted %s again: claim %s is gone", name, _full_name(claim), extra={"volume": name})
+                gone = True
             except protocol.InvalidArgument as failure:
                 _log.warning("%s is not deleted again: %s", name, failure, extra={"volume": name})
+                gone = False
             except protocol.ResourceExhausted as failure:  # it was never made
                 _log.info("nothing to delete again of %s: %s", name, failure)
+                gone = True
+            if gone:
                 self._secrets.remove(self._secrets.wanted(claim, storage_class))
         with self._lock:
             self._begun.pop(key[1], None)
@@ -304,7 +316,7 @@ class Provision:
 
     def _warn(self, claim: Object, sentence: str) -> None:
         name = decide.class_name_of(claim)
-        metrics.provision_failed.labels(name, "").inc()
+        metrics.provision_failed.labels(name if name in self._classes else "", "").inc()
         self._events.warning(
             claim, "ProvisioningFailed", f'failed to provision volume with StorageClass "{name}": {sentence}'
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ Object = dict[str, Any]
 RIGHTS = "deploy/secrets"
 _NAME, _NAMESPACE, _CREATE = decide.SECRET_PARAMETERS
 _KEY, _KEY_BYTES = "key", 32
+_HASH_DIGITS = 8
 _ANY = "pvc.annotations['KEY']"
 _OWNER = ("flexvol/volume", "flexvol/claim-namespace", "flexvol/claim-name", "flexvol/claim-uid")
 _WORD = re.compile(r"\$\{(.*?)\}")
@@ -56,7 +58,8 @@ def wanted(claim: Object, storage_class: Object, us: decide.Identity, namespace:
         if _NAME in given:
             raise protocol.InvalidArgument(f"{_CREATE} makes a secret with the volume's name; remove {_NAME}, or it")
         owner = _owner(volume, metadata["namespace"], metadata["name"], metadata["uid"])
-        return Reference(_filled(_NAMESPACE, given.get(_NAMESPACE, namespace), words), volume, driver, owner)
+        where = _filled(_NAMESPACE, given.get(_NAMESPACE, namespace), words)
+        return Reference(where, made_name(volume, us.name), driver, owner)
     if not given:
         return None
     if len(given) == 1:
@@ -88,15 +91,22 @@ def _filled(parameter: str, template: str, words: dict[str, str]) -> str:
     return result
 
 
+def made_name(volume: str, instance: str) -> str:
+    """Of the Secret that the instance makes for the volume. A claim may go on to another node, whose instance may not
+    touch this one's."""
+    return f"{volume}-{hashlib.sha256(instance.encode()).hexdigest()[:_HASH_DIGITS]}"
+
+
 def made_for(volume: Object) -> Reference | None:
     """The Secret that may have been made for this PV. A PV can say what it likes: what the Secret says counts."""
     source, claim = volume["spec"].get("flexVolume") or {}, volume["spec"].get("claimRef") or {}
     secret, name = source.get("secretRef") or {}, volume["metadata"]["name"]
     namespace = str(secret.get("namespace", ""))
-    if secret.get("name") != name or not _VALID[_NAMESPACE][0].fullmatch(namespace):
+    made = str(secret.get("name", ""))
+    if made[: -_HASH_DIGITS - 1] != name or not _VALID[_NAMESPACE][0].fullmatch(namespace):
         return None
     owner = _owner(name, *(claim.get(key, "") for key in ("namespace", "name", "uid")))
-    return Reference(namespace, name, source["driver"], owner)
+    return Reference(namespace, made, source["driver"], owner)
 
 
 def is_of(secret: Object, owner: dict[str, str]) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections import Counter
 from typing import Any, NamedTuple
 
 import caller
@@ -21,12 +23,15 @@ class Listed(NamedTuple):
 class Storage:
     """The drivers in kubelet's plugin directory, by their names ("flexvol/loop")."""
 
-    def __init__(self, plugin_dir: str) -> None:
-        self._plugin_dir = plugin_dir
+    def __init__(self, plugin_dir: str, at_once: int) -> None:
+        """at_once: how many calls of one driver may run, so that one that hangs does not stop the others."""
+        self._plugin_dir, self._at_once = plugin_dir, at_once
+        self._running: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     def provision(self, driver: str, request: protocol.Options) -> dict[str, Any]:
         """Returns the reply's `volume`, checked: options of strings, capacityBytes, fsType. Raises a Failure."""
-        made = self._call(driver, "provision", options=request).volume
+        made = self._counted(driver, "provision", request).volume
         if made is None:  # as the scripts for the retired flex-provisioner answer: what was asked was made
             made = {"options": {}, "capacityBytes": request.request_bytes, "fsType": request.fs_type}
         problem = _problem(made, request.request_bytes)
@@ -36,7 +41,7 @@ class Storage:
 
     def delete(self, driver: str, request: protocol.Options) -> None:
         """Returns when the storage is gone. Raises a Failure."""
-        self._call(driver, "delete", options=request)
+        self._counted(driver, "delete", request)
 
     def adopt(self, driver: str, request: protocol.Options) -> None:
         """Returns when the record says whose it is, and that it is not blank. Raises a Failure."""
@@ -48,8 +53,21 @@ class Storage:
             reply = self._call(driver, "list")
         except protocol.NotSupported:
             return Listed([], [])
-        volumes, pools = ([one for one in many or [] if isinstance(one, dict)] for many in (reply.volumes, reply.pools))
+        volumes, pools = (
+            [_checked(one) for one in many or [] if isinstance(one, dict)] for many in (reply.volumes, reply.pools)
+        )
         return Listed(volumes, pools)
+
+    def _counted(self, driver: str, callout: str, request: protocol.Options) -> protocol.Reply:
+        with self._lock:
+            if self._running[driver] >= self._at_once:
+                raise protocol.Pending(f"{self._at_once} calls of the driver {driver} run already")
+            self._running[driver] += 1
+        try:
+            return self._call(driver, callout, options=request)
+        finally:
+            with self._lock:
+                self._running[driver] -= 1
 
     def _call(self, driver: str, callout: str, **arguments: Any) -> protocol.Reply:
         began, outcome = time.monotonic(), "Success"
@@ -66,6 +84,18 @@ class Storage:
         if not os.access(path, os.X_OK):
             raise protocol.Unavailable(f"the driver {driver} is not installed: {path} is missing or not executable")
         return path
+
+
+def _checked(entry: dict[str, Any]) -> dict[str, Any]:
+    """A volume or a pool that a driver lists; one that cannot be as it says is an error with a name."""
+    sizes = {key: value for key, value in entry.items() if key.endswith("Bytes")}
+    odd = [key for key, value in sizes.items() if isinstance(value, bool) or not isinstance(value, int) or value < 0]
+    odd += ["name"] * (not isinstance(entry.get("name"), str))
+    odd += ["owner"] * (not isinstance(entry.get("owner"), (dict, type(None))))
+    if not odd:
+        return entry
+    said = ", ".join(f"{key} {protocol.shown(str(entry.get(key)))}" for key in odd)
+    return {"name": str(entry.get("name")), "error": f"its driver lists it with {said}"}
 
 
 def _problem(made: Any, request_bytes: int) -> str:

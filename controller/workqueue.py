@@ -10,6 +10,8 @@ from collections.abc import Hashable
 
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 300.0
+SLOW_SECONDS, SOON_SECONDS = 300.0, 1.0  # for what only a change can help, and for what is on its way
+_OUTDATED = 100  # so many outdated entries may always be there
 
 
 class WorkQueue:
@@ -94,9 +96,13 @@ class WorkQueue:
             return len(self._due)
 
     def forget(self, key: Hashable) -> None:
-        """Its object is gone, and with it the memory of its failures."""
+        """Its object is gone, and with it its turn and the memory of its failures."""
         with self._changed:
             self._failures.pop(key, None)
+            self._due.pop(key, None)
+            if len(self._order) > 2 * len(self._due) + _OUTDATED:
+                self._order = [entry for entry in self._order if self._due.get(entry[2]) == entry[0]]
+                heapq.heapify(self._order)
 
     def _backoff(self, key: Hashable) -> float:
         with self._changed:

@@ -61,7 +61,7 @@ class Pair:
         url = f"http://127.0.0.1:{PORTS[name]}/metrics"
         line = (sys.executable, "-I", "-S", "-c", _FETCH, url)
         shown: str = self.instances[name].node.enter(*line, check=False, capture_output=True).stdout
-        return "\nflexvol_leader 1.0\n" in shown
+        return f'\nflexvol_leader{{lease="{LEASE}"}} 1.0\n' in shown
 
     def leader(self) -> str:
         return next((name for name in PORTS if self.leads(name)), "")

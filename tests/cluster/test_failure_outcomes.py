@@ -140,6 +140,26 @@ def test_where_nothing_was_begun_the_node_is_given_back(driver: ScriptedDriver, 
     bound(k8s, name)
 
 
+def test_a_driver_that_is_away_keeps_no_claim_on_its_node(
+    driver: ScriptedDriver, provisioner: OwnProvisioner, k8s: Kubernetes
+) -> None:
+    """It cannot be asked what room there is, either."""
+    executable = provisioner.plugins / "outcomes~scripted/scripted"
+    executable.chmod(0o644)
+    try:
+        k8s.apply(claim("away", CLASS))
+        k8s.event("away", "ProvisioningFailed", "Unavailable: the driver outcomes/scripted is not installed")
+        wait_until(
+            "the node is given back",
+            lambda: SELECTED_NODE not in (k8s.get("pvc", "away") or {})["metadata"].get("annotations", {}),
+        )
+    finally:
+        executable.chmod(0o755)
+
+    k8s.run("annotate", "pvc", "away", f"{SELECTED_NODE}=node1")
+    bound(k8s, "away")
+
+
 def test_a_driver_that_hangs_holds_up_no_other_claim_and_is_called_again_once_it_is_dead(
     driver: ScriptedDriver, k8s: Kubernetes
 ) -> None:

@@ -32,7 +32,7 @@ LOST = "flexvol/lost"
 def elected(cluster: Cluster) -> None:
     flexvol = Kubernetes(cluster, "flexvol")
     flexvol.run("rollout", "status", "deployment/flexvol-cluster", "--timeout=120s")
-    wait_until("one is elected", lambda: metric(cluster, "flexvol_leader") == 1)
+    wait_until("one is elected", lambda: metric(cluster, 'flexvol_leader{lease="flexvol-cluster-loop.flexvol"}') == 1)
 
 
 def metric(cluster: Cluster, name: str) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from controller.secrets import made_name
 from tests.cluster.conftest import Kubernetes, Object, ours
 from tests.cluster.kube.cluster import Cluster, wait_until
 from tests.cluster.test_claims import storage_class
@@ -18,6 +19,7 @@ from tests.conftest import ROOT
 
 RIGHTS = ROOT / "deploy/secrets"
 MADE_IN = "flexvol-secrets"
+IDENTITY = "shared"  # deploy/shared
 __all__ = ["shared"]  # a fixture
 
 
@@ -86,9 +88,10 @@ def test_without_the_rights_it_is_said_what_to_apply_and_with_them_all_is_well(
     assert len(events) == 1
     volume = k8s.volume_of()
     volume_name, source = volume["metadata"]["name"], volume["spec"]["flexVolume"]
-    assert source["secretRef"] == {"name": volume_name, "namespace": MADE_IN}
+    made = made_name(volume_name, "node1")
+    assert source["secretRef"] == {"name": made, "namespace": MADE_IN}
     assert set(source["options"]) == {"pool", "poolId"}
-    secret = vault.get("secret", volume_name) or {}
+    secret = vault.get("secret", made) or {}
     assert (secret["type"], secret["immutable"]) == ("flexvol/loop", True)
     assert secret["metadata"]["annotations"] == {
         "flexvol/volume": volume_name,
@@ -97,7 +100,7 @@ def test_without_the_rights_it_is_said_what_to_apply_and_with_them_all_is_well(
         "flexvol/claim-uid": volume["spec"]["claimRef"]["uid"],
         "flexvol/identity": "node1",
     }
-    value = value_of(vault, volume_name)
+    value = value_of(vault, made)
     assert len(base64.urlsafe_b64decode(value)) == 32
     shows_nowhere(k8s, value)
 
@@ -165,15 +168,16 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
     k8s.claim(storage_class=name)
     k8s.pod("web")
     volume = k8s.volume_of()["metadata"]["name"]
-    value = value_of(vault, volume)
+    made = k8s.volume_of()["spec"]["flexVolume"]["secretRef"]["name"]
+    value = value_of(vault, made)
     assert received(k8s, "web") == {"key": hashlib.sha256(value).hexdigest()}
     shows_nowhere(k8s, value)
 
     thief = f"thief-{k8s.namespace}"
     k8s.apply(secret_class(thief, secretName="${pvc.annotations['want']}", secretNamespace=MADE_IN))
     k8s.claim("thief", storage_class=thief)
-    k8s.run("annotate", "pvc", "thief", f"want={volume}")
-    k8s.event("thief", "ProvisioningFailed", f"{volume} is there, but not for this claim")
+    k8s.run("annotate", "pvc", "thief", f"want={made}")
+    k8s.event("thief", "ProvisioningFailed", f"{made} is there, but not for this claim")
 
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data", "thief")
@@ -189,12 +193,13 @@ def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken
     k8s.apply({**secret_class(name, createSecret="true"), "volumeBindingMode": "WaitForFirstConsumer"})
     k8s.claim(storage_class=name)
     volume = "pvc-" + (k8s.get("pvc", "data") or {})["metadata"]["uid"]
-    vault.run("create", "secret", "generic", volume, "--type=flexvol/shared", "--from-literal=key=x")
+    made = made_name(volume, IDENTITY)
+    vault.run("create", "secret", "generic", made, "--type=flexvol/shared", "--from-literal=key=x")
 
     k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")  # as the scheduler does
 
-    k8s.event("data", "ProvisioningFailed", f"{volume} is there, but not for this claim")
+    k8s.event("data", "ProvisioningFailed", f"{made} is there, but not for this claim")
     k8s.delete("pvc", "data")
-    assert value_of(vault, volume) == b"x"
+    assert value_of(vault, made) == b"x"
     assert list(STORAGE.iterdir()) == []
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)

@@ -191,7 +191,7 @@ def test_a_pv_of_another_kind_of_storage_is_not_ours() -> None:
         (protocol.ResourceExhausted, "node1", "reschedule", True, False),
         (protocol.Unavailable, "node1", "reschedule", True, False),
         (protocol.ResourceExhausted, "", "backoff", True, False),
-        (protocol.Busy, "node1", "backoff", True, False),
+        (protocol.Busy, "node1", "backoff", True, True),
         (protocol.NotFound, "node1", "backoff", True, False),
         (protocol.Pending, "node1", "soon", False, True),
         (protocol.Internal, "node1", "backoff", True, True),

@@ -10,6 +10,7 @@ import protocol
 from controller import decide, secrets, volume_manifest
 
 US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
+MADE = secrets.made_name("pvc-u1", "node1")
 CLAIM: dict[str, Any] = {
     "metadata": {
         "name": "data",
@@ -95,7 +96,9 @@ def test_most_classes_want_none() -> None:
     assert wanted(pool="fast", createSecret="false") is None
 
 
-def test_a_secret_made_for_one_volume_bears_its_name_and_says_whose_it_is() -> None:
+def test_a_secret_made_for_one_volume_says_whose_it_is_and_another_nodes_has_another_name() -> None:
+    assert MADE.startswith("pvc-u1-")
+    assert secrets.made_name("pvc-u1", "node2") != MADE
     made = wanted(createSecret="true")
 
     owner = {
@@ -104,7 +107,7 @@ def test_a_secret_made_for_one_volume_bears_its_name_and_says_whose_it_is() -> N
         "flexvol/claim-name": "data",
         "flexvol/claim-uid": "u1",
     }
-    assert made == ("own", "pvc-u1", "flexvol/loop", owner)
+    assert made == ("own", MADE, "flexvol/loop", owner)
     assert (wanted(createSecret="true", secretNamespace="vault") or [])[0] == "vault"
 
 
@@ -130,11 +133,19 @@ def volume_of(**secret: str) -> dict[str, Any]:
 
 
 def test_the_secret_of_a_pv_is_the_one_that_was_made_for_it() -> None:
-    assert secrets.made_for(volume_of(namespace="own", name="pvc-u1")) == wanted(createSecret="true")
+    assert secrets.made_for(volume_of(namespace="own", name=MADE)) == wanted(createSecret="true")
 
 
 @pytest.mark.parametrize(
-    "secret", [{}, {"name": "pvc-u1"}, {"namespace": "own", "name": "keys"}, {"namespace": "../../x", "name": "pvc-u1"}]
+    "secret",
+    [
+        {},
+        {"name": MADE},
+        {"namespace": "own", "name": "keys"},
+        {"namespace": "own", "name": "pvc-u1"},
+        {"namespace": "own", "name": "pvc-u2" + MADE[6:]},
+        {"namespace": "../../x", "name": MADE},
+    ],
 )
 def test_any_other_secret_of_a_pv_is_not_its_own(secret: dict[str, str]) -> None:
     assert secrets.made_for(volume_of(**secret)) is None

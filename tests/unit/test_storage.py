@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,13 @@ def test_what_it_made_is_returned(driver: Path) -> None:
     made = {"options": {"a": "b"}, "capacityBytes": 100, "fsType": "ext4"}
     answer(driver, status="Success", volume=made)
 
-    assert Storage(str(driver)).provision("flexvol/fake", REQUEST) == made
+    assert Storage(str(driver), 4).provision("flexvol/fake", REQUEST) == made
 
 
 def test_a_script_for_the_retired_flex_provisioner_needs_no_more_than_success(driver: Path) -> None:
     answer(driver, status="Success")
 
-    made = Storage(str(driver)).provision("flexvol/fake", REQUEST)
+    made = Storage(str(driver), 4).provision("flexvol/fake", REQUEST)
 
     assert made == {"options": {}, "capacityBytes": 100, "fsType": ""}
 
@@ -60,7 +62,7 @@ def test_a_success_without_a_usable_volume_is_an_unknown_outcome(driver: Path, m
     answer(driver, status="Success", volume=made)
 
     with pytest.raises(protocol.Internal, match="usable volume") as refused:
-        Storage(str(driver)).provision("flexvol/fake", REQUEST)
+        Storage(str(driver), 4).provision("flexvol/fake", REQUEST)
     assert said in str(refused.value)
 
 
@@ -68,9 +70,47 @@ def test_a_drivers_failure_arrives_as_what_it_is(driver: Path) -> None:
     answer(driver, status="Failure", reason="Busy", message="by web")
 
     with pytest.raises(protocol.Busy, match="by web"):
-        Storage(str(driver)).delete("flexvol/fake", REQUEST)
+        Storage(str(driver), 4).delete("flexvol/fake", REQUEST)
 
 
 def test_a_driver_that_is_not_installed_is_named(tmp_path: Path) -> None:
     with pytest.raises(protocol.Unavailable, match="flexvol~none/none"):
-        Storage(str(tmp_path)).delete("flexvol/none", REQUEST)
+        Storage(str(tmp_path), 4).delete("flexvol/none", REQUEST)
+
+
+def test_no_more_calls_of_a_driver_run_than_it_may_have_and_it_is_tried_again_soon(
+    driver: Path,
+) -> None:
+    go = driver / "answer"
+    (driver / "flexvol~fake/fake").write_text(f"#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.01; done\ncat {go}\n")
+    storage = Storage(str(driver), 2)
+    with ThreadPoolExecutor() as threads:
+        running = [threads.submit(storage.delete, "flexvol/fake", REQUEST) for _ in range(2)]
+        while storage._running["flexvol/fake"] < 2:
+            time.sleep(0.01)
+        with pytest.raises(protocol.Pending, match="2 calls of the driver flexvol/fake run already"):
+            storage.provision("flexvol/fake", REQUEST)
+        go.with_name("aside").write_text('{"status": "Success"}')
+        go.with_name("aside").rename(go)
+        assert [one.result(10) for one in running] == [None, None]
+    storage.delete("flexvol/fake", REQUEST)
+
+
+def test_what_a_driver_lists_and_cannot_be_is_an_error_with_a_name(driver: Path) -> None:
+    pools = [{"name": "a", "freeBytes": 1}, {"name": "b", "freeBytes": None}, {"freeBytes": 1}, 7]
+    volumes = [{"name": "v", "owner": "x"}, {"name": "w", "owner": None, "sizeBytes": -1}, {"name": "x", "owner": {}}]
+    answer(driver, status="Success", volumes=volumes, pools=pools)
+
+    listed = Storage(str(driver), 4).list("flexvol/fake")
+
+    said = "its driver lists it with "
+    assert listed.pools == [
+        {"name": "a", "freeBytes": 1},
+        {"name": "b", "error": said + "freeBytes 'None'"},
+        {"name": "None", "error": said + "name 'None'"},
+    ]
+    assert listed.volumes == [
+        {"name": "v", "error": said + "owner 'x'"},
+        {"name": "w", "error": said + "sizeBytes '-1'"},
+        {"name": "x", "owner": {}},
+    ]

@@ -137,3 +137,16 @@ def test_a_retry_is_no_sooner_than_was_asked_for() -> None:
     queue.done("a", 20, failed=True)
 
     assert queue._due["a"] - time.monotonic() > 19
+
+
+def test_what_is_forgotten_waits_no_more_and_leaves_nothing() -> None:
+    """Of a standby's thousands of claims that another served."""
+    queue = WorkQueue()
+    for number in range(10_000):
+        queue.add(number)
+        queue.forget(number)
+    queue.add("b")
+
+    assert queue.waiting() == 1
+    assert len(queue._order) < 1000
+    assert queue.get() == "b"
