@@ -146,6 +146,11 @@ def _without_volume(
     return said, wrong
 
 
+def _is_news(condition: Object) -> bool:
+    """Such as that it is being grown; whether pods use it is said already."""
+    return condition["status"] == "True" and condition["type"] != "Unused" and bool(condition.get("message"))
+
+
 def _on_pod(pod: Object) -> str:
     for one in pod["status"].get("conditions") or []:
         if one["type"] == "PodScheduled" and one["status"] != "True" and one.get("message"):

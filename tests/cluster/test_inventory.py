@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import DRIVER, POOL, Kubernetes, Object
+from tests.cluster.conftest import DRIVER, POOL, Kubernetes, Object, own_namespace
 from tests.cluster.kube.cluster import STATE, Cluster, wait_until
 from tests.cluster.kube.machine import PREFIX
 from tests.cluster.own_provisioner import bound, claim
@@ -20,6 +20,13 @@ from tests.conftest import ROOT
 
 Ask = Callable[..., subprocess.CompletedProcess[str]]
 KEY = "kubernetes.io/"
+
+
+@pytest.fixture(scope="module")
+def k8s(cluster: Cluster) -> Iterator[Kubernetes]:
+    """One for all of them: taking a namespace away takes longer than most of these tests."""
+    with own_namespace(cluster) as k8s:
+        yield k8s
 
 
 @pytest.fixture(scope="module")
@@ -164,14 +171,14 @@ def test_a_node_that_does_not_answer_is_said_and_the_others_are_shown(k8s: Kuber
 
 
 def test_on_a_node_it_lists_without_an_api_server_and_in_a_pod_it_may_not_reach_others(k8s: Kubernetes) -> None:
-    k8s.apply(claim("data", "flexvol-loop", "node1"))
-    name = bound(k8s, "data")["data"]
+    k8s.apply(claim("alone", "flexvol-loop", "node1"))
+    name = bound(k8s, "alone")["alone"]
     alone = k8s.cluster.nodes["node1"].enter(
         "env", "-u", "KUBECONFIG", "unshare", "--net", ROOT / "dist/provisioner", "inventory", "--local",
         capture_output=True,
     )  # fmt: skip
     (line,) = [line for line in alone.stdout.splitlines() if line.startswith(name)]
-    assert line.split()[1:3] == ["-", "default"] and f"{k8s.namespace}/data" in line and "listed" in line
+    assert line.split()[1:3] == ["-", "default"] and f"{k8s.namespace}/alone" in line and "listed" in line
 
     inside = Kubernetes(k8s.cluster, "flexvol").run(
         "exec", "daemonset/flexvol-node", "--", "provisioner", "inventory", check=False
@@ -194,12 +201,12 @@ def test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is(
     assert said[:2] == ["it waits for a pod that uses it to be scheduled", "no pod uses it yet"]
     assert said[2].startswith("room for its class: node1 ") and "node2 " in said[2]
 
-    k8s.pod("web", node="node2")
+    k8s.pod("reader", node="node2")
     status, said = explained(ask, k8s, "data")
     name = k8s.volume_of()["metadata"]["name"]
     assert status == 0
     assert said[0].startswith(f"it is bound: PV {name}, 64Mi, on node node2, in pool default, ")
-    assert said[1:] == ["used by pod web", "deleting the claim deletes the volume and its data, when no pod uses it"]
+    assert said[1:] == ["used by pod reader", "deleting the claim deletes the volume and its data, when no pod uses it"]
 
     k8s.run("patch", "pv", name, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}')
     assert "leaves the volume and its PV, whose reclaim policy is Retain" in explained(ask, k8s, "data")[1][-1]
@@ -211,8 +218,8 @@ def test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is(
 def test_explain_says_what_the_event_says_of_a_class_that_can_never_serve(k8s: Kubernetes, ask: Ask) -> None:
     """Already while it waits for a pod; and what only the driver can know, in its words, once it has said them."""
     with storage_class(k8s, parameters={f"{KEY}node.name": "x"}) as name:
-        k8s.claim("data", storage_class=name)
-        status, (sentence,) = explained(ask, k8s, "data")
+        k8s.claim("reserved", storage_class=name)
+        status, (sentence,) = explained(ask, k8s, "reserved")
         assert status == 1
         assert sentence == f'the parameter "{KEY}node.name" of storage class "{name}" is reserved; remove it'
         k8s.apply(claim("placed", name))
@@ -225,9 +232,9 @@ def test_explain_says_what_the_event_says_of_a_class_that_can_never_serve(k8s: K
 
 
 def test_explain_says_that_a_claim_of_no_class_waits_for_a_pv(k8s: Kubernetes, ask: Ask) -> None:
-    k8s.claim("data", storage_class="")
+    k8s.claim("classless", storage_class="")
 
-    assert explained(ask, k8s, "data") == (
+    assert explained(ask, k8s, "classless") == (
         0, ["nothing is made for a claim of no class: it waits for a PV of none that fits"],
     )  # fmt: skip
 
@@ -240,10 +247,10 @@ def test_explain_says_that_no_node_has_room(k8s: Kubernetes, ask: Ask) -> None:
         assert status == 1
         k8s.event("now", "ProvisioningFailed", said[1])
     k8s.claim("later", "90Ti")
-    k8s.pod("web", claim="later", wait=False)
+    k8s.pod("late", claim="later", wait=False)
 
     def scheduler() -> str:
-        return next((line for line in explained(ask, k8s, "later")[1] if line.startswith("pod web")), "")
+        return next((line for line in explained(ask, k8s, "later")[1] if line.startswith("pod late ")), "")
 
     wait_until("the scheduler has said", lambda: "did not have enough free storage" in scheduler())
     status, said = explained(ask, k8s, "later")
