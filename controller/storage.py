@@ -12,6 +12,9 @@ import caller
 import protocol
 from controller import metrics
 
+DRIVERS = ("flexvol/loop",)  # those that are served if nothing is said
+PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+
 
 class Listed(NamedTuple):
     """The volumes and pools of a driver, each as it describes them."""
@@ -80,7 +83,7 @@ class Storage:
             metrics.callout_seconds.labels(driver, callout, outcome).observe(time.monotonic() - began)
 
     def _executable(self, driver: str) -> str:
-        path = os.path.join(self._plugin_dir, driver.replace("/", "~"), driver.split("/")[-1])
+        path = executable(self._plugin_dir, driver)
         if not os.access(path, os.X_OK):
             raise protocol.Unavailable(f"the driver {driver} is not installed: {path} is missing or not executable")
         return path
@@ -96,6 +99,10 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
         return entry
     said = ", ".join(f"{key} {protocol.shown(str(entry.get(key)))}" for key in odd)
     return {"name": str(entry.get("name")), "error": f"its driver lists it with {said}"}
+
+
+def executable(plugin_dir: str, driver: str) -> str:
+    return os.path.join(plugin_dir, driver.replace("/", "~"), driver.split("/")[-1])
 
 
 def _problem(made: Any, request_bytes: int) -> str:

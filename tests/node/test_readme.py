@@ -14,6 +14,7 @@ from tests.node.conftest import MIB, Node
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 PLAYGROUND = "tests/playground/test_playground.py::"
 SECRETS = "tests/cluster/test_secrets.py::"
+INVENTORY = "tests/cluster/test_inventory.py::"
 SHOWN = PLAYGROUND + "test_it_shows_a_claim_becoming_a_mounted_volume"
 # The beginning of a command -> the test that runs it.
 ELSEWHERE = {
@@ -33,6 +34,11 @@ ELSEWHERE = {
     "kubectl exec web": SHOWN,
     "kubectl -n flexvol exec deployment/flexvol-cluster": "tests/cluster/test_gone_nodes.py"
     "::test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is",
+    "install dist/provisioner": INVENTORY + "ask",
+    "kubectl flexvol inventory": INVENTORY
+    + "test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status",
+    "kubectl flexvol explain": INVENTORY
+    + "test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is",
     "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
     "dist/flexvol --help": "tests/node/test_by_hand.py::test_help_names_every_command_and_callout",
 }
