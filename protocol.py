@@ -253,7 +253,9 @@ MOUNT_OPTIONS = _BUILT_IN + "mountOptions"
 NODE_NAME = _BUILT_IN + "node.name"
 CLUSTER_UID = _BUILT_IN + "clusterUid"
 REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB = "requestBytes", "requestMiB", "requestGiB"
-ONLY_IF_BLANK = _BUILT_IN + "onlyIfBlank"
+ONLY_IF_BLANK, ONLY_IF_AWAITED = _BUILT_IN + "onlyIfBlank", _BUILT_IN + "onlyIfAwaited"
+# In place of a claim's uid, where no such claim is there yet: the volume awaits it. The names of any claim are ANY.
+AWAITED, ANY = "awaited", "*"
 SOURCE_VOLUME = "sourceVolume"
 _REQUEST_KEYS = frozenset((REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB, SOURCE_VOLUME))
 
@@ -403,6 +405,11 @@ class Options:
         """True when provisioning is undone or an orphan is collected: a volume that was ever mounted must then not be
         deleted. And true when a volume is adopted only to be kept: one that is not blank is kept already."""
         return self._values.get(ONLY_IF_BLANK) == "true"
+
+    @property
+    def only_if_awaited(self) -> bool:
+        """True when a PV says that its claim has come: that owns the volume only if the volume awaited it."""
+        return self._values.get(ONLY_IF_AWAITED) == "true"
 
     @property
     def source_volume(self) -> str:

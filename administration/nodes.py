@@ -104,3 +104,20 @@ def list_all(
         for thread in threads[start : start + _AT_ONCE]:
             thread.join(max(0.0, deadline - time.monotonic()))
     return dict(listed), dict(silent)
+
+
+def hostname(api: cluster.Cluster, name: str) -> str:
+    """The node's own label, which need not be its name. Raises Unavailable if it has none."""
+    node = api.get(f"{cluster.NODES}/{name}") or {"metadata": {}}
+    label = (node["metadata"].get("labels") or {}).get("kubernetes.io/hostname", "")
+    if not label:
+        raise protocol.Unavailable(f"node {name} has no label kubernetes.io/hostname")
+    return str(label)
+
+
+def cluster_uid(api: cluster.Cluster) -> str:
+    """The uid of kube-system stands for the cluster."""
+    namespace = api.get("/api/v1/namespaces/kube-system")
+    if namespace is None:
+        raise protocol.Unavailable("there is no namespace kube-system, whose uid stands for the cluster")
+    return str(namespace["metadata"]["uid"])

@@ -20,6 +20,7 @@ SELECTED_NODE = "volume.kubernetes.io/selected-node"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 IDENTITY = "flexvol/identity"
 LOST = "flexvol/lost"  # on a PV, by its node's instance: why its storage is no longer there
+AWAITS_CLAIM = "flexvol/awaits-claim"  # on a PV made without its claim: the driver does not know that one's uid yet
 ON_NODE_GONE = "flexvol/on-node-gone"  # on a PV, from the class's parameter
 ON_NODE_GONE_PARAMETER = "onNodeGone"
 RELEASE = "release"
@@ -35,6 +36,7 @@ PROVISION = "provision"
 TAKE = "take"  # bound at once, and no node's yet: it goes to the node with the most room
 DELETE = "delete"
 HOLD = "hold"  # put our finalizer on, so that the PV cannot go without its storage
+OWN = "own"  # tell the driver whose the volume is now
 KEEP = "keep"  # take our finalizer away, so that the PV can go while its storage stays
 
 
@@ -183,11 +185,13 @@ def on_volume(volume: Object, us: Identity) -> Decision:
     held = FINALIZER in (metadata.get("finalizers") or [])
     if not is_ours(volume, us):
         return Decision(LATER, "it is not ours")
+    phase = volume.get("status", {}).get("phase")
+    if annotations_of(volume).get(AWAITS_CLAIM) and phase in ("Bound", "Released"):
+        return Decision(OWN, "the claim it awaited has come")
     if spec.get("persistentVolumeReclaimPolicy") != "Delete":
         return Decision(KEEP, "its reclaim policy keeps the storage") if held else Decision(LATER)
     if metadata.get("deletionTimestamp") and not held:
         return Decision(LATER, "it is being deleted")
-    phase = volume.get("status", {}).get("phase")
     if phase == "Bound" and not held:
         return Decision(HOLD, "its reclaim policy became Delete")
     if phase != "Released":

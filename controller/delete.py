@@ -1,4 +1,5 @@
-"""One released PV is deleted: first the storage, then the PV, then our finalizer, which kept the PV until then."""
+"""One released PV is deleted: first the storage, then the PV, then our finalizer, which kept the PV until then. And one
+that was made without its claim, by a person, gets to know it."""
 
 from __future__ import annotations
 
@@ -70,6 +71,9 @@ class Delete:
         if volume is None or action == decide.LATER:
             self._work.done(key)
             return
+        if action == decide.OWN:
+            self._own(key, path, volume)
+            return
         if action == decide.DELETE and self._claim_is_there(volume):  # whoever said Released was behind
             self._work.done(key, SOON_SECONDS)
             return
@@ -98,6 +102,20 @@ class Delete:
             return False
         claim = self._api.get(cluster.claim_path(whose["namespace"], whose["name"]))
         return claim is not None and claim["metadata"]["uid"] == whose.get("uid")
+
+    def _own(self, key: Key, path: str, volume: Object) -> None:
+        """Its claim has come: the driver is told, and then nobody needs to be any more. Before that nothing else is
+        done with the PV, so that what it names is deleted only if the driver agrees whose it was."""
+        request = volume_manifest.adopt_request(volume)
+        try:
+            self._storage.adopt(volume["spec"]["flexVolume"]["driver"], request)
+        except protocol.Failure as failure:
+            self._failed(key, volume, failure, "VolumeFailedAdopt")
+            return
+        uid = volume["metadata"]["uid"]
+        self._api.patch(path, {"metadata": {"uid": uid, "annotations": {decide.AWAITS_CLAIM: None}}})
+        _log.info("%s is of claim %s now", key[1], request.claim.uid, extra={"volume": key[1]})
+        self._work.done(key)
 
     def _retain(self, driver: str, name: str) -> None:
         """What its PV says is said by its record, before the PV can go. A volume whose pool is away cannot be told."""
@@ -128,13 +146,14 @@ class Delete:
         }
         self._api.patch(path, {"metadata": metadata})
 
-    def _failed(self, key: Key, volume: Object, failure: protocol.Failure) -> None:
+    def _failed(self, key: Key, volume: Object, failure: protocol.Failure, event: str = "VolumeFailedDelete") -> None:
         retry = decide.after(failure, "")
         if retry.warn:
-            metrics.delete_failed.labels(_class_name(volume)).inc()
-            self._events.warning(volume, "VolumeFailedDelete", f"{failure.reason}: {failure.message}")
+            if event == "VolumeFailedDelete":
+                metrics.delete_failed.labels(_class_name(volume)).inc()
+            self._events.warning(volume, event, f"{failure.reason}: {failure.message}")
             about = {"volume": key[1], "reason": failure.reason}
-            _log.warning("%s not deleted: %s: %s", key[1], failure.reason, failure.message, extra=about)
+            _log.warning("%s: %s: %s: %s", event, key[1], failure.reason, failure.message, extra=about)
         if retry.kind in ("slow", "soon"):
             self._work.done(key, SLOW_SECONDS if retry.kind == "slow" else SOON_SECONDS)
         else:

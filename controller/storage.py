@@ -26,7 +26,7 @@ class Listed(NamedTuple):
 class Storage:
     """The drivers in kubelet's plugin directory, by their names ("flexvol/loop")."""
 
-    def __init__(self, plugin_dir: str, at_once: int) -> None:
+    def __init__(self, plugin_dir: str, at_once: int = 4) -> None:
         """at_once: how many calls of one driver may run, so that one that hangs does not stop the others."""
         self._plugin_dir, self._at_once = plugin_dir, at_once
         self._running: Counter[str] = Counter()

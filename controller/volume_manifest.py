@@ -16,8 +16,11 @@ def volume_name(claim: Object) -> str:
     return "pvc-" + str(claim["metadata"]["uid"])
 
 
-def provision_request(claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str) -> protocol.Options:
-    """What the driver's provision is called with; `size_bytes` is the claim's request."""
+def provision_request(
+    claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str, name: str = ""
+) -> protocol.Options:
+    """What the driver's provision is called with; `size_bytes` is the claim's request. name: of a volume that a person
+    makes."""
     parameters = dict(storage_class.get("parameters") or {})
     fs_type = next((parameters.pop(key) for key in decide.FS_TYPE_PARAMETERS if key in parameters), "")
     for key in (*decide.SECRET_PARAMETERS, decide.ON_NODE_GONE_PARAMETER):  # they are for us
@@ -25,7 +28,7 @@ def provision_request(claim: Object, storage_class: Object, size_bytes: int, clu
     metadata = claim["metadata"]
     return protocol.Options({
         **{key: value for key, value in parameters.items() if not protocol.is_reserved(key)},
-        protocol.VOLUME: volume_name(claim),
+        protocol.VOLUME: name or volume_name(claim),
         protocol.FS_TYPE: fs_type,
         protocol.REQUEST_BYTES: str(size_bytes),
         protocol.REQUEST_MIB: str(-(-size_bytes // _MIB)),
@@ -101,14 +104,43 @@ def quantity(size_bytes: int) -> str:
     return str(size_bytes)
 
 
+def volume_that_exists(
+    name: str, claim: Object, storage_class: Object, made: dict[str, Any], us: decide.Identity, hostname: str,
+    secret: tuple[str, str] | None = None,
+) -> Object:  # fmt: skip
+    """The PV for a volume that has none: claim's metadata says whom it is for; without a uid, the next one of that
+    name; without a name, any that selects it. Until it is bound, the PV may be taken away, and nothing goes with it."""
+    metadata = claim["metadata"]
+    whole = {**claim, "metadata": {"namespace": "", "name": "", "uid": "", "resourceVersion": "", **metadata}}
+    volume = persistent_volume(whole, storage_class, made, us, hostname, secret)
+    volume["metadata"].update(name=name, finalizers=[])
+    if not metadata.get("uid"):
+        volume["metadata"]["annotations"][decide.AWAITS_CLAIM] = "true"
+    reference = volume["spec"].pop("claimRef")
+    if metadata.get("name"):
+        volume["spec"]["claimRef"] = {key: value for key, value in reference.items() if value}
+    return volume
+
+
+def adopt_request(volume: Object, cluster_uid: str = "") -> protocol.Options:
+    """What the driver's adopt is called with. cluster_uid: of the cluster that a person adopts the volume for.
+    Without it a PV tells of its claim, which owns the volume only if that awaited it."""
+    also = {protocol.CLUSTER_UID: cluster_uid} if cluster_uid else {protocol.ONLY_IF_AWAITED: "true"}
+    return _request(volume, also)
+
+
 def delete_request(volume: Object, only_if_blank: bool = False) -> protocol.Options:
-    """What the driver's delete is called with. Everything in a PV can have been edited: its options cannot stand for
-    the keys that we fill in. only_if_blank: what was ever mounted is to be kept."""
+    """What the driver's delete is called with. only_if_blank: what was ever mounted is to be kept."""
+    return _request(volume, {protocol.ONLY_IF_BLANK: "true"} if only_if_blank else {})
+
+
+def _request(volume: Object, also: dict[str, str]) -> protocol.Options:
+    """Everything in a PV can have been edited: its options cannot stand for the keys that we fill in."""
     claim = volume["spec"].get("claimRef") or {}
     options = (volume["spec"].get("flexVolume") or {}).get("options") or {}
     return protocol.Options({
         **{key: value for key, value in options.items() if not protocol.is_reserved(key)},
-        **({protocol.ONLY_IF_BLANK: "true"} if only_if_blank else {}),
+        **also,
         protocol.VOLUME: volume["metadata"]["name"],
         protocol.CLAIM_NAMESPACE: claim.get("namespace", ""),
         protocol.CLAIM_NAME: claim.get("name", ""),

@@ -93,7 +93,8 @@ class Driver:
         raise NotSupported("list")
 
     def adopt(self, options: "Options") -> Reply:
-        """Makes options.claim the owner of a volume that exists."""
+        """Makes options.claim the owner of a volume that exists, which is not blank any more, and records
+        options.cluster_uid if it is given. With only_if_awaited it refuses a volume that does not await that claim."""
         raise NotSupported("adopt")
 
     # Not callouts: what the commands of this program ask of a driver.

@@ -6,7 +6,7 @@ import os
 from drivers import Driver
 from drivers.loop import image, pool, volume
 from host import filesystems, mounts
-from protocol import Failure, InvalidArgument, Reply, integer, shown
+from protocol import AWAITED, Failure, InvalidArgument, Reply, integer, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class LoopDriver(Driver):
             if found is None:
                 return Reply(message="it was already gone")
             with found:
-                if found.owner is None or found.owner.uid != claim.uid:
+                if found.owner is None or found.owner.uid != claim.uid or claim.uid == AWAITED:
                     raise InvalidArgument(
                         "volume {} is owned by claim uid {}, not {}; it is left alone".format(
                             name, shown(found.owner.uid) if found.owner else "none", shown(claim.uid)
@@ -135,7 +135,10 @@ class LoopDriver(Driver):
         with place, place.volume_lock(name), volume.get(place, name) as found:
             if options.only_if_blank and not found.record["blank"]:
                 return Reply(message="it is kept already")
-            found.save(owner=volume.owner_fields(claim), blank=False)
+            if options.only_if_awaited and not found.awaits(claim):
+                raise InvalidArgument("volume {} does not await this claim; see: loop help adopt".format(name))
+            cluster_uid = options.cluster_uid or found.record["clusterUid"]
+            found.save(owner=volume.owner_fields(claim), clusterUid=cluster_uid, blank=False)
         return Reply()
 
 
@@ -194,6 +197,7 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
                 "owner",
                 "class",
                 "reclaimPolicy",
+                "accessModes",
                 "clusterUid",
                 "created",
                 "blank",

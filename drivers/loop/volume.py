@@ -12,7 +12,7 @@ import time
 from drivers.loop import image as images
 from drivers.loop import pool as pools
 from host import files, filesystems, loopdev
-from protocol import Busy, Claim, Internal, InvalidArgument, NotFound, shown
+from protocol import ANY, AWAITED, Busy, Claim, Internal, InvalidArgument, NotFound, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +74,12 @@ class Volume:
     def owner(self) -> "Optional[Claim]":
         owner = self.record["owner"]
         return Claim(owner["namespace"], owner["name"], owner["uid"]) if owner else None
+
+    def awaits(self, claim: Claim) -> bool:
+        """Whether it was adopted for a claim of that name and has no other yet, or was made for any that comes."""
+        if self.owner is None or self.owner.uid not in (AWAITED, claim.uid):
+            return False
+        return (self.owner.namespace, self.owner.name) in ((claim.namespace, claim.name), (ANY, ANY))
 
     @property
     def used_bytes(self) -> int:
@@ -291,7 +297,7 @@ def _new_record(options: "Options", size_bytes: int, fs_type: str, uuid: str, wi
         "accessModes": options.access_modes,
         "mountOptions": options.mount_options,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "blank": True,
+        "blank": options.claim.uid != AWAITED,  # what a person had made is not collected
     }
 
 

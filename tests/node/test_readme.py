@@ -15,6 +15,10 @@ PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 PLAYGROUND = "tests/playground/test_playground.py::"
 SECRETS = "tests/cluster/test_secrets.py::"
 INVENTORY = "tests/cluster/test_inventory.py::"
+DRILL = (
+    "tests/cluster/test_zz_disaster.py"
+    "::test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected"
+)
 SHOWN = PLAYGROUND + "test_it_shows_a_claim_becoming_a_mounted_volume"
 # The beginning of a command -> the test that runs it.
 ELSEWHERE = {
@@ -40,6 +44,11 @@ ELSEWHERE = {
     "kubectl flexvol explain": INVENTORY
     + "test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is",
     "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
+    "kubectl flexvol adopt": DRILL,
+    "kubectl apply -f application.yaml": DRILL,
+    "kubectl patch pv": DRILL,
+    "kubectl flexvol static": "tests/cluster/test_static.py"
+    "::test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it_goes",
     "dist/flexvol --help": "tests/node/test_by_hand.py::test_help_names_every_command_and_callout",
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 import protocol
 from controller import decide
-from controller.decide import DELETE, HOLD, KEEP, LATER, PROVISION, REJECT, TAKE, Identity
+from controller.decide import DELETE, HOLD, KEEP, LATER, OWN, PROVISION, REJECT, TAKE, Identity
 
 NODE = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 SHARED = Identity({"nfs.flexvol": "flexvol/nfs"}, "shared", "")
@@ -138,7 +138,7 @@ def test_the_older_annotations_are_read_too() -> None:
 
 def volume(
     phase: str = "Released", policy: str = "Delete", identity: str = "node1", by: str = "loop.flexvol",
-    driver: str = "flexvol/loop", held: bool = True, deleted: bool = False,
+    driver: str = "flexvol/loop", held: bool = True, deleted: bool = False, awaits: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     metadata: dict[str, Any] = {
         "name": "pvc-u1",
@@ -146,6 +146,8 @@ def volume(
         "annotations": {decide.PROVISIONED_BY: by, decide.IDENTITY: identity},
         "finalizers": ["kubernetes.io/pv-protection", *([decide.FINALIZER] if held else [])],
     }
+    if awaits:
+        metadata["annotations"][decide.AWAITS_CLAIM] = "true"
     if deleted:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     spec = {"persistentVolumeReclaimPolicy": policy, "flexVolume": {"driver": driver}}
@@ -170,6 +172,11 @@ def volume(
         (volume(identity="node2", policy="Retain"), LATER),
         (volume(by="other"), LATER),
         (volume(driver="other/loop"), LATER),
+        (volume(awaits=True), OWN),
+        (volume(awaits=True, policy="Retain"), OWN),
+        (volume(awaits=True, phase="Bound", deleted=True), OWN),
+        (volume(awaits=True, phase="Available", held=False), LATER),
+        (volume(awaits=True, phase="Bound", identity="node2"), LATER),
     ],
 )
 def test_on_volume(given: dict[str, Any], expected: str) -> None:

@@ -102,3 +102,38 @@ def test_what_a_pv_says_at_delete_cannot_stand_for_what_we_know() -> None:
 )
 def test_quantity(size_bytes: int, written: str) -> None:
     assert volume_manifest.quantity(size_bytes) == written
+
+
+def test_the_pv_of_a_volume_that_exists_awaits_its_claim_and_holds_nothing_until_then() -> None:
+    known: dict[str, Any] = {"metadata": {"namespace": "shop", "name": "data"}, "spec": CLAIM["spec"]}
+
+    volume = volume_manifest.volume_that_exists("pvc-u0", known, CLASS, MADE, NODE, "host-1")
+
+    assert volume["metadata"]["name"] == "pvc-u0"
+    assert volume["metadata"]["annotations"]["flexvol/awaits-claim"] == "true"
+    assert volume["metadata"]["finalizers"] == []
+    reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data"}
+    assert volume["spec"]["claimRef"] == reference
+    as_made = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")["spec"]
+    assert {**volume["spec"], "claimRef": None} == {**as_made, "claimRef": None}
+
+
+def test_where_the_claim_is_there_nothing_is_awaited_and_for_any_claim_there_is_no_name() -> None:
+    there: dict[str, Any] = {**CLAIM, "metadata": {"namespace": "shop", "name": "data", "uid": "u1"}}
+    volume = volume_manifest.volume_that_exists("pvc-u0", there, CLASS, MADE, NODE, "host-1")
+    assert "flexvol/awaits-claim" not in volume["metadata"]["annotations"]
+    assert volume["spec"]["claimRef"]["uid"] == "u1"
+
+    nobody: dict[str, Any] = {"metadata": {}, "spec": CLAIM["spec"]}
+    volume = volume_manifest.volume_that_exists("disk", nobody, CLASS, MADE, NODE, "host-1")
+    assert "claimRef" not in volume["spec"]
+    assert volume["metadata"]["annotations"]["flexvol/awaits-claim"] == "true"
+
+
+def test_a_pv_tells_of_its_claim_only_where_that_is_awaited_and_a_person_names_the_cluster() -> None:
+    volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
+
+    told, adopted = volume_manifest.adopt_request(volume), volume_manifest.adopt_request(volume, "c1")
+
+    assert (told.only_if_awaited, told.cluster_uid, told.claim.uid) == (True, "", "u1")
+    assert (adopted.only_if_awaited, adopted.cluster_uid) == (False, "c1")

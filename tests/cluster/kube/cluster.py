@@ -34,6 +34,7 @@ mount --bind "$0/kcm-log" /var/log/flexvol
 [ ! -e /dev/log ] || mount --bind /dev/null /dev/log
 exec "$@"
 """
+CONTROL_PLANE = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 SERVER = f"https://{NET}1:6443"
 PACKAGES = {
     "containerd": "containerd", "runc": "runc", "iptables": "iptables", "openssl": "openssl", "ip": "iproute2",
@@ -142,6 +143,18 @@ class Cluster:
         """Kills one program and starts it again; does not wait until it serves."""
         self.kill(program, node)
         self.start(program, node)
+
+    def lose_etcd(self) -> None:
+        """A new control plane with an empty etcd, which knows nothing of what there was; the nodes, where pods ran on,
+        take part in it once their programs have been started again."""
+        for program in CONTROL_PLANE:
+            self.kill(program)
+        shutil.rmtree(STATE / "etcd")
+        self._start_control_plane()
+        for name in self.nodes:
+            for program in ("kubelet", "kube-proxy"):
+                self.restart(program, name)
+        wait_until("the nodes are Ready", self._nodes_ready, 120)
 
     def log(self, name: str) -> str:
         """What a program printed, such as node1-kubelet."""

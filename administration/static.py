@@ -1,0 +1,103 @@
+"""Makes a volume that is no claim's yet, on a node of your choice, and prints its PV as a manifest, or applies it. The
+first claim that is bound to the PV owns the volume: one whose selector names its labels. Its policy is Retain.
+
+Any claim of the PV's class may take it, so give the volume a class that is for such claims alone. Running it again
+finds the same volume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+import protocol
+from administration import nodes
+from controller import cluster, decide, volume_manifest
+from controller.cluster import CLASSES, VOLUMES, Cluster
+
+Object = dict[str, Any]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="of the volume and of its PV")
+    parser.add_argument("--node", required=True, metavar="NAME", help="where it is made")
+    parser.add_argument("--size", required=True, type=_size_bytes, metavar="QUANTITY", help="such as 10Gi")
+    parser.add_argument(
+        "--class", required=True, metavar="NAME", dest="class_name",
+        help="the StorageClass whose parameters it is made with, and which its claims name",
+    )  # fmt: skip
+    parser.add_argument("--fs-type", metavar="TYPE", help="instead of the class's")
+    parser.add_argument("--label", action="append", type=_label, default=[], metavar="KEY=VALUE", help="repeatable")
+    parser.add_argument("--apply", action="store_true", help="create the PV instead of printing it")
+
+
+def _size_bytes(text: str) -> int:
+    try:
+        size = cluster.size_bytes(text)
+    except ValueError:
+        size = 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a quantity, as 10Gi")
+    return size
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, is_one, value = text.partition("=")
+    if not key or not is_one:
+        raise argparse.ArgumentTypeError(f"{text}: expected KEY=VALUE")
+    return key, value
+
+
+def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+    name, node = protocol.check_name("volume name", settings.name), settings.node
+    storage = nodes.NodeStorage(api, nodes.get(api, settings.namespace, node))
+    there = api.get(f"{VOLUMES}/{name}")
+    if there is not None:
+        if decide.node_of(there, drivers) != node:
+            raise protocol.InvalidArgument(f"there is a PV {name} already, and not of node {node}; choose another name")
+        print(f"the PV {name} is there already", file=sys.stderr)
+        return 0
+    storage_class = class_of(settings.class_name, api.get(f"{CLASSES}/{settings.class_name}"), drivers)
+    if settings.fs_type:
+        others = {k: v for k, v in storage_class["parameters"].items() if k not in decide.FS_TYPE_PARAMETERS}
+        storage_class["parameters"] = {**others, decide.FS_TYPE_PARAMETERS[0]: settings.fs_type}
+    driver = drivers[storage_class["provisioner"]]
+    us, hostname = decide.Identity(drivers, node, node), nodes.hostname(api, node)
+    request = volume_manifest.provision_request(
+        any_claim(node), storage_class, settings.size, nodes.cluster_uid(api), name
+    )
+    made = storage.provision(driver, request)
+    claim = {"metadata": {}, "spec": any_claim(node)["spec"]}
+    volume = volume_manifest.volume_that_exists(name, claim, storage_class, made, us, hostname)
+    volume["metadata"]["labels"] = dict(settings.label)
+    if not settings.apply:
+        print(json.dumps(volume, indent=1))
+    else:
+        api.create(VOLUMES, volume)
+        print(f"made the volume {name} on node {node}, and its PV")
+    return 0
+
+
+def class_of(name: str, storage_class: Object | None, drivers: dict[str, str]) -> Object:
+    """The class as it is to be used. Raises InvalidArgument if it cannot be."""
+    if storage_class is None or storage_class["provisioner"] not in drivers:
+        of = f"is of provisioner {storage_class['provisioner']}" if storage_class else "does not exist"
+        raise protocol.InvalidArgument(f"the storage class {name} {of}; name one of {', '.join(sorted(drivers))}")
+    parameters = storage_class.get("parameters") or {}
+    secret = [key for key in decide.SECRET_PARAMETERS if key in parameters]
+    if secret:
+        raise protocol.InvalidArgument(f"the storage class {name} has {secret[0]}, which needs a claim; name another")
+    return {**storage_class, "parameters": dict(parameters), "reclaimPolicy": "Retain"}
+
+
+def any_claim(node: str) -> Object:
+    """In the place of the claim that a volume is else made for."""
+    return {
+        "metadata": {
+            "namespace": protocol.ANY, "name": protocol.ANY, "uid": protocol.AWAITED,
+            "annotations": {decide.SELECTED_NODE: node},
+        },
+        "spec": {"accessModes": ["ReadWriteOnce"]},
+    }  # fmt: skip

@@ -1,0 +1,80 @@
+"""Volumes that are made before their claims, by a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.conftest import POOL, Kubernetes, volumes_on
+from tests.cluster.kube.cluster import wait_until
+from tests.cluster.test_claims import storage_class
+from tests.cluster.test_zz_disaster import chapter, follow, provisioner, record
+
+CLASS = "flexvol-static"
+SELECTOR = {"matchLabels": {"content": "films"}}
+
+
+@pytest.fixture(autouse=True)
+def own_class(k8s: Kubernetes) -> Iterator[None]:
+    k8s.apply(storage_class(CLASS, parameters={"fsType": "ext4"}))
+    yield
+    k8s.cluster.kubectl("delete", "storageclass", CLASS, capture_output=True)
+
+
+def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it_goes(k8s: Kubernetes) -> None:
+    (line,) = chapter("kubectl flexvol static")
+    cluster = k8s.cluster
+
+    manifest = json.loads(provisioner(cluster, *line.split()[2:-1]).rpartition("status")[0])
+    assert k8s.get("pv", "films") is None
+    follow(cluster, line)
+    assert "is there already" in follow(cluster, line)
+
+    volume = k8s.get("pv", "films") or {}
+    assert volume["metadata"]["labels"] == {"content": "films"} == manifest["metadata"]["labels"]
+    assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+    assert volumes_on(cluster, "node1") == {"films"}
+    assert (record(cluster, "films")["reclaimPolicy"], record(cluster, "films")["blank"]) == ("Retain", False)
+    words = ("static", "films", "--node=node2", "--size=64Mi", f"--class={CLASS}")
+    assert "there is a PV films already, and not of node node2" in provisioner(cluster, *words, check=False)
+
+    k8s.claim(storage_class=CLASS, selector=SELECTOR)
+    k8s.pod("web")
+    k8s.shell("web", "echo kept > /data/file && sync")
+    assert k8s.volume_of()["metadata"]["name"] == "films"
+    uid = (k8s.get("pvc", "data") or {})["metadata"]["uid"]
+    assert record(cluster, "films")["owner"] == {"namespace": k8s.namespace, "name": "data", "uid": uid}
+
+    k8s.delete("pod", "web")
+    k8s.delete("pvc", "data")
+    wait_until("it is released", lambda: (k8s.get("pv", "films") or {})["status"]["phase"] == "Released")
+    assert volumes_on(cluster, "node1") == {"films"}
+
+    # Another claim gets it, and its data, by adopt; and one whose policy says so takes it along.
+    k8s.run("delete", "pv", "films")
+    k8s.claim("second", storage_class=CLASS)
+    printed = provisioner(cluster, "adopt", "films", "--claim", f"{k8s.namespace}/second")
+    assert "adopted; its claim is there" in printed, printed
+    k8s.pod("again", claim="second")
+    assert k8s.shell("again", "cat /data/file").stdout == "kept\n"
+    k8s.run("patch", "pv", "films", "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}')
+    k8s.delete("pod", "again")
+    k8s.delete("pvc", "second")
+    wait_until("it is deleted", lambda: k8s.get("pv", "films") is None)
+    assert not cluster.nodes["node1"].path(f"{POOL}/films").exists()
+
+
+def test_what_cannot_be_made_is_said_and_leaves_nothing(k8s: Kubernetes) -> None:
+    for words, said in {
+        ("--node=node9", "--size=64Mi", f"--class={CLASS}"): "no pod of flexvol is on node node9",
+        ("--node=node1", "--size=64Mi", "--class=nothing"): "storage class nothing does not exist",
+        ("--node=node1", "--size=32Ti", f"--class={CLASS}"): "pool default has no room",
+        ("--node=node1", "--size=large", f"--class={CLASS}"): "--size: large: expected a quantity, as 10Gi",
+    }.items():
+        printed = provisioner(k8s.cluster, "static", "films", *words, "--apply", check=False)
+        assert said in printed and not printed.endswith("status 0"), printed
+
+    assert k8s.get("pv", "films") is None
+    assert volumes_on(k8s.cluster, "node1") == set()

@@ -1,0 +1,253 @@
+"""The disaster drill: etcd is lost, and with it every claim and PV. The new cluster collects nothing; its administrator
+adopts the volumes and applies the applications again, as the README says, and their data is there.
+
+Its name makes it the last of these files: it leaves all as it was, but nothing could be learned from what runs after a
+drill that has failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.conftest import DRIVER, OVERLAY, POOL, Kubernetes, Object, install, pod, volumes_on
+from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.conftest import ROOT
+
+SELECTED = "volume.kubernetes.io/selected-node"
+FILL = "dd if=/dev/urandom of=/data/file bs=1M count=20 && sync && sha256sum /data/file"
+CHECKED = "sha256sum /data/file"
+
+
+def provisioner(cluster: Cluster, *words: object, check: bool = True) -> str:
+    """What `kubectl flexvol` runs, with the administrator's kubeconfig; what it printed."""
+    line = [*cluster.kubectl_line()[:2], "env", f"SHIV_ROOT={STATE}/shiv", ROOT / "dist/provisioner", *words]
+    line += ["--kubeconfig", STATE / "admin.kubeconfig"]
+    done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or not check, done.stdout + done.stderr
+    return f"{done.stdout}{done.stderr}status {done.returncode}"
+
+
+def chapter(*words: str) -> list[str]:
+    """The commands of the README's chapter that begin with one of the words."""
+    (text,) = re.findall(r"^## Backup and disaster recovery\n(.*?)^## ", (ROOT / "README.md").read_text(), re.S | re.M)
+    return [
+        re.sub(r"\s{2,}# .*", "", line[2:])
+        for line in text.splitlines()
+        if line[:2] == "$ " and line[2:].startswith(words)
+    ]
+
+
+def follow(cluster: Cluster, line: str, where: Path = STATE) -> str:
+    """Runs a command as it stands there; it is in `where` that the README's reader works."""
+    if line.startswith("kubectl flexvol "):
+        return provisioner(cluster, *line.split()[2:])
+    done = cluster.kubectl(*shlex.split(line)[1:], check=False, capture_output=True, cwd=where)
+    assert done.returncode == 0, f"{line}: {done.stderr}"
+    return str(done.stdout)
+
+
+def application(namespace: str) -> list[Object]:
+    """A database of two, each on a node of its own."""
+    template: Object = {"metadata": {"labels": {"app": "db"}}, "spec": pod("", [{"name": "data"}])["spec"]}
+    del template["spec"]["volumes"]
+    apart = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "db"}}}
+    template["spec"]["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
+    claim = {
+        "storageClassName": "flexvol-loop", "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "64Mi"}},
+    }  # fmt: skip
+    spec = {
+        "replicas": 2, "serviceName": "db", "podManagementPolicy": "Parallel", "template": template,
+        "selector": {"matchLabels": {"app": "db"}},
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+    }  # fmt: skip
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "db", "namespace": namespace},
+            "spec": spec,
+        },
+    ]
+
+
+def record(cluster: Cluster, name: str) -> Object:
+    (node,) = [node for node, names in everything(cluster).items() if name in names]
+    found: Object = json.loads(cluster.nodes[node].path(f"{POOL}/{name}/volume.json").read_text())
+    return found
+
+
+def everything(cluster: Cluster) -> dict[str, set[str]]:
+    return {node: volumes_on(cluster, node) for node in cluster.nodes}
+
+
+def cluster_uid(k8s: Kubernetes) -> str:
+    return k8s.run("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}").stdout
+
+
+def by_hand(cluster: Cluster, node: str, callout: str, name: str, **keys: str) -> None:
+    owner = {"pvc.namespace": "gone", "pvc.name": name, "pvc.uid": "gone", **keys}
+    options = {f"kubernetes.io/{key}": value for key, value in {"pvOrVolumeName": name, **owner}.items()}
+    if callout == "provision":
+        options["requestBytes"] = str(32 << 20)
+    done = cluster.nodes[node].enter(DRIVER, callout, json.dumps(options), capture_output=True)
+    assert json.loads(done.stdout)["status"] == "Success", done.stdout
+
+
+class Drill:
+    """volumes: by claim, the names of the volumes before the disaster. sums: of the files, by pod."""
+
+    def __init__(self, k8s: Kubernetes, here: Path) -> None:
+        self.k8s, self.cluster, self.here = k8s, k8s.cluster, here
+        self.lost_uid, self._nudges = cluster_uid(k8s), 0
+        (here / "application.yaml").write_text(yaml.safe_dump_all(application(k8s.namespace)))
+        k8s.run("apply", "-f", here / "application.yaml")
+        k8s.claim("shelved")
+        k8s.pod("filler", claim="shelved", node="node1")
+        k8s.claim("blank")  # a volume that no pod has ever used
+        k8s.run("annotate", "pvc", "blank", f"{SELECTED}=node2")
+        for name in ("db-0", "db-1"):
+            k8s.running(name)
+        self.sums = {name: k8s.shell(name, FILL).stdout for name in ("db-0", "db-1", "filler")}
+        claims = ("data-db-0", "data-db-1", "shelved", "blank")
+        self.volumes = {claim: k8s.volume_of(claim)["metadata"]["name"] for claim in claims}
+        self.backup = k8s.get("pvc", "shelved") or {}
+        self.before = everything(self.cluster)
+        # The administrator's overlay. In this one blank orphans are collected after a second.
+        patch = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--orphan-grace-seconds=1"}]
+        kustomization = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+            "resources": [os.path.relpath(OVERLAY, here.resolve())],
+            "patches": [{"target": {"kind": "DaemonSet", "name": "flexvol-node"}, "patch": yaml.safe_dump(patch)}],
+        }  # fmt: skip
+        (here / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+
+    def said(self, name: str, words: str) -> None:
+        """That the volume is an orphan is said on its node."""
+        events = Kubernetes(self.cluster, "default")
+
+        def told() -> bool:
+            self._list_again()
+            messages = [event["message"] for event in events.all("events", "--field-selector=reason=VolumeOrphaned")]
+            return any(f"volume {name} " in message and words in message for message in messages)
+
+        wait_until(f"{name} is said to be an orphan: {words}", told, 60)
+
+    def collects(self, uid: str) -> None:
+        """Shows that the new cluster collects what it may, and that it has looked at all there is."""
+        for node in self.cluster.nodes:
+            by_hand(self.cluster, node, "provision", "crumb", clusterUid=uid, reclaimPolicy="Delete")
+
+        def gone() -> bool:
+            self._list_again()
+            return not any("crumb" in names for names in everything(self.cluster).values())
+
+        wait_until("the crumbs are collected", gone)
+
+    def _list_again(self) -> None:
+        """Makes the provisioners list their volumes now, as a class of theirs has changed."""
+        self._nudges += 1
+        self.k8s.run("annotate", "storageclass", "flexvol-loop", f"drill={self._nudges}", "--overwrite")
+
+
+@pytest.fixture
+def drill(k8s: Kubernetes, tmp_path: Path) -> Iterator[Drill]:
+    """Afterwards flexvol is installed as for every test."""
+    cluster = k8s.cluster
+    try:
+        yield Drill(k8s, tmp_path)
+    finally:
+        cluster.kubectl("annotate", "storageclass", "flexvol-loop", "drill-", capture_output=True)
+        install(cluster)
+
+
+def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected(drill: Drill) -> None:
+    k8s, cluster = drill.k8s, drill.cluster
+    install_again, roll_out, look, adopt, apply, trust = chapter(
+        "kubectl apply", "kubectl -n", "kubectl flexvol adopt", "kubectl patch"
+    )
+
+    cluster.lose_etcd()
+
+    uid = cluster_uid(k8s)
+    assert uid != drill.lost_uid
+    assert k8s.all("pv") == []
+    follow(cluster, install_again, drill.here)
+    follow(cluster, roll_out)
+    for name in drill.volumes.values():
+        drill.said(name, f"was made for the cluster {drill.lost_uid}, and this one is {uid}")
+    drill.collects(uid)
+    assert everything(cluster) == drill.before
+
+    # Killed after the record was written and before the PV was made: nothing is lost, and it goes on when run again.
+    blank = drill.volumes["blank"]
+    owner = {"pvc.namespace": k8s.namespace, "pvc.name": "blank", "pvc.uid": "awaited", "clusterUid": uid}
+    by_hand(cluster, "node2", "adopt", blank, **owner)
+    drill.said(blank, "may hold data")
+    drill.collects(uid)
+    assert everything(cluster) == drill.before
+
+    # One claim comes from a backup, as it was read: bound to a PV that is not there.
+    k8s.run("create", "namespace", k8s.namespace)
+    metadata = {key: drill.backup["metadata"][key] for key in ("name", "annotations")}
+    k8s.apply({**drill.backup, "metadata": metadata})
+    wait_until("it is lost", lambda: (k8s.get("pvc", "shelved") or {})["status"]["phase"] == "Lost")
+
+    assert follow(cluster, look).count("would be adopted") == 4
+    assert k8s.all("pv") == []
+    printed = provisioner(cluster, "adopt", blank, "--claim", f"{k8s.namespace}/renamed", "--recorded-policy")
+    assert re.search(rf"{blank} +node2 +64 MiB +{k8s.namespace}/renamed +Delete +adopted; it awaits", printed), printed
+    printed = follow(cluster, adopt)
+    assert printed.count("Retain") == 3 and "its claim is there" in printed
+    assert "there is nothing to adopt" in follow(cluster, adopt)
+    assert "has its PV already" in provisioner(cluster, "adopt", blank)
+    refused = provisioner(cluster, "adopt", blank, "--claim", f"{k8s.namespace}/other", check=False)
+    assert f"its PV is for the claim {k8s.namespace}/renamed; delete" in refused and refused.endswith("status 1")
+
+    assert follow(cluster, apply, drill.here)
+
+    for name in ("db-0", "db-1"):
+        k8s.running(name)
+        assert k8s.shell(name, CHECKED).stdout == drill.sums[name]
+    k8s.pod("reader", claim="shelved")
+    assert k8s.shell("reader", CHECKED).stdout == drill.sums["filler"]
+    for claim in ("data-db-0", "data-db-1", "shelved"):
+        assert k8s.volume_of(claim)["metadata"]["name"] == drill.volumes[claim]
+        owned(k8s, claim, drill.volumes[claim])
+    k8s.claim("renamed")
+    wait_until("it is bound", lambda: (k8s.get("pvc", "renamed") or {})["status"]["phase"] == "Bound")
+    assert everything(cluster) == drill.before
+
+    deleted_with_its_claim(drill, "renamed", blank)
+    for claim in ("data-db-0", "data-db-1", "shelved"):
+        follow(cluster, re.sub(r"pvc-[0-9a-f-]+", drill.volumes[claim], trust))
+    k8s.delete("pod", "reader")
+    deleted_with_its_claim(drill, "shelved", drill.volumes["shelved"])
+    k8s.run("delete", "statefulset", "db")
+    for claim in ("data-db-0", "data-db-1"):
+        deleted_with_its_claim(drill, claim, drill.volumes[claim])
+    assert everything(cluster) == {"node1": set(), "node2": set()}
+
+
+def owned(k8s: Kubernetes, claim: str, name: str) -> None:
+    """Its record names the claim that there is now, and nobody awaits anything any more."""
+    uid = (k8s.get("pvc", claim) or {})["metadata"]["uid"]
+    expected = {"namespace": k8s.namespace, "name": claim, "uid": uid}
+    wait_until("the record names the new claim", lambda: record(k8s.cluster, name)["owner"] == expected)
+    wait_until("nothing is awaited", lambda: "flexvol/awaits-claim" not in json.dumps(k8s.get("pv", name)))
+
+
+def deleted_with_its_claim(drill: Drill, claim: str, name: str) -> None:
+    drill.k8s.delete("pvc", claim)
+    wait_until("the PV is gone", lambda: drill.k8s.get("pv", name) is None)
+    assert not any(name in names for names in everything(drill.cluster).values())
