@@ -12,7 +12,7 @@ from tests.cluster.kube.node import Node
 
 API = "10.96.0.1"
 PODS = "10.88.0.0/16"
-# Before the service's address becomes the API server's; an answer to kubelet's probe belongs to a connection of kubelet.
+# Before that address becomes the API server's own; what answers a probe of kubelet belongs to its connection.
 RULE = ("PREROUTING", "-s", PODS, "!", "-d", API, "-m", "conntrack", "--ctstate", "NEW", "-j", "DROP")
 
 
@@ -68,5 +68,5 @@ def test_from_its_start_through_a_volumes_life_it_speaks_to_the_api_server_alone
         k8s.pod("curious", claim="other", node="node2", wait=False)  # what the rule is for is seen by it
         k8s.claim("other")
         k8s.running("curious")
-        k8s.shell("curious", "busybox nc -w 1 192.0.2.1 443 || true")
+        k8s.shell("curious", "nc -w 1 192.0.2.1 443 || true")
         assert tried(k8s.cluster.nodes["node2"]) > 0
