@@ -113,7 +113,9 @@ def test_without_the_right_to_trim_it_says_which_is_missing(node: Node) -> None:
     assert b"CAP_SYS_ADMIN" in done.stdout
 
 
-def test_systemd_understands_the_units_and_they_run_the_installed_driver(make_node: Callable[..., Node]) -> None:
+def test_systemd_understands_the_units_and_they_run_the_installed_driver(
+    make_node: Callable[..., Node], tmp_path: Path
+) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is missing: install the package systemd")
     node = make_node()
@@ -127,6 +129,13 @@ def test_systemd_understands_the_units_and_they_run_the_installed_driver(make_no
 
     assert b"flexvol~loop/loop is not executable" in missing.stderr  # it does look
     assert (found.returncode, b"flexvol" in found.stderr) == (0, False), found.stderr
-    line = next(line for line in Path(service).read_text().splitlines() if line.startswith("ExecStart="))
-    done = node.enter(*line.removeprefix("ExecStart=").split())
+    units = tmp_path / "etc/systemd/system"
+    units.mkdir(parents=True)
+    for unit in (service, timer):
+        shutil.copy(unit, units)
+    line = ["systemctl", f"--root={tmp_path}", "enable", "flexvol-trim.timer"]  # no systemd runs on this machine
+    subprocess.run(line, check=True, capture_output=True)
+    assert (units / "timers.target.wants/flexvol-trim.timer").resolve().name == "flexvol-trim.timer"
+    run = next(line for line in Path(service).read_text().splitlines() if line.startswith("ExecStart="))
+    done = node.enter(*run.removeprefix("ExecStart=").split())
     assert done.returncode == 0 and done.stdout.endswith(b"0 B given back\n"), done

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.conftest import DRIVER, POOL
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube import machine
+from tests.cluster.kube.node import Node
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.cluster
@@ -62,13 +64,23 @@ def test_uninstalling_as_the_readme_says_leaves_an_empty_pool(shown: str) -> Non
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def uninstall() -> subprocess.CompletedProcess[str]:
+        line = [*shlex.split(alias(shown))[:2], "dist/provisioner", "uninstall"]
+        line += ["--kubeconfig", str(kube.STATE / "admin.kubeconfig")]
+        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    refused = uninstall()
+    assert refused.returncode == 1 and "default/data" in refused.stdout, refused.stderr
     kubectl("delete", "-k", "deploy/example", "--wait=true")
-    kube.wait_until("the PVs are gone", lambda: kubectl("get", "pv", "-o", "name") == "")
+    kube.wait_until("nothing needs flexvol any more", lambda: uninstall().returncode == 0)
+    assert kubectl("get", "pv", "-o", "name") == ""
+    assert "kubectl delete -k ." in uninstall().stdout
     kubectl("delete", "-k", "tests/cluster/kube/overlay", "--wait=true")
 
-    for node in ("node1", "node2"):
-        pool = kube.STATE / node / "var-lib-flexvol/default"
-        assert {path.name for path in pool.iterdir()} == {"pool.json", ".locks"}
+    for node in (Node(kube.STATE, Path(), 1), Node(kube.STATE, Path(), 2)):
+        assert {path.name for path in node.path(POOL).iterdir()} == {"pool.json", ".locks"}
+        node.enter(DRIVER, "uninstall", capture_output=True)
+        assert not node.path(DRIVER).parent.exists()
 
 
 def test_down_leaves_nothing(shown: str) -> None:
