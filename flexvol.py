@@ -27,7 +27,9 @@ COMMANDS = {
     "status": "show the volumes on this node, their devices, mounts and pods",
     "doctor": "find what is wrong on this node, and say what to do about it",
     "install": "put this file into kubelet's plugin directory and prove that it works there",
-    "pool": "make a pool, the directory that volumes live in",
+    "uninstall": "take this file out of kubelet's plugin directory, if no volume needs it any more",
+    "pool": "make a pool, the directory that volumes live in, or close it to new volumes",
+    "trim": "give blocks that volumes have free back to their pools",
     "precompile": "make this file start faster with this machine's Python; install does it by itself",
     "demo": "show the life of a volume on this machine, without a cluster",
 }

@@ -40,6 +40,7 @@ PACKAGES = {
     "debootstrap": "debootstrap",
     "buildah": "buildah",
     "promtool": "prometheus",
+    "systemd-analyze": "systemd",
 }
 # What vermin sees and the code asks for before it uses it.
 NEWER = (

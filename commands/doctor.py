@@ -4,14 +4,12 @@ remedy for what is not. Its exit status is 1 if something is wrong. It changes n
 import argparse
 import importlib.util
 import os
-import re
 import sys
 
 import caller
 import flexvol
 import process
-from commands import precompile
-from commands.install import PLUGIN_DIRECTORY
+from commands import kubelet, precompile
 from protocol import VERSION, Failure, Internal
 
 TYPE_CHECKING = False
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     from typing import Iterator, List, Optional, Tuple
 
     Finding = Tuple[str, str]  # what, and its remedy if it is wrong
-
-_SETTING = re.compile(r"""(?:^|[{,])\s*["']?volumePluginDir["']?\s*:\s*["']?([^"',}\s]+)""", re.MULTILINE)
 
 
 def main(words: "List[str]") -> int:
@@ -49,41 +45,10 @@ def main(words: "List[str]") -> int:
 def _examine(plugin_dir: "Optional[str]", driver: str) -> "Iterator[Finding]":
     yield "flexvol {} with Python {} ({})".format(VERSION, sys.version.split()[0], sys.executable), ""
     if plugin_dir is None:
-        plugin_dir, how = _plugin_directory()
+        plugin_dir, how = kubelet.plugin_directory()
         yield "kubelet's plugin directory is {} ({})".format(plugin_dir, how), ""
     yield from _examine_plugins(plugin_dir.rstrip("/"), driver)
     yield from flexvol.load(driver).examine()
-
-
-def _plugin_directory() -> "Tuple[str, str]":
-    """The directory, and how we know. A kubelet in another mount namespace, a container's, is not this node's."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--volume-plugin-dir")
-    parser.add_argument("--config")
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open("/proc/{}/cmdline".format(pid), "rb") as file:
-                words = os.fsdecode(file.read()).split("\0")[:-1]
-            if not words or os.path.basename(words[0]) != "kubelet":
-                continue
-            if os.readlink("/proc/{}/ns/mnt".format(pid)) != os.readlink("/proc/self/ns/mnt"):
-                continue
-        except OSError:  # it ended meanwhile
-            continue
-        arguments = parser.parse_known_args(words[1:])[0]
-        how = "kubelet, process {}, says so".format(pid)
-        return arguments.volume_plugin_dir or _setting(arguments.config) or PLUGIN_DIRECTORY, how
-    return PLUGIN_DIRECTORY, "the usual one: no process called kubelet runs here; name another as PLUGINDIR"
-
-
-def _setting(path: "Optional[str]") -> "Optional[str]":
-    """volumePluginDir in kubelet's file of settings, YAML or JSON."""
-    try:
-        with open(path or os.devnull, encoding="utf-8", errors="replace") as file:
-            found = _SETTING.search(file.read())
-    except OSError:
-        return None
-    return found.group(1) if found else None
 
 
 def _examine_plugins(directory: str, driver: str) -> "Iterator[Finding]":

@@ -12,7 +12,7 @@ import shutil
 import caller
 import flexvol
 import process
-from commands import precompile
+from commands import kubelet, precompile
 from protocol import CALLOUTS, VERSION, Failure, Internal
 
 TYPE_CHECKING = False
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from typing import List
 
 _PRECOMPILE_SECONDS = 60
-PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 
 
 def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol install", description=__doc__)
     parser.add_argument(
-        "plugin_dir", nargs="?", default=PLUGIN_DIRECTORY, metavar="PLUGINDIR", help="default: %(default)s"
+        "plugin_dir", nargs="?", metavar="PLUGINDIR", help="where kubelet looks; by default the running kubelet tells"
     )
     parser.add_argument(
         "--driver", default=flexvol.DEFAULT_DRIVER, help="which driver to be there (default %(default)s)"
@@ -40,7 +39,11 @@ def main(words: "List[str]") -> int:
     archive = flexvol.archive()
     print(driver.prepare_node())
     name = "{}~{}".format(arguments.vendor, arguments.driver)
-    print(install(archive, arguments.plugin_dir, name, arguments.driver, arguments.host_root))
+    plugin_dir = arguments.plugin_dir
+    if plugin_dir is None:
+        plugin_dir, how = kubelet.plugin_directory()
+        print("kubelet's plugin directory is {} ({})".format(plugin_dir, how))
+    print(install(archive, plugin_dir, name, arguments.driver, arguments.host_root))
     return 0
 
 

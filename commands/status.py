@@ -1,5 +1,6 @@
-"""flexvol status: the volumes on this node: whose they are, how large, on which loop device, mounted where, for which
-pods, and what is wrong with them. flexvol doctor also looks at the rest of the node."""
+"""flexvol status: the pools of this node and their room, and the volumes in them: whose they are, how large, on which
+loop device, mounted where, for which pods, and what is wrong with them. flexvol doctor also looks at the rest of the
+node."""
 
 import argparse
 import json
@@ -13,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List
 
+_POOL_HEADINGS = ("POOL", "DISK", "RESERVE", "PROMISED", "USED", "ROOM", "STATE")
 _HEADINGS = ("VOLUME", "CLAIM", "SIZE", "USED", "DEVICE", "POD", "MOUNTED AT", "IMAGE")
 
 
@@ -23,17 +25,26 @@ def main(words: "List[str]") -> int:
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:
         raise Internal("only root sees volumes and loop devices; run it with sudo")
-    volumes = flexvol.load(arguments.driver).status()
+    driver = flexvol.load(arguments.driver)
+    volumes, pools = driver.status(), driver.pools()
     if arguments.json:
         for volume in volumes:
             volume["troubles"] = [{"what": what, "remedy": remedy} for what, remedy in volume["troubles"]]
-        print(json.dumps({"volumes": volumes}, indent=1))
+        print(json.dumps({"pools": pools, "volumes": volumes}, indent=1))
         return 0
+    if pools:
+        print(aligned(_POOL_HEADINGS, [_pool_row(pool) for pool in pools]) + "\n")
     print(aligned(_HEADINGS, [row for volume in volumes for row in _rows(volume)]))
     for volume in volumes:
         for what, remedy in volume["troubles"]:
             print("\nvolume {}: {}\n    do this: {}".format(volume["name"], what, remedy))
     return 0
+
+
+def _pool_row(pool: "Dict[str, Any]") -> "List[str]":
+    keys = ("capacityBytes", "reserveBytes", "committedBytes", "usedBytes", "freeBytes")
+    state = pool.get("error") or ("cordoned" if pool.get("cordoned") else "takes volumes")
+    return [pool["name"], *(human_bytes(pool[key]) if key in pool else "?" for key in keys), state]
 
 
 def _rows(volume: "Dict[str, Any]") -> "List[List[str]]":

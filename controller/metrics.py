@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 Object = dict[str, Any]
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BY_CLASS = ("class",)
+_POOL_KEYS = ("capacityBytes", "committedBytes", "usedBytes", "reserveBytes", "freeBytes", "cordoned")
 
 provisioned = prometheus_client.Counter(
     "controller_persistentvolumeclaim_provision", "Volumes made for claims", ("class", "source")
@@ -69,7 +70,9 @@ class Inventory(Collector):
                 ("capacity_bytes", "Size of the pool's disk"),
                 ("committed_bytes", "What its volumes were promised"),
                 ("used_bytes", "What its volumes have taken of the disk"),
-                ("free_bytes", "What may still be promised"),
+                ("reserve_bytes", "What is left free of the disk"),
+                ("free_bytes", "What may still be promised to new volumes"),
+                ("cordoned", "1 if it takes no new volumes because a person said so"),
                 ("up", "0 if the pool cannot be used; its disk is not mounted, for example"),
             )
         ]
@@ -86,9 +89,7 @@ class Inventory(Collector):
         for driver, (listed_volumes, listed_pools) in listed.items():
             for pool in listed_pools:
                 labels = (driver, str(pool.get("name", "")))
-                for family, key in zip(
-                    pools, ("capacityBytes", "committedBytes", "usedBytes", "freeBytes"), strict=False
-                ):
+                for family, key in zip(pools, _POOL_KEYS, strict=False):
                     if key in pool:
                         family.add_metric(labels, pool[key])
                 pools[-1].add_metric(labels, "error" not in pool)

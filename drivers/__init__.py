@@ -8,7 +8,7 @@ from protocol import Capabilities, NotSupported, Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
 
     from protocol import Options
 
@@ -106,6 +106,19 @@ class Driver:
     def make_pool(self, name: str, reserve: str, overcommit: float) -> str:
         """`flexvol pool init`; says what it did. reserve: "15%" or bytes; overcommit: a factor."""
         raise NotSupported("this driver has no pools")
+
+    def cordon_pool(self, name: str, cordoned: bool) -> str:
+        """`flexvol pool cordon` and `uncordon`: from now on the pool takes no new volumes, or does again; says so."""
+        raise NotSupported("this driver has no pools")
+
+    def pools(self) -> "List[Dict[str, Any]]":
+        """`flexvol status`: the pools, as `list` tells them; nothing is changed."""
+        return []
+
+    def trim(self, pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
+        """`flexvol trim`: gives back what the volumes' file systems have free, in that pool or in all: an entry for
+        each volume, with name, pool and givenBytes, or why it was skipped (skipped) or failed (error)."""
+        raise NotSupported("this driver has nothing to trim")
 
     def status(self) -> "List[Dict[str, Any]]":
         """`flexvol status`: one entry for each volume on this node: name, pool, owner, sizeBytes, usedBytes, fsType,

@@ -10,7 +10,7 @@ from protocol import AWAITED, Failure, InvalidArgument, Reply, integer, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
 
     from drivers.loop.pool import Pool
     from protocol import Options
@@ -105,7 +105,7 @@ class LoopDriver(Driver):
             try:
                 with pool.open_pool(name) as place:
                     volume.sweep(place)
-                    pools.append(_describe_pool(place))
+                    pools.append(place.describe())
                     volumes.extend(_describe(place, entry) for entry in place.names())
             except (Failure, OSError) as error:
                 pools.append({"name": name, "error": str(error)})
@@ -119,8 +119,23 @@ class LoopDriver(Driver):
         with place:
             return "{} pool {} at {} (id {})".format("made" if made else "found", place.name, place.path, place.id)
 
+    def cordon_pool(self, name: str, cordoned: bool) -> str:
+        from drivers.loop import upkeep  # late: no callout needs it
+
+        return upkeep.cordon(name, cordoned)
+
+    def trim(self, pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
+        from drivers.loop import upkeep
+
+        return upkeep.trim(pool_name)
+
+    def pools(self) -> "List[Dict[str, Any]]":
+        from drivers.loop import survey
+
+        return survey.pools()
+
     def status(self) -> "List[Dict[str, Any]]":
-        from drivers.loop import survey  # late: no callout needs it
+        from drivers.loop import survey
 
         return survey.status()
 
@@ -172,19 +187,6 @@ def _id(key: str, own: "Dict[str, str]") -> int:
     if number >= (1 << 32) - 1:
         raise InvalidArgument("option {} is {}; it is at most {}".format(key, number, (1 << 32) - 2))
     return number
-
-
-def _describe_pool(place: "Pool") -> "Dict[str, Any]":
-    figures = place.figures()
-    return {
-        "name": place.name,
-        "id": place.id,
-        "capacityBytes": figures.capacity,
-        "committedBytes": figures.committed,
-        "usedBytes": figures.used,
-        "reserveBytes": figures.reserve,
-        "freeBytes": figures.free,
-    }
 
 
 def _describe(place: "Pool", name: str) -> "Dict[str, Any]":

@@ -65,6 +65,7 @@ class Pool:
         self.id: "str" = settings["id"]
         self._overcommit = float(settings["overcommit"])
         self._reserve = str(settings["reserve"])
+        self.cordoned = settings.get("cordoned") is True
 
     def __enter__(self) -> "Pool":
         return self
@@ -119,6 +120,22 @@ class Pool:
         reserve = reserve_bytes(self._reserve, capacity)
         usable = max(0, disk.f_bavail * disk.f_frsize + used - reserve)
         return Figures(capacity, committed, used, reserve, max(0, int(usable * self._overcommit) - committed))
+
+    def describe(self) -> "Dict[str, Any]":
+        """What `list` tells of it. In a cordoned pool there is no room for a new volume, but what is there may grow."""
+        figures = self.figures()
+        free = 0 if self.cordoned else figures.free
+        return {
+            "name": self.name, "id": self.id, "capacityBytes": figures.capacity, "committedBytes": figures.committed,
+            "usedBytes": figures.used, "reserveBytes": figures.reserve, "freeBytes": free, "cordoned": self.cordoned,
+        }  # fmt: skip
+
+    def check_open(self) -> None:
+        """Raises ResourceExhausted if it takes no new volumes."""
+        if self.cordoned:
+            raise ResourceExhausted(
+                "pool {0} is cordoned, so it takes no new volumes; undone by: loop pool uncordon {0}".format(self.name)
+            )
 
     def check_room(self, more_bytes: int) -> None:
         """Raises ResourceExhausted, with the numbers, if so much cannot be promised. The caller holds the lock."""

@@ -58,6 +58,18 @@ def status() -> "List[Dict[str, Any]]":
     return entries
 
 
+def pools() -> "List[Dict[str, Any]]":
+    """An entry for each pool of this node, as Driver.list has it."""
+    entries: "List[Dict[str, Any]]" = []
+    for name in pool.names():
+        try:
+            with pool.open_pool(name) as place:
+                entries.append(place.describe())
+        except (Failure, OSError) as error:
+            entries.append({"name": name, "error": str(error)})
+    return entries
+
+
 def examine() -> "List[Finding]":
     """Everything that was looked at; what is wrong has a remedy."""
     entries = status()
@@ -106,6 +118,8 @@ def _examine_pool(name: str) -> "Iterator[Finding]":
     try:
         with pool.open_pool(name) as place:
             figures, disk = place.figures(), os.fstatvfs(place.directory)
+            if place.cordoned:
+                yield "pool {0} is cordoned: no new volumes until: loop pool uncordon {0}".format(name), ""
             left = disk.f_bavail * disk.f_frsize
             numbers = "pool {} at {}: {} MiB can still be promised, {} MiB are free on its disk of {} MiB".format(
                 name, place.path, figures.free >> 20, left >> 20, figures.capacity >> 20

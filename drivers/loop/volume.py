@@ -254,6 +254,7 @@ def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish
     making = _MAKING + name
     _remove(pool, making)  # left by a crash; the lock is ours, so no one is making it
     with pool.lock():
+        pool.check_open()
         pool.check_room(size_bytes)
         os.mkdir(making, 0o700, dir_fd=pool.directory)
         try:

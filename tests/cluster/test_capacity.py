@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.cluster.conftest import POOL, Kubernetes
+from tests.cluster.conftest import DRIVER, POOL, Kubernetes
 from tests.cluster.kube.cluster import wait_until
 from tests.cluster.test_claims import storage_class
 
@@ -92,3 +92,31 @@ def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kuberne
 
     nodes = [(k8s.get("pod", name) or {})["spec"]["nodeName"] for name in names]
     assert sorted(nodes) == ["node1", "node1", "node2", "node2"]
+
+
+def test_a_cordoned_pool_gets_no_new_volume_and_what_is_in_it_lives_on(k8s: Kubernetes) -> None:
+    node, first = k8s.cluster.nodes["node1"], hostname(k8s, "node1")
+    k8s.claim("old")
+    k8s.pod("before", claim="old", node="node1")
+    k8s.delete("pod", "before")
+    node.enter(DRIVER, "pool", "cordon", "default", capture_output=True)
+    try:
+        # The scheduler may not have heard of it yet: the driver refuses, says why, and the node is given back.
+        k8s.claim("new")
+        k8s.run("annotate", "pvc", "new", "volume.kubernetes.io/selected-node=node1")
+        k8s.event("new", "ProvisioningFailed", "pool default is cordoned")
+
+        def given_back() -> bool:
+            notes = (k8s.get("pvc", "new") or {})["metadata"].get("annotations", {})
+            return "volume.kubernetes.io/selected-node" not in notes
+
+        wait_until("the node is given back", given_back)
+        wait_until("node1's room is gone", lambda: published(k8s)[first] == 0, 30)
+        k8s.pod("web", claim="new")
+        assert (k8s.get("pod", "web") or {})["spec"]["nodeName"] == "node2"
+
+        k8s.pod("after", claim="old")
+        assert (k8s.get("pod", "after") or {})["spec"]["nodeName"] == "node1"
+    finally:
+        node.enter(DRIVER, "pool", "uncordon", "default", capture_output=True)
+    wait_until("node1 has room again", lambda: published(k8s)[first] > GIB, 30)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from commands.kubelet import DISTRIBUTIONS, PLUGIN_DIRECTORY
 from tests.node.conftest import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
@@ -92,6 +93,52 @@ def test_kubelets_file_of_settings_tells_too(node: Node, kubelet: Callable[..., 
 
 def test_without_a_kubelet_the_usual_directory_is_looked_at(node: Node) -> None:
     assert "the usual one: no process called kubelet runs here" in doctor(node)[1]
+
+
+@pytest.fixture
+def etc(make_node: Callable[..., Node]) -> Iterator[Node]:
+    """A node with an /etc/rancher, a /var/snap and a /home of its own."""
+    places = ("/etc/rancher/k3s", "/var/snap/microk8s/current/args", "/home/kubernetes")
+    tops = [Path(top) for top in ("/etc/rancher", "/var/snap", "/home")]
+    made = [top for top in tops if not top.exists()]
+    for top in made:
+        top.mkdir()
+    node = make_node()
+    node.command("pool", "init", "default", "--reserve", "0")
+    for top, place in zip(tops, places, strict=True):
+        assert node.enter("mount", "-t", "tmpfs", "none", str(top)).returncode == 0
+        node.path(place).mkdir(parents=True)
+    yield node
+    for top in made:
+        top.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("/etc/rancher/k3s/config.yaml", f'kubelet-arg:\n  - "volume-plugin-dir={PLUGINS}/"\n'),
+        ("/var/snap/microk8s/current/args/kubelet", f"--fail-swap-on=false\n--volume-plugin-dir={PLUGINS}\n"),
+    ],
+)
+def test_where_kubelet_is_a_part_of_another_program_its_arguments_tell(etc: Node, file: str, text: str) -> None:
+    etc.path(file).write_text("# volume-plugin-dir=/no\n" + text)
+    assert f"kubelet's plugin directory is {PLUGINS} ({file} says so)" in doctor(etc)[1]
+
+    etc.path(file).write_text("# volume-plugin-dir=/no\n")
+    assert f"kubelet's plugin directory is {PLUGIN_DIRECTORY} ({file} names no other)" in doctor(etc)[1]
+
+
+def test_a_distribution_is_known_by_its_directory_and_install_and_doctor_agree(etc: Node) -> None:
+    directory = DISTRIBUTIONS["gke"]
+    etc.path(directory).mkdir()
+
+    told = etc.command("install")
+
+    assert f"{directory} (no process called kubelet runs here, but there is the one of gke)" in told
+    assert etc.path(f"{directory}/flexvol~loop/loop").exists()
+    status, said = doctor(etc)
+    assert status == 0, said
+    assert f"{directory}/flexvol~loop/loop answers init" in said
 
 
 def test_what_is_not_installed_is_installed_by_the_remedy(node: Node) -> None:

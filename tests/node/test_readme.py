@@ -20,6 +20,7 @@ DRILL = (
     "::test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected"
 )
 SHOWN = PLAYGROUND + "test_it_shows_a_claim_becoming_a_mounted_volume"
+TIMER = "tests/node/test_trim.py::test_systemd_understands_the_units_and_they_run_the_installed_driver"
 # The beginning of a command -> the test that runs it.
 ELSEWHERE = {
     "./build.sh demo": "tests/node/test_demo.py::test_the_demo_tells_the_whole_life_and_cleans_up",
@@ -49,6 +50,11 @@ ELSEWHERE = {
     "kubectl patch pv": DRILL,
     "kubectl flexvol static": "tests/cluster/test_static.py"
     "::test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it_goes",
+    "dist/provisioner uninstall": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
+    f"'{PLUGINS}/flexvol~loop/loop' uninstall": PLAYGROUND
+    + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
+    "cp deploy/systemd": TIMER,
+    "systemctl": TIMER,
     "dist/flexvol --help": "tests/node/test_by_hand.py::test_help_names_every_command_and_callout",
 }
 
@@ -96,7 +102,7 @@ def test_each_command_for_a_node_does_what_it_says(installed: Node, tmp_path: Pa
     script = ["set -ex", "mount -t tmpfs none /mnt"]
     for line in lines:
         device = line.replace("/dev/sdb1", f"-o loop {tmp_path}/disk")  # the machine has no second disk
-        script.append(f"cd / && {device}" if line.startswith("rm -r") else device)
+        script.append(device)
         if line.startswith("mount -o loop"):
             script.append("cat /mnt/kept && umount /mnt")
     done = installed.enter("sh", "-c", "\n".join(script))
@@ -107,4 +113,4 @@ def test_each_command_for_a_node_does_what_it_says(installed: Node, tmp_path: Pa
     assert "Nothing is wrong." in told
     assert "VOLUME" in told and "mounts here" in told
     assert told.rstrip().endswith("kept")
-    assert not installed.path(PLUGINS + "/flexvol~loop").exists()
+    assert "pool fast at /var/lib/flexvol/fast takes no new volumes" in told and "given back" in told

@@ -71,7 +71,8 @@ def test_a_volume_with_its_device_pods_and_mounts(node: Node) -> None:
         ],
     }  # fmt: skip
     assert (found["pvc-2"]["devices"], found["pvc-2"]["mounts"]) == ([], [])
-    heading, first, second, third = node.command("status").splitlines()
+    _, pool, _, heading, first, second, third = node.command("status").splitlines()
+    assert pool.split()[0] == "default" and pool.endswith("takes volumes")
     assert heading.split()[:3] == ["VOLUME", "CLAIM", "SIZE"]
     assert first.split()[:4] == ["pvc-1", "shop/data", "64", "MiB"]
     assert f" {device} " in first and "shop/web (u-1)" in first and first.endswith("/pvc-1/image")

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.conftest import DRIVER, POOL
 from tests.cluster.kube import build, machine
 from tests.cluster.kube import cluster as kube
+from tests.cluster.kube.node import Node
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.cluster
@@ -81,13 +83,23 @@ def test_the_readmes_kustomization_is_what_runs(shown: str, tmp_path: Path) -> N
 
 
 def test_uninstalling_as_the_readme_says_leaves_an_empty_pool(shown: str) -> None:
+    def uninstall() -> subprocess.CompletedProcess[str]:
+        line = [*shlex.split(alias(shown))[:2], "dist/provisioner", "uninstall"]
+        line += ["--kubeconfig", str(kube.STATE / "admin.kubeconfig")]
+        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    refused = uninstall()
+    assert refused.returncode == 1 and "default/data" in refused.stdout, refused.stderr
     kubectl(shown, "delete", "-k", "deploy/example", "--wait=true")
-    kube.wait_until("the PVs are gone", lambda: kubectl(shown, "get", "pv", "-o", "name") == "")
+    kube.wait_until("nothing needs flexvol any more", lambda: uninstall().returncode == 0)
+    assert kubectl(shown, "get", "pv", "-o", "name") == ""
+    assert "kubectl delete -k ." in uninstall().stdout
     kubectl(shown, "delete", "-k", "tests/cluster/kube/overlay", "--wait=true")
 
-    for node in ("node1", "node2"):
-        pool = kube.STATE / node / "var-lib-flexvol/default"
-        assert {path.name for path in pool.iterdir()} == {"pool.json", ".locks"}
+    for node in (Node(kube.STATE, Path(), 1), Node(kube.STATE, Path(), 2)):
+        assert {path.name for path in node.path(POOL).iterdir()} == {"pool.json", ".locks"}
+        node.enter(DRIVER, "uninstall", capture_output=True)
+        assert not node.path(DRIVER).parent.exists()
 
 
 def test_down_leaves_nothing(shown: str) -> None:

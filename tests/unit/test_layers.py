@@ -52,11 +52,11 @@ SLOW = {
 }  # fmt: skip
 CALLOUT_PATH = ("protocol.py", "process.py", "flexvol.py", "drivers", "host")
 FILE_LIMIT_LINES = 400
-BY_HAND = ("caller.py", "table.py", "commands", "drivers/loop/survey.py")
+BY_HAND = ("caller.py", "table.py", "commands", "drivers/loop/survey.py", "drivers/loop/upkeep.py")
 ADMINISTRATION = ("administration",)
 # What runs as root at kubelet's word; what a person runs on a node; what runs in the provisioner's pod; what a person
 # runs with a kubeconfig.
-LIMITS_LINES = [(CALLOUT_PATH, 2500), (BY_HAND, 1250), (PROVISIONER_SIDE, 2500), (ADMINISTRATION, 1250)]
+LIMITS_LINES = [(CALLOUT_PATH, 2750), (BY_HAND, 1500), (PROVISIONER_SIDE, 2750), (ADMINISTRATION, 1250)]
 
 
 class Import:

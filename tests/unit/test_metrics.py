@@ -18,7 +18,10 @@ def sample(listed: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]],
 
 
 def test_pools_volumes_and_the_queue() -> None:
-    pool = {"name": "default", "capacityBytes": 100, "committedBytes": 60, "usedBytes": 7, "freeBytes": 40}
+    pool = {
+        "name": "default", "capacityBytes": 100, "committedBytes": 60, "usedBytes": 7, "reserveBytes": 15,
+        "freeBytes": 40, "cordoned": True,
+    }  # fmt: skip
     volume = {
         "name": "pvc-1", "pool": "default", "sizeBytes": 60, "usedBytes": 7, "class": "fast", "fsType": "xfs",
         "owner": {"namespace": "shop", "name": "data", "uid": "u"},
@@ -28,6 +31,8 @@ def test_pools_volumes_and_the_queue() -> None:
     place = 'driver="flexvol/loop",pool="default"'
     assert found["flexvol_queue_depth"] == 3
     assert found[f"flexvol_pool_free_bytes{{{place}}}"] == 40
+    assert found[f"flexvol_pool_reserve_bytes{{{place}}}"] == 15
+    assert found[f"flexvol_pool_cordoned{{{place}}}"] == 1
     assert found[f"flexvol_pool_up{{{place}}}"] == 1
     assert found[f"flexvol_volumes{{{place}}}"] == 2
     assert found[f'flexvol_volume_size_bytes{{{place},volume="pvc-1"}}'] == 60

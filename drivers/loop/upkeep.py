@@ -1,0 +1,104 @@
+"""What a person or a timer does to pools and volumes beside the callouts: close a pool to new volumes, trim."""
+
+import errno
+import fcntl
+import os
+import struct
+import time
+
+from drivers.loop import pool, volume
+from host import files, loopdev, mounts
+from protocol import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, Optional
+
+    from drivers.loop.pool import Pool
+
+_FITRIM = 0xC0185879
+_WHOLE = struct.pack("=QQQ", 0, (1 << 64) - 1, 0)  # start, length, least extent: all in bytes
+_TRIM_ERRORS = {
+    errno.EOPNOTSUPP: "its pool's disk cannot punch holes into files",
+    errno.EPERM: "the right CAP_SYS_ADMIN is missing; run it as root of the node, not in a container",
+}
+_SETTLE_SECONDS, _LOOK_SECONDS = 10.0, 0.05
+
+
+def cordon(name: str, cordoned: bool) -> str:
+    """Writes into pool.json whether the pool takes no new volumes, and says so. A callout that has begun goes on."""
+    import json
+
+    with pool.open_pool(name) as place, place.lock():
+        settings = json.loads(files.read(place.directory, pool.FILE).decode("utf-8"))
+        before = settings.get("cordoned") is True
+        if before != cordoned:
+            settings["cordoned"] = cordoned
+            files.write(place.directory, pool.FILE, json.dumps(settings, indent=1).encode())
+    state = "takes no new volumes; those in it stay as they are" if cordoned else "takes new volumes"
+    return "pool {} at {} {}{}".format(name, place.path, state, "" if before != cordoned else " (as before)")
+
+
+def trim(pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
+    """Gives back what the mounted thin volumes have free, one after the other; as Driver.trim has it."""
+    for name in pool.names() if pool_name is None else [pool_name]:
+        try:
+            with pool.open_pool(name) as place:
+                for volume_name in place.names():
+                    entry: "Dict[str, Any]" = {"name": volume_name, "pool": name}
+                    yield dict(entry, **_trim(place, volume_name))
+        except (Failure, OSError) as error:
+            yield {"name": "*", "pool": name, "error": str(error)}
+
+
+def _trim(place: "Pool", name: str) -> "Dict[str, Any]":
+    """What came of one volume. An unmount meanwhile is answered Busy, and kubelet tries it again."""
+    try:
+        with volume.get(place, name) as found:
+            if found.thick:
+                return {"skipped": "thick: it keeps its blocks"}
+            root = _open_root(found)
+            if root is None:
+                return {"skipped": "not mounted"}
+            before = found.used_bytes
+            try:
+                fcntl.ioctl(root, _FITRIM, _WHOLE)
+            finally:
+                os.close(root)
+            return {"givenBytes": max(0, before - _settled_bytes(found))}
+    except Failure as failure:
+        return {"error": failure.message}
+    except OSError as error:
+        return {"error": _TRIM_ERRORS.get(error.errno or 0, str(error.strerror))}
+
+
+def _settled_bytes(found: "volume.Volume") -> int:
+    """What the image takes once that no longer falls: xfs does not wait for the last of what it gives back."""
+    deadline, last = time.monotonic() + _SETTLE_SECONDS, found.used_bytes
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        before, last = last, found.used_bytes
+        if last >= before:
+            break
+    return last
+
+
+def _open_root(found: "volume.Volume") -> "Optional[int]":
+    """The root of its file system, through one of its mounts; None if it has none."""
+    image = found.open_image()
+    try:
+        loop = loopdev.find(image)
+    finally:
+        os.close(image)
+    if loop is None:
+        return None
+    with loop:
+        for mount in mounts.of_device(loop.path):
+            try:
+                root = os.open(mount.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:  # unmounted meanwhile
+                continue
+            if os.fstat(root).st_dev != os.stat(os.path.dirname(mount.path)).st_dev:
+                return root
+            os.close(root)  # unmounted meanwhile: this is the directory below it
+    return None

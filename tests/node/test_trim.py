@@ -1,0 +1,141 @@
+"""What thin volumes have free goes back to the pool when `trim` is run, as the timer in deploy/systemd does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.node.conftest import MIB, Node
+
+UNITS = ROOT / "deploy/systemd"
+PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+
+
+def trimmed(node: Node, *words: str, status: int = 0) -> dict[str, dict[str, Any]]:
+    done = node.enter(*node.executable, "trim", "--json", *words)
+    assert (done.returncode, done.stderr) == (status, b""), done
+    return {volume["name"]: volume for volume in json.loads(done.stdout)["volumes"]}
+
+
+def used_bytes(node: Node, volume: str = "pvc-1") -> int:
+    return node.image(volume).stat().st_blocks * 512
+
+
+def fill_holes(node: Node, volume: str = "pvc-1") -> None:
+    """As a backup does that knows no holes: every block of the image is taken."""
+    subprocess.run(["fallocate", "-l", str(node.image(volume).stat().st_size), node.image(volume)], check=True)
+
+
+@pytest.mark.short
+@pytest.mark.parametrize(("fs", "size"), [("ext4", 64 * MIB), ("xfs", 300 * MIB), ("btrfs", 112 * MIB)])
+def test_a_mounted_thin_volume_gives_back_what_it_has_free_and_keeps_its_data(node: Node, fs: str, size: int) -> None:
+    node.provision(size=size, fs=fs)
+    pod = node.mount("web")
+    (pod / "kept").write_bytes(b"k" * 4 * MIB)
+    fill_holes(node)
+    before = used_bytes(node)
+    assert before >= size
+
+    given = trimmed(node)["pvc-1"]["givenBytes"]
+
+    assert given == before - used_bytes(node)
+    assert given > size // 3
+    node.unmount("web")
+    assert (node.mount("web") / "kept").read_bytes() == b"k" * 4 * MIB
+
+
+def test_thick_and_unmounted_volumes_are_skipped(node: Node) -> None:
+    node.provision("pvc-1", thick="true")
+    node.provision("pvc-2")
+    node.mount("web")
+    fill_holes(node, "pvc-2")
+    before = used_bytes(node), used_bytes(node, "pvc-2")
+
+    found = trimmed(node)
+
+    assert found["pvc-1"]["skipped"].startswith("thick")
+    assert found["pvc-2"]["skipped"] == "not mounted"
+    assert (used_bytes(node), used_bytes(node, "pvc-2")) == before
+
+
+def test_only_the_pool_that_is_named_is_trimmed_and_one_that_is_away_is_an_error(node: Node) -> None:
+    node.command("pool", "init", "fast", "--reserve", "0")
+    node.provision("pvc-1")
+    node.provision("pvc-2", pool="fast")
+    own = {"pool": "fast", "poolId": node.pool_id("fast")}
+    node.mount("web")
+    node.ok("mount", node.pod_dir("db", "pvc-2"), node.options("pvc-2", **own))
+
+    assert set(trimmed(node, "--pool", "fast")) == {"pvc-2"}
+    assert set(trimmed(node)) == {"pvc-1", "pvc-2"}
+    assert "not mounted" in trimmed(node, "--pool", "other", status=1)["*"]["error"]
+
+
+def test_a_table_for_people_says_the_bytes(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    fill_holes(node)
+
+    told = node.command("trim")
+
+    assert "GIVEN BACK" in told
+    assert "pvc-1" in told
+    assert "MiB given back" in told.splitlines()[-1]
+
+
+def test_a_volume_that_cannot_be_read_is_named_and_the_others_are_trimmed(node: Node) -> None:
+    node.provision("pvc-1")
+    node.provision("pvc-2")
+    node.mount("db", "pvc-2")
+    fill_holes(node, "pvc-2")
+    node.image().with_name("volume.json").write_text("{")
+
+    found = trimmed(node, status=1)
+
+    assert "cannot be read" in found["pvc-1"]["error"]
+    assert found["pvc-2"]["givenBytes"] > 0
+
+
+def test_without_the_right_to_trim_it_says_which_is_missing(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+
+    done = node.enter("setpriv", "--bounding-set=-sys_admin", *node.executable, "trim")
+
+    assert done.returncode == 1
+    assert b"CAP_SYS_ADMIN" in done.stdout
+
+
+def test_systemd_understands_the_units_and_they_run_the_installed_driver(
+    make_node: Callable[..., Node], tmp_path: Path
+) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is missing: install the package systemd")
+    node = make_node()
+    Path(PLUGINS).mkdir(parents=True, exist_ok=True)
+    assert node.enter("mount", "-t", "tmpfs", "none", PLUGINS).returncode == 0
+    service, timer = (str(UNITS / name) for name in ("flexvol-trim.service", "flexvol-trim.timer"))
+
+    missing = node.enter("systemd-analyze", "verify", "--man=no", service, timer)
+    node.command("install", PLUGINS)
+    found = node.enter("systemd-analyze", "verify", "--man=no", service, timer)
+
+    assert b"flexvol~loop/loop is not executable" in missing.stderr  # it does look
+    assert (found.returncode, b"flexvol" in found.stderr) == (0, False), found.stderr
+    units = tmp_path / "etc/systemd/system"
+    units.mkdir(parents=True)
+    for unit in (service, timer):
+        shutil.copy(unit, units)
+    line = ["systemctl", f"--root={tmp_path}", "enable", "flexvol-trim.timer"]  # no systemd runs on this machine
+    subprocess.run(line, check=True, capture_output=True)
+    assert (units / "timers.target.wants/flexvol-trim.timer").resolve().name == "flexvol-trim.timer"
+    run = next(line for line in Path(service).read_text().splitlines() if line.startswith("ExecStart="))
+    done = node.enter(*run.removeprefix("ExecStart=").split())
+    assert done.returncode == 0 and done.stdout.endswith(b"0 B given back\n"), done
