@@ -16,8 +16,7 @@ from typing import Any
 import protocol
 from controller import cluster, lost
 
-COMMANDS = ("inventory", "explain", "release")
-_HELP = ("help", "--help", "-h")
+COMMANDS = ("inventory", "explain", "release", "move")
 
 
 def by_provisioner(drivers: Iterable[str]) -> dict[str, str]:
