@@ -122,6 +122,9 @@ class Mover:
     def move(self, name: str, to: str) -> None:
         """Raises NotMoved, other failures, Refused and Unreachable; it goes on when it is called again."""
         plan = self._plan(name)
+        if plan is None and decide.node_of(self._volume(name), self._drivers) == to:
+            self._say(f"{name} is on node {to} already")
+            return
         if plan is None:
             plan = self._begin(name, to)
         elif to == plan["source"]:
@@ -162,8 +165,6 @@ class Mover:
         source, spec = decide.node_of(volume, self._drivers), volume["spec"]
         if not source:
             raise NotMoved(f"{name} is on no node: no node's provisioner made it")
-        if source == to:
-            raise NotMoved(f"{name} is on node {to} already")
         claim = lost.claim_of(self._api, volume)
         policy = spec.get("persistentVolumeReclaimPolicy")
         if volume["metadata"].get("deletionTimestamp") or (claim is None and policy == "Delete"):
@@ -183,7 +184,7 @@ class Mover:
             raise NotMoved(f"node {to} has no label {HOSTNAME}")
         plan = {
             "id": uuid.uuid4().hex, "source": source, "to": to, "back": False, "policy": policy, "hostname": hostname,
-            "poolId": pool["id"], "volume": _manifest(volume, to, hostname, pool["id"]),
+            "poolId": pool["id"], "volume": manifest(volume, to, hostname, pool["id"]),
         }  # fmt: skip
         body = {"metadata": {"name": f"move-{name}", "labels": {LABEL: ""}}, "data": {"move": json.dumps(plan)}}
         self._api.create(self._moves, body)
@@ -265,7 +266,7 @@ class Mover:
         path = f"{cluster.VOLUMES}/{name}"
         volume = self._api.get(path)
         if volume is not None and decide.node_of(volume, self._drivers) == plan["source"]:
-            now = _manifest(volume, plan["to"], plan["hostname"], plan["poolId"])
+            now = manifest(volume, plan["to"], plan["hostname"], plan["poolId"])
             if now != plan["volume"]:  # its claim may have grown meanwhile
                 plan = self._rewrite(plan, volume=now)
             uid: str = volume["metadata"]["uid"]
@@ -332,8 +333,8 @@ class Mover:
     def _take_back(self, plan: Object) -> None:
         """The old copy is the volume again, and what is on the other node goes."""
         name, source, to = _name(plan), plan["source"], plan["to"]
-        if not self._is_at(plan, source):
-            raise NotMoved(f"{name} is on node {to} by now; end its move, and then move it back")
+        if not (plan["back"] or self._is_at(plan, source)):
+            raise NotMoved(f"{name} is as good as on node {to}; end its move, and then move it back")
         plan = self._rewrite(plan, back=True)  # first: what is on the other node is never taken for the volume again
         try:
             there = self._entry(plan, to)
@@ -346,7 +347,8 @@ class Mover:
             raise NotMoved(f"node {source} does not list {name}; look there")
         if here.get("state") == "moving":
             self._storage(source).adopt(_driver(plan), _request(here))
-        self._set_policy(plan, plan["policy"])
+        if self._is_at(plan, source):
+            self._set_policy(plan, plan["policy"])
         self._end(plan)
         self._say(f"{name} stays on node {source}")
 
@@ -359,8 +361,9 @@ class Mover:
         return volume
 
     def _is_at(self, plan: Object, node: str) -> bool:
-        volume = self._api.get(f"{cluster.VOLUMES}/{_name(plan)}")
-        return volume is not None and decide.node_of(volume, self._drivers) == node
+        """Whether its PV is the node's, and is to stay so."""
+        volume = self._api.get(f"{cluster.VOLUMES}/{_name(plan)}") or {"metadata": {}, "spec": {}}
+        return decide.node_of(volume, self._drivers) == node and not volume["metadata"].get("deletionTimestamp")
 
     def _storage(self, node: str) -> nodes.NodeStorage:
         return nodes.NodeStorage(self._api, nodes.get(self._api, self._namespace, node))
@@ -429,7 +432,7 @@ def _request(entry: Object) -> protocol.Options:
     return volume_manifest.delete_request({"metadata": {"name": entry["name"]}, "spec": spec})
 
 
-def _manifest(volume: Object, to: str, hostname: str, pool_id: str) -> Object:
+def manifest(volume: Object, to: str, hostname: str, pool_id: str) -> Object:
     """The same PV, on the other node. It says Retain until its claim is bound to it."""
     metadata, spec = volume["metadata"], volume["spec"]
     notes = {**decide.annotations_of(volume), decide.IDENTITY: to}
