@@ -30,6 +30,8 @@ COMMANDS = {
     "uninstall": "take this file out of kubelet's plugin directory, if no volume needs it any more",
     "pool": "make a pool, the directory that volumes live in, or close it to new volumes",
     "trim": "give blocks that volumes have free back to their pools",
+    "export": "write a volume, while no pod uses it, as a stream or a bare image to stdout",
+    "import": "make a volume of such a stream from stdin, when all of it has come",
     "precompile": "make this file start faster with this machine's Python; install does it by itself",
     "demo": "show the life of a volume on this machine, without a cluster",
 }
@@ -183,8 +185,9 @@ def _bug(error: BaseException) -> str:
 
 
 def _run_command(name: str, words: "List[str]") -> int:
+    module, arguments = ("transfer", [name] + words) if name in ("export", "import") else (name, words)
     try:
-        status: "int" = __import__("commands." + name, fromlist=["main"]).main(words)
+        status: "int" = __import__("commands." + module, fromlist=["main"]).main(arguments)
         return status
     except Failure as failure:
         print("flexvol {}: {}".format(name, failure.message), file=sys.stderr)

@@ -219,11 +219,14 @@ class Cluster:
             with contextlib.ExitStack() as after:
                 after.callback(connection.shutdown)
                 connection.settimeout(seconds)
+                going = True
                 for piece in feed or ():
                     stream.write_stdin(piece)
-                    while _has_news(connection.sock) and _receive(connection, channels):
-                        pass
-                while _receive(connection, channels):
+                    while going and _has_news(connection.sock):
+                        going = _receive(connection, channels)
+                    if not going:  # the program has ended, and says why
+                        break
+                while going and _receive(connection, channels):
                     if len(printed) + len(errors) > _PRINTED_BYTES:
                         raise ValueError(f"it printed more than {_PRINTED_BYTES} bytes")
         except (kubernetes.client.ApiException, websocket.WebSocketException, OSError, ValueError) as error:

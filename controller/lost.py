@@ -78,7 +78,7 @@ def release(api: cluster.Cluster, name: str, drivers: dict[str, str]) -> str:
         return ""
     exists = check_lost(api, volume, drivers)
     claim = claim_of(api, volume)
-    pods = _pods_of(api, claim) if claim and exists else []
+    pods = pods_of(api, claim) if claim and exists else []
     running = [pod["metadata"]["name"] for pod in pods if _runs(pod)]
     if running:
         return f"the pod {running[0]} still runs with it; delete that pod"
@@ -110,7 +110,7 @@ def claim_of(api: cluster.Cluster, volume: Object) -> Object | None:
     return claim if claim and mutual and claim["spec"].get("volumeName") == volume["metadata"]["name"] else None
 
 
-def _pods_of(api: cluster.Cluster, claim: Object) -> list[Object]:
+def pods_of(api: cluster.Cluster, claim: Object) -> list[Object]:
     metadata = claim["metadata"]
     pods = (api.get(f"/api/v1/namespaces/{metadata['namespace']}/pods") or {"items": []})["items"]
     return [pod for pod in pods if metadata["name"] in claims_of_pod(pod)]

@@ -125,8 +125,8 @@ class Orphans:
         for driver, (volumes, _) in listed.items():
             for entry in volumes:
                 name = entry.get("name")
-                if not isinstance(name, str) or not protocol.is_name(name):
-                    continue
+                if not isinstance(name, str) or not protocol.is_name(name) or entry.get("state") == "archived":
+                    continue  # what its driver keeps for a while, it removes by itself
                 holder = policies.get(name)
                 if holder is None:
                     one = self._look((driver, name), entry.get("owner"), now)

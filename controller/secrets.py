@@ -181,6 +181,13 @@ class Secrets:
         return there and {"metadata": there["metadata"], "type": there.get("type", "")}
 
 
+def hand_over(api: cluster.Cluster, secret: Reference | None, identity: str) -> None:
+    """What was made for one volume is another instance's from now on, which has the volume."""
+    there = api.get(_path(secret)) if secret is not None and secret.owner else None
+    if secret is not None and there is not None and is_of(there, secret.owner):
+        api.patch(_path(secret), {"metadata": {"annotations": {decide.IDENTITY: identity}}})
+
+
 def _path(secret: Reference) -> str:
     return f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
 

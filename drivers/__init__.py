@@ -120,6 +120,10 @@ class Driver:
         each volume, with name, pool and givenBytes, or why it was skipped (skipped) or failed (error)."""
         raise NotSupported("this driver has nothing to trim")
 
+    def transfer(self) -> "Any":
+        """What `flexvol export` and `import` call: it has `send`, `receive` and `arrived`."""
+        raise NotSupported("this driver does not export or import volumes")
+
     def status(self) -> "List[Dict[str, Any]]":
         """`flexvol status`: one entry for each volume on this node: name, pool, owner, sizeBytes, usedBytes, fsType,
         image, devices, mounts (path, pod, readOnly) and troubles (what, remedy); as much of it as can be found out.

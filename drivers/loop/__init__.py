@@ -4,7 +4,7 @@ device. Each callout reads: validate, lock, do."""
 import os
 
 from drivers import Driver
-from drivers.loop import image, pool, volume
+from drivers.loop import archive, image, pool, volume
 from host import filesystems, mounts
 from protocol import AWAITED, Failure, InvalidArgument, Reply, integer, shown
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from protocol import Options
 
 _PLACE = ("pool", "poolId")
-_PARAMETERS = ("pool", "thick", "mkfsOptions", "uid", "gid", "mode")
+_PARAMETERS = ("pool", "thick", "mkfsOptions", "uid", "gid", "mode", "onDelete", "archiveFor")
 
 
 class LoopDriver(Driver):
@@ -51,7 +51,8 @@ class LoopDriver(Driver):
         kind = filesystems.get(options.fs_type)
         fs_type = kind.name
         size_bytes = image.round_up(options.request_bytes, fs_type)
-        wish = volume.Wish(_boolean("thick", own.get("thick", "false")), own.get("mkfsOptions", "").split(), _root(own))
+        thick = _boolean("thick", own.get("thick", "false"))
+        wish = volume.Wish(thick, own.get("mkfsOptions", "").split(), _root(own), archive.wish(own))
         kind.check_make_options(wish.make_options)
         for option in options.mount_options:
             kind.check_mount_option(option)
@@ -83,7 +84,7 @@ class LoopDriver(Driver):
         name, claim = options.volume, options.claim
         with _pool_of(options) as place, place.volume_lock(name):
             volume.sweep(place)
-            found = volume.find(place, name)
+            found = volume.find(place, name) or archive.find(place, name)
             if found is None:
                 return Reply(message="it was already gone")
             with found:
@@ -95,6 +96,8 @@ class LoopDriver(Driver):
                     )
                 if options.only_if_blank and not found.record["blank"]:
                     raise InvalidArgument("volume {} has been mounted and may hold data; it is left alone".format(name))
+                if archive.is_wished(found):
+                    return Reply(message="it is archived as " + archive.put(found))
                 volume.delete(found)
         return Reply()
 
@@ -105,8 +108,9 @@ class LoopDriver(Driver):
             try:
                 with pool.open_pool(name) as place:
                     volume.sweep(place)
-                    pools.append(place.describe())
-                    volumes.extend(_describe(place, entry) for entry in place.names())
+                archive.sweep(place)
+                pools.append(place.describe())
+                volumes.extend(_describe(place, entry) for entry in place.names() + archive.names(place))
             except (Failure, OSError) as error:
                 pools.append({"name": name, "error": str(error)})
         return Reply(volumes=volumes, pools=pools)
@@ -134,6 +138,11 @@ class LoopDriver(Driver):
 
         return survey.pools()
 
+    def transfer(self) -> "Any":
+        from drivers.loop import transfer  # late: no callout needs it
+
+        return transfer
+
     def status(self) -> "List[Dict[str, Any]]":
         from drivers.loop import survey
 
@@ -147,13 +156,16 @@ class LoopDriver(Driver):
     def adopt(self, options: "Options") -> Reply:
         name, claim, own = options.volume, options.claim, options.expect_own(_PLACE)
         place = pool.open_pool(own.get("pool", pool.DEFAULT), own.get("poolId"))
-        with place, place.volume_lock(name), volume.get(place, name) as found:
+        with place, place.volume_lock(name), volume.find(place, name) or archive.get(place, name) as found:
             if options.only_if_blank and not found.record["blank"]:
                 return Reply(message="it is kept already")
             if options.only_if_awaited and not found.awaits(claim):
                 raise InvalidArgument("volume {} does not await this claim; see: loop help adopt".format(name))
             cluster_uid = options.cluster_uid or found.record["clusterUid"]
-            found.save(owner=volume.owner_fields(claim), clusterUid=cluster_uid, blank=False)
+            changes = {"owner": volume.owner_fields(claim), "clusterUid": cluster_uid, "blank": False, "move": None}
+            if archive.holds(found):
+                return Reply(message="it is brought back as volume " + archive.restore(found, **changes))
+            found.save(**changes)
         return Reply()
 
 
@@ -210,6 +222,11 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
             try:
                 entry.update(name=name, usedBytes=found.used_bytes, options=options, **options)
                 entry["damaged"] = filesystems.get(found.fs_type).has_errors(image)
+                if archive.holds(found):
+                    entry.update(archive.describe(found))
+                elif found.moving_to:
+                    entry.update(state="moving", movingTo=found.moving_to)
+                entry["move"] = (found.record["move"] or {}).get("id", "")
             finally:
                 os.close(image)
             return entry

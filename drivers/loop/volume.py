@@ -12,7 +12,7 @@ import time
 from drivers.loop import image as images
 from drivers.loop import pool as pools
 from host import files, filesystems, loopdev
-from protocol import ANY, AWAITED, Busy, Claim, Internal, InvalidArgument, NotFound, shown
+from protocol import ANY, AWAITED, Busy, Claim, Internal, InvalidArgument, NotFound, is_name, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,29 +22,32 @@ if TYPE_CHECKING:
     from protocol import Options, Pod
 
 RECORD = "volume.json"
-SCHEMA = 2
-# Schema 1 had no identity of its file system, and no wish for its root's owner.
-_SINCE_2: "Dict[str, Any]" = {"fsUuid": "", "root": None}
+SCHEMA = 3
+# Schema 1 had no identity of its file system, and no wish for its root's owner; 2 no archives and no moves.
+_SINCE_1: "Dict[str, Any]" = {"fsUuid": "", "root": None, "archive": None, "move": None}
 _MAKING = ".new-"
 _DELETING = ".deleted-"
 HIDDEN = (_MAKING, _DELETING)
+IMPORTING = ".importing-"  # what has come of a volume's stream, until all of it has; see transfer.py
 _FILES = (pools.IMAGE, filesystems.UNDO, RECORD, "." + RECORD + ".new")
 _IN_USE_SECONDS = 2
 
 
 class Wish:
     """What a class asks of a new volume, beside its size and file system. thick: with all its blocks. make_options:
-    words for mkfs. root: {"uid": int, "gid": int, "mode": int or None} for its root;
-    or None."""
+    words for mkfs. root: {"uid": int, "gid": int, "mode": int or None} for its root; or None. archive: as archive.wish
+    has it."""
 
-    def __init__(self, thick: bool, make_options: "List[str]", root: "Optional[Dict[str, Any]]") -> None:
+    def __init__(self, thick: bool, make_options: "List[str]", root: "Any", archive: "Any") -> None:
         self.thick = thick
         self.make_options = make_options
         self.root = root
+        self.archive = archive
 
 
 class Volume:
-    """An open volume. record: volume.json as a dict. directory: its descriptor."""
+    """An open volume. record: volume.json as a dict. directory: its descriptor. name: of that directory, so with a dot
+    if it is an archive, or not all of it is here yet."""
 
     def __init__(self, pool: "Pool", name: str, directory: int, record: "Dict[str, Any]") -> None:
         self.pool = pool
@@ -82,6 +85,11 @@ class Volume:
         return (self.owner.namespace, self.owner.name) in ((claim.namespace, claim.name), (ANY, ANY))
 
     @property
+    def moving_to(self) -> str:
+        """The node that it is being moved to, or was: this copy is then not to be used any more."""
+        return str((self.record["move"] or {}).get("to", ""))
+
+    @property
     def used_bytes(self) -> int:
         """What the image has taken of the pool's disk."""
         return os.stat(pools.IMAGE, dir_fd=self.directory, follow_symlinks=False).st_blocks * 512
@@ -108,7 +116,7 @@ class Volume:
 
     def check_pod(self, pod: "Optional[Pod]") -> None:
         """Raises InvalidArgument unless the pod is of the owner's namespace. kubelet names the pod, so its author
-        cannot; everything else in the options could be theirs."""
+        cannot; everything else in the options could be theirs. Raises Busy if it is being moved."""
         if pod is None:
             raise InvalidArgument(
                 "volume {}: the options name no pod, and a volume belongs to a namespace".format(self.name)
@@ -124,6 +132,9 @@ class Volume:
                     self.name, shown(self.owner.namespace), shown(self.owner.name), shown(pod.namespace)
                 )
             )
+        if self.moving_to:
+            words = "volume {} is being moved to node {}; if that was cut short, run it again: provisioner move"
+            raise Busy(words.format(self.name, shown(self.moving_to)))
 
     def lock_image(self, image: int) -> None:
         """Takes the kernel's lock on the open image: from now on no loop device has it, here or on another node.
@@ -196,6 +207,11 @@ def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
         raise Internal("{} is missing, so this is not a volume of ours; it is left alone".format(where)) from None
     except (ValueError, RecursionError) as error:
         raise Internal("{} cannot be read: {}".format(where, error)) from None
+    return check_record(record, name, where)
+
+
+def check_record(record: "Any", name: str, where: str) -> "Dict[str, Any]":
+    """The record, made new if it is of an older flexvol. Raises Internal if it is no volume's."""
     if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
         raise Internal("{} is not a volume's record".format(where))
     if record["schema"] > SCHEMA:
@@ -203,10 +219,12 @@ def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
             "{} has schema {}; this flexvol knows {}: install a newer one".format(where, record["schema"], SCHEMA)
         )
     if record["schema"] < SCHEMA:
-        record.update(_SINCE_2, schema=SCHEMA)
-    wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
+        for key, value in _SINCE_1.items():
+            record.setdefault(key, value)
+        record["schema"] = SCHEMA
+    wrong = [key for key, kind in FIELDS.items() if not isinstance(record.get(key), kind)]
     wrong = wrong or _wrong_inside(record)
-    if wrong or record["name"] != name:
+    if wrong or (record["name"] != name and not (name.startswith(".") and is_name(record["name"]))):
         raise Internal(
             "{} is damaged: {}".format(where, ", ".join(wrong) or "it names volume " + shown(record["name"]))
         )
@@ -214,13 +232,15 @@ def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
 
 
 def _wrong_inside(record: "Dict[str, Any]") -> "List[str]":
-    owner, root = record["owner"], record["root"]
+    owner, root, kept, move = (record[key] for key in ("owner", "root", "archive", "move"))
     right = {
         "accessModes": _are(str, record["accessModes"]),
         "mountOptions": _are(str, record["mountOptions"]),
         "owner": owner is None or _are(str, map(owner.get, ("namespace", "name", "uid"))),
         "root": root is None
         or (_are(int, map(root.get, ("uid", "gid"))) and isinstance(root.get("mode", ""), (int, type(None)))),
+        "archive": kept is None or _are(int, map(kept.get, ("seconds", "since"))),
+        "move": move is None or _are(str, map(move.get, ("id", "to"))),
     }
     return [key for key in right if not right[key]]
 
@@ -229,7 +249,7 @@ def _are(kind: type, values: "Any") -> bool:
     return all(isinstance(value, kind) for value in values)
 
 
-_FIELDS: "Dict[str, Any]" = {
+FIELDS: "Dict[str, Any]" = {
     "name": str,
     "sizeBytes": int,
     "sectorBytes": int,
@@ -237,6 +257,8 @@ _FIELDS: "Dict[str, Any]" = {
     "fsUuid": str,
     "thick": bool,
     "root": (dict, type(None)),
+    "archive": (dict, type(None)),
+    "move": (dict, type(None)),
     "owner": (dict, type(None)),
     "clusterUid": str,
     "class": str,
@@ -252,7 +274,7 @@ def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish
     """Makes and publishes the volume, which is not there yet. The caller holds its lock. Leaves nothing on failure."""
     name = options.volume
     making = _MAKING + name
-    _remove(pool, making)  # left by a crash; the lock is ours, so no one is making it
+    remove(pool, making)  # left by a crash; the lock is ours, so no one is making it
     with pool.lock():
         pool.check_open()
         pool.check_room(size_bytes)
@@ -265,7 +287,7 @@ def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish
                 os.close(directory)
                 raise
         except BaseException:
-            _remove(pool, making)
+            remove(pool, making)
             raise
     try:
         uuid = filesystems.new_uuid()
@@ -277,7 +299,7 @@ def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish
         return volume
     except BaseException:
         os.close(directory)
-        _remove(pool, making)
+        remove(pool, making)
         raise
 
 
@@ -291,15 +313,21 @@ def _new_record(options: "Options", size_bytes: int, fs_type: str, uuid: str, wi
         "fsUuid": uuid,
         "thick": wish.thick,
         "root": wish.root,
+        "archive": wish.archive,
+        "move": None,
         "owner": owner_fields(options.claim),
         "clusterUid": options.cluster_uid,
         "class": options.class_name,
         "reclaimPolicy": options.reclaim_policy,
         "accessModes": options.access_modes,
         "mountOptions": options.mount_options,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created": stamp(time.time()),
         "blank": options.claim.uid != AWAITED,  # what a person had made is not collected
     }
+
+
+def stamp(when: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
 
 
 def owner_fields(claim: "Claim") -> "Dict[str, str]":
@@ -308,44 +336,63 @@ def owner_fields(claim: "Claim") -> "Dict[str, str]":
 
 def delete(volume: Volume) -> None:
     """Deletes a volume that nobody uses; Busy otherwise. The caller holds its lock."""
-    pool, present = volume.pool, os.listdir(volume.directory)
+    deleting = take_away(volume, _DELETING)
+    remove(volume.pool, deleting)  # a file that is open would stay on NFS and FUSE, under another name
+
+
+def take_away(volume: Volume, prefix: str, suffix: str = "", **changes: "Any") -> str:
+    """Gives the directory of a volume that nobody uses (Busy otherwise) a new name between `prefix`, which hides it,
+    and `suffix`, and returns it; on disk then. changes: of its record."""
+    hidden = prefix + binascii.hexlify(os.urandom(8)).decode() + suffix
+    present = os.listdir(volume.directory)
     strange = [name for name in present if name not in _FILES]
     if strange:
         raise Internal("volume {} holds {}, which is not ours; it is left alone".format(volume.name, shown(strange[0])))
     if pools.IMAGE not in present and filesystems.UNDO not in present:  # taken away by hand: there is nothing to lose
-        deleting = _hide(volume)
-    else:
-        image = volume.open_image()
-        try:
-            volume.lock_image(image)
-            deleting = _hide(volume)
-        finally:
-            os.close(image)
-    _remove(pool, deleting)  # a file that is open would stay on NFS and FUSE, under another name
+        publish(volume, hidden)
+        return hidden
+    image = volume.open_image()
+    try:
+        volume.lock_image(image)
+        if changes:
+            volume.save(**changes)
+        publish(volume, hidden)
+        return hidden
+    finally:
+        os.close(image)
 
 
-def _hide(volume: Volume) -> str:
-    """Gives its directory the name of one being deleted, and returns that; on disk then."""
-    pool, deleting = volume.pool, _DELETING + binascii.hexlify(os.urandom(8)).decode()
-    os.rename(volume.name, deleting, src_dir_fd=pool.directory, dst_dir_fd=pool.directory)
-    os.fsync(pool.directory)
-    return deleting
+def publish(volume: Volume, name: str) -> None:
+    """Gives its directory another name, on disk then. A volume of that name is not overwritten: it is not empty."""
+    directory = volume.pool.directory
+    os.rename(volume.name, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
+
+
+def check_free(pool: "Pool", name: str) -> None:
+    """Raises InvalidArgument if there is a volume of that name."""
+    if name in os.listdir(pool.directory):
+        raise InvalidArgument("volume {} exists already in pool {}; nothing is overwritten".format(name, pool.name))
 
 
 def sweep(pool: "Pool") -> None:
     """Removes what crashes left: volumes whose deletion had begun, and volumes nobody is making any more."""
     for name in pool.hidden():
         if name.startswith(_DELETING):
-            _remove(pool, name)
+            remove(pool, name)
         elif name.startswith(_MAKING):
             try:
                 with pool.volume_lock(name[len(_MAKING) :], seconds=0):
-                    _remove(pool, name)
+                    remove(pool, name)
             except Busy:
                 continue  # it is being made right now
+        elif name.startswith(IMPORTING):
+            from drivers.loop import transfer  # late: there seldom is one
+
+            transfer.sweep(pool, name)
 
 
-def _remove(pool: "Pool", name: str) -> None:
+def remove(pool: "Pool", name: str) -> None:
     """Removes a hidden directory with the files that are ours, and no more; one that is gone is fine."""
     try:
         directory = files.open_below(pool.directory, name)

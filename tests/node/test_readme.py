@@ -19,6 +19,7 @@ DRILL = (
     "tests/cluster/test_zz_disaster.py"
     "::test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected"
 )
+MOVE = "tests/cluster/test_move.py::"
 SHOWN = PLAYGROUND + "test_it_shows_a_claim_becoming_a_mounted_volume"
 TIMER = "tests/node/test_trim.py::test_systemd_understands_the_units_and_they_run_the_installed_driver"
 # The beginning of a command -> the test that runs it.
@@ -44,6 +45,10 @@ ELSEWHERE = {
     + "test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status",
     "kubectl flexvol explain": INVENTORY
     + "test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is",
+    "kubectl cordon node1": MOVE + "test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use",
+    "kubectl flexvol move --all": MOVE + "test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use",
+    "kubectl flexvol move pvc": MOVE
+    + "test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_the_other_node",
     "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
     "kubectl flexvol adopt": DRILL,
     "kubectl apply -f application.yaml": DRILL,
@@ -111,6 +116,7 @@ def test_each_command_for_a_node_does_what_it_says(installed: Node, tmp_path: Pa
     assert done.returncode == 0, done.stderr.decode()
     assert "made pool fast" in told
     assert "Nothing is wrong." in told
+    assert "imported volume" in told and "into pool fast" in told
     assert "VOLUME" in told and "mounts here" in told
     assert told.rstrip().endswith("kept")
     assert "pool fast at /var/lib/flexvol/fast takes no new volumes" in told and "given back" in told

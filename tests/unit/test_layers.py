@@ -52,7 +52,12 @@ SLOW = {
 }  # fmt: skip
 CALLOUT_PATH = ("protocol.py", "process.py", "flexvol.py", "drivers", "host")
 FILE_LIMIT_LINES = 400
-BY_HAND = ("caller.py", "table.py", "commands", "drivers/loop/survey.py", "drivers/loop/upkeep.py")
+BY_HAND = (
+    "caller.py",
+    "table.py",
+    "commands",
+    *(f"drivers/loop/{name}.py" for name in ("survey", "transfer", "upkeep")),
+)
 ADMINISTRATION = ("administration",)
 # What runs as root at kubelet's word; what a person runs on a node; what runs in the provisioner's pod; what a person
 # runs with a kubeconfig.
@@ -276,7 +281,7 @@ def test_the_rules_allow(file: str, source: str, tmp_path: Path) -> None:
 
 def test_a_whole_side_has_a_budget(tmp_path: Path) -> None:
     (tmp_path / "controller").mkdir()
-    for number in range(7):
+    for number in range(8):
         (tmp_path / f"controller/part{number}.py").write_text("x = 1\n" * 390)
 
-    assert too_long(tmp_path) == ["provisioner.py and its part have 2730 lines, more than 2500"]
+    assert too_long(tmp_path) == ["provisioner.py and its part have 3120 lines, more than 2750"]

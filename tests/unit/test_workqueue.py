@@ -41,9 +41,9 @@ def test_adding_brings_a_turn_forward_and_never_puts_it_off() -> None:
 
 def test_what_is_due_later_waits() -> None:
     queue = WorkQueue()
+    began = time.monotonic()
     queue.add("later", 0.2)
     queue.add("now")
-    began = time.monotonic()
 
     assert queue.get() == "now"
     assert queue.get() == "later"

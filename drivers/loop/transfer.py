@@ -1,0 +1,340 @@
+"""A volume as a stream, for another node or pool: what of its image is not zero, in blocks, with a checksum.
+
+    flexvol volume stream 1\\n
+    one line of JSON: {"record": volume.json, "length": bytes of the image, "from": where this stream begins}
+    for each block: where it is and its length, and so many bytes
+    as the last "where" the image's length, with no bytes, and the checksum of the whole image
+
+The end is in it, as the reader of an `exec` is never told of one. The checksum is of all blocks from the image's first
+on, so that a stream that goes on with one that was cut is checked with all that came before. What has come is in a
+hidden directory, .importing-NAME, until it is complete and proven.
+"""
+
+import errno
+import os
+import struct
+import time
+
+from drivers.loop import image, pool, volume
+from host import files, filesystems, loopdev
+from protocol import Busy, Failure, InvalidArgument, Unavailable, check_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO, Dict, Iterator, Optional, Tuple
+
+    from drivers.loop.pool import Pool
+    from drivers.loop.volume import Volume
+
+_FIRST_LINE = b"flexvol volume stream 1\n"
+_HEADER_BYTES = 1 << 16
+_BLOCK_HEADER = struct.Struct(">QL")
+_BLOCK_BYTES = 1 << 16
+_ZEROS = bytes(_BLOCK_BYTES)
+_GIVEN_UP_SECONDS = 24 * 3600
+_DURABLE_BYTES = 64 << 20  # no more than this is to be sent again after a crash
+
+
+class _Damaged(Exception):
+    """The stream is not what it should be."""
+
+
+class _Cut(Exception):
+    """It ended too early."""
+
+
+def send(pool_name: str, name: str, out: "BinaryIO", begin: int, raw: bool, move: "Optional[Dict[str, str]]") -> None:
+    """Writes the stream of a volume that nobody uses (Busy otherwise), nor can use until it ends. begin: how much has
+    arrived already. raw: the bare image instead. move: goes into its record first; see Volume.moving_to."""
+    import hashlib
+    import json
+
+    with pool.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
+        found = volume.get(place, name)
+        with found:
+            descriptor = _hold(found, move)
+    try:
+        length = os.fstat(descriptor).st_size
+        if begin % _BLOCK_BYTES or begin > length:
+            raise InvalidArgument(
+                "no stream of volume {} begins at {}; import says how much it has".format(name, begin)
+            )
+        if raw:
+            _send_raw(descriptor, length, out)
+        else:
+            header = {"record": found.record, "length": length, "from": begin}
+            out.write(_FIRST_LINE + json.dumps(header).encode("ascii") + b"\n")
+            checksum = hashlib.sha256()
+            for where, block in _blocks(descriptor, length):
+                _add(checksum, where, block)
+                if where >= begin:
+                    out.write(_BLOCK_HEADER.pack(where, len(block)) + block)
+            out.write(_BLOCK_HEADER.pack(length, 0) + checksum.digest())
+        out.flush()
+    finally:
+        os.close(descriptor)
+
+
+def _hold(found: "Volume", move: "Optional[Dict[str, str]]") -> int:
+    """Its image, open, with the lock that keeps it from being mounted."""
+    if filesystems.UNDO in os.listdir(found.directory):
+        raise Unavailable(
+            "volume {}: a tool was stopped while it changed it; its next mount puts that right".format(found.name)
+        )
+    descriptor = found.open_image()
+    try:
+        found.lock_image(descriptor)
+        if move is not None:
+            found.save(move=move, blank=False)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _send_raw(descriptor: int, length: int, out: "BinaryIO") -> None:
+    sent = 0
+    for where, block in _blocks(descriptor, length):
+        for _ in range(sent, where, _BLOCK_BYTES):
+            out.write(_ZEROS)
+        out.write(block)
+        sent = where + len(block)
+    for gap in range(sent, length, _BLOCK_BYTES):
+        out.write(_ZEROS[: length - gap])
+
+
+def _blocks(descriptor: int, length: int) -> "Iterator[Tuple[int, bytes]]":
+    """The blocks of an image that are not all zeros, and where they are, whatever of it is a hole."""
+    where = 0
+    while where < length:
+        try:
+            where = max(where, os.lseek(descriptor, where, os.SEEK_DATA) // _BLOCK_BYTES * _BLOCK_BYTES)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return  # from here on there are only holes
+        block = os.pread(descriptor, min(_BLOCK_BYTES, length - where), where)
+        if block != _ZEROS[: len(block)]:
+            yield where, block
+        where += _BLOCK_BYTES
+
+
+def _add(checksum: "Any", where: int, block: bytes) -> None:
+    checksum.update(_BLOCK_HEADER.pack(where, len(block)))
+    checksum.update(block)
+
+
+def arrived(pool_name: str, name: str, move_id: str) -> int:
+    """How much of a volume's stream is here, on disk: where one that goes on with it begins. Raises InvalidArgument if
+    the volume is here. move_id: of the move it must be of."""
+    with pool.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
+        volume.check_free(place, name)
+        found = _begun(place, name)
+        if found is None:
+            return 0
+        with found:
+            return int(found.record["imported"]) if (found.record["move"] or {}).get("id", "") == move_id else 0
+
+
+def _begun(place: "Pool", name: str) -> "Optional[Volume]":
+    """What came of an earlier stream; None if nothing did, or nothing that can be gone on with."""
+    try:
+        found = volume.find(place, volume.IMPORTING + name)
+    except Failure:  # it was killed before it had a record
+        return None
+    if found is not None and not isinstance(found.record.get("imported"), int):
+        os.close(found.directory)
+        return None
+    return found
+
+
+def receive(pool_name: str, source: "BinaryIO") -> str:
+    """Reads a stream to its end, publishes its volume, and returns the name. Raises Unavailable if the stream is cut,
+    saying how to go on; InvalidArgument if it is not what it should be, and then nothing is left of it."""
+    try:
+        record, length, begin = _header(source)
+    except _Cut:
+        raise Unavailable("the stream was cut in its first lines; export the volume again") from None
+    with pool.open_pool(pool_name) as place:
+        volume.sweep(place)
+        name, wrong = str(record["name"]), ""
+        with place.volume_lock(name):
+            volume.check_free(place, name)
+            found, descriptor = _open(place, record, length, begin)
+        try:
+            with found:
+                _fill(found, descriptor, length, source)
+                with place.volume_lock(name):
+                    del found.record["imported"]
+                    found.save()
+                    volume.publish(found, name)
+        except _Damaged as damage:
+            wrong = str(damage)
+        finally:
+            os.close(descriptor)
+        if wrong:
+            with place.volume_lock(name):
+                _forget(place, found.name)
+            raise InvalidArgument("the stream of volume {} is damaged: {}; export it again".format(name, wrong))
+        return name
+
+
+def sweep(place: "Pool", hidden: str) -> None:
+    """Removes what came of a stream that was cut, if for a day nothing more has come."""
+    try:
+        with place.volume_lock(hidden[len(volume.IMPORTING) :], seconds=0):
+            directory = os.stat(hidden, dir_fd=place.directory, follow_symlinks=False)  # which each new record changes
+            if time.time() - directory.st_mtime >= _GIVEN_UP_SECONDS:
+                _forget(place, hidden)
+    except (Busy, FileNotFoundError):
+        return
+
+
+def _forget(place: "Pool", hidden: str) -> None:
+    """Removes what has come; Busy if more is coming. The caller holds the volume's lock."""
+    directory = files.open_below(place.directory, hidden)
+    try:
+        descriptor = files.open_file(directory, pool.IMAGE, os.O_RDWR | os.O_CREAT)
+    finally:
+        os.close(directory)
+    try:
+        if not files.try_lock(descriptor):
+            raise Busy("volume {} is being imported just now".format(hidden[len(volume.IMPORTING) :]))
+        volume.remove(place, hidden)
+    finally:
+        os.close(descriptor)
+
+
+def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
+    """The record that the volume is to have, the length of its image, and where the stream begins. All of it may have
+    been written by anyone."""
+    import json
+
+    if _read(source, len(_FIRST_LINE)) != _FIRST_LINE:
+        raise InvalidArgument("this is not a stream that flexvol export writes, or of another version")
+    line = source.readline(_HEADER_BYTES)
+    try:
+        header = json.loads(line.decode("ascii"))
+        record, length, begin = header["record"], header["length"], header["from"]
+        volume.check_record(record, record["name"], "the stream's record")
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        if not line.endswith(b"\n") and len(line) < _HEADER_BYTES:
+            raise _Cut from None
+        raise InvalidArgument("the stream's header cannot be read: {}".format(type(error).__name__)) from None
+    name, kind = check_name("volume name", record["name"]), filesystems.get(record["fsType"])
+    for option in record["mountOptions"]:
+        kind.check_mount_option(option)
+    sizes = (record["sizeBytes"], length, begin)
+    words = [
+        value for value in list(record.values()) + list((record["owner"] or {}).values()) if isinstance(value, str)
+    ]
+    if (
+        not all(type(size) is int for size in sizes)
+        or not 0 <= begin <= length < 1 << 63
+        or length % image.MIB
+        or begin % _BLOCK_BYTES
+        or not 0 < record["sizeBytes"] <= length
+        or record["sectorBytes"] != loopdev.SECTOR_BYTES
+        or not all(word.isprintable() for word in words + record["accessModes"])
+    ):
+        raise InvalidArgument("the stream of volume {} says what cannot be of its size, or its words".format(name))
+    return _as_copy(record), length, begin
+
+
+def _as_copy(record: "Dict[str, Any]") -> "Dict[str, Any]":
+    """The record of a copy that takes the volume's place: of what the stream's says only what a record says."""
+    copy = {key: record[key] for key in volume.FIELDS}
+    archive = record["archive"] and {"seconds": record["archive"]["seconds"], "since": 0}
+    move = record["move"] and {"id": record["move"]["id"], "to": ""}
+    return dict(copy, schema=volume.SCHEMA, blank=False, archive=archive, move=move)
+
+
+def _read(source: "BinaryIO", size: int) -> bytes:
+    piece = source.read(size)
+    if len(piece) < size:
+        raise _Cut
+    return piece
+
+
+def _open(place: "Pool", record: "Dict[str, Any]", length: int, begin: int) -> "Tuple[Volume, int]":
+    """The hidden directory to fill, which says how much of it has come, and its image, locked. The caller holds the
+    volume's lock."""
+    hidden = volume.IMPORTING + record["name"]
+    found = _begun(place, record["name"])
+    if found is not None:
+        here = found.record["imported"] if dict(found.record, imported=0) == dict(record, imported=0) else 0
+        if 0 < begin <= here:
+            return found, _lock(found, length, begin)
+        os.close(found.directory)
+    if begin:
+        raise InvalidArgument(
+            "the stream begins at {}, and what came before is not here; export all of it".format(begin)
+        )
+    if hidden in place.hidden():
+        _forget(place, hidden)
+    with place.lock():
+        place.check_room(length)
+        os.mkdir(hidden, 0o700, dir_fd=place.directory)
+        directory = files.open_below(place.directory, hidden)
+        image.reserve(directory, length, record["thick"])
+    found = volume.Volume(place, hidden, directory, record)
+    return found, _lock(found, length, 0)
+
+
+def _lock(found: "Volume", length: int, begin: int) -> int:
+    """What came after `begin` is forgotten."""
+    descriptor = found.open_image()
+    try:
+        if not files.try_lock(descriptor):
+            raise Busy("volume {} is being imported just now".format(found.record["name"]))
+        found.save(imported=begin)
+        with found.pool.lock():
+            os.ftruncate(descriptor, begin)
+            os.ftruncate(descriptor, length)
+        if found.thick:
+            image.allocate(descriptor, begin, length)
+    except BaseException:
+        os.close(descriptor)
+        os.close(found.directory)
+        raise
+    return descriptor
+
+
+def _fill(found: "Volume", descriptor: int, length: int, source: "BinaryIO") -> None:
+    """Writes what comes into the image, on disk when it returns, and checks that it is all there."""
+    import hashlib
+
+    here, unsaved = found.record["imported"], 0
+    try:
+        while True:
+            where, size = _BLOCK_HEADER.unpack(_read(source, _BLOCK_HEADER.size))
+            if (where, size) == (length, 0):
+                checksum = _read(source, hashlib.sha256().digest_size)
+                break
+            if where < here or where % _BLOCK_BYTES or size != _BLOCK_BYTES or where >= length:
+                raise _Damaged("no block can be at {} with {} bytes".format(where, size))
+            _write(descriptor, where, _read(source, size))
+            here, unsaved = where + size, unsaved + size
+            if unsaved >= _DURABLE_BYTES:
+                os.fsync(descriptor)
+                found.save(imported=here)
+                unsaved = 0
+    except _Cut:
+        os.fsync(descriptor)
+        found.save(imported=here)
+        raise Unavailable(
+            "the stream of volume {name} was cut; {here} of {length} bytes are here; it goes on with: "
+            "flexvol export --from {here} {name}".format(name=found.record["name"], here=here, length=length)
+        ) from None
+    os.fsync(descriptor)
+    own = hashlib.sha256()
+    for where, block in _blocks(descriptor, length):
+        _add(own, where, block)
+    if own.digest() != checksum:
+        raise _Damaged("its checksum is not that of what it brought")
+
+
+def _write(descriptor: int, where: int, block: bytes) -> None:
+    while block:
+        written = os.pwrite(descriptor, block, where)
+        where, block = where + written, block[written:]

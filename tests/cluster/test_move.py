@@ -1,0 +1,186 @@
+"""A volume goes to another node with its data and its claim, whatever kills the one who moves it; and archives, which
+no instance touches before their time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import DRIVER, Kubernetes, Object, volumes_on
+from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.kube.machine import PREFIX
+from tests.cluster.test_claims import storage_class
+from tests.conftest import ROOT
+
+NETWORK = ["nsenter", f"--net=/run/netns/{PREFIX}cp"]
+KUBECONFIG = STATE / "admin.kubeconfig"
+SUM = "cat /data/one /data/two | sha256sum"
+
+
+def move(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """The README's command, with the administrator's kubeconfig."""
+    line = [*NETWORK, str(ROOT / "dist/provisioner"), "move", *words, f"--kubeconfig={KUBECONFIG}"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0 or not check, done.stdout + done.stderr
+    return done
+
+
+def kill_mover(*words: str) -> subprocess.CompletedProcess[str]:
+    line = [*NETWORK, sys.executable, "-m", "tests.cluster.killed_mover", str(KUBECONFIG), *words]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def filled(k8s: Kubernetes, claim: str = "data", node: str = "node1", **more: Any) -> tuple[str, str]:
+    """A claim with data in a volume on the node, which its pod still has; the PV's name, and the data's checksum."""
+    k8s.claim(claim, **more)
+    k8s.pod(f"writer-{claim}", claim=claim, node=node)
+    k8s.shell(f"writer-{claim}", "for f in one two; do head -c 4000000 /dev/urandom >/data/$f; done; sync")
+    name: str = k8s.volume_of(claim)["metadata"]["name"]
+    return name, k8s.shell(f"writer-{claim}", SUM).stdout
+
+
+def data(k8s: Kubernetes, claim: str = "data") -> tuple[str, str]:
+    """Where the scheduler puts a pod of the claim, and the checksum of what that finds."""
+    k8s.pod(f"reader-{claim}", claim=claim)
+    found = k8s.shell(f"reader-{claim}", SUM).stdout
+    node: str = (k8s.get("pod", f"reader-{claim}") or {})["spec"]["nodeName"]
+    k8s.delete("pod", f"reader-{claim}")
+    return node, found
+
+
+def moves(cluster: Cluster) -> list[Object]:
+    return Kubernetes(cluster, "flexvol").all("configmaps", "-l", "flexvol/move")
+
+
+def listed(cluster: Cluster, node: str, name: str) -> list[Object]:
+    done = cluster.nodes[node].enter(DRIVER, "list", capture_output=True)
+    return [one for one in json.loads(done.stdout)["volumes"] if name in (one["name"], one.get("archiveOf"))]
+
+
+def test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_the_other_node(k8s: Kubernetes) -> None:
+    name, before = filled(k8s)
+    said = move(name, "--to", "node2", check=False)
+    assert (said.returncode, moves(k8s.cluster)) == (1, [])
+    assert "is in use by pod writer-data" in said.stderr
+    k8s.delete("pod", "writer-data")
+    assert "is on node node1 already" in move(name, "--to", "node1").stdout
+    assert "no pod of flexvol is on node node9" in move(name, "--to", "node9", check=False).stderr
+    uid = (k8s.get("pvc", "data") or {})["metadata"]["uid"]
+
+    done = move(name, "--to", "node2")
+
+    assert f"{name} is on node node2" in done.stdout
+    assert name not in volumes_on(k8s.cluster, "node1")
+    volume, claim = k8s.get("pv", name), k8s.get("pvc", "data")
+    assert volume is not None and claim is not None
+    assert volume["metadata"]["annotations"]["flexvol/identity"] == "node2"
+    assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+    assert (claim["metadata"]["uid"], claim["status"]["phase"]) == (uid, "Bound")
+    assert data(k8s) == ("node2", before)
+    assert moves(k8s.cluster) == []
+    wait_until("the other node's instance holds it", lambda: (k8s.get("pv", name) or {})["metadata"].get("finalizers"))
+    k8s.delete("pvc", "data")
+    wait_until("it is deleted there", lambda: name not in volumes_on(k8s.cluster, "node2"))
+
+
+def test_killed_after_each_change_and_amid_its_stream_it_goes_on_and_loses_nothing(k8s: Kubernetes) -> None:
+    name, before = filled(k8s)
+    k8s.delete("pod", "writer-data")
+
+    done = kill_mover(name, "node1", "node2")
+
+    said = [json.loads(text) for text in done.stdout.splitlines()]
+    killed, ended = ([one for one in said if key in one] for key in ("killed", "sum"))
+    assert len(killed) >= 10
+    assert len(ended) == len(killed) + 1
+    assert {one["sum"] for one in ended} == {ended[0]["sum"]}
+    assert len(volumes_on(k8s.cluster, "node1") & {name}) + len(volumes_on(k8s.cluster, "node2") & {name}) == 1
+    assert (k8s.get("pv", name) or {})["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+    assert moves(k8s.cluster) == []
+    assert data(k8s) == (ended[-1]["to"], before)
+
+
+def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: Kubernetes) -> None:
+    _, before = filled(k8s)
+    busy, _ = filled(k8s, "busy")
+    k8s.cluster.kubectl("cordon", "node1", capture_output=True)
+    try:
+        k8s.delete("pod", "writer-data")
+        k8s.pod("waits", claim="data", wait=False)  # as a StatefulSet makes it anew
+
+        done = move("--all", "--from", "node1", check=False)
+
+        assert done.returncode == 1
+        assert f"{busy}: {busy} is in use by pod writer-busy" in done.stderr
+        assert "1 of 2 volumes of node node1 were moved" in done.stdout
+        k8s.running("waits")
+        assert (k8s.get("pod", "waits") or {})["spec"]["nodeName"] == "node2"
+        assert k8s.shell("waits", SUM).stdout == before
+        k8s.delete("pod", "writer-busy")
+        assert "1 of 1 volumes of node node1 were moved" in move("--all", "--from", "node1", "--to", "node2").stdout
+        assert busy in volumes_on(k8s.cluster, "node2")
+    finally:
+        k8s.cluster.kubectl("uncordon", "node1", capture_output=True)
+
+
+def test_a_move_that_is_not_done_is_taken_back(k8s: Kubernetes) -> None:
+    name, before = filled(k8s)
+    k8s.delete("pod", "writer-data")
+    kill_mover(name, "node1", "node2", "4")  # amid its stream
+    assert len(moves(k8s.cluster)) == 1
+    (old,) = listed(k8s.cluster, "node1", name)
+    assert (old["state"], old["movingTo"]) == ("moving", "node2")
+    assert "is on its way to node node2" in move(name, "--to", "node3", check=False).stderr
+
+    done = move(name, "--to", "node1")
+
+    assert f"{name} stays on node node1" in done.stdout
+    assert moves(k8s.cluster) == []
+    assert (k8s.get("pv", name) or {})["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+    assert data(k8s) == ("node1", before)
+
+
+@pytest.fixture
+def archiving(k8s: Kubernetes) -> Iterator[str]:
+    name = f"archiving-{k8s.namespace}"
+    k8s.apply(storage_class(name, parameters={"onDelete": "archive", "archiveFor": "720h"}))
+    yield name
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+
+
+def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
+    k8s: Kubernetes, archiving: str
+) -> None:
+    name, _ = filled(k8s, storage_class=archiving)
+    k8s.delete("pod", "writer-data")
+    owner = (k8s.get("pv", name) or {})["spec"]["claimRef"]
+    options = (k8s.get("pv", name) or {})["spec"]["flexVolume"]["options"]
+    k8s.delete("pvc", "data")
+    wait_until("its PV is gone", lambda: k8s.get("pv", name) is None)
+
+    (archive,) = listed(k8s.cluster, "node1", name)
+    assert (archive["state"], archive["archiveOf"]) == ("archived", name)
+    request = {
+        "kubernetes.io/pvOrVolumeName": name, **options,
+        **{f"kubernetes.io/pvc.{key}": owner[key] for key in ("namespace", "name", "uid")},
+    }  # fmt: skip
+    node = k8s.cluster.nodes["node1"]
+    assert (
+        json.loads(node.enter(DRIVER, "adopt", json.dumps(request), capture_output=True).stdout)["status"] == "Success"
+    )
+    Kubernetes(k8s.cluster, "default").event("node1", "VolumeOrphaned", name)  # now it is one; as an archive it was not
+    events = Kubernetes(k8s.cluster, "default").all("events", "--field-selector=reason=VolumeOrphaned")
+    assert not [one for one in events if archive["name"] in one["message"]]
+    node.enter(DRIVER, "delete", json.dumps(request), capture_output=True)
+    (archive,) = listed(k8s.cluster, "node1", name)
+    request["kubernetes.io/pvOrVolumeName"] = archive["name"]
+    node.enter(DRIVER, "delete", json.dumps(request), capture_output=True)
+    assert listed(k8s.cluster, "node1", name) == []

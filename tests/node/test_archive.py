@@ -1,0 +1,224 @@
+"""A class with `onDelete: archive` keeps what is deleted, for as long as it says, and gives it back."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.node.conftest import MIB, UID, Node
+from tests.node.test_crash import pool_of, step
+
+ARCHIVE: Any = {"onDelete": "archive", "archiveFor": "720h"}
+
+
+def used(node: Node, volume: str = "pvc-1", text: str = "kept", **own: Any) -> None:
+    """A volume with a file in it, which no pod uses any more."""
+    node.provision(volume, **(own or ARCHIVE))
+    (node.mount("web", volume) / "file").write_text(text)
+    node.unmount("web", volume)
+
+
+def archives(node: Node) -> list[dict[str, Any]]:
+    return [entry for entry in node.ok("list")["volumes"] if entry.get("state") == "archived"]
+
+
+def directory(node: Node, archive: dict[str, Any]) -> Path:
+    return node.path(f"/var/lib/flexvol/default/.{archive['name']}")
+
+
+def aged(node: Node, archive: dict[str, Any], seconds: int) -> None:
+    """As if it had been archived so long before."""
+    file = directory(node, archive) / "volume.json"
+    record = json.loads(file.read_text())
+    record["archive"]["since"] -= seconds
+    file.write_text(json.dumps(record))
+
+
+def read(node: Node, volume: str = "pvc-1") -> str:
+    text = (node.mount("again", volume) / "file").read_text()
+    node.unmount("again", volume)
+    return text
+
+
+@pytest.mark.short
+def test_what_is_deleted_is_listed_with_its_time_and_adopt_brings_it_back_with_an_owner(node: Node) -> None:
+    used(node)
+
+    said = node.ok("delete", node.deletion())["message"]
+
+    assert "already gone" in node.ok("delete", node.deletion())["message"]
+    (archive,) = archives(node)
+    assert said == f"it is archived as {archive['name']}"
+    assert (archive["archiveOf"], archive["owner"]["uid"]) == ("pvc-1", UID)
+    kept_seconds = [
+        time.mktime(time.strptime(archive[key], "%Y-%m-%dT%H:%M:%SZ")) for key in ("archivedAt", "keptUntil")
+    ]
+    assert kept_seconds[1] - kept_seconds[0] == 720 * 3600
+    node.fails("NotFound", "mount", node.pod_dir("web"), node.options())
+    node.fails("InvalidArgument", "mount", node.pod_dir("web"), node.options("." + archive["name"]))
+
+    back = node.ok("adopt", node.deletion(uid="new"))["message"]
+
+    assert back == "it is brought back as volume pvc-1"
+    assert archives(node) == []
+    assert (node.record()["owner"]["uid"], node.record()["blank"]) == ("new", False)
+    assert read(node) == "kept"
+    node.ok("delete", node.deletion(uid="new"))  # the class's wish came back with it
+    assert [one["archiveOf"] for one in archives(node)] == ["pvc-1"]
+
+
+def test_archives_of_one_name_are_all_kept_and_brought_back_by_their_own(node: Node) -> None:
+    for text in ("first", "second"):
+        used(node, text=text)
+        node.ok("delete", node.deletion())
+    names = {one["name"] for one in archives(node)}
+    assert len(names) == 2
+
+    assert all(name in node.fails("InvalidArgument", "adopt", node.deletion()) for name in names)
+    one, other = names
+    node.ok("adopt", node.deletion(one))
+    first = read(node)
+    assert "volume pvc-1 exists already" in node.fails("InvalidArgument", "adopt", node.deletion(other))
+    assert [one["name"] for one in archives(node) if "keptUntil" in one] == [other]
+    node.ok("delete", node.deletion())
+    node.ok("adopt", node.deletion(other))
+
+    assert {first, read(node)} == {"first", "second"}
+    assert len(archives(node)) == 1
+
+
+def test_an_archive_counts_as_room_until_its_time_is_over_and_then_it_goes(node: Node) -> None:
+    used(node)
+    before = node.ok("list")["pools"][0]["committedBytes"]
+    node.ok("delete", node.deletion())
+    (archive,) = archives(node)
+
+    aged(node, archive, 720 * 3600 - 60)
+    assert node.ok("list")["pools"][0]["committedBytes"] == before
+    assert len(archives(node)) == 1
+    aged(node, archive, 61)
+
+    assert archives(node) == []
+    assert not directory(node, archive).exists()
+    assert node.ok("list")["pools"][0]["committedBytes"] == 0
+
+
+def test_without_a_time_it_is_kept_until_its_owner_deletes_the_archive_by_its_name(node: Node) -> None:
+    used(node, onDelete="archive")
+    node.ok("delete", node.deletion())
+    (archive,) = archives(node)
+    assert "keptUntil" not in archive
+    aged(node, archive, 1 << 30)
+    assert len(archives(node)) == 1
+
+    node.fails("InvalidArgument", "delete", node.deletion(archive["name"], uid="other"))
+    node.ok("delete", node.deletion(archive["name"]))
+
+    assert archives(node) == []
+    assert not directory(node, archive).exists()
+
+
+def test_a_clock_that_is_behind_does_not_end_its_time_early(node: Node) -> None:
+    used(node)
+    written = int(node.image().stat().st_mtime)
+    future = written + 10_000_000
+    os.utime(node.image(), (future, future))  # written by a clock that was right, and now it is long ago
+
+    node.ok("delete", node.deletion())
+
+    (archive,) = archives(node)
+    record = json.loads((directory(node, archive) / "volume.json").read_text())
+    assert record["archive"]["since"] == future
+
+
+def test_what_was_never_mounted_is_deleted_and_a_volume_in_use_stays(node: Node) -> None:
+    node.provision(**ARCHIVE)
+    node.ok("delete", node.deletion())
+    assert node.snapshot().keys() == {"default/pool.json"}
+
+    node.provision(**ARCHIVE)
+    node.mount("web")
+    node.fails("Busy", "delete", node.deletion())
+    assert node.record()["archive"]["since"] == 0
+    assert archives(node) == []
+    node.fails("InvalidArgument", "delete", node.deletion(uid="other"))
+
+
+def test_an_archive_that_somebody_looks_at_stays_also_when_its_time_is_over(node: Node) -> None:
+    used(node)
+    node.ok("delete", node.deletion())
+    (archive,) = archives(node)
+    aged(node, archive, 721 * 3600)
+    image = directory(node, archive) / "image"
+    held = f"/var/lib/flexvol/default/.{archive['name']}/image"
+    holder = node.start("flock", held, "sh", "-c", "echo locked; cat", stdin=subprocess.PIPE)
+    assert holder.stdin and holder.stdout and holder.stdout.readline() == b"locked\n"
+
+    assert len(archives(node)) == 1
+    assert image.exists()
+
+    holder.stdin.close()
+    holder.wait(10)
+    holder.stdout.close()
+    assert archives(node) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"onDelete": "keep"}, "onDelete is 'keep'; it is delete or archive"),
+        ({"archiveFor": "720h"}, "is 'delete'; it is delete or archive, which archiveFor needs"),
+        ({"onDelete": "archive", "archiveFor": "720"}, "is '720'; it is a time in hours, like 720h"),
+        ({"onDelete": "archive", "archiveFor": "30d"}, "like 720h"),
+        ({"onDelete": "archive", "archiveFor": "h"}, "whole number"),
+        ({"onDelete": "archive", "archiveFor": "-1h"}, "whole number"),
+        ({"onDelete": "archive", "archiveFor": "9999999h"}, "at most"),
+    ],
+)
+def test_a_class_that_says_it_wrong_is_refused(node: Node, own: Any, words: str) -> None:
+    assert words in node.fails("InvalidArgument", "provision", node.request("pvc-1", 64 * MIB, **own))
+
+
+def test_a_record_of_an_older_flexvol_is_deleted_as_before(node: Node) -> None:
+    used(node, fs="ext4")
+    record = node.record()
+    del record["archive"], record["move"]
+    (node.image().parent / "volume.json").write_text(json.dumps({**record, "schema": 2}))
+
+    node.ok("delete", node.deletion())
+
+    assert archives(node) == []
+    assert not node.image().exists()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")
+@pytest.mark.parametrize("callout", ["delete", "adopt"])
+def test_killed_at_every_call_it_is_archived_or_brought_back_whole(node: Node, tmp_path: Path, callout: str) -> None:
+    used(node)
+
+    def prepare() -> list[str]:
+        if callout == "adopt":
+            node.ok("delete", node.deletion())
+        return [callout, node.deletion()]
+
+    def finish() -> None:
+        node.ok(callout, node.deletion())
+        assert len(archives(node)) == (callout == "delete")
+        if callout == "delete":
+            node.ok("adopt", node.deletion())
+        assert read(node) == "kept"
+        assert pool_of(node) == {"pool.json", ".locks", "pvc-1"}
+
+    points = len(step(node, tmp_path, prepare()))
+    finish()
+    assert points > 5
+    for point in range(1, points + 1):
+        step(node, tmp_path, prepare(), point)
+        finish()
