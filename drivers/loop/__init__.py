@@ -108,9 +108,9 @@ class LoopDriver(Driver):
             try:
                 with pool.open_pool(name) as place:
                     volume.sweep(place)
-                archive.sweep(place)
-                pools.append(place.describe())
-                volumes.extend(_describe(place, entry) for entry in place.names() + archive.names(place))
+                    archive.sweep(place)
+                    pools.append(place.describe())
+                    volumes.extend(_describe(place, entry) for entry in place.names() + archive.names(place))
             except (Failure, OSError) as error:
                 pools.append({"name": name, "error": str(error)})
         return Reply(volumes=volumes, pools=pools)
