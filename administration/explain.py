@@ -49,9 +49,7 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
         said, wrong = _with_volume(api, claim, found, drivers, pods)
     else:
         said, wrong = _without_volume(api, claim, found, drivers, pods, settings.namespace)
-    said += [
-        f"{one['type']}: {one['message']}" for one in claim["status"].get("conditions") or [] if one.get("message")
-    ]
+    said += [f"{one['type']}: {one['message']}" for one in claim["status"].get("conditions") or [] if _is_news(one)]
     for sentence in said:
         print("- " + printable(sentence))
     return int(wrong)

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,12 +171,14 @@ def test_a_node_that_does_not_answer_is_said_and_the_others_are_shown(k8s: Kuber
     wait_until("node2 answers again", lambda: rows(ask)[0] == 0, 60)
 
 
-def test_on_a_node_it_lists_without_an_api_server_and_in_a_pod_it_may_not_reach_others(k8s: Kubernetes) -> None:
+def test_on_a_node_it_lists_without_an_api_server_and_in_a_pod_it_may_not_reach_others(
+    k8s: Kubernetes, tmp_path: Path
+) -> None:
     k8s.apply(claim("alone", "flexvol-loop", "node1"))
     name = bound(k8s, "alone")["alone"]
     alone = k8s.cluster.nodes["node1"].enter(
-        "env", "-u", "KUBECONFIG", "unshare", "--net", ROOT / "dist/provisioner", "inventory", "--local",
-        capture_output=True,
+        "env", "-u", "KUBECONFIG", f"SHIV_ROOT={tmp_path}", "unshare", "--net",
+        ROOT / "dist/provisioner", "inventory", "--local", capture_output=True,
     )  # fmt: skip
     (line,) = [line for line in alone.stdout.splitlines() if line.startswith(name)]
     assert line.split()[1:3] == ["-", "default"] and f"{k8s.namespace}/alone" in line and "listed" in line
