@@ -55,16 +55,18 @@ class LoopDriver(Driver):
         kind.check_make_options(wish.make_options)
         for option in options.mount_options:
             kind.check_mount_option(option)
-        if options.source_volume:
-            raise InvalidArgument("this driver does not clone volumes")
         with pool.open_pool(own.get("pool", pool.DEFAULT)) as place, place.volume_lock(name) as lock:
             volume.sweep(place)
             found = volume.find(place, name)
-            if found is None:
+            if found is None and options.source_volume:
+                from drivers.loop import copies  # late: few volumes are copies
+
+                found = copies.clone(place, options, size_bytes, fs_type, wish)
+            elif found is None:
                 found = volume.create(place, options, size_bytes, fs_type, wish, lock)
             with found:
-                if found.owner is None or found.owner.uid != claim.uid:
-                    raise InvalidArgument("volume {} exists and is owned by another claim".format(name))
+                if found.owner is None or found.owner.uid != claim.uid or found.record["kind"] != volume.VOLUME:
+                    raise InvalidArgument("volume {} exists and is a snapshot, or owned by another claim".format(name))
                 if found.fs_type != fs_type or found.size_bytes < size_bytes:
                     raise InvalidArgument(
                         "volume {} exists with {} and {} bytes, not {} and {}".format(
@@ -93,6 +95,7 @@ class LoopDriver(Driver):
                             name, shown(found.owner.uid) if found.owner else "none", shown(claim.uid)
                         )
                     )
+                found.check_volume()
                 if options.only_if_blank and not found.record["blank"]:
                     raise InvalidArgument("volume {} has been mounted and may hold data; it is left alone".format(name))
                 volume.delete(found)
@@ -135,6 +138,7 @@ class LoopDriver(Driver):
         with place, place.volume_lock(name), volume.get(place, name) as found:
             if options.only_if_blank and not found.record["blank"]:
                 return Reply(message="it is kept already")
+            found.check_volume()
             found.save(owner=volume.owner_fields(claim), blank=False)
         return Reply()
 
@@ -197,6 +201,8 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
                 "clusterUid",
                 "created",
                 "blank",
+                "kind",
+                "source",
             )
             entry: "Dict[str, Any]" = {key: found.record[key] for key in fields}
             options = {"pool": place.name, "poolId": place.id}
