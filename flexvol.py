@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "find what is wrong on this node, and say what to do about it",
     "install": "put this file into kubelet's plugin directory and prove that it works there",
     "pool": "make a pool, the directory that volumes live in",
+    "snapshot": "keep what a volume holds now, for new claims that are to begin with it",
     "precompile": "make this file start faster with this machine's Python; install does it by itself",
     "demo": "show the life of a volume on this machine, without a cluster",
 }

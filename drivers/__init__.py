@@ -8,7 +8,7 @@ from protocol import Capabilities, NotSupported, Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
 
     from protocol import Options
 
@@ -81,7 +81,8 @@ class Driver:
         raise NotSupported("expandfs")
 
     def provision(self, options: "Options") -> Reply:
-        """Creates the volume options.volume of at least options.request_bytes, or finds it; replies with `volume`."""
+        """Creates the volume options.volume of at least options.request_bytes, or finds it; replies with `volume`. If
+        options.source_volume is not "" it is a copy of that; a long one raises Pending, to be called again."""
         raise NotSupported("provision")
 
     def delete(self, options: "Options") -> Reply:
@@ -105,6 +106,15 @@ class Driver:
     def make_pool(self, name: str, reserve: str, overcommit: float) -> str:
         """`flexvol pool init`; says what it did. reserve: "15%" or bytes; overcommit: a factor."""
         raise NotSupported("this driver has no pools")
+
+    def snapshot(self, volume: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
+        """`flexvol snapshot`: keeps what the volume holds now as `name`, or under a name of the driver's if that is "",
+        and deletes the volume's oldest snapshots beyond `keep`; says what it does, line by line."""
+        raise NotSupported("this driver makes no snapshots")
+
+    def delete_snapshot(self, name: str) -> str:
+        """`flexvol snapshot --delete`; says what it did."""
+        raise NotSupported("this driver makes no snapshots")
 
     def status(self) -> "List[Dict[str, Any]]":
         """`flexvol status`: one entry for each volume on this node: name, pool, owner, sizeBytes, usedBytes, fsType,

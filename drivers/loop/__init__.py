@@ -10,7 +10,7 @@ from protocol import Failure, InvalidArgument, Reply, integer, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
 
     from drivers.loop.pool import Pool
     from protocol import Options
@@ -121,6 +121,16 @@ class LoopDriver(Driver):
         place, made = pool.init(name, reserve, overcommit)
         with place:
             return "{} pool {} at {} (id {})".format("made" if made else "found", place.name, place.path, place.id)
+
+    def snapshot(self, volume: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
+        from drivers.loop import snapshots  # late: no callout needs it
+
+        return snapshots.make(volume, name, keep)
+
+    def delete_snapshot(self, name: str) -> str:
+        from drivers.loop import snapshots
+
+        return snapshots.delete(name)
 
     def status(self) -> "List[Dict[str, Any]]":
         from drivers.loop import survey  # late: no callout needs it

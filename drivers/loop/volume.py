@@ -28,6 +28,7 @@ _SINCE: "Dict[str, Any]" = {"fsUuid": "", "root": None, "kind": "volume", "sourc
 VOLUME, SNAPSHOT = "volume", "snapshot"
 # While a copy is being made: of what, in which state, and how far it is.
 _COPYING = ("copyOf", "copiedBytes")
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 _MAKING = ".new-"
 _DELETING = ".deleted-"
 HIDDEN = (_MAKING, _DELETING)
@@ -323,7 +324,7 @@ def new_record(options: "Options", size_bytes: int, fs_type: str, uuid: str, wis
         "reclaimPolicy": options.reclaim_policy,
         "accessModes": options.access_modes,
         "mountOptions": options.mount_options,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created": time.strftime(TIME, time.gmtime()),
         "blank": True,
     }
 

@@ -50,7 +50,7 @@ SLOW = {
 }  # fmt: skip
 CALLOUT_PATH = ("protocol.py", "process.py", "flexvol.py", "drivers", "host")
 FILE_LIMIT_LINES = 400
-BY_HAND = ("caller.py", "table.py", "commands", "drivers/loop/survey.py")
+BY_HAND = ("caller.py", "table.py", "commands", "drivers/loop/snapshots.py", "drivers/loop/survey.py")
 ADMINISTRATION = ("administration",)
 # What runs as root at kubelet's word; what a person runs on a node; what runs in the provisioner's pod; what a person
 # runs with a kubeconfig.
