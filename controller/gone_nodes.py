@@ -41,6 +41,8 @@ def why_not_taken(
     problem = decide.problem(claim, storage_class, of_one_node=True)
     if problem or storage_class is None:
         return problem, problem
+    if decide.is_copy(claim):
+        return "source", "no node has what it is to be a copy of, or that is not bound"
     allowed = {node.get("kubernetes.io/hostname", "") for node in nodes if decide.is_allowed(storage_class, node)}
     if not allowed:
         return "labels", "no node has the labels that allowedTopologies of its storage class asks for"

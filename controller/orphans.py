@@ -153,7 +153,7 @@ class Orphans:
         for driver, (volumes, _) in listed.items():
             for entry in volumes:
                 name = entry.get("name")
-                if not isinstance(name, str) or not protocol.is_name(name):
+                if not isinstance(name, str) or not protocol.is_name(name) or entry.get("kind") == "snapshot":
                     continue
                 holder = policies.get(name)
                 if holder is None:
