@@ -23,10 +23,9 @@ from controller.gone_nodes import GoneNodes, Kept, Marks
 from controller.orphans import Orphans
 from controller.provision import Provision
 from controller.secrets import Secrets
-from controller.storage import Storage
+from controller.storage import PLUGIN_DIRECTORY, Storage
 from controller.workqueue import WorkQueue
 
-PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _DRIVERS = ("flexvol/loop",)
 _EVENTS_SECONDS = 5

@@ -9,7 +9,9 @@ import json
 import logging
 import random
 import re
+import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +27,7 @@ import kubernetes.utils
 import kubernetes.watch.watch
 import urllib3.connection
 import urllib3.exceptions
+import websocket
 
 Object = dict[str, Any]
 _log = logging.getLogger("cluster")
@@ -39,6 +42,8 @@ _CONNECTIONS = 32
 _WATCH_SECONDS = 240
 _WATCH_AT_LEAST_SECONDS = 10  # one that ends sooner, and had nothing to say, is none
 _ANSWER_SECONDS = 30
+_PRINTED_BYTES = 64 << 20  # a list of ten thousand volumes has about 4 MB
+_CLOSE = 8  # a WebSocket's last frame
 _SAID_AFTER = 2  # a connection that is cut once is no news
 _PAUSE_FIRST_SECONDS, _PAUSE_LIMIT_SECONDS = 0.5, 10.0
 _LEASE_ANSWER_SECONDS = 4  # two of them and a pause must fit into the renewal's time
@@ -167,31 +172,40 @@ class Cluster:
         return answer
 
     def execute(
-        self, pod: str, argv: list[str], feed: Iterable[bytes] = (), take: Callable[[bytes], None] | None = None
+        self,
+        pod: str,
+        argv: list[str],
+        feed: Iterable[bytes] | None = None,
+        take: Callable[[bytes], None] | None = None,
+        seconds: float = _ANSWER_SECONDS,
     ) -> tuple[int, bytes, str]:
         """Runs a program in the pod `namespace/name`, in its first container, as `kubectl exec` does. feed: what it
         reads from its standard input, which is never closed: the program must know the end. take: what is done with
-        what it prints, as it comes. Returns its exit status, what it printed (if not taken), and its errors."""
+        what it prints, as it comes. seconds: how long there may be silence. Returns its exit status, what it printed
+        (if not taken), and its errors. Raises Refused, also if the program cannot be started, or Unreachable."""
         namespace, name = pod.split("/")
         api = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self._client.configuration))  # streams bend it
-        printed, errors, pieces = bytearray(), bytearray(), iter(feed)
-        taken = take or printed.extend
+        printed, errors, ending = bytearray(), bytearray(), bytearray()
+        channels = {1: take or printed.extend, 2: errors.extend, 3: ending.extend}
         try:
             stream = kubernetes.stream.stream(
-                api.connect_get_namespaced_pod_exec, name, namespace, command=argv, stdin=True, stdout=True,
-                stderr=True, binary=True, capture_all=False, _preload_content=False,
+                api.connect_get_namespaced_pod_exec, name, namespace, command=argv, stdin=feed is not None,
+                stdout=True, stderr=True, binary=True, capture_all=False, _preload_content=False,
             )  # fmt: skip
-            with contextlib.closing(stream):
-                while stream.is_open():
-                    piece = next(pieces, None)
-                    if piece is not None:
-                        stream.write_stdin(piece)
-                    stream.update(timeout=0 if piece is not None else 1)
-                    taken(stream.read_stdout() or b"")
-                    errors += stream.read_stderr() or b""
-                return stream.returncode, bytes(printed), errors.decode(errors="replace")
-        except (kubernetes.client.ApiException, OSError, ValueError, TypeError) as error:
+            connection = stream.sock  # the client's own loop polls it, and does not see what TLS has read already
+            with contextlib.ExitStack() as after:
+                after.callback(connection.shutdown)
+                connection.settimeout(seconds)
+                for piece in feed or ():
+                    stream.write_stdin(piece)
+                    while _has_news(connection.sock) and _receive(connection, channels):
+                        pass
+                while _receive(connection, channels):
+                    if len(printed) + len(errors) > _PRINTED_BYTES:
+                        raise ValueError(f"it printed more than {_PRINTED_BYTES} bytes")
+        except (kubernetes.client.ApiException, websocket.WebSocketException, OSError, ValueError) as error:
             raise _translated(error, f"exec {argv[0]} in {pod}") from None
+        return _exit_status(bytes(ending), f"exec {argv[0]} in {pod}"), bytes(printed), errors.decode(errors="replace")
 
     def follow(
         self,
@@ -382,13 +396,46 @@ def _events(stream: Any) -> Iterator[Object]:
         stream.release_conn()
 
 
+def _has_news(connection: Any) -> bool:
+    read_already = isinstance(connection, ssl.SSLSocket) and connection.pending()
+    return bool(read_already or select.select([connection], [], [], 0)[0])
+
+
+def _receive(connection: Any, channels: dict[int, Callable[[bytes], None]]) -> bool:
+    """One frame of a program's output, to the channel it is for; False at the end."""
+    kind, frame = connection.recv_data_frame()
+    if kind != _CLOSE and frame.data:
+        channels.get(frame.data[0], len)(frame.data[1:])
+    return bool(kind != _CLOSE)
+
+
+def _exit_status(ending: bytes, what: str) -> int:
+    """Of a program, from what is said at its end. Raises Refused if it was never started."""
+    try:
+        end = json.loads(ending)
+        if end["status"] == "Success":
+            return 0
+        causes = {one.get("reason"): one.get("message") for one in (end.get("details") or {}).get("causes") or []}
+        if "ExitCode" in causes:
+            return int(causes["ExitCode"])
+        refused = Refused(int(end.get("code", 500)), f"{what}: {end['message']}")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Unreachable(f"{what}: the connection ended before the program did") from None
+    raise refused
+
+
 def _translated(error: Exception, what: str) -> Exception:
     status = getattr(error, "status", None)
+    stream = re.match(r"Handshake status (\d+) .* -\+-\+- (.*)", str(getattr(error, "reason", "")), re.DOTALL)
+    if stream:  # one that was refused; the client has put all of it into one text
+        status, body = int(stream[1]), stream[2]
+    else:
+        body = getattr(error, "body", "")
     if not isinstance(status, int) or status == 0:
         return Unreachable(f"{what}: {type(error).__name__}: {error}")
     try:
-        message = json.loads(error.body)["message"]  # type: ignore[attr-defined]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        message = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
         message = getattr(error, "reason", "")
     asked = str((getattr(error, "headers", None) or {}).get("Retry-After", ""))
     after = min(float(asked), _RETRY_AFTER_LIMIT_SECONDS) if asked.isdecimal() else 0.0

@@ -10,6 +10,8 @@ import caller
 import protocol
 from controller import metrics
 
+PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+
 
 class Listed(NamedTuple):
     """The volumes and pools of a driver, each as it describes them."""
@@ -62,10 +64,14 @@ class Storage:
             metrics.callout_seconds.labels(driver, callout, outcome).observe(time.monotonic() - began)
 
     def _executable(self, driver: str) -> str:
-        path = os.path.join(self._plugin_dir, driver.replace("/", "~"), driver.split("/")[-1])
+        path = executable(self._plugin_dir, driver)
         if not os.access(path, os.X_OK):
             raise protocol.Unavailable(f"the driver {driver} is not installed: {path} is missing or not executable")
         return path
+
+
+def executable(plugin_dir: str, driver: str) -> str:
+    return os.path.join(plugin_dir, driver.replace("/", "~"), driver.split("/")[-1])
 
 
 def _problem(made: Any, request_bytes: int) -> str:

@@ -37,6 +37,34 @@ def test_an_answer_is_refused_in_the_servers_words_and_silence_is_unreachable() 
     assert isinstance(silence, cluster.Unreachable)
 
 
+def test_a_stream_that_is_refused_says_so_like_any_other_request() -> None:
+    body = '{"kind":"Status","message":"pods \\"p\\" is forbidden"}'
+    reason = f"Handshake status 403 Forbidden -+-+- {{'date': 'now', 'x': 'y'}} -+-+- {body}"
+    said = cluster._translated(kubernetes.client.ApiException(status=0, reason=reason), "exec list in a/b")
+
+    assert isinstance(said, cluster.Refused)
+    assert (said.status, str(said)) == (403, 'exec list in a/b: 403 pods "p" is forbidden')
+
+
+ENDINGS: list[tuple[Any, int]] = [
+    ({"status": "Success"}, 0),
+    ({"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]}}, 3),
+]
+
+
+@pytest.mark.parametrize(("ending", "status"), ENDINGS)
+def test_a_program_in_a_pod_ends_with_its_own_status(ending: Any, status: int) -> None:
+    assert cluster._exit_status(json.dumps(ending).encode(), "x") == status
+
+
+def test_a_program_that_was_never_started_or_not_seen_to_end_is_an_error() -> None:
+    with pytest.raises(cluster.Refused, match="x: no such file"):
+        cluster._exit_status(b'{"status": "Failure", "message": "no such file", "code": 500}', "x")
+    for cut in (b"", b'{"status": "Fai', b"[]", b"null", b'{"status": "Failure"}'):
+        with pytest.raises(cluster.Unreachable, match="x: the connection ended before the program did"):
+            cluster._exit_status(cut, "x")
+
+
 @pytest.mark.parametrize(("status", "passes"), [(403, False), (409, False), (410, False), (429, True), (500, True)])
 def test_what_passes_by_itself_is_the_servers_trouble(status: int, passes: bool) -> None:
     assert refused(status).passes == passes

@@ -1,0 +1,89 @@
+"""The drivers of the nodes, reached through the nodes' own pods: by `exec`, a right that a person has and no pod."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import caller
+import protocol
+from controller import cluster
+from controller.storage import PLUGIN_DIRECTORY, Listed, Storage, executable
+
+Key = tuple[str, str]
+_AT_ONCE = 16
+_BEYOND_SECONDS = 15  # a driver's own limit, to reach the node and to hear of it
+
+
+class Node(NamedTuple):
+    """A node with flexvol on it. pod: as Cluster.execute wants it."""
+
+    name: str
+    pod: str
+
+
+class NodeStorage(Storage):
+    """As Storage, on another node. All its calls raise Refused and Unreachable too."""
+
+    def __init__(self, api: cluster.Cluster, node: Node) -> None:
+        super().__init__(PLUGIN_DIRECTORY)
+        self._api, self._node = api, node
+
+    def _call(self, driver: str, callout: str, **arguments: Any) -> protocol.Reply:
+        line = [executable(PLUGIN_DIRECTORY, driver), *caller.command_line(callout, **arguments)]
+        seconds = protocol.CALLOUTS[callout].seconds + _BEYOND_SECONDS
+        status, printed, errors = self._api.execute(self._node.pod, line, seconds=seconds)
+        return caller.parse(callout, printed + errors.encode(), status)
+
+
+def find(api: cluster.Cluster, namespace: str) -> dict[str, Node]:
+    """By name, those that have a pod of ours, whatever its state; namespace: where flexvol is installed."""
+    pods = (api.get(f"/api/v1/namespaces/{namespace}/pods?labelSelector=app%3Dflexvol-node") or {"items": []})["items"]
+    pods.sort(key=_worth)
+    return {  # of two on one node, the last
+        pod["spec"]["nodeName"]: Node(pod["spec"]["nodeName"], f"{namespace}/{pod['metadata']['name']}")
+        for pod in pods
+        if pod["spec"].get("nodeName")
+    }
+
+
+def _worth(pod: dict[str, Any]) -> tuple[bool, bool]:
+    return not pod["metadata"].get("deletionTimestamp"), pod["status"].get("phase") == "Running"
+
+
+def get(api: cluster.Cluster, namespace: str, name: str) -> Node:
+    """The node of that name. Raises Unavailable, naming those that there are."""
+    found = find(api, namespace)
+    if name not in found:
+        there = ", ".join(sorted(found)) or "none"
+        raise protocol.Unavailable(
+            f"no pod of flexvol is on node {name} in namespace {namespace}; nodes with one: {there}"
+        )
+    return found[name]
+
+
+def list_all(
+    api: cluster.Cluster, nodes: Collection[Node], drivers: Collection[str]
+) -> tuple[dict[Key, Listed], dict[Key, str]]:
+    """What the drivers list on each node, and why one did not answer; both by the names of node and driver."""
+    listed: dict[Key, Listed] = {}
+    silent = {(node.name, driver): "it did not answer in time" for node in nodes for driver in drivers}
+
+    def ask(node: Node, driver: str) -> None:
+        try:
+            listed[node.name, driver] = NodeStorage(api, node).list(driver)
+            del silent[node.name, driver]
+        except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
+            silent[node.name, driver] = str(error)
+
+    # None of them is waited for at the end: a node's kubelet may have taken the connection, and hang.
+    threads = [threading.Thread(target=ask, args=(n, d), daemon=True) for n in nodes for d in drivers]
+    for start in range(0, len(threads), _AT_ONCE):
+        deadline = time.monotonic() + protocol.CALLOUTS["list"].seconds + _BEYOND_SECONDS
+        for thread in threads[start : start + _AT_ONCE]:
+            thread.start()
+        for thread in threads[start : start + _AT_ONCE]:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    return dict(listed), dict(silent)
