@@ -6,6 +6,7 @@ import argparse
 import functools
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -23,11 +24,10 @@ from controller.gone_nodes import GoneNodes, Kept, Marks
 from controller.orphans import Orphans
 from controller.provision import Provision
 from controller.secrets import Secrets
-from controller.storage import PLUGIN_DIRECTORY, Storage
+from controller.storage import DRIVERS, PLUGIN_DIRECTORY, Storage
 from controller.workqueue import WorkQueue
 
 NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
-_DRIVERS = ("flexvol/loop",)
 _EVENTS_SECONDS = 5
 _LOG_KEYS = ("claim", "volume", "driver", "reason")
 _STAND_BY_SECONDS = 0.2
@@ -39,7 +39,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="provisioner",
         description="Makes volumes for claims, and deletes them.",
-        epilog="provisioner release PV [--kubeconfig FILE] gives up one volume whose node or pool is gone for good.",
+        epilog="What a person does with a kubeconfig: " + administration.summary("provisioner"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--node", metavar="NAME", help="node mode: serve the claims of this node, whose storage it is")
@@ -68,7 +69,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--version", action="version", version=protocol.VERSION)
     settings = parser.parse_args(words)
-    settings.driver = settings.driver or list(_DRIVERS)
+    settings.driver = settings.driver or list(DRIVERS)
     for driver in settings.driver:
         if driver.count("/") != 1 or not all(map(protocol.is_name, driver.split("/"))):
             parser.error(f"--driver {driver}: expected VENDOR/NAME, as in flexvol/loop")
@@ -293,9 +294,11 @@ def start() -> int:
 
 
 def main(words: list[str] | None) -> int:
-    words = sys.argv[1:] if words is None else words
+    words, program = sys.argv[1:] if words is None else words, os.path.basename(sys.argv[0])
+    if program.startswith("kubectl-"):  # kubectl flexvol: only what a person does
+        return administration.main(words, DRIVERS, program.replace("-", " ", 1))
     if words and words[0] in administration.COMMANDS:
-        return administration.main(words, _DRIVERS)
+        return administration.main(words, DRIVERS, "provisioner")
     settings = arguments(words)
     _log_to_stdout(settings.log_format)
     if settings.cluster:

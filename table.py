@@ -15,6 +15,11 @@ def human_bytes(number: int) -> str:
     return "{:.3g} {}".format(value, _UNITS[unit]) if value < 1000 else "{:.0f} {}".format(value, _UNITS[unit])
 
 
+def printable(text: str) -> str:
+    """Without what would move the cursor or worse: what records and drivers say goes to no terminal as it is."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def aligned(headings: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> str:
     """A table in columns; numbers (and what begins with a digit) are not treated apart, so every column is left."""
     lines = [list(headings)] + [[str(cell) for cell in row] for row in rows]

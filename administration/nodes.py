@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Collection
@@ -10,18 +11,21 @@ from typing import Any, NamedTuple
 import caller
 import protocol
 from controller import cluster
-from controller.storage import PLUGIN_DIRECTORY, Listed, Storage, executable
+from controller.storage import DRIVERS, PLUGIN_DIRECTORY, Listed, Storage, executable
 
 Key = tuple[str, str]
+_APPS = ("flexvol-node", "flexvol-shared")  # what deploy/ calls the pods that make volumes
 _AT_ONCE = 16
 _BEYOND_SECONDS = 15  # a driver's own limit, to reach the node and to hear of it
 
 
 class Node(NamedTuple):
-    """A node with flexvol on it. pod: as Cluster.execute wants it."""
+    """A node with flexvol on it; without a name for storage that is reachable from everywhere. pod: as Cluster.execute
+    wants it. drivers: which its provisioner serves."""
 
     name: str
     pod: str
+    drivers: tuple[str, ...]
 
 
 class NodeStorage(Storage):
@@ -39,14 +43,23 @@ class NodeStorage(Storage):
 
 
 def find(api: cluster.Cluster, namespace: str) -> dict[str, Node]:
-    """By name, those that have a pod of ours, whatever its state; namespace: where flexvol is installed."""
-    pods = (api.get(f"/api/v1/namespaces/{namespace}/pods?labelSelector=app%3Dflexvol-node") or {"items": []})["items"]
-    pods.sort(key=_worth)
-    return {  # of two on one node, the last
-        pod["spec"]["nodeName"]: Node(pod["spec"]["nodeName"], f"{namespace}/{pod['metadata']['name']}")
-        for pod in pods
-        if pod["spec"].get("nodeName")
-    }
+    """By name, those that have a pod of ours, whatever its state. namespace: where flexvol is installed. Raises
+    Unavailable if there is none."""
+    pods = sorted(api.items(f"/api/v1/namespaces/{namespace}/pods"), key=_worth)  # of two on one node, the last
+    found = {}
+    for pod in pods:
+        app, spec = (pod["metadata"].get("labels") or {}).get("app"), pod["spec"]
+        if app in _APPS and spec.get("nodeName"):
+            name = spec["nodeName"] if app == _APPS[0] else ""
+            found[name] = Node(name, f"{namespace}/{pod['metadata']['name']}", _drivers(spec["containers"][0]))
+    if not found:
+        raise protocol.Unavailable(f"there is no flexvol in namespace {namespace}; say where it is with --namespace")
+    return found
+
+
+def _drivers(container: dict[str, Any]) -> tuple[str, ...]:
+    words = [part for word in container.get("args") or [] for part in word.split("=", 1)]
+    return tuple(after for word, after in itertools.pairwise(words) if word == "--driver") or DRIVERS
 
 
 def _worth(pod: dict[str, Any]) -> tuple[bool, bool]:
@@ -64,12 +77,10 @@ def get(api: cluster.Cluster, namespace: str, name: str) -> Node:
     return found[name]
 
 
-def list_all(
-    api: cluster.Cluster, nodes: Collection[Node], drivers: Collection[str]
-) -> tuple[dict[Key, Listed], dict[Key, str]]:
+def list_all(api: cluster.Cluster, nodes: Collection[Node]) -> tuple[dict[Key, Listed], dict[Key, str]]:
     """What the drivers list on each node, and why one did not answer; both by the names of node and driver."""
     listed: dict[Key, Listed] = {}
-    silent = {(node.name, driver): "it did not answer in time" for node in nodes for driver in drivers}
+    silent = {(node.name, driver): "it did not answer in time" for node in nodes for driver in node.drivers}
 
     def ask(node: Node, driver: str) -> None:
         try:
@@ -79,7 +90,7 @@ def list_all(
             silent[node.name, driver] = str(error)
 
     # None of them is waited for at the end: a node's kubelet may have taken the connection, and hang.
-    threads = [threading.Thread(target=ask, args=(n, d), daemon=True) for n in nodes for d in drivers]
+    threads = [threading.Thread(target=ask, args=(n, driver), daemon=True) for n in nodes for driver in n.drivers]
     for start in range(0, len(threads), _AT_ONCE):
         deadline = time.monotonic() + protocol.CALLOUTS["list"].seconds + _BEYOND_SECONDS
         for thread in threads[start : start + _AT_ONCE]:

@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import json
 import logging
+import os
 import random
 import re
 import select
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import kubernetes.client
 import kubernetes.config
@@ -36,6 +38,7 @@ CLAIMS = "/api/v1/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 NODES = "/api/v1/nodes"
+PODS = "/api/v1/pods"
 
 _PAGE = 500
 _CONNECTIONS = 32
@@ -102,12 +105,16 @@ class Cluster:
     """One connection pool to one API server."""
 
     def __init__(self, kubeconfig: str | None) -> None:
-        """kubeconfig: the file to use outside the cluster; None: the pod's service account."""
+        """kubeconfig: the file to use; None: in a pod its service account, elsewhere kubectl's own file. Raises
+        Unreachable if it cannot be used."""
         configuration = kubernetes.client.Configuration()
-        if kubeconfig:
-            kubernetes.config.load_kube_config(kubeconfig, client_configuration=configuration)
-        else:
-            kubernetes.config.load_incluster_config(client_configuration=configuration)
+        try:
+            if kubeconfig or "KUBERNETES_SERVICE_HOST" not in os.environ:
+                kubernetes.config.load_kube_config(kubeconfig, client_configuration=configuration)
+            else:
+                kubernetes.config.load_incluster_config(client_configuration=configuration)
+        except kubernetes.config.ConfigException as error:
+            raise Unreachable(f"the kubeconfig cannot be used: {error}") from None
         configuration.connection_pool_maxsize = _CONNECTIONS
         configuration.retries = False
         kubernetes.client.Configuration.set_default(configuration)
@@ -130,6 +137,16 @@ class Cluster:
             if error.status == 404:
                 return None
             raise
+
+    def items(self, path: str) -> Iterator[Object]:
+        """All that the list at `path` has, in pages; nothing if there is no such list."""
+        following = ""
+        while True:
+            page = self.get(f"{path}?limit={_PAGE}&continue={quote(following)}") or {}
+            yield from page.get("items") or []
+            following = page.get("metadata", {}).get("continue") or ""
+            if not following:
+                return
 
     def create(self, path: str, body: Object) -> Object:
         return self._call("POST", path, body)
@@ -190,7 +207,7 @@ class Cluster:
         try:
             stream = kubernetes.stream.stream(
                 api.connect_get_namespaced_pod_exec, name, namespace, command=argv, stdin=feed is not None,
-                stdout=True, stderr=True, binary=True, capture_all=False, _preload_content=False,
+                stdout=True, stderr=True, binary=True, _preload_content=False,
             )  # fmt: skip
             connection = stream.sock  # the client's own loop polls it, and does not see what TLS has read already
             with contextlib.ExitStack() as after:

@@ -114,12 +114,17 @@ def claim_of(api: cluster.Cluster, volume: Object) -> Object | None:
 def _pods_of(api: cluster.Cluster, claim: Object) -> list[Object]:
     metadata = claim["metadata"]
     pods = (api.get(f"/api/v1/namespaces/{metadata['namespace']}/pods") or {"items": []})["items"]
+    return [pod for pod in pods if metadata["name"] in claims_of_pod(pod)]
+
+
+def claims_of_pod(pod: Object) -> list[str]:
+    """The names of the claims that it uses, those made for it too."""
     return [
-        pod
-        for pod in pods
+        volume["persistentVolumeClaim"]["claimName"]
+        if volume.get("persistentVolumeClaim")
+        else f"{pod['metadata']['name']}-{volume['name']}"
         for volume in pod["spec"].get("volumes") or []
-        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == metadata["name"]
-        or ("ephemeral" in volume and f"{pod['metadata']['name']}-{volume['name']}" == metadata["name"])
+        if volume.get("persistentVolumeClaim") or "ephemeral" in volume
     ]
 
 

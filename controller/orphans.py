@@ -31,6 +31,7 @@ import protocol
 from controller import cluster, decide, metrics, volume_manifest
 from controller.capacity import Capacity
 from controller.events import Events
+from controller.inventory import BLANK, REASONS, is_described, judge
 from controller.secrets import Secrets
 from controller.storage import Listed, Storage
 
@@ -38,41 +39,12 @@ Object = dict[str, Any]
 _EVERY_SECONDS, _EVERY_SECONDS_SHARED = 15.0, 60.0  # in shared mode nobody else lists
 _LOOK_AGAIN_SECONDS = 300.0  # at what has no PV that we watch: thousands of live reads each time would be too many
 _CLAIM = "its claim"
-BLANK, USED, RETAINED, FOREIGN, UNKNOWN = REASONS = ("blank", "used", "retained", "other-cluster", "unknown")
-_REMEDY = "give it to a claim with the driver's adopt, or remove it with its delete"
 _log = logging.getLogger("orphans")
-
-
-def judge(entry: Object, cluster_uid: str) -> tuple[str, str]:
-    """Of a volume without PV and claim, as its driver lists it: one of REASONS, and the sentence. Only what is BLANK
-    may be collected. cluster_uid: this cluster's."""
-    if not _is_described(entry):
-        why = f" ({entry['error']})" if entry.get("error") else ""
-        return UNKNOWN, f"its driver does not say whose it was, of which cluster, and if it was ever mounted{why}"
-    if entry["clusterUid"] != cluster_uid:
-        return FOREIGN, f"it was made for the cluster {entry['clusterUid']}, and this one is {cluster_uid}; {_REMEDY}"
-    if entry["reclaimPolicy"] != "Delete":
-        return RETAINED, f"its class said {entry['reclaimPolicy']}; {_REMEDY}"
-    if not entry["blank"]:
-        return USED, f"it was mounted, or was to be retained, so it may hold data; {_REMEDY}"
-    return BLANK, "it was never mounted and is deleted when its grace time is over"
-
-
-def _is_described(entry: Object) -> bool:
-    owner, options = entry.get("owner"), entry.get("options")
-    return (
-        isinstance(entry.get("blank"), bool)
-        and all(isinstance(entry.get(key), str) and entry[key] for key in ("clusterUid", "reclaimPolicy"))
-        and isinstance(owner, dict)
-        and all(isinstance(owner.get(key), str) and owner[key] for key in ("namespace", "name", "uid"))
-        and isinstance(options, dict)
-        and all(isinstance(value, str) for value in options.values())
-    )
 
 
 def retain(storage: Storage, driver: str, entry: Object) -> None:
     """Its PV says that it is to be kept: so does its record from now on. Raises a Failure."""
-    if _is_described(entry) and entry["blank"] and entry["reclaimPolicy"] == "Delete":
+    if is_described(entry) and entry["blank"] and entry["reclaimPolicy"] == "Delete":
         storage.adopt(driver, _request(entry))
         _log.info("%s is retained: its record says so from now on", entry["name"])
 

@@ -10,6 +10,7 @@ import caller
 import protocol
 from controller import metrics
 
+DRIVERS = ("flexvol/loop",)  # those that are served if nothing is said
 PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 
 

@@ -1,0 +1,163 @@
+"""Says what will happen with a claim, or why it waits.
+
+Of a bound one: where its volume is, and what deleting the claim would do. What is wrong is said in the words of the
+claim's events and of the provisioner's log. The exit status is 1 if something is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+from urllib.parse import quote
+
+import protocol
+from administration import by_provisioner, nodes
+from administration.nodes import Node
+from controller import capacity, cluster, decide, gone_nodes, inventory, lost
+from table import human_bytes, printable
+
+Object = dict[str, Any]
+_ANY_NODE = "any"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("claim", metavar="CLAIM", help="its name, or its namespace/name")
+    parser.add_argument(
+        "-n", dest="claim_namespace", metavar="NAMESPACE", default="default", help="the claim's (default: %(default)s)"
+    )
+
+
+def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+    namespace, _, name = settings.claim.rpartition("/")
+    namespace = namespace or settings.claim_namespace
+    known = protocol.is_name(namespace) and protocol.is_name(name)
+    claim = api.get(cluster.claim_path(namespace, name)) if known else None
+    if claim is None:
+        raise protocol.NotFound(f"there is no claim {name} in namespace {namespace}; -n names another namespace")
+    found = nodes.find(api, settings.namespace)
+    drivers = by_provisioner(driver for node in found.values() for driver in node.drivers)
+    pods = [
+        pod
+        for pod in api.items(f"/api/v1/namespaces/{namespace}/pods")
+        if name in lost.claims_of_pod(pod) and pod["status"].get("phase") not in ("Succeeded", "Failed")
+    ]
+    size = human_bytes(_size_bytes(claim))
+    print(f"{lost.full_name(claim)}: {size}, storage class {decide.class_name_of(claim) or 'none'}")
+    if claim["spec"].get("volumeName"):
+        said, wrong = _with_volume(api, claim, found, drivers, pods)
+    else:
+        said, wrong = _without_volume(api, claim, found, drivers, pods, settings.namespace)
+    said += [
+        f"{one['type']}: {one['message']}" for one in claim["status"].get("conditions") or [] if one.get("message")
+    ]
+    for sentence in said:
+        print("- " + printable(sentence))
+    return int(wrong)
+
+
+def _with_volume(
+    api: cluster.Cluster, claim: Object, found: dict[str, Node], drivers: dict[str, str], pods: list[Object]
+) -> tuple[list[str], bool]:
+    name = claim["spec"]["volumeName"]
+    volume = api.get(f"{cluster.VOLUMES}/{name}")
+    if volume is None:
+        return [f"its PV {name} does not exist"], True
+    whose, source = volume["spec"].get("claimRef") or {}, volume["spec"].get("flexVolume") or {}
+    if whose.get("uid", claim["metadata"]["uid"]) != claim["metadata"]["uid"]:
+        return [f"its PV {name} belongs to the claim {lost.full_name(volume)} with the uid {whose['uid']}"], True
+    if source.get("driver") not in drivers.values():
+        return [f"its PV {name} is not of a driver of flexvol here ({', '.join(drivers.values())})"], False
+    node, driver = decide.node_of(volume, drivers), source["driver"]
+    asked = [one._replace(drivers=(driver,)) for one in found.values() if node in ("", one.name)]
+    listed, silent = nodes.list_all(api, asked)
+    there = {node} if node and lost.node_exists(api.get, node) else set()
+    rows = inventory.join(listed, silent, inventory.Objects(drivers, [volume], [claim], pods, there, ""))
+    row = next(row for row in rows if row.name == name and row.state not in inventory.NO_PV)
+    used = row.entry.get("usedBytes")
+    where = [f"on node {node}" if node else "", f"in pool {row.entry['pool']}" if row.entry.get("pool") else ""]
+    words = [f"it is {row.state}: PV {name}", volume["spec"]["capacity"]["storage"], *where]
+    words.append(f"{human_bytes(used)} used" if isinstance(used, int) else "")
+    users = f"used by pod {', '.join(row.pods)}" if row.pods else "no pod uses it"
+    said = [", ".join(filter(None, words)), users, *([row.why] if row.why else [])]
+    us = decide.Identity(drivers, decide.annotations_of(volume).get(decide.IDENTITY, ""), node)
+    if claim["metadata"].get("deletionTimestamp"):
+        said.append("the claim is being deleted" + (", when no pod uses it any more" if pods else ""))
+    decision = decide.on_volume({**volume, "status": {"phase": "Released"}}, us)
+    if decision.action == decide.DELETE:
+        said.append("deleting the claim deletes the volume and its data" + (", when no pod uses it" if pods else ""))
+    else:
+        policy = volume["spec"].get("persistentVolumeReclaimPolicy")
+        why = f" ({decision.sentence})" if decision.sentence else ""
+        said.append(f"deleting the claim leaves the volume and its PV, whose reclaim policy is {policy}{why}")
+    return said, row.is_wrong
+
+
+def _without_volume(
+    api: cluster.Cluster, claim: Object, found: dict[str, Node], drivers: dict[str, str], pods: list[Object],
+    namespace: str,
+) -> tuple[list[str], bool]:  # fmt: skip
+    name, notes = decide.class_name_of(claim), decide.annotations_of(claim)
+    storage_class = api.get(f"{cluster.CLASSES}/{quote(name, safe='')}") if name else None
+    if storage_class is not None and not decide.provisioner_of(claim):
+        # kube-controller-manager writes it when a node is chosen; what will be decided then is told now.
+        notes = {**notes, decide.PROVISIONER[0]: storage_class["provisioner"]}
+        claim = {**claim, "metadata": {**claim["metadata"], "annotations": notes}}
+    provisioner, node = decide.provisioner_of(claim), notes.get(decide.SELECTED_NODE, "")
+    if storage_class is not None and provisioner not in drivers:
+        ours = ", ".join(drivers)
+        return [f"it is for the provisioner {provisioner}, and flexvol's here are: {ours}"], True
+    of_one_node = "" not in found or drivers.get(provisioner) not in found[""].drivers
+    problem = decide.problem(claim, storage_class, of_one_node)
+    if problem or storage_class is None:
+        return [problem], True
+    decision = decide.on_claim(
+        claim, storage_class, decide.Identity(drivers, "", (node or _ANY_NODE) if of_one_node else "")
+    )
+    said, wrong = [decision.sentence] if decision.sentence else [], False
+    late = decide.is_late(storage_class)
+    if decision.action == decide.PROVISION:
+        if not of_one_node:
+            said.append("its volume is being made")
+        elif node in found:
+            said.append(f"its volume is being made on node {node}")
+        else:
+            said.append(f"node {node} was chosen for it, and no pod of flexvol is there")
+            wrong = True
+    elif decision.action == decide.TAKE:
+        said.append("its volume is made on the node with the most room, before there is a pod")
+    elif late:
+        said += [_on_pod(pod) for pod in pods] or ["no pod uses it yet"]
+    if of_one_node and not node:
+        rooms = capacity.rooms(api.get, namespace).get(name, {})
+        labels = [one["metadata"].get("labels") or {} for one in api.items(cluster.NODES)]
+        kind, sentence = gone_nodes.why_not_taken(claim, storage_class, _size_bytes(claim), rooms, labels)
+        if kind in ("labels", "room") or (kind == "nobody" and not late):
+            said.append(sentence)
+            wrong = True
+        told = ", ".join(f"{hostname} {human_bytes(room)}" for hostname, room in sorted(rooms.items()))
+        said += [f"room for its class: {told}"] if told else []
+    warning = _last_warning(api, claim)
+    if warning:
+        said.append(f"last warning: {warning}")
+        wrong = True
+    return said, wrong
+
+
+def _on_pod(pod: Object) -> str:
+    for one in pod["status"].get("conditions") or []:
+        if one["type"] == "PodScheduled" and one["status"] != "True" and one.get("message"):
+            return f"pod {pod['metadata']['name']} uses it, and the scheduler says of that: {one['message']}"
+    return f"pod {pod['metadata']['name']} uses it"
+
+
+def _last_warning(api: cluster.Cluster, claim: Object) -> str:
+    """On it, in the last hour: that is how long events are kept."""
+    metadata = claim["metadata"]
+    path = f"/api/v1/namespaces/{metadata['namespace']}/events?fieldSelector=involvedObject.uid%3D{metadata['uid']}"
+    events = [one for one in (api.get(path) or {"items": []})["items"] if one.get("type") == "Warning"]
+    last = max(events, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""), default=None)
+    return f"{last.get('reason')}: {last.get('message')}" if last else ""
+
+
+def _size_bytes(claim: Object) -> int:
+    return cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])

@@ -1,0 +1,191 @@
+"""What may be collected of the volumes that have neither PV nor claim, one row for each way not to be it; and the state
+of a volume, from what its driver lists and what the API server has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller import inventory
+from controller.storage import Listed
+
+OURS = "b9f1"
+OWNER = {"namespace": "shop", "name": "data", "uid": "u1"}
+LISTED: dict[str, Any] = {
+    "name": "pvc-u1", "owner": OWNER, "clusterUid": OURS, "reclaimPolicy": "Delete", "blank": True,
+    "options": {"pool": "default", "poolId": "5f"},
+}  # fmt: skip
+
+
+def without(key: str) -> dict[str, Any]:
+    return {name: value for name, value in LISTED.items() if name != key}
+
+
+def test_what_was_never_mounted_is_collected() -> None:
+    assert inventory.judge(LISTED, OURS)[0] == inventory.BLANK
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason", "words"),
+    [
+        ({**LISTED, "blank": False}, inventory.USED, "may hold data"),
+        ({**LISTED, "reclaimPolicy": "Retain"}, inventory.RETAINED, "its class said Retain"),
+        ({**LISTED, "clusterUid": "a7"}, inventory.FOREIGN, f"made for the cluster a7, and this one is {OURS}"),
+        # Other drivers, older ones, damaged records: what is not said is never taken for permission.
+        *[(without(key), inventory.UNKNOWN, "does not say") for key in LISTED if key != "name"],
+        ({"name": "pvc-u1", "error": "volume.json is missing"}, inventory.UNKNOWN, "volume.json is missing"),
+        ({**LISTED, "blank": "true"}, inventory.UNKNOWN, "does not say"),
+        ({**LISTED, "blank": 1}, inventory.UNKNOWN, "does not say"),
+        ({**LISTED, "owner": {**OWNER, "uid": ""}}, inventory.UNKNOWN, "does not say"),
+        ({**LISTED, "owner": {"uid": "u1"}}, inventory.UNKNOWN, "does not say"),
+        ({**LISTED, "owner": "u1"}, inventory.UNKNOWN, "does not say"),
+        ({**LISTED, "options": {"pool": 1}}, inventory.UNKNOWN, "does not say"),
+        ({**LISTED, "options": []}, inventory.UNKNOWN, "does not say"),
+        ({**LISTED, "reclaimPolicy": None}, inventory.UNKNOWN, "does not say"),
+    ],
+)
+def test_all_else_is_only_reported(entry: dict[str, Any], reason: str, words: str) -> None:
+    found, sentence = inventory.judge(entry, OURS)
+
+    assert found == reason
+    assert words in sentence
+
+
+@pytest.mark.parametrize("recorded", ["", OURS])
+def test_without_a_cluster_nothing_is_ours(recorded: str) -> None:
+    """An API server that has no kube-system yet."""
+    assert inventory.judge({**LISTED, "clusterUid": recorded}, "")[0] != inventory.BLANK
+
+
+# What the API server has, and what the drivers list.
+
+DRIVER = "flexvol/loop"
+
+
+def entry(name: str, **more: Any) -> dict[str, Any]:
+    owner = {"namespace": "shop", "name": name, "uid": f"uid-{name}"}
+    place = {"pool": "default", "poolId": "5f"}
+    return {**LISTED, "name": name, "owner": owner, **place, "options": place, **more}
+
+
+def volume(name: str, node: str = "node1", policy: str = "Delete", **more: Any) -> dict[str, Any]:
+    notes = {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": node}
+    source = {"driver": DRIVER, "options": {"pool": "default", "poolId": "5f"}}
+    whose = {"namespace": "shop", "name": name, "uid": f"uid-{name}"}
+    spec = {"flexVolume": source, "claimRef": whose, "nodeAffinity": {}, "persistentVolumeReclaimPolicy": policy}
+    return {"metadata": {"name": name, "annotations": notes}, "spec": {**spec, "nodeAffinity": {"x": 1}, **more}}
+
+
+def claim(name: str, uid: str = "") -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": name, "uid": uid or f"uid-{name}"}, "spec": {}}
+
+
+def joined(
+    listed: list[dict[str, Any]],
+    volumes: list[dict[str, Any]],
+    claims: list[dict[str, Any]],
+    pods: list[dict[str, Any]] | None = None,
+    pools: list[dict[str, Any]] | None = None,
+    silent: str = "",
+) -> inventory.Row:
+    """The one row, of a cluster with node1 and node2, of which node1 is asked."""
+    there = inventory.Objects({"loop.flexvol": DRIVER}, volumes, claims, pods or [], {"node1", "node2"}, OURS)
+    answers = {} if silent else {("node1", DRIVER): Listed(listed, pools or [])}
+    (row,) = inventory.join(answers, {("node1", DRIVER): silent} if silent else {}, there)
+    return row
+
+
+Case = tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]], str, str]
+CASES: list[Case] = [
+    ([entry("a")], [volume("a")], [claim("a")], "bound", ""),
+    ([entry("a")], [volume("a")], [], "released", "being deleted"),
+    ([entry("a")], [volume("a", policy="Retain")], [], "released", "policy keeps it"),
+    ([entry("a")], [volume("a", policy="Retain")], [claim("a", "another")], "released", "policy keeps it"),
+    ([entry("a")], [volume("a", claimRef={"namespace": "shop", "name": "a"})], [], "available", "waits for its claim"),
+    ([entry("a")], [volume("a", claimRef=None)], [], "available", "waits for a claim"),
+    ([entry("a")], [], [claim("a")], "pending", "not written yet"),
+    ([entry("a")], [], [], "orphan", "never mounted"),
+    ([entry("a", blank=False)], [], [claim("a", "another")], "orphan", "may hold data"),
+    ([entry("a", owner="?")], [], [], "orphan", "does not say"),
+    ([entry("a", clusterUid="old")], [], [], "foreign", "made for the cluster old"),
+    ([entry("a", archived=True)], [], [], "archived", ""),
+    ([entry("a")], [volume("a", "node2")], [claim("a")], "orphan", "another volume, on node node2"),
+]
+
+
+@pytest.mark.parametrize(("listed", "volumes", "claims", "state", "words"), CASES)
+def test_a_volume_is_in_the_state_that_its_pv_and_claim_make(
+    listed: list[dict[str, Any]],
+    volumes: list[dict[str, Any]],
+    claims: list[dict[str, Any]],
+    state: str,
+    words: str,
+) -> None:
+    there = inventory.Objects({"loop.flexvol": DRIVER}, volumes, claims, [], {"node1", "node2"}, OURS)
+    row = inventory.join({("node1", DRIVER): Listed(listed, [])}, {}, there)[0]
+
+    assert (row.name, row.node, row.state) == ("a", "node1", state)
+    assert words in row.why
+    assert row.is_wrong == (state == "orphan")
+
+
+def test_a_copy_in_another_pool_of_the_node_is_not_what_the_pv_means() -> None:
+    there = inventory.Objects({"loop.flexvol": DRIVER}, [volume("a")], [claim("a")], [], {"node1"}, OURS)
+    listed = Listed([entry("a", poolId="other"), entry("a")], [])
+
+    copy, real = inventory.join({("node1", DRIVER): listed}, {}, there)
+
+    assert (copy.state, real.state) == ("orphan", "bound")
+
+
+def test_a_pv_that_no_driver_lists_is_missing_only_if_its_node_has_answered() -> None:
+    gone = joined([], [volume("a")], [claim("a")])
+    assert (gone.state, gone.is_wrong, gone.claim) == ("missing", True, "shop/a")
+    away = joined([], [volume("a")], [], pools=[{"name": "default", "error": "pool default is not mounted"}])
+    assert (away.state, away.why) == ("missing", "pool default is not mounted")
+    unheard = joined([], [volume("a")], [claim("a")], silent="exec: 500 no route")
+    assert (unheard.state, unheard.why, unheard.is_wrong) == ("unseen", "exec: 500 no route", True)
+    elsewhere = joined([], [volume("a", "node2")], [claim("a")])
+    assert (elsewhere.state, elsewhere.node) == ("unseen", "node2")
+    lost = joined([], [volume("a", "node9")], [claim("a")])
+    assert lost.state == "missing"
+    assert "its node node9 is gone" in lost.why
+
+
+def test_pods_are_those_that_name_the_claim_or_that_it_was_made_for() -> None:
+    def pod(name: str, namespace: str, **source: Any) -> dict[str, Any]:
+        metadata = {"name": name, "namespace": namespace}
+        return {"metadata": metadata, "spec": {"volumes": [{"name": "data", **source}]}}
+
+    by_name = {"persistentVolumeClaim": {"claimName": "web-data"}}
+    pods = [
+        pod("two", "shop", **by_name), pod("one", "shop", **by_name), pod("other", "elsewhere", **by_name),
+        pod("web", "shop", ephemeral={}), pod("none", "shop", emptyDir={}),
+    ]  # fmt: skip
+
+    assert joined([entry("web-data")], [volume("web-data")], [claim("web-data")], pods).pods == ["one", "two", "web"]
+
+
+@pytest.mark.parametrize("damage", [{"damaged": True}, {"error": "its record cannot be read"}])
+def test_a_damaged_volume_is_wrong_in_every_state(damage: dict[str, Any]) -> None:
+    row = joined([entry("a", **damage)], [volume("a")], [claim("a")])
+
+    assert (row.state, row.is_wrong) == ("bound", True)
+    assert row.why
+
+
+def test_what_a_driver_lists_is_never_trusted_to_have_a_form() -> None:
+    hostile: list[dict[str, Any]] = [
+        {}, {"name": 1}, {"name": "../x"},
+        {"name": "a", "owner": {"namespace": [], "name": {}, "uid": None}, "pool": 7, "sizeBytes": "many"},
+    ]  # fmt: skip
+    row = joined(hostile, [], [claim("a")])
+
+    assert (row.name, row.state) == ("a", "orphan")
+
+
+def test_without_an_api_server_a_volume_is_listed_with_its_owner_and_no_more() -> None:
+    (row,) = inventory.join({("", DRIVER): Listed([entry("a")], [])}, {}, None)
+
+    assert (row.state, row.claim, row.is_wrong) == ("listed", "shop/a", False)
