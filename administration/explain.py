@@ -35,6 +35,8 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
     if claim is None:
         raise protocol.NotFound(f"there is no claim {name} in namespace {namespace}; -n names another namespace")
     found = nodes.find(api, settings.namespace)
+    if not found:
+        raise nodes.nowhere(settings.namespace)
     drivers = by_provisioner(driver for node in found.values() for driver in node.drivers)
     pods = [
         pod
@@ -68,8 +70,7 @@ def _with_volume(
     if source.get("driver") not in drivers.values():
         return [f"its PV {name} is not of a driver of flexvol here ({', '.join(drivers.values())})"], False
     node, driver = decide.node_of(volume, drivers), source["driver"]
-    asked = [one._replace(drivers=(driver,)) for one in found.values() if node in ("", one.name)]
-    listed, silent = nodes.list_all(api, asked)
+    listed, silent = nodes.list_all(api, [one for one in found.values() if node in ("", one.name)], [driver])
     there = {node} if node and lost.node_exists(api.get, node) else set()
     rows = inventory.join(listed, silent, inventory.Objects(drivers, [volume], [claim], pods, there, ""))
     row = next(row for row in rows if row.name == name and row.state not in inventory.NO_PV)

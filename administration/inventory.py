@@ -1,8 +1,9 @@
 """Lists the volumes: what the nodes have, joined with the PVs, claims and pods of the cluster.
 
 State: bound; released (its claim is gone); available (it waits for a claim); pending (its PV is not written yet);
-archived; foreign (made for another cluster); orphan (no PV, no claim); missing (a PV without storage); unseen (its node
-did not answer). The exit status is 1 if there is anything of the last three, a damaged volume, or a pool that is away.
+snapshot; archived; foreign (made for another cluster); orphan (no PV, no claim); missing (a PV without storage); unseen
+(its node did not answer). The exit status is 1 if there is any of the last three, a damaged volume, or a pool that is
+away.
 """
 
 from __future__ import annotations
@@ -73,16 +74,14 @@ def look(
     """The rows; what each driver listed, and why one did not, by node and driver. namespace: where flexvol is. drivers,
     node: only of these. Raises Refused, Unreachable, and Unavailable if there is no such node."""
     found = nodes.find(api, namespace) if node is None else {node: nodes.get(api, namespace, node)}
-    asked = [
-        one._replace(drivers=tuple(driver for driver in one.drivers if not drivers or driver in drivers))
-        for one in found.values()
-    ]
-    served = by_provisioner(drivers or [driver for one in asked for driver in one.drivers])
+    if not found:
+        raise nodes.nowhere(namespace)
+    served = by_provisioner(drivers or [driver for one in found.values() for driver in one.drivers])
     # In this order, what is made meanwhile is at least pending, and what is deleted meanwhile still has its PV.
     volumes = [
         volume for volume in api.items(cluster.VOLUMES) if node is None or decide.node_of(volume, served) == node
     ]
-    listed, silent = nodes.list_all(api, asked)
+    listed, silent = nodes.list_all(api, found.values(), drivers)
     system = api.get("/api/v1/namespaces/kube-system")
     there = inventory.Objects(
         drivers=served,

@@ -43,8 +43,7 @@ class NodeStorage(Storage):
 
 
 def find(api: cluster.Cluster, namespace: str) -> dict[str, Node]:
-    """By name, those that have a pod of ours, whatever its state. namespace: where flexvol is installed. Raises
-    Unavailable if there is none."""
+    """By name, those that have a pod of ours, whatever its state. namespace: where flexvol is installed."""
     pods = sorted(api.items(f"/api/v1/namespaces/{namespace}/pods"), key=_worth)  # of two on one node, the last
     found = {}
     for pod in pods:
@@ -52,8 +51,6 @@ def find(api: cluster.Cluster, namespace: str) -> dict[str, Node]:
         if app in _APPS and spec.get("nodeName"):
             name = spec["nodeName"] if app == _APPS[0] else ""
             found[name] = Node(name, f"{namespace}/{pod['metadata']['name']}", _drivers(spec["containers"][0]))
-    if not found:
-        raise protocol.Unavailable(f"there is no flexvol in namespace {namespace}; say where it is with --namespace")
     return found
 
 
@@ -66,21 +63,30 @@ def _worth(pod: dict[str, Any]) -> tuple[bool, bool]:
     return not pod["metadata"].get("deletionTimestamp"), pod["status"].get("phase") == "Running"
 
 
+def nowhere(namespace: str) -> protocol.Unavailable:
+    return protocol.Unavailable(f"there is no pod of flexvol in namespace {namespace}; --namespace names another")
+
+
 def get(api: cluster.Cluster, namespace: str, name: str) -> Node:
     """The node of that name. Raises Unavailable, naming those that there are."""
     found = find(api, namespace)
+    if not found:
+        raise nowhere(namespace)
     if name not in found:
-        there = ", ".join(sorted(found)) or "none"
-        raise protocol.Unavailable(
-            f"no pod of flexvol is on node {name} in namespace {namespace}; nodes with one: {there}"
-        )
+        raise protocol.Unavailable(f"no pod of flexvol is on node {name}; nodes with one: {', '.join(sorted(found))}")
     return found[name]
 
 
-def list_all(api: cluster.Cluster, nodes: Collection[Node]) -> tuple[dict[Key, Listed], dict[Key, str]]:
-    """What the drivers list on each node, and why one did not answer; both by the names of node and driver."""
+def list_all(
+    api: cluster.Cluster, nodes: Collection[Node], drivers: Collection[str] | None = None
+) -> tuple[dict[Key, Listed], dict[Key, str]]:
+    """What the drivers list on each node, and why one did not answer; both by the names of node and driver. drivers:
+    which to ask, instead of those that are served; of storage that is reachable from everywhere, only if they are."""
     listed: dict[Key, Listed] = {}
-    silent = {(node.name, driver): "it did not answer in time" for node in nodes for driver in node.drivers}
+    asked = [
+        (node, driver) for node in nodes for driver in drivers or node.drivers if node.name or driver in node.drivers
+    ]
+    silent = {(node.name, driver): "it did not answer in time" for node, driver in asked}
 
     def ask(node: Node, driver: str) -> None:
         try:
@@ -90,7 +96,7 @@ def list_all(api: cluster.Cluster, nodes: Collection[Node]) -> tuple[dict[Key, L
             silent[node.name, driver] = str(error)
 
     # None of them is waited for at the end: a node's kubelet may have taken the connection, and hang.
-    threads = [threading.Thread(target=ask, args=(n, driver), daemon=True) for n in nodes for driver in n.drivers]
+    threads = [threading.Thread(target=ask, args=one, daemon=True) for one in asked]
     for start in range(0, len(threads), _AT_ONCE):
         deadline = time.monotonic() + protocol.CALLOUTS["list"].seconds + _BEYOND_SECONDS
         for thread in threads[start : start + _AT_ONCE]:

@@ -14,9 +14,10 @@ from controller.storage import Listed
 Object = dict[str, Any]
 Key = tuple[str, str]
 BLANK, USED, RETAINED, FOREIGN, UNKNOWN = REASONS = ("blank", "used", "retained", "other-cluster", "unknown")
-BOUND, AVAILABLE, RELEASED, PENDING, ARCHIVED = "bound", "available", "released", "pending", "archived"
-ORPHAN, OF_OTHERS, MISSING, UNSEEN, LISTED = "orphan", "foreign", "missing", "unseen", "listed"
-NO_PV = (PENDING, ARCHIVED, ORPHAN, OF_OTHERS)
+BOUND, AVAILABLE, RELEASED, PENDING = "bound", "available", "released", "pending"
+SNAPSHOT, ARCHIVED, ORPHAN, OF_OTHERS = "snapshot", "archived", "orphan", "foreign"
+MISSING, UNSEEN, LISTED = "missing", "unseen", "listed"
+NO_PV = (PENDING, SNAPSHOT, ARCHIVED, ORPHAN, OF_OTHERS)
 _WRONG = (ORPHAN, MISSING, UNSEEN)
 _REMEDY = "give it to a claim with the driver's adopt, or remove it with its delete"
 
@@ -93,7 +94,7 @@ def join(listed: dict[Key, Listed], silent: dict[Key, str], there: Objects | Non
 
     def add(name: str, node: str, driver: str, whose: Any, state: str, reason: str, why: str, entry: Object) -> None:
         key = _key(whose)
-        users = sorted(pods.get(key, [])) if state not in (ORPHAN, OF_OTHERS, ARCHIVED) else []
+        users = sorted(pods.get(key, [])) if state not in NO_PV else []
         rows.append(Row(name, node, driver, "/".join(filter(None, key)), users, state, reason, why, entry))
 
     for (node, driver), (entries, _) in sorted(listed.items()):
@@ -156,8 +157,11 @@ def _without_volume(
 ) -> tuple[str, str, str]:
     """State, reason and sentence. elsewhere: the PV of that name, if there is one, which means another volume."""
     claim = claims.get(_key(entry.get("owner")))
-    if entry.get("archived"):
-        return ARCHIVED, "", ""
+    if entry.get("kind") == SNAPSHOT:
+        return SNAPSHOT, "", f"it is one of {entry.get('source')}"
+    if entry.get("state") == ARCHIVED:
+        until = f", which is kept until {entry['keptUntil']}" if entry.get("keptUntil") else ""
+        return ARCHIVED, "", f"it is what was left of {entry.get('archiveOf')}{until}"
     if elsewhere:
         where = decide.node_of(elsewhere, there.drivers)
         return ORPHAN, "", f"the PV of its name means another volume, on node {where}; this one is left alone"

@@ -109,7 +109,8 @@ CASES: list[Case] = [
     ([entry("a", blank=False)], [], [claim("a", "another")], "orphan", "may hold data"),
     ([entry("a", owner="?")], [], [], "orphan", "does not say"),
     ([entry("a", clusterUid="old")], [], [], "foreign", "made for the cluster old"),
-    ([entry("a", archived=True)], [], [], "archived", ""),
+    ([entry("a", state="archived", archiveOf="pvc-1", keptUntil="2031")], [], [], "archived", "pvc-1, which is kept"),
+    ([entry("a", kind="snapshot", source="pvc-1")], [], [claim("a")], "snapshot", "one of pvc-1"),
     ([entry("a")], [volume("a", "node2")], [claim("a")], "orphan", "another volume, on node node2"),
 ]
 

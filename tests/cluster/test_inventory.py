@@ -1,0 +1,242 @@
+"""What a person asks from anywhere with kubectl's own plugin: which volumes there are, in which state, and what becomes
+of a claim. As the README says it is installed, and with kubectl's kubeconfig."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import DRIVER, POOL, Kubernetes, Object
+from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.kube.machine import PREFIX
+from tests.cluster.own_provisioner import bound, claim
+from tests.conftest import ROOT
+
+Ask = Callable[..., subprocess.CompletedProcess[str]]
+KEY = "kubernetes.io/"
+
+
+@pytest.fixture(scope="module")
+def ask(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """kubectl flexvol ..."""
+    home = tmp_path_factory.mktemp("home")
+    subprocess.run(["install", "dist/provisioner", home / "kubectl-flexvol"], cwd=ROOT, check=True)
+    settings = {
+        "PATH": f"{home}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "KUBECONFIG": str(STATE / "admin.kubeconfig"),
+    }
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        line = ["nsenter", f"--net=/run/netns/{PREFIX}cp", str(cluster.programs / "kubectl"), "flexvol", *words]
+        environment = {**os.environ, **settings}
+        return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+    return run
+
+
+def rows(ask: Ask, *words: str) -> tuple[int, dict[str, Object], Object]:
+    """The exit status, the volumes by name, and all that was said."""
+    done = ask("inventory", "--json", *words)
+    said: Object = json.loads(done.stdout or done.stderr)
+    return done.returncode, {one["name"]: one for one in said["volumes"]}, said
+
+
+def by_hand(cluster: Cluster, node: str, callout: str, name: str, **more: str) -> None:
+    """A call of the driver on a node, for a volume that no claim is for."""
+    request = {
+        f"{KEY}pvOrVolumeName": name, f"{KEY}pvc.namespace": "gone", f"{KEY}pvc.name": "data", f"{KEY}pvc.uid": "u",
+        **({"pool": "default", "poolId": pool_id(cluster, node)} if callout == "delete" else {}), **more,
+    }  # fmt: skip
+    done = cluster.nodes[node].enter(DRIVER, callout, json.dumps(request), capture_output=True)
+    assert json.loads(done.stdout)["status"] == "Success", done.stdout
+
+
+def pool_id(cluster: Cluster, node: str) -> str:
+    found: str = json.loads((cluster.nodes[node].path(POOL) / "pool.json").read_text())["id"]
+    return found
+
+
+@pytest.fixture
+def volumes_by_hand(k8s: Kubernetes) -> Iterator[list[str]]:
+    """One that is ours and was never mounted, and one of another cluster, with no PV and no claim."""
+    uid = k8s.run("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}").stdout
+    names = [f"{kind}-{k8s.namespace}" for kind in ("blank", "foreign")]
+    for name, of in zip(names, (uid, "another-cluster"), strict=True):
+        asked = {"requestBytes": str(32 << 20), f"{KEY}clusterUid": of, f"{KEY}reclaimPolicy": "Delete"}
+        by_hand(k8s.cluster, "node1", "provision", name, **asked, **{f"{KEY}pvc.accessModes": "ReadWriteOnce"})
+    yield names
+    for name in names:
+        by_hand(k8s.cluster, "node1", "delete", name)
+
+
+@contextlib.contextmanager
+def storage_class(k8s: Kubernetes, **settings: Any) -> Iterator[str]:
+    name = f"inventory-{k8s.namespace}"
+    metadata = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}}
+    k8s.apply({"provisioner": "loop.flexvol", "volumeBindingMode": "WaitForFirstConsumer", **metadata, **settings})
+    yield name
+    k8s.delete("storageclass", name)
+
+
+def test_the_plugin_lists_what_a_person_does_and_nothing_else(ask: Ask) -> None:
+    done = ask("--help")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("kubectl flexvol COMMAND")
+    assert "  inventory  Lists the volumes" in done.stdout and "  explain " in done.stdout
+    assert "--node" not in done.stdout
+    wrong = ask("--node=node1")
+    assert wrong.returncode == 2 and "there is no command" in wrong.stderr
+    assert "usage: kubectl flexvol inventory" in ask("inventory", "--help").stdout
+
+
+def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status(
+    k8s: Kubernetes, ask: Ask, volumes_by_hand: list[str]
+) -> None:
+    cluster, (blank, foreign) = k8s.cluster, volumes_by_hand
+    with storage_class(k8s, reclaimPolicy="Retain") as retain:
+        k8s.apply(claim("used", "flexvol-loop"), claim("kept", retain), claim("lost", "flexvol-loop", "node2"))
+        found = bound(k8s, "used", "kept", "lost")
+        used, kept, lost = (found[name] for name in ("used", "kept", "lost"))
+        k8s.pod("web", claim="used", wait=False)
+        k8s.delete("pvc", "kept")
+        wait_until("the PV is released", lambda: (k8s.get("pv", kept) or {})["status"]["phase"] == "Released")
+        place, aside = cluster.nodes["node2"].path(POOL) / lost, cluster.nodes["node2"].path(POOL).parent.parent / lost
+        place.rename(aside)
+        try:
+            status, seen, _ = rows(ask)
+            assert status == 1
+            assert {name: seen[name]["state"] for name in (used, kept, lost, blank, foreign)} == {
+                used: "bound", kept: "released", lost: "missing", blank: "orphan", foreign: "foreign",
+            }  # fmt: skip
+            assert [name for name in (used, kept, lost, blank, foreign) if seen[name]["wrong"]] == [lost, blank]
+            assert seen[used] | {"usedBytes": 0} == {
+                "name": used, "node": "node1", "driver": "flexvol/loop", "pool": "default", "sizeBytes": 32 << 20,
+                "usedBytes": 0, "claim": f"{k8s.namespace}/used", "pods": ["web"], "state": "bound", "reason": "",
+                "why": "", "wrong": False,
+            }  # fmt: skip
+            assert "does not list it" in seen[lost]["why"] and seen[lost]["node"] == "node2"
+            table = ask("inventory").stdout
+            assert any(line.split()[:3] == [used, "node1", "default"] for line in table.splitlines()), table
+            assert f"{lost} on node node2 is missing: its driver does not list it" in table
+
+            dry = ask("inventory", "--dry-run").stdout
+            assert f"{blank} on node node1 would be deleted: it was never mounted" in dry
+            assert f"{foreign} on node node1 would be left alone: it is foreign; it was made for the cluster" in dry
+            assert not any(name in dry for name in (used, kept, lost))
+
+            here, one_node, _ = rows(ask, "--node", "node1")
+            assert here == 1 and lost not in one_node and blank in one_node
+            no_node = ask("inventory", "--node", "node7")
+            assert no_node.returncode == 1 and "nodes with one: node1, node2" in no_node.stderr
+        finally:
+            aside.rename(place)
+        k8s.delete("pv", kept)
+        status, seen, _ = rows(ask)
+        assert (seen[kept]["state"], seen[kept]["reason"], seen[lost]["state"]) == ("orphan", "retained", "bound")
+        mine = k8s.namespace, "kept"
+        uid = json.loads((cluster.nodes["node1"].path(POOL) / kept / "volume.json").read_text())["owner"]["uid"]
+        whose = {f"{KEY}pvc.namespace": mine[0], f"{KEY}pvc.name": mine[1], f"{KEY}pvc.uid": uid}
+        by_hand(cluster, "node1", "delete", kept, **whose)
+
+
+def test_a_node_that_does_not_answer_is_said_and_the_others_are_shown(k8s: Kubernetes, ask: Ask) -> None:
+    k8s.apply(claim("here", "flexvol-loop", "node1"), claim("there", "flexvol-loop", "node2"))
+    found = bound(k8s, "here", "there")
+    k8s.cluster.kill("kubelet", "node2")
+    try:
+        status, seen, said = rows(ask)
+    finally:
+        k8s.cluster.start("kubelet", "node2")
+
+    assert status == 1
+    assert (seen[found["here"]]["state"], seen[found["there"]]["state"]) == ("bound", "unseen")
+    (silent,) = said["driversSilent"]
+    assert silent["node"] == "node2" and silent["error"] == seen[found["there"]]["why"]
+    wait_until("node2 answers again", lambda: rows(ask)[0] == 0, 60)
+
+
+def test_on_a_node_it_lists_without_an_api_server_and_in_a_pod_it_may_not_reach_others(k8s: Kubernetes) -> None:
+    k8s.apply(claim("data", "flexvol-loop", "node1"))
+    name = bound(k8s, "data")["data"]
+    alone = k8s.cluster.nodes["node1"].enter(
+        "env", "-u", "KUBECONFIG", "unshare", "--net", ROOT / "dist/provisioner", "inventory", "--local",
+        capture_output=True,
+    )  # fmt: skip
+    (line,) = [line for line in alone.stdout.splitlines() if line.startswith(name)]
+    assert line.split()[1:3] == ["-", "default"] and f"{k8s.namespace}/data" in line and "listed" in line
+
+    inside = Kubernetes(k8s.cluster, "flexvol").run(
+        "exec", "daemonset/flexvol-node", "--", "provisioner", "inventory", check=False
+    )
+    assert inside.returncode == 1 and "403" in inside.stderr
+
+
+def explained(ask: Ask, k8s: Kubernetes, name: str) -> tuple[int, list[str]]:
+    done = ask("explain", name, "-n", k8s.namespace)
+    assert not done.stderr, done.stderr
+    head, *sentences = done.stdout.splitlines()
+    assert head.startswith(f"{k8s.namespace}/{name}: ")
+    return done.returncode, [line.removeprefix("- ") for line in sentences]
+
+
+def test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is(k8s: Kubernetes, ask: Ask) -> None:
+    k8s.claim("data")
+    status, said = explained(ask, k8s, "data")
+    assert status == 0
+    assert said[:2] == ["it waits for a pod that uses it to be scheduled", "no pod uses it yet"]
+    assert said[2].startswith("room for its class: node1 ") and "node2 " in said[2]
+
+    k8s.pod("web", node="node2")
+    status, said = explained(ask, k8s, "data")
+    name = k8s.volume_of()["metadata"]["name"]
+    assert status == 0
+    assert said[0].startswith(f"it is bound: PV {name}, 64Mi, on node node2, in pool default, ")
+    assert said[1:] == ["used by pod web", "deleting the claim deletes the volume and its data, when no pod uses it"]
+
+    k8s.run("patch", "pv", name, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}')
+    assert "leaves the volume and its PV, whose reclaim policy is Retain" in explained(ask, k8s, "data")[1][-1]
+    k8s.run("patch", "pv", name, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}')
+    nowhere = ask("explain", "nothing", "-n", k8s.namespace)
+    assert nowhere.returncode == 1 and "there is no claim nothing" in nowhere.stderr
+
+
+def test_explain_says_what_the_event_says_of_a_class_that_can_never_serve(k8s: Kubernetes, ask: Ask) -> None:
+    """Already while it waits for a pod; and what only the driver can know, in its words, once it has said them."""
+    with storage_class(k8s, parameters={f"{KEY}node.name": "x"}) as name:
+        k8s.claim("data", storage_class=name)
+        status, (sentence,) = explained(ask, k8s, "data")
+        assert status == 1
+        assert sentence == f'the parameter "{KEY}node.name" of storage class "{name}" is reserved; remove it'
+        k8s.apply(claim("placed", name))
+        assert k8s.event("placed", "ProvisioningFailed", "reserved").endswith(": " + sentence)
+    with storage_class(k8s, parameters={"colour": "blue"}) as name:
+        k8s.apply(claim("blue", name))
+        event = k8s.event("blue", "ProvisioningFailed", "colour")
+        status, said = explained(ask, k8s, "blue")
+        assert status == 1 and said[-1] == f"last warning: ProvisioningFailed: {event}"
+
+
+def test_explain_says_that_no_node_has_room(k8s: Kubernetes, ask: Ask) -> None:
+    with storage_class(k8s, volumeBindingMode="Immediate") as name:
+        k8s.claim("now", "90Ti", name)
+        wait_until("what room there is is known", lambda: "no node has room" in explained(ask, k8s, "now")[1][1])
+        status, said = explained(ask, k8s, "now")
+        assert status == 1
+        k8s.event("now", "ProvisioningFailed", said[1])
+    k8s.claim("later", "90Ti")
+    k8s.pod("web", claim="later", wait=False)
+
+    def scheduler() -> str:
+        return next((line for line in explained(ask, k8s, "later")[1] if line.startswith("pod web")), "")
+
+    wait_until("the scheduler has said", lambda: "did not have enough free storage" in scheduler())
+    status, said = explained(ask, k8s, "later")
+    assert status == 1 and any(line.startswith("no node has room for 94371840 MiB: the most is ") for line in said)
