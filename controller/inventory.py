@@ -94,7 +94,7 @@ def join(listed: dict[Key, Listed], silent: dict[Key, str], there: Objects | Non
 
     def add(name: str, node: str, driver: str, whose: Any, state: str, reason: str, why: str, entry: Object) -> None:
         key = _key(whose)
-        users = sorted(pods.get(key, [])) if state not in NO_PV else []
+        users = sorted(pods.get(key, [])) if state not in NO_PV[1:] else []
         rows.append(Row(name, node, driver, "/".join(filter(None, key)), users, state, reason, why, entry))
 
     for (node, driver), (entries, _) in sorted(listed.items()):
