@@ -45,7 +45,10 @@ def main(words: list[str], default_drivers: Sequence[str], program: str) -> int:
     command = _command(words[0])
     parser = argparse.ArgumentParser(prog=f"{program} {words[0]}", description=command.__doc__)
     command.arguments(parser)
-    parser.add_argument("--driver", action="append", metavar="VENDOR/NAME", help="default: flexvol/loop; repeatable")
+    parser.add_argument(
+        "--driver", action="append", metavar="VENDOR/NAME",
+        help="repeatable; default: flexvol/loop, or what the nodes serve where they are asked",
+    )  # fmt: skip
     parser.add_argument("--kubeconfig", metavar="FILE", help="default: kubectl's own; in a pod, its service account")
     parser.add_argument("--namespace", default="flexvol", help="where flexvol is installed (default: %(default)s)")
     settings = parser.parse_args(words[1:])

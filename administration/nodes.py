@@ -64,7 +64,7 @@ def _worth(pod: dict[str, Any]) -> tuple[bool, bool]:
 
 
 def nowhere(namespace: str) -> protocol.Unavailable:
-    return protocol.Unavailable(f"there is no pod of flexvol in namespace {namespace}; --namespace names another")
+    return protocol.Unavailable(f"there is no pod of flexvol in namespace {namespace}; --namespace says where it is")
 
 
 def get(api: cluster.Cluster, namespace: str, name: str) -> Node:
