@@ -98,6 +98,8 @@ def _without_volume(
     namespace: str,
 ) -> tuple[list[str], bool]:  # fmt: skip
     name, notes = decide.class_name_of(claim), decide.annotations_of(claim)
+    if claim["spec"].get("storageClassName") == "" and not name:
+        return ["nothing is made for a claim of no class: it waits for a PV of none that fits"], False
     storage_class = api.get(f"{cluster.CLASSES}/{quote(name, safe='')}") if name else None
     if storage_class is not None and not decide.provisioner_of(claim):
         # kube-controller-manager writes it when a node is chosen; what will be decided then is told now.

@@ -224,6 +224,14 @@ def test_explain_says_what_the_event_says_of_a_class_that_can_never_serve(k8s: K
         assert status == 1 and said[-1] == f"last warning: ProvisioningFailed: {event}"
 
 
+def test_explain_says_that_a_claim_of_no_class_waits_for_a_pv(k8s: Kubernetes, ask: Ask) -> None:
+    k8s.claim("data", storage_class="")
+
+    assert explained(ask, k8s, "data") == (
+        0, ["nothing is made for a claim of no class: it waits for a PV of none that fits"],
+    )  # fmt: skip
+
+
 def test_explain_says_that_no_node_has_room(k8s: Kubernetes, ask: Ask) -> None:
     with storage_class(k8s, volumeBindingMode="Immediate") as name:
         k8s.claim("now", "90Ti", name)

@@ -27,4 +27,4 @@ def test_of_two_pods_on_a_node_the_one_that_runs_and_is_not_about_to_go_is_asked
         return {"metadata": {"deletionTimestamp": deleted}, "status": {"phase": phase}}
 
     best = [pod("Running", "now"), pod("Pending"), pod("Running")]
-    assert sorted(reversed(best), key=nodes._worth) == best
+    assert sorted([best[2], best[0], best[1]], key=nodes._worth) == best
