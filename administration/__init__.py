@@ -16,7 +16,7 @@ from typing import Any
 import protocol
 from controller import cluster, lost
 
-COMMANDS = ("inventory", "explain", "release")
+COMMANDS = ("inventory", "explain", "snapshot", "release")
 _HELP = ("help", "--help", "-h")
 
 

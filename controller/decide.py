@@ -170,7 +170,7 @@ def _unsupported(claim: Object, storage_class: Object, of_one_node: bool) -> str
     if source and (annotations_of(claim).get(FROM_SNAPSHOT) or not _is_claim(source, namespace)):
         return (
             f"its dataSource must be a claim of its own namespace, without the annotation {FROM_SNAPSHOT} beside it; "
-            f"{source.get('kind')} is for CSI only: `provisioner snapshot` makes snapshots, and that annotation names them"
+            f"{source.get('kind')} is CSI's alone: snapshots of `provisioner snapshot` are named in that annotation"
         )
     if spec.get("volumeAttributesClassName"):  # the PV would need the same one to be bound, and only CSI has them
         return "volumeAttributesClassName is not supported; leave it out of a new claim"
