@@ -166,8 +166,8 @@ def _unsupported(claim: Object, storage_class: Object, of_one_node: bool) -> str
         return "volumeMode Block is not possible with FlexVolume; use Filesystem"
     if any((spec.get("selector") or {}).values()):
         return "a selector cannot choose what is made anew; remove spec.selector, or name the PV in spec.volumeName"
-    source, namespace = data_source(claim), claim["metadata"]["namespace"]
-    if source and (annotations_of(claim).get(FROM_SNAPSHOT) or not _is_claim(source, namespace)):
+    source = data_source(claim)
+    if source and (annotations_of(claim).get(FROM_SNAPSHOT) or not _is_claim(source, claim["metadata"]["namespace"])):
         return (
             f"its dataSource must be a claim of its own namespace, without the annotation {FROM_SNAPSHOT} beside it; "
             f"{source.get('kind')} is CSI's alone: snapshots of `provisioner snapshot` are named in that annotation"

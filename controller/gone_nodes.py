@@ -41,8 +41,6 @@ def why_not_taken(
     problem = decide.problem(claim, storage_class, of_one_node=True)
     if problem or storage_class is None:
         return problem, problem
-    if decide.is_copy(claim):
-        return "source", "no node has what it is to be a copy of, or that is not bound"
     allowed = {node.get("kubernetes.io/hostname", "") for node in nodes if decide.is_allowed(storage_class, node)}
     if not allowed:
         return "labels", "no node has the labels that allowedTopologies of its storage class asks for"
@@ -50,6 +48,8 @@ def why_not_taken(
     if most is None:
         where = "; see: kubectl -n flexvol get pods -o wide"
         return "nobody", "no provisioner has told what room its node has, or taken the claim" + where
+    if decide.is_copy(claim):
+        return "source", "no node has what it is to be a copy of, or that is not bound"
     if most[0] >= size_bytes:
         return "slow", f"node {most[1]} has room for it, but its provisioner has not taken it; see that one's log"
     return "room", (

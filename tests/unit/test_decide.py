@@ -66,7 +66,7 @@ def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
             copy(apiGroup="snapshot.storage.k8s.io", kind="VolumeSnapshot"),
             storage_class(),
             REJECT,
-            "VolumeSnapshot is for",
+            "VolumeSnapshot is CSI's alone",
         ),
         (copy(namespace="bank"), storage_class(), REJECT, "a claim of its own namespace"),
         (copy(namespace="shop"), storage_class(), PROVISION, ""),
@@ -229,7 +229,7 @@ def source(phase: str = "Bound", name: str = "c") -> dict[str, Any]:
     return {"metadata": {"name": "old", "namespace": "shop", "uid": "u0"}, "spec": spec, "status": {"phase": phase}}
 
 
-def bound(identity: str = "node1", uid: str = "u0", **changes: str) -> dict[str, Any]:
+def bound(identity: str = "node1", uid: str = "u0", **changes: Any) -> dict[str, Any]:
     found = volume(phase="Bound", identity=identity, **changes)
     found["spec"].update(claimRef={"uid": uid}, nodeAffinity={"required": {}})
     return found
