@@ -33,6 +33,8 @@ ELSEWHERE = {
     "kubectl exec web": SHOWN,
     "kubectl -n flexvol exec deployment/flexvol-cluster": "tests/cluster/test_gone_nodes.py"
     "::test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is",
+    "kubectl flexvol snapshot": "tests/cluster/test_clone.py"
+    "::test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim",
     "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
     "dist/flexvol --help": "tests/node/test_by_hand.py::test_help_names_every_command_and_callout",
 }
