@@ -118,8 +118,8 @@ class Driver:
 
     def status(self) -> "List[Dict[str, Any]]":
         """`flexvol status`: one entry for each volume on this node: name, pool, owner, sizeBytes, usedBytes, fsType,
-        image, devices, mounts (path, pod, readOnly) and troubles (what, remedy); as much of it as can be found out.
-        The name "*" stands for all volumes of a pool that cannot be read."""
+        kind, source, image, devices, mounts (path, pod, readOnly) and troubles (what, remedy); as much of it as can be
+        found out. The name "*" stands for all volumes of a pool that cannot be read."""
         raise NotSupported("this driver does not tell what is on a node")
 
     def examine(self) -> "List[Tuple[str, str]]":

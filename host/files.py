@@ -79,17 +79,17 @@ def share(source: int, target: int, size_bytes: int) -> bool:
         raise
 
 
-def copy(source: int, target: int, begin: int, end: int, deadline: float = float("inf")) -> int:
+def copy(source: int, target: int, begin: int, end: int, deadline: float) -> int:
     """Copies what is no hole between two positions of the file `source` to the same place in `target`, on disk when it
     returns. Returns where it stopped: at `end`, or, after some way, when the monotonic clock was at `deadline`."""
     while begin < end:
         try:
             begin = min(os.lseek(source, begin, os.SEEK_DATA), end)
+            hole = os.lseek(source, begin, os.SEEK_HOLE)
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
             return end  # there is nothing more but a hole
-        hole = begin if begin == end else os.lseek(source, begin, os.SEEK_HOLE)
         chunk = os.pread(source, min(hole, end, begin + _CHUNK_BYTES) - begin, begin)
         while chunk:
             written = os.pwrite(target, chunk, begin)

@@ -161,7 +161,7 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
         backing = os.fstat(image)
         devices = machine.devices.get((backing.st_dev, backing.st_ino), [])
         shown = [(mount, device) for mount in machine.mounts for device in devices if _shows(mount, device)]
-        entry = {key: found.record[key] for key in ("owner", "sizeBytes", "fsType")}
+        entry = {key: found.record[key] for key in ("owner", "sizeBytes", "fsType", "kind", "source")}
         entry.update(
             usedBytes=found.used_bytes,
             image="{}/{}/{}".format(found.pool.path, found.name, pool.IMAGE),

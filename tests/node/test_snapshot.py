@@ -118,6 +118,7 @@ def test_a_snapshot_is_no_volume(sharing: Node) -> None:
     sharing.provision()
     snapshot(sharing, *SMALL)
     before = sharing.snapshot()
+    assert "\nfirst (snapshot) " in sharing.command("status")
 
     for words in (
         ("mount", sharing.pod_dir("web", "first"), sharing.options("first")),
