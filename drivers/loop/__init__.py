@@ -48,6 +48,7 @@ class LoopDriver(Driver):
 
     def provision(self, options: "Options") -> Reply:
         name, claim, own = options.volume, options.claim, options.expect_own(_PARAMETERS)
+        source = options.source_volume
         kind = filesystems.get(options.fs_type)
         fs_type = kind.name
         size_bytes = image.round_up(options.request_bytes, fs_type)
@@ -58,7 +59,7 @@ class LoopDriver(Driver):
         with pool.open_pool(own.get("pool", pool.DEFAULT)) as place, place.volume_lock(name) as lock:
             volume.sweep(place)
             found = volume.find(place, name)
-            if found is None and options.source_volume:
+            if found is None and source:
                 from drivers.loop import copies  # late: few volumes are copies
 
                 found = copies.clone(place, options, size_bytes, fs_type, wish)
@@ -67,6 +68,8 @@ class LoopDriver(Driver):
             with found:
                 if found.owner is None or found.owner.uid != claim.uid or found.record["kind"] != volume.VOLUME:
                     raise InvalidArgument("volume {} exists and is a snapshot, or owned by another claim".format(name))
+                if source and found.record["source"] != source:
+                    raise InvalidArgument("volume {} exists and is no copy of {}".format(name, source))
                 if found.fs_type != fs_type or found.size_bytes < size_bytes:
                     raise InvalidArgument(
                         "volume {} exists with {} and {} bytes, not {} and {}".format(

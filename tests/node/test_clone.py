@@ -265,6 +265,8 @@ def test_asking_twice_finds_the_same_clone_and_it_counts_in_full(sharing: Node) 
     assert clone(sharing) == first
 
     assert sharing.record("pvc-2") == wanted
+    other = clone_request(sharing, source="pvc-3", size=64 * MIB)
+    assert "exists and is no copy of pvc-3" in sharing.fails("InvalidArgument", "provision", other)
     (after,) = sharing.ok("list")["pools"]
     assert after["committedBytes"] - before["committedBytes"] == 64 * MIB
     listed = {entry["name"]: entry for entry in sharing.ok("list")["volumes"]}
