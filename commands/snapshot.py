@@ -2,8 +2,10 @@
 btrfs). A new claim of the same namespace gets the data by its annotation flexvol/from-snapshot."""
 
 import argparse
+import os
 
 import flexvol
+from protocol import Internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ def main(words: "List[str]") -> int:
         parser.error("give a VOLUME, or --delete NAME")
     if arguments.keep is not None and arguments.keep < 1:
         parser.error("--keep {}: expected 1 or more".format(arguments.keep))
+    if os.geteuid() != 0:
+        raise Internal("only root may make or delete snapshots; run it with sudo")
     driver = flexvol.load(arguments.driver)
     if arguments.delete:
         print(driver.delete_snapshot(arguments.delete))

@@ -74,7 +74,7 @@ def _version(source: "Volume", image: int) -> str:
     return "{} {} {}".format(source.name, status.st_ino, status.st_ctime_ns)
 
 
-def _fill(source: "Volume", image: int, made: "Volume", still: "Callable[[Callable[[], bool], bool], bool]") -> None:
+def _fill(source: "Volume", image: int, made: "Volume", still: "Still") -> None:
     target = files.open_file(made.directory, pools.IMAGE, os.O_RDWR)
     try:
         in_use = not files.try_lock(image)

@@ -130,7 +130,10 @@ def _finding(error: Exception) -> "Finding":
 
 
 def _is_left(place: "Pool", hidden: str) -> bool:
-    """Whether no one is at work on the hidden directory. A volume being made is locked by its name."""
+    """Whether no one is at work on the hidden directory. A volume being made is locked by its name, except a copy
+    between two calls."""
+    if volume.goes_on(place, hidden):
+        return False
     try:
         with place.volume_lock(hidden.partition("-")[2], seconds=0):
             return True

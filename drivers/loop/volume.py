@@ -367,13 +367,13 @@ def sweep(pool: "Pool") -> None:
         elif name.startswith(_MAKING):
             try:
                 with pool.volume_lock(name[len(_MAKING) :], seconds=0):
-                    if not _goes_on(pool, name):
+                    if not goes_on(pool, name):
                         _remove(pool, name)
             except Busy:
                 continue  # it is being made right now
 
 
-def _goes_on(pool: "Pool", making: str) -> bool:
+def goes_on(pool: "Pool", making: str) -> bool:
     """Whether it is a copy between two calls. One that nobody goes on with, as its claim is gone, is old."""
     try:
         record = os.stat(making + "/" + RECORD, dir_fd=pool.directory, follow_symlinks=False)

@@ -351,6 +351,7 @@ def test_a_long_copy_goes_on_from_call_to_call_and_is_seen_when_it_is_whole(hast
         listed = hasty.ok("list")  # which sweeps what crashes left
         assert [entry["name"] for entry in listed["volumes"]] == ["pvc-1"]
         assert listed["pools"][0]["committedBytes"] == 400 * MIB
+        assert "was left by a callout" not in hasty.enter(*hasty.executable, "doctor").stdout.decode()
     assert 0 < progress[0] < progress[1] < progress[2]
 
     assert 2 <= go_on(hasty, 100) < 20
