@@ -32,6 +32,7 @@ COMMANDS = {
     "trim": "give blocks that volumes have free back to their pools",
     "export": "write a volume, while no pod uses it, as a stream or a bare image to stdout",
     "import": "make a volume of such a stream from stdin, when all of it has come",
+    "snapshot": "keep what a volume holds now, for new claims that are to begin with it",
     "precompile": "make this file start faster with this machine's Python; install does it by itself",
     "demo": "show the life of a volume on this machine, without a cluster",
 }

@@ -16,7 +16,7 @@ from typing import Any
 import protocol
 from controller import cluster, lost
 
-COMMANDS = ("inventory", "explain", "adopt", "static", "move", "release", "uninstall")
+COMMANDS = ("inventory", "explain", "adopt", "static", "snapshot", "move", "release", "uninstall")
 _HELP = ("help", "--help", "-h")
 
 

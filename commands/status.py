@@ -53,7 +53,7 @@ def _rows(volume: "Dict[str, Any]") -> "List[List[str]]":
     places = [[mount["pod"] or "-", mount["path"] + (" (ro)" if mount["readOnly"] else "")] for mount in mounts]
     owner = volume.get("owner")
     first = [
-        volume["name"],
+        volume["name"] + (" (snapshot)" if volume.get("kind") == "snapshot" else ""),
         "{namespace}/{name}".format(**owner) if owner else "-",
         human_bytes(volume["sizeBytes"]) if "sizeBytes" in volume else "?",
         human_bytes(volume["usedBytes"]) if "usedBytes" in volume else "?",

@@ -21,6 +21,7 @@ PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 IDENTITY = "flexvol/identity"
 LOST = "flexvol/lost"  # on a PV, by its node's instance: why its storage is no longer there
 AWAITS_CLAIM = "flexvol/awaits-claim"  # on a PV made without its claim: the driver does not know that one's uid yet
+FROM_SNAPSHOT = "flexvol/from-snapshot"  # on a claim: the snapshot that it begins with
 ON_NODE_GONE = "flexvol/on-node-gone"  # on a PV, from the class's parameter
 ON_NODE_GONE_PARAMETER = "onNodeGone"
 RELEASE = "release"
@@ -84,12 +85,39 @@ def on_claim(claim: Object, storage_class: Object | None, us: Identity) -> Decis
     if claim["metadata"].get("deletionTimestamp"):
         return Decision(LATER, "it is being deleted")
     placed = bool(annotations_of(claim).get(SELECTED_NODE))
-    if storage_class is not None and not placed and is_late(storage_class):
+    follows = us.node and is_copy(claim)  # its node is its source's, once a pod has been scheduled to another
+    if storage_class is not None and not placed and is_late(storage_class) and not follows:
         return Decision(LATER, "it waits for a pod that uses it to be scheduled")
     wrong = problem(claim, storage_class, bool(us.node))
     if us.node and not placed:  # what is wrong with a claim that is no node's yet is said by one: see gone_nodes.py
         return Decision(LATER if wrong else TAKE, wrong)
     return Decision(REJECT if wrong else PROVISION, wrong)
+
+
+def data_source(claim: Object) -> Object:
+    """What a claim that is to be a copy names; the API server makes its two fields the same for all that we know."""
+    source: Object = claim["spec"].get("dataSourceRef") or claim["spec"].get("dataSource") or {}
+    return source
+
+
+def is_copy(claim: Object) -> bool:
+    return bool(data_source(claim) or annotations_of(claim).get(FROM_SNAPSHOT))
+
+
+def check_source(claim: Object, source: Object | None, volume: Object | None, us: Identity) -> None:
+    """Raises a Failure unless the claim can be a copy of the claim `source`, bound to the PV `volume`, here and now."""
+    name = f"the claim {data_source(claim)['name']}, which it is to be a copy of,"
+    if source is None or volume is None or source.get("status", {}).get("phase") != "Bound":
+        raise protocol.NotFound(f"{name} is not there, or not bound")
+    if class_name_of(source) != class_name_of(claim):
+        raise protocol.InvalidArgument(f'{name} is of storage class "{class_name_of(source)}"; a copy is of the same')
+    driver, by = us.drivers.get(provisioner_of(claim)), annotations_of(volume).get(PROVISIONED_BY)
+    same = (volume["spec"].get("claimRef") or {}).get("uid") == source["metadata"]["uid"]
+    if not same or by != provisioner_of(claim) or (volume["spec"].get("flexVolume") or {}).get("driver") != driver:
+        raise protocol.InvalidArgument(f"{name} has a PV that is not its own, or not of this provisioner")
+    node = node_of(volume, us.drivers)
+    if us.node and node != us.node:
+        raise protocol.Unavailable(f"{name} is on node {node}, so it is made there, and its pods run there")
 
 
 def is_late(storage_class: Object) -> bool:
@@ -140,8 +168,12 @@ def _unsupported(claim: Object, storage_class: Object, of_one_node: bool) -> str
         return "volumeMode Block is not possible with FlexVolume; use Filesystem"
     if any((spec.get("selector") or {}).values()):
         return "a selector cannot choose what is made anew; remove spec.selector, or name the PV in spec.volumeName"
-    if spec.get("dataSource") or spec.get("dataSourceRef"):
-        return "dataSource is not supported; create the claim empty"
+    source = data_source(claim)
+    if source and (annotations_of(claim).get(FROM_SNAPSHOT) or not _is_claim(source, claim["metadata"]["namespace"])):
+        return (
+            f"its dataSource must be a claim of its own namespace, without the annotation {FROM_SNAPSHOT} beside it; "
+            f"{source.get('kind')} is CSI's alone: snapshots of `provisioner snapshot` are named in that annotation"
+        )
     if spec.get("volumeAttributesClassName"):  # the PV would need the same one to be bound, and only CSI has them
         return "volumeAttributesClassName is not supported; leave it out of a new claim"
     if of_one_node:
@@ -160,6 +192,11 @@ def _unsupported(claim: Object, storage_class: Object, of_one_node: bool) -> str
                 f'the parameter "{key}" of storage class "{storage_class["metadata"]["name"]}" is reserved; remove it'
             )
     return ""
+
+
+def _is_claim(source: Object, namespace: str) -> bool:
+    is_claim = source.get("kind") == "PersistentVolumeClaim" and not source.get("apiGroup")
+    return is_claim and source.get("namespace") in (None, namespace)
 
 
 def is_ours(volume: Object, us: Identity) -> bool:

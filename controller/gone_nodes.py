@@ -47,6 +47,8 @@ def why_not_taken(
     if most is None:
         where = "; see: kubectl -n flexvol get pods -o wide"
         return "nobody", "no provisioner has told what room its node has, or taken the claim" + where
+    if decide.is_copy(claim):
+        return "source", "no node has what it is to be a copy of, or that is not bound"
     if most[0] >= size_bytes:
         return "slow", f"node {most[1]} has room for it, but its provisioner has not taken it; see that one's log"
     return "room", (

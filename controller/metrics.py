@@ -101,7 +101,7 @@ class Inventory(Collector):
                     continue
                 size.add_metric(names, volume.get("sizeBytes", 0))
                 used.add_metric(names, volume.get("usedBytes", 0))
-                owner = volume.get("owner") or {}
+                owner = (volume.get("kind") != "snapshot" and volume.get("owner")) or {}  # its claim has one volume
                 about = (owner.get("namespace"), owner.get("name"), volume.get("class"), volume.get("fsType"))
                 info.add_metric((*names, *(str(word or "") for word in about)), 1)
         yield from (*pools, volumes, size, used, bad, info)

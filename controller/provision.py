@@ -163,6 +163,12 @@ class Provision:
     def _rank(self, claim: Object, storage_class: Object) -> int | None:
         if self.capacity is None:
             return None
+        if decide.is_copy(claim):
+            try:
+                self._source(claim, self._us.drivers[storage_class["provisioner"]])
+                return 0
+            except protocol.Failure:
+                return None
         if storage_class.get("allowedTopologies") and not decide.is_allowed(storage_class, self._labels()):
             return None
         rooms = self.capacity.rooms(storage_class["metadata"]["name"])
@@ -185,7 +191,7 @@ class Provision:
             known = uid in self._begun  # an earlier attempt may have made it, whatever this one says
         secret = None
         try:
-            request = self._request(claim, storage_class)
+            request = self._request(claim, storage_class, self._source(claim, driver))
             hostname = self.hostname()
             self._events.normal(
                 claim, "Provisioning", f'External provisioner is provisioning volume for claim "{_full_name(claim)}"'
@@ -205,7 +211,7 @@ class Provision:
             with self._lock:
                 self._begun.pop(uid, None)
             self._events.normal(claim, "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
-            labels = (decide.class_name_of(claim), "")
+            labels = (decide.class_name_of(claim), decide.data_source(claim).get("kind", ""))
             metrics.provisioned.labels(*labels).inc()
             metrics.provision_seconds.labels(*labels).observe(time.monotonic() - began)
             about = {"volume": name, "claim": _full_name(claim), "driver": driver}
@@ -307,8 +313,27 @@ class Provision:
         self._room_changed()
         self._work.done(key)
 
-    def _request(self, claim: Object, storage_class: Object) -> protocol.Options:
-        return volume_manifest.provision_request(claim, storage_class, _size_bytes(claim), self._read_cluster_uid())
+    def _source(self, claim: Object, driver: str) -> str:
+        """The volume that the claim is to be a copy of, or "". Raises Unavailable if only another node can make it."""
+        snapshot = decide.annotations_of(claim).get(decide.FROM_SNAPSHOT, "")
+        if (
+            snapshot
+            and self._us.node
+            and snapshot not in [one.get("name") for one in self._storage.list(driver).volumes]
+        ):
+            raise protocol.Unavailable(
+                f"node {self._us.node} has no snapshot {snapshot}; the node that has it makes it"
+            )
+        if snapshot or not decide.is_copy(claim):
+            return snapshot
+        source = self._api.get(cluster.claim_path(claim["metadata"]["namespace"], decide.data_source(claim)["name"]))
+        name = source["spec"].get("volumeName") if source else ""
+        decide.check_source(claim, source, self._volume(name) if name else None, self._us)
+        return str(name)
+
+    def _request(self, claim: Object, storage_class: Object, source: str = "") -> protocol.Options:
+        size_bytes, cluster_uid = _size_bytes(claim), self._read_cluster_uid()
+        return volume_manifest.provision_request(claim, storage_class, size_bytes, cluster_uid, source)
 
     def _say_failure(self, claim: Object, sentence: str) -> None:
         self._warn(claim, sentence)
@@ -316,7 +341,8 @@ class Provision:
 
     def _warn(self, claim: Object, sentence: str) -> None:
         name = decide.class_name_of(claim)
-        metrics.provision_failed.labels(name if name in self._classes else "", "").inc()
+        known = name if name in self._classes else ""
+        metrics.provision_failed.labels(known, decide.data_source(claim).get("kind", "")).inc()
         self._events.warning(
             claim, "ProvisioningFailed", f'failed to provision volume with StorageClass "{name}": {sentence}'
         )

@@ -17,10 +17,10 @@ def volume_name(claim: Object) -> str:
 
 
 def provision_request(
-    claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str, name: str = ""
+    claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str, name: str = "", source: str = ""
 ) -> protocol.Options:
-    """What the driver's provision is called with; `size_bytes` is the claim's request. name: of a volume that a person
-    makes."""
+    """What the driver's provision is called with. size_bytes: the claim's request. name: of a volume that a person
+    makes. source: the volume to copy."""
     parameters = dict(storage_class.get("parameters") or {})
     fs_type = next((parameters.pop(key) for key in decide.FS_TYPE_PARAMETERS if key in parameters), "")
     for key in (*decide.SECRET_PARAMETERS, decide.ON_NODE_GONE_PARAMETER):  # they are for us
@@ -42,6 +42,7 @@ def provision_request(
         protocol.MOUNT_OPTIONS: ",".join(storage_class.get("mountOptions") or []),
         protocol.NODE_NAME: decide.annotations_of(claim).get(decide.SELECTED_NODE, ""),
         protocol.CLUSTER_UID: cluster_uid,
+        **({protocol.SOURCE_VOLUME: source} if source else {}),
     })  # fmt: skip
 
 

@@ -81,7 +81,8 @@ class Driver:
         raise NotSupported("expandfs")
 
     def provision(self, options: "Options") -> Reply:
-        """Creates the volume options.volume of at least options.request_bytes, or finds it; replies with `volume`."""
+        """Creates the volume options.volume of at least options.request_bytes, or finds it; replies with `volume`. If
+        options.source_volume is not "" it is a copy of that; a long one raises Pending, to be called again."""
         raise NotSupported("provision")
 
     def delete(self, options: "Options") -> Reply:
@@ -124,10 +125,19 @@ class Driver:
         """What `flexvol export` and `import` call: it has `send`, `receive` and `arrived`."""
         raise NotSupported("this driver does not export or import volumes")
 
+    def snapshot(self, volume: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
+        """`flexvol snapshot`: keeps what the volume holds now as `name`, or under a name of the driver's if that is "",
+        and deletes the volume's oldest snapshots beyond `keep`; says what it does, line by line."""
+        raise NotSupported("this driver makes no snapshots")
+
+    def delete_snapshot(self, name: str) -> str:
+        """`flexvol snapshot --delete`; says what it did."""
+        raise NotSupported("this driver makes no snapshots")
+
     def status(self) -> "List[Dict[str, Any]]":
         """`flexvol status`: one entry for each volume on this node: name, pool, owner, sizeBytes, usedBytes, fsType,
-        image, devices, mounts (path, pod, readOnly) and troubles (what, remedy); as much of it as can be found out.
-        The name "*" stands for all volumes of a pool that cannot be read."""
+        kind, source, image, devices, mounts (path, pod, readOnly) and troubles (what, remedy); as much of it as can be
+        found out. The name "*" stands for all volumes of a pool that cannot be read."""
         raise NotSupported("this driver does not tell what is on a node")
 
     def examine(self) -> "List[Tuple[str, str]]":

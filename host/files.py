@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_NOCOW_FL; BTRFS_IOC_FS_INFO, which only btrfs answers.
 _GET_FLAGS, _SET_FLAGS, _NO_COPY_ON_WRITE, _BTRFS_FS_INFO = 0x80086601, 0x40086602, 0x00800000, 0x8400941F
+_CLONE_RANGE = 0x4020940D  # FICLONERANGE
+_CHUNK_BYTES = 8 << 20
 
 
 def open_directory(path: str) -> int:
@@ -63,6 +65,39 @@ def overwrite_in_place(descriptor: int) -> None:
     flags = bytearray(8)
     fcntl.ioctl(descriptor, _GET_FLAGS, flags)
     fcntl.ioctl(descriptor, _SET_FLAGS, struct.pack("=Q", struct.unpack("=Q", flags)[0] | _NO_COPY_ON_WRITE))
+
+
+def share(source: int, target: int, size_bytes: int) -> bool:
+    """Lets the file `target` begin with so many bytes of `source`, as they are at one moment, on the same blocks. False
+    where the file system cannot do that, with these two files."""
+    try:
+        fcntl.ioctl(target, _CLONE_RANGE, struct.pack("=qQQQ", source, 0, size_bytes, 0))
+        return True
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
+            return False
+        raise
+
+
+def copy(source: int, target: int, begin: int, end: int, deadline: float) -> int:
+    """Copies what is no hole between two positions of the file `source` to the same place in `target`, on disk when it
+    returns. Returns where it stopped: at `end`, or, after some way, when the monotonic clock was at `deadline`."""
+    while begin < end:
+        try:
+            begin = min(os.lseek(source, begin, os.SEEK_DATA), end)
+            hole = os.lseek(source, begin, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return end  # there is nothing more but a hole
+        chunk = os.pread(source, min(hole, end, begin + _CHUNK_BYTES) - begin, begin)
+        while chunk:
+            written = os.pwrite(target, chunk, begin)
+            begin, chunk = begin + written, chunk[written:]
+        os.fdatasync(target)  # little by little, so that no great rest is left for when the time is over
+        if time.monotonic() >= deadline:
+            break
+    return begin
 
 
 def read(directory: int, name: str, limit_bytes: int = 1 << 20) -> bytes:

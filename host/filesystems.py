@@ -110,6 +110,11 @@ class FileSystem:
     def repair(self, device: str, directory: int, lock: int) -> None:
         """Repairs what needs no decision, before the first mount. Raises Unavailable for anything worse."""
 
+    def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
+        """Gives a copy that was never mounted another UUID than its source; `recover` deals with what was cut short. It
+        may be of a file system in use, so that there is a log to replay."""
+        raise NotImplementedError
+
     def grow_unmounted(self, device: str, directory: int, lock: int) -> None:
         """Fills the grown device while it is not mounted, after `grow` was NotPermitted."""
         raise NotImplementedError
@@ -175,7 +180,7 @@ class Ext4(FileSystem):
                     )
         finally:
             os.close(undo)
-        self._remove_undo(directory)
+        _remove_undo(directory)
 
     def repair(self, device: str, directory: int, lock: int) -> None:
         result = self._undoable(["e2fsck", "-p"], (0, 1), device, directory, lock, _CHECK_SECONDS)
@@ -184,6 +189,12 @@ class Ext4(FileSystem):
                 "the file system has errors that need a decision; run e2fsck on a copy of the image: "
                 + result.text[-300:]
             )
+
+    def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
+        self.repair(device, directory, lock)  # which replays the journal
+        # The checksums of all metadata go on from the old UUID, which kernel 4.4 and e2fsprogs 1.43 understand.
+        line = ["tune2fs", "-O", "metadata_csum_seed", "-U", uuid]
+        self._undoable(line, (0,), device, directory, lock, _GROW_SECONDS).check()
 
     def grow_unmounted(self, device: str, directory: int, lock: int) -> None:
         with open(device, "rb") as grown:
@@ -209,18 +220,10 @@ class Ext4(FileSystem):
         finally:
             os.close(undo)
         if result.status in good:
-            self._remove_undo(directory)
+            _remove_undo(directory)
         else:
             self.recover(device, directory, lock)
         return result
-
-    def _remove_undo(self, directory: int) -> None:
-        """For good: what is mounted after it must never be undone."""
-        try:
-            os.unlink(UNDO, dir_fd=directory)
-        except FileNotFoundError:
-            return
-        os.fsync(directory)
 
     def grow(self, root: int, size_bytes: int) -> None:
         try:
@@ -278,6 +281,20 @@ class Xfs(FileSystem):
     def uuid(self, device: int) -> str:
         return _uuid_text(os.pread(device, 16, 32))
 
+    def recover(self, device: str, directory: int, lock: int) -> None:
+        """A log that was cleared by half neither mounts nor lets xfs_db try again. Nothing was left in it."""
+        if UNDO in os.listdir(directory):
+            process.run(["xfs_repair", "-L", device], _CHECK_SECONDS, (lock,)).check()
+            _remove_undo(directory)
+
+    def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
+        mounts.replay(device, self.name, ["nouuid"])
+        files.write(directory, UNDO, b"the log is empty\n")
+        result = process.run(["xfs_db", "-x", "-c", "uuid " + uuid, device], _GROW_SECONDS, (lock,)).check()
+        if uuid not in result.text:  # its exit status is 0 all the same
+            raise Internal("xfs_db did not set the UUID {}: {}".format(uuid, result.text[-300:]))
+        _remove_undo(directory)
+
     def grow(self, root: int, size_bytes: int) -> None:
         geometry = fcntl.ioctl(root, self._GEOMETRY, bytes(112))
         block_bytes, maximum_inode_percent, blocks = struct.unpack_from("=I24xIQ", geometry, 0)
@@ -295,6 +312,7 @@ class Btrfs(FileSystem):
     mount_options = {"autodefrag": "", "commit": r"\d+", "compress": _COMPRESSION, "compress-force": _COMPRESSION}
     _RESIZE = 0x50009403  # BTRFS_IOC_RESIZE
     _SUPERBLOCK = 65536
+    _METADATA_UUID = 1 << 10  # an incompatible feature, of kernel 5.0
 
     def _make_line(self, uuid: str, thick: bool) -> "List[str]":
         line = ["mkfs.btrfs", "-q", "-f", "-s", "4096", "-n", "16384", "-m", "dup", "-d", "single", "-U", uuid]
@@ -312,8 +330,41 @@ class Btrfs(FileSystem):
     def uuid(self, device: int) -> str:
         return _uuid_text(os.pread(device, 16, self._SUPERBLOCK + 0x20))
 
+    def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
+        """As `btrfstune -m` does: metadata keep the old UUID, which the superblock has beside the new one. But the tool
+        begins new transactions, after which the kernel refuses the log that a copy of a volume in use has (tried). This
+        is one write; the kernel writes the superblock's other copies with its next commit."""
+        with open(device, "r+b", 0) as file:
+            block = bytearray(os.pread(file.fileno(), _BLOCK_BYTES, self._SUPERBLOCK))
+            (features,) = struct.unpack_from("<Q", block, 0xBC)
+            if not features & self._METADATA_UUID:
+                block[0x23B:0x24B] = block[0x20:0x30]
+                struct.pack_into("<Q", block, 0xBC, features | self._METADATA_UUID)
+            block[0x20:0x30] = binascii.unhexlify(uuid.replace("-", ""))
+            struct.pack_into("<I", block, 0, _crc32c(bytes(block[0x20:])))
+            os.pwrite(file.fileno(), block, self._SUPERBLOCK)
+            os.fsync(file.fileno())
+
     def grow(self, root: int, size_bytes: int) -> None:
         fcntl.ioctl(root, self._RESIZE, bytearray(struct.pack("=q4088s", 0, b"1:max")))
+
+
+def _crc32c(data: bytes) -> int:
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
+
+
+def _remove_undo(directory: int) -> None:
+    """For good: what is mounted after it must never be undone."""
+    try:
+        os.unlink(UNDO, dir_fd=directory)
+    except FileNotFoundError:
+        return
+    os.fsync(directory)
 
 
 def new_uuid() -> str:

@@ -202,6 +202,15 @@ def _check_mounted(source: str) -> None:
         raise FileNotFoundError(errno.ENOENT, "not mounted any more", source)
 
 
+def replay(device: str, fs_type: str, options: "Sequence[str]") -> None:
+    """Has the kernel replay the log of the file system on `device`: mounts it where nobody sees it, and unmounts it."""
+    try:
+        os.close(_new_tree(device, fs_type, options))
+    except _Missing:
+        with _Stage(device) as stage:
+            _mount(device, stage, fs_type, 0, ",".join(options))
+
+
 def unmount(path: str) -> None:
     """Unmounts `path` until nothing is mounted there. Raises Busy while something in it is in use, and touches only
     mounts of loop devices."""

@@ -48,6 +48,7 @@ class LoopDriver(Driver):
 
     def provision(self, options: "Options") -> Reply:
         name, claim, own = options.volume, options.claim, options.expect_own(_PARAMETERS)
+        source = options.source_volume
         kind = filesystems.get(options.fs_type)
         fs_type = kind.name
         size_bytes = image.round_up(options.request_bytes, fs_type)
@@ -56,16 +57,20 @@ class LoopDriver(Driver):
         kind.check_make_options(wish.make_options)
         for option in options.mount_options:
             kind.check_mount_option(option)
-        if options.source_volume:
-            raise InvalidArgument("this driver does not clone volumes")
         with pool.open_pool(own.get("pool", pool.DEFAULT)) as place, place.volume_lock(name) as lock:
             volume.sweep(place)
             found = volume.find(place, name)
-            if found is None:
+            if found is None and source:
+                from drivers.loop import copies  # late: few volumes are copies
+
+                found = copies.clone(place, options, size_bytes, fs_type, wish)
+            elif found is None:
                 found = volume.create(place, options, size_bytes, fs_type, wish, lock)
             with found:
-                if found.owner is None or found.owner.uid != claim.uid:
-                    raise InvalidArgument("volume {} exists and is owned by another claim".format(name))
+                if found.owner is None or found.owner.uid != claim.uid or found.record["kind"] != volume.VOLUME:
+                    raise InvalidArgument("volume {} exists and is a snapshot, or owned by another claim".format(name))
+                if source and found.record["source"] != source:
+                    raise InvalidArgument("volume {} exists and is no copy of {}".format(name, source))
                 if found.fs_type != fs_type or found.size_bytes < size_bytes:
                     raise InvalidArgument(
                         "volume {} exists with {} and {} bytes, not {} and {}".format(
@@ -94,6 +99,7 @@ class LoopDriver(Driver):
                             name, shown(found.owner.uid) if found.owner else "none", shown(claim.uid)
                         )
                     )
+                found.check_volume()
                 if options.only_if_blank and not found.record["blank"]:
                     raise InvalidArgument("volume {} has been mounted and may hold data; it is left alone".format(name))
                 if archive.is_wished(found):
@@ -143,6 +149,16 @@ class LoopDriver(Driver):
 
         return transfer
 
+    def snapshot(self, volume: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
+        from drivers.loop import snapshots  # late: no callout needs it
+
+        return snapshots.make(volume, name, keep)
+
+    def delete_snapshot(self, name: str) -> str:
+        from drivers.loop import snapshots
+
+        return snapshots.delete(name)
+
     def status(self) -> "List[Dict[str, Any]]":
         from drivers.loop import survey
 
@@ -161,6 +177,7 @@ class LoopDriver(Driver):
                 return Reply(message="it is kept already")
             if options.only_if_awaited and not found.awaits(claim):
                 raise InvalidArgument("volume {} does not await this claim; see: loop help adopt".format(name))
+            found.check_volume()
             cluster_uid = options.cluster_uid or found.record["clusterUid"]
             changes = {"owner": volume.owner_fields(claim), "clusterUid": cluster_uid, "blank": False, "move": None}
             if archive.holds(found):
@@ -215,6 +232,8 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
                 "clusterUid",
                 "created",
                 "blank",
+                "kind",
+                "source",
             )
             entry: "Dict[str, Any]" = {key: found.record[key] for key in fields}
             options = {"pool": place.name, "poolId": place.id}

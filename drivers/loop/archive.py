@@ -84,7 +84,7 @@ def restore(found: "Volume", **changes: "Any") -> str:
         found.lock_image(image)
         volumes.check_free(found.pool, found.record["name"])
         found.save(archive=dict(found.record["archive"], since=0), **changes)
-        volumes.publish(found, found.record["name"])
+        volumes.rename(found, found.record["name"])
     finally:
         os.close(image)
     return str(found.record["name"])

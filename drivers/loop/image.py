@@ -146,6 +146,7 @@ def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool
     file_system.recover(loop.path, volume.directory, lock.descriptor)
     if volume.thick:
         loop.refuse_discard()
+    _give_uuid(volume, loop, lock)
     prepare = _preparation(volume, loop)
     if file_system.has_errors(loop.descriptor):
         disk = os.fstatvfs(volume.pool.directory)
@@ -162,9 +163,19 @@ def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool
         _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop))
 
 
+def _give_uuid(volume: "Volume", loop: "Loop", lock: "Lock") -> None:
+    """A copy has its source's UUID until its first mount, and no kernel mounts two file systems of one UUID."""
+    kind, uuid = filesystems.get(volume.fs_type), volume.record["newUuid"]
+    if uuid:
+        if kind.uuid(loop.descriptor) != uuid:
+            check(volume, loop.descriptor)
+            kind.set_uuid(loop.path, volume.directory, uuid, lock.descriptor)
+        volume.save(fsUuid=uuid, newUuid="")
+
+
 def _preparation(volume: "Volume", loop: "Loop") -> "Callable[[int], None]":
     """What is to be done through the mounted root before a pod sees it. Raises Internal if the image is not ours."""
-    small = _check(volume, loop) < volume.size_bytes
+    small = check(volume, loop.descriptor) < volume.size_bytes
 
     def prepare(root: int) -> None:
         if small:
@@ -176,10 +187,10 @@ def _preparation(volume: "Volume", loop: "Loop") -> "Callable[[int], None]":
     return prepare
 
 
-def _check(volume: "Volume", loop: "Loop") -> int:
-    """The size of the file system on the device, in bytes. Raises Internal unless it is the one the record says, in
-    an image of the size the record says: nothing is ever formatted here."""
-    length = os.lseek(loop.descriptor, 0, os.SEEK_END)
+def check(volume: "Volume", device: int) -> int:
+    """The size of the file system on the open device or image, in bytes. Raises Internal unless it is the one that the
+    record says, in an image of the size the record says: nothing is ever formatted here."""
+    length = os.lseek(device, 0, os.SEEK_END)
     if length < volume.size_bytes:
         raise Internal(
             "volume {}: its image has {} bytes and its record says {}; it was cut, and is left alone".format(
@@ -187,9 +198,9 @@ def _check(volume: "Volume", loop: "Loop") -> int:
             )
         )
     kind = filesystems.get(volume.fs_type)
-    size = kind.size_bytes(loop.descriptor)
+    size = kind.size_bytes(device)
     uuid = volume.record["fsUuid"]
-    if size is None or (uuid and kind.uuid(loop.descriptor) != uuid):
+    if size is None or (uuid and kind.uuid(device) != uuid):
         raise Internal(
             "volume {}: its image does not carry the {} that its record says{}; it is left alone".format(
                 volume.name, volume.fs_type, " was made in it" if size else ""

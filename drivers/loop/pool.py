@@ -97,11 +97,16 @@ class Pool:
 
     def names(self) -> "List[str]":
         """The names of its volumes, sorted."""
-        return sorted(name for name in os.listdir(self.directory) if is_name(name) and name != FILE)
+        return sorted(name for name in self._entries() if is_name(name) and name != FILE)
+
+    def _entries(self) -> "List[str]":
+        """Read by a descriptor of its own each time: btrfs leaves out what came since one was opened or rewound, and
+        others make volumes meanwhile."""
+        return os.listdir("/proc/self/fd/{}".format(self.directory))
 
     def hidden(self) -> "List[str]":
         """The directories of volumes being made or deleted."""
-        return [name for name in os.listdir(self.directory) if name.startswith(".") and name != _LOCKS]
+        return [name for name in self._entries() if name.startswith(".") and name != _LOCKS]
 
     def figures(self) -> Figures:
         """Counts every image, published or not: its length is promised, its blocks are used. What other files on the

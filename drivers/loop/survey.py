@@ -144,7 +144,10 @@ def _finding(error: Exception) -> "Finding":
 
 
 def _is_left(place: "Pool", hidden: str) -> bool:
-    """Whether no one is at work on the hidden directory. A volume being made is locked by its name."""
+    """Whether no one is at work on the hidden directory. A volume being made is locked by its name, except a copy
+    between two calls."""
+    if volume.goes_on(place, hidden):
+        return False
     try:
         with place.volume_lock(hidden.partition("-")[2], seconds=0):
             return True
@@ -175,7 +178,7 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
         backing = os.fstat(image)
         devices = machine.devices.get((backing.st_dev, backing.st_ino), [])
         shown = [(mount, device) for mount in machine.mounts for device in devices if _shows(mount, device)]
-        entry = {key: found.record[key] for key in ("owner", "sizeBytes", "fsType")}
+        entry = {key: found.record[key] for key in ("owner", "sizeBytes", "fsType", "kind", "source")}
         entry.update(
             usedBytes=found.used_bytes,
             image="{}/{}/{}".format(found.pool.path, found.name, pool.IMAGE),

@@ -167,7 +167,7 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
                 with place.volume_lock(name):
                     del found.record["imported"]
                     found.save()
-                    volume.publish(found, name)
+                    volume.rename(found, name)
         except _Damaged as damage:
             wrong = str(damage)
         finally:
@@ -273,6 +273,7 @@ def _open(place: "Pool", record: "Dict[str, Any]", length: int, begin: int) -> "
     if hidden in place.hidden():
         _forget(place, hidden)
     with place.lock():
+        place.check_open()
         place.check_room(length)
         os.mkdir(hidden, 0o700, dir_fd=place.directory)
         directory = files.open_below(place.directory, hidden)

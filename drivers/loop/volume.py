@@ -12,25 +12,32 @@ import time
 from drivers.loop import image as images
 from drivers.loop import pool as pools
 from host import files, filesystems, loopdev
-from protocol import ANY, AWAITED, Busy, Claim, Internal, InvalidArgument, NotFound, is_name, shown
+from protocol import ANY, AWAITED, Busy, Claim, Internal, InvalidArgument, NotFound, Pending, is_name, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Callable, Dict, List, Optional
 
     from drivers.loop.pool import Lock, Pool
     from protocol import Options, Pod
 
 RECORD = "volume.json"
 SCHEMA = 3
-# Schema 1 had no identity of its file system, and no wish for its root's owner; 2 no archives and no moves.
-_SINCE_1: "Dict[str, Any]" = {"fsUuid": "", "root": None, "archive": None, "move": None}
+# Schema 1 had no identity of its file system, and no wish for its root's owner; 2 no copies, archives and moves.
+_SINCE: "Dict[str, Any]" = {
+    "fsUuid": "", "root": None, "kind": "volume", "source": "", "newUuid": "", "archive": None, "move": None,
+}  # fmt: skip
+VOLUME, SNAPSHOT = "volume", "snapshot"
+# While a copy is being made: of what, in which state, and how far it is.
+_COPYING = ("copyOf", "copiedBytes")
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 _MAKING = ".new-"
 _DELETING = ".deleted-"
 HIDDEN = (_MAKING, _DELETING)
 IMPORTING = ".importing-"  # what has come of a volume's stream, until all of it has; see transfer.py
-_FILES = (pools.IMAGE, filesystems.UNDO, RECORD, "." + RECORD + ".new")
+_FILES = (pools.IMAGE, filesystems.UNDO, "." + filesystems.UNDO + ".new", RECORD, "." + RECORD + ".new")
 _IN_USE_SECONDS = 2
+_COPYING_SECONDS = 3600  # by when a copy that was begun has gone on, if it ever does
 
 
 class Wish:
@@ -115,8 +122,9 @@ class Volume:
         return image
 
     def check_pod(self, pod: "Optional[Pod]") -> None:
-        """Raises InvalidArgument unless the pod is of the owner's namespace. kubelet names the pod, so its author
-        cannot; everything else in the options could be theirs. Raises Busy if it is being moved."""
+        """Raises InvalidArgument unless it is a volume, and the pod of its owner's namespace. kubelet names the pod, so
+        its author cannot; everything else in the options could be theirs. Raises Busy if it is being moved."""
+        self.check_volume()
         if pod is None:
             raise InvalidArgument(
                 "volume {}: the options name no pod, and a volume belongs to a namespace".format(self.name)
@@ -135,6 +143,12 @@ class Volume:
         if self.moving_to:
             words = "volume {} is being moved to node {}; if that was cut short, run it again: provisioner move"
             raise Busy(words.format(self.name, shown(self.moving_to)))
+
+    def check_volume(self) -> None:
+        """Raises InvalidArgument if it is a snapshot, which no pod, PV or claim may be about."""
+        if self.record["kind"] != VOLUME:
+            wrong = "{} is a snapshot of {}; a claim gets its data by the annotation flexvol/from-snapshot"
+            raise InvalidArgument(wrong.format(self.name, self.record["source"]))
 
     def lock_image(self, image: int) -> None:
         """Takes the kernel's lock on the open image: from now on no loop device has it, here or on another node.
@@ -174,10 +188,10 @@ class Volume:
             raise Busy("volume {} was replaced meanwhile; try again".format(self.name))
 
 
-def find(pool: "Pool", name: str) -> "Optional[Volume]":
+def find(pool: "Pool", name: str, hidden: str = "") -> "Optional[Volume]":
     """Opens the volume `name`; None if it is not there. Raises Internal if what is there is not a volume of ours."""
     try:
-        directory = files.open_below(pool.directory, name)
+        directory = files.open_below(pool.directory, hidden + name)
     except FileNotFoundError:
         return None
     except NotADirectoryError:
@@ -219,9 +233,7 @@ def check_record(record: "Any", name: str, where: str) -> "Dict[str, Any]":
             "{} has schema {}; this flexvol knows {}: install a newer one".format(where, record["schema"], SCHEMA)
         )
     if record["schema"] < SCHEMA:
-        for key, value in _SINCE_1.items():
-            record.setdefault(key, value)
-        record["schema"] = SCHEMA
+        record = {**_SINCE, **record, "schema": SCHEMA}
     wrong = [key for key, kind in FIELDS.items() if not isinstance(record.get(key), kind)]
     wrong = wrong or _wrong_inside(record)
     if wrong or (record["name"] != name and not (name.startswith(".") and is_name(record["name"]))):
@@ -267,44 +279,66 @@ FIELDS: "Dict[str, Any]" = {
     "mountOptions": list,
     "created": str,
     "blank": bool,
+    "kind": str,
+    "source": str,
+    "newUuid": str,
 }
 
 
 def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish: Wish, lock: "Lock") -> Volume:
-    """Makes and publishes the volume, which is not there yet. The caller holds its lock. Leaves nothing on failure."""
-    name = options.volume
+    """Makes and publishes an empty volume, which is not there yet. The caller holds its lock."""
+    uuid = filesystems.new_uuid()
+    record = new_record(options, size_bytes, fs_type, uuid, wish)
+    return make(pool, record, lambda volume: images.make(volume.directory, fs_type, uuid, wish, lock))
+
+
+def make(pool: "Pool", record: "Dict[str, Any]", fill: "Callable[[Volume], None]") -> Volume:
+    """Makes and publishes the volume of that record, with an image that `fill` fills. The caller holds its lock. Leaves
+    nothing on failure, except what a copy has `copiedBytes` of when it raises Pending or Busy, to go on there."""
+    name, volume = record["name"], _continued(pool, record)
     making = _MAKING + name
-    remove(pool, making)  # left by a crash; the lock is ours, so no one is making it
-    with pool.lock():
-        pool.check_open()
-        pool.check_room(size_bytes)
-        os.mkdir(making, 0o700, dir_fd=pool.directory)
-        try:
-            directory = files.open_below(pool.directory, making)
-            try:
-                images.reserve(directory, size_bytes, wish.thick)
-            except BaseException:
-                os.close(directory)
-                raise
-        except BaseException:
-            remove(pool, making)
-            raise
     try:
-        uuid = filesystems.new_uuid()
-        images.make(directory, fs_type, uuid, wish, lock)
-        volume = Volume(pool, name, directory, _new_record(options, size_bytes, fs_type, uuid, wish))
+        if volume is None:
+            remove(pool, making)  # left by a crash; the lock is ours, so no one is making it
+            with pool.lock():
+                pool.check_open()
+                pool.check_room(record["sizeBytes"])
+                os.mkdir(making, 0o700, dir_fd=pool.directory)
+                volume = Volume(pool, name, files.open_below(pool.directory, making), record)
+                images.reserve(volume.directory, record["sizeBytes"], record["thick"])
+        fill(volume)
+        volume.record = {key: value for key, value in volume.record.items() if key not in _COPYING}
         volume.save()
         os.rename(making, name, src_dir_fd=pool.directory, dst_dir_fd=pool.directory)
         os.fsync(pool.directory)
         return volume
-    except BaseException:
-        os.close(directory)
-        remove(pool, making)
+    except BaseException as error:
+        if volume is not None:
+            os.close(volume.directory)
+        if volume is None or not isinstance(error, (Pending, Busy)) or "copiedBytes" not in volume.record:
+            remove(pool, making)
         raise
 
 
-def _new_record(options: "Options", size_bytes: int, fs_type: str, uuid: str, wish: Wish) -> "Dict[str, Any]":
+def _continued(pool: "Pool", record: "Dict[str, Any]") -> "Optional[Volume]":
+    """What an earlier call has copied for the volume of that record, if its source is as it was then."""
+    try:
+        volume = find(pool, record["name"], _MAKING)
+    except Internal:  # it has no record: the call was killed
+        return None
+    if volume is None:
+        return None
+    before, same = volume.record, ("copyOf", "sizeBytes", "thick")
+    if "copiedBytes" in before and all(before.get(key) == record.get(key) for key in same):
+        volume.record = dict(record, copiedBytes=before["copiedBytes"])
+        return volume
+    os.close(volume.directory)
+    return None
+
+
+def new_record(options: "Options", size_bytes: int, fs_type: str, uuid: str, wish: Wish) -> "Dict[str, Any]":
     return {
+        **_SINCE,
         "schema": SCHEMA,
         "name": options.volume,
         "sizeBytes": size_bytes,
@@ -314,7 +348,6 @@ def _new_record(options: "Options", size_bytes: int, fs_type: str, uuid: str, wi
         "thick": wish.thick,
         "root": wish.root,
         "archive": wish.archive,
-        "move": None,
         "owner": owner_fields(options.claim),
         "clusterUid": options.cluster_uid,
         "class": options.class_name,
@@ -327,7 +360,7 @@ def _new_record(options: "Options", size_bytes: int, fs_type: str, uuid: str, wi
 
 
 def stamp(when: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+    return time.strftime(TIME, time.gmtime(when))
 
 
 def owner_fields(claim: "Claim") -> "Dict[str, str]":
@@ -349,20 +382,20 @@ def take_away(volume: Volume, prefix: str, suffix: str = "", **changes: "Any") -
     if strange:
         raise Internal("volume {} holds {}, which is not ours; it is left alone".format(volume.name, shown(strange[0])))
     if pools.IMAGE not in present and filesystems.UNDO not in present:  # taken away by hand: there is nothing to lose
-        publish(volume, hidden)
+        rename(volume, hidden)
         return hidden
     image = volume.open_image()
     try:
         volume.lock_image(image)
         if changes:
             volume.save(**changes)
-        publish(volume, hidden)
+        rename(volume, hidden)
         return hidden
     finally:
         os.close(image)
 
 
-def publish(volume: Volume, name: str) -> None:
+def rename(volume: Volume, name: str) -> None:
     """Gives its directory another name, on disk then. A volume of that name is not overwritten: it is not empty."""
     directory = volume.pool.directory
     os.rename(volume.name, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -383,13 +416,23 @@ def sweep(pool: "Pool") -> None:
         elif name.startswith(_MAKING):
             try:
                 with pool.volume_lock(name[len(_MAKING) :], seconds=0):
-                    remove(pool, name)
+                    if not goes_on(pool, name):
+                        remove(pool, name)
             except Busy:
                 continue  # it is being made right now
         elif name.startswith(IMPORTING):
             from drivers.loop import transfer  # late: there seldom is one
 
             transfer.sweep(pool, name)
+
+
+def goes_on(pool: "Pool", making: str) -> bool:
+    """Whether it is a copy between two calls. One that nobody goes on with, as its claim is gone, is old."""
+    try:
+        record = os.stat(making + "/" + RECORD, dir_fd=pool.directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return abs(time.time() - record.st_mtime) < _COPYING_SECONDS
 
 
 def remove(pool: "Pool", name: str) -> None:

@@ -107,7 +107,7 @@ def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> No
         ({"uid": "4294967295"}, "at most 4294967294"),
         ({"mode": "0778"}, "'0778'; it is octal"),
         ({"mode": "17777"}, "octal"),
-        ({"sourceVolume": "pvc-2"}, "does not clone"),
+        ({"sourceVolume": "../pvc-2"}, "sourceVolume '../pvc-2' is not a name"),
         ({"kubernetes.io/pvc.name": "x\x7f"}, "control characters"),
     ],
 )

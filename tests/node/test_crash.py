@@ -19,7 +19,9 @@ import pytest
 
 from tests.node.conftest import MIB, Node
 
-pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")
+needs_stepper = pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
+)
 
 STEPPER = Path(__file__).with_name("stepper.py")
 OLD_KERNEL = ("fsopen", "open_tree", "LOOP_CONFIGURE")
@@ -302,7 +304,12 @@ def test_killed_at_every_call_it_converges(
     denied = next((calls for kernel, calls in LACKING.items() if name.endswith(kernel)), None)
     if denied:
         node.executable = [sys.executable, str(STEPPER), "/dev/null", "--deny", *denied, "--", *node.executable]
-    case = CASES[name](node)
+    record_property("kill points", kill_everywhere(name, CASES[name](node), tmp_path, campaign))
+
+
+def kill_everywhere(name: str, case: Case, tmp_path: Path, campaign: bool) -> int:
+    """Kills the case's callout at each of its calls; returns how many those were."""
+    node = case.node
     calls = step(node, tmp_path, case.prepare())
     case.finish()
     points = [n + 1 for n, call in enumerate(calls) if campaign or not call["tool"] or n % SAMPLE == 0]
@@ -318,7 +325,7 @@ def test_killed_at_every_call_it_converges(
             print(f"{name}: killed at call {point} of {len(calls)}: {made[-1] if made else None}")
             raise
     print(f"{name}: {len(points)} of {len(calls)} calls, all converged")
-    record_property("kill points", len(points))
+    return len(points)
 
 
 def clean_state(node: Node) -> tuple[list[tuple[str, str]], int, set[str], list[str]]:

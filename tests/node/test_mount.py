@@ -168,9 +168,12 @@ def _a_link(node: Node) -> None:
     node.image().symlink_to("elsewhere")
 
 
+NEWER = ("fsUuid", "root", "kind", "source", "newUuid")  # than schema 1
+
+
 def _newer_record(node: Node) -> None:
     record = node.image().with_name("volume.json")
-    record.write_text(record.read_text().replace('"schema": 2', '"schema": 3'))
+    record.write_text(record.read_text().replace('"schema": 3', '"schema": 4'))
 
 
 def _another_name(node: Node) -> None:
@@ -205,7 +208,7 @@ def test_an_image_that_is_not_what_was_made_is_left_alone(
     ("damage", "said"),
     [
         (_a_link, "symbolic link"),
-        (_newer_record, "schema 3"),
+        (_newer_record, "schema 4"),
         (_another_name, "it names volume"),
         (_no_record, "not a volume of ours"),
     ],
@@ -244,15 +247,15 @@ def test_a_damaged_superblock_is_refused_and_left_as_it_is(node: Node, fs: str, 
 
 
 def test_a_record_of_schema_1_is_read(node: Node) -> None:
-    """It had no fsUuid and no root."""
+    """It had no fsUuid, no root, and nothing of copies."""
     node.provision()
     file = node.image().with_name("volume.json")
-    old = {key: value for key, value in node.record().items() if key not in ("fsUuid", "root")}
+    old = {key: value for key, value in node.record().items() if key not in NEWER}
     file.write_text(json.dumps({**old, "schema": 1}))
 
     node.mount("web")
 
-    assert node.record()["schema"] == 2
+    assert node.record()["schema"] == 3
 
 
 def test_a_device_attached_by_hand_is_not_joined_by_a_second_one(node: Node) -> None:

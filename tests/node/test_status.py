@@ -64,7 +64,7 @@ def test_a_volume_with_its_device_pods_and_mounts(node: Node) -> None:
     assert found["pvc-1"] == {
         "name": "pvc-1", "pool": "default", "troubles": [], "sizeBytes": 64 * MIB, "fsType": "ext4",
         "usedBytes": node.image().stat().st_blocks * 512, "image": "/var/lib/flexvol/default/pvc-1/image",
-        "owner": node.record()["owner"], "devices": [device],
+        "owner": node.record()["owner"], "devices": [device], "kind": "volume", "source": "",
         "mounts": [
             {"path": node.pod_dir("u-1"), "pod": "shop/web (u-1)", "readOnly": False},
             {"path": node.pod_dir("u-2"), "pod": "u-2", "readOnly": True},

@@ -29,6 +29,16 @@ def storage_class(provisioner: str = "loop.flexvol", late: bool = True, **parame
     }  # fmt: skip
 
 
+def copy(node: str = "node1", **changes: str) -> dict[str, Any]:
+    """A claim that is to be a copy of another."""
+    return claim(node=node, dataSourceRef={"kind": "PersistentVolumeClaim", "name": "old", **changes})
+
+
+def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
+    given["metadata"]["annotations"][decide.FROM_SNAPSHOT] = "before"
+    return given
+
+
 @pytest.mark.parametrize(
     ("given", "by", "expected", "said"),
     [
@@ -50,7 +60,19 @@ def storage_class(provisioner: str = "loop.flexvol", late: bool = True, **parame
         (claim(volumeMode="Block"), storage_class(), REJECT, "volumeMode Block"),
         (claim(selector={"matchLabels": {}}), storage_class(), PROVISION, ""),
         (claim(selector={"matchLabels": {"a": "b"}}), storage_class(), REJECT, "selector"),
-        (claim(dataSource={"kind": "PersistentVolumeClaim"}), storage_class(), REJECT, "dataSource"),
+        (copy(), storage_class(), PROVISION, ""),
+        (copy(node=""), storage_class(), TAKE, ""),
+        (
+            copy(apiGroup="snapshot.storage.k8s.io", kind="VolumeSnapshot"),
+            storage_class(),
+            REJECT,
+            "VolumeSnapshot is CSI's alone",
+        ),
+        (copy(namespace="bank"), storage_class(), REJECT, "a claim of its own namespace"),
+        (copy(namespace="shop"), storage_class(), PROVISION, ""),
+        (of_snapshot(claim()), storage_class(), PROVISION, ""),
+        (of_snapshot(claim(node="")), storage_class(), TAKE, ""),
+        (of_snapshot(copy()), storage_class(), REJECT, "without the annotation flexvol/from-snapshot"),
         (claim(volumeAttributesClassName="gold"), storage_class(), REJECT, "volumeAttributesClassName"),
         (claim(accessModes=["ReadWriteMany"]), storage_class(), REJECT, "ReadWriteMany"),
         (claim(accessModes=["ReadWriteOncePod"]), storage_class(), PROVISION, ""),
@@ -207,3 +229,36 @@ def test_a_pv_of_another_kind_of_storage_is_not_ours() -> None:
 )
 def test_after_a_failure(failure: type[protocol.Failure], node: str, kind: str, warn: bool, unknown: bool) -> None:
     assert decide.after(failure("x"), node) == decide.Retry(kind, warn, unknown)
+
+
+def source(phase: str = "Bound", name: str = "c") -> dict[str, Any]:
+    spec = {"storageClassName": name, "volumeName": "pvc-u1"}
+    return {"metadata": {"name": "old", "namespace": "shop", "uid": "u0"}, "spec": spec, "status": {"phase": phase}}
+
+
+def bound(identity: str = "node1", uid: str = "u0", **changes: Any) -> dict[str, Any]:
+    found = volume(phase="Bound", identity=identity, **changes)
+    found["spec"].update(claimRef={"uid": uid}, nodeAffinity={"required": {}})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("of", "pv", "kind", "said"),
+    [
+        (None, None, protocol.NotFound, "the claim old, which it is to be a copy of, is not there"),
+        (source("Pending"), None, protocol.NotFound, "not bound"),
+        (source("Lost"), bound(), protocol.NotFound, "not bound"),
+        (source(name="other"), bound(), protocol.InvalidArgument, 'is of storage class "other"'),
+        (source(), bound(uid="u7"), protocol.InvalidArgument, "not its own"),
+        (source(), bound(by="other"), protocol.InvalidArgument, "not of this provisioner"),
+        (source(), bound(driver="other/loop"), protocol.InvalidArgument, "not of this provisioner"),
+        (source(), bound("node2"), protocol.Unavailable, "is on node node2, so it is made there"),
+    ],
+)
+def test_a_copy_of_what_cannot_be_copied_here(of: Any, pv: Any, kind: type[protocol.Failure], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        decide.check_source(copy(), of, pv, NODE)
+
+
+def test_a_copy_of_a_bound_claim_of_this_node_can_be_made() -> None:
+    decide.check_source(copy(), source(), bound(), NODE)

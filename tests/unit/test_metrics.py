@@ -45,6 +45,14 @@ def test_pools_volumes_and_the_queue() -> None:
     assert found[info] == 1
 
 
+def test_a_snapshot_is_nobodys_in_what_joins_volumes_to_claims() -> None:
+    owner = {"namespace": "shop", "name": "data", "uid": "u"}
+    found = sample({"flexvol/loop": ([{"name": "before", "pool": "default", "kind": "snapshot", "owner": owner}], [])})
+
+    (info,) = [key for key in found if key.startswith("flexvol_volume_info")]
+    assert 'volume="before"' in info and 'persistentvolumeclaim=""' in info and "shop" not in info
+
+
 def test_a_pool_that_is_away_and_a_volume_that_cannot_be_read() -> None:
     found = sample({"flexvol/loop": (
         [{"name": "pvc-1", "pool": "default", "error": "no record"}], [{"name": "default", "error": "not mounted"}],

@@ -1,0 +1,201 @@
+"""Snapshots: copies of a volume that no pod sees, made and deleted by a person.
+
+On the node itself, by root, the file system of a volume in use is frozen for that moment: what its pods wrote is on the
+image, and nothing is half done. From elsewhere, as in the provisioner's container, the copy is as after a power cut.
+"""
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import time
+
+from drivers.loop import copies, pool, volume
+from host import loopdev, mounts
+from protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterator, List, Optional
+
+    from drivers.loop.pool import Pool
+    from drivers.loop.volume import Volume
+
+_FREEZE, _THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW
+_FROZEN_SECONDS = 30  # to share blocks takes far less, and pods wait for it
+FROZEN = "frozen"
+_TAKEN = {
+    FROZEN: "its file system was frozen for it, so nothing in it is half written",
+    copies.IN_USE: "crash-consistent: what its pods had fsynced is in it, as after a power cut",
+    copies.UNMOUNTED: "no pod was using it",
+}
+
+
+def make(of: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
+    """Makes a snapshot of the volume `of`, called `name` or after the time, and deletes the oldest ones of that volume
+    beyond `keep`. Says what it did, line by line."""
+    now = time.gmtime()
+    name = check_name("snapshot name", name or "{}-{}".format(of, time.strftime("%Y%m%d-%H%M%S", now)))
+    with _pool_with(check_name("volume name", of)) as place:
+        with volume.get(place, of) as source, place.volume_lock(name):
+            source.check_volume()
+            if volume.find(place, name) is not None:
+                raise InvalidArgument("{} is there already in pool {}; choose another name".format(name, place.name))
+            record = dict(source.record, name=name, kind=volume.SNAPSHOT, blank=False, newUuid="", thick=False)
+            record["created"] = time.strftime(volume.TIME, now)
+            yield "made {} of {}: {}".format(name, of, _TAKEN[_make(source, record)])
+        if keep is not None:
+            for old in _of(place, of)[:-keep]:
+                yield _delete(place, old)
+
+
+def delete(name: str) -> str:
+    """Deletes the snapshot of that name; says so."""
+    with _pool_with(check_name("snapshot name", name)) as place:
+        return _delete(place, name)
+
+
+def _pool_with(name: str) -> "Pool":
+    """The pool that holds it, open."""
+    away = []
+    for pool_name in pool.names():
+        try:
+            place = pool.open_pool(pool_name)
+        except Failure as failure:
+            away.append(str(failure))
+            continue
+        if name in place.names():
+            return place
+        os.close(place.directory)
+    raise NotFound("; ".join(["there is no {} in the pools of this node".format(name)] + away))
+
+
+def _of(place: "Pool", of: str) -> "List[str]":
+    """The snapshots of a volume, the oldest first."""
+    found = []
+    for name in place.names():
+        try:
+            with volume.get(place, name) as one:
+                if one.record["kind"] == volume.SNAPSHOT and one.record["source"] == of:
+                    found.append((one.record["created"], name))
+        except (Failure, OSError):  # damaged, or deleted meanwhile: not one that is provably ours to delete
+            continue
+    return [name for _, name in sorted(found)]
+
+
+def _delete(place: "Pool", name: str) -> str:
+    with place.volume_lock(name), volume.get(place, name) as found:
+        if found.record["kind"] != volume.SNAPSHOT:
+            raise InvalidArgument("{} is a volume and no snapshot; its claim is what is deleted".format(name))
+        volume.delete(found)
+    return "deleted {} of {}".format(name, found.record["source"])
+
+
+def _make(source: "Volume", record: "Dict[str, Any]") -> str:
+    """Returns in which state of the source it was made."""
+    frozen = False
+
+    def still(share: "Callable[[], bool]", in_use: bool) -> bool:
+        nonlocal frozen
+        path = _mounted_at(source) if in_use else ""
+        if path:
+            try:
+                shared = _frozen(path, share)
+                frozen = shared
+                return shared
+            except PermissionError:
+                pass  # it is not as good without
+        return copies.at_once(share, in_use)
+
+    while True:
+        try:
+            made = copies.make(source, dict(record), still)
+            break
+        except Pending:  # no limit of time is ours
+            continue
+    with made:
+        if frozen:
+            made.save(taken=FROZEN)
+        return str(made.record["taken"])
+
+
+def _mounted_at(source: "Volume") -> str:
+    """Where our mount namespace shows it; "" if nowhere."""
+    image = source.open_image()
+    try:
+        loop = loopdev.find(image)
+    finally:
+        os.close(image)
+    if loop is None:
+        return ""
+    with loop:
+        return next((mount.path for mount in mounts.of_device(loop.path, parts=True)), "")
+
+
+def _frozen(path: str, work: "Callable[[], bool]") -> bool:
+    """What `work` returns, which is done while the file system at `path` is frozen. A child freezes it, and thaws it
+    when we are done, when we have ended in whatever way, or when the time is over. Raises PermissionError, or Busy."""
+    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    ours, orders = os.pipe()
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(orders)
+            os.close(told)
+            _freeze_until(root, ours, tell)
+        finally:
+            os._exit(1)
+    os.close(ours)
+    os.close(tell)
+    try:
+        code = os.read(told, 16).decode()
+        if code != "0":
+            _raise(path, int(code or errno.EIO))
+        done = work()
+    finally:
+        os.close(orders)
+        late = os.read(told, 16) != b"in time"
+        os.close(told)
+        if os.waitpid(child, 0)[1] != 0:
+            _thaw(root)  # it was killed
+        os.close(root)
+    if late:
+        raise Busy("the file system at {} did not stay frozen: {} s are the most".format(path, _FROZEN_SECONDS))
+    return done
+
+
+def _raise(path: str, code: int) -> None:
+    if code == errno.EPERM:
+        raise PermissionError(code, os.strerror(code))
+    if code == errno.EBUSY:
+        raise Busy("the file system at {0} is frozen by somebody else; thawed by: fsfreeze -u {0}".format(path))
+    raise Internal("the file system at {} cannot be frozen: {}".format(path, os.strerror(code)))
+
+
+def _freeze_until(root: int, orders: int, tell: int) -> None:
+    """In the child: tells how the freeze went, and in the end whether it held. What ends our parent does not end us."""
+    os.setsid()
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        fcntl.ioctl(root, _FREEZE, 0)
+    except OSError as error:
+        os.write(tell, str(error.errno).encode())
+        os._exit(0)
+    try:
+        os.write(tell, b"0")
+        in_time = bool(select.select([orders], [], [], _FROZEN_SECONDS)[0])
+    finally:
+        _thaw(root)
+    os.write(tell, b"in time" if in_time else b"late")
+    os._exit(0)
+
+
+def _thaw(root: int) -> None:
+    try:
+        fcntl.ioctl(root, _THAW, 0)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # it is not frozen
+            raise

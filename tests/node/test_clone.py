@@ -1,0 +1,471 @@
+"""A claim may begin as a copy of another volume: its data are there, and from the first mount on the two have nothing
+in common, whatever file system the pool is on and whoever uses the source meanwhile."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import threading
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.node.conftest import MIB, Node
+from tests.node.test_crash import Case, kill_everywhere, needs_stepper
+
+FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
+SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}
+OTHER = "9b7be9c4-1111-4222-8333-944445555666"
+
+
+def pool_on(node: Node, fs: str, size: int = 6 << 30) -> None:
+    """Makes the default pool anew on a disk of its own."""
+    disk = node.directory / "disk"
+    disk.touch()
+    os.truncate(disk, size)
+    subprocess.run([f"mkfs.{fs}", "-q", disk], check=True)
+    assert node.enter("mount", "-o", "loop", str(disk), "/var/lib/flexvol/default").returncode == 0
+    node.command("pool", "init", "default", "--reserve", "0")
+
+
+@pytest.fixture(params=["xfs", "btrfs"])
+def sharing(node: Node, request: pytest.FixtureRequest) -> Node:
+    """A node whose pool is on a file system with reflinks."""
+    pool_on(node, request.param)
+    return node
+
+
+@pytest.fixture
+def copying(node: Node) -> Node:
+    """A node whose pool is on a file system without them."""
+    pool_on(node, "ext4")
+    return node
+
+
+def clone_request(node: Node, name: str = "pvc-2", source: str = "pvc-1", size: int = 0, **changes: Any) -> str:
+    """As large as its source unless another size is given."""
+    size = size or node.record("pvc-1")["sizeBytes"]
+    also = {"sourceVolume": source, "kubernetes.io/pvc.uid": OTHER, **changes.pop("also", {})}
+    return node.request(name, size, changes.pop("fs", "ext4"), also, **changes)
+
+
+def clone(node: Node, name: str = "pvc-2", source: str = "pvc-1", size: int = 0, **changes: Any) -> dict[str, Any]:
+    made: dict[str, Any] = node.ok("provision", clone_request(node, name, source, size, **changes))["volume"]
+    return made
+
+
+def fill(root: Path, number: int = 30) -> str:
+    """Files with random content, fsynced; returns their checksum."""
+    (root / "data").mkdir()
+    for index in range(number):
+        with (root / "data" / str(index)).open("wb") as file:
+            file.write(os.urandom(50_000 + index))
+            os.fsync(file.fileno())
+    os.mkfifo(root / "data/fifo")
+    return checksum(root)
+
+
+def checksum(root: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted((root / "data").iterdir()):
+        total.update(f"{path.name} {path.lstat().st_mode} {path.lstat().st_size}".encode())
+        total.update(path.read_bytes() if path.is_file() else b"")
+    return total.hexdigest()
+
+
+def uuid_of(node: Node, volume: str) -> str:
+    line = ["blkid", "-p", "-o", "value", "-s", "UUID", str(node.image(volume))]
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def check_sound(node: Node, volume: str) -> None:
+    """The tools find nothing to complain of in an image that is not mounted."""
+    fs, image = node.record(volume)["fsType"], str(node.image(volume))
+    lines = {"ext4": ["e2fsck", "-f", "-n"], "xfs": ["xfs_repair", "-n", "-f"], "btrfs": ["btrfs", "check"]}
+    done = subprocess.run([*lines[fs], image], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def are_apart(node: Node, wanted: str) -> None:
+    """Source and clone mount at the same time, with UUIDs of their own, and what is written to one is in that only."""
+    source, copy = node.mount("a"), node.mount("b", "pvc-2")
+    assert (checksum(source), checksum(copy)) == (wanted, wanted)
+    (copy / "mine").write_text("x")
+    os.sync()
+    assert not (source / "mine").exists()
+    node.unmount("web")
+    for pod, volume in (("a", "pvc-1"), ("b", "pvc-2")):
+        node.unmount(pod, volume)
+        assert uuid_of(node, volume) == node.record(volume)["fsUuid"]
+        check_sound(node, volume)
+    assert uuid_of(node, "pvc-1") != uuid_of(node, "pvc-2")
+    assert node.record("pvc-2")["newUuid"] == ""
+    node.mount("a")
+    assert (node.mount("b", "pvc-2") / "mine").read_text() == "x"
+
+
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
+def test_a_clone_of_a_volume_in_use_has_what_was_fsynced_and_shares_its_blocks(sharing: Node, fs: str) -> None:
+    sharing.provision(size=SIZES[fs], fs=fs)
+    wanted = fill(sharing.mount("web"))
+    used = shutil.disk_usage(sharing.path("/var/lib/flexvol/default")).used
+
+    clone(sharing, fs=fs)
+
+    assert shutil.disk_usage(sharing.path("/var/lib/flexvol/default")).used - used < 8 * MIB
+    record = sharing.record("pvc-2")
+    assert (record["source"], record["kind"], record["blank"], record["taken"]) == ("pvc-1", "volume", False, "in use")
+    assert record["owner"]["uid"] == OTHER
+    are_apart(sharing, wanted)
+
+
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
+def test_a_clone_while_pods_write_is_as_after_a_power_cut(sharing: Node, fs: str) -> None:
+    sharing.provision(size=SIZES[fs], fs=fs)
+    root = sharing.mount("web")
+    wanted = fill(root)
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            with (root / f"more-{number % 50}").open("wb") as file:
+                file.write(os.urandom(20_000))
+                os.fsync(file.fileno())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(2, 6):
+            clone(sharing, f"pvc-{number}", fs=fs)
+            assert checksum(sharing.mount("b", f"pvc-{number}")) == wanted
+    finally:
+        stop.set()
+        writer.join()
+    for number in range(2, 6):
+        sharing.unmount("b", f"pvc-{number}")
+        check_sound(sharing, f"pvc-{number}")
+
+
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
+def test_without_reflinks_a_clone_is_copied_from_a_volume_that_no_pod_uses(copying: Node, fs: str) -> None:
+    copying.provision(size=SIZES[fs], fs=fs)
+    wanted = fill(copying.mount("web"))
+    assert "it can only be copied while no pod uses it, as its pool's" in copying.fails(
+        "Busy", "provision", clone_request(copying, fs=fs)
+    )
+    copying.unmount("web")
+
+    clone(copying, fs=fs)
+
+    assert copying.record("pvc-2")["taken"] == "unmounted"
+    assert copying.image("pvc-2").stat().st_blocks <= copying.image().stat().st_blocks + 64
+    are_apart(copying, wanted)
+
+
+def test_a_clone_of_a_clone_and_of_one_that_was_never_mounted(sharing: Node) -> None:
+    for fs in FILE_SYSTEMS:
+        names = [f"{fs}-{number}" for number in range(4)]
+        sharing.provision(names[0], size=SIZES[fs], fs=fs)
+        wanted = fill(sharing.mount("web", names[0]))
+        for source, name in itertools.pairwise(names):
+            clone(sharing, name, source, SIZES[fs], fs=fs)
+        roots = [sharing.mount(name, name) for name in names[1:]]
+        clone(sharing, "last", names[3], SIZES[fs], fs=fs)
+        roots.append(sharing.mount("last", "last"))
+
+        assert [checksum(root) for root in roots] == [wanted] * 4
+        sharing.unmount("last", "last")
+        sharing.ok("delete", sharing.deletion("last", OTHER))
+
+
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
+def test_a_clone_grows_to_what_is_asked_and_is_never_smaller(sharing: Node, fs: str) -> None:
+    size = max(SIZES[fs], 96 * MIB)
+    sharing.provision(size=size, fs=fs)
+    wanted = fill(sharing.mount("web"))
+    if fs == "ext4":
+        message = sharing.fails("InvalidArgument", "provision", clone_request(sharing, fs=fs, size=64 * MIB))
+        assert "a copy of volume pvc-1 is ext4 of 96 MiB or more, and ext4 of 64 MiB is asked for" in message
+
+    made = clone(sharing, fs=fs, size=400 * MIB)
+
+    assert made["capacityBytes"] == 400 * MIB
+    root = sharing.mount("b", "pvc-2")
+    assert checksum(root) == wanted
+    assert shutil.disk_usage(root).total > 300 * MIB
+    sharing.unmount("b", "pvc-2")
+    check_sound(sharing, "pvc-2")
+
+
+def test_a_clone_of_btrfs_that_grows_becomes_as_large_as_btrfs_can_grow_to(sharing: Node) -> None:
+    sharing.provision(size=112 * MIB, fs="btrfs")
+    fill(sharing.mount("web"))
+
+    assert clone(sharing, fs="btrfs", size=128 * MIB)["capacityBytes"] == 256 * MIB
+    assert shutil.disk_usage(sharing.mount("b", "pvc-2")).total == 256 * MIB
+
+
+def test_a_volume_of_another_namespace_is_not_copied(sharing: Node) -> None:
+    sharing.provision()
+    before = sharing.snapshot()
+
+    for also in ({"kubernetes.io/pvc.namespace": "bank"}, {"kubernetes.io/pvc.namespace": "shop "}):
+        message = sharing.fails("InvalidArgument", "provision", clone_request(sharing, also=also))
+        assert "volume pvc-1 does not belong to namespace" in message
+    for source in ("../default/pvc-1", "pvc-1/", ".locks"):
+        assert "is not a name" in sharing.fails("InvalidArgument", "provision", clone_request(sharing, source=source))
+    assert "is not in pool" in sharing.fails("NotFound", "provision", clone_request(sharing, source="pvc-9"))
+    assert "ext4 of 64 MiB or more, and xfs" in sharing.fails(
+        "InvalidArgument", "provision", clone_request(sharing, fs="xfs")
+    )
+
+    assert sharing.snapshot() == before
+
+
+def test_a_damaged_volume_is_not_copied(sharing: Node) -> None:
+    sharing.provision()
+    with sharing.image().open("r+b") as image:
+        image.seek(1024 + 0x3A)
+        image.write(b"\x02\x00")  # EXT2_ERROR_FS
+    assert "the kernel noted errors" in sharing.fails("InvalidArgument", "provision", clone_request(sharing))
+    with sharing.image().open("r+b") as image:
+        image.write(bytes(4096))
+    assert "does not carry the ext4" in sharing.fails("Internal", "provision", clone_request(sharing))
+    sharing.image().with_name("undo").touch()
+
+    assert sorted(path.name for path in sharing.path("/var/lib/flexvol/default").glob("*pvc*")) == ["pvc-1"]
+
+
+def test_a_volume_that_a_tool_is_at_work_on_is_not_copied(sharing: Node) -> None:
+    sharing.provision()
+    sharing.image().with_name("undo").touch()
+
+    assert "is being checked or grown" in sharing.fails("Busy", "provision", clone_request(sharing))
+    assert not list(sharing.path("/var/lib/flexvol/default").glob(".new*"))
+
+
+def test_asking_twice_finds_the_same_clone_and_it_counts_in_full(sharing: Node) -> None:
+    sharing.provision()
+    fill(sharing.mount("web"))
+    (before,) = sharing.ok("list")["pools"]
+    first = clone(sharing)
+    wanted = sharing.record("pvc-2")
+
+    assert clone(sharing) == first
+
+    assert sharing.record("pvc-2") == wanted
+    other = clone_request(sharing, source="pvc-3", size=64 * MIB)
+    assert "exists and is no copy of pvc-3" in sharing.fails("InvalidArgument", "provision", other)
+    (after,) = sharing.ok("list")["pools"]
+    assert after["committedBytes"] - before["committedBytes"] == 64 * MIB
+    listed = {entry["name"]: entry for entry in sharing.ok("list")["volumes"]}
+    assert [listed[name]["source"] for name in ("pvc-1", "pvc-2")] == ["", "pvc-1"]
+
+
+def test_thick_volumes_are_copied_and_keep_their_blocks(sharing: Node) -> None:
+    sharing.provision(thick="true")
+    wanted = fill(sharing.mount("web"))
+    assert "it is thick" in sharing.fails("Busy", "provision", clone_request(sharing, thick="true"))
+    sharing.unmount("web")
+
+    clone(sharing, thick="true")
+
+    assert sharing.image("pvc-2").stat().st_blocks * 512 >= 64 * MIB
+    are_apart(sharing, wanted)
+
+
+def test_a_clone_of_a_volume_whose_root_was_not_given_its_owner_yet_gets_it(sharing: Node) -> None:
+    sharing.provision(uid="1000", gid="2000", mode="0750")
+    clone(sharing, uid="1000", gid="2000", mode="0750")
+
+    status = sharing.mount("b", "pvc-2").stat()
+
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1000, 2000, 0o750)
+
+
+# A long copy, in as many calls as it takes.
+
+
+@pytest.fixture
+def hasty(copying: Node, executable: list[str]) -> Node:
+    """A node whose driver must answer provision within a moment: each call copies one piece, and no more."""
+    program = copying.directory / "hasty"
+    shutil.copy(executable[0], program)
+    with zipfile.ZipFile(program, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a name is there twice: the last one counts
+        source = archive.read("protocol.py").decode()
+        assert source.count('"provision": Callout(("options",), 600,') == 1
+        archive.writestr("protocol.py", source.replace('(("options",), 600,', '(("options",), 60,'))
+    copying.executable = [str(program)]
+    return copying
+
+
+def write_pieces(node: Node, number: int) -> str:
+    """A volume with so many pieces of 8 MiB of data, with holes between them; not mounted. Returns their checksum."""
+    node.provision(size=40 * number * MIB)
+    root = node.mount("web")
+    (root / "data").mkdir()
+    for index in range(number):
+        (root / "data" / str(index)).write_bytes(os.urandom(8 * MIB))
+    total = checksum(root)
+    node.unmount("web")
+    return total
+
+
+def go_on(node: Node, calls: int) -> int:
+    """Calls until it is done, `calls` times at most; returns how often."""
+    for number in range(1, calls + 1):
+        reply = node.run("provision", clone_request(node))
+        if reply["status"] == "Success":
+            return number
+        assert reply["reason"] == "Pending", reply
+    return calls
+
+
+def copied(node: Node) -> int:
+    (record,) = node.path("/var/lib/flexvol/default").glob(".new*/volume.json")
+    return int(json.loads(record.read_text())["copiedBytes"])
+
+
+def hidden(node: Node) -> list[str]:
+    return [path.name for path in node.path("/var/lib/flexvol/default").glob(".new*")]
+
+
+def test_a_long_copy_goes_on_from_call_to_call_and_is_seen_when_it_is_whole(hasty: Node) -> None:
+    wanted = write_pieces(hasty, 5)
+    progress = []
+    for _ in range(3):
+        assert "of 200 MiB of pvc-1 are copied to pvc-2" in hasty.fails("Pending", "provision", clone_request(hasty))
+        progress.append(copied(hasty))
+        listed = hasty.ok("list")  # which sweeps what crashes left
+        assert [entry["name"] for entry in listed["volumes"]] == ["pvc-1"]
+        assert listed["pools"][0]["committedBytes"] == 400 * MIB
+        assert "was left by a callout" not in hasty.enter(*hasty.executable, "doctor").stdout.decode()
+    assert 0 < progress[0] < progress[1] < progress[2]
+
+    assert 2 <= go_on(hasty, 100) < 20
+    assert hidden(hasty) == []
+    assert not {"copyOf", "copiedBytes"} & set(hasty.record("pvc-2"))
+    are_apart(hasty, wanted)
+
+
+def test_a_copy_begins_anew_if_its_source_was_written_to_meanwhile(hasty: Node) -> None:
+    write_pieces(hasty, 5)
+    for _ in range(3):
+        hasty.fails("Pending", "provision", clone_request(hasty))
+    root = hasty.mount("web")
+    assert "in use" in hasty.fails("Busy", "provision", clone_request(hasty))
+    (root / "data/0").write_bytes(b"changed")
+    wanted = checksum(root)
+    hasty.unmount("web")
+
+    assert go_on(hasty, 100) > 3
+
+    are_apart(hasty, wanted)
+
+
+def test_a_copy_waits_for_one_of_the_same_source_and_loses_nothing(hasty: Node) -> None:
+    wanted = write_pieces(hasty, 5)
+    hasty.fails("Pending", "provision", clone_request(hasty))
+    before = copied(hasty)
+    with hasty.image().open("r+b") as image:
+        fcntl.flock(image, fcntl.LOCK_EX)
+        assert "in use" in hasty.fails("Busy", "provision", clone_request(hasty))
+
+    hasty.fails("Pending", "provision", clone_request(hasty))
+    assert copied(hasty) > before
+    go_on(hasty, 100)
+    are_apart(hasty, wanted)
+
+
+def test_a_copy_that_nobody_goes_on_with_is_swept_and_one_whose_claim_is_gone_is_undone(hasty: Node) -> None:
+    write_pieces(hasty, 5)
+    hasty.fails("Pending", "provision", clone_request(hasty))
+    (record,) = hasty.path("/var/lib/flexvol/default").glob(".new*/volume.json")
+    os.utime(record, (0, 0))
+    hasty.ok("list")
+    assert hidden(hasty) == []
+
+    hasty.fails("Pending", "provision", clone_request(hasty))
+    # As the provisioner does for a claim that is gone: it asks for the volume without a source, and deletes it.
+    hasty.provision("pvc-2", size=200 * MIB, also={"kubernetes.io/pvc.uid": OTHER})
+    assert hidden(hasty) == [] and hasty.record("pvc-2")["blank"] is True
+    hasty.ok("delete", hasty.deletion("pvc-2", OTHER))
+
+
+# Killed in the middle.
+
+
+class CloneCase(Case):
+    """A clone being made, from a volume that no pod uses: with reflinks or without."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        node.provision()
+        self.wanted = fill(node.mount("web"))
+        node.unmount("web")
+        self.words = ["provision", clone_request(node)]
+
+    def prepare(self) -> list[str]:
+        return self.words
+
+    def finish(self) -> None:
+        self.node.ok(*self.words)
+        assert hidden(self.node) == []
+        assert checksum(self.node.mount("check", "pvc-2")) == self.wanted
+        self.node.unmount("check", "pvc-2")
+        self.node.ok("delete", self.node.deletion("pvc-2", OTHER))
+
+
+class FirstMountOfAClone(Case):
+    """The first mount of a clone of a volume in use: its log is replayed, and it gets its UUID."""
+
+    def __init__(self, node: Node, fs: str) -> None:
+        super().__init__(node)
+        self.fs = fs
+        node.provision(size=SIZES[fs], fs=fs)
+        self.wanted = fill(node.mount("web"))
+
+    def prepare(self) -> list[str]:
+        clone(self.node, fs=self.fs)
+        return ["mount", self.node.pod_dir("check", "pvc-2"), self.node.options("pvc-2")]
+
+    def finish(self) -> None:
+        assert checksum(self.node.mount("check", "pvc-2")) == self.wanted
+        self.node.unmount("check", "pvc-2")
+        assert uuid_of(self.node, "pvc-2") == self.node.record("pvc-2")["fsUuid"] != uuid_of(self.node, "pvc-1")
+        assert not self.node.image("pvc-2").with_name("undo").exists()
+        check_sound(self.node, "pvc-2")
+        self.node.ok("delete", self.node.deletion("pvc-2", OTHER))
+
+
+Record = Callable[[str, object], None]
+
+
+@needs_stepper
+@pytest.mark.parametrize("pool", ["xfs", "ext4"])
+def test_making_a_clone_is_killed_anywhere(
+    node: Node, pool: str, campaign: bool, tmp_path: Path, record_property: Record
+) -> None:
+    pool_on(node, pool)
+    record_property("kill points", kill_everywhere(f"clone on {pool}", CloneCase(node), tmp_path, campaign))
+
+
+@needs_stepper
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
+def test_the_first_mount_of_a_clone_is_killed_anywhere(
+    node: Node, fs: str, campaign: bool, tmp_path: Path, record_property: Record
+) -> None:
+    pool_on(node, "xfs")
+    record_property("kill points", kill_everywhere(f"clone of {fs}", FirstMountOfAClone(node, fs), tmp_path, campaign))

@@ -1,0 +1,305 @@
+"""A snapshot keeps what a volume held: a claim of the same namespace begins with it, and no pod ever sees itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.node.conftest import MIB, Node
+from tests.node.test_clone import (
+    FILE_SYSTEMS,
+    SIZES,
+    check_sound,
+    checksum,
+    clone,
+    clone_request,
+    copying,
+    fill,
+    hidden,
+    pool_on,
+    sharing,
+    uuid_of,
+)  # fmt: skip
+
+__all__ = ["copying", "sharing"]  # fixtures
+SMALL = ("pvc-1", "first")
+
+
+def snapshot(node: Node, *words: str) -> list[str]:
+    return node.command("snapshot", *words).splitlines()
+
+
+def refused(node: Node, *words: str) -> str:
+    done = node.enter(*node.executable, "snapshot", *words)
+    assert done.returncode == 1, done
+    return done.stderr.decode()
+
+
+def names(node: Node) -> list[str]:
+    return [entry["name"] for entry in node.ok("list")["volumes"]]
+
+
+@pytest.mark.parametrize("fs", FILE_SYSTEMS)
+def test_root_freezes_a_volume_in_use_and_a_claim_begins_with_what_it_held(sharing: Node, fs: str) -> None:
+    sharing.provision(size=SIZES[fs], fs=fs)
+    root = sharing.mount("web")
+    wanted = fill(root)
+    (root / "data/not-synced").write_bytes(b"x" * 50_000)
+    wanted = checksum(root)
+
+    (said,) = snapshot(sharing, *SMALL)
+    (root / "data/later").write_text("x")
+
+    assert said == "made first of pvc-1: its file system was frozen for it, so nothing in it is half written"
+    record = sharing.record("first")
+    assert (record["kind"], record["source"], record["taken"]) == ("snapshot", "pvc-1", "frozen")
+    assert record["owner"] == sharing.record()["owner"]
+    clone(sharing, "pvc-2", "first", fs=fs)
+    restored = sharing.mount("b", "pvc-2")
+    assert checksum(restored) == wanted
+    (root / "data/still-writable").write_text("x")
+    sharing.unmount("b", "pvc-2")
+    assert len({uuid_of(sharing, "pvc-1"), uuid_of(sharing, "pvc-2")}) == 2
+    check_sound(sharing, "pvc-2")
+    if fs != "btrfs":  # whose tools say nothing of a log
+        assert "log" not in log_of(sharing, "first")
+
+
+def log_of(node: Node, volume: str) -> str:
+    """What the tools say of a log that is to be replayed."""
+    line = {"ext4": ["e2fsck", "-n"], "xfs": ["xfs_db", "-r", "-c", "sb 0", "-f"]}[node.record(volume)["fsType"]]
+    return subprocess.run([*line, str(node.image(volume))], capture_output=True, text=True, check=False).stdout
+
+
+def in_container(node: Node, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """As the provisioner's container runs it: without the machine's devices, and with no capability."""
+    script = 'mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec "$@"'
+    powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    return node.enter("unshare", "-m", "sh", "-c", script, "sh", *powerless, *node.executable, "snapshot", *words)
+
+
+def test_without_rights_a_snapshot_is_crash_consistent_and_says_so(sharing: Node) -> None:
+    sharing.provision()
+    wanted = fill(sharing.mount("web"))
+
+    done = in_container(sharing, *SMALL)
+
+    assert done.stdout.decode() == (
+        "made first of pvc-1: crash-consistent: what its pods had fsynced is in it, as after a power cut\n"
+    ), done
+    clone(sharing, "pvc-2", "first")
+    assert checksum(sharing.mount("b", "pvc-2")) == wanted
+
+
+def test_without_reflinks_a_snapshot_is_made_of_a_volume_that_no_pod_uses(copying: Node) -> None:
+    copying.provision()
+    wanted = fill(copying.mount("web"))
+    assert "it can only be copied while no pod uses it" in refused(copying, *SMALL)
+    assert names(copying) == ["pvc-1"] and hidden(copying) == []
+    copying.unmount("web")
+
+    assert snapshot(copying, *SMALL) == ["made first of pvc-1: no pod was using it"]
+
+    (copying.mount("web") / "data/0").unlink()
+    clone(copying, "pvc-2", "first")
+    assert checksum(copying.mount("b", "pvc-2")) == wanted
+
+
+def test_a_snapshot_is_no_volume(sharing: Node) -> None:
+    sharing.provision()
+    snapshot(sharing, *SMALL)
+    before = sharing.snapshot()
+    assert "\nfirst (snapshot) " in sharing.command("status")
+
+    for words in (
+        ("mount", sharing.pod_dir("web", "first"), sharing.options("first")),
+        ("adopt", sharing.request("first", pool="default")),
+        ("delete", sharing.deletion("first")),
+    ):
+        assert "first is a snapshot of pvc-1" in sharing.fails("InvalidArgument", *words)
+    assert "is a snapshot" in sharing.fails("InvalidArgument", "provision", sharing.request("first"))
+    assert "first is a snapshot of pvc-1" in refused(sharing, "first")
+    assert "first is there already" in refused(sharing, *SMALL)
+    assert "is a volume and no snapshot" in refused(sharing, "--delete", "pvc-1")
+    assert "there is no pvc-9 in the pools" in refused(sharing, "pvc-9")
+    assert "is not a name" in refused(sharing, "pvc-1", "../x")
+    message = sharing.fails(
+        "InvalidArgument",
+        "provision",
+        clone_request(sharing, source="first", also={"kubernetes.io/pvc.namespace": "x"}),
+    )
+    assert "does not belong to namespace 'x'" in message
+
+    assert sharing.snapshot() == before
+    (entry,) = [entry for entry in sharing.ok("list")["volumes"] if entry["name"] == "first"]
+    assert (entry["kind"], entry["source"]) == ("snapshot", "pvc-1")
+    assert snapshot(sharing, "--delete", "first") == ["deleted first of pvc-1"]
+    assert names(sharing) == ["pvc-1"]
+
+
+def test_a_snapshot_outlives_its_volume(sharing: Node) -> None:
+    sharing.provision()
+    wanted = fill(sharing.mount("web"))
+    snapshot(sharing, *SMALL)
+    sharing.unmount("web")
+    sharing.ok("delete", sharing.deletion())
+
+    clone(sharing, "pvc-2", "first", 64 * MIB)
+
+    assert checksum(sharing.mount("b", "pvc-2")) == wanted
+
+
+def test_the_oldest_snapshots_of_the_volume_go_and_nothing_else(sharing: Node) -> None:
+    sharing.provision()
+    sharing.provision("pvc-0")
+    snapshot(sharing, "pvc-0", "of-another")
+    for name in ("c", "b", "a"):
+        snapshot(sharing, "pvc-1", name)
+        wait_a_second()
+    clone(sharing, "pvc-2", "c")
+
+    said = snapshot(sharing, "pvc-1", "d", "--keep", "2")
+
+    assert said[1:] == ["deleted c of pvc-1", "deleted b of pvc-1"]
+    assert names(sharing) == ["a", "d", "of-another", "pvc-0", "pvc-1", "pvc-2"]
+    (made, *_) = snapshot(sharing, "pvc-1")
+    assert made.split()[1].startswith("pvc-1-2")
+
+
+def wait_a_second() -> None:
+    """Until the clock that snapshots are ordered by shows another second."""
+    now = int(time.time())
+    while int(time.time()) == now:
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("words", [[], ["pvc-1", "--delete", "x"], ["pvc-1", "--keep", "0"], ["pvc-1", "--keep", "-1"]])
+def test_words_that_make_no_sense_are_refused(node: Node, words: list[str]) -> None:
+    assert node.enter(*node.executable, "snapshot", *words).returncode == 2
+
+
+# What is frozen is thawed.
+
+
+def slow(node: Node, executable: list[str], seconds: float, limit_seconds: int = 30) -> None:
+    """Lets the node's snapshots take so long while the file system is frozen."""
+    program = node.directory / "slow"
+    shutil.copy(executable[0], program)
+    with zipfile.ZipFile(program, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a name is there twice: the last one counts
+        source = archive.read("drivers/loop/snapshots.py").decode()
+        for old, new in (
+            ("done = work()", f"done = (time.sleep({seconds}), work())[1]"),
+            ("_FROZEN_SECONDS = 30", f"_FROZEN_SECONDS = {limit_seconds}"),
+        ):
+            assert source.count(old) == 1
+            source = source.replace(old, new)
+        archive.writestr("drivers/loop/snapshots.py", source)
+    node.executable = [str(program)]
+
+
+class Writer:
+    """Writes to a file system over and over, and knows when it last could."""
+
+    def __init__(self, root: Path) -> None:
+        script = 'while :; do date +%s.%N > "$1/beat" && sync "$1/beat" && cp "$1/beat" "$2"; sleep 0.05; done'
+        self.seen = root.parent / "seen"
+        self._process = subprocess.Popen(["sh", "-c", script, "sh", root, self.seen], start_new_session=True)
+
+    def last(self) -> float:
+        """Seconds since it wrote."""
+        return time.time() - float(self.seen.read_text() or 0) if self.seen.exists() else 1e9
+
+    def until(self, frozen: bool, seconds: float = 10) -> None:
+        deadline = time.monotonic() + seconds
+        while (self.last() > 1) != frozen:
+            assert time.monotonic() < deadline, f"last write {self.last()} s ago"
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+        self.seen.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def writing(node: Node) -> Any:
+    pool_on(node, "xfs")
+    node.provision()
+    writer = Writer(node.mount("web"))
+    try:
+        writer.until(frozen=False)
+        yield writer
+    finally:
+        writer.end()
+
+
+def processes(program: str) -> list[int]:
+    done = subprocess.run(["pgrep", "-f", program], capture_output=True, text=True, check=False)
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_while_it_is_frozen_it_is_thawed_at_once(
+    node: Node, writing: Writer, executable: list[str], number: int
+) -> None:
+    slow(node, executable, 60)
+    running = node.start(*node.executable, "snapshot", *SMALL, start_new_session=True)
+    writing.until(frozen=True)
+
+    os.killpg(running.pid, number)  # as a terminal does; the one that thaws is in no group of ours
+
+    writing.until(frozen=False)
+    running.communicate(timeout=10)
+    node.command("list")
+    assert names(node) == ["pvc-1"] and hidden(node) == []
+
+
+def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(
+    node: Node, writing: Writer, executable: list[str]
+) -> None:
+    slow(node, executable, 6, limit_seconds=2)
+    running = node.start(*node.executable, "snapshot", *SMALL)
+    writing.until(frozen=True)
+    writing.until(frozen=False, seconds=3)
+
+    assert b"did not stay frozen" in running.communicate(timeout=20)[0]
+
+    assert running.returncode == 1
+    assert names(node) == ["pvc-1"] and hidden(node) == []
+
+
+def test_if_the_one_that_thaws_is_killed_the_other_does(node: Node, writing: Writer, executable: list[str]) -> None:
+    slow(node, executable, 4)
+    running = node.start(*node.executable, "snapshot", *SMALL)
+    writing.until(frozen=True)
+    parent, child = sorted(processes(node.executable[0]))[-2:]
+    assert parent != child
+
+    os.kill(child, signal.SIGKILL)
+    running.communicate(timeout=20)
+
+    assert running.returncode == 1
+    writing.until(frozen=False)
+    assert names(node) == ["pvc-1"]
+
+
+def test_what_somebody_else_froze_stays_frozen(node: Node, writing: Writer) -> None:
+    path = node.pod_dir("web")
+    assert node.enter("fsfreeze", "-f", path).returncode == 0
+    try:
+        assert f"frozen by somebody else; thawed by: fsfreeze -u {path}" in refused(node, *SMALL)
+        writing.until(frozen=True)
+    finally:
+        assert node.enter("fsfreeze", "-u", path).returncode == 0
+    writing.until(frozen=False)
+    assert snapshot(node, *SMALL)[0].startswith("made first of pvc-1: its file system was frozen")
