@@ -44,7 +44,7 @@ _PIECES = 256  # on their way between two nodes; each is some ten kilobytes
 _WAIT_SECONDS, _AGAIN_SECONDS = 90.0, 0.5
 
 
-class NotMoved(protocol.Failure):
+class NotMoved(protocol.Unavailable):
     """The volume is not, or not yet, on the other node."""
 
 
@@ -86,7 +86,7 @@ class Mover:
 
     def volumes_of(self, node: str) -> list[str]:
         """Those that are on the node, and those whose move from there is not done."""
-        volumes = (self._api.get(cluster.VOLUMES) or {"items": []})["items"]
+        volumes = self._api.items(cluster.VOLUMES)
         there = {one["metadata"]["name"] for one in volumes if decide.node_of(one, self._drivers) == node}
         begun = (self._api.get(f"{self._moves}?labelSelector={LABEL}") or {"items": []})["items"]
         plans = [json.loads(one["data"]["move"]) for one in begun]
@@ -98,13 +98,10 @@ class Mover:
         if plan is not None:
             return str(plan["to"])
         volume = self._volume(name)
-        driver, pool = (
-            volume["spec"]["flexVolume"]["driver"],
-            (volume["spec"]["flexVolume"].get("options") or {}).get("pool"),
-        )
+        pool = (volume["spec"]["flexVolume"].get("options") or {}).get("pool")
         found = nodes.find(self._api, self._namespace)
         others = [node for node in found.values() if node.name != source and self._takes_pods(node.name)]
-        listed, _ = nodes.list_all(self._api, others, [driver])
+        listed, _ = nodes.list_all(self._api, others, [_driver({"volume": volume})])
         rooms = {
             node: one.get("freeBytes", 0)
             for (node, _), (_, pools) in listed.items()
@@ -139,7 +136,7 @@ class Mover:
             if self._is_at(plan, plan["source"]):
                 self._set_policy(plan, "Retain")
             self._copy(plan)
-        self._replace(plan)
+        plan = self._replace(plan)
         self._delete_old(plan)
         self._end(plan)
         self._say(f"{name} is on node {to}")
@@ -152,13 +149,17 @@ class Mover:
         if written is None:
             return None
         plan: Object = json.loads(written["data"]["move"])
-        return {**plan, "uid": written["metadata"]["uid"]}
+        return {**plan, "written": {key: written["metadata"][key] for key in ("uid", "resourceVersion")}}
 
     def _rewrite(self, plan: Object, **changes: Any) -> Object:
-        plan = {**plan, **changes}
-        written = {"move": json.dumps({key: value for key, value in plan.items() if key != "uid"})}
-        self._api.patch(f"{self._moves}/move-{_name(plan)}", {"data": written})
-        return plan
+        """Raises Refused, status 409, if somebody else did so since it was read."""
+        move = json.dumps({**{key: plan[key] for key in plan if key != "written"}, **changes})
+        change = {"metadata": plan["written"], "data": {"move": move}}
+        self._api.patch(f"{self._moves}/move-{_name(plan)}", change)
+        now = self._plan(_name(plan))
+        if now is None or now["id"] != plan["id"]:
+            raise NotMoved(f"the move of {_name(plan)} was ended by somebody else")
+        return now
 
     def _begin(self, name: str, to: str) -> Object:
         volume = self._volume(name)
@@ -183,8 +184,8 @@ class Mover:
         if not hostname:
             raise NotMoved(f"node {to} has no label {HOSTNAME}")
         plan = {
-            "id": uuid.uuid4().hex, "source": source, "to": to, "back": False, "policy": policy, "hostname": hostname,
-            "poolId": pool["id"], "volume": manifest(volume, to, hostname, pool["id"]),
+            "id": uuid.uuid4().hex, "source": source, "to": to, "back": False, "replaces": False, "policy": policy,
+            "hostname": hostname, "poolId": pool["id"], "volume": manifest(volume, to, hostname, pool["id"]),
         }  # fmt: skip
         body = {"metadata": {"name": f"move-{name}", "labels": {LABEL: ""}}, "data": {"move": json.dumps(plan)}}
         self._api.create(self._moves, body)
@@ -260,15 +261,15 @@ class Mover:
             raise NotMoved(f"on node {node}: {errors.strip() or f'{words[0]} ended with status {status}'}")
         return printed.decode(errors="replace").strip()
 
-    def _replace(self, plan: Object) -> None:
-        """The PV becomes the other node's. Between its deletion and its creation the claim says Lost."""
+    def _replace(self, plan: Object) -> Object:
+        """The PV becomes the other node's. Between its deletion and its creation the claim says Lost. Returns the plan
+        as it is written then."""
         name = _name(plan)
         path = f"{cluster.VOLUMES}/{name}"
         volume = self._api.get(path)
         if volume is not None and decide.node_of(volume, self._drivers) == plan["source"]:
-            now = manifest(volume, plan["to"], plan["hostname"], plan["poolId"])
-            if now != plan["volume"]:  # its claim may have grown meanwhile
-                plan = self._rewrite(plan, volume=now)
+            now = manifest(volume, plan["to"], plan["hostname"], plan["poolId"])  # its claim may have grown meanwhile
+            plan = self._rewrite(plan, volume=now, replaces=True)  # from here on nobody takes it back
             uid: str = volume["metadata"]["uid"]
             self._api.delete(path, uid)
             self._until("the old PV is gone", lambda: self._is_gone(path, uid))
@@ -284,8 +285,9 @@ class Mover:
             self._say(
                 f"its claim {lost.full_name(volume)} was deleted meanwhile: {name} says Retain, delete it yourself"
             )
-            return
+            return plan
         self._set_policy(plan, plan["policy"])
+        return plan
 
     def _is_gone(self, path: str, uid: str) -> bool:
         volume = self._api.get(path)
@@ -328,12 +330,12 @@ class Mover:
         self._storage(node).delete(_driver(plan), _request(entry))
 
     def _end(self, plan: Object) -> None:
-        self._api.delete(f"{self._moves}/move-{_name(plan)}", plan["uid"])
+        self._api.delete(f"{self._moves}/move-{_name(plan)}", plan["written"]["uid"])
 
     def _take_back(self, plan: Object) -> None:
         """The old copy is the volume again, and what is on the other node goes."""
         name, source, to = _name(plan), plan["source"], plan["to"]
-        if not (plan["back"] or self._is_at(plan, source)):
+        if plan["replaces"]:
             raise NotMoved(f"{name} is as good as on node {to}; end its move, and then move it back")
         plan = self._rewrite(plan, back=True)  # first: what is on the other node is never taken for the volume again
         try:
@@ -361,9 +363,8 @@ class Mover:
         return volume
 
     def _is_at(self, plan: Object, node: str) -> bool:
-        """Whether its PV is the node's, and is to stay so."""
-        volume = self._api.get(f"{cluster.VOLUMES}/{_name(plan)}") or {"metadata": {}, "spec": {}}
-        return decide.node_of(volume, self._drivers) == node and not volume["metadata"].get("deletionTimestamp")
+        volume = self._api.get(f"{cluster.VOLUMES}/{_name(plan)}")
+        return volume is not None and decide.node_of(volume, self._drivers) == node
 
     def _storage(self, node: str) -> nodes.NodeStorage:
         return nodes.NodeStorage(self._api, nodes.get(self._api, self._namespace, node))

@@ -11,6 +11,7 @@ hidden directory, .importing-NAME, until it is complete and proven.
 """
 
 import errno
+import itertools
 import os
 import struct
 import time
@@ -56,9 +57,7 @@ def send(pool_name: str, name: str, out: "BinaryIO", begin: int, raw: bool, move
     try:
         length = os.fstat(descriptor).st_size
         if begin % _BLOCK_BYTES or begin > length:
-            raise InvalidArgument(
-                "no stream of volume {} begins at {}; import says how much it has".format(name, begin)
-            )
+            raise InvalidArgument("no stream of {} begins at {}; import says how much it has".format(name, begin))
         if raw:
             _send_raw(descriptor, length, out)
         else:
@@ -78,9 +77,8 @@ def send(pool_name: str, name: str, out: "BinaryIO", begin: int, raw: bool, move
 def _hold(found: "Volume", move: "Optional[Dict[str, str]]") -> int:
     """Its image, open, with the lock that keeps it from being mounted."""
     if filesystems.UNDO in os.listdir(found.directory):
-        raise Unavailable(
-            "volume {}: a tool was stopped while it changed it; its next mount puts that right".format(found.name)
-        )
+        words = "volume {}: a tool was stopped while it changed it; its next mount puts that right"
+        raise Unavailable(words.format(found.name))
     descriptor = found.open_image()
     try:
         found.lock_image(descriptor)
@@ -94,13 +92,10 @@ def _hold(found: "Volume", move: "Optional[Dict[str, str]]") -> int:
 
 def _send_raw(descriptor: int, length: int, out: "BinaryIO") -> None:
     sent = 0
-    for where, block in _blocks(descriptor, length):
-        for _ in range(sent, where, _BLOCK_BYTES):
-            out.write(_ZEROS)
-        out.write(block)
-        sent = where + len(block)
-    for gap in range(sent, length, _BLOCK_BYTES):
-        out.write(_ZEROS[: length - gap])
+    for where, block in itertools.chain(_blocks(descriptor, length), [(length, b"")]):
+        while sent < where:
+            sent += out.write(_ZEROS[: where - sent])
+        sent += out.write(block)
 
 
 def _blocks(descriptor: int, length: int) -> "Iterator[Tuple[int, bytes]]":
@@ -225,19 +220,15 @@ def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
     for option in record["mountOptions"]:
         kind.check_mount_option(option)
     sizes = (record["sizeBytes"], length, begin)
-    words = [
-        value for value in list(record.values()) + list((record["owner"] or {}).values()) if isinstance(value, str)
-    ]
-    if (
-        not all(type(size) is int for size in sizes)
-        or not 0 <= begin <= length < 1 << 63
-        or length % image.MIB
-        or begin % _BLOCK_BYTES
-        or not 0 < record["sizeBytes"] <= length
-        or record["sectorBytes"] != loopdev.SECTOR_BYTES
-        or not all(word.isprintable() for word in words + record["accessModes"])
-    ):
-        raise InvalidArgument("the stream of volume {} says what cannot be of its size, or its words".format(name))
+    if not all(type(size) is int for size in sizes) or not 0 <= begin <= length < 1 << 63:
+        raise InvalidArgument("the stream of volume {} has sizes that are none".format(name))
+    if length % image.MIB or begin % _BLOCK_BYTES or not 0 < record["sizeBytes"] <= length:
+        raise InvalidArgument("the stream of volume {} has sizes that no volume has".format(name))
+    if record["sectorBytes"] != loopdev.SECTOR_BYTES:
+        raise InvalidArgument("volume {} has sectors of another size than {}".format(name, loopdev.SECTOR_BYTES))
+    words = list(record.values()) + list((record["owner"] or {}).values()) + record["accessModes"]
+    if not all(word.isprintable() for word in words if isinstance(word, str)):
+        raise InvalidArgument("the record of volume {} holds control characters".format(name))
     return _as_copy(record), length, begin
 
 
@@ -267,9 +258,8 @@ def _open(place: "Pool", record: "Dict[str, Any]", length: int, begin: int) -> "
             return found, _lock(found, length, begin)
         os.close(found.directory)
     if begin:
-        raise InvalidArgument(
-            "the stream begins at {}, and what came before is not here; export all of it".format(begin)
-        )
+        words = "the stream begins at {}, and what came before is not here; export all of it"
+        raise InvalidArgument(words.format(begin))
     if hidden in place.hidden():
         _forget(place, hidden)
     with place.lock():
@@ -323,10 +313,8 @@ def _fill(found: "Volume", descriptor: int, length: int, source: "BinaryIO") -> 
     except _Cut:
         os.fsync(descriptor)
         found.save(imported=here)
-        raise Unavailable(
-            "the stream of volume {name} was cut; {here} of {length} bytes are here; it goes on with: "
-            "flexvol export --from {here} {name}".format(name=found.record["name"], here=here, length=length)
-        ) from None
+        words = "the stream of volume {0} was cut; {1} of {2} bytes are here; go on with: flexvol export --from {1} {0}"
+        raise Unavailable(words.format(found.record["name"], here, length)) from None
     os.fsync(descriptor)
     own = hashlib.sha256()
     for where, block in _blocks(descriptor, length):

@@ -202,6 +202,7 @@ def test_a_record_of_an_older_flexvol_is_deleted_as_before(node: Node) -> None:
 @pytest.mark.parametrize("callout", ["delete", "adopt"])
 def test_killed_at_every_call_it_is_archived_or_brought_back_whole(node: Node, tmp_path: Path, callout: str) -> None:
     used(node)
+    image = node.image().stat().st_ino
 
     def prepare() -> list[str]:
         if callout == "adopt":
@@ -213,7 +214,7 @@ def test_killed_at_every_call_it_is_archived_or_brought_back_whole(node: Node, t
         assert len(archives(node)) == (callout == "delete")
         if callout == "delete":
             node.ok("adopt", node.deletion())
-        assert read(node) == "kept"
+        assert node.image().stat().st_ino == image
         assert pool_of(node) == {"pool.json", ".locks", "pvc-1"}
 
     points = len(step(node, tmp_path, prepare()))
@@ -222,3 +223,4 @@ def test_killed_at_every_call_it_is_archived_or_brought_back_whole(node: Node, t
     for point in range(1, points + 1):
         step(node, tmp_path, prepare(), point)
         finish()
+    assert read(node) == "kept"

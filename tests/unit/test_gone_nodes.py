@@ -34,3 +34,13 @@ def test_why_not_taken(rooms: dict[str, int], zones: list[str], kind: str, said:
     assert found[0] == kind
     assert said in found[1]
     assert "does not exist" in gone_nodes.why_not_taken(claim, None, 1, {}, [])[1]
+
+
+def test_a_copy_that_no_node_takes_has_its_own_reason() -> None:
+    notes = {"volume.kubernetes.io/storage-provisioner": "loop.flexvol", "flexvol/from-snapshot": "before"}
+    claim = {"metadata": {"annotations": notes}, "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"]}}
+    storage_class = {"metadata": {"name": "c"}, "provisioner": "loop.flexvol"}
+
+    kind, said = gone_nodes.why_not_taken(claim, storage_class, 1, {"h1": GIB}, [labels("h1", "a")])
+
+    assert (kind, said) == ("source", "no node has what it is to be a copy of, or that is not bound")
