@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.cluster.conftest import POOL, Kubernetes
 from tests.cluster.kube.cluster import wait_until
+from tests.cluster.own_provisioner import claim as chosen_claim
 from tests.cluster.test_claims import storage_class
 
 GIB = 1 << 30
@@ -79,12 +80,18 @@ def test_a_new_class_has_its_room_published_and_a_deleted_one_has_not(k8s: Kuber
 
 
 def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kubernetes) -> None:
-    """The scheduler sees room for each; the driver gives it to one and sends the others on."""
+    """Node1 is chosen for all, as by schedulers that each saw room; its driver gives it to two and sends the others
+    on."""
     rooms = wait_until("both nodes' room is published", lambda: len(p := published(k8s)) == 2 and p)
     size = min(rooms.values()) // GIB * 2 // 5  # two fit on a node, four on both
     names = [f"claim-{number}" for number in range(4)]
-    for name in names:
-        k8s.claim(name, size=f"{size}Gi")
+    k8s.apply(*(chosen_claim(name, "flexvol-loop", "node1", f"{size}Gi") for name in names))
+
+    def sent_on() -> list[dict[str, Any]]:
+        said = k8s.all("events", fields="reason=ProvisioningFailed")
+        return [one for one in said if "ResourceExhausted: pool default has no room" in one["message"]]
+
+    wait_until("two are sent on", lambda: len({one["involvedObject"]["name"] for one in sent_on()}) == 2)
     for name in names:
         k8s.pod(name, claim=name, wait=False)
     for name in names:
