@@ -127,6 +127,8 @@ def is_late(storage_class: Object) -> bool:
 def problem(claim: Object, storage_class: Object | None, of_one_node: bool) -> str:
     """Why the claim can never be served as it stands; empty if it can."""
     name = class_name_of(claim)
+    if storage_class is None and not name:
+        return "it names no storage class; name one in a new claim"
     if storage_class is None:
         return f'its storage class "{name}" does not exist; create it, or name another in a new claim'
     if storage_class["provisioner"] != provisioner_of(claim):

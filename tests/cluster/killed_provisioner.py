@@ -103,11 +103,15 @@ class KilledProvisioner:
             self._process.kill()
             self._process.wait()
 
-    def stop(self) -> None:
+    def terminate(self) -> None:
         """As kubelet does; it finishes what is in hand."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(60)
+
+    def stop(self) -> int:
+        """Waits until it has ended; returns its exit status."""
+        self.terminate()
+        return self._process.wait(60) if self._process is not None else 0
 
     def kill_at_callout(self, when: str, number: int = 0, callout: str = "-") -> None:
         """when: before, during or after; counted from now."""
@@ -117,6 +121,18 @@ class KilledProvisioner:
     def disarm(self) -> None:
         self.proxy.armed = None
         self.kill_at_callout("never")
+
+    def hold(self) -> None:
+        """From now on the driver waits in each provision, until release()."""
+        (self.here / "held").unlink(missing_ok=True)
+        (self.here / "hold").touch()
+
+    def holds(self) -> bool:
+        """Whether a provision waits."""
+        return (self.here / "held").exists()
+
+    def release(self) -> None:
+        (self.here / "hold").unlink()
 
     def called(self) -> list[str]:
         """Every call of the driver so far."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.cluster.conftest import DRIVER, POOL, Kubernetes
 from tests.cluster.kube.cluster import wait_until
+from tests.cluster.own_provisioner import claim as chosen_claim
 from tests.cluster.test_claims import storage_class
 
 GIB = 1 << 30
@@ -78,13 +79,41 @@ def test_a_new_class_has_its_room_published_and_a_deleted_one_has_not(k8s: Kuber
     wait_until("nothing is published for a class that is gone", lambda: not published(k8s, name), 10)
 
 
+def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubernetes) -> None:
+    """Its pod is gone for good, though nothing on the node could take the room away."""
+    flexvol, node2 = Kubernetes(k8s.cluster, "flexvol"), hostname(k8s, "node2")
+    wait_until("both nodes' room is published", lambda: len(published(k8s)) == 2)
+    (gone,) = flexvol.all("pods", "app=flexvol-node", "spec.nodeName=node2")
+    k8s.cluster.kill("kubelet", "node2")
+    try:
+        flexvol.run("delete", "pod", gone["metadata"]["name"], "--force", "--grace-period=0")
+        wait_until("its room is gone", lambda: node2 not in published(k8s))
+    finally:
+        k8s.cluster.start("kubelet", "node2")
+        flexvol.run("rollout", "status", "daemonset/flexvol-node", "--timeout=120s")
+    (next_one,) = flexvol.all("pods", "app=flexvol-node", "spec.nodeName=node2")
+    assert next_one["metadata"]["uid"] != gone["metadata"]["uid"]
+
+    def owners() -> set[str]:
+        objects = [one["metadata"] for one in flexvol.all("csistoragecapacities")]
+        return {owner["uid"] for one in objects if one["name"].endswith("-node2") for owner in one["ownerReferences"]}
+
+    wait_until("the next one's is published", lambda: owners() == {next_one["metadata"]["uid"]})
+
+
 def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kubernetes) -> None:
-    """The scheduler sees room for each; the driver gives it to one and sends the others on."""
+    """Node1 is chosen for all, as by schedulers that each saw room; its driver gives it to two and sends the others
+    on."""
     rooms = wait_until("both nodes' room is published", lambda: len(p := published(k8s)) == 2 and p)
     size = min(rooms.values()) // GIB * 2 // 5  # two fit on a node, four on both
     names = [f"claim-{number}" for number in range(4)]
-    for name in names:
-        k8s.claim(name, size=f"{size}Gi")
+    k8s.apply(*(chosen_claim(name, "flexvol-loop", "node1", f"{size}Gi") for name in names))
+
+    def sent_on() -> list[dict[str, Any]]:
+        said = k8s.all("events", fields="reason=ProvisioningFailed")
+        return [one for one in said if "ResourceExhausted: pool default has no room" in one["message"]]
+
+    wait_until("two are sent on", lambda: len({one["involvedObject"]["name"] for one in sent_on()}) == 2)
     for name in names:
         k8s.pod(name, claim=name, wait=False)
     for name in names:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.cluster.conftest import DRIVER, Kubernetes, Object, processes, volumes_on
+from tests.cluster.conftest import DRIVER, Kubernetes, Object, ours, processes, volumes_on
+from tests.cluster.killed_provisioner import beside
 from tests.cluster.kube.cluster import wait_until
 
 
@@ -55,6 +56,31 @@ def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
     k8s.pod("next", node="node1")
     assert k8s.shell("next", "cat /data/file").stdout == "kept\n"
     k8s.delete("pod", "web", "next")
+
+
+def test_what_is_in_hand_at_sigterm_is_finished_and_said(k8s: Kubernetes) -> None:
+    with beside(k8s) as own:
+        own.start()
+        own.hold()
+        name = "pvc-" + own.claim("data")
+        wait_until("the driver is at work", own.holds)
+
+        words = "stopping: finishing what is in hand"
+        told = own.log().count(words)  # of those before it
+        own.terminate()
+        wait_until("it is told", lambda: own.log().count(words) > told)
+        assert own.alive
+        assert ours(k8s) == []
+        own.release()
+
+        assert own.stop() == 0
+        assert k8s.volume_of()["metadata"]["name"] == name
+        assert own.volumes() == {name}
+        assert own.called().count("provision") == 1
+        k8s.event("data", "ProvisioningSucceeded", name, 1)
+        own.start()
+        k8s.delete("pvc", "data")
+        own.until("it is deleted", lambda: not own.volumes() and not ours(k8s))
 
 
 def test_the_provisioner_finishes_and_exits_cleanly_on_sigterm(k8s: Kubernetes) -> None:

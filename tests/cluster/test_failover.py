@@ -183,3 +183,20 @@ def test_another_writes_itself_into_the_lease(pair: Pair, k8s: Kubernetes) -> No
     assert all(instance.alive() for instance in pair.instances.values())
     bound(k8s, "data")
     assert len(pair.driver.calls("data")) == 1
+
+
+def test_where_no_node_was_chosen_none_is_given_back(pair: Pair, k8s: Kubernetes) -> None:
+    """What a node would send on to another is here tried again by the same, and the claim is not touched."""
+    leader = pair.leader()
+    reasons = {"exhausted": "ResourceExhausted", "unavailable": "Unavailable"}
+    for name, reason in reasons.items():
+        pair.driver.will_answer(name, reason)
+    before = pair.proxies[leader].seen("PATCH", "/persistentvolumeclaims/")
+    k8s.apply(*shared_claims(*reasons))
+
+    found = bound(k8s, *reasons)
+    for name, reason in reasons.items():
+        k8s.event(name, "ProvisioningFailed", f"{reason}: as the script says")
+        assert [call[3] for call in pair.driver.calls(name)] == [reason, "success"]
+    assert sorted(pair.driver.made()) == sorted(found.values())
+    assert pair.proxies[leader].seen("PATCH", "/persistentvolumeclaims/") == before

@@ -22,6 +22,7 @@ from tests.cluster.kube.cluster import Cluster, wait_until
 from tests.cluster.proxy import kubeconfig
 from tests.cluster.test_capacity import published
 from tests.cluster.test_claims import storage_class
+from tests.cluster.test_placement import bound_at_once, looked_again, warnings
 from tests.conftest import ROOT
 
 SELECTED = "volume.kubernetes.io/selected-node"
@@ -92,6 +93,43 @@ def test_a_claim_that_waits_for_a_node_that_is_gone_gets_another(k8s: Kubernetes
 
     k8s.pod("web")
     assert k8s.volume_of()["metadata"]["annotations"]["flexvol/identity"] in k8s.cluster.nodes
+
+
+def leaders(cluster: Cluster) -> list[str]:
+    """The instances that may do the duties, by what each says of itself."""
+    flexvol, found = Kubernetes(cluster, "flexvol"), []
+    for one in flexvol.all("pods", "app=flexvol-cluster"):
+        path = f"/api/v1/namespaces/flexvol/pods/{one['metadata']['name']}:9808/proxy/metrics"
+        told = flexvol.run("get", "--raw", path, check=False).stdout
+        if re.search(r"^flexvol_leader(\{.*\})? 1\.0$", told, re.MULTILINE):
+            found.append(one["metadata"]["name"])
+    return found
+
+
+def test_of_two_instances_one_does_the_duties_and_the_other_takes_over(k8s: Kubernetes) -> None:
+    flexvol = Kubernetes(k8s.cluster, "flexvol")
+    flexvol.run("scale", "deployment/flexvol-cluster", "--replicas=2")
+    try:
+        flexvol.run("rollout", "status", "deployment/flexvol-cluster", "--timeout=120s")
+        both = {one["metadata"]["name"] for one in flexvol.all("pods", "app=flexvol-cluster")}
+        assert len(both) == 2
+        (first,) = wait_until("one leads", lambda: leaders(k8s.cluster))
+        with bound_at_once(k8s) as name:
+            k8s.claim(storage_class=name, volumeMode="Block")
+            k8s.event("data", "ProvisioningFailed", "volumeMode Block")
+            looked_again(k8s, name)
+            (event,) = warnings(k8s, "data")  # two would each say it
+            assert event["count"] == 1
+        assert leaders(k8s.cluster) == [first]
+        cheapest = "controller.kubernetes.io/pod-deletion-cost=-1"  # it is the one that goes
+        flexvol.run("annotate", "pod", first, cheapest)
+    finally:
+        flexvol.run("scale", "deployment/flexvol-cluster", "--replicas=1")
+    wait_until("the other leads", lambda: leaders(k8s.cluster) == [*(both - {first})], 30)
+
+    k8s.claim("waits")
+    k8s.run("annotate", "pvc", "waits", f"{SELECTED}=node9")
+    k8s.event("waits", "NodeGone", "node 'node9', chosen for it, does not exist")
 
 
 @pytest.mark.parametrize("value", ["Release", "delete"])

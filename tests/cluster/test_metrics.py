@@ -81,4 +81,7 @@ def test_every_provisioner_is_read_and_a_volume_is_followed_from_its_claim(k8s: 
     made = query("sum(controller_persistentvolumeclaim_provision_total)")
     assert float(made[0]["value"][1]) == (float(before[0]["value"][1]) if before else 0) + 1
     assert query('flexvol_callout_duration_seconds_count{callout="provision",outcome="Success"}')
-    assert query("flexvol_pool_up == 0") == query("flexvol_volume_error == 1") == []
+    assert {one["metric"]["instance"] for one in query("flexvol_pool_up == 1")} == {"node1", "node2"}
+    assert query("flexvol_pool_up != 1") == []
+    assert [one["value"][1] for one in query(f'flexvol_volume_error{{volume="{name}"}}')] == ["0"]
+    assert query("flexvol_volume_error != 0") == []

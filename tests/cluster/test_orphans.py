@@ -14,6 +14,7 @@ from tests.cluster.conftest import POOL, Kubernetes, Object, ours, volumes_on
 from tests.cluster.killed_provisioner import KilledProvisioner, KillingProxy, beside
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, SERVER, wait_until
+from tests.cluster.own_provisioner import claim as chosen_claim
 from tests.cluster.proxy import Rule
 
 EMPTY = SERVER.replace("6443", "6444")
@@ -256,15 +257,35 @@ def test_a_claim_made_again_under_its_name_gets_a_new_volume_and_the_old_one_goe
     assert volumes_on(k8s.cluster, "node1") == {second}
 
 
+def test_a_claim_made_again_under_its_name_while_the_driver_makes_the_first_ones_volume(own: KilledProvisioner) -> None:
+    """Only the second ever has a PV: the first one's would be Released as soon as it is there."""
+    own.hold()
+    own.claim()
+    own.start()
+    own.until("the driver is at work", own.holds)
+    own.k8s.delete("pvc", "data")
+    name = "pvc-" + own.claim()
+    own.release()
+
+    own.until("the claim is bound", lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound")
+    own.until("the first one's volume is gone", lambda: own.volumes() == {name})
+    assert [volume["metadata"]["name"] for volume in ours(own.k8s)] == [name]
+    assert own.called().count("provision") == 3  # each once, and to find the first one's again
+    assert own.proxy.seen("POST", "/api/v1/persistentvolumes") == 1
+
+
 HOSTILE: dict[str, Object] = {
-    # What the PV says instead of what the provisioner wrote -> the driver's sentence; nothing if nobody serves it.
+    # What the PV says instead of what the provisioner wrote -> the driver's sentence.
     "another volume's name": {"options": {"volume": "VICTIM"}, "said": "unknown option 'volume'"},
     "a path for a pool": {"options": {"pool": "../../etc"}, "said": "'../../etc' is not a name"},
     "a pool that is not there": {"options": {"pool": "other"}, "said": "pool other is not mounted"},
     "the id of another pool": {"options": {"poolId": "0123456789abcdef"}, "said": "was replaced"},
     "no pool": {"options": {"pool": ""}, "said": "option pool is missing"},
     "another claim": {"said": "is owned by claim uid"},
-    "another node's identity": {"identity": "node2", "said": "was replaced"},
+    "another node's identity": {"identity": "node2", "said": "was replaced", "by": "node2"},
+}
+NOBODYS: dict[str, Object] = {
+    # Nobody serves it, though all else is as the driver wants it.
     "nobody's identity": {"identity": "node9"},
     "another driver": {"driver": "evil/loop"},
     "another provisioner": {"provisioner": "loop.evil"},
@@ -285,23 +306,39 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
     wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
 
     for what, row in HOSTILE.items():
-        forged = forge(victim, row)
-        k8s.apply(forged)
-        wait_until("it is released", lambda: (k8s.get("pv", name) or {})["status"].get("phase") == "Released")
-        if "said" in row:
-            event = Kubernetes(k8s.cluster, "default").event(name, "VolumeFailedDelete", row["said"])
-            assert row["said"] in event, what
+        k8s.apply(forge(victim, row))
+        instance, sentence = refused_by(k8s, name)
+        assert (instance, row["said"] in sentence) == (f"loop.flexvol {row.get('by', 'node1')}", True), what
         assert volumes_on(k8s.cluster, "node1") == {name}, what
-        assert k8s.get("pv", name) is not None, what
         k8s.run("delete", "pv", name)
     refused = k8s.run("create", "-f", "-", input=json.dumps(forge(victim, RESERVED)), check=False)
     assert "reserved" in refused.stderr
 
     image = k8s.cluster.nodes["node1"].path(f"{POOL}/{name}/image").read_bytes()
     assert b"kept\n" in image
-    k8s.apply(forge(victim, {"uid": victim["spec"]["claimRef"]["uid"]}))
     k8s.delete("pvc", "victim")
+    own = {"uid": victim["spec"]["claimRef"]["uid"]}
+    k8s.apply(*(chosen_claim(f"honest-{number}", "flexvol-loop") for number in range(len(NOBODYS))))
+    honest = [k8s.volume_of(f"honest-{number}")["metadata"]["name"] for number in range(len(NOBODYS))]
+    for number, (what, row) in enumerate(NOBODYS.items()):
+        k8s.apply(forge(victim, {**row, **own}))
+        wait_until("it is released", lambda: (k8s.get("pv", name) or {})["status"].get("phase") == "Released")
+        k8s.delete("pvc", f"honest-{number}")
+        wait_until("another one is deleted", lambda at=number: k8s.get("pv", honest[at]) is None)  # type: ignore[misc]
+        assert volumes_on(k8s.cluster, "node1") == {name, *honest[number + 1 :]}, what
+        assert k8s.get("pv", name) is not None, what
+        k8s.run("delete", "pv", name)
+
+    k8s.apply(forge(victim, own))
     wait_until("with its own claim it is deleted", lambda: not volumes_on(k8s.cluster, "node1"))
+
+
+def refused_by(k8s: Kubernetes, volume: str) -> tuple[str, str]:
+    """Who could not delete the PV as it is now, and why."""
+    default, uid = Kubernetes(k8s.cluster, "default"), (k8s.get("pv", volume) or {})["metadata"]["uid"]
+    said = f"involvedObject.uid={uid},reason=VolumeFailedDelete"
+    event = wait_until("it is refused", lambda: default.all("events", fields=said))[0]
+    return event["source"]["component"], event["message"]
 
 
 RESERVED: Object = {"options": {"kubernetes.io/pvOrVolumeName": "VICTIM"}}

@@ -42,6 +42,12 @@ def warnings(k8s: Kubernetes, about: str) -> list[Object]:
     return k8s.all("events", fields=f"involvedObject.name={about},type=Warning")
 
 
+def looked_again(k8s: Kubernetes, storage_class: str) -> None:
+    """Waits until all claims have been looked at once more: a new one, the last in that round, is explained."""
+    k8s.claim("newest", storage_class=storage_class, volumeMode="Block")
+    k8s.event("newest", "ProvisioningFailed", "volumeMode Block")
+
+
 def test_a_claim_bound_at_once_goes_to_the_node_with_room_and_its_pod_follows(k8s: Kubernetes) -> None:
     with bound_at_once(k8s) as name, full(k8s, "node1"):
         wait_until("node1's room is gone", lambda: published(k8s, name)["node1"] == 0, 30)
@@ -71,6 +77,7 @@ def test_a_claim_that_no_node_has_room_for_says_so_once_and_is_made_when_there_i
             wait_until("no room is left", lambda: set(published(k8s, name).values()) == {0}, 30)
             k8s.claim(storage_class=name)
             k8s.event("data", "ProvisioningFailed", "no node has room for 64 MiB: the most is 0 MiB, on node", 40)
+            looked_again(k8s, name)
             (event,) = warnings(k8s, "data")
             assert event["count"] == 1
         k8s.volume_of()
@@ -110,8 +117,11 @@ def test_a_claim_bound_at_once_that_cannot_be_served_is_told_so_by_one(k8s: Kube
         k8s.claim("many", storage_class=name, accessModes=["ReadWriteMany"])
         k8s.claim("block", storage_class=name, volumeMode="Block")
         k8s.claim("chosen", storage_class=name, selector={"matchLabels": {"a": "b"}})
-        for claim, said in (("many", "ReadWriteMany"), ("block", "volumeMode Block"), ("chosen", "selector")):
+        wrong = {"many": "ReadWriteMany", "block": "volumeMode Block", "chosen": "selector"}
+        for claim, said in wrong.items():
             k8s.event(claim, "ProvisioningFailed", said)
+        looked_again(k8s, name)
+        for claim in wrong:
             (event,) = warnings(k8s, claim)
             assert (event["count"], event["source"]["component"]) == (1, "loop.flexvol cluster")
 

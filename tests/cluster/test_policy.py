@@ -9,9 +9,11 @@ from typing import Any
 
 from tests.cluster.conftest import Kubernetes, Object, volumes_on
 from tests.cluster.kube.cluster import wait_until
+from tests.cluster.test_secrets import MADE_IN, vault
 
 SELECTED = "volume.kubernetes.io/selected-node"
-POLICIES = ("flexvol-node-volumes", "flexvol-node-claims", "flexvol-node-capacities")
+POLICIES = ("flexvol-node-volumes", "flexvol-node-claims", "flexvol-node-capacities", "flexvol-node-secrets")
+__all__ = ["vault"]  # a fixture
 Writer = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -139,7 +141,47 @@ def test_a_token_that_names_no_node_writes_nothing(k8s: Kubernetes) -> None:
     assert refused(unbound(*patch("pvc", "data", annotation(SELECTED, "node1"))), "a token that names no node")
 
 
-def test_the_policies_expressions_fit_the_objects_they_are_for(k8s: Kubernetes) -> None:
+def volume_secret(name: str, node: str, volume: str = "", kind: str = "flexvol/loop", **notes: str) -> str:
+    """As a node's provisioner makes one for a volume."""
+    notes = {"flexvol/identity": node, "flexvol/volume": volume or name, **notes}
+    metadata = {"name": name, "namespace": MADE_IN, "annotations": notes}
+    return json.dumps({
+        "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": metadata, "stringData": {"key": "x"},
+    })  # fmt: skip
+
+
+def test_a_node_makes_and_deletes_only_the_secrets_of_its_own_volumes(vault: Kubernetes) -> None:
+    vault.run("create", "-f", "-", input=volume_secret("pvc-1", "node1"))
+    node1, node2, unbound = node_account(vault, "node1"), node_account(vault, "node2"), holder_of(vault)
+    probe = ("create", "--dry-run=server", "-f", "-")
+    forged = volume_secret("pvc-2", "node1")
+    wait_until("the policy holds", lambda: "ValidatingAdmissionPolicy" in node2(*probe, input=forged).stderr)
+
+    mine = 'the annotation flexvol/identity is "node1", and the token is of node "node2"'
+    assert refused(node2("delete", "secret", "pvc-1", "--wait=false"), mine)
+    assert refused(node2("create", "-f", "-", input=forged), mine)
+    assert refused(unbound("create", "-f", "-", input=forged), 'the token is of node ""')
+    none_but = "no secrets but those of volumes, and changes none"
+    token = {"kubernetes.io/service-account.name": "default"}  # of which Kubernetes would write a token into it
+    account = volume_secret("pvc-2", "node2", kind="kubernetes.io/service-account-token", **token)
+    assert refused(node2("create", "-f", "-", input=account), none_but)
+    assert refused(node2("create", "-f", "-", input=volume_secret("pvc-2", "node2", volume="another")), none_but)
+
+    change = patch("secret", "pvc-1", {"stringData": {"key": "y"}})
+    assert "cannot patch resource" in node1(*change).stderr
+    vault.run("create", "role", "careless", "--verb=patch", "--resource=secrets")
+    vault.run("create", "rolebinding", "careless", "--role=careless", "--serviceaccount=flexvol:flexvol-node")
+    wait_until("it may", lambda: "cannot patch resource" not in node1(*change, "--dry-run=server").stderr)
+    assert refused(node1(*change), none_but)
+
+    assert [one["metadata"]["name"] for one in vault.all("secrets")] == ["pvc-1"]
+    assert allowed(node2("create", "-f", "-", input=volume_secret("pvc-2", "node2")))
+    assert allowed(node2("delete", "secret", "pvc-2", "--wait=false"))
+    assert allowed(node1("delete", "secret", "pvc-1", "--wait=false"))
+    assert vault.all("secrets") == []
+
+
+def test_the_policies_expressions_fit_the_objects_they_are_for(k8s: Kubernetes, vault: Kubernetes) -> None:
     for name in POLICIES:
 
         def checked(name: str = name) -> Object:

@@ -66,14 +66,13 @@ def whole_life(own: KilledProvisioner, name: str, arm: Arm) -> bool:
 def claim_deleted_meanwhile(own: KilledProvisioner, name: str, arm: Arm) -> bool:
     """The claim is deleted while a slow driver makes its volume; whether the provisioner was killed after that."""
     k8s = own.k8s
-    (own.here / "held").unlink(missing_ok=True)
-    (own.here / "hold").touch()
+    own.hold()
     own.claim(name)
     own.start()
-    own.until("the driver is at work", (own.here / "held").exists)
+    own.until("the driver is at work", own.holds)
     k8s.delete("pvc", name)
     arm(own)
-    (own.here / "hold").unlink()
+    own.release()
 
     made = len(own.called())
     killed = own.until("the driver was told to delete it", lambda: "delete" in own.called()[made:])

@@ -74,7 +74,13 @@ def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
         (of_snapshot(claim(node="")), storage_class(), TAKE, ""),
         (of_snapshot(copy()), storage_class(), REJECT, "without the annotation flexvol/from-snapshot"),
         (claim(volumeAttributesClassName="gold"), storage_class(), REJECT, "volumeAttributesClassName"),
+        (claim(dataSourceRef={"apiGroup": "a.example", "kind": "Image"}), storage_class(), REJECT, "dataSource"),
+        (claim(dataSource={"kind": "VolumeSnapshot"}), storage_class(), REJECT, "dataSource"),
         (claim(accessModes=["ReadWriteMany"]), storage_class(), REJECT, "ReadWriteMany"),
+        (claim(accessModes=["ReadOnlyMany"]), storage_class(), REJECT, "ReadOnlyMany"),
+        (claim(accessModes=["ReadWriteOnce", "ReadOnlyMany"]), storage_class(), REJECT, "ReadOnlyMany"),
+        (claim(storageClassName=""), None, REJECT, "names no storage class"),
+        (claim(storageClassName=None), None, REJECT, "names no storage class"),
         (claim(accessModes=["ReadWriteOncePod"]), storage_class(), PROVISION, ""),
         (claim(), storage_class(requestBytes="1"), REJECT, '"requestBytes"'),
         (claim(), storage_class(onNodeGone="keep"), PROVISION, ""),
@@ -156,6 +162,26 @@ def test_the_older_annotations_are_read_too() -> None:
 
     assert decide.waits_for_us(old, NODE)
     assert decide.class_name_of(old) == "older"
+    assert decide.on_claim(old, storage_class(), NODE).action == PROVISION
+
+
+@pytest.mark.parametrize(
+    ("newer", "older", "expected"),
+    [("loop.flexvol", "other", PROVISION), ("other", "loop.flexvol", LATER), ("", "loop.flexvol", PROVISION)],
+)
+def test_the_newer_annotation_is_the_one_that_counts(newer: str, older: str, expected: str) -> None:
+    both = claim(newer)
+    both["metadata"]["annotations"][decide.PROVISIONER[1]] = older
+
+    assert decide.on_claim(both, storage_class(), NODE).action == expected
+
+
+def test_a_claim_that_names_no_class_has_none() -> None:
+    without = claim()
+    del without["spec"]["storageClassName"]
+
+    assert decide.class_name_of(without) == ""
+    assert "names no storage class" in decide.on_claim(without, None, NODE).sentence
 
 
 def volume(
@@ -188,6 +214,15 @@ def volume(
         (volume(phase="Bound", held=False, deleted=True), LATER),
         (volume(phase="Bound", deleted=True), LATER),
         (volume(phase="Failed"), LATER),
+        (volume(phase="Available"), LATER),
+        (volume(phase="Available", held=False), LATER),
+        (volume(phase="Pending"), LATER),
+        (volume(phase=""), LATER),
+        ({**volume(), "status": {}}, LATER),
+        ({key: value for key, value in volume().items() if key != "status"}, LATER),
+        (volume(policy="Recycle"), KEEP),
+        (volume(policy="Recycle", held=False), LATER),
+        (volume(phase="Bound", policy="Retain", held=False), LATER),
         (volume(policy="Retain"), KEEP),
         (volume(policy="Retain", held=False), LATER),
         (volume(identity="node2"), LATER),
@@ -212,6 +247,17 @@ def test_a_pv_of_another_kind_of_storage_is_not_ours() -> None:
     assert decide.on_volume(other, NODE).action == LATER
 
 
+@pytest.mark.parametrize("notes", [None, {}, {decide.PROVISIONED_BY: "loop.flexvol"}, {decide.IDENTITY: "node1"}])
+def test_a_pv_made_by_hand_is_not_ours(notes: dict[str, str] | None) -> None:
+    """Its driver's name alone is nothing."""
+    made = volume()
+    made["metadata"]["annotations"] = notes
+    bare = volume()
+    del bare["metadata"]["annotations"]
+
+    assert [decide.on_volume(one, NODE).action for one in (made, bare)] == [LATER, LATER]
+
+
 @pytest.mark.parametrize(
     ("failure", "node", "kind", "warn", "unknown"),
     [
@@ -225,6 +271,7 @@ def test_a_pv_of_another_kind_of_storage_is_not_ours() -> None:
         (protocol.Pending, "node1", "soon", False, True),
         (protocol.Internal, "node1", "backoff", True, True),
         (protocol.Failure, "node1", "backoff", True, True),
+        (protocol.Unavailable, "", "backoff", True, False),
     ],
 )
 def test_after_a_failure(failure: type[protocol.Failure], node: str, kind: str, warn: bool, unknown: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import prometheus_client
@@ -66,3 +67,32 @@ def test_a_pool_that_is_away_and_a_volume_that_cannot_be_read() -> None:
 
 def test_without_pools_there_is_the_queue_alone() -> None:
     assert sample({"flexvol/nfs": ([], [])}) == {"flexvol_queue_depth": 0}
+
+
+def test_the_names_of_the_reference_library_with_its_labels() -> None:
+    """As dashboards that are there already ask for them; the first three also by `source`."""
+    prefix = "controller_persistentvolume"
+    expected = {
+        f"{prefix}claim_provision_total": ("counter", ("class", "source")),
+        f"{prefix}claim_provision_failed_total": ("counter", ("class", "source")),
+        f"{prefix}claim_provision_duration_seconds": ("histogram", ("class", "source")),
+        f"{prefix}_delete_total": ("counter", ("class",)),
+        f"{prefix}_delete_failed_total": ("counter", ("class",)),
+        f"{prefix}_delete_duration_seconds": ("histogram", ("class",)),
+    }
+    metrics.provisioned.labels("fast", "").inc()
+    metrics.provision_failed.labels("fast", "").inc()
+    metrics.provision_seconds.labels("fast", "").observe(1)
+    metrics.deleted.labels("fast").inc()
+    metrics.delete_failed.labels("fast").inc()
+    metrics.delete_seconds.labels("fast").observe(1)
+
+    lines = metrics.text().decode().splitlines()
+    kinds = dict(line.split()[2:4] for line in lines if line.startswith(f"# TYPE {prefix}"))
+    assert {name: kind for name, kind in kinds.items() if not name.endswith("_created")} == {
+        name: kind for name, (kind, _) in expected.items()
+    }
+    for name, (kind, labels) in expected.items():
+        sample = name + ("_count" if kind == "histogram" else "")
+        (line,) = [line for line in lines if line.startswith(sample + "{") and 'class="fast"' in line]
+        assert tuple(re.findall(r'([a-z]+)="', line)) == labels

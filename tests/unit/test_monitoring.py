@@ -51,6 +51,34 @@ def test_rules_and_dashboard_ask_for_what_there_is() -> None:
     assert wanted <= ours()
 
 
+def test_the_scrape_configuration_is_one_and_finds_every_provisioner(tmp_path: Path) -> None:
+    """Debian's promtool knows no Kubernetes discovery: that part is compared with the manifests instead."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is missing: install the package prometheus")
+    (job,) = yaml.safe_load((MONITORING / "scrape.yaml").read_text())
+    (discovery,) = job.pop("kubernetes_sd_configs")
+    config = {"scrape_configs": [{**job, "static_configs": [{"targets": ["127.0.0.1:9808"]}]}]}
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    done = subprocess.run(["promtool", "check", "config", str(tmp_path / "prometheus.yml")],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    assert discovery == {"role": "pod", "namespaces": {"names": ["flexvol"]}}
+    kept = {rule["source_labels"][0]: rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep"}
+    app, port = (f"__meta_kubernetes_pod_{name}" for name in ("label_app", "container_port_name"))
+    assert set(kept) == {app, port}
+    templates = {}
+    for file in [*(ROOT / "deploy").glob("*.yaml"), ROOT / "deploy/shared/deployment.yaml"]:
+        for manifest in yaml.safe_load_all(file.read_text()):
+            if manifest and manifest["kind"] in ("DaemonSet", "Deployment"):
+                templates[manifest["metadata"]["name"]] = manifest["spec"]["template"]
+    assert set(templates) == {"flexvol-node", "flexvol-cluster", "flexvol-shared"}
+    for template in templates.values():
+        assert re.fullmatch(kept[app], template["metadata"]["labels"]["app"])
+        ports = [one["name"] for container in template["spec"]["containers"] for one in container.get("ports", [])]
+        assert ports == [kept[port]]
+
+
 def test_every_alert_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     assert [rule["alert"] for rule in ALERTS if f"`{rule['alert']}`" not in readme] == []
