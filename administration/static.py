@@ -1,8 +1,9 @@
 """Makes a volume that is no claim's yet, on a node of your choice, and prints its PV as a manifest, or applies it. The
 first claim that is bound to the PV owns the volume: one whose selector names its labels. Its policy is Retain.
 
-Any claim of the PV's class may take it, so give the volume a class that is for such claims alone. Running it again
-finds the same volume.
+Any claim of the PV's class may take it, so give it a class that is for such claims alone, of the provisioner
+kubernetes.io/no-provisioner: then the scheduler looks for a node that has such a volume. Where the class makes volumes
+itself, it may as well choose another. Running it again finds the same volume.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from controller import cluster, decide, volume_manifest
 from controller.cluster import CLASSES, VOLUMES, Cluster
 
 Object = dict[str, Any]
+_NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,15 +83,17 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
 
 
 def class_of(name: str, storage_class: Object | None, drivers: dict[str, str]) -> Object:
-    """The class as it is to be used. Raises InvalidArgument if it cannot be."""
-    if storage_class is None or storage_class["provisioner"] not in drivers:
+    """The class as it is to be used: of the first driver, if it is of none. Raises InvalidArgument if it cannot be."""
+    known = [_NO_PROVISIONER, *drivers]
+    if storage_class is None or storage_class["provisioner"] not in known:
         of = f"is of provisioner {storage_class['provisioner']}" if storage_class else "does not exist"
-        raise protocol.InvalidArgument(f"the storage class {name} {of}; name one of {', '.join(sorted(drivers))}")
+        raise protocol.InvalidArgument(f"the storage class {name} {of}; name one of {' or '.join(known)}")
     parameters = storage_class.get("parameters") or {}
     secret = [key for key in decide.SECRET_PARAMETERS if key in parameters]
     if secret:
         raise protocol.InvalidArgument(f"the storage class {name} has {secret[0]}, which needs a claim; name another")
-    return {**storage_class, "parameters": dict(parameters), "reclaimPolicy": "Retain"}
+    provisioner = known[max(1, known.index(storage_class["provisioner"]))]
+    return {**storage_class, "provisioner": provisioner, "parameters": dict(parameters), "reclaimPolicy": "Retain"}
 
 
 def any_claim(node: str) -> Object:

@@ -240,7 +240,7 @@ def check_record(record: "Any", name: str, where: str) -> "Dict[str, Any]":
         raise Internal(
             "{} is damaged: {}".format(where, ", ".join(wrong) or "it names volume " + shown(record["name"]))
         )
-    return record
+    return dict(record)
 
 
 def _wrong_inside(record: "Dict[str, Any]") -> "List[str]":

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.conftest import POOL, Kubernetes, volumes_on
 from tests.cluster.kube.cluster import wait_until
 from tests.cluster.test_claims import storage_class
-from tests.cluster.test_zz_disaster import chapter, follow, provisioner, record
+from tests.cluster.test_zz_disaster import by_hand, chapter, follow, provisioner, record
 
 CLASS = "flexvol-static"
 SELECTOR = {"matchLabels": {"content": "films"}}
@@ -18,9 +18,17 @@ SELECTOR = {"matchLabels": {"content": "films"}}
 
 @pytest.fixture(autouse=True)
 def own_class(k8s: Kubernetes) -> Iterator[None]:
-    k8s.apply(storage_class(CLASS, parameters={"fsType": "ext4"}))
+    """And what a test that failed has left is removed, so that no other one finds it."""
+    cluster = k8s.cluster
+    k8s.apply(storage_class(CLASS, provisioner="kubernetes.io/no-provisioner", parameters={"fsType": "ext4"}))
     yield
     k8s.cluster.kubectl("delete", "storageclass", CLASS, capture_output=True)
+    if k8s.get("pv", "films") or volumes_on(cluster, "node1"):
+        k8s.run("delete", "pod,pvc", "--all")
+        k8s.run("delete", "pv", "films", "--ignore-not-found")
+        by_hand(cluster, "node1", "adopt", "films")
+        pool = json.loads(cluster.nodes["node1"].path(f"{POOL}/pool.json").read_text())
+        by_hand(cluster, "node1", "delete", "films", pool="default", poolId=pool["id"])
 
 
 def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it_goes(k8s: Kubernetes) -> None:

@@ -96,12 +96,17 @@ def cluster_uid(k8s: Kubernetes) -> str:
 
 
 def by_hand(cluster: Cluster, node: str, callout: str, name: str, **keys: str) -> None:
-    owner = {"pvc.namespace": "gone", "pvc.name": name, "pvc.uid": "gone", **keys}
-    options = {f"kubernetes.io/{key}": value for key, value in {"pvOrVolumeName": name, **owner}.items()}
+    """A call of the driver, until it succeeds: a volume may still be in use."""
+    options = {"pvOrVolumeName": name, "pvc.namespace": "gone", "pvc.name": name, "pvc.uid": "gone", **keys}
+    options = {key if key in ("pool", "poolId") else f"kubernetes.io/{key}": value for key, value in options.items()}
     if callout == "provision":
         options["requestBytes"] = str(32 << 20)
-    done = cluster.nodes[node].enter(DRIVER, callout, json.dumps(options), capture_output=True)
-    assert json.loads(done.stdout)["status"] == "Success", done.stdout
+
+    def done() -> bool:
+        answer = cluster.nodes[node].enter(DRIVER, callout, json.dumps(options), capture_output=True).stdout
+        return bool(json.loads(answer)["status"] == "Success")
+
+    wait_until(f"{callout} {name}", done)
 
 
 class Drill:

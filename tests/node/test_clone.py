@@ -459,7 +459,7 @@ def test_making_a_clone_is_killed_anywhere(
     node: Node, pool: str, campaign: bool, tmp_path: Path, record_property: Record
 ) -> None:
     pool_on(node, pool)
-    record_property("kill points", kill_everywhere(f"clone on {pool}", CloneCase(node), tmp_path, campaign))
+    record_property("kill points", kill_everywhere(f"clone on {pool}", CloneCase(node), tmp_path, campaign, 3))
 
 
 @needs_stepper
@@ -468,4 +468,6 @@ def test_the_first_mount_of_a_clone_is_killed_anywhere(
     node: Node, fs: str, campaign: bool, tmp_path: Path, record_property: Record
 ) -> None:
     pool_on(node, "xfs")
-    record_property("kill points", kill_everywhere(f"clone of {fs}", FirstMountOfAClone(node, fs), tmp_path, campaign))
+    record_property(
+        "kill points", kill_everywhere(f"clone of {fs}", FirstMountOfAClone(node, fs), tmp_path, campaign, 3)
+    )

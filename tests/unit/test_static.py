@@ -17,12 +17,14 @@ def storage_class(provisioner: str = "loop.flexvol", **parameters: str) -> dict[
     return {"metadata": {"name": "c"}, "provisioner": provisioner, "parameters": parameters, "reclaimPolicy": "Delete"}
 
 
-def test_its_record_says_retain_and_that_it_awaits_any_claim() -> None:
-    used = class_of("c", storage_class(pool="fast", fsType="xfs"), DRIVERS)
+@pytest.mark.parametrize("provisioner", ["loop.flexvol", "kubernetes.io/no-provisioner"])
+def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -> None:
+    used = class_of("c", storage_class(provisioner, pool="fast", fsType="xfs"), DRIVERS)
 
     request = volume_manifest.provision_request(any_claim("node1"), used, 64 << 20, "here", "films")
 
     assert (request.volume, request.fs_type, request.own, request.node) == ("films", "xfs", {"pool": "fast"}, "node1")
+    assert used["provisioner"] == "loop.flexvol"
     assert (request.reclaim_policy, request.cluster_uid) == ("Retain", "here")
     assert (request.claim.namespace, request.claim.name, request.claim.uid) == ("*", "*", "awaited")
 
@@ -30,7 +32,7 @@ def test_its_record_says_retain_and_that_it_awaits_any_claim() -> None:
 @pytest.mark.parametrize(
     ("there", "said"),
     [
-        (None, "storage class c does not exist; name one of loop.flexvol"),
+        (None, "storage class c does not exist; name one of kubernetes.io/no-provisioner or loop.flexvol"),
         (storage_class("nfs.other"), "storage class c is of provisioner nfs.other"),
         (storage_class(createSecret="true"), "has createSecret, which needs a claim"),
     ],
