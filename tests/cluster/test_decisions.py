@@ -196,30 +196,6 @@ def test_a_class_deleted_and_made_again_under_its_name_is_another(driver: Script
     k8s.delete("storageclass", bad, odd)
 
 
-def test_a_class_that_is_younger_than_what_the_watch_has_told(
-    driver: ScriptedDriver, k8s: Kubernetes, proxy: Proxy
-) -> None:
-    held: list[str] = []
-
-    def rule(method: str, path: str, number: int) -> float | None:
-        if not path.startswith(CLASSES + "?") or "watch=" not in path.lower():
-            return None
-        held.append(path)
-        return 30.0
-
-    proxy.rule = rule
-    proxy.cut_all()
-    wait_until("it hears no more of classes", lambda: held)
-    young = f"young-{k8s.namespace}"
-    k8s.apply(own_class(young), row("eager", storageClassName=young))
-
-    bound(k8s, "eager", seconds=15)
-    assert events(k8s, "eager", "ProvisioningFailed") == []
-    proxy.rule = lambda method, path, number: None
-    proxy.cut_all()
-    k8s.delete("storageclass", young)
-
-
 def test_what_becomes_of_an_attempt_that_failed(driver: ScriptedDriver, k8s: Kubernetes, proxy: Proxy) -> None:
     """A driver that cannot at all; a copy under way whose claim goes; storage that may have been made before the driver
     had no room, and whose claim goes; a node that cannot be given back, as somebody else changed the claim."""
@@ -385,3 +361,28 @@ def test_a_policy_that_becomes_delete_and_a_driver_that_cannot_delete(driver: Sc
     wait_until("the last is gone", lambda: k8s.get("pv", found["stuck"]) is None)
     assert driver.volumes() == set()
     k8s.delete("storageclass", kept)
+
+
+def test_a_class_that_is_younger_than_what_the_watch_has_told(
+    driver: ScriptedDriver, k8s: Kubernetes, proxy: Proxy
+) -> None:
+    """The last test here: when the watches are there again, whatever waits is tried at once."""
+    held: list[str] = []
+
+    def rule(method: str, path: str, number: int) -> float | None:
+        if not path.startswith(CLASSES + "?") or "watch=" not in path.lower():
+            return None
+        held.append(path)
+        return 30.0
+
+    proxy.rule = rule
+    proxy.cut_all()
+    wait_until("it hears no more of classes", lambda: held)
+    young = f"young-{k8s.namespace}"
+    k8s.apply(own_class(young), row("eager", storageClassName=young))
+
+    bound(k8s, "eager", seconds=15)
+    assert events(k8s, "eager", "ProvisioningFailed") == []
+    proxy.rule = lambda method, path, number: None
+    proxy.cut_all()
+    k8s.delete("storageclass", young)

@@ -272,6 +272,8 @@ def test_a_claim_made_again_under_its_name_while_the_driver_makes_the_first_ones
     assert [volume["metadata"]["name"] for volume in ours(own.k8s)] == [name]
     assert own.called().count("provision") == 3  # each once, and to find the first one's again
     assert own.proxy.seen("POST", "/api/v1/persistentvolumes") == 1
+    own.k8s.delete("pvc", "data")
+    own.until("all is gone", lambda: not own.volumes() and not ours(own.k8s))
 
 
 HOSTILE: dict[str, Object] = {

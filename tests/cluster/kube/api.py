@@ -44,6 +44,10 @@ class Api:
         self._local = threading.local()
 
     def close(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:  # else it is an error of the run if a failed test has kept it
+            connection.close()
+            self._local.connection = None
         machine.stop(self._state, NAME)
         self._socket.unlink(missing_ok=True)
 

@@ -105,6 +105,7 @@ class Cluster:
 
     def close(self) -> None:
         """Undoes the cluster and lets another one start. Raises RuntimeError if something of it cannot be removed."""
+        self.api.close()
         down()
         os.close(self._alive)
         self._guard.wait(30)
