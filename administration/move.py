@@ -240,7 +240,7 @@ class Mover:
     def _export(self, node: str, driver: str, words: list[str], pieces: _Pieces) -> None:
         ended: Exception | None = None
         try:
-            self._run(node, driver, words, take=pieces.put)
+            self._run(node, driver, words, iter(()), pieces.put)  # its input stays open as long as we are there
         except Exception as error:  # raised again where the pieces are read
             ended = error
         pieces.put(ended)

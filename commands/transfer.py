@@ -6,6 +6,7 @@ all of it has come and its checksum is right. A stream that was cut goes on wher
 
 import argparse
 import os
+import threading
 
 import flexvol
 from protocol import Internal, InvalidArgument, integer
@@ -51,9 +52,19 @@ def _run_export(settings: argparse.Namespace) -> int:
     if os.isatty(1):
         raise InvalidArgument("this is a terminal; write the stream to a file or a program")
     move = {"id": settings.move, "to": settings.to} if settings.move else None
+    if move:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     with open(1, "wb", buffering=_BUFFER_BYTES, closefd=False) as out:
         flexvol.load(settings.driver).transfer().send(settings.pool, settings.volume, out, begin, settings.raw, move)
     return 0
+
+
+def _end_with_input() -> None:
+    """An `exec` whose caller was killed leaves us with a full pipe that nobody reads, and the volume's lock; but our
+    input, which the caller keeps open, ends."""
+    while os.read(0, 1):
+        continue
+    os._exit(1)
 
 
 def _run_import(settings: argparse.Namespace) -> int:

@@ -64,7 +64,7 @@ def kill_after(number: int) -> None:
                 yield piece
 
         answer = execute(self, pod, argv, feed and pieces(), *arguments, **more)
-        if feed or "delete" in argv:
+        if "delete" in argv or ("import" in argv and feed):
             Killed.step(f"execute {argv[1]}")
         return answer
 

@@ -52,6 +52,16 @@ def export(node: Node, *words: str, volume: str = "pvc-1") -> bytes:
     return done.stdout
 
 
+def moved(node: Node) -> bytes:
+    """Exported as a move does it, whose input stays open for as long as the mover lives."""
+    exporting = node.start(*node.executable, "export", *MOVE, "pvc-1", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert exporting.stdin and exporting.stdout
+    with exporting.stdin, exporting.stdout:
+        stream: bytes = exporting.stdout.read()
+        assert exporting.wait(20) == 0
+    return stream
+
+
 def send(node: Node, stream: bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
     return node.enter(*node.executable, "import", *words, input=stream)
 
@@ -339,7 +349,7 @@ def test_what_came_of_a_stream_is_given_up_after_a_day(node: Node, other: Node) 
 def test_a_copy_that_is_moved_mounts_for_no_one_until_adopt_takes_it_back(node: Node, other: Node) -> None:
     sent = filled(node, onDelete="archive")
 
-    stream = export(node, *MOVE)
+    stream = moved(node)
 
     said = node.fails("Busy", "mount", node.pod_dir("web"), node.options())
     assert "pvc-1 is being moved to node 'node-2'" in said
@@ -355,9 +365,22 @@ def test_a_copy_that_is_moved_mounts_for_no_one_until_adopt_takes_it_back(node: 
 
     node.ok("adopt", node.deletion())
     assert checksum(node) == sent
-    export(node, *MOVE)
+    moved(node)
     node.ok("delete", node.deletion())
     assert pool_of(node) == set()  # it is elsewhere, so nothing is archived
+
+
+def test_a_mover_that_is_killed_does_not_leave_the_volume_locked(node: Node) -> None:
+    filled(node)
+    exporting = node.start(*node.executable, "export", *MOVE, "pvc-1", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert exporting.stdin and exporting.stdout and exporting.stdout.read(5) == b"flexv"
+    assert b"is in use" in refused_export(node)
+
+    exporting.stdin.close()  # the pipe that it writes to is full, and stays open
+
+    assert exporting.wait(20) == 1
+    exporting.stdout.close()
+    assert moved(node)
 
 
 def test_a_terminal_gets_no_stream_and_a_wrong_line_is_a_usage_error(node: Node) -> None:
