@@ -100,14 +100,16 @@ def checksum(kubeconfig: str, name: str, node: str) -> str:
     return stream[-32:].hex()
 
 
-def main(kubeconfig: str, name: str, *ways: str) -> None:
-    if len(ways) > 2:
-        assert killed(kubeconfig, name, ways[1], int(ways[2]))
+def main(kubeconfig: str, name: str, here: str, there: str, at: str, every: str = "1") -> None:
+    """at: the one change after which to kill it; 0 for each `every`th, one after another."""
+    if at != "0":
+        assert killed(kubeconfig, name, there, int(at))
         return
-    number, again = 0, True
+    number, again, ways = 1 - int(every), True, (here, there)
     while again:
-        number += 1
-        to = ways[number % 2]
+        number += int(every)
+        ways = ways[::-1]
+        to = ways[0]
         again = killed(kubeconfig, name, to, number)
         if again:
             end(kubeconfig, name, to)

@@ -143,7 +143,7 @@ class Drill:
 
         def told() -> bool:
             self._list_again()
-            messages = [event["message"] for event in events.all("events", "--field-selector=reason=VolumeOrphaned")]
+            messages = [event["message"] for event in events.all("events", fields="reason=VolumeOrphaned")]
             return any(f"volume {name} " in message and words in message for message in messages)
 
         wait_until(f"{name} is said to be an orphan: {words}", told, 60)

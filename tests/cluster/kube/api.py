@@ -28,7 +28,7 @@ _PLURALS = {
     "pvc": "persistentvolumeclaims", "pv": "persistentvolumes", "pod": "pods", "event": "events", "secret": "secrets",
     "serviceaccount": "serviceaccounts", "lease": "leases", "storageclass": "storageclasses",
     "csistoragecapacity": "csistoragecapacities", "volumeattachment": "volumeattachments", "node": "nodes",
-    "namespace": "namespaces",
+    "namespace": "namespaces", "configmap": "configmaps",
 }  # fmt: skip
 _OF_NO_NAMESPACE = ("pv", "storageclass", "volumeattachment", "node", "namespace")
 
