@@ -98,12 +98,17 @@ def test_a_claim_that_waits_for_a_node_that_is_gone_gets_another(k8s: Kubernetes
 def leaders(cluster: Cluster) -> list[str]:
     """The instances that may do the duties, by what each says of itself."""
     flexvol, found = Kubernetes(cluster, "flexvol"), []
-    for one in flexvol.all("pods", "app=flexvol-cluster"):
-        path = f"/api/v1/namespaces/flexvol/pods/{one['metadata']['name']}:9808/proxy/metrics"
-        told = flexvol.run("get", "--raw", path, "--request-timeout=3s", check=False).stdout  # it may just have gone
-        if re.search(r"^flexvol_leader(\{.*\})? 1\.0$", told, re.MULTILINE):
-            found.append(one["metadata"]["name"])
+    for name in staying(flexvol):
+        told = flexvol.run("get", "--raw", f"/api/v1/namespaces/flexvol/pods/{name}:9808/proxy/metrics", check=False)
+        if re.search(r"^flexvol_leader(\{.*\})? 1\.0$", told.stdout, re.MULTILINE):
+            found.append(name)
     return found
+
+
+def staying(flexvol: Kubernetes) -> set[str]:
+    """Those that are not being deleted; one that is gone would be waited for, when it is asked."""
+    pods = [one["metadata"] for one in flexvol.all("pods", "app=flexvol-cluster")]
+    return {one["name"] for one in pods if "deletionTimestamp" not in one}
 
 
 def test_of_two_instances_one_does_the_duties_and_the_other_takes_over(k8s: Kubernetes) -> None:
@@ -111,7 +116,7 @@ def test_of_two_instances_one_does_the_duties_and_the_other_takes_over(k8s: Kube
     flexvol.run("scale", "deployment/flexvol-cluster", "--replicas=2")
     try:
         flexvol.run("rollout", "status", "deployment/flexvol-cluster", "--timeout=120s")
-        both = {one["metadata"]["name"] for one in flexvol.all("pods", "app=flexvol-cluster")}
+        both = staying(flexvol)
         assert len(both) == 2
         (first,) = wait_until("one leads", lambda: leaders(k8s.cluster))
         with bound_at_once(k8s) as name:
@@ -125,6 +130,7 @@ def test_of_two_instances_one_does_the_duties_and_the_other_takes_over(k8s: Kube
         flexvol.run("annotate", "pod", first, cheapest)
     finally:
         flexvol.run("scale", "deployment/flexvol-cluster", "--replicas=1")
+    wait_until("the first is told to go", lambda: staying(flexvol) == both - {first})
     wait_until("the other leads", lambda: leaders(k8s.cluster) == [*(both - {first})])
 
     k8s.claim("waits")
