@@ -11,7 +11,7 @@ import time
 
 import process
 from host import log  # early: an update may replace the file we are running from at any time
-from protocol import CALLOUTS, FAILURE, VERSION, Failure, Internal, Options, parse_arguments
+from protocol import CALLOUTS, FAILURE, VERSION, Failure, Internal, InvalidArgument, Options, parse_arguments, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,6 +157,8 @@ def load(name: str) -> "Driver":
     from drivers import Driver
 
     module = _module(name)
+    if module is None:
+        raise InvalidArgument("this file has no driver {}; its own is {}".format(shown(name), DEFAULT_DRIVER))
     for member in vars(module).values():
         if isinstance(member, type) and issubclass(member, Driver) and member.__module__ == module.__name__:
             return member()

@@ -253,6 +253,7 @@ MOUNT_OPTIONS = _BUILT_IN + "mountOptions"
 NODE_NAME = _BUILT_IN + "node.name"
 CLUSTER_UID = _BUILT_IN + "clusterUid"
 REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB = "requestBytes", "requestMiB", "requestGiB"
+TAKEN_BACK = _BUILT_IN + "takenBack"
 ONLY_IF_BLANK, ONLY_IF_AWAITED = _BUILT_IN + "onlyIfBlank", _BUILT_IN + "onlyIfAwaited"
 # In place of a claim's uid, where no such claim is there yet: the volume awaits it. The names of any claim are ANY.
 AWAITED, ANY = "awaited", "*"
@@ -405,6 +406,11 @@ class Options:
         """True when provisioning is undone or an orphan is collected: a volume that was ever mounted must then not be
         deleted. And true when a volume is adopted only to be kept: one that is not blank is kept already."""
         return self._values.get(ONLY_IF_BLANK) == "true"
+
+    @property
+    def taken_back(self) -> "Optional[str]":
+        """In a deletion: the move that is taken back, whose copy goes for good; None if that is not the reason."""
+        return self._values.get(TAKEN_BACK)
 
     @property
     def only_if_awaited(self) -> bool:

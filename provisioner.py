@@ -308,14 +308,18 @@ def main(words: list[str] | None) -> int:
     words, program = sys.argv[1:] if words is None else words, os.path.basename(sys.argv[0])
     if program.startswith("kubectl-"):  # kubectl flexvol: only what a person does
         return administration.main(words, DRIVERS, program.replace("-", " ", 1))
-    if words and words[0] in administration.COMMANDS:
+    if words and not words[0].startswith("-"):
         return administration.main(words, DRIVERS, "provisioner")
     settings = arguments(words)
     _log_to_stdout(settings.log_format)
-    if settings.cluster:
-        duties(settings)
-    else:
-        Provisioner(settings).run()
+    try:
+        if settings.cluster:
+            duties(settings)
+        else:
+            Provisioner(settings).run()
+    except cluster.Unreachable as error:  # that it is away later is survived; here there is no kubeconfig
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

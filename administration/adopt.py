@@ -48,10 +48,13 @@ class Found(NamedTuple):
         return owner if isinstance(owner, dict) else {}
 
 
+_MOVING = "moving"  # which may be the only copy, if its move was forgotten with the old cluster
+
+
 def is_left(entry: Object, cluster_uid: str) -> bool:
     """Whether `--all` does not mean it: it is something else than a volume in use; or it was never mounted and is this
     cluster's, so that its provisioner is about to make its PV, or to collect it."""
-    return bool(_other(entry)) or (entry.get("blank") is True and entry.get("clusterUid") == cluster_uid)
+    return _other(entry) not in ("", _MOVING) or (entry.get("blank") is True and entry.get("clusterUid") == cluster_uid)
 
 
 def _other(entry: Object) -> str:

@@ -100,7 +100,7 @@ class Mover:
         volume = self._volume(name)
         pool = (volume["spec"]["flexVolume"].get("options") or {}).get("pool")
         found = nodes.find(self._api, self._namespace)
-        others = [node for node in found.values() if node.name != source and self._takes_pods(node.name)]
+        others = [one for one in found.values() if one.name not in ("", source) and self._takes_pods(one.name)]
         listed, _ = nodes.list_all(self._api, others, [_driver({"volume": volume})])
         rooms = {
             node: one.get("freeBytes", 0)
@@ -120,6 +120,9 @@ class Mover:
         """Raises NotMoved, other failures, Refused and Unreachable; it goes on when it is called again."""
         plan = self._plan(name)
         if plan is None and decide.node_of(self._volume(name), self._drivers) == to:
+            here = self._entry({"volume": self._volume(name)}, to) if self._in_pool(name) else None
+            if here is not None and here.get("state") == "moving":  # its plan was lost, and its PV says that this is it
+                self._storage(to).adopt(_driver({"volume": self._volume(name)}), _request(here))
             self._say(f"{name} is on node {to} already")
             return
         if plan is None:
@@ -141,6 +144,9 @@ class Mover:
         self._end(plan)
         self._say(f"{name} is on node {to}")
         self._say_stuck(plan)
+
+    def _in_pool(self, name: str) -> bool:
+        return bool((self._volume(name)["spec"]["flexVolume"].get("options") or {}).get("pool"))
 
     # The plan.
 
@@ -173,11 +179,13 @@ class Mover:
         for pod in lost.pods_of(self._api, claim) if claim else []:
             if pod["spec"].get("nodeName") and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
                 raise NotMoved(f"{name} is in use by pod {pod['metadata']['name']}; stop it first, or drain the node")
-        if not (spec["flexVolume"].get("options") or {}).get("pool"):
+        if not self._in_pool(name):
             raise NotMoved(f"{name} is in no pool; its driver must move it")
         entry = self._entry({"volume": volume}, source) or {"error": "it is not there"}
         if entry.get("error") or not entry.get("owner") or entry.get("state"):
             raise NotMoved(f"node {source} does not list {name} as whole: {entry.get('error') or entry.get('state')}")
+        if entry["owner"].get("uid") == protocol.AWAITED:
+            raise NotMoved(f"{name} awaits its claim; bind it first")
         pool = self._room(to, spec["flexVolume"], name, int(entry["sizeBytes"]))
         node = self._api.get(f"{cluster.NODES}/{to}") or {"metadata": {}}
         hostname = (node["metadata"].get("labels") or {}).get(HOSTNAME)
@@ -341,10 +349,14 @@ class Mover:
         try:
             there = self._entry(plan, to)
             if there is not None and there.get("move") == plan["id"]:
-                self._storage(to).delete(_driver(plan), _request(there))
+                self._storage(to).delete(_driver(plan), _request(there, plan["id"]))
         except protocol.Unavailable as error:
             self._say(f"what came of {name} on node {to} is left: {error}")
         here = self._entry(plan, source)
+        if here is None and self._api.get(f"{cluster.VOLUMES}/{name}") is None:
+            self._end(plan)
+            self._say(f"{name} is gone, and its PV too: its claim was deleted meanwhile")
+            return
         if here is None:
             raise NotMoved(f"node {source} does not list {name}; look there")
         if here.get("state") == "moving":
@@ -427,10 +439,10 @@ def _driver(plan: Object) -> str:
     return str(plan["volume"]["spec"]["flexVolume"]["driver"])
 
 
-def _request(entry: Object) -> protocol.Options:
-    """Of a volume, as its node lists it, for its driver's delete and adopt."""
+def _request(entry: Object, taken_back: str = "") -> protocol.Options:
+    """Of a volume, as its node lists it, for its driver's delete and adopt. taken_back: the move that it came by."""
     spec = {"claimRef": entry["owner"], "flexVolume": {"options": entry["options"]}}
-    return volume_manifest.delete_request({"metadata": {"name": entry["name"]}, "spec": spec})
+    return volume_manifest.delete_request({"metadata": {"name": entry["name"]}, "spec": spec}, taken_back=taken_back)
 
 
 def manifest(volume: Object, to: str, hostname: str, pool_id: str) -> Object:

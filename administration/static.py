@@ -1,5 +1,6 @@
-"""Makes a volume that is no claim's yet, on a node of your choice, and prints its PV as a manifest, or applies it. The
-first claim that is bound to the PV owns the volume: one whose selector names its labels. Its policy is Retain.
+"""Makes a volume that is no claim's yet, on a node of your choice; prints its PV as a manifest, or applies it.
+
+The first claim that is bound to the PV owns the volume: one whose selector names its labels. Its policy is Retain.
 
 Any claim of the PV's class may take it, so give it a class that is for such claims alone, of the provisioner
 kubernetes.io/no-provisioner: then the scheduler looks for a node that has such a volume. Where the class makes volumes
@@ -68,7 +69,7 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
     driver = drivers[storage_class["provisioner"]]
     us, hostname = decide.Identity(drivers, node, node), nodes.hostname(api, node)
     request = volume_manifest.provision_request(
-        any_claim(node), storage_class, settings.size, nodes.cluster_uid(api), name
+        any_claim(node), storage_class, settings.size, nodes.cluster_uid(api), name=name
     )
     made = storage.provision(driver, request)
     claim = {"metadata": {}, "spec": any_claim(node)["spec"]}

@@ -46,11 +46,12 @@ _FROM_KUBELET = (protocol.VOLUME, protocol.FS_TYPE, protocol.READ_WRITE)
 _POD = (protocol.POD_NAMESPACE, protocol.POD_NAME, protocol.POD_UID)
 _CLAIM = (protocol.VOLUME, protocol.CLAIM_NAMESPACE, protocol.CLAIM_NAME, protocol.CLAIM_UID)
 # Callout -> the keys of its options, if they are not those that kubelet always gives; and where the others are from.
+_OF_THE_PV = "the PV's flexVolume.options, which `list` tells too"
 _OPTIONS: "Dict[str, Tuple[Tuple[str, ...], str]]" = {
-    "mount": (_FROM_KUBELET + _POD, "the PV's flexVolume.options"),
+    "mount": (_FROM_KUBELET + _POD, _OF_THE_PV),
     "provision": (_CLAIM + (protocol.FS_TYPE, protocol.REQUEST_BYTES), "the class's parameters"),
-    "delete": (_CLAIM, "the PV's flexVolume.options"),
-    "adopt": (_CLAIM, "the PV's flexVolume.options"),
+    "delete": (_CLAIM, _OF_THE_PV),
+    "adopt": (_CLAIM, _OF_THE_PV),
 }
 _ANSWER = """
 The answer is one JSON object on stdout: "status" is Success, Failure or Not supported, and "message" and "reason" say
@@ -93,13 +94,14 @@ def _callout(name: str) -> str:
     if getattr(type(driver), name) is getattr(Driver, name) and name != "init":
         lines += ["The driver {} does not support it.".format(flexvol.DEFAULT_DRIVER)]
     lines += [""] if row.arguments else []
-    keys, rest = _OPTIONS.get(name, (_FROM_KUBELET, "the PV's flexVolume.options"))
+    keys, rest = _OPTIONS.get(name, (_FROM_KUBELET, _OF_THE_PV))
     for argument in row.arguments:
         lines += ["  {:11} {}".format(argument, _ARGUMENTS[argument][0])]
         if argument == "options":
             lines += ["    {:30} {}".format(key, _KEYS[key][0]).rstrip() for key in keys]
             lines += ["    and {}".format(rest)]
-    options = json.dumps({key: _KEYS[key][1] for key in keys})
+    own = driver.EXAMPLE if rest == _OF_THE_PV else {}
+    options = json.dumps(dict({key: _KEYS[key][1] for key in keys}, **own))
     example = [options if argument == "options" else _ARGUMENTS[argument][1] for argument in row.arguments]
     return "\n".join(
         lines

@@ -22,13 +22,14 @@ def serve(port: int, healthy: Check, ready: Check) -> None:
         timeout = _REQUEST_SECONDS
 
         def do_GET(self) -> None:
-            if self.path == "/metrics":
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
                 self.send_response(200)
                 self.send_header("Content-Type", metrics.CONTENT_TYPE)
                 self.end_headers()
                 self.wfile.write(metrics.text())
                 return
-            check = checks.get(self.path)
+            check = checks.get(path)
             wrong = "not found" if check is None else check()
             self.send_response(404 if check is None else 503 if wrong else 200)
             self.end_headers()

@@ -125,8 +125,9 @@ class Orphans:
         for driver, (volumes, _) in listed.items():
             for entry in volumes:
                 name = entry.get("name")
-                if not isinstance(name, str) or not protocol.is_name(name) or entry.get("state") == "archived":
-                    continue  # what its driver keeps for a while, it removes by itself
+                kept = entry.get("state") == "archived" or entry.get("kind") == "snapshot"
+                if not isinstance(name, str) or not protocol.is_name(name) or kept:
+                    continue  # what is kept is its driver's, or a person's, to remove
                 holder = policies.get(name)
                 if holder is None:
                     one = self._look((driver, name), entry.get("owner"), now)

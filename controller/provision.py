@@ -316,11 +316,7 @@ class Provision:
     def _source(self, claim: Object, driver: str) -> str:
         """The volume that the claim is to be a copy of, or "". Raises Unavailable if only another node can make it."""
         snapshot = decide.annotations_of(claim).get(decide.FROM_SNAPSHOT, "")
-        if (
-            snapshot
-            and self._us.node
-            and snapshot not in [one.get("name") for one in self._storage.list(driver).volumes]
-        ):
+        if snapshot and self._us.node and not self._has_snapshot(snapshot, claim["metadata"]["namespace"], driver):
             raise protocol.Unavailable(
                 f"node {self._us.node} has no snapshot {snapshot}; the node that has it makes it"
             )
@@ -331,9 +327,16 @@ class Provision:
         decide.check_source(claim, source, self._volume(name) if name else None, self._us)
         return str(name)
 
+    def _has_snapshot(self, name: str, namespace: str, driver: str) -> bool:
+        """Of that namespace: its name may be another's on another node."""
+        for one in self._storage.list(driver).volumes:
+            if one.get("name") == name and one.get("kind") == "snapshot":
+                return (one.get("owner") or {}).get("namespace") == namespace
+        return False
+
     def _request(self, claim: Object, storage_class: Object, source: str = "") -> protocol.Options:
         size_bytes, cluster_uid = _size_bytes(claim), self._read_cluster_uid()
-        return volume_manifest.provision_request(claim, storage_class, size_bytes, cluster_uid, source)
+        return volume_manifest.provision_request(claim, storage_class, size_bytes, cluster_uid, source=source)
 
     def _say_failure(self, claim: Object, sentence: str) -> None:
         self._warn(claim, sentence)

@@ -17,7 +17,7 @@ def volume_name(claim: Object) -> str:
 
 
 def provision_request(
-    claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str, name: str = "", source: str = ""
+    claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str, *, name: str = "", source: str = ""
 ) -> protocol.Options:
     """What the driver's provision is called with. size_bytes: the claim's request. name: of a volume that a person
     makes. source: the volume to copy."""
@@ -130,9 +130,11 @@ def adopt_request(volume: Object, cluster_uid: str = "") -> protocol.Options:
     return _request(volume, also)
 
 
-def delete_request(volume: Object, only_if_blank: bool = False) -> protocol.Options:
-    """What the driver's delete is called with. only_if_blank: what was ever mounted is to be kept."""
-    return _request(volume, {protocol.ONLY_IF_BLANK: "true"} if only_if_blank else {})
+def delete_request(volume: Object, only_if_blank: bool = False, taken_back: str = "") -> protocol.Options:
+    """What the driver's delete is called with. only_if_blank: what was ever mounted is to be kept. taken_back: the move
+    whose copy goes, and is not archived."""
+    also = {protocol.ONLY_IF_BLANK: "true" if only_if_blank else "", protocol.TAKEN_BACK: taken_back}
+    return _request(volume, {key: value for key, value in also.items() if value})
 
 
 def _request(volume: Object, also: dict[str, str]) -> protocol.Options:

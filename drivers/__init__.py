@@ -20,6 +20,8 @@ class Driver:
     or be killed at any line: it must converge when it is called again.
     """
 
+    EXAMPLE: "Dict[str, str]" = {}  # options of a PV, for the help
+
     # Nothing is attached by the controller-manager, so the driver is needed on the nodes only. requiresFSResize must
     # be true for a claim to grow at all: the controller-manager takes it for true, whatever the driver says.
     capabilities = Capabilities(

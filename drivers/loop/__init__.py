@@ -6,7 +6,7 @@ import os
 from drivers import Driver
 from drivers.loop import archive, image, pool, volume
 from host import filesystems, mounts
-from protocol import AWAITED, Failure, InvalidArgument, Reply, integer, shown
+from protocol import AWAITED, Busy, Failure, InvalidArgument, Reply, integer, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ _PARAMETERS = ("pool", "thick", "mkfsOptions", "uid", "gid", "mode", "onDelete",
 
 class LoopDriver(Driver):
     """See ../__init__.py for what each callout is; here is what is particular to this driver."""
+
+    EXAMPLE = {"pool": "default", "poolId": "ID"}
 
     def mount(self, mount_dir: str, options: "Options") -> Reply:
         name, pod, read_only = options.volume, options.pod, options.read_only
@@ -102,7 +104,7 @@ class LoopDriver(Driver):
                 found.check_volume()
                 if options.only_if_blank and not found.record["blank"]:
                     raise InvalidArgument("volume {} has been mounted and may hold data; it is left alone".format(name))
-                if archive.is_wished(found):
+                if archive.is_wished(found) and (found.record["move"] or {}).get("id", "") != options.taken_back:
                     return Reply(message="it is archived as " + archive.put(found))
                 volume.delete(found)
         return Reply()
@@ -127,7 +129,10 @@ class LoopDriver(Driver):
     def make_pool(self, name: str, reserve: str, overcommit: float) -> str:
         place, made = pool.init(name, reserve, overcommit)
         with place:
-            return "{} pool {} at {} (id {})".format("made" if made else "found", place.name, place.path, place.id)
+            said = "{} pool {} at {} (id {})".format("made" if made else "found", place.name, place.path, place.id)
+            if os.fstat(place.directory).st_dev == os.stat(os.path.dirname(place.path)).st_dev:
+                said += "; it is no disk of its own: what it promises, others on the same disk may promise too"
+            return said
 
     def cordon_pool(self, name: str, cordoned: bool) -> str:
         from drivers.loop import upkeep  # late: no callout needs it
@@ -175,6 +180,8 @@ class LoopDriver(Driver):
         with place, place.volume_lock(name), volume.find(place, name) or archive.get(place, name) as found:
             if options.only_if_blank and not found.record["blank"]:
                 return Reply(message="it is kept already")
+            if options.only_if_awaited and found.moving_to:
+                raise Busy("volume {} is being moved to node {}".format(name, shown(found.moving_to)))
             if options.only_if_awaited and not found.awaits(claim):
                 raise InvalidArgument("volume {} does not await this claim; see: loop help adopt".format(name))
             found.check_volume()

@@ -97,7 +97,12 @@ def _fill(source: "Volume", image: int, made: "Volume", still: "Still") -> None:
 def _quiet(source: "Volume", image: int) -> "Tuple[int, int]":
     """The image's length, and something that each callout at work changes. Raises Busy while a tool's work on the image
     may have to be undone."""
-    if filesystems.UNDO in os.listdir(source.directory):
+    try:
+        os.stat(filesystems.UNDO, dir_fd=source.directory, follow_symlinks=False)
+        unfinished = True
+    except FileNotFoundError:
+        unfinished = False
+    if unfinished:
         raise Busy("volume {} is being checked or grown, or that was cut short; mount it first".format(source.name))
     return os.fstat(image).st_size, os.fstat(source.directory).st_mtime_ns
 

@@ -281,6 +281,15 @@ def _note_made(place: Pool) -> None:
         os.close(root)
 
 
+def _is_there(path: str) -> bool:
+    """Raises PermissionError where os.path.exists would say no."""
+    try:
+        os.stat(path)
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def names() -> "List[str]":
     """The pools of this node: those the config places, and those made below the root. One may be unmounted."""
     placed = config.pools()
@@ -289,5 +298,5 @@ def names() -> "List[str]":
     except FileNotFoundError:
         below = []
     taken = {os.path.basename(path) for path in placed.values()}
-    made = {name for name in below if is_name(name) and os.path.exists(os.path.join(config.ROOT, name, FILE))}
+    made = {name for name in below if is_name(name) and _is_there(os.path.join(config.ROOT, name, FILE))}
     return sorted(set(placed) | (made - taken))

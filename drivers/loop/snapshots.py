@@ -46,7 +46,8 @@ def make(of: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
             record["created"] = time.strftime(volume.TIME, now)
             yield "made {} of {}: {}".format(name, of, _TAKEN[_make(source, record)])
         if keep is not None:
-            for old in _of(place, of)[:-keep]:
+            others = [old for old in _of(place, of) if old != name]  # a clock that was set back makes it no older
+            for old in others[: len(others) + 1 - keep]:
                 yield _delete(place, old)
 
 
@@ -137,6 +138,9 @@ def _frozen(path: str, work: "Callable[[], bool]") -> bool:
     """What `work` returns, which is done while the file system at `path` is frozen. A child freezes it, and thaws it
     when we are done, when we have ended in whatever way, or when the time is over. Raises PermissionError, or Busy."""
     root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if os.fstat(root).st_dev == os.stat(os.path.dirname(path)).st_dev:  # unmounted meanwhile: it is the disk below
+        os.close(root)
+        raise Busy("the volume was unmounted from {} just now; try again".format(path))
     ours, orders = os.pipe()
     told, tell = os.pipe()
     child = os.fork()

@@ -282,7 +282,7 @@ def _lock(found: "Volume", length: int, begin: int) -> int:
         with found.pool.lock():
             os.ftruncate(descriptor, begin)
             os.ftruncate(descriptor, length)
-        if found.thick:
+        if found.thick and begin < length:
             image.allocate(descriptor, begin, length)
     except BaseException:
         os.close(descriptor)

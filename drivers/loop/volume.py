@@ -250,11 +250,22 @@ def _wrong_inside(record: "Dict[str, Any]") -> "List[str]":
         "mountOptions": _are(str, record["mountOptions"]),
         "owner": owner is None or _are(str, map(owner.get, ("namespace", "name", "uid"))),
         "root": root is None
-        or (_are(int, map(root.get, ("uid", "gid"))) and isinstance(root.get("mode", ""), (int, type(None)))),
-        "archive": kept is None or _are(int, map(kept.get, ("seconds", "since"))),
+        or (_are_below(1 << 32, map(root.get, ("uid", "gid"))) and isinstance(root.get("mode", ""), (int, type(None)))),
+        "archive": kept is None or _are_below(1 << 40, map(kept.get, ("seconds", "since"))),
+        "fsUuid": _is_uuid(record["fsUuid"]),
+        "newUuid": _is_uuid(record["newUuid"]),
         "move": move is None or _are(str, map(move.get, ("id", "to"))),
     }
     return [key for key in right if not right[key]]
+
+
+def _are_below(limit: int, values: "Any") -> bool:
+    """A stream's header, or a hand, may have written anything."""
+    return all(type(value) is int and 0 <= value < limit for value in values)
+
+
+def _is_uuid(value: str) -> bool:
+    return not value or (len(value) == 36 and not set(value) - set("0123456789abcdefABCDEF-"))
 
 
 def _are(kind: type, values: "Any") -> bool:

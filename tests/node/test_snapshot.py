@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -175,6 +176,18 @@ def test_the_oldest_snapshots_of_the_volume_go_and_nothing_else(sharing: Node) -
     assert made.split()[1].startswith("pvc-1-2")
 
 
+def test_a_clock_that_was_set_back_makes_the_new_snapshot_no_older(sharing: Node) -> None:
+    sharing.provision()
+    snapshot(sharing, "pvc-1", "old")
+    record = sharing.image("old").with_name("volume.json")
+    record.write_text(record.read_text().replace('"created": "2', '"created": "3'))
+
+    said = snapshot(sharing, "pvc-1", "new", "--keep", "1")
+
+    assert said[1:] == ["deleted old of pvc-1"]
+    assert names(sharing) == ["new", "pvc-1"]
+
+
 def wait_a_second() -> None:
     """Until the clock that snapshots are ordered by shows another second."""
     now = int(time.time())
@@ -253,7 +266,9 @@ def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     node: Node, writing: Writer, executable: list[str], number: int
 ) -> None:
     slow(node, executable, 60)
-    running = node.start(*node.executable, "snapshot", *SMALL, start_new_session=True)
+    # What is started in the background ignores SIGINT, and what that starts too.
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    running = node.start(*node.executable, "snapshot", *SMALL, start_new_session=True, preexec_fn=listens)
     writing.until(frozen=True)
 
     os.killpg(running.pid, number)  # as a terminal does; the one that thaws is in no group of ours

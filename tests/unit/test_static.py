@@ -21,7 +21,7 @@ def storage_class(provisioner: str = "loop.flexvol", **parameters: str) -> dict[
 def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -> None:
     used = class_of("c", storage_class(provisioner, pool="fast", fsType="xfs"), DRIVERS)
 
-    request = volume_manifest.provision_request(any_claim("node1"), used, 64 << 20, "here", "films")
+    request = volume_manifest.provision_request(any_claim("node1"), used, 64 << 20, "here", name="films")
 
     assert (request.volume, request.fs_type, request.own, request.node) == ("films", "xfs", {"pool": "fast"}, "node1")
     assert used["provisioner"] == "loop.flexvol"

@@ -137,3 +137,10 @@ def test_a_pv_tells_of_its_claim_only_where_that_is_awaited_and_a_person_names_t
 
     assert (told.only_if_awaited, told.cluster_uid, told.claim.uid) == (True, "", "u1")
     assert (adopted.only_if_awaited, adopted.cluster_uid) == (False, "c1")
+
+
+def test_a_copy_has_its_own_name_and_says_of_what_it_is_one() -> None:
+    request = volume_manifest.provision_request(CLAIM, CLASS, 1 << 20, "c1", source="pvc-source")
+
+    assert request.volume == volume_manifest.volume_name(CLAIM)
+    assert request.source_volume == "pvc-source"
