@@ -88,7 +88,8 @@ def test_each_command_explains_itself(node: Node, command: str) -> None:
 @pytest.mark.parametrize("callout", CALLOUTS)
 def test_each_callout_is_explained_with_an_example_that_it_understands(node: Node, callout: str) -> None:
     explained = node.command("help", callout)
-    example = shlex.split(explained.splitlines()[-1])
+    words = shlex.split(explained.splitlines()[-1])
+    example = [word.replace('"poolId": "ID"', f'"poolId": "{node.pool_id()}"') for word in words]
 
     assert explained == node.command(callout, "--help") == node.command(callout, "-h")
     assert all(f"\n  {argument} " in explained for argument in CALLOUTS[callout].arguments)
