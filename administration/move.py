@@ -42,6 +42,7 @@ HOSTNAME = "kubernetes.io/hostname"
 _SILENCE_SECONDS = 12 * 3600.0  # while a large image's checksum is made
 _PIECES = 256  # on their way between two nodes; each is some ten kilobytes
 _WAIT_SECONDS, _AGAIN_SECONDS = 90.0, 0.5
+_FORGET_SECONDS = 20.0
 
 
 class NotMoved(protocol.Unavailable):
@@ -350,6 +351,7 @@ class Mover:
             there = self._entry(plan, to)
             if there is not None and there.get("move") == plan["id"]:
                 self._storage(to).delete(_driver(plan), _request(there, plan["id"]))
+            self._forget(plan)
         except protocol.Unavailable as error:
             self._say(f"what came of {name} on node {to} is left: {error}")
         here = self._entry(plan, source)
@@ -365,6 +367,20 @@ class Mover:
             self._set_policy(plan, plan["policy"])
         self._end(plan)
         self._say(f"{name} stays on node {source}")
+
+    def _forget(self, plan: Object) -> None:
+        """What has come of a stream that is not gone on with; an import that was left alone ends soon."""
+        name, source, deadline = _name(plan), plan["volume"]["spec"]["flexVolume"], time.monotonic() + _FORGET_SECONDS
+        words = ["--driver", source["driver"].split("/")[1], "--pool", source["options"]["pool"], "--forget", name]
+        while True:
+            try:
+                self._run(plan["to"], source["driver"], ["import", *words])
+                return
+            except NotMoved as error:
+                if time.monotonic() > deadline:
+                    self._say(f"what came of {name} on node {plan['to']} is given up after a day: {error}")
+                    return
+            time.sleep(_AGAIN_SECONDS)
 
     # What there is.
 

@@ -41,6 +41,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
 
 def _import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arrived", metavar="VOLUME", help="only print how much of its stream is here")
+    parser.add_argument("--forget", metavar="VOLUME", help="only give up what has come of its stream, and its room")
 
 
 def _run_export(settings: argparse.Namespace) -> int:
@@ -71,6 +72,10 @@ def _run_import(settings: argparse.Namespace) -> int:
     transfer = flexvol.load(settings.driver).transfer()
     if settings.arrived is not None:
         print(transfer.arrived(settings.pool, settings.arrived, settings.move))
+        return 0
+    if settings.forget is not None:
+        transfer.forget(settings.pool, settings.forget)
+        print("nothing of volume {} is kept in pool {}".format(settings.forget, settings.pool))
         return 0
     if os.isatty(0):
         raise InvalidArgument("this is a terminal; give the stream from a file or a program")

@@ -124,7 +124,7 @@ class Driver:
         raise NotSupported("this driver has nothing to trim")
 
     def transfer(self) -> "Any":
-        """What `flexvol export` and `import` call: it has `send`, `receive` and `arrived`."""
+        """What `flexvol export` and `import` call: it has `send`, `receive`, `arrived` and `forget`."""
         raise NotSupported("this driver does not export or import volumes")
 
     def snapshot(self, volume: str, name: str, keep: "Optional[int]") -> "Iterator[str]":

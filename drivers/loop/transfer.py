@@ -131,6 +131,13 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
             return int(found.record["imported"]) if (found.record["move"] or {}).get("id", "") == move_id else 0
 
 
+def forget(pool_name: str, name: str) -> None:
+    """Gives up what has come of a volume's stream, and its room; Busy if more is coming."""
+    with pool.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
+        if volume.IMPORTING + name in place.hidden():
+            _forget(place, volume.IMPORTING + name)
+
+
 def _begun(place: "Pool", name: str) -> "Optional[Volume]":
     """What came of an earlier stream; None if nothing did, or nothing that can be gone on with."""
     try:

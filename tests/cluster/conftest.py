@@ -59,8 +59,9 @@ class Kubernetes:
         selectors = {"labelSelector": labels, "fieldSelector": fields}
         path = path_of(kind, self.namespace, **{key: value for key, value in selectors.items() if value})
         assert path is not None, f"kube/api.py does not know {kind}"
-        items: list[Object] = (self.cluster.api.get(path) or {"items": []})["items"]
-        return items
+        found = self.cluster.api.get(path) or {"items": []}
+        kinds = {"apiVersion": found.get("apiVersion"), "kind": str(found.get("kind", "")).removesuffix("List")}
+        return [{**kinds, **item} for item in found["items"]]
 
     def delete(self, kind: str, *names: str) -> None:
         self.run("delete", kind, *names, "--wait=true")

@@ -146,6 +146,7 @@ def test_a_move_that_is_not_done_is_taken_back(k8s: Kubernetes) -> None:
     done = move(name, "--to", "node1")
 
     assert f"{name} stays on node node1" in done.stdout
+    assert not [one for one in volumes_on(k8s.cluster, "node2") if name in one]  # half a stream, neither
     assert moves(k8s.cluster) == []
     assert (k8s.get("pv", name) or {})["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
     assert data(k8s) == ("node1", before)

@@ -143,7 +143,7 @@ def test_a_token_that_names_no_node_writes_nothing(k8s: Kubernetes) -> None:
 
 def volume_secret(name: str, node: str, volume: str = "", kind: str = "flexvol/loop", **notes: str) -> str:
     """As a node's provisioner makes one for a volume."""
-    notes = {"flexvol/identity": node, "flexvol/volume": volume or name, **notes}
+    notes = {"flexvol/identity": node, "flexvol/volume": volume or name.rpartition("-")[0], **notes}
     metadata = {"name": name, "namespace": MADE_IN, "annotations": notes}
     return json.dumps({
         "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": metadata, "stringData": {"key": "x"},
@@ -151,33 +151,33 @@ def volume_secret(name: str, node: str, volume: str = "", kind: str = "flexvol/l
 
 
 def test_a_node_makes_and_deletes_only_the_secrets_of_its_own_volumes(vault: Kubernetes) -> None:
-    vault.run("create", "-f", "-", input=volume_secret("pvc-1", "node1"))
+    vault.run("create", "-f", "-", input=volume_secret("pvc-1-a", "node1"))
     node1, node2, unbound = node_account(vault, "node1"), node_account(vault, "node2"), holder_of(vault)
     probe = ("create", "--dry-run=server", "-f", "-")
-    forged = volume_secret("pvc-2", "node1")
+    forged = volume_secret("pvc-2-b", "node1")
     wait_until("the policy holds", lambda: "ValidatingAdmissionPolicy" in node2(*probe, input=forged).stderr)
 
     mine = 'the annotation flexvol/identity is "node1", and the token is of node "node2"'
-    assert refused(node2("delete", "secret", "pvc-1", "--wait=false"), mine)
+    assert refused(node2("delete", "secret", "pvc-1-a", "--wait=false"), mine)
     assert refused(node2("create", "-f", "-", input=forged), mine)
     assert refused(unbound("create", "-f", "-", input=forged), 'the token is of node ""')
     none_but = "no secrets but those of volumes, and changes none"
     token = {"kubernetes.io/service-account.name": "default"}  # of which Kubernetes would write a token into it
-    account = volume_secret("pvc-2", "node2", kind="kubernetes.io/service-account-token", **token)
+    account = volume_secret("pvc-2-b", "node2", kind="kubernetes.io/service-account-token", **token)
     assert refused(node2("create", "-f", "-", input=account), none_but)
-    assert refused(node2("create", "-f", "-", input=volume_secret("pvc-2", "node2", volume="another")), none_but)
+    assert refused(node2("create", "-f", "-", input=volume_secret("pvc-2-b", "node2", volume="another")), none_but)
 
-    change = patch("secret", "pvc-1", {"stringData": {"key": "y"}})
+    change = patch("secret", "pvc-1-a", {"stringData": {"key": "y"}})
     assert "cannot patch resource" in node1(*change).stderr
     vault.run("create", "role", "careless", "--verb=patch", "--resource=secrets")
     vault.run("create", "rolebinding", "careless", "--role=careless", "--serviceaccount=flexvol:flexvol-node")
     wait_until("it may", lambda: "cannot patch resource" not in node1(*change, "--dry-run=server").stderr)
     assert refused(node1(*change), none_but)
 
-    assert [one["metadata"]["name"] for one in vault.all("secrets")] == ["pvc-1"]
-    assert allowed(node2("create", "-f", "-", input=volume_secret("pvc-2", "node2")))
-    assert allowed(node2("delete", "secret", "pvc-2", "--wait=false"))
-    assert allowed(node1("delete", "secret", "pvc-1", "--wait=false"))
+    assert [one["metadata"]["name"] for one in vault.all("secrets")] == ["pvc-1-a"]
+    assert allowed(node2("create", "-f", "-", input=volume_secret("pvc-2-b", "node2")))
+    assert allowed(node2("delete", "secret", "pvc-2-b", "--wait=false"))
+    assert allowed(node1("delete", "secret", "pvc-1-a", "--wait=false"))
     assert vault.all("secrets") == []
 
 

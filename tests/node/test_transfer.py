@@ -331,6 +331,16 @@ def test_what_does_not_fit_is_refused_with_the_numbers_and_its_room_is_taken_fro
     assert default["committedBytes"] == SIZES["ext4"]
 
 
+def test_what_came_of_a_stream_is_forgotten_when_that_is_said(node: Node, other: Node) -> None:
+    filled(node)
+    refused(other, export(node)[: 4 * MIB])
+
+    assert "nothing of volume pvc-1 is kept" in other.command("import", "--forget", "pvc-1")
+
+    assert pool_of(other) == set()
+    assert "nothing of volume pvc-1 is kept" in other.command("import", "--forget", "pvc-1")
+
+
 def test_what_came_of_a_stream_is_given_up_after_a_day(node: Node, other: Node) -> None:
     filled(node)
     refused(other, export(node)[: 4 * MIB])

@@ -60,7 +60,7 @@ BY_HAND = (
 )
 ADMINISTRATION = ("administration",)
 # What runs as root at kubelet's word; what a person runs on a node; what runs in the provisioner's pod; what a person
-# runs with a kubeconfig. The design's 2,500 lines for a side held until there were copies, archives, moves and adoption.
+# runs with a kubeconfig. The design has 2,500 lines for a side: that held until there were copies, moves and adoption.
 LIMITS_LINES = [(CALLOUT_PATH, 2900), (BY_HAND, 1700), (PROVISIONER_SIDE, 2750), (ADMINISTRATION, 1250)]
 
 
