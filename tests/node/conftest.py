@@ -175,7 +175,7 @@ class Node:
         )
         rows = [line.split() for line in listed.stdout.splitlines()]
         return [
-            name for name, device, inode in rows
+            name for name, device, inode in (row for row in rows if len(row) == 3)  # one that goes just now has a name
             if (os.makedev(*map(int, device.split(":"))), int(inode)) in images
         ]  # fmt: skip
 
