@@ -127,6 +127,9 @@ class _Connection(http.client.HTTPConnection):
         super().__init__("localhost")
         self._path, self._seconds = str(path), seconds
 
+    def __del__(self) -> None:
+        self.close()  # its thread has ended
+
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self._seconds)
