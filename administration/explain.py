@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 from typing import Any
-from urllib.parse import quote
 
-import protocol
-from administration import by_provisioner, nodes
+from administration import by_provisioner, claims, nodes
 from administration.nodes import Node
 from controller import capacity, cluster, decide, gone_nodes, inventory, lost
 from table import human_bytes, printable
@@ -20,20 +18,12 @@ Object = dict[str, Any]
 _ANY_NODE = "any"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("claim", metavar="CLAIM", help="its name, or its namespace/name")
-    parser.add_argument(
-        "-n", dest="claim_namespace", metavar="NAMESPACE", default="default", help="the claim's (default: %(default)s)"
-    )
+arguments = claims.arguments
 
 
 def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
-    namespace, _, name = settings.claim.rpartition("/")
-    namespace = namespace or settings.claim_namespace
-    known = protocol.is_name(namespace) and protocol.is_name(name)
-    claim = api.get(cluster.claim_path(namespace, name)) if known else None
-    if claim is None:
-        raise protocol.NotFound(f"there is no claim {name} in namespace {namespace}; -n names another namespace")
+    claim = claims.get(api, settings)
+    namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
     found = nodes.find(api, settings.namespace)
     if not found:
         raise nodes.nowhere(settings.namespace)
@@ -98,7 +88,7 @@ def _without_volume(
     name, notes = decide.class_name_of(claim), decide.annotations_of(claim)
     if claim["spec"].get("storageClassName") == "" and not name:
         return ["nothing is made for a claim of no class: it waits for a PV of none that fits"], False
-    storage_class = api.get(f"{cluster.CLASSES}/{quote(name, safe='')}") if name else None
+    storage_class = api.get(cluster.path_to(cluster.CLASSES, name)) if name else None
     if storage_class is not None and not decide.provisioner_of(claim):
         # kube-controller-manager writes it when a node is chosen; what will be decided then is told now.
         notes = {**notes, decide.PROVISIONER[0]: storage_class["provisioner"]}

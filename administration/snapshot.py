@@ -11,33 +11,25 @@ import argparse
 import sys
 
 import protocol
-from administration import nodes
-from controller import cluster, decide
+from administration import claims, nodes
+from controller import cluster, decide, lost
 from controller.storage import PLUGIN_DIRECTORY, executable
 
 _SILENCE_SECONDS = 3600.0  # a copy of many blocks says nothing on its way
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("claim", metavar="CLAIM", help="its name, or its namespace/name")
+    claims.arguments(parser)
     parser.add_argument("name", metavar="NAME", nargs="?", help="by default the volume's name and the time (UTC)")
-    parser.add_argument(
-        "-n", dest="claim_namespace", metavar="NAMESPACE", default="default", help="the claim's (default: %(default)s)"
-    )
     parser.add_argument("--keep", type=int, metavar="N", help="then delete the volume's oldest snapshots beyond N")
 
 
 def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
-    namespace, _, name = settings.claim.rpartition("/")
-    namespace = namespace or settings.claim_namespace
-    known = protocol.is_name(namespace) and protocol.is_name(name)
-    claim = api.get(cluster.claim_path(namespace, name)) if known else None
-    if claim is None:
-        raise protocol.NotFound(f"there is no claim {name} in namespace {namespace}; -n names another namespace")
+    claim = claims.get(api, settings)
     volume = api.get(f"{cluster.VOLUMES}/{claim['spec']['volumeName']}") if claim["spec"].get("volumeName") else None
     whose = ((volume or {}).get("spec", {}).get("claimRef") or {}).get("uid")
     if volume is None or whose != claim["metadata"]["uid"]:
-        raise protocol.NotFound(f"the claim {namespace}/{name} is not bound, so there is no volume to keep")
+        raise protocol.NotFound(f"the claim {lost.full_name(claim)} is not bound, so there is no volume to keep")
     driver = drivers.get(decide.annotations_of(volume).get(decide.PROVISIONED_BY, ""))
     if driver is None or (volume["spec"].get("flexVolume") or {}).get("driver") != driver:
         raise protocol.InvalidArgument(f"{volume['metadata']['name']} is of no driver of ours; see --driver")
