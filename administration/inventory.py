@@ -82,14 +82,14 @@ def look(
         volume for volume in api.items(cluster.VOLUMES) if node is None or decide.node_of(volume, served) == node
     ]
     listed, silent = nodes.list_all(api, found.values(), drivers)
-    system = api.get("/api/v1/namespaces/kube-system")
+    cluster_uid = api.uid()
     there = inventory.Objects(
         drivers=served,
         volumes=volumes,
         claims=list(api.items(cluster.CLAIMS)),
         pods=list(api.items(cluster.PODS)),
         nodes={one["metadata"]["name"] for one in api.items(cluster.NODES)},
-        cluster_uid=system["metadata"]["uid"] if system else "",
+        cluster_uid=cluster_uid,
     )
     rows = inventory.join(listed, silent, there)
     rows = [row for row in rows if row.state != inventory.MISSING or api.get(f"{cluster.VOLUMES}/{row.name}")]

@@ -116,8 +116,8 @@ def hostname(api: cluster.Cluster, name: str) -> str:
 
 
 def cluster_uid(api: cluster.Cluster) -> str:
-    """The uid of kube-system stands for the cluster."""
-    namespace = api.get("/api/v1/namespaces/kube-system")
-    if namespace is None:
+    """As Cluster.uid. Raises Unavailable if there is none."""
+    uid = api.uid()
+    if not uid:
         raise protocol.Unavailable("there is no namespace kube-system, whose uid stands for the cluster")
-    return str(namespace["metadata"]["uid"])
+    return uid

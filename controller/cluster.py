@@ -144,6 +144,11 @@ class Cluster:
                 return None
             raise
 
+    def uid(self) -> str:
+        """The uid of kube-system, which stands for the cluster, read live; empty if there is none."""
+        namespace = self.get("/api/v1/namespaces/kube-system")
+        return str(namespace["metadata"]["uid"]) if namespace else ""
+
     def items(self, path: str) -> Iterator[Object]:
         """All that the list at `path` has, in pages; nothing if there is no such list."""
         following = ""

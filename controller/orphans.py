@@ -143,7 +143,8 @@ class Orphans:
         if any(one.since == now for _, _, one in orphans):
             self._look_again_soon()
         counts: Counter[tuple[str, str]] = Counter()
-        cluster_uid = self._cluster_uid() if orphans else ""
+        # Each time anew: a cluster that lost its etcd is another one while we run.
+        cluster_uid = self._api.uid() if orphans else ""
         for driver, entry, one in orphans:
             if one.since == now:
                 continue  # it may have gone with its PV since it was listed: said only if the next list has it too
@@ -178,11 +179,6 @@ class Orphans:
         volume = self._api.get(f"{cluster.VOLUMES}/{name}")
         return str(volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain") if volume else ""
 
-    def _cluster_uid(self) -> str:
-        """Read live each time: a cluster that lost its etcd is another one while we run."""
-        namespace = self._api.get("/api/v1/namespaces/kube-system")
-        return str(namespace["metadata"]["uid"]) if namespace else ""
-
     def _retain(self, driver: str, entry: Object) -> None:
         try:
             retain(self._storage, driver, entry)
@@ -192,7 +188,7 @@ class Orphans:
     def _collect(self, driver: str, entry: Object, one: _Seen) -> bool:
         """Deletes an orphan that is blank, unless it is none any more; whether it is gone."""
         one.holder, one.looked = self._holder(entry["name"], one.owner), time.monotonic()
-        if one.holder or self._cluster_uid() != entry["clusterUid"] or not self._may_work():
+        if one.holder or self._api.uid() != entry["clusterUid"] or not self._may_work():
             return False
         try:
             self._storage.delete(driver, _request(entry))

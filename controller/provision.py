@@ -335,8 +335,10 @@ class Provision:
         return False
 
     def _request(self, claim: Object, storage_class: Object, source: str = "") -> protocol.Options:
-        size_bytes, cluster_uid = _size_bytes(claim), self._read_cluster_uid()
-        return volume_manifest.provision_request(claim, storage_class, size_bytes, cluster_uid, source=source)
+        self._cluster_uid = self._cluster_uid or self._api.uid()
+        return volume_manifest.provision_request(
+            claim, storage_class, _size_bytes(claim), self._cluster_uid, source=source
+        )
 
     def _say_failure(self, claim: Object, sentence: str) -> None:
         self._warn(claim, sentence)
@@ -349,13 +351,6 @@ class Provision:
         self._events.warning(
             claim, "ProvisioningFailed", f'failed to provision volume with StorageClass "{name}": {sentence}'
         )
-
-    def _read_cluster_uid(self) -> str:
-        """The uid of kube-system stands for the cluster."""
-        if not self._cluster_uid:
-            namespace = self._api.get("/api/v1/namespaces/kube-system")
-            self._cluster_uid = namespace["metadata"]["uid"] if namespace else ""
-        return self._cluster_uid
 
     def hostname(self) -> str:
         """The node's own hostname label, which need not be its name."""
