@@ -123,7 +123,7 @@ class Mover:
         if plan is None and decide.node_of(self._volume(name), self._drivers) == to:
             here = self._entry({"volume": self._volume(name)}, to) if self._in_pool(name) else None
             if here is not None and here.get("state") == "moving":  # its plan was lost, and its PV says that this is it
-                self._storage(to).adopt(_driver({"volume": self._volume(name)}), _request(here))
+                self._storage(to).adopt(_driver({"volume": self._volume(name)}), volume_manifest.listed_request(here))
             self._say(f"{name} is on node {to} already")
             return
         if plan is None:
@@ -336,7 +336,7 @@ class Mover:
             return
         if entry.get("move") != plan["id"] or entry.get("state") != "moving":
             raise NotMoved(f"the volume {name} on node {node} is not the old copy of this move any more; look at it")
-        self._storage(node).delete(_driver(plan), _request(entry))
+        self._storage(node).delete(_driver(plan), volume_manifest.listed_request(entry))
 
     def _end(self, plan: Object) -> None:
         self._api.delete(f"{self._moves}/move-{_name(plan)}", plan["written"]["uid"])
@@ -350,7 +350,7 @@ class Mover:
         try:
             there = self._entry(plan, to)
             if there is not None and there.get("move") == plan["id"]:
-                self._storage(to).delete(_driver(plan), _request(there, plan["id"]))
+                self._storage(to).delete(_driver(plan), volume_manifest.listed_request(there, taken_back=plan["id"]))
             self._forget(plan)
         except protocol.Unavailable as error:
             self._say(f"what came of {name} on node {to} is left: {error}")
@@ -362,7 +362,7 @@ class Mover:
         if here is None:
             raise NotMoved(f"node {source} does not list {name}; look there")
         if here.get("state") == "moving":
-            self._storage(source).adopt(_driver(plan), _request(here))
+            self._storage(source).adopt(_driver(plan), volume_manifest.listed_request(here))
         if self._is_at(plan, source):
             self._set_policy(plan, plan["policy"])
         self._end(plan)
@@ -453,12 +453,6 @@ def _name(plan: Object) -> str:
 
 def _driver(plan: Object) -> str:
     return str(plan["volume"]["spec"]["flexVolume"]["driver"])
-
-
-def _request(entry: Object, taken_back: str = "") -> protocol.Options:
-    """Of a volume, as its node lists it, for its driver's delete and adopt. taken_back: the move that it came by."""
-    spec = {"claimRef": entry["owner"], "flexVolume": {"options": entry["options"]}}
-    return volume_manifest.delete_request({"metadata": {"name": entry["name"]}, "spec": spec}, taken_back=taken_back)
 
 
 def manifest(volume: Object, to: str, hostname: str, pool_id: str) -> Object:

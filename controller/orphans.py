@@ -45,14 +45,8 @@ _log = logging.getLogger("orphans")
 def retain(storage: Storage, driver: str, entry: Object) -> None:
     """Its PV says that it is to be kept: so does its record from now on. Raises a Failure."""
     if is_described(entry) and entry["blank"] and entry["reclaimPolicy"] == "Delete":
-        storage.adopt(driver, _request(entry))
+        storage.adopt(driver, volume_manifest.listed_request(entry, only_if_blank=True))
         _log.info("%s is retained: its record says so from now on", entry["name"])
-
-
-def _request(entry: Object) -> protocol.Options:
-    """delete and adopt take the same: where the volume is, and its owner, as its driver says and not as a PV does."""
-    spec = {"claimRef": entry["owner"], "flexVolume": {"options": entry["options"]}}
-    return volume_manifest.delete_request({"metadata": {"name": entry["name"]}, "spec": spec}, only_if_blank=True)
 
 
 @dataclass
@@ -191,7 +185,7 @@ class Orphans:
         if one.holder or self._api.uid() != entry["clusterUid"] or not self._may_work():
             return False
         try:
-            self._storage.delete(driver, _request(entry))
+            self._storage.delete(driver, volume_manifest.listed_request(entry, only_if_blank=True))
         except protocol.Failure as failure:
             one.since = time.monotonic()  # another grace time
             _log.warning("the orphan %s is not deleted: %s: %s", entry["name"], failure.reason, failure)

@@ -137,6 +137,13 @@ def delete_request(volume: Object, only_if_blank: bool = False, taken_back: str 
     return _request(volume, {key: value for key, value in also.items() if value})
 
 
+def listed_request(entry: Object, only_if_blank: bool = False, taken_back: str = "") -> protocol.Options:
+    """For delete and adopt alike: where the volume is, and its owner, as its driver lists it and not as a PV says.
+    Otherwise as delete_request."""
+    spec = {"claimRef": entry["owner"], "flexVolume": {"options": entry["options"]}}
+    return delete_request({"metadata": {"name": entry["name"]}, "spec": spec}, only_if_blank, taken_back)
+
+
 def _request(volume: Object, also: dict[str, str]) -> protocol.Options:
     """Everything in a PV can have been edited: its options cannot stand for the keys that we fill in."""
     claim = volume["spec"].get("claimRef") or {}
