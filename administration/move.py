@@ -120,14 +120,12 @@ class Mover:
     def move(self, name: str, to: str) -> None:
         """Raises NotMoved, other failures, Refused and Unreachable; it goes on when it is called again."""
         plan = self._plan(name)
-        if plan is None and decide.node_of(self._volume(name), self._drivers) == to:
-            here = self._entry({"volume": self._volume(name)}, to) if self._in_pool(name) else None
-            if here is not None and here.get("state") == "moving":  # its plan was lost, and its PV says that this is it
-                self._storage(to).adopt(_driver({"volume": self._volume(name)}), volume_manifest.listed_request(here))
-            self._say(f"{name} is on node {to} already")
-            return
         if plan is None:
-            plan = self._begin(name, to)
+            volume = self._volume(name)
+            if decide.node_of(volume, self._drivers) == to:
+                self._settle(volume, to)
+                return
+            plan = self._begin(volume, to)
         elif to == plan["source"]:
             self._take_back(plan)
             return
@@ -146,8 +144,13 @@ class Mover:
         self._say(f"{name} is on node {to}")
         self._say_stuck(plan)
 
-    def _in_pool(self, name: str) -> bool:
-        return bool((self._volume(name)["spec"]["flexVolume"].get("options") or {}).get("pool"))
+    def _settle(self, volume: Object, node: str) -> None:
+        """It is where it is to be, and no move of it is written down. A copy there that says it moves lost its plan,
+        and the PV says that it is the volume."""
+        here = self._entry({"volume": volume}, node) if _is_in_pool(volume) else None
+        if here is not None and here.get("state") == "moving":
+            self._storage(node).adopt(_driver({"volume": volume}), volume_manifest.listed_request(here))
+        self._say(f"{volume['metadata']['name']} is on node {node} already")
 
     # The plan.
 
@@ -168,9 +171,9 @@ class Mover:
             raise NotMoved(f"the move of {_name(plan)} was ended by somebody else")
         return now
 
-    def _begin(self, name: str, to: str) -> Object:
-        volume = self._volume(name)
-        source, spec = decide.node_of(volume, self._drivers), volume["spec"]
+    def _begin(self, volume: Object, to: str) -> Object:
+        name, spec = volume["metadata"]["name"], volume["spec"]
+        source = decide.node_of(volume, self._drivers)
         if not source:
             raise NotMoved(f"{name} is on no node: no node's provisioner made it")
         claim = lost.claim_of(self._api, volume)
@@ -180,7 +183,7 @@ class Mover:
         for pod in lost.pods_of(self._api, claim) if claim else []:
             if pod["spec"].get("nodeName") and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
                 raise NotMoved(f"{name} is in use by pod {pod['metadata']['name']}; stop it first, or drain the node")
-        if not self._in_pool(name):
+        if not _is_in_pool(volume):
             raise NotMoved(f"{name} is in no pool; its driver must move it")
         entry = self._entry({"volume": volume}, source) or {"error": "it is not there"}
         if entry.get("error") or not entry.get("owner") or entry.get("state"):
@@ -188,10 +191,7 @@ class Mover:
         if entry["owner"].get("uid") == protocol.AWAITED:
             raise NotMoved(f"{name} awaits its claim; bind it first")
         pool = self._room(to, spec["flexVolume"], name, int(entry["sizeBytes"]))
-        node = self._api.get(f"{cluster.NODES}/{to}") or {"metadata": {}}
-        hostname = (node["metadata"].get("labels") or {}).get(HOSTNAME)
-        if not hostname:
-            raise NotMoved(f"node {to} has no label {HOSTNAME}")
+        hostname = nodes.hostname(self._api, to)
         plan = {
             "id": uuid.uuid4().hex, "source": source, "to": to, "back": False, "replaces": False, "policy": policy,
             "hostname": hostname, "poolId": pool["id"], "volume": manifest(volume, to, hostname, pool["id"]),
@@ -449,6 +449,10 @@ class _Pieces:
 
 def _name(plan: Object) -> str:
     return str(plan["volume"]["metadata"]["name"])
+
+
+def _is_in_pool(volume: Object) -> bool:
+    return bool((volume["spec"]["flexVolume"].get("options") or {}).get("pool"))
 
 
 def _driver(plan: Object) -> str:
