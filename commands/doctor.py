@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol doctor", description=__doc__)
-    parser.add_argument(
-        "plugin_dir", nargs="?", metavar="PLUGINDIR", help="where kubelet looks; by default the running kubelet tells"
-    )
+    kubelet.add_argument(parser)
     parser.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="which driver (default %(default)s)")
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:

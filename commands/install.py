@@ -24,9 +24,7 @@ _PRECOMPILE_SECONDS = 60
 
 def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol install", description=__doc__)
-    parser.add_argument(
-        "plugin_dir", nargs="?", metavar="PLUGINDIR", help="where kubelet looks; by default the running kubelet tells"
-    )
+    kubelet.add_argument(parser)
     parser.add_argument(
         "--driver", default=flexvol.DEFAULT_DRIVER, help="which driver to be there (default %(default)s)"
     )

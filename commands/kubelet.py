@@ -24,6 +24,13 @@ _ARGUMENT = re.compile(r"""^[^#\n]*\bvolume-plugin-dir=["']?([^\s"',\]]+)""", re
 _SETTING = re.compile(r"""(?:^|[{,])\s*["']?volumePluginDir["']?\s*:\s*["']?([^"',}\s]+)""", re.MULTILINE)
 
 
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    """For the commands that look there, or put something there: plugin_dir, None if it is to be found out."""
+    parser.add_argument(
+        "plugin_dir", nargs="?", metavar="PLUGINDIR", help="where kubelet looks; by default the running kubelet tells"
+    )
+
+
 def plugin_directory() -> "Tuple[str, str]":
     """The directory, and how we know."""
     found = _of_process() or _of_argument_files()

@@ -20,9 +20,7 @@ _SHOWN = 10
 
 def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol uninstall", description=__doc__)
-    parser.add_argument(
-        "plugin_dir", nargs="?", metavar="PLUGINDIR", help="where kubelet looks; by default the running kubelet tells"
-    )
+    kubelet.add_argument(parser)
     parser.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="which driver (default %(default)s)")
     parser.add_argument("--vendor", default="flexvol", help="the name before the ~ (default %(default)s)")
     arguments = parser.parse_args(words)
