@@ -99,12 +99,9 @@ def _quiet(source: "Volume", image: int) -> "Tuple[int, int]":
     may have to be undone."""
     try:
         os.stat(filesystems.UNDO, dir_fd=source.directory, follow_symlinks=False)
-        unfinished = True
     except FileNotFoundError:
-        unfinished = False
-    if unfinished:
-        raise Busy("volume {} is being checked or grown, or that was cut short; mount it first".format(source.name))
-    return os.fstat(image).st_size, os.fstat(source.directory).st_mtime_ns
+        return os.fstat(image).st_size, os.fstat(source.directory).st_mtime_ns
+    raise Busy("volume {} is being checked or grown, or that was cut short; mount it first".format(source.name))
 
 
 def _copy(source: "Volume", image: int, made: "Volume", target: int, length: int) -> None:

@@ -35,15 +35,16 @@ _TAKEN = {
 def make(of: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
     """Makes a snapshot of the volume `of`, called `name` or after the time, and deletes the oldest ones of that volume
     beyond `keep`. Says what it did, line by line."""
-    now = time.gmtime()
-    name = check_name("snapshot name", name or "{}-{}".format(of, time.strftime("%Y%m%d-%H%M%S", now)))
+    now = time.time()
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    name = check_name("snapshot name", name or "{}-{}".format(of, stamp))
     with _pool_with(check_name("volume name", of)) as place:
         with volume.get(place, of) as source, place.volume_lock(name):
             source.check_volume()
             if volume.find(place, name) is not None:
                 raise InvalidArgument("{} is there already in pool {}; choose another name".format(name, place.name))
             record = dict(source.record, name=name, kind=volume.SNAPSHOT, blank=False, newUuid="", thick=False)
-            record["created"] = time.strftime(volume.TIME, now)
+            record["created"] = volume.stamp(now)
             yield "made {} of {}: {}".format(name, of, _TAKEN[_make(source, record)])
         if keep is not None:
             others = [old for old in _of(place, of) if old != name]  # a clock that was set back makes it no older

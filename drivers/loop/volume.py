@@ -30,7 +30,6 @@ _SINCE: "Dict[str, Any]" = {
 VOLUME, SNAPSHOT = "volume", "snapshot"
 # While a copy is being made: of what, in which state, and how far it is.
 _COPYING = ("copyOf", "copiedBytes")
-TIME = "%Y-%m-%dT%H:%M:%SZ"
 _MAKING = ".new-"
 _DELETING = ".deleted-"
 HIDDEN = (_MAKING, _DELETING)
@@ -371,7 +370,7 @@ def new_record(options: "Options", size_bytes: int, fs_type: str, uuid: str, wis
 
 
 def stamp(when: float) -> str:
-    return time.strftime(TIME, time.gmtime(when))
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
 
 
 def owner_fields(claim: "Claim") -> "Dict[str, str]":
