@@ -144,6 +144,13 @@ class Cluster:
                 return None
             raise
 
+    def claim(self, whose: Object) -> Object | None:
+        """The claim with that namespace, name and uid, as a claimRef or a claim's metadata has them, read live; None if
+        it is not there, or another one has its name."""
+        namespace, name, uid = (whose.get(key) for key in ("namespace", "name", "uid"))
+        claim = self.get(claim_path(namespace, name)) if namespace and name and uid else None
+        return claim if claim is not None and claim["metadata"]["uid"] == uid else None
+
     def uid(self) -> str:
         """The uid of kube-system, which stands for the cluster, read live; empty if there is none."""
         namespace = self.get("/api/v1/namespaces/kube-system")

@@ -74,7 +74,8 @@ class Delete:
         if action == decide.OWN:
             self._own(key, path, volume)
             return
-        if action == decide.DELETE and self._claim_is_there(volume):  # whoever said Released was behind
+        if action == decide.DELETE and self._api.claim(volume["spec"].get("claimRef") or {}) is not None:
+            # Whoever said Released was behind.
             self._work.done(key, SOON_SECONDS)
             return
         if action == decide.DELETE:
@@ -95,13 +96,6 @@ class Delete:
             self._retain(volume["spec"]["flexVolume"]["driver"], key[1])
         self._set_finalizer(path, action == decide.HOLD)
         self._work.done(key)
-
-    def _claim_is_there(self, volume: Object) -> bool:
-        whose = volume["spec"].get("claimRef") or {}
-        if not whose.get("namespace") or not whose.get("name"):
-            return False
-        claim = self._api.get(cluster.claim_path(whose["namespace"], whose["name"]))
-        return claim is not None and claim["metadata"]["uid"] == whose.get("uid")
 
     def _own(self, key: Key, path: str, volume: Object) -> None:
         """Its claim has come: the driver is told, and then nobody needs to be any more. Before that nothing else is

@@ -102,12 +102,8 @@ def release(api: cluster.Cluster, name: str, drivers: dict[str, str]) -> str:
 
 def claim_of(api: cluster.Cluster, volume: Object) -> Object | None:
     """The claim that the PV names, if that names the PV too: either can have been edited."""
-    whose = volume["spec"].get("claimRef") or {}
-    if not whose.get("name") or not whose.get("uid"):
-        return None
-    claim = api.get(cluster.claim_path(whose["namespace"], whose["name"]))
-    mutual = claim is not None and claim["metadata"]["uid"] == whose["uid"]
-    return claim if claim and mutual and claim["spec"].get("volumeName") == volume["metadata"]["name"] else None
+    claim = api.claim(volume["spec"].get("claimRef") or {})
+    return claim if claim and claim["spec"].get("volumeName") == volume["metadata"]["name"] else None
 
 
 def pods_of(api: cluster.Cluster, claim: Object) -> list[Object]:

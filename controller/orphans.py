@@ -166,10 +166,9 @@ class Orphans:
         namespace, claim_name, uid = (field if isinstance(field, str) else "" for field in fields)
         if uid and self._in_hand(uid):
             return _CLAIM
-        if protocol.is_name(namespace) and protocol.is_name(claim_name):
-            claim = self._api.get(cluster.claim_path(namespace, claim_name))
-            if claim is not None and claim["metadata"]["uid"] == uid:
-                return _CLAIM
+        whose = {"namespace": namespace, "name": claim_name, "uid": uid}
+        if protocol.is_name(namespace) and protocol.is_name(claim_name) and self._api.claim(whose) is not None:
+            return _CLAIM
         volume = self._api.get(f"{cluster.VOLUMES}/{name}")
         return str(volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain") if volume else ""
 

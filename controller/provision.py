@@ -222,8 +222,8 @@ class Provision:
 
     def _still_wanted(self, claim: Object) -> bool:
         """A live read: a stale cache must not make a volume for a claim that is gone, or went to another node."""
-        live = self._api.get(cluster.claim_path(claim["metadata"]["namespace"], claim["metadata"]["name"]))
-        if live is None or live["metadata"]["uid"] != claim["metadata"]["uid"]:
+        live = self._api.claim(claim["metadata"])
+        if live is None:
             return False
         node = decide.annotations_of(claim).get(decide.SELECTED_NODE)
         return not self._us.node or decide.annotations_of(live).get(decide.SELECTED_NODE) == node
