@@ -109,10 +109,19 @@ def read(directory: int, name: str, limit_bytes: int = 1 << 20) -> bytes:
         os.close(descriptor)
 
 
+def exists(directory: int, name: str) -> bool:
+    """Asks for the name itself: btrfs leaves out of an open directory's list what came after it was first read."""
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return True
+    except FileNotFoundError:
+        return False
+
+
 def write(directory: int, name: str, content: bytes) -> None:
     """Replaces the file `name` in one step that survives a power cut: write aside, fsync, rename, fsync."""
     aside = "." + name + ".new"
-    if aside in os.listdir(directory):  # left by a crash, or another name of a file that is not ours
+    if exists(directory, aside):  # left by a crash, or another name of a file that is not ours
         os.unlink(aside, dir_fd=directory)
     descriptor = open_file(directory, aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:

@@ -283,7 +283,7 @@ class Xfs(FileSystem):
 
     def recover(self, device: str, directory: int, lock: int) -> None:
         """A log that was cleared by half neither mounts nor lets xfs_db try again. Nothing was left in it."""
-        if UNDO in os.listdir(directory):
+        if files.exists(directory, UNDO):
             process.run(["xfs_repair", "-L", device], _CHECK_SECONDS, (lock,)).check()
             _remove_undo(directory)
 

@@ -9,6 +9,7 @@ import time
 
 from drivers.loop import pool as pools
 from drivers.loop import volume as volumes
+from host import files
 from protocol import Failure, InvalidArgument, integer, shown
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ def wish(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
 def is_wished(found: "Volume") -> bool:
     """Whether it is to be kept when it is deleted. What was never mounted holds nothing, and the old copy of a volume
     that was moved nothing that is not elsewhere."""
-    record, present = found.record, pools.IMAGE in os.listdir(found.directory)
+    record, present = found.record, files.exists(found.directory, pools.IMAGE)
     return bool(record["archive"] and present and not record["blank"] and not found.moving_to and not holds(found))
 
 

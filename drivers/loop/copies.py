@@ -97,11 +97,9 @@ def _fill(source: "Volume", image: int, made: "Volume", still: "Still") -> None:
 def _quiet(source: "Volume", image: int) -> "Tuple[int, int]":
     """The image's length, and something that each callout at work changes. Raises Busy while a tool's work on the image
     may have to be undone."""
-    try:
-        os.stat(filesystems.UNDO, dir_fd=source.directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return os.fstat(image).st_size, os.fstat(source.directory).st_mtime_ns
-    raise Busy("volume {} is being checked or grown, or that was cut short; mount it first".format(source.name))
+    if files.exists(source.directory, filesystems.UNDO):
+        raise Busy("volume {} is being checked or grown, or that was cut short; mount it first".format(source.name))
+    return os.fstat(image).st_size, os.fstat(source.directory).st_mtime_ns
 
 
 def _copy(source: "Volume", image: int, made: "Volume", target: int, length: int) -> None:

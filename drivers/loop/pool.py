@@ -232,7 +232,7 @@ def init(name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_
     try:
         with Lock(os.dup(directory)) as held:
             files.lock(held.descriptor, "pool " + name, _LOCK_SECONDS)
-            if FILE in os.listdir(directory):
+            if files.exists(directory, FILE):
                 return open_pool(name), False
             strange = [
                 entry for entry in os.listdir(directory) if entry not in (_LOCKS, "lost+found", "." + FILE + ".new")
@@ -242,7 +242,7 @@ def init(name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_
                     "{} is not empty ({}); a pool is made in an empty directory".format(path, strange[0])
                 )
             os.fchmod(directory, 0o700)
-            if _LOCKS not in os.listdir(directory):
+            if not files.exists(directory, _LOCKS):
                 os.mkdir(_LOCKS, 0o700, dir_fd=directory)
             settings = {
                 "schema": _SCHEMA,
@@ -275,7 +275,7 @@ def init_default() -> str:
 def _note_made(place: Pool) -> None:
     root = files.open_directory(config.ROOT)
     try:
-        if DEFAULT_MADE not in os.listdir(root):
+        if not files.exists(root, DEFAULT_MADE):
             files.write(root, DEFAULT_MADE, (place.id + "\n").encode())
     finally:
         os.close(root)

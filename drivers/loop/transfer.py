@@ -76,7 +76,7 @@ def send(pool_name: str, name: str, out: "BinaryIO", begin: int, raw: bool, move
 
 def _hold(found: "Volume", move: "Optional[Dict[str, str]]") -> int:
     """Its image, open, with the lock that keeps it from being mounted."""
-    if filesystems.UNDO in os.listdir(found.directory):
+    if files.exists(found.directory, filesystems.UNDO):
         words = "volume {}: a tool was stopped while it changed it; its next mount puts that right"
         raise Unavailable(words.format(found.name))
     descriptor = found.open_image()

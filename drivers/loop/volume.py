@@ -414,7 +414,7 @@ def rename(volume: Volume, name: str) -> None:
 
 def check_free(pool: "Pool", name: str) -> None:
     """Raises InvalidArgument if there is a volume of that name."""
-    if name in os.listdir(pool.directory):
+    if files.exists(pool.directory, name):
         raise InvalidArgument("volume {} exists already in pool {}; nothing is overwritten".format(name, pool.name))
 
 
