@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,15 @@ def test_a_program_is_killed_alone_and_comes_back(k8s: Kubernetes, program: str)
     # A pod needs every one of them.
     k8s.apply(pod("shell", [{"name": "none", "emptyDir": {}}], nodeSelector={"kubernetes.io/hostname": "node1"}))
     k8s.running("shell")
+
+
+def test_a_scheduler_that_ends_itself_is_started_anew(k8s: Kubernetes) -> None:
+    old = machine.running(STATE, "kube-scheduler")
+    assert old
+
+    os.kill(old, signal.SIGKILL)
+
+    wait_until("there is another", lambda: machine.running(STATE, "kube-scheduler") not in (None, old))
 
 
 def test_a_second_cluster_on_the_machine_says_who_has_the_first(k8s: Kubernetes) -> None:

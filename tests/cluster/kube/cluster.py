@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,8 @@ mount --bind "$0/kcm-log" /var/log/flexvol
 [ ! -e /dev/log ] || mount --bind /dev/null /dev/log
 exec "$@"
 """
+# They end themselves when answers of a new API server do not fit; on a real node kubelet starts them anew.
+SUPERVISED = ("kube-scheduler", "kube-controller-manager")
 CONTROL_PLANE = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 SERVER = f"https://{NET}1:6443"
 PACKAGES = {
@@ -73,6 +76,9 @@ class Cluster:
         self.flags = flags or {}
         self.nodes = {f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)}
         self.api = Api(STATE, self.kubectl_line())
+        self._stopping = threading.Lock()  # or what is being stopped would be started anew
+        self._closing = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, daemon=True)
         self._lock = _only_one()
         if (STATE / "keep").exists():
             self._lock.close()
@@ -84,6 +90,7 @@ class Cluster:
         DATA.mkdir()
         STATE.symlink_to(DATA)
         self._watchdog()
+        self._supervisor.start()
         self._make_keys()
         self._make_network()
         self._start_control_plane()
@@ -105,6 +112,8 @@ class Cluster:
 
     def close(self) -> None:
         """Undoes the cluster and lets another one start. Raises RuntimeError if something of it cannot be removed."""
+        self._closing.set()
+        self._supervisor.join()
         self.api.close()
         down()
         os.close(self._alive)
@@ -131,7 +140,8 @@ class Cluster:
     def kill(self, program: str, node: str = "") -> None:
         """Kills one program (SIGKILL): kubelet, containerd or kube-proxy of a node, or etcd, kube-apiserver,
         kube-controller-manager, kube-scheduler."""
-        machine.stop(STATE, f"{node}-{program}" if node else program, signal.SIGKILL)
+        with self._stopping:
+            machine.stop(STATE, f"{node}-{program}" if node else program, signal.SIGKILL)
 
     def start(self, program: str, node: str = "") -> None:
         """Starts a program that was killed."""
@@ -183,6 +193,13 @@ class Cluster:
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                          pass_fds=[self._lock.fileno()])  # fmt: skip
         os.close(reader)
+
+    def _supervise(self) -> None:
+        while not self._closing.wait(1):
+            for program in SUPERVISED:
+                with self._stopping:
+                    if (STATE / f"{program}.pid").exists() and machine.running(STATE, program) is None:
+                        self.start(program)
 
     def _kubeconfig(self, user: str) -> None:
         authority = str(STATE / "pki/ca.crt")
