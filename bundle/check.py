@@ -1,7 +1,7 @@
 """Everything ./build.sh test does: installs what it needs, then lint, types, the 3.6 floor, shellcheck and pytest.
 
 A node may have any Python: pytest runs everything with the newest one on this machine, what a node does again with the
-oldest, and a short set of that with every other.
+oldest, and a short set of that with every other. The cluster's tests run beside all others.
 
 With words it only runs pytest with them. FLEXVOL_NO_SKIP=1 makes every test that would be skipped a failure.
 """
@@ -21,7 +21,7 @@ from bundle import environment, interpreters, pack
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = (3, 6)
-MANY = 20  # failures: something is broken that the rest needs, and every test would wait for it in vain
+MANY = 20  # failures: what the rest needs is broken, and every test would wait for it in vain
 # Program or file -> the Debian package that has it.
 PACKAGES = {
     "/usr/share/doc/python3-venv": "python3-venv",
@@ -84,15 +84,16 @@ def _test_with_every_python(python: Path) -> int:
         if os.environ.get("FLEXVOL_NO_SKIP") == "1":
             return 1
     *older, newest = found.values()
-    runs: list[list[object]] = []
+    node: list[list[object]] = [["tests/unit", "tests/node", f"--python={newest}"]]
     if older:
-        runs.append(["tests/node", f"--python={older[0]}"])
-    runs += [["tests/node", "-m", "short", f"--python={other}"] for other in older[1:]]
+        node.append(["tests/node", f"--python={older[0]}"])
+    node += [["tests/node", "-m", "short", f"--python={other}"] for other in older[1:]]
+    pytest = (python, "-m", "pytest", f"--maxfail={MANY}")
     with tempfile.TemporaryFile("w+") as told, concurrent.futures.ThreadPoolExecutor(1) as beside:
-        # The cluster's tests wait much; so the older Pythons' turn is beside the newest's.
-        others = beside.submit(lambda: [_run(python, "-m", "pytest", "-q", *words, output=told) for words in runs])
-        status = _run(python, "-m", "pytest", f"--python={newest}", f"--maxfail={MANY}")
-        status |= max(others.result(), default=0)
+        # The cluster's tests wait much; so what needs no cluster has its turn beside them.
+        others = beside.submit(lambda: [_run(*pytest, *words, output=told) for words in node])
+        status = _run(*pytest, "tests/playground", "tests/cluster", f"--python={newest}")
+        status |= max(others.result())
         told.seek(0)
         print(told.read(), flush=True)
     return status
