@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import protocol
-from administration import nodes
+from administration import inventory, nodes
 from controller import cluster, decide, lost, secrets, volume_manifest
 from controller.storage import PLUGIN_DIRECTORY, executable
 from table import human_bytes
@@ -52,7 +52,7 @@ class NotMoved(protocol.Unavailable):
 def arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("volume", nargs="?", metavar="PV", help="the volume to move")
-    which.add_argument("--all", action="store_true", help="all volumes of the node given by --from")
+    which.add_argument("--all", action="store_true", help="all PVs of the node given by --from; all else is named")
     parser.add_argument("--from", dest="source", metavar="NODE", help="with --all: where they are")
     parser.add_argument("--to", metavar="NODE", help="where to; with --all by default where most room is")
 
@@ -73,7 +73,13 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
             failed += 1
             print(f"{name}: {error}", file=sys.stderr, flush=True)
     print(f"{len(names) - failed} of {len(names)} volumes of node {settings.source} were moved")
-    return 1 if failed else 0
+    # A node that is drained may be wiped next: snapshots, archives and what has no PV are not moved, so they are named.
+    rows, _, silent = inventory.look(api, settings.namespace, None, settings.source)
+    left = [f"{row.name} stays on node {settings.source}: it is {row.state}" for row in rows if row.name not in names]
+    left += [f"what stays of {driver} on node {node} is not known: {why}" for (node, driver), why in silent.items()]
+    for sentence in left:
+        print(sentence, file=sys.stderr)
+    return 1 if failed or left else 0
 
 
 class Mover:

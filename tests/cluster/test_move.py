@@ -112,11 +112,13 @@ def test_killed_after_each_change_and_amid_its_stream_it_goes_on_and_loses_nothi
 
 
 def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: Kubernetes) -> None:
-    _, before = filled(k8s)
+    name, before = filled(k8s)
     busy, _ = filled(k8s, "busy")
+    k8s.delete("pod", "writer-data")
+    driver, keep = k8s.cluster.nodes["node1"], ("snapshot", name, "kept-" + name)
+    wait_until("it is copied", lambda: driver.enter(DRIVER, *keep, check=False, capture_output=True).returncode == 0)
     k8s.cluster.kubectl("cordon", "node1", capture_output=True)
     try:
-        k8s.delete("pod", "writer-data")
         k8s.pod("waits", claim="data", wait=False)  # as a StatefulSet makes it anew
 
         done = move("--all", "--from", "node1", check=False)
@@ -128,8 +130,12 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
         assert (k8s.get("pod", "waits") or {})["spec"]["nodeName"] == "node2"
         assert k8s.shell("waits", SUM).stdout == before
         k8s.delete("pod", "writer-busy")
-        assert "1 of 1 volumes of node node1 were moved" in move("--all", "--from", "node1", "--to", "node2").stdout
+        done = move("--all", "--from", "node1", "--to", "node2", check=False)
+        assert "1 of 1 volumes of node node1 were moved" in done.stdout
         assert busy in volumes_on(k8s.cluster, "node2")
+        assert (done.returncode, done.stderr) == (1, f"kept-{name} stays on node node1: it is snapshot\n")
+        driver.enter(DRIVER, "snapshot", "--delete", "kept-" + name, capture_output=True)
+        assert "0 of 0 volumes of node node1 were moved" in move("--all", "--from", "node1").stdout
     finally:
         k8s.cluster.kubectl("uncordon", "node1", capture_output=True)
 
