@@ -115,13 +115,14 @@ def processes() -> Iterator[tuple[int, list[str]]]:
 
 
 def provisioners() -> dict[str, int]:
-    """The processes, by node."""
-    found = {}
-    for number, words in processes():
-        if "/usr/local/bin/provisioner" in words:
-            node = next(word for word in words if word.startswith("--node="))
-            found[node.removeprefix("--node=")] = number
-    return found
+    """The nodes' processes, by node."""
+    return {
+        word.removeprefix("--node="): number
+        for number, words in processes()
+        if "/usr/local/bin/provisioner" in words
+        for word in words
+        if word.startswith("--node=")
+    }
 
 
 def sandboxes() -> int:
