@@ -46,6 +46,9 @@ def _settings() -> "Dict[str, Any]":
         raise Unavailable("{} cannot be read: {}".format(CONFIG, error)) from None
     if not isinstance(settings, dict):
         raise Unavailable("{}: expected one JSON object".format(CONFIG))
+    unknown = sorted(set(settings) - {"pools", "mountFlags"})
+    if unknown:
+        raise Unavailable("{}: {} is no setting; there are pools and mountFlags".format(CONFIG, unknown[0]))
     return settings
 
 

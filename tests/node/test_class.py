@@ -97,6 +97,8 @@ def test_the_nodes_config_alone_may_allow_suid_and_devices(node: Node) -> None:
 
     node.path("/etc/flexvol/config.json").write_text(json.dumps({"mountFlags": ["exec"]}))
     assert "mountFlags" in node.fails("Unavailable", "mount", node.pod_dir("other"), node.options())
+    node.path("/etc/flexvol/config.json").write_text(json.dumps({"mountflags": ["noexec"]}))
+    assert "mountflags is no setting" in node.fails("Unavailable", "mount", node.pod_dir("other"), node.options())
 
 
 def test_a_volume_for_one_pod_refuses_a_second_one_in_kubelets_words(node: Node) -> None:
