@@ -233,7 +233,8 @@ class Bench:
         """A new process on the first node, until it is ready."""
         node = next(iter(self._cluster.nodes))
         before = provisioners()[node]
-        listed = self._api.call("GET", f"{CORE}/namespaces/flexvol/pods?fieldSelector=spec.nodeName%3D{node}")
+        which = f"labelSelector=app%3Dflexvol-node&fieldSelector=spec.nodeName%3D{node}"
+        listed = self._api.call("GET", f"{CORE}/namespaces/flexvol/pods?{which}")
         (name,) = [one["metadata"]["name"] for one in listed["items"]]
         os.kill(before, 9)
         ready = f"{CORE}/namespaces/flexvol/pods/{name}:9808/proxy/readyz"
