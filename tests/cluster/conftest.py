@@ -111,14 +111,15 @@ class Kubernetes:
 
 
 def pod(name: str, volumes: list[Object], **spec: Any) -> Object:
-    """A pod that sleeps, with its first volume at /data."""
+    """A pod that sleeps, with its first volume at /data. Once its API object is gone, its volumes are unmounted: that
+    is so of no pod without a grace period, and then what is to be deleted next is refused as in use at first."""
     container = {
         "name": "main",
         "image": images.SHELL,
-        "command": ["sleep", "infinity"],
+        "command": ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"],
         "volumeMounts": [{"name": volumes[0]["name"], "mountPath": "/data"}],
     }
-    body = {"terminationGracePeriodSeconds": 0, "containers": [container], "volumes": volumes, **spec}
+    body = {"terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes, **spec}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": body}
 
 
