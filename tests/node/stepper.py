@@ -20,6 +20,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 CALLS = {
@@ -34,15 +35,22 @@ CALLS = {
 LOOP_CONFIGURE = 0x4C0A
 IOCTLS = {0x4C00, 0x4C01, 0x4C04, 0x4C07, 0x4C08, 0x4C09, LOOP_CONFIGURE, 0x40086610, 0x4010586E, 0x50009403}
 
-_TRACEME, _SYSCALL, _SETOPTIONS, _GET_SYSCALL_INFO, _POKEUSER = 0, 24, 0x4200, 0x420E, 6
-_SYSGOOD, _FORK, _VFORK, _CLONE, _EXEC, _EXITKILL = 1, 2, 4, 8, 16, 0x100000
-_ENTRY = 1
+_TRACEME, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO, _POKEUSER = 0, 7, 0x4200, 0x420E, 6
+_FORK, _VFORK, _CLONE, _EXEC, _SECCOMP, _EXITKILL = 2, 4, 8, 16, 0x80, 0x100000
+_EVENT_SECCOMP, _INFO_SECCOMP = 7, 3
 _RAX, _ORIG_RAX = 80, 120
 _WALL = 0x40000000
+
+# The kernel's filter, so that no other call stops: classic BPF over struct seccomp_data, which has the number at 0, and
+# the low words of the second and third argument at 24 and 32. An instruction: code, jump if true, if false, operand.
+_LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
+_ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000
+_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 _libc.ptrace.restype = ctypes.c_long
+_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
 
 
 def ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> None:
@@ -50,20 +58,37 @@ def ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> None:
         raise OSError(ctypes.get_errno(), f"ptrace {request:#x}")
 
 
+def stop_at_changes() -> None:
+    """From now on this process, and all it starts, stops for its tracer at each changing call."""
+    number_of = {name: number for number, name in CALLS.items()}
+    requests = [(_LOAD, 0, 0, 24), *_trace_if(_EQUAL, IOCTLS)]
+    flags = [(_LOAD, 0, 0, 32), *_trace_if(_ANY_BIT, {os.O_CREAT}), (_RETURN, 0, 0, _ALLOW)]
+    program = [
+        (_LOAD, 0, 0, 0), *_trace_if(_EQUAL, set(CALLS) - {number_of["openat"], number_of["ioctl"]}),
+        (_EQUAL, 0, len(flags), number_of["openat"]), *flags,
+        (_EQUAL, 0, len(requests), number_of["ioctl"]), *requests,
+        (_RETURN, 0, 0, _ALLOW),
+    ]  # fmt: skip
+    instructions = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in program))
+    filter_ = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(instructions)))
+    if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(filter_), 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")
+
+
+def _trace_if(comparison: int, values: set[int]) -> Iterator[tuple[int, int, int, int]]:
+    for value in sorted(values):
+        yield comparison, 0, 1, value  # if not, the next is left out
+        yield _RETURN, 0, 0, _TRACE
+
+
 def entry(pid: int) -> tuple[str, tuple[int, ...]]:
-    """The name and arguments of the changing call that the process is about to make; "" if it makes another."""
+    """The name and arguments of the changing call that the process is about to make."""
     info = ctypes.create_string_buffer(88)
     ptrace(_GET_SYSCALL_INFO, pid, len(info), ctypes.addressof(info))
-    if info.raw[0] != _ENTRY:
+    if info.raw[0] != _INFO_SECCOMP:  # it was killed meanwhile
         return "", ()
     number, *arguments = struct.unpack_from("=7Q", info.raw, 24)
-    name = CALLS.get(number, "")
-    if name == "openat" and not arguments[2] & os.O_CREAT:
-        return "", ()
-    if name == "ioctl":
-        if arguments[1] not in IOCTLS:
-            return "", ()
-        name = "LOOP_CONFIGURE" if arguments[1] == LOOP_CONFIGURE else name
+    name = "LOOP_CONFIGURE" if arguments[1] == LOOP_CONFIGURE and CALLS[number] == "ioctl" else CALLS[number]
     return name, tuple(arguments)
 
 
@@ -73,10 +98,11 @@ def start(argv: list[str]) -> int:
         os.setpgid(0, 0)
         ptrace(_TRACEME, 0)
         os.kill(os.getpid(), signal.SIGSTOP)
+        stop_at_changes()
         os.execvp(argv[0], argv)
     os.waitpid(pid, _WALL)
-    ptrace(_SETOPTIONS, pid, 0, _SYSGOOD | _FORK | _VFORK | _CLONE | _EXEC | _EXITKILL)
-    ptrace(_SYSCALL, pid)
+    ptrace(_SETOPTIONS, pid, 0, _FORK | _VFORK | _CLONE | _EXEC | _SECCOMP | _EXITKILL)
+    ptrace(_CONT, pid)
     return pid
 
 
@@ -87,7 +113,6 @@ def into_pipe(pid: int, name: str, arguments: tuple[int, ...]) -> bool:
 def run(
     argv: list[str], kill_at: int, deny: list[str], between: str, fail_at: int, error: str
 ) -> tuple[list[dict[str, object]], int]:
-    failing = 0  # the process whose call is about to return
     leader = start(argv)
     alive = {leader}
     calls: list[dict[str, object]] = []
@@ -101,12 +126,9 @@ def run(
             continue
         alive.add(pid)
         number = os.WSTOPSIG(status)
-        if number == signal.SIGTRAP | 0x80:
+        if status >> 8 == signal.SIGTRAP | _EVENT_SECCOMP << 8:
             name, arguments = entry(pid)
-            if pid == failing:
-                ptrace(_POKEUSER, pid, _RAX, -getattr(errno, error))
-                failing = 0
-            elif name:
+            if name:
                 tool = os.getpgid(pid) != leader
                 calls.append({"call": name, "tool": tool, "pipe": into_pipe(pid, name, arguments)})
                 if between:
@@ -118,7 +140,7 @@ def run(
                     # A tool's plain write is to its terminal, or to the head of its undo file: when that alone fails,
                     # e2fsck changes the device all the same, and cannot be undone.
                     ptrace(_POKEUSER, pid, _ORIG_RAX, -1)
-                    failing = pid
+                    ptrace(_POKEUSER, pid, _RAX, -getattr(errno, error))
                 if len(calls) == kill_at:
                     os.killpg(leader, signal.SIGKILL)
                     if tool:  # what kills the tool kills all: the node's end, or that of kubelet's control group
@@ -127,7 +149,7 @@ def run(
             number = 0
         elif number in (signal.SIGTRAP, signal.SIGSTOP):  # of ptrace: a fork, an exec, a new process
             number = 0
-        ptrace(_SYSCALL, pid, 0, number)
+        ptrace(_CONT, pid, 0, number)
     return calls, exit_status
 
 
