@@ -31,8 +31,10 @@ Object = dict[str, Any]
 OVERLAY = Path(__file__).parents[1] / "cluster/kube/overlay"
 CORE = "/api/v1"
 CLASS, SIZE = "flexvol-loop", "32Mi"
-ACCOUNT = "system:serviceaccount:flexvol:flexvol-node"
-CONTROLLER_MANAGERS: dict[str, list[str]] = {"stock": [], "unlimited": ["--kube-api-qps=2000", "--kube-api-burst=4000"]}
+PROVISIONERS = "system:serviceaccount:flexvol:flexvol-node"
+BINDER = "system:serviceaccount:kube-system:persistent-volume-binder"  # of the controller-manager
+# What the API server is asked a second by each of its controllers, and how much at once before that.
+CONTROLLER_MANAGERS = {"stock": (20, 30), "unlimited": (2000, 4000)}
 MEASUREMENTS = ("burst", "pods", "crowd")
 _WAIT_SECONDS = 600.0
 _QUIET_SECONDS = 3.0
@@ -77,31 +79,37 @@ class Followed:
 
 
 class Audit:
-    """What the provisioners asked of the API server, from its own audit log."""
+    """What the provisioners and the controller-manager's binder asked of the API server, from its own audit log."""
 
     def __init__(self, work: Path) -> None:
         self._log = work / "audit.log"
         policy = work / "audit.json"
         policy.write_text(json.dumps({
             "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
-            "rules": [{"level": "Metadata", "users": [ACCOUNT]}],
+            "rules": [{"level": "Metadata", "users": [PROVISIONERS, BINDER]}],
         }))  # fmt: skip
         self.flags = [f"--audit-policy-file={policy}", f"--audit-log-path={self._log}"]
 
     def mark(self) -> int:
         return self._log.stat().st_size
 
-    def since(self, mark: int) -> collections.Counter[str]:
-        """How often what was asked since then, once nothing more comes: "create persistentvolumes" -> 200."""
+    def mark_when_quiet(self) -> int:
+        """Once nothing more comes."""
         size, changed = self.mark(), time.monotonic()
         while time.monotonic() - changed < _QUIET_SECONDS:
             time.sleep(0.2)
             if self.mark() != size:
                 size, changed = self.mark(), time.monotonic()
+        return size
+
+    def asked(self, user: str, begin: int, end: int) -> collections.Counter[str]:
+        """How often what was asked between two marks: "create persistentvolumes" -> 200."""
         with self._log.open("rb") as log:
-            log.seek(mark)
-            entries = [json.loads(line) for line in log.read(size - mark).splitlines()]
-        return collections.Counter(f"{one['verb']} {one['objectRef']['resource']}" for one in entries)
+            log.seek(begin)
+            text = log.read(end - begin)
+        entries = [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+        of_user = [one for one in entries if one["user"]["username"] == user]
+        return collections.Counter(f"{one['verb']} {one['objectRef']['resource']}" for one in of_user)
 
 
 def processes() -> Iterator[tuple[int, list[str]]]:
@@ -179,8 +187,9 @@ class Bench:
         wait_until("the namespace takes pods", lambda: self._api.status(f"{path}/serviceaccounts/default") == 200)
         return path
 
-    def controller_manager(self, flags: list[str]) -> None:
+    def controller_manager(self, rate: int, burst: int) -> None:
         """Starts it anew, and waits until a pod with a claim has run and is gone."""
+        flags = [f"--kube-api-qps={rate}", f"--kube-api-burst={burst}"]
         self._cluster.flags["kube-controller-manager"] = flags
         self._cluster.restart("kube-controller-manager")
         self.pods(1, own_claim=True)
@@ -195,7 +204,7 @@ class Bench:
         sent = self._api.all("POST", [(f"{space}/persistentvolumeclaims", one) for one in wanted])
         taken = claims.wait(count) - began
         waits = sorted(claims.reached[name] - sent[name] for name in sent)
-        asked = self._audit.since(mark)
+        asked = self._audit.asked(PROVISIONERS, mark, self._audit.mark_when_quiet())
         writes = {what: number for what, number in asked.items() if what.split()[0] not in ("get", "list", "watch")}
         print(f"  asked for {count} claims: {', '.join(f'{what} {n}' for what, n in asked.most_common())}")
         rss = "/".join(f"{memory_mib(process):.0f}" for process in provisioners().values())
@@ -206,10 +215,11 @@ class Bench:
         figures = (taken, waits[len(waits) // 2], waits[int(len(waits) * 0.99)], count / taken)
         return [f"{figure:.1f}" for figure in (*figures, sum(writes.values()) / count)] + [rss, f"{gone:.1f}"]
 
-    def pods(self, count: int, own_claim: bool) -> tuple[float, float]:
-        """Seconds until all of them run, and until nothing of them is left in the API. Returns when their containers
-        have ended too, which takes longer, so that what is measured next has the machine for itself."""
-        space, before = self.space(), sandboxes()
+    def pods(self, count: int, own_claim: bool) -> tuple[float, float, int]:
+        """Seconds until all of them run, and until nothing of them is left in the API, and what the binder asked until
+        they ran. Returns when their containers have ended too, which takes longer, so that what is measured next has
+        the machine for itself."""
+        space, before, mark = self.space(), sandboxes(), self._audit.mark()
         pods = Followed(self._api, f"{space}/pods", is_ready)
         claims = Followed(self._api, f"{space}/persistentvolumeclaims", is_bound)
         volumes = Followed(self._api, f"{CORE}/persistentvolumes", lambda _: True)
@@ -222,12 +232,13 @@ class Bench:
         began = time.monotonic()
         self._api.all("POST", requests)
         ready = pods.wait(count) - began
+        binding = self._audit.asked(BINDER, mark, self._audit.mark()).total()
         began = time.monotonic()
         self._api.call("DELETE", f"{space}/pods")
         self._api.call("DELETE", f"{space}/persistentvolumeclaims")
         gone = max(one.wait_gone() for one in (pods, claims, volumes)) - began
         wait_until("the containers have ended", lambda: sandboxes() <= before, _WAIT_SECONDS)
-        return ready, gone
+        return ready, gone, binding
 
     def start_up(self) -> list[str]:
         """A new process on the first node, until it is ready."""
@@ -285,15 +296,17 @@ def own_volume(name: str, node: str) -> Object:
 def measure(bench: Bench, settings: argparse.Namespace) -> None:
     bursts, pods = [], []
     for title in settings.controller_manager:
-        bench.controller_manager(CONTROLLER_MANAGERS[title])
+        rate, at_once = CONTROLLER_MANAGERS[title]
+        bench.controller_manager(rate, at_once)
         for _ in range(settings.rounds):
             if "burst" in settings.only:
                 bursts.append([title, *bench.burst(settings.claims)])
                 print("  burst", *bursts[-1], flush=True)
             if "pods" in settings.only:
-                plain, own = bench.pods(settings.pods, False), bench.pods(settings.pods, True)
-                figures = (*plain, *own, own[0] / plain[0])
-                pods.append([title, *(f"{figure:.1f}" for figure in figures)])
+                (plain, plain_gone, _), (own, gone, asked) = (bench.pods(settings.pods, own) for own in (False, True))
+                figures = (plain, plain_gone, own, gone, own / plain)
+                binding = max(0, asked - at_once) / rate
+                pods.append([title, *(f"{figure:.1f}" for figure in figures), str(asked), f"{binding:.1f}"])
                 print("  pods", *pods[-1], flush=True)
     if bursts:
         print(f"\n{settings.claims} claims of {SIZE}, ext4, at once")
@@ -302,6 +315,7 @@ def measure(bench: Bench, settings: argparse.Namespace) -> None:
     if pods:
         print(f"\n{settings.pods} pods at once, on emptyDir and each with a new claim of {SIZE}")
         heads = ["emptyDir ready s", "gone s", "claims ready s", "gone s", "ready, x emptyDir"]
+        heads += ["binder's requests", "its limit makes that s"]
         print(table.aligned(["controller manager", *heads], pods))
     if "crowd" in settings.only:
         rows = [["empty", *bench.start_up()]]
