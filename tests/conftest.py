@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Generator
@@ -34,18 +35,25 @@ def built() -> Path:
 
 
 @pytest.fixture(scope="session")
-def executable(built: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """How the driver is run: by its own header, or by the interpreter that was asked for."""
-    python = request.config.getoption("--python")
-    if not python:
-        return [str(built)]
+def for_python(built: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built file, but for the interpreter in its header if another one was asked for."""
     chosen = tmp_path_factory.mktemp("driver") / "flexvol"
     header, zipped = built.read_bytes().split(b"exec ", 1)
     assert b"/usr/bin/python3" in header
-    header = header.replace(b"/usr/bin/python3", os.fsencode(python)) + b"#" * 80 + b"\n"  # never shorter: zipimport
+    python = request.config.getoption("--python")
+    if python:  # never shorter: zipimport
+        header = header.replace(b"/usr/bin/python3", os.fsencode(python)) + b"#" * 80 + b"\n"
     chosen.write_bytes(header + b"exec " + zipped)
     chosen.chmod(0o755)
-    return [str(chosen)]
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def executable(for_python: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """How the driver is run: as a node has it, with its interpreter's bytecode."""
+    installed = shutil.copy(for_python, tmp_path_factory.mktemp("installed"))
+    subprocess.run([installed, "precompile"], check=True)
+    return [str(installed)]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -161,17 +161,19 @@ def test_a_directory_that_cannot_run_programs_or_take_them(installed: Node) -> N
     assert any(what.startswith(f"{INSTALLED} does not work") for what in found)
 
 
-def test_an_installed_file_that_is_another_version_broken_or_slow(installed: Node, tmp_path: Path) -> None:
+def test_an_installed_file_that_is_another_version_broken_or_slow(
+    installed: Node, for_python: Path, tmp_path: Path
+) -> None:
     file = installed.path(INSTALLED)
     sound = file.read_bytes()
 
-    file.write_bytes(Path(installed.executable[-1]).read_bytes())
+    file.write_bytes(for_python.read_bytes())
     (slow,) = wrong(installed, PLUGINS).items()
     assert "no bytecode for this Python" in slow[0]
     assert installed.enter(*slow[1].split()).returncode == 0
     assert wrong(installed, PLUGINS) == {}
 
-    file.write_bytes(older(Path(installed.executable[-1]), tmp_path))
+    file.write_bytes(older(for_python, tmp_path))
     (what,) = wrong(installed, PLUGINS)
     assert f"{INSTALLED} is version 0.0.1, and this is " in what
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,12 @@ from tests.node.conftest import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 INSTALLED = PLUGINS + "/flexvol~loop/loop"
+
+
+@pytest.fixture(scope="session")
+def executable(for_python: Path) -> list[str]:
+    """What installs is the built file."""
+    return [str(for_python)]
 
 
 @pytest.mark.short
