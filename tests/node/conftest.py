@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import time
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -221,3 +223,17 @@ def node(make_node: Callable[..., Node]) -> Node:
     node = make_node()
     node.command("pool", "init", "default", "--reserve", "0")
     return node
+
+
+def edited(source: Path, target: Path, name: str, changes: dict[str, str]) -> list[str]:
+    """How the driver is run with these changes of the text of one of its modules. source: the file as built, without
+    bytecode, which would count and not the text."""
+    shutil.copy(source, target)
+    with zipfile.ZipFile(target, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a name is there twice: the last one counts
+        text = archive.read(name).decode()
+        for old, new in changes.items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        archive.writestr(name, text)
+    return [str(target)]

@@ -11,15 +11,13 @@ import os
 import shutil
 import subprocess
 import threading
-import warnings
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.conftest import MIB, Node, edited
 from tests.node.test_crash import Case, kill_everywhere, needs_stepper
 
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
@@ -298,16 +296,10 @@ def test_a_clone_of_a_volume_whose_root_was_not_given_its_owner_yet_gets_it(shar
 
 
 @pytest.fixture
-def hasty(copying: Node, executable: list[str]) -> Node:
+def hasty(copying: Node, for_python: Path) -> Node:
     """A node whose driver must answer provision within a moment: each call copies one piece, and no more."""
-    program = copying.directory / "hasty"
-    shutil.copy(executable[0], program)
-    with zipfile.ZipFile(program, "a") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a name is there twice: the last one counts
-        source = archive.read("protocol.py").decode()
-        assert source.count('"provision": Callout(("options",), 600,') == 1
-        archive.writestr("protocol.py", source.replace('(("options",), 600,', '(("options",), 60,'))
-    copying.executable = [str(program)]
+    changes = {'"provision": Callout(("options",), 600,': '"provision": Callout(("options",), 60,'}
+    copying.executable = edited(for_python, copying.directory / "hasty", "protocol.py", changes)
     return copying
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import signal
 import subprocess
 import time
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.conftest import MIB, Node, edited
 from tests.node.test_clone import (
     FILE_SYSTEMS,
     SIZES,
@@ -203,21 +200,13 @@ def test_words_that_make_no_sense_are_refused(node: Node, words: list[str]) -> N
 # What is frozen is thawed.
 
 
-def slow(node: Node, executable: list[str], seconds: float, limit_seconds: int = 30) -> None:
+def slow(node: Node, for_python: Path, seconds: float, limit_seconds: int = 30) -> None:
     """Lets the node's snapshots take so long while the file system is frozen."""
-    program = node.directory / "slow"
-    shutil.copy(executable[0], program)
-    with zipfile.ZipFile(program, "a") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a name is there twice: the last one counts
-        source = archive.read("drivers/loop/snapshots.py").decode()
-        for old, new in (
-            ("done = work()", f"done = (time.sleep({seconds}), work())[1]"),
-            ("_FROZEN_SECONDS = 30", f"_FROZEN_SECONDS = {limit_seconds}"),
-        ):
-            assert source.count(old) == 1
-            source = source.replace(old, new)
-        archive.writestr("drivers/loop/snapshots.py", source)
-    node.executable = [str(program)]
+    changes = {
+        "done = work()": f"done = (time.sleep({seconds}), work())[1]",
+        "_FROZEN_SECONDS = 30": f"_FROZEN_SECONDS = {limit_seconds}",
+    }
+    node.executable = edited(for_python, node.directory / "slow", "drivers/loop/snapshots.py", changes)
 
 
 class Writer:
@@ -263,9 +252,9 @@ def processes(program: str) -> list[int]:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_while_it_is_frozen_it_is_thawed_at_once(
-    node: Node, writing: Writer, executable: list[str], number: int
+    node: Node, writing: Writer, for_python: Path, number: int
 ) -> None:
-    slow(node, executable, 60)
+    slow(node, for_python, 60)
     # What is started in the background ignores SIGINT, and what that starts too.
     listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     running = node.start(*node.executable, "snapshot", *SMALL, start_new_session=True, preexec_fn=listens)
@@ -279,10 +268,8 @@ def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     assert names(node) == ["pvc-1"] and hidden(node) == []
 
 
-def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(
-    node: Node, writing: Writer, executable: list[str]
-) -> None:
-    slow(node, executable, 6, limit_seconds=2)
+def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(node: Node, writing: Writer, for_python: Path) -> None:
+    slow(node, for_python, 6, limit_seconds=2)
     running = node.start(*node.executable, "snapshot", *SMALL)
     writing.until(frozen=True)
     writing.until(frozen=False, seconds=3)
@@ -293,8 +280,8 @@ def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(
     assert names(node) == ["pvc-1"] and hidden(node) == []
 
 
-def test_if_the_one_that_thaws_is_killed_the_other_does(node: Node, writing: Writer, executable: list[str]) -> None:
-    slow(node, executable, 4)
+def test_if_the_one_that_thaws_is_killed_the_other_does(node: Node, writing: Writer, for_python: Path) -> None:
+    slow(node, for_python, 4)
     running = node.start(*node.executable, "snapshot", *SMALL)
     writing.until(frozen=True)
     parent, child = sorted(processes(node.executable[0]))[-2:]
