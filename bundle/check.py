@@ -21,6 +21,7 @@ from bundle import environment, interpreters, pack
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = (3, 6)
+BESIDE = 2  # runs at once beside the cluster's tests
 MANY = 20  # failures: what the rest needs is broken, and every test would wait for it in vain
 # Program or file -> the Debian package that has it.
 PACKAGES = {
@@ -89,13 +90,21 @@ def _test_with_every_python(python: Path) -> int:
         node.append(["tests/node", f"--python={older[0]}"])
     node += [["tests/node", "-m", "short", f"--python={other}"] for other in older[1:]]
     pytest = (python, "-m", "pytest", f"--maxfail={MANY}")
-    with tempfile.TemporaryFile("w+") as told, concurrent.futures.ThreadPoolExecutor(1) as beside:
-        # The cluster's tests wait much; so what needs no cluster has its turn beside them.
-        others = beside.submit(lambda: [_run(*pytest, *words, output=told) for words in node])
+
+    def beside(words: list[object]) -> tuple[int, str]:
+        with tempfile.TemporaryFile("w+") as told:
+            status = _run("nice", *pytest, *words, output=told)
+            told.seek(0)
+            return status, told.read()
+
+    # The cluster's tests wait much, and are the longest: what needs no cluster takes what they leave of the machine.
+    with concurrent.futures.ThreadPoolExecutor(BESIDE) as others:
+        running = [others.submit(beside, words) for words in node]
         status = _run(*pytest, "tests/playground", "tests/cluster", f"--python={newest}")
-        status |= max(others.result())
-        told.seek(0)
-        print(told.read(), flush=True)
+        for one in running:
+            failed, told = one.result()
+            status |= failed
+            print(told, flush=True)
     return status
 
 
