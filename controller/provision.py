@@ -11,7 +11,7 @@ import protocol
 from controller import cluster, decide, metrics, volume_manifest
 from controller.capacity import Capacity
 from controller.events import Events
-from controller.secrets import Reference, Secrets
+from controller.secrets import Secrets
 from controller.storage import Storage
 from controller.workqueue import SLOW_SECONDS, SOON_SECONDS, WorkQueue
 
@@ -189,7 +189,6 @@ class Provision:
         driver = self._us.drivers[storage_class["provisioner"]]
         with self._lock:
             known = uid in self._begun  # an earlier attempt may have made it, whatever this one says
-        secret = None
         try:
             request = self._request(claim, storage_class, self._source(claim, driver))
             hostname = self.hostname()
@@ -198,10 +197,11 @@ class Provision:
             )
             with self._lock:
                 self._begun.setdefault(uid, (claim, storage_class))
-            secret = self._secrets.ensure(claim, storage_class)
-            made = self._storage.provision(driver, request)
+            secret = self._secrets.checked(claim, storage_class)
+            made, known = self._storage.provision(driver, request), True
+            self._secrets.make(secret)
         except protocol.Failure as failure:
-            self._failed(key, claim, failure, known, secret)
+            self._failed(key, claim, failure, known)
             return
         self._room_changed()
         volume = volume_manifest.persistent_volume(
@@ -243,14 +243,12 @@ class Provision:
     def _volume(self, name: str) -> Object | None:
         return self._api.get(f"{cluster.VOLUMES}/{name}")
 
-    def _failed(
-        self, key: Key, claim: Object, failure: protocol.Failure, known: bool, secret: Reference | None
-    ) -> None:
+    def _failed(self, key: Key, claim: Object, failure: protocol.Failure, known: bool) -> None:
+        """known: whether there may be a volume from this attempt or an earlier one."""
         retry = decide.after(failure, decide.annotations_of(claim).get(decide.SELECTED_NODE, ""))
         if retry.warn:
             self._say_failure(claim, f"{failure.reason}: {failure.message}")
         if not retry.unknown and not known:
-            self._secrets.remove(secret)  # nothing was begun; another node may make its own
             with self._lock:
                 self._begun.pop(key[1], None)
         if retry.kind == "reschedule" and self._give_node_back(claim):

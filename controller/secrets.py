@@ -129,11 +129,20 @@ class Secrets:
     def wanted(self, claim: Object, storage_class: Object) -> Reference | None:
         return wanted(claim, storage_class, self._us, self._namespace)
 
-    def ensure(self, claim: Object, storage_class: Object) -> Reference | None:
-        """The Secret for the claim's PV, which exists now, and which kubelet will take. Raises a Failure."""
+    def checked(self, claim: Object, storage_class: Object) -> Reference | None:
+        """The Secret for the claim's PV: if others make it, it is there, and kubelet will take it. Raises a Failure."""
         secret = self.wanted(claim, storage_class)
-        if secret is None or (secret.owner and self._create(secret)):
-            return secret
+        if secret is not None and not secret.owner:
+            self._check(secret)
+        return secret
+
+    def make(self, secret: Reference | None) -> None:
+        """Makes the one that is for one volume alone, unless it is there. The volume must be: it is what tells of it
+        after a crash. Raises a Failure."""
+        if secret is not None and secret.owner and not self._create(secret):
+            self._check(secret)
+
+    def _check(self, secret: Reference) -> None:
         there = self._read(secret)
         if there is None:
             raise protocol.NotFound(f"{secret} does not exist; create it, of type {secret.driver}")
@@ -148,7 +157,6 @@ class Secrets:
                 f"{secret} is of type {protocol.shown(there['type'])}, and kubelet demands type {secret.driver}, the "
                 "driver's name; create it again with that type"
             )
-        return secret
 
     def remove(self, secret: Reference | None) -> None:
         """Takes away what was made for one volume. Gone is fine; what its owner's record does not fit stays. Raises a

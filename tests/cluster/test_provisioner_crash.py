@@ -1,5 +1,5 @@
-"""SIGKILL of the provisioner at every API call and every driver call: afterwards a living claim has exactly one PV, and
-no volume is without an owner.
+"""SIGKILL of the provisioner at every API call and every driver call: afterwards a living claim has exactly one PV and
+one Secret, and no volume or Secret is without an owner.
 
 Each case kills once, starts the provisioner again without faults, and looks. With --campaign the calls are taken one
 after the other until a run comes through; without it, those at which something is half done.
@@ -14,6 +14,7 @@ import pytest
 
 from tests.cluster.conftest import Kubernetes, ours
 from tests.cluster.killed_provisioner import KilledProvisioner, beside
+from tests.cluster.kube.cluster import wait_until
 
 Arm = Callable[[KilledProvisioner], None]
 Life = Callable[[KilledProvisioner, str, Arm], bool]
@@ -21,13 +22,13 @@ Life = Callable[[KilledProvisioner, str, Arm], bool]
 
 @pytest.fixture
 def own(k8s: Kubernetes) -> Iterator[KilledProvisioner]:
-    with beside(k8s) as own:
+    with beside(k8s, parameters={"createSecret": "true", "secretNamespace": "${pvc.namespace}"}) as own:
         yield own
 
 
-def request(when: str, words: str) -> Arm:
-    """The first with these words."""
-    return lambda own: own.proxy.arm(when, lambda number, line: line.startswith(words))
+def request(when: str, words: str, resource: str = "") -> Arm:
+    """The first that begins with these words, and has that resource."""
+    return lambda own: own.proxy.arm(when, lambda number, line: line.startswith(words) and resource in line)
 
 
 def numbered(when: str) -> Callable[[int], Arm]:
@@ -56,9 +57,10 @@ def whole_life(own: KilledProvisioner, name: str, arm: Arm) -> bool:
     assert [volume["metadata"]["name"] for volume in ours(k8s)] == [f"pvc-{uid}"]
     assert own.volumes() == {f"pvc-{uid}"}
     assert own.record(f"pvc-{uid}")["owner"]["uid"] == uid
+    assert len(k8s.all("secrets")) == 1
 
     k8s.run("delete", "pvc", name, "--wait=false")
-    killed |= own.until("PV and volume are gone", lambda: not ours(k8s) and not own.volumes())
+    killed |= own.until("PV, volume and Secret are gone", lambda: not ours(k8s) and _nothing_left(own))
     _end(own)
     return killed
 
@@ -76,10 +78,14 @@ def claim_deleted_meanwhile(own: KilledProvisioner, name: str, arm: Arm) -> bool
 
     made = len(own.called())
     killed = own.until("the driver was told to delete it", lambda: "delete" in own.called()[made:])
-    killed |= own.until("nothing is left", lambda: not own.volumes())
+    killed |= own.until("nothing is left", lambda: _nothing_left(own))
     assert ours(k8s) == []
     _end(own)
     return killed
+
+
+def _nothing_left(own: KilledProvisioner) -> bool:
+    return not own.volumes() and not own.k8s.all("secrets")
 
 
 def _end(own: KilledProvisioner) -> None:
@@ -99,6 +105,7 @@ def every_call(life: Life, own: KilledProvisioner) -> None:
 
 API_POINTS = [
     request("before", "GET /api/v1/namespaces/"),
+    request("after", "POST /api/v1/namespaces/", "/secrets"),
     request("before", "POST /api/v1/persistentvolumes"),
     request("after", "POST /api/v1/persistentvolumes"),
     request("after", "DELETE /api/v1/persistentvolumes"),
@@ -122,3 +129,16 @@ def test_a_claim_deleted_while_its_volume_is_made_leaves_nothing(own: KilledProv
         return
     for n, arm in enumerate([request("before", "GET /api/v1/namespaces/"), callout("before", "delete")]):
         assert claim_deleted_meanwhile(own, f"claim-{n}", arm), f"case {n} killed nothing"
+
+
+def test_a_claim_deleted_after_the_kill_leaves_no_volume_and_no_secret(own: KilledProvisioner) -> None:
+    own.claim()
+    request("after", "POST /api/v1/namespaces/", "/secrets")(own)
+    own.start()
+    wait_until("it is killed", lambda: not own.alive)
+    assert len(own.k8s.all("secrets")) == 1
+    own.k8s.delete("pvc", "data")
+
+    own.start()
+
+    own.until("nothing is left", lambda: _nothing_left(own))
