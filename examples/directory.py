@@ -29,12 +29,12 @@ class DirectoryDriver(Driver):
         path = path_of(options.pod.namespace if options.pod else "", options.volume)
         if not os.path.isdir(path):
             raise NotFound("{} does not exist on this node".format(path))
-        if not os.path.ismount(mount_dir):
+        if mounts.at(mount_dir) is None:  # os.path.ismount does not see a bind on one file system
             mounts.bind(path, mount_dir, ("ro", "nosuid", "nodev") if options.read_only else ("nosuid", "nodev"))
         return Reply()
 
     def unmount(self, mount_dir: str) -> Reply:
-        if os.path.ismount(mount_dir):
+        if mounts.at(mount_dir) is not None:
             process.run(["umount", mount_dir], 30).check()
         return Reply()
 

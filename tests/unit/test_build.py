@@ -204,8 +204,11 @@ def test_the_example_driver_lives_through_a_volumes_life(tmp_path: Path) -> None
         call() {{ ./flexvol "$@"; }}
         call provision "$1"; call provision "$1"
         call mount {tmp_path}/pod "$2"
-        call mount {tmp_path}/pod "$1"; echo data > pod/file; call expandfs "$1" "" {tmp_path}/pod 5 4
+        call mount {tmp_path}/pod "$1"; call mount {tmp_path}/pod "$1"
+        echo data > pod/file; call expandfs "$1" "" {tmp_path}/pod 5 4
+        grep -c " {tmp_path}/pod " /proc/self/mountinfo >&2
         call unmount {tmp_path}/pod; call unmount {tmp_path}/pod
+        if grep " {tmp_path}/pod " /proc/self/mountinfo >&2; then exit 1; fi
         cat root/shop/pvc-1/file >&2
         call delete "$1"; call delete "$1"
     """
@@ -213,7 +216,7 @@ def test_the_example_driver_lives_through_a_volumes_life(tmp_path: Path) -> None
     done = run("unshare", "-m", "sh", "-c", script, "sh", _request(), foreign)
 
     statuses = [json.loads(line).get("reason", "Success") for line in done.stdout.splitlines()]
-    assert statuses == ["Success"] * 2 + ["NotFound"] + ["Success"] * 6, done.stdout
-    assert done.stderr == "data\n"
+    assert statuses == ["Success"] * 2 + ["NotFound"] + ["Success"] * 7, done.stdout + done.stderr
+    assert done.stderr == "1\ndata\n"
     assert list((tmp_path / "root/shop").iterdir()) == []
     assert list((tmp_path / "pod").iterdir()) == []

@@ -28,6 +28,7 @@ STATE = Path("/run/flexvol-kube")  # one cluster a machine
 LOCK = Path("/run/flexvol-kube.lock")
 DATA = Path("/var/tmp/flexvol-kube")  # what is too large for /run, reached through a link
 _UNDO_SECONDS = 60.0
+_KUBECTL_SECONDS = 300  # what it waits for will not come
 # The controller-manager runs drivers that attach; they log to $STATE/kcm-log, not to the machine.
 _OWN_LOG = """
 set -e
@@ -125,7 +126,7 @@ class Cluster:
         (STATE / "keep").touch()
 
     def kubectl(self, *argv: object, **keywords: Any) -> subprocess.CompletedProcess[str]:
-        return sh(*self.kubectl_line(), *argv, **keywords)
+        return sh(*self.kubectl_line(), *argv, timeout=_KUBECTL_SECONDS, **keywords)
 
     def kubectl_line(self) -> list[object]:
         """kubectl as the administrator, as a command that anyone on this machine can run as root."""
