@@ -23,12 +23,13 @@ _START_SECONDS, _ANSWER_SECONDS = 30, 60
 _GROUPS = {
     "lease": "apis/coordination.k8s.io/v1", "storageclass": "apis/storage.k8s.io/v1",
     "csistoragecapacity": "apis/storage.k8s.io/v1", "volumeattachment": "apis/storage.k8s.io/v1",
+    "statefulset": "apis/apps/v1", "deployment": "apis/apps/v1",
 }  # fmt: skip
 _PLURALS = {
     "pvc": "persistentvolumeclaims", "pv": "persistentvolumes", "pod": "pods", "event": "events", "secret": "secrets",
     "serviceaccount": "serviceaccounts", "lease": "leases", "storageclass": "storageclasses",
     "csistoragecapacity": "csistoragecapacities", "volumeattachment": "volumeattachments", "node": "nodes",
-    "namespace": "namespaces", "configmap": "configmaps",
+    "namespace": "namespaces", "configmap": "configmaps", "statefulset": "statefulsets", "deployment": "deployments",
 }  # fmt: skip
 _OF_NO_NAMESPACE = ("pv", "storageclass", "volumeattachment", "node", "namespace")
 
