@@ -20,7 +20,9 @@ from controller.storage import Listed, Storage
 
 Object = dict[str, Any]
 NODE_LABEL = "flexvol/node"
-_EVERY_SECONDS = 15.0  # for what changes without us: an expansion by kubelet, a pool made or mounted
+# A fiftieth of the time goes into looking for what changes without us: a disk that others fill, a pool that is mounted.
+_OFTEN_SECONDS, _EVERY_SECONDS, _SHARE = 2.0, 15.0, 50
+_ROUGHLY = 64  # between that a change of less than this part is not written: each pod that writes takes room
 _AT_MOST_EVERY_SECONDS = 1.0
 _FOUND_AGAIN_SECONDS = 120.0
 _HASH_DIGITS = 16
@@ -99,7 +101,8 @@ class Capacity:
         self.after: list[Callable[[bool], None]] = []  # called after each round: whether our room has changed
         self.listed: dict[str, Listed] = {}  # what the drivers said last
         self._published: dict[str, Object] = {}
-        self._read_at = float("-inf")
+        self._read_at = self._exact_at = float("-inf")
+        self._pause_seconds = _OFTEN_SECONDS
         self._all_rooms: tuple[float, dict[str, dict[str, int]]] = (float("-inf"), {})
         self._written = False
         self._lock = threading.Lock()
@@ -122,11 +125,14 @@ class Capacity:
         """False only if the driver was asked and lists none: its room is nowhere published."""
         return driver not in self.listed or bool(self.listed[driver].pools)
 
-    def publish(self) -> None:
+    def publish(self, roughly: bool = False) -> None:
         """Brings the objects up to date, now. Raises Refused, Unreachable or a Failure."""
         with self._lock:
             self._changed.clear()
+            began = time.monotonic()
             self.listed = {driver: self._storage.list(driver) for driver in self._us.drivers.values()}
+            self._pause_seconds = min(max(_OFTEN_SECONDS, _SHARE * (time.monotonic() - began)), _EVERY_SECONDS)
+            self._exact_at = self._exact_at if roughly else began
             pools = {driver: listed.pools for driver, listed in self.listed.items()}
             objects = wanted(self._classes(), pools, self._us, self._hostname(), self._owner)
             if time.monotonic() - self._read_at > _FOUND_AGAIN_SECONDS:  # some may have been deleted, or be older
@@ -136,7 +142,7 @@ class Capacity:
                 self._published = {name: one for name, one in names.items() if name[_NODE_AT:] == self._us.node}
                 self._read_at = time.monotonic()
             for name, wish in objects.items():
-                if not _same(self._published.get(name), wish):
+                if not same(self._published.get(name), wish, roughly):
                     self._write(name, wish)
             for name in [name for name in self._published if name not in objects]:
                 self._api.delete(f"{self._collection}/{name}", self._published[name]["metadata"]["uid"])
@@ -154,9 +160,9 @@ class Capacity:
     def _run(self) -> None:
         said = ""
         while True:
-            self._changed.wait(_EVERY_SECONDS)
+            news = self._changed.wait(self._pause_seconds)
             try:
-                self.publish()
+                self.publish(roughly=not news and time.monotonic() - self._exact_at < _EVERY_SECONDS)
                 said, (written, self._written) = "", (self._written, False)
                 for call in self.after:
                     call(written)
@@ -171,10 +177,11 @@ class Capacity:
             time.sleep(_AT_MOST_EVERY_SECONDS)
 
 
-def _same(there: Object | None, wish: Object) -> bool:
+def same(there: Object | None, wish: Object, roughly: bool) -> bool:
     if there is None or there.get("nodeTopology") != wish["nodeTopology"]:
         return False
     owners = [one["uid"] for one in there["metadata"].get("ownerReferences") or []]
     return owners == [one["uid"] for one in wish["metadata"]["ownerReferences"]] and all(
-        cluster.size_bytes(there[key]) == int(wish[key]) for key in ("capacity", "maximumVolumeSize")
+        abs(cluster.size_bytes(there[key]) - int(wish[key])) <= (int(wish[key]) // _ROUGHLY if roughly else 0)
+        for key in ("capacity", "maximumVolumeSize")
     )

@@ -58,3 +58,26 @@ def test_each_node_and_class_has_a_name_of_its_own() -> None:
 
     assert len(names) == 4
     assert sorted(name[25:] for name in names) == ["node1", "node1", "node2", "node2"]  # what the policy looks at
+
+
+@pytest.mark.parametrize(
+    ("published", "free", "exactly", "roughly"),
+    [
+        ("1Mi", 1 << 20, True, True),
+        ("1Mi", (1 << 20) - 4096, False, True),
+        ("1Mi", (1 << 20) * 9 // 10, False, False),
+        ("1Mi", 0, False, False),
+        ("0", 4096, False, False),
+    ],
+)
+def test_a_change_is_written_at_once_unless_it_is_small(
+    published: str, free: int, exactly: bool, roughly: bool
+) -> None:
+    pools = [{"name": "only", "freeBytes": free}]
+    (wish,) = capacity.wanted([storage_class()], {"flexvol/loop": pools}, US, "host", OWNER).values()
+    there = {**wish, "capacity": published, "maximumVolumeSize": published}
+
+    assert [capacity.same(there, wish, rough) for rough in (False, True)] == [exactly, roughly]
+    assert not capacity.same({**there, "nodeTopology": {}}, wish, True)
+    assert not capacity.same({**there, "metadata": {}}, wish, True)
+    assert not capacity.same(None, wish, True)

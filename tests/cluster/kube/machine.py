@@ -90,7 +90,7 @@ def undo(state: Path) -> None:
         return
     holders = sorted(file.stem for file in state.glob("*-ns.pid"))
     for name in sorted(file.stem for file in state.glob("*.pid") if file.stem not in holders):
-        stop(state, name)
+        stop(state, name, signal.SIGKILL)
     held = {str(pid) for pid in (running(state, name) for name in holders) if pid is not None}
     nodes = {_mount_namespace(pid) for pid in held}
     _end(lambda: [pid for pid in _of(state, nodes) if pid not in held])
