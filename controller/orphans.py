@@ -36,7 +36,7 @@ from controller.secrets import Secrets
 from controller.storage import Listed, Storage
 
 Object = dict[str, Any]
-_EVERY_SECONDS, _EVERY_SECONDS_SHARED = 15.0, 60.0  # in shared mode nobody else lists
+_EVERY_SECONDS, _EVERY_SECONDS_SHARED = 5.0, 60.0  # in shared mode nobody else lists
 _LOOK_AGAIN_SECONDS = 300.0  # at what has no PV that we watch: thousands of live reads each time would be too many
 _CLAIM = "its claim"
 _log = logging.getLogger("orphans")
