@@ -47,7 +47,7 @@ def _with_default(source: str, driver: str) -> str:
 def pack(target: Path, drivers: list[Path]) -> None:
     """Writes the archive to `target`, replacing it in one step."""
     target.parent.mkdir(exist_ok=True)
-    aside = target.with_name("." + target.name)
+    aside = target.with_name(f".{target.name}.{os.getpid()}")  # two may build at once
     with aside.open("w+b") as file:
         file.write((ROOT / "bundle/header.sh").read_bytes())
         with zipfile.ZipFile(file, "a") as archive:  # stored: quicker to start, and no zlib's version in the bytes

@@ -39,7 +39,7 @@ def build(target: Path) -> None:
         line += ["--compressed", "--reproducible"]
         settings = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONHASHSEED": "0"}
         subprocess.run(line, check=True, env=settings)
-        aside = target.with_name("." + target.name)
+        aside = target.with_name(f".{target.name}.{os.getpid()}")
         _sort(made, aside)
     aside.chmod(0o755)
     os.replace(aside, target)

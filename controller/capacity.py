@@ -128,11 +128,12 @@ class Capacity:
     def publish(self, roughly: bool = False) -> None:
         """Brings the objects up to date, now. Raises Refused, Unreachable or a Failure."""
         with self._lock:
+            roughly, began = roughly and not self._changed.is_set(), time.monotonic()
             self._changed.clear()
-            began = time.monotonic()
-            self.listed = {driver: self._storage.list(driver) for driver in self._us.drivers.values()}
-            self._pause_seconds = min(max(_OFTEN_SECONDS, _SHARE * (time.monotonic() - began)), _EVERY_SECONDS)
-            self._exact_at = self._exact_at if roughly else began
+            try:
+                self.listed = {driver: self._storage.list(driver) for driver in self._us.drivers.values()}
+            finally:
+                self._pause_seconds = min(max(_OFTEN_SECONDS, _SHARE * (time.monotonic() - began)), _EVERY_SECONDS)
             pools = {driver: listed.pools for driver, listed in self.listed.items()}
             objects = wanted(self._classes(), pools, self._us, self._hostname(), self._owner)
             if time.monotonic() - self._read_at > _FOUND_AGAIN_SECONDS:  # some may have been deleted, or be older
@@ -147,6 +148,7 @@ class Capacity:
             for name in [name for name in self._published if name not in objects]:
                 self._api.delete(f"{self._collection}/{name}", self._published[name]["metadata"]["uid"])
                 del self._published[name]
+            self._exact_at = self._exact_at if roughly else began
 
     def _write(self, name: str, wish: Object) -> None:
         there = self._published.get(name)

@@ -199,15 +199,17 @@ class Provision:
                 self._begun.setdefault(uid, (claim, storage_class))
             secret = self._secrets.checked(claim, storage_class)
             made, known = self._storage.provision(driver, request), True
-            self._secrets.make(secret)
+            self._room_changed()
+            wanted = self._still_wanted(claim)
+            if wanted:
+                self._secrets.make(secret)
         except protocol.Failure as failure:
             self._failed(key, claim, failure, known)
             return
-        self._room_changed()
         volume = volume_manifest.persistent_volume(
             claim, storage_class, made, self._us, hostname, secret and secret[:2]
         )
-        if self._still_wanted(claim) and self._save(claim, volume):
+        if wanted and self._save(claim, volume):
             with self._lock:
                 self._begun.pop(uid, None)
             self._events.normal(claim, "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
@@ -304,8 +306,10 @@ class Provision:
             except protocol.ResourceExhausted as failure:  # it was never made
                 _log.info("nothing to delete again of %s: %s", name, failure)
                 gone = True
-            if gone:
-                self._secrets.remove(self._secrets.wanted(claim, storage_class))
+            try:
+                self._secrets.remove(self._secrets.wanted(claim, storage_class) if gone else None)
+            except protocol.Failure as failure:
+                _log.warning("the secret made for %s is left: %s", name, failure)
         with self._lock:
             self._begun.pop(key[1], None)
         self._room_changed()

@@ -130,10 +130,11 @@ class Secrets:
         return wanted(claim, storage_class, self._us, self._namespace)
 
     def checked(self, claim: Object, storage_class: Object) -> Reference | None:
-        """The Secret for the claim's PV: if others make it, it is there, and kubelet will take it. Raises a Failure."""
+        """The Secret for the claim's PV. What is there is one that kubelet will take, and this claim may have; missing
+        may only be what `make` makes. Raises a Failure."""
         secret = self.wanted(claim, storage_class)
-        if secret is not None and not secret.owner:
-            self._check(secret)
+        if secret is not None:
+            self._check(secret, may_miss=bool(secret.owner))
         return secret
 
     def make(self, secret: Reference | None) -> None:
@@ -142,9 +143,11 @@ class Secrets:
         if secret is not None and secret.owner and not self._create(secret):
             self._check(secret)
 
-    def _check(self, secret: Reference) -> None:
+    def _check(self, secret: Reference, may_miss: bool = False) -> None:
         there = self._read(secret)
         if there is None:
+            if may_miss:
+                return
             raise protocol.NotFound(f"{secret} does not exist; create it, of type {secret.driver}")
         if secret.owner:
             foreign = not is_of(there, {**secret.owner, decide.IDENTITY: self._us.name})

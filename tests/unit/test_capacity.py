@@ -8,6 +8,7 @@ import pytest
 
 from controller import capacity
 from controller.decide import Identity
+from controller.storage import Listed
 
 US = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "flexvol-node-x", "uid": "u"}
@@ -81,3 +82,40 @@ def test_a_change_is_written_at_once_unless_it_is_small(
     assert not capacity.same({**there, "nodeTopology": {}}, wish, True)
     assert not capacity.same({**there, "metadata": {}}, wish, True)
     assert not capacity.same(None, wish, True)
+
+
+class Published:
+    """The API server's side, and the driver's: what is free."""
+
+    def __init__(self) -> None:
+        self.free, self.written = 1 << 30, list[str]()
+
+    def get(self, path: str) -> Any:
+        return {"items": []}
+
+    def create(self, path: str, wish: dict[str, Any]) -> dict[str, Any]:
+        self.written.append(wish["capacity"])
+        return wish
+
+    def patch(self, path: str, wish: dict[str, Any]) -> dict[str, Any]:
+        return self.create(path, wish)
+
+    def list(self, driver: str) -> Listed:
+        return Listed([], [{"name": "only", "freeBytes": self.free}])
+
+
+def test_a_small_change_is_written_by_the_next_round_that_is_not_rough() -> None:
+    both: Any = Published()
+    node = capacity.Capacity(both, both, US, "flexvol", None, lambda: [storage_class()], lambda: "host")
+    node.publish()
+    both.free -= 4096
+
+    node.publish(roughly=True)
+    assert both.written == [str(1 << 30)]
+    node.changed()
+    node.publish(roughly=True)  # what changed is ours
+
+    assert both.written == [str(1 << 30), str((1 << 30) - 4096)]
+    both.free -= 4096
+    node.publish()
+    assert both.written[2:] == [str((1 << 30) - 8192)]

@@ -114,3 +114,17 @@ def test_what_a_driver_lists_and_cannot_be_is_an_error_with_a_name(driver: Path)
         {"name": "w", "error": said + "sizeBytes '-1'"},
         {"name": "x", "owner": {}},
     ]
+
+
+def test_a_driver_that_hangs_is_given_up_after_its_callouts_time(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (driver / "flexvol~fake/fake").write_text("#!/bin/sh\nsleep 60\n")
+    known = protocol.CALLOUTS["provision"]
+    limited = protocol.Callout(known.arguments, 1, known.caller, known.about)
+    monkeypatch.setitem(protocol.CALLOUTS, "provision", limited)
+    began = time.monotonic()
+
+    with pytest.raises(protocol.Failure) as failure:
+        Storage(str(driver), 4).provision("flexvol/fake", REQUEST)
+
+    assert "1 s" in str(failure.value)
+    assert 1 <= time.monotonic() - began < 20
