@@ -156,7 +156,7 @@ class Instance:
             follow = (path, changed, functools.partial(self._listed, path, all_of_it, listed), gone, back)
             self.run_thread(threading.Thread(target=self.api.follow, args=follow, name=path, daemon=True))
         if self.settings.health_port:
-            health.serve(self.settings.health_port, self._dead, self._not_ready)
+            health.serve(self.settings.health_port, self.dead, self.not_ready)
         _log.info("provisioner %s for %s as %s", protocol.VERSION, ", ".join(self.drivers), self._name)
 
     def _lost(self, stand_by: Callable[[], None]) -> None:
@@ -183,11 +183,11 @@ class Instance:
                 self.all_listed.set()
                 listed()
 
-    def _dead(self) -> str:
+    def dead(self) -> str:
         dead = [thread.name for thread in self.threads if not thread.is_alive()]
         return f"ended: {', '.join(dead)}" if dead else ""
 
-    def _not_ready(self) -> str:
+    def not_ready(self) -> str:
         if self._unlisted:
             return f"not listed yet: {', '.join(sorted(self._unlisted))}"
         return "; ".join(self.api.failing.values())

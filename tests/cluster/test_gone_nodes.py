@@ -298,8 +298,10 @@ def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(k
     for name in ("kept", "left"):
         k8s.pod(name, claim=name, node="node1")
     k8s.shell("kept", "echo kept > /data/file && sync")
-    kept, left = k8s.volume_of("kept"), k8s.volume_of("left")
-    names = [volume["metadata"]["name"] for volume in (kept, left)]
+    k8s.claim("given-up")
+    k8s.run("annotate", "pvc", "given-up", f"{SELECTED}=node1")
+    kept, left, given_up = (k8s.volume_of(name) for name in ("kept", "left", "given-up"))
+    names = [volume["metadata"]["name"] for volume in (kept, left, given_up)]
     k8s.delete("pod", "kept", "left")
     for name in names:
         wait_until("it is unmounted", lambda name=name: unmounted(k8s, "node1", name))  # type: ignore[misc]
@@ -310,7 +312,7 @@ def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(k
         wait_until("the pool is missed", lambda: "node1" not in published(k8s), 40)
         k8s.pod("stuck", claim="left", wait=False)
         wait_until("it is on its node", lambda: (k8s.get("pod", "stuck") or {})["spec"].get("nodeName"))
-        assert [mark_of(k8s, name) for name in names] == ["", ""]  # a disk that is away is no loss
+        assert [mark_of(k8s, name) for name in names] == ["", "", ""]  # a disk that is away is no loss
         k8s.cluster.nodes["node1"].enter(DRIVER, "pool", "init", "default", capture_output=True)
         k8s.event("kept", "VolumeLost", "pool default of the node was replaced")
         wait_until("the volume is given up", lambda: k8s.get("pv", names[1]) is None)
@@ -318,6 +320,13 @@ def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(k
         wait_until("the pod that could not start is gone", lambda: k8s.get("pod", "stuck") is None)
         assert "was replaced" in mark_of(k8s, names[0])
         assert k8s.get("pvc", "kept")
+        lost = 'flexvol_volumes_lost{reason="pool-replaced"}'
+        wait_until("both are counted", lambda: metric(k8s.cluster, lost) == 2)
+        done = release(k8s.cluster, names[2])
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert k8s.get("pvc", "given-up") is None
+        wait_until("the PV is gone", lambda: k8s.get("pv", names[2]) is None)
+        wait_until("one is counted", lambda: metric(k8s.cluster, lost) == 1)
     finally:
         if pool.exists():
             shutil.rmtree(pool)
@@ -325,4 +334,5 @@ def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(k
     wait_until("the mark is gone", lambda: not mark_of(k8s, names[0]), 40)
     k8s.pod("again", claim="kept")
     assert k8s.shell("again", "cat /data/file").stdout == "kept\n"
-    delete_by_hand(k8s, "node1", left)
+    for volume in (left, given_up):
+        delete_by_hand(k8s, "node1", volume)

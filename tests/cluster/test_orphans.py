@@ -285,6 +285,7 @@ HOSTILE: dict[str, Object] = {
     "no pool": {"options": {"pool": ""}, "said": "option pool is missing"},
     "another claim": {"said": "is owned by claim uid"},
     "another node's identity": {"identity": "node2", "said": "was replaced", "by": "node2"},
+    "a claim that is awaited": {"awaits": "true", "said": "is owned by claim uid", "reason": "VolumeFailedAdopt"},
 }
 NOBODYS: dict[str, Object] = {
     # Nobody serves it, though all else is as the driver wants it.
@@ -309,7 +310,7 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
 
     for what, row in HOSTILE.items():
         k8s.apply(forge(victim, row))
-        instance, sentence = refused_by(k8s, name)
+        instance, sentence = refused_by(k8s, name, row.get("reason", "VolumeFailedDelete"))
         assert (instance, row["said"] in sentence) == (f"loop.flexvol {row.get('by', 'node1')}", True), what
         assert volumes_on(k8s.cluster, "node1") == {name}, what
         k8s.run("delete", "pv", name)
@@ -335,10 +336,10 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
     wait_until("with its own claim it is deleted", lambda: not volumes_on(k8s.cluster, "node1"))
 
 
-def refused_by(k8s: Kubernetes, volume: str) -> tuple[str, str]:
-    """Who could not delete the PV as it is now, and why."""
+def refused_by(k8s: Kubernetes, volume: str, reason: str) -> tuple[str, str]:
+    """Who could not do what the PV as it is now wants, and why."""
     default, uid = Kubernetes(k8s.cluster, "default"), (k8s.get("pv", volume) or {})["metadata"]["uid"]
-    said = f"involvedObject.uid={uid},reason=VolumeFailedDelete"
+    said = f"involvedObject.uid={uid},reason={reason}"
     event = wait_until("it is refused", lambda: default.all("events", fields=said))[0]
     return event["source"]["component"], event["message"]
 
@@ -351,6 +352,7 @@ def forge(victim: Object, row: Object) -> Object:
     notes = dict(victim["metadata"]["annotations"])
     notes["flexvol/identity"] = row.get("identity", notes["flexvol/identity"])
     notes["pv.kubernetes.io/provisioned-by"] = row.get("provisioner", "loop.flexvol")
+    notes |= {"flexvol/awaits-claim": row["awaits"]} if "awaits" in row else {}
     options = {key: value.replace("VICTIM", name) for key, value in row.get("options", {}).items()}
     source = {
         **spec["flexVolume"],

@@ -158,10 +158,13 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
     try:
         k8s.claim("vanishes", storage_class=name)
         k8s.event("vanishes", "ProvisioningFailed", "the storage is broken")
+        uid = (k8s.get("pvc", "vanishes") or {})["metadata"]["uid"]
         k8s.delete("pvc", "vanishes")
     finally:
         broken.unlink()
-    assert vault.all("secrets") == []  # of no volume
+    logs = ("logs", "-l", "app=flexvol-shared", "--tail=-1")
+    wait_until("it is undone", lambda: f"deleted pvc-{uid} again" in shared.run(*logs).stdout)
+    assert vault.all("secrets") == []
     assert list(STORAGE.iterdir()) == []
 
     k8s.claim(storage_class=name)

@@ -36,6 +36,7 @@ CLAIMS = "/api/v1/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 CLASS = "loop.weather"
+HEALTH_PORT = 19808
 
 
 class Weather:
@@ -50,11 +51,19 @@ class Weather:
         assert volumes_in(self.pool) == set(found.values())
         return found
 
+    def ready(self) -> str:
+        """What /readyz answers, or wget's words for a status that is none of success."""
+        url = f"http://127.0.0.1:{HEALTH_PORT}/readyz"
+        line = ["busybox", "wget", "-q", "-O", "-", url]
+        done = self.provisioner.node.enter(*line, check=False, capture_output=True)
+        return str(done.stdout + done.stderr).strip()
+
 
 @pytest.fixture(scope="module")
 def one_provisioner(cluster: Cluster) -> Iterator[Weather]:
     with Proxy(SERVER, account(cluster), AUTHORITY) as proxy:
-        provisioner = OwnProvisioner(cluster, "weather", proxy.url, "weather/loop", "--node=node1")
+        words = ("--node=node1", f"--health-port={HEALTH_PORT}")
+        provisioner = OwnProvisioner(cluster, "weather", proxy.url, "weather/loop", *words)
         pool = make_pool(provisioner.node, provisioner.install(ROOT / "dist/flexvol"))
         default = Kubernetes(cluster, "default")
         default.apply(storage_class("weather/loop", parameters={"pool": Path(POOL).name}))
@@ -120,10 +129,12 @@ def test_claims_made_while_only_the_provisioner_is_cut_off_are_served_afterwards
         names = many("meanwhile", 4)
         k8s.apply(*(claim(name, CLASS) for name in names))
         wait_until("it is said", lambda: weather.provisioner.count(said) > before[0])
+        assert "503" in weather.ready()
     finally:
         weather.proxy.start()
 
     weather.served(k8s, *names, seconds=15)
+    wait_until("it is ready again", lambda: weather.ready() == "ok")
     assert [weather.provisioner.count(words) for words in (said, back)] == [count + 1 for count in before]
 
 

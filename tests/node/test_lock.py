@@ -6,10 +6,12 @@ points of test_crash's old kernel; a device made by hand and a mount in another 
 
 from __future__ import annotations
 
+import binascii
 import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from host import files
-from tests.node.conftest import MIB, Node
+from tests.node.conftest import MIB, Node, edited
 from tests.node.test_crash import OLD_KERNEL, STEPPER, step
 
 
@@ -226,3 +228,27 @@ def test_who_locked_a_file_in_a_subvolume_is_named(mounted: Callable[..., Path],
         assert files.try_lock(locked.fileno())
 
         assert f"process {os.getpid()} " in str(files.lock_holder(locked.fileno()))
+
+
+@pytest.mark.parametrize("callout", ["mount", "delete", "provision"])
+def test_a_callout_waits_for_a_lock_only_so_long_and_says_who_has_it(
+    node: Node, for_python: Path, callout: str
+) -> None:
+    node.provision()
+    node.executable = edited(
+        for_python, node.directory / "hasty", "drivers/loop/pool.py", {"_LOCK_SECONDS = 20": "_LOCK_SECONDS = 1"}
+    )
+    words = {
+        "mount": [node.pod_dir("web"), node.options()], "delete": [node.deletion()],
+        "provision": [node.request("pvc-1")],
+    }  # fmt: skip
+    number = binascii.crc32(b"pvc-1") % 1024
+    with node.path(f"/var/lib/flexvol/default/.locks/{number:03x}").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        began = time.monotonic()
+
+        message = node.fails("Busy", callout, *words[callout])
+
+        assert 1 <= time.monotonic() - began < 10
+    assert re.fullmatch(rf"volume pvc-1 is locked, process {os.getpid()} \(.*\) has it; gave up after 1 s", message)
+    node.ok(callout, *words[callout])

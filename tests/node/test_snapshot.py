@@ -200,10 +200,13 @@ def test_words_that_make_no_sense_are_refused(node: Node, words: list[str]) -> N
 # What is frozen is thawed.
 
 
+IS_FROZEN = "/run/flexvol/is-frozen"
+
+
 def slow(node: Node, for_python: Path, seconds: float, limit_seconds: int = 30) -> None:
     """Lets the node's snapshots take so long while the file system is frozen."""
     changes = {
-        "done = work()": f"done = (time.sleep({seconds}), work())[1]",
+        "done = work()": f"done = (open('{IS_FROZEN}', 'w').close(), time.sleep({seconds}), work())[2]",
         "_FROZEN_SECONDS = 30": f"_FROZEN_SECONDS = {limit_seconds}",
     }
     node.executable = edited(for_python, node.directory / "slow", "drivers/loop/snapshots.py", changes)
@@ -245,6 +248,14 @@ def writing(node: Node) -> Any:
         writer.end()
 
 
+def until_frozen(node: Node, writing: Writer) -> None:
+    deadline = time.monotonic() + 20
+    while not node.path(IS_FROZEN).exists():
+        assert time.monotonic() < deadline, "it does not freeze anything"
+        time.sleep(0.05)
+    writing.until(frozen=True)
+
+
 def processes(program: str) -> list[int]:
     done = subprocess.run(["pgrep", "-f", program], capture_output=True, text=True, check=False)
     return [int(word) for word in done.stdout.split()]
@@ -258,7 +269,7 @@ def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     # What is started in the background ignores SIGINT, and what that starts too.
     listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     running = node.start(*node.executable, "snapshot", *SMALL, start_new_session=True, preexec_fn=listens)
-    writing.until(frozen=True)
+    until_frozen(node, writing)
 
     os.killpg(running.pid, number)  # as a terminal does; the one that thaws is in no group of ours
 
@@ -271,8 +282,8 @@ def test_killed_while_it_is_frozen_it_is_thawed_at_once(
 def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(node: Node, writing: Writer, for_python: Path) -> None:
     slow(node, for_python, 6, limit_seconds=2)
     running = node.start(*node.executable, "snapshot", *SMALL)
-    writing.until(frozen=True)
-    writing.until(frozen=False, seconds=3)
+    until_frozen(node, writing)
+    writing.until(frozen=False, seconds=5)
 
     assert b"did not stay frozen" in running.communicate(timeout=20)[0]
 
@@ -283,7 +294,7 @@ def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(node: Node, writin
 def test_if_the_one_that_thaws_is_killed_the_other_does(node: Node, writing: Writer, for_python: Path) -> None:
     slow(node, for_python, 4)
     running = node.start(*node.executable, "snapshot", *SMALL)
-    writing.until(frozen=True)
+    until_frozen(node, writing)
     parent, child = sorted(processes(node.executable[0]))[-2:]
     assert parent != child
 

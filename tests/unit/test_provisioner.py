@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +49,25 @@ def test_bad_arguments_are_named(words: list[str], said: str, capsys: pytest.Cap
         provisioner.arguments(words)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_an_instance_says_what_of_it_has_ended_and_what_it_has_not_seen_yet(tmp_path: Path) -> None:
+    config = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}], "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    }  # fmt: skip
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    settings = provisioner.arguments(["--node=node1", f"--kubeconfig={tmp_path}/kubeconfig"])
+    instance = provisioner.Instance(settings, "node1", "")
+    going_on = threading.Event()
+    instance.run_thread(threading.Thread(target=going_on.wait, name="lives", daemon=True))
+    assert instance.dead() == ""
+    instance.run_thread(threading.Thread(target=lambda: None, name="ends"))
+    instance.threads[-1].join()
+
+    assert instance.dead() == "ended: ends"
+    assert instance.not_ready() == ""
+    instance.api.failing["claims"] = "cannot watch"
+    assert instance.not_ready() == "cannot watch"
+    going_on.set()
