@@ -285,7 +285,7 @@ HOSTILE: dict[str, Object] = {
     "no pool": {"options": {"pool": ""}, "said": "option pool is missing"},
     "another claim": {"said": "is owned by claim uid"},
     "another node's identity": {"identity": "node2", "said": "was replaced", "by": "node2"},
-    "a claim that is awaited": {"awaits": "true", "said": "is owned by claim uid", "reason": "VolumeFailedAdopt"},
+    "a claim that is awaited": {"awaits": "true", "said": "does not await this claim", "reason": "VolumeFailedAdopt"},
 }
 NOBODYS: dict[str, Object] = {
     # Nobody serves it, though all else is as the driver wants it.

@@ -23,9 +23,10 @@ IDENTITY = "shared"  # deploy/shared
 __all__ = ["shared"]  # a fixture
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def vault(cluster: Cluster) -> Iterator[Kubernetes]:
-    """The namespace of the volumes' own secrets, with the rights of deploy/secrets."""
+    """The namespace of the volumes' own secrets, with the rights of deploy/secrets: from the first test that asks for
+    it on, which is the one that begins without."""
     cluster.kubectl("apply", "-k", RIGHTS, capture_output=True)
     vault = Kubernetes(cluster, MADE_IN)
     for account in ("flexvol-node", "flexvol-shared"):
