@@ -128,6 +128,7 @@ REFUSED = {  # what of the claim -> words of the one event
 }
 SERVED = {
     "by-the-older-class-note": row("by-the-older-class-note", {CLASS_NOTE: CLASS}, storageClassName=ELSEWHERE),
+    "selector-without-words": row("selector-without-words", selector={}),
     "honest": row("honest"),
 }
 
@@ -156,14 +157,18 @@ def test_which_claims_are_served_refused_or_left_alone(driver: ScriptedDriver, k
 
 def test_what_the_controller_manager_would_soon_write_anew(driver: ScriptedDriver, k8s: Kubernetes) -> None:
     """The provisioner's older note alone; a class that went to another provisioner after the claim had been given to
-    us; a PV without a phase, which is Released as soon as somebody has looked at it."""
-    pending = forge(k8s, "phase-pending")
+    us; a PV without a phase, which is Released as soon as somebody has looked at it; and one whose deletion failed."""
+    pending, failed = forge(k8s, "phase-pending"), forge(k8s, "phase-failed")
+    failed_name = failed["metadata"]["name"]
     with without_controller_manager(k8s.cluster):
         k8s.apply(
             pending,
+            failed,
             row("class-went", {GIVEN_TO: CLASS}, storageClassName=ELSEWHERE),
             row("older-note", {ONCE_GIVEN_TO: CLASS}),
         )
+        change = '{"status": {"phase": "Failed"}}'
+        k8s.run("patch", "pv", failed_name, "--subresource=status", "--type=merge", "-p", change)
         uid = (k8s.get("pvc", "older-note") or {})["metadata"]["uid"]
         wait_until("it is made", lambda: k8s.get("pv", f"pvc-{uid}"))
         words = f"is of provisioner {ANOTHER} now, but the claim was given to {CLASS}"
@@ -175,6 +180,9 @@ def test_what_the_controller_manager_would_soon_write_anew(driver: ScriptedDrive
     wait_until("the other is deleted", lambda: k8s.get("pv", pending["metadata"]["name"]) is None)
     assert len(driver.calls("phase-pending", "delete")) == 1
     assert driver.calls("class-went") == []
+    assert (phase(k8s, failed_name), driver.calls("phase-failed", "delete")) == ("Failed", [])
+    edit(k8s, failed_name, {"metadata": {"finalizers": None}})
+    k8s.run("delete", "pv", failed_name)
 
 
 def test_a_class_deleted_and_made_again_under_its_name_is_another(driver: ScriptedDriver, k8s: Kubernetes) -> None:
