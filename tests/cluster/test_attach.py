@@ -21,6 +21,8 @@ OVERLAY = Path(__file__).parent / "kube/overlay-attaching"
 SOURCE = Path(__file__).resolve().parents[1] / "drivers/attaching.py"
 NAME = "flexvol~attaching"
 BY_CONTROLLER = "volumes.kubernetes.io/controller-managed-attach-detach"  # of a node, unless its kubelet attaches
+ATTACHER_CALLS = {"attach", "isattached", "detach"}
+NOT_ATTACHER = {"controller": "node1", "node1": "controller"}
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
@@ -109,7 +111,30 @@ def reader(name: str, node: str) -> dict[str, object]:
     return pod(name, [volume], nodeSelector={"kubernetes.io/hostname": node})
 
 
-def test_an_attached_volume_lives_its_whole_life(k8s: Kubernetes, storage: Storage) -> None:
+@pytest.fixture(params=["controller", "node1"])
+def attacher(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
+    """Who attaches to node1: the controller-manager as usual, or the node's own kubelet."""
+    node = cluster.nodes["node1"]
+    if request.param == "controller":
+        yield "controller"
+        return
+    try:
+        node.configure_kubelet(enableControllerAttachDetach=False)
+        cluster.restart("kubelet", "node1")
+        wait_until("the kubelet attaches", lambda: not by_controller(cluster))
+        cluster.restart("kube-controller-manager")  # or it goes on with a node that it has once attached to
+        yield "node1"
+    finally:
+        node.configure_kubelet()
+        cluster.restart("kubelet", "node1")
+        wait_until("the controller-manager attaches again", lambda: by_controller(cluster))
+
+
+def by_controller(cluster: Cluster) -> bool:
+    return BY_CONTROLLER in cluster.kubectl("get", "node", "node1", "-o", "yaml", capture_output=True).stdout
+
+
+def test_an_attached_volume_lives_its_whole_life(k8s: Kubernetes, storage: Storage, attacher: str) -> None:
     name = claimed(k8s)
     assert storage.node(name) == ""
     k8s.pod("web", node="node1")
@@ -134,14 +159,15 @@ def test_an_attached_volume_lives_its_whole_life(k8s: Kubernetes, storage: Stora
     assert not (storage.path / name).exists()
     assert storage.devices(name) == []
 
-    calls = storage.calls("node1", name)
+    calls = [call for call in storage.calls("node1", name) if call not in ATTACHER_CALLS]
     assert calls[:3] == ["waitforattach", "mountdevice", "mount"]
     assert calls.count("mountdevice") == 1
     assert calls.count("mount") == 2
     assert "expandfs" in calls
     assert calls[-3:] == ["unmount", "unmount", "unmountdevice"]
-    calls = [call for call in storage.calls("controller", name) if call != "isattached"]
+    calls = [call for call in storage.calls(attacher, name) if call in ATTACHER_CALLS and call != "isattached"]
     assert calls == ["attach", "detach"]
+    assert ATTACHER_CALLS.isdisjoint(storage.calls(NOT_ATTACHER[attacher], name))
 
 
 def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Storage) -> None:
@@ -161,29 +187,6 @@ def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Sto
     k8s.delete("pod", "web")
     storage.until_attached(name, "")
     k8s.delete("pvc", "data")
-
-
-@pytest.fixture(params=["controller", "node1"])
-def attacher(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
-    """Who attaches to node1: the controller-manager as usual, or the node's own kubelet."""
-    node = cluster.nodes["node1"]
-    if request.param == "controller":
-        yield "controller"
-        return
-    try:
-        node.configure_kubelet(enableControllerAttachDetach=False)
-        cluster.restart("kubelet", "node1")
-        wait_until("the kubelet attaches", lambda: not by_controller(cluster))
-        cluster.restart("kube-controller-manager")  # or it goes on with a node that it has once attached to
-        yield "node1"
-    finally:
-        node.configure_kubelet()
-        cluster.restart("kubelet", "node1")
-        wait_until("the controller-manager attaches again", lambda: by_controller(cluster))
-
-
-def by_controller(cluster: Cluster) -> bool:
-    return BY_CONTROLLER in cluster.kubectl("get", "node", "node1", "-o", "yaml", capture_output=True).stdout
 
 
 def test_kubelet_restarted_while_a_volume_is_attached(k8s: Kubernetes, storage: Storage, attacher: str) -> None:
@@ -209,8 +212,7 @@ def test_kubelet_restarted_while_a_volume_is_attached(k8s: Kubernetes, storage: 
     storage.until_attached(name, "")
     calls = [call for call in storage.calls(attacher, name) if call != "isattached"]  # asked from time to time
     assert calls[-1] == "detach"
-    other = {"controller": "node1", "node1": "controller"}[attacher]
-    assert {"attach", "isattached", "detach"}.isdisjoint(storage.calls(other, name))
+    assert ATTACHER_CALLS.isdisjoint(storage.calls(NOT_ATTACHER[attacher], name))
     k8s.delete("pvc", "data")
 
 
