@@ -22,7 +22,7 @@ Object = dict[str, Any]
 NODE_LABEL = "flexvol/node"
 # A fiftieth of the time goes into looking for what changes without us: a disk that others fill, a pool that is mounted.
 _OFTEN_SECONDS, _EVERY_SECONDS, _SHARE = 2.0, 15.0, 50
-_ROUGHLY = 64  # between that a change of less than this part is not written: each pod that writes takes room
+_ROUGHLY = 64  # until _EVERY_SECONDS are over a change of less than this part waits: each pod that writes takes room
 _AT_MOST_EVERY_SECONDS = 1.0
 _FOUND_AGAIN_SECONDS = 120.0
 _HASH_DIGITS = 16
@@ -126,7 +126,8 @@ class Capacity:
         return driver not in self.listed or bool(self.listed[driver].pools)
 
     def publish(self, roughly: bool = False) -> None:
-        """Brings the objects up to date, now. Raises Refused, Unreachable or a Failure."""
+        """Brings the objects up to date, now. roughly: but for small changes, unless something of ours has changed.
+        Raises Refused, Unreachable or a Failure."""
         with self._lock:
             roughly, began = roughly and not self._changed.is_set(), time.monotonic()
             self._changed.clear()
@@ -162,9 +163,9 @@ class Capacity:
     def _run(self) -> None:
         said = ""
         while True:
-            news = self._changed.wait(self._pause_seconds)
+            self._changed.wait(self._pause_seconds)
             try:
-                self.publish(roughly=not news and time.monotonic() - self._exact_at < _EVERY_SECONDS)
+                self.publish(roughly=time.monotonic() - self._exact_at < _EVERY_SECONDS)
                 said, (written, self._written) = "", (self._written, False)
                 for call in self.after:
                     call(written)
@@ -180,6 +181,7 @@ class Capacity:
 
 
 def same(there: Object | None, wish: Object, roughly: bool) -> bool:
+    """Whether what is published is as wished. roughly: a small difference in size does not count."""
     if there is None or there.get("nodeTopology") != wish["nodeTopology"]:
         return False
     owners = [one["uid"] for one in there["metadata"].get("ownerReferences") or []]
