@@ -27,6 +27,7 @@ from tests.node.test_clone import (
     sharing,
     uuid_of,
 )  # fmt: skip
+from tests.node.test_disk_truth import wait_until
 
 __all__ = ["copying", "sharing"]  # fixtures
 SMALL = ("pvc-1", "first")
@@ -249,10 +250,7 @@ def writing(node: Node) -> Any:
 
 
 def until_frozen(node: Node, writing: Writer) -> None:
-    deadline = time.monotonic() + 20
-    while not node.path(IS_FROZEN).exists():
-        assert time.monotonic() < deadline, "it does not freeze anything"
-        time.sleep(0.05)
+    wait_until(node.path(IS_FROZEN).exists)
     writing.until(frozen=True)
 
 

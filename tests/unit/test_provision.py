@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from controller import provision
-from controller.decide import Identity
 from controller.provision import Provision
 from controller.secrets import Secrets
 from controller.storage import Storage
 from controller.workqueue import WorkQueue
+from tests.unit.test_decide import NODE as US
+from tests.unit.test_decide import claim, storage_class
 
-US = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 NODE = {"metadata": {"name": "node1", "labels": {"kubernetes.io/hostname": "node1"}}}
 
 
@@ -50,11 +50,12 @@ class Parts:
 @pytest.fixture
 def parts(tmp_path: Path) -> Parts:
     made = Parts(tmp_path)
-    made.provision.class_changed({
-        "metadata": {"name": "ours", "uid": "c", "resourceVersion": "1"}, "provisioner": "loop.flexvol",
-        "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
-    })  # fmt: skip
+    made.provision.class_changed(our_class("1"))
     return made
+
+
+def our_class(version: str, late: bool = True) -> dict[str, Any]:
+    return {**storage_class(late=late), "metadata": {"name": "c", "uid": "class", "resourceVersion": version}}
 
 
 def driver(plugins: Path, script: str) -> None:
@@ -64,31 +65,22 @@ def driver(plugins: Path, script: str) -> None:
     path.chmod(0o755)
 
 
-def claim(uid: str, storage_class: str = "ours", provisioner: str = "loop.flexvol") -> dict[str, Any]:
-    notes = {
-        "volume.kubernetes.io/storage-provisioner": provisioner,
-        "volume.kubernetes.io/selected-node": "node1",
-    }
-    spec = {
-        "storageClassName": storage_class, "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": "1Mi"}},
-    }  # fmt: skip
-    metadata = {"name": uid, "namespace": "shop", "uid": uid, "resourceVersion": "7", "annotations": notes}
-    return {"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}}
+def waiting(uid: str, **changes: Any) -> dict[str, Any]:
+    made = claim(resources={"requests": {"storage": "1Mi"}}, **changes)
+    made["metadata"].update(name=uid, uid=uid, resourceVersion="7")
+    return made
 
 
 def test_what_waits_for_others_or_is_bound_is_not_held(parts: Parts) -> None:
     for number in range(10_000):
-        parts.provision.claim_changed(claim(f"foreign-{number}", "another", "another"))
-    parts.provision.claim_changed(claim("mine"))
+        parts.provision.claim_changed(waiting(f"foreign-{number}", provisioner="another"))
+    parts.provision.claim_changed(waiting("mine"))
 
     assert parts.work.waiting() == 1
     assert parts.provision.in_hand("mine")
     assert not any(parts.provision.in_hand(f"foreign-{number}") for number in range(10_000))
 
-    bound = claim("mine")
-    bound["spec"]["volumeName"] = "pvc-mine"
-    parts.provision.claim_changed(bound)
+    parts.provision.claim_changed(waiting("mine", volumeName="pvc-mine"))
 
     assert parts.work.waiting() == 0
     assert not parts.provision.in_hand("mine")
@@ -99,7 +91,7 @@ def test_what_only_a_change_can_help_is_tried_again_slowly(
 ) -> None:
     monkeypatch.setattr(provision, "SLOW_SECONDS", 0.4)
     driver(tmp_path, 'echo \'{"status": "Failure", "reason": "InvalidArgument", "message": "no such thing"}\'\n')
-    parts.provision.claim_changed(claim("mine"))
+    parts.provision.claim_changed(waiting("mine"))
 
     for attempt in (1, 2):
         key: Any = parts.work.get()
@@ -113,17 +105,12 @@ def test_what_only_a_change_can_help_is_tried_again_slowly(
 
 
 def test_a_node_is_set_only_on_the_claim_as_it_was_seen(parts: Parts) -> None:
-    free = claim("mine")
-    del free["metadata"]["annotations"]["volume.kubernetes.io/selected-node"]
-    parts.provision.class_changed({
-        "metadata": {"name": "ours", "uid": "c", "resourceVersion": "2"}, "provisioner": "loop.flexvol",
-        "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate",
-    })  # fmt: skip
+    parts.provision.class_changed(our_class("2", late=False))
     room: Any = SimpleNamespace(
         rooms=lambda name: {"node1": 1 << 30}, has_pools=lambda name: True, changed=lambda: None
     )
     parts.provision.capacity = room
-    parts.provision.claim_changed(free)
+    parts.provision.claim_changed(waiting("mine", node=""))
 
     while not parts.api.patched:
         key: Any = parts.work.get()

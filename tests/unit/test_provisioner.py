@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import provisioner
+from tests.cluster.proxy import kubeconfig
 
 
 def test_a_line_of_the_json_log_has_keys_of_its_own_for_what_it_is_about() -> None:
@@ -52,12 +53,7 @@ def test_bad_arguments_are_named(words: list[str], said: str, capsys: pytest.Cap
 
 
 def test_an_instance_says_what_of_it_has_ended_and_what_it_has_not_seen_yet(tmp_path: Path) -> None:
-    config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "x",
-        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}], "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    }  # fmt: skip
-    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    (tmp_path / "kubeconfig").write_text(kubeconfig("http://127.0.0.1:1"))
     settings = provisioner.arguments(["--node=node1", f"--kubeconfig={tmp_path}/kubeconfig"])
     instance = provisioner.Instance(settings, "node1", "")
     going_on = threading.Event()
