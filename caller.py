@@ -1,9 +1,11 @@
-"""kubelet's side of the contract: build a callout's command line, run a driver, and read its output as kubelet does.
+"""kubelet's side of the contract: build a callout's command line, run a driver, and read its output
+as kubelet does.
 
-The rules are those of pkg/volume/flexvolume/driver-call.go (Run, handleCmdResponse) and of Go's encoding/json, which
-parses the output there: one JSON document on stdout and stderr together, keys matched without regard to case, status
-values with regard to it, types strict. tests/unit/test_caller.py compares this file with Go itself.
-"""
+The rules are those of pkg/volume/flexvolume/driver-call.go (Run, handleCmdResponse) and of Go's
+encoding/json, which
+parses the output there: one JSON document on stdout and stderr together, keys matched without
+regard to case, status values with regard to it, types strict. tests/unit/test_caller.py compares
+this file with Go itself."""
 
 import codecs
 import json
@@ -44,14 +46,18 @@ _KUBELET_FIELDS = {
 
 
 class _Number(str):
-    """A number as it was written: 1.0 and 1e3 are no integers to Go, and a long one must not be converted."""
+    """A number as it was written: 1.0 and 1e3 are no integers to Go, and a long one must not be
+    converted."""
 
 
 def command_line(callout: str, **arguments: "Union[str, int, Options]") -> "List[str]":
-    """The callout and its arguments in the order of CALLOUTS. Raises KeyError for an argument that is not its own."""
+    """The callout and its arguments in the order of CALLOUTS. Raises KeyError for an argument that
+    is not its own."""
     names = CALLOUTS[callout].arguments
     if set(arguments) != set(names):
-        raise KeyError("{} takes {}, not {}".format(callout, ", ".join(names), ", ".join(arguments)))
+        raise KeyError(
+            "{} takes {}, not {}".format(callout, ", ".join(names), ", ".join(arguments))
+        )
     line = [callout]
     for name in names:
         value = arguments[name]
@@ -60,14 +66,16 @@ def command_line(callout: str, **arguments: "Union[str, int, Options]") -> "List
 
 
 def call(
-    executable: str, callout: str, seconds: "Optional[float]" = None, **arguments: "Union[str, int, Options]"
+    executable: str,
+    callout: str,
+    seconds: "Optional[float]" = None,
+    **arguments: "Union[str, int, Options]",
 ) -> Reply:
     """Runs one callout of the driver and returns its reply.
 
-    seconds: the time limit; by default the callout's own in CALLOUTS.
-    Raises the Failure the driver answered with, of the class it named; Internal if it answered with none, with
-    garbage, or not in time.
-    """
+    seconds: the time limit; by default the callout's own in CALLOUTS. Raises the Failure the driver
+    answered with, of the class it named; Internal if it answered with none, with garbage, or not in
+    time."""
     limit = CALLOUTS[callout].seconds if seconds is None else seconds
     line = [executable] + command_line(callout, **arguments)
     result = process.run(line, limit, output_limit_bytes=_OUTPUT_LIMIT_BYTES)
@@ -77,9 +85,8 @@ def call(
 def parse(callout: str, output: bytes, status: int) -> Reply:
     """The reply in a driver's combined output, given its exit status. Raises as `call` does.
 
-    Two deliberate differences from kubelet: `capabilities: null`, which makes it panic, is Internal here; and text
-    nested about a thousand deep is refused, where Go's limit is ten thousand.
-    """
+    Two deliberate differences from kubelet: `capabilities: null`, which makes it panic, is Internal
+    here; and text nested about a thousand deep is refused, where Go's limit is ten thousand."""
     try:
         document = json.loads(
             output.decode("utf-8", "as Go"),
@@ -91,9 +98,10 @@ def parse(callout: str, output: bytes, status: int) -> Reply:
         fields, extra = _fields(document)
     except (ValueError, RecursionError) as error:
         raise Internal(
-            "{}: the driver's output is not one JSON object of the contract ({}); it begins with {}".format(
-                callout, error, ascii(output[:120].decode("utf-8", "replace"))
-            )
+            (
+                "{}: the driver's output is not one JSON object of the contract ({}); it "
+                "begins with {}"
+            ).format(callout, error, ascii(output[:120].decode("utf-8", "replace")))
         ) from None
     answer = fields["status"]
     if answer == NOT_SUPPORTED:
@@ -101,9 +109,15 @@ def parse(callout: str, output: bytes, status: int) -> Reply:
     if answer != SUCCESS:
         raise _failure(callout, answer, fields["message"], extra.get("reason"))
     if status != 0:
-        raise Internal("{}: driver bug: status {} but {} in its reply".format(callout, status, SUCCESS))
+        raise Internal(
+            "{}: driver bug: status {} but {} in its reply".format(callout, status, SUCCESS)
+        )
     if fields["capabilities"] is None:
-        raise Internal("{}: driver bug: capabilities is null in its reply, which makes kubelet panic".format(callout))
+        raise Internal(
+            "{}: driver bug: capabilities is null in its reply, which makes kubelet panic".format(
+                callout
+            )
+        )
     return Reply(
         message=fields["message"],
         device=fields["device"],
@@ -121,7 +135,9 @@ def _failure(callout: str, answer: str, message: str, reason: "Any") -> Failure:
     kind = FAILURES.get(reason, Internal) if isinstance(reason, str) else Internal
     if kind is NotSupported:  # kubelet reads the status alone, and that was not "Not supported"
         kind = Internal
-    return kind(message or "{}: the driver answered {} without a message".format(callout, ascii(answer)))
+    return kind(
+        message or "{}: the driver answered {} without a message".format(callout, ascii(answer))
+    )
 
 
 def _fields(document: "Any") -> "Tuple[Dict[str, Any], Dict[str, Any]]":
@@ -134,7 +150,9 @@ def _fields(document: "Any") -> "Tuple[Dict[str, Any], Dict[str, Any]]":
         "attached": False,
         "volumenewsize": 0,
     }
-    capabilities: "Optional[Dict[str, bool]]" = dict(dict.fromkeys(Capabilities.NAMES, True), supportsMetrics=False)
+    capabilities: "Optional[Dict[str, bool]]" = dict(
+        dict.fromkeys(Capabilities.NAMES, True), supportsMetrics=False
+    )
     extra: "Dict[str, Any]" = {}
     if document is not None:  # null leaves everything at its zero value, as in Go
         for key, value in _pairs(document, "the output"):
@@ -152,7 +170,9 @@ def _fields(document: "Any") -> "Tuple[Dict[str, Any], Dict[str, Any]]":
 
 def _merged(capabilities: "Optional[Dict[str, bool]]", value: "Any") -> "Dict[str, bool]":
     """What is stated over what was there; after null Go begins anew, with all of them false."""
-    merged = dict.fromkeys(Capabilities.NAMES, False) if capabilities is None else dict(capabilities)
+    merged = (
+        dict.fromkeys(Capabilities.NAMES, False) if capabilities is None else dict(capabilities)
+    )
     names = {name.translate(_FOLD): name for name in Capabilities.NAMES}
     for key, given in _pairs(value, "capabilities"):
         name = names.get(key.translate(_FOLD))
@@ -162,7 +182,8 @@ def _merged(capabilities: "Optional[Dict[str, bool]]", value: "Any") -> "Dict[st
 
 
 class _Pairs(list):  # type: ignore[type-arg]
-    """An object as the list of its members: a key may stand in it twice, and then Go takes one after the other."""
+    """An object as the list of its members: a key may stand in it twice, and then Go takes one
+    after the other."""
 
 
 def _pairs(value: "Any", what: str) -> "List[Tuple[str, Any]]":
@@ -173,7 +194,11 @@ def _pairs(value: "Any", what: str) -> "List[Tuple[str, Any]]":
 
 def _typed(key: str, value: "Any", kind: type) -> "Any":
     if kind is int:
-        if not isinstance(value, _Number) or not _INT64.match(value) or not -(1 << 63) <= int(value) < 1 << 63:
+        if (
+            not isinstance(value, _Number)
+            or not _INT64.match(value)
+            or not -(1 << 63) <= int(value) < 1 << 63
+        ):
             raise ValueError("{} is not a 64-bit integer".format(key))
         return int(value)
     if isinstance(value, _Number) or not isinstance(value, kind):
@@ -192,12 +217,14 @@ def _plain(value: "Any") -> "Any":
 
 
 def _text(value: str) -> str:
-    """Half of a surrogate pair, which no file and no API could take, becomes what Go makes of it."""
+    """Half of a surrogate pair, which no file and no API could take, becomes what Go makes of
+    it."""
     return _SURROGATE.sub("\ufffd", value)
 
 
 def _replace_bytes(error: UnicodeError) -> "Tuple[str, int]":
-    """One replacement character for each byte, as in Go; Python's own "replace" takes several bytes for one."""
+    """One replacement character for each byte, as in Go; Python's own "replace" takes several bytes
+    for one."""
     assert isinstance(error, UnicodeDecodeError)
     return "\ufffd" * (error.end - error.start), error.end
 

@@ -1,9 +1,10 @@
-"""Entry: the name it was called by chooses the driver, the first word the callout, and one JSON object is the answer.
+"""Entry: the name it was called by chooses the driver, the first word the callout, and one JSON
+object is the answer.
 
-Any other first word is a command for a person, in commands/. On a callout's path nothing is printed but that object,
-and the exit status is 0 whatever happened: kubelet logs the whole command line, secrets included, of a driver that
-exits with another.
-"""
+Any other first word is a command for a person, in commands/. On a callout's path nothing is printed
+but that object,
+and the exit status is 0 whatever happened: kubelet logs the whole command line, secrets included,
+of a driver that exits with another."""
 
 import os
 import sys
@@ -11,7 +12,17 @@ import time
 
 import process
 from host import log  # early: an update may replace the file we are running from at any time
-from protocol import CALLOUTS, FAILURE, VERSION, Failure, Internal, InvalidArgument, Options, parse_arguments, shown
+from protocol import (
+    CALLOUTS,
+    FAILURE,
+    VERSION,
+    Failure,
+    Internal,
+    InvalidArgument,
+    Options,
+    parse_arguments,
+    shown,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,13 +44,16 @@ COMMANDS = {
     "export": "write a volume, while no pod uses it, as a stream or a bare image to stdout",
     "import": "make a volume of such a stream from stdin, when all of it has come",
     "snapshot": "keep what a volume holds now, for new claims that are to begin with it",
-    "precompile": "make this file start faster with this machine's Python; install does it by itself",
+    "precompile": (
+        "make this file start faster with this machine's Python; install does it by itself"
+    ),
     "demo": "show the life of a volume on this machine, without a cluster",
 }
 
 
 def main(argv: "List[str]") -> int:
-    """argv: the name called by, then a callout and its arguments, or a command and its own. Returns the status."""
+    """argv: the name called by, then a callout and its arguments, or a command and its own. Returns
+    the status."""
     words = argv[1:]
     if not words or words[0] in _HELP:
         return _run_command("help", words[1:])
@@ -69,8 +83,8 @@ def _write(descriptor: int, line: bytes) -> None:
 
 
 def _bounded_answer(driver: str, callout: str, arguments: "List[str]", out: int) -> bytes:
-    """The answer as a line, within the callout's time limit, whatever hangs. `out` is no descriptor of the child, or
-    kubelet would wait for the end of a child that the kernel does not let die."""
+    """The answer as a line, within the callout's time limit, whatever hangs. `out` is no descriptor
+    of the child, or kubelet would wait for the end of a child that the kernel does not let die."""
     if callout not in CALLOUTS:
         return _line(answer(driver, callout, arguments))
 
@@ -82,9 +96,13 @@ def _bounded_answer(driver: str, callout: str, arguments: "List[str]", out: int)
     line = process.bounded(work, seconds)
     if line is None:
         reply = Internal(
-            "{} was killed or did not end within {} s; see whether the pool's disk hangs".format(callout, seconds)
+            "{} was killed or did not end within {} s; see whether the pool's disk hangs".format(
+                callout, seconds
+            )
         ).to_dict()
-        log.write(driver, callout, " ".join(arguments[:1] if callout == "unmount" else []), reply, seconds)
+        log.write(
+            driver, callout, " ".join(arguments[:1] if callout == "unmount" else []), reply, seconds
+        )
         return _line(reply)
     return line
 
@@ -99,12 +117,15 @@ def archive() -> str:
     """The path of the one file we are running from. Raises Internal in a source tree."""
     path = os.path.dirname(os.path.abspath(__file__))
     if not os.path.isfile(path):
-        raise Internal("{} is a source tree; build the one file first: ./build.sh build".format(path))
+        raise Internal(
+            "{} is a source tree; build the one file first: ./build.sh build".format(path)
+        )
     return path
 
 
 def driver_name(called: str) -> str:
-    """The driver for the name the program was called by; a name that is no driver means the default one."""
+    """The driver for the name the program was called by; a name that is no driver means the default
+    one."""
     name = os.path.basename(called)
     return name if name.isidentifier() and _module(name) is not None else DEFAULT_DRIVER
 
@@ -130,8 +151,8 @@ def answer(driver: str, callout: str, arguments: "List[str]") -> "Dict[str, Any]
 
 
 def _silence() -> int:
-    """Points stdout and stderr at nothing, so that no driver and no child can spoil the answer, and returns a
-    descriptor of what stdout was."""
+    """Points stdout and stderr at nothing, so that no driver and no child can spoil the answer, and
+    returns a descriptor of what stdout was."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     try:
         out = os.dup(1)
@@ -158,9 +179,15 @@ def load(name: str) -> "Driver":
 
     module = _module(name)
     if module is None:
-        raise InvalidArgument("this file has no driver {}; its own is {}".format(shown(name), DEFAULT_DRIVER))
+        raise InvalidArgument(
+            "this file has no driver {}; its own is {}".format(shown(name), DEFAULT_DRIVER)
+        )
     for member in vars(module).values():
-        if isinstance(member, type) and issubclass(member, Driver) and member.__module__ == module.__name__:
+        if (
+            isinstance(member, type)
+            and issubclass(member, Driver)
+            and member.__module__ == module.__name__
+        ):
             return member()
     raise Internal("drivers.{} holds no subclass of Driver".format(name))
 
@@ -170,7 +197,10 @@ def _subject(parsed: "Dict[str, Any]") -> str:
     options = parsed.get("options")
     node = " node " + parsed["node"] if "node" in parsed else ""
     if not isinstance(options, Options):
-        return str(parsed.get("mount_dir") or parsed.get("device_dir") or parsed.get("volume") or "") + node
+        return (
+            str(parsed.get("mount_dir") or parsed.get("device_dir") or parsed.get("volume") or "")
+            + node
+        )
     try:
         pod = options.pod
         return options.volume + node + (" pod {}/{}".format(pod.namespace, pod.name) if pod else "")
@@ -183,12 +213,18 @@ def _bug(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    place = "{}:{}".format(os.path.basename(trace.tb_frame.f_code.co_filename), trace.tb_lineno) if trace else "?"
+    place = (
+        "{}:{}".format(os.path.basename(trace.tb_frame.f_code.co_filename), trace.tb_lineno)
+        if trace
+        else "?"
+    )
     return "bug in the driver: {} at {}".format(type(error).__name__, place)
 
 
 def _run_command(name: str, words: "List[str]") -> int:
-    module, arguments = ("transfer", [name] + words) if name in ("export", "import") else (name, words)
+    module, arguments = (
+        ("transfer", [name] + words) if name in ("export", "import") else (name, words)
+    )
     try:
         status: "int" = __import__("commands." + module, fromlist=["main"]).main(arguments)
         return status

@@ -1,9 +1,9 @@
 """Runs one program within a time limit and a bound on its output, and leaves nothing of it behind.
 
-Nothing here goes through a shell. Every program runs in a process group of its own, which is killed as a whole, so
-that no grandchild survives. Importing subprocess costs a callout 12 ms, so the program is started with posix_spawn
-(with fork on Python older than 3.8, where a callout is the only user and has one thread).
-"""
+Nothing here goes through a shell. Every program runs in a process group of its own, which is killed
+as a whole, so that no grandchild survives. Importing subprocess costs a callout 12 ms, so the
+program is started with posix_spawn (with fork on Python older than 3.8, where a callout is the only
+user and has one thread)."""
 
 import os
 import select
@@ -26,8 +26,8 @@ class TimedOut(Internal):
 
 
 class Result:
-    """status: exit status, or minus the number of the signal that ended it. output: stdout, with stderr merged into
-    it in the order it was written, as kubelet reads a driver."""
+    """status: exit status, or minus the number of the signal that ended it. output: stdout, with
+    stderr merged into it in the order it was written, as kubelet reads a driver."""
 
     def __init__(self, argv: "Sequence[str]", status: int, output: bytes) -> None:
         self.argv = argv
@@ -40,9 +40,12 @@ class Result:
         return " ".join(self.output.decode("utf-8", "replace").split())
 
     def check(self, *good: int) -> "Result":
-        """Itself, or Internal with the program's own words unless the exit status is 0 or in `good`."""
+        """Itself, or Internal with the program's own words unless the exit status is 0 or in
+        `good`."""
         if self.status != 0 and self.status not in good:
-            raise Internal("{} failed with status {}: {}".format(self.argv[0], self.status, self.text[-400:]))
+            raise Internal(
+                "{} failed with status {}: {}".format(self.argv[0], self.status, self.text[-400:])
+            )
         return self
 
 
@@ -53,13 +56,15 @@ def run(
     environment: "Optional[Dict[str, str]]" = None,
     output_limit_bytes: int = _OUTPUT_LIMIT_BYTES,
 ) -> Result:
-    """Runs `argv` (a name is looked up on PATH) and waits for its end and for the end of its output.
+    """Runs `argv` (a name is looked up on PATH) and waits for its end and for the end of its
+    output.
 
-    inherit: descriptors it gets beside the standard ones: a lock that must be held as long as it lives.
-    environment: all of it; by default ours, with LC_ALL=C so that messages can be read.
-    Raises TimedOut after `seconds`, Internal if it cannot be started or prints more than the limit. Its process group
-    is dead then, except for a process the kernel will not let die, which is not waited for.
-    """
+    inherit: descriptors it gets beside the standard ones: a lock that must be held as long as it
+    lives.
+    environment: all of it; by default ours, with LC_ALL=C so that messages can be read. Raises
+    TimedOut after `seconds`, Internal if it cannot be started or prints more than the limit. Its
+    process group is dead then, except for a process the kernel will not let die, which is not
+    waited for."""
     environment = dict(os.environ, LC_ALL="C") if environment is None else environment
     program = find(argv[0], environment)
     reader, writer = os.pipe()
@@ -87,11 +92,12 @@ def run(
 
 
 def bounded(work: "Callable[[], bytes]", seconds: float) -> "Optional[bytes]":
-    """What `work` returns, done in a child so that a process the kernel will not let die is not ours. After `seconds`
-    the child and all that it started are killed, not waited for, and None is returned.
+    """What `work` returns, done in a child so that a process the kernel will not let die is not
+    ours. After `seconds` the child and all that it started are killed, not waited for, and None is
+    returned.
 
-    Also None if the child ended without an answer. The child stays in our process group, to be killed with us.
-    """
+    Also None if the child ended without an answer. The child stays in our process group, to be
+    killed with us."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -149,17 +155,31 @@ def kill_group(pid: int) -> None:
 
 
 def find(name: str, environment: "Mapping[str, str]" = os.environ) -> str:
-    """The program's path. Tools live in sbin directories, which a kubelet's PATH may lack. Raises Internal."""
+    """The program's path. Tools live in sbin directories, which a kubelet's PATH may lack. Raises
+    Internal."""
     if "/" in name:
         return name
-    for directory in environment.get("PATH", os.defpath).split(":") + ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]:
+    for directory in environment.get("PATH", os.defpath).split(":") + [
+        "/usr/sbin",
+        "/sbin",
+        "/usr/bin",
+        "/bin",
+    ]:
         path = os.path.join(directory, name)
         if os.access(path, os.X_OK) and not os.path.isdir(path):
             return path
-    raise Internal("the program {} is missing on this node; install the package that has it".format(name))
+    raise Internal(
+        "the program {} is missing on this node; install the package that has it".format(name)
+    )
 
 
-def _spawn(program: str, argv: "List[str]", environment: "Dict[str, str]", out: int, inherit: "Sequence[int]") -> int:
+def _spawn(
+    program: str,
+    argv: "List[str]",
+    environment: "Dict[str, str]",
+    out: int,
+    inherit: "Sequence[int]",
+) -> int:
     before = [(descriptor, os.get_inheritable(descriptor)) for descriptor in inherit]
     try:
         for descriptor in inherit:
@@ -213,7 +233,9 @@ def _read(reader: int, deadline: float, limit_bytes: int, name: str, seconds: fl
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(left * 1000):
-            raise TimedOut("{} did not end, or did not close its output, within {:g} s".format(name, seconds))
+            raise TimedOut(
+                "{} did not end, or did not close its output, within {:g} s".format(name, seconds)
+            )
         chunk = os.read(reader, 1 << 16)
         if not chunk:
             return b"".join(chunks)

@@ -1,9 +1,9 @@
 """The FlexVolume contract as plain data: callouts, capabilities, options, replies and failures.
 
-Both sides speak through this module: the driver on the node and the provisioner in its pod. It touches no file,
-process or clock. Facts about Kubernetes come from its source, pkg/volume/flexvolume (1.36); where the public
-specification differs, the source is right. A callout's cost is its imports, so json is imported late.
-"""
+Both sides speak through this module: the driver on the node and the provisioner in its pod. It
+touches no file, process or clock. Facts about Kubernetes come from its source,
+pkg/volume/flexvolume (1.36); where the public specification differs, the source is right. A
+callout's cost is its imports, so json is imported late."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ SUCCESS = "Success"
 FAILURE = "Failure"
 NOT_SUPPORTED = "Not supported"
 
-# A DNS subdomain, as Kubernetes demands of a PV's name; shorter than its 253, because a volume being made or
-# deleted has a longer name on disk and a file name ends at 255.
+# A DNS subdomain, as Kubernetes demands of a PV's name; shorter than its 253, because a volume
+# being made or deleted has a longer name on disk and a file name ends at 255.
 NAME_LENGTH = 200
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
 _VALUE_LENGTH = 4096
@@ -38,7 +38,11 @@ class Failure(Exception):
         return str(self)
 
     def to_dict(self) -> "Dict[str, Any]":
-        return {"status": self.status, "reason": self.reason, "message": self.message[:_MESSAGE_LENGTH]}
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "message": self.message[:_MESSAGE_LENGTH],
+        }
 
 
 class InvalidArgument(Failure):
@@ -70,22 +74,32 @@ class Internal(Failure):
 
 
 class NotSupported(Failure):
-    """The driver does not have this callout. kubelet remembers that for the whole driver until it is probed again,
-    so it is never the answer to one volume's trouble."""
+    """The driver does not have this callout. kubelet remembers that for the whole driver until it
+    is probed again, so it is never the answer to one volume's trouble."""
 
     status = NOT_SUPPORTED
 
 
 FAILURES: "Dict[str, Type[Failure]]" = {
     kind.__name__: kind
-    for kind in (InvalidArgument, ResourceExhausted, NotFound, Busy, Unavailable, Pending, Internal, NotSupported)
+    for kind in (
+        InvalidArgument,
+        ResourceExhausted,
+        NotFound,
+        Busy,
+        Unavailable,
+        Pending,
+        Internal,
+        NotSupported,
+    )
 }
 
 
 class Callout:
     """One row of CALLOUTS.
 
-    arguments: their names in the order they have on the command line; `options` is JSON, `*_bytes` are integers.
+    arguments: their names in the order they have on the command line; `options` is JSON, `*_bytes`
+    are integers.
     seconds: how long it may take at most.
     caller: the program that calls it.
     about: one line for a person.
@@ -103,30 +117,53 @@ _KUBELET, _CONTROLLER, _PROVISIONER = "kubelet", "kube-controller-manager", "pro
 # The only place that knows the arguments of a callout and their order.
 CALLOUTS: "Dict[str, Callout]" = {
     "init": Callout((), 10, _KUBELET, "say what this driver can do"),
-    "getvolumename": Callout(("options",), 10, _KUBELET, "name the volume (its answer is discarded)"),
-    "attach": Callout(("options", "node"), 300, _CONTROLLER, "attach a volume to a node"),
-    "waitforattach": Callout(("device", "options"), 300, _KUBELET, "wait until the volume's device is there"),
-    "isattached": Callout(("options", "node"), 60, _CONTROLLER, "tell whether a volume is attached to a node"),
-    "detach": Callout(("volume", "node"), 300, _CONTROLLER, "detach a volume from a node"),
-    "mountdevice": Callout(("device_dir", "device", "options"), 300, _KUBELET, "mount a device once for all pods"),
-    "unmountdevice": Callout(("device_dir",), 120, _KUBELET, "unmount a device after its last pod"),
-    # kubelet has no limit for these two; a check of a large ext4, and its growth by a tool, take minutes.
-    "mount": Callout(("mount_dir", "options"), 1500, _KUBELET, "mount a volume at a pod's directory"),
-    "unmount": Callout(("mount_dir",), 60, _KUBELET, "unmount a pod's directory"),
-    "expandvolume": Callout(("options", "device_dir", "new_bytes", "old_bytes"), 300, _CONTROLLER, "grow a volume"),
-    "expandfs": Callout(
-        ("options", "device", "mount_dir", "new_bytes", "old_bytes"), 1500, _KUBELET, "grow a mounted file system"
+    "getvolumename": Callout(
+        ("options",), 10, _KUBELET, "name the volume (its answer is discarded)"
     ),
-    "provision": Callout(("options",), 600, _PROVISIONER, "create a volume; repeating it finds the same volume"),
-    "delete": Callout(("options",), 300, _PROVISIONER, "delete a volume; one that is gone is a success"),
+    "attach": Callout(("options", "node"), 300, _CONTROLLER, "attach a volume to a node"),
+    "waitforattach": Callout(
+        ("device", "options"), 300, _KUBELET, "wait until the volume's device is there"
+    ),
+    "isattached": Callout(
+        ("options", "node"), 60, _CONTROLLER, "tell whether a volume is attached to a node"
+    ),
+    "detach": Callout(("volume", "node"), 300, _CONTROLLER, "detach a volume from a node"),
+    "mountdevice": Callout(
+        ("device_dir", "device", "options"), 300, _KUBELET, "mount a device once for all pods"
+    ),
+    "unmountdevice": Callout(("device_dir",), 120, _KUBELET, "unmount a device after its last pod"),
+    # kubelet has no limit for these two; a check of a large ext4, and its growth by a tool, take
+    # minutes.
+    "mount": Callout(
+        ("mount_dir", "options"), 1500, _KUBELET, "mount a volume at a pod's directory"
+    ),
+    "unmount": Callout(("mount_dir",), 60, _KUBELET, "unmount a pod's directory"),
+    "expandvolume": Callout(
+        ("options", "device_dir", "new_bytes", "old_bytes"), 300, _CONTROLLER, "grow a volume"
+    ),
+    "expandfs": Callout(
+        ("options", "device", "mount_dir", "new_bytes", "old_bytes"),
+        1500,
+        _KUBELET,
+        "grow a mounted file system",
+    ),
+    "provision": Callout(
+        ("options",), 600, _PROVISIONER, "create a volume; repeating it finds the same volume"
+    ),
+    "delete": Callout(
+        ("options",), 300, _PROVISIONER, "delete a volume; one that is gone is a success"
+    ),
     "list": Callout((), 60, _PROVISIONER, "list the volumes and the pools"),
-    "adopt": Callout(("options",), 60, _PROVISIONER, "make a claim the owner of a volume that exists"),
+    "adopt": Callout(
+        ("options",), 60, _PROVISIONER, "make a claim the owner of a volume that exists"
+    ),
 }
 
 
 class Capabilities:
-    """What `init` reports. All five are always stated, because kubelet takes attach, selinuxRelabel, fsGroup and
-    requiresFSResize for true where they are left out (driver-call.go defaultCapabilities)."""
+    """What `init` reports. All five are always stated, because kubelet takes attach,
+    selinuxRelabel, fsGroup and requiresFSResize for true where they are left out (driver-call.go
+    defaultCapabilities)."""
 
     NAMES = ("attach", "selinuxRelabel", "supportsMetrics", "fsGroup", "requiresFSResize")
 
@@ -154,7 +191,8 @@ class Reply:
     device: where attach and waitforattach found the device.
     attached: isattached's answer.
     capabilities: init's answer.
-    volume: provision's answer, {"options": {str: str} for the PV, "capacityBytes": int, "fsType": str}.
+    volume: provision's answer, {"options": {str: str} for the PV, "capacityBytes": int, "fsType":
+    str}.
     volumes, pools: list's answer; see the README's chapter on own drivers for their fields.
     """
 
@@ -255,47 +293,58 @@ CLUSTER_UID = _BUILT_IN + "clusterUid"
 REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB = "requestBytes", "requestMiB", "requestGiB"
 TAKEN_BACK = _BUILT_IN + "takenBack"
 ONLY_IF_BLANK, ONLY_IF_AWAITED = _BUILT_IN + "onlyIfBlank", _BUILT_IN + "onlyIfAwaited"
-# In place of a claim's uid, where no such claim is there yet: the volume awaits it. The names of any claim are ANY.
+# In place of a claim's uid, where no such claim is there yet: the volume awaits it. The names of
+# any claim are ANY.
 AWAITED, ANY = "awaited", "*"
 SOURCE_VOLUME = "sourceVolume"
 _REQUEST_KEYS = frozenset((REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB, SOURCE_VOLUME))
 
 
 def is_reserved(key: str) -> bool:
-    """True for the keys that kubelet or the provisioner fill in, which class parameters may therefore not set."""
+    """True for the keys that kubelet or the provisioner fill in, which class parameters may
+    therefore not set."""
     return key in _REQUEST_KEYS or key.startswith(_BUILT_IN)
 
 
 class Options:
     """Typed view of the one flat JSON object of strings that kubelet and the provisioner pass.
 
-    Everything in it may be hostile: a pod's author can write inline options, and a PV can be edited. Values are
-    checked when they are read, and an error names the key and shows the value, except a secret's.
-    """
+    Everything in it may be hostile: a pod's author can write inline options, and a PV can be
+    edited. Values are checked when they are read, and an error names the key and shows the value,
+    except a secret's."""
 
     def __init__(self, values: "Dict[str, str]") -> None:
         self._values = values
 
     @classmethod
     def parse(cls, text: str) -> "Options":
-        """Reads the JSON argument. Raises InvalidArgument, without repeating the text: it may hold secrets."""
+        """Reads the JSON argument. Raises InvalidArgument, without repeating the text: it may hold
+        secrets."""
         import json
 
         try:
             values = json.loads(text, object_pairs_hook=_unique)
         except (ValueError, RecursionError) as error:
-            raise InvalidArgument("the options are not a JSON object: {}".format(_without_text(error))) from None
+            raise InvalidArgument(
+                "the options are not a JSON object: {}".format(_without_text(error))
+            ) from None
         if not isinstance(values, dict):
-            raise InvalidArgument("the options are not a JSON object but a {}".format(type(values).__name__))
+            raise InvalidArgument(
+                "the options are not a JSON object but a {}".format(type(values).__name__)
+            )
         for key, value in values.items():
             if not isinstance(value, str):
                 raise InvalidArgument(
-                    "option {} is a {}; every option is a string".format(shown(key), type(value).__name__)
+                    "option {} is a {}; every option is a string".format(
+                        shown(key), type(value).__name__
+                    )
                 )
             if not _is_line(key) or (not key.startswith(_SECRET) and not _is_line(value)):
                 raise InvalidArgument(
                     "option {} is longer than {} characters or holds control characters: {}".format(
-                        shown(key), _VALUE_LENGTH, "***" if key.startswith(_SECRET) else shown(value)
+                        shown(key),
+                        _VALUE_LENGTH,
+                        "***" if key.startswith(_SECRET) else shown(value),
                     )
                 )
         return cls(values)
@@ -316,12 +365,15 @@ class Options:
         own = self.own
         for key in sorted(own):
             if key not in known:
-                raise InvalidArgument("unknown option {}; known are: {}".format(shown(key), ", ".join(known)))
+                raise InvalidArgument(
+                    "unknown option {}; known are: {}".format(shown(key), ", ".join(known))
+                )
         return own
 
     @property
     def volume(self) -> str:
-        """The PV's name (of an inline volume: its name in the pod), checked against the name pattern."""
+        """The PV's name (of an inline volume: its name in the pod), checked against the name
+        pattern."""
         return check_name("volume name", self._need(VOLUME))
 
     @property
@@ -332,7 +384,9 @@ class Options:
     def read_only(self) -> bool:
         value = self._values.get(READ_WRITE, "rw")
         if value not in ("rw", "ro"):
-            raise InvalidArgument("option {} is {}; it is rw or ro".format(READ_WRITE, shown(value)))
+            raise InvalidArgument(
+                "option {} is {}; it is rw or ro".format(READ_WRITE, shown(value))
+            )
         return value == "ro"
 
     @property
@@ -340,7 +394,9 @@ class Options:
         """The pod to mount for; only mount has one."""
         if POD_NAMESPACE not in self._values:
             return None
-        return Pod(self._need(POD_NAMESPACE), self._values.get(POD_NAME, ""), self._values.get(POD_UID, ""))
+        return Pod(
+            self._need(POD_NAMESPACE), self._values.get(POD_NAME, ""), self._values.get(POD_UID, "")
+        )
 
     @property
     def service_account(self) -> str:
@@ -403,24 +459,32 @@ class Options:
 
     @property
     def only_if_blank(self) -> bool:
-        """True when provisioning is undone or an orphan is collected: a volume that was ever mounted must then not be
-        deleted. And true when a volume is adopted only to be kept: one that is not blank is kept already."""
+        """True when provisioning is undone or an orphan is collected: a volume that was ever
+        mounted must then not be
+        deleted. And true when a volume is adopted only to be kept: one that is not blank is kept
+        already."""
         return self._values.get(ONLY_IF_BLANK) == "true"
 
     @property
     def taken_back(self) -> "Optional[str]":
-        """In a deletion: the move that is taken back, whose copy goes for good; None if that is not the reason."""
+        """In a deletion: the move that is taken back, whose copy goes for good; None if that is not
+        the reason."""
         return self._values.get(TAKEN_BACK)
 
     @property
     def only_if_awaited(self) -> bool:
-        """True when a PV says that its claim has come: that owns the volume only if the volume awaited it."""
+        """True when a PV says that its claim has come: that owns the volume only if the volume
+        awaited it."""
         return self._values.get(ONLY_IF_AWAITED) == "true"
 
     @property
     def source_volume(self) -> str:
         """The volume to clone, or ""."""
-        return check_name(SOURCE_VOLUME, self._values[SOURCE_VOLUME]) if self._values.get(SOURCE_VOLUME) else ""
+        return (
+            check_name(SOURCE_VOLUME, self._values[SOURCE_VOLUME])
+            if self._values.get(SOURCE_VOLUME)
+            else ""
+        )
 
     def _need(self, key: str) -> str:
         value = self._values.get(key, "")
@@ -439,13 +503,17 @@ def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
     """
     row = CALLOUTS.get(callout)
     if row is None:
-        raise InvalidArgument("unknown callout {}; known are: {}".format(shown(callout), ", ".join(CALLOUTS)))
+        raise InvalidArgument(
+            "unknown callout {}; known are: {}".format(shown(callout), ", ".join(CALLOUTS))
+        )
     if len(arguments) != len(row.arguments):
         raise InvalidArgument(
             "{} takes {} arguments{}, but got {}".format(
                 callout,
                 len(row.arguments),
-                " (" + " ".join("<" + name + ">" for name in row.arguments) + ")" if row.arguments else "",
+                " (" + " ".join("<" + name + ">" for name in row.arguments) + ")"
+                if row.arguments
+                else "",
                 len(arguments),
             )
         )
@@ -456,20 +524,24 @@ def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
         elif name.endswith("_bytes"):
             parsed[name] = integer(name, value)
         elif not _is_line(value):
-            raise InvalidArgument("{} holds control characters or is too long: {}".format(name, shown(value)))
+            raise InvalidArgument(
+                "{} holds control characters or is too long: {}".format(name, shown(value))
+            )
         else:
             parsed[name] = value
     return parsed
 
 
 def check_name(what: str, value: str) -> str:
-    """`value` if it can name a volume or a pool: lower case letters, digits, '-' and '.', as in a PV's name; it
-    begins and ends with a letter or digit, and so is never a path, a hidden file or '..'."""
+    """`value` if it can name a volume or a pool: lower case letters, digits, '-' and '.', as in a
+    PV's name; it begins and ends with a letter or digit, and so is never a path, a hidden file or
+    '..'."""
     if not is_name(value):
         raise InvalidArgument(
-            "{} {} is not a name: 1 to {} of a-z, 0-9, '-' and '.', beginning and ending with a letter or digit".format(
-                what, shown(value), NAME_LENGTH
-            )
+            (
+                "{} {} is not a name: 1 to {} of a-z, 0-9, '-' and '.', beginning and ending with "
+                "a letter or digit"
+            ).format(what, shown(value), NAME_LENGTH)
         )
     return value
 
@@ -487,7 +559,9 @@ def is_name(value: str) -> bool:
 def integer(what: str, value: str) -> int:
     """A decimal number of bytes or the like, 0 to 2**63-1."""
     if not value.encode("ascii", "replace").isdigit() or len(value) > 19:
-        raise InvalidArgument("{} is {}; it is a whole number, 0 or more".format(what, shown(value)))
+        raise InvalidArgument(
+            "{} is {}; it is a whole number, 0 or more".format(what, shown(value))
+        )
     number = int(value)
     if number >= 1 << 63:
         raise InvalidArgument("{} is {}; that is more than 2**63-1".format(what, shown(value)))
@@ -498,7 +572,9 @@ def shown(value: str) -> str:
     """`value` as it may stand in a message: quoted, escaped, cut."""
     quoted = ascii(value)
     return (
-        quoted if len(quoted) <= _SHOWN_LENGTH else quoted[:_SHOWN_LENGTH] + "...' ({} characters)".format(len(value))
+        quoted
+        if len(quoted) <= _SHOWN_LENGTH
+        else quoted[:_SHOWN_LENGTH] + "...' ({} characters)".format(len(value))
     )
 
 

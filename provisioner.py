@@ -31,7 +31,9 @@ NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _EVENTS_SECONDS = 5
 _LOG_KEYS = ("claim", "volume", "driver", "reason")
 _STAND_BY_SECONDS = 0.2
-_Watch = tuple[Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]]  # as Cluster.follow wants them
+_Watch = tuple[
+    Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]
+]  # as Cluster.follow wants them
 _log = logging.getLogger("provisioner")
 
 
@@ -43,29 +45,70 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--node", metavar="NAME", help="node mode: serve the claims of this node, whose storage it is")
-    mode.add_argument("--cluster", action="store_true", help="duties of no single node, if elected; makes no volumes")
-    mode.add_argument("--identity", metavar="NAME", help="shared mode: serve all claims, if elected, under this name")
-    parser.add_argument("--driver", action="append", metavar="VENDOR/NAME", help="default: flexvol/loop; repeatable")
-    parser.add_argument("--plugin-dir", default=PLUGIN_DIRECTORY, metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--workers", type=int, default=4, metavar="N", help="how many at once (default %(default)s)")
+    mode.add_argument(
+        "--node",
+        metavar="NAME",
+        help="node mode: serve the claims of this node, whose storage it is",
+    )
+    mode.add_argument(
+        "--cluster",
+        action="store_true",
+        help="duties of no single node, if elected; makes no volumes",
+    )
+    mode.add_argument(
+        "--identity",
+        metavar="NAME",
+        help="shared mode: serve all claims, if elected, under this name",
+    )
     parser.add_argument(
-        "--node-gone-after", type=float, default=60.0, metavar="SECONDS", help="with --cluster (default %(default)s)"
+        "--driver", action="append", metavar="VENDOR/NAME", help="default: flexvol/loop; repeatable"
+    )
+    parser.add_argument(
+        "--plugin-dir", default=PLUGIN_DIRECTORY, metavar="DIR", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=4, metavar="N", help="how many at once (default %(default)s)"
+    )
+    parser.add_argument(
+        "--node-gone-after",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="with --cluster (default %(default)s)",
     )
     parser.add_argument("--kubeconfig", metavar="FILE", help="for use outside the cluster")
     parser.add_argument(
         "--namespace",
         default=_namespace(),
-        help="of the Lease and the capacity objects (default: our own); secrets are made in NAMESPACE-secrets",
+        help=(
+            "of the Lease and the capacity objects (default: our own); secrets are made in "
+            "NAMESPACE-secrets"
+        ),
     )
-    parser.add_argument("--pod", metavar="NAME/UID", help="our own pod, with which the capacity objects go")
     parser.add_argument(
-        "--health-port", type=int, default=0, metavar="N", help="serves /healthz, /readyz (default: off)"
+        "--pod", metavar="NAME/UID", help="our own pod, with which the capacity objects go"
     )
     parser.add_argument(
-        "--orphan-grace-seconds", type=float, default=3600, metavar="N",
-        help="how long a volume that was never mounted has neither PV nor claim before it is deleted (default 3600)",
-    )  # fmt: skip
+        "--health-port",
+        type=int,
+        default=0,
+        metavar="N",
+        help="serves /healthz, /readyz (default: off)",
+    )
+    parser.add_argument(
+        "--orphan-grace-seconds",
+        type=float,
+        default=3600,
+        metavar="N",
+        help=(
+            "how long a volume that was never "
+            "mounted has "
+            "neither PV "
+            "nor claim "
+            "before it is "
+            "deleted (default 3600)"
+        ),
+    )
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--version", action="version", version=protocol.VERSION)
     settings = parser.parse_args(words)
@@ -98,7 +141,8 @@ def _owner(pod: str | None) -> dict[str, Any] | None:
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line. What an entry is about has keys of its own (_LOG_KEYS), as given in its `extra`."""
+    """One object a line. What an entry is about has keys of its own (_LOG_KEYS), as given in its
+    `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {"time": self.formatTime(record), "level": record.levelname, "part": record.name}
@@ -117,7 +161,8 @@ def _log_to_stdout(style: str) -> None:
 
 
 class Instance:
-    """What both kinds have in common: the way to the API server, the watches, the election, health, and the end."""
+    """What both kinds have in common: the way to the API server, the watches, the election, health,
+    and the end."""
 
     def __init__(self, settings: argparse.Namespace, name: str, lease: str) -> None:
         """lease: what it must hold to work; empty if it needs none."""
@@ -133,16 +178,20 @@ class Instance:
         self._unlisted: set[str] = set()
 
     def may_work(self) -> bool:
-        """Whether it is the elected one, by its own clock; in node mode nobody else has its storage."""
+        """Whether it is the elected one, by its own clock; in node mode nobody else has its
+        storage."""
         elected = not self._lease_name or (self._lease is not None and self._lease.held())
         return elected and not self.stopping.is_set()
 
     def start(
-        self, watches: dict[str, _Watch], back: Callable[[], None], listed: Callable[[], None],
+        self,
+        watches: dict[str, _Watch],
+        back: Callable[[], None],
+        listed: Callable[[], None],
         stand_by: Callable[[], None],
-    ) -> None:  # fmt: skip
-        """back: as Cluster.follow calls it. listed: called once, when everything was listed. stand_by: called when the
-        lease was lost."""
+    ) -> None:
+        """back: as Cluster.follow calls it. listed: called once, when everything was listed.
+        stand_by: called when the lease was lost."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stopping.set())
         metrics.leader.labels(self._lease_name).set_function(self.may_work)
@@ -150,14 +199,26 @@ class Instance:
             identity = f"{self._name}_{uuid.uuid4()}"
             leads = functools.partial(_log.info, "leading")
             lost = functools.partial(self._lost, stand_by)
-            self._lease = self.api.lead(self.settings.namespace, self._lease_name, identity, leads, lost)
+            self._lease = self.api.lead(
+                self.settings.namespace, self._lease_name, identity, leads, lost
+            )
         self._unlisted = set(watches)
         for path, (changed, all_of_it, gone) in watches.items():
-            follow = (path, changed, functools.partial(self._listed, path, all_of_it, listed), gone, back)
-            self.run_thread(threading.Thread(target=self.api.follow, args=follow, name=path, daemon=True))
+            follow = (
+                path,
+                changed,
+                functools.partial(self._listed, path, all_of_it, listed),
+                gone,
+                back,
+            )
+            self.run_thread(
+                threading.Thread(target=self.api.follow, args=follow, name=path, daemon=True)
+            )
         if self.settings.health_port:
             health.serve(self.settings.health_port, self.dead, self.not_ready)
-        _log.info("provisioner %s for %s as %s", protocol.VERSION, ", ".join(self.drivers), self._name)
+        _log.info(
+            "provisioner %s for %s as %s", protocol.VERSION, ", ".join(self.drivers), self._name
+        )
 
     def _lost(self, stand_by: Callable[[], None]) -> None:
         _log.warning("the lease is lost: standing by")
@@ -174,7 +235,11 @@ class Instance:
         self.events.close(_EVENTS_SECONDS)
 
     def _listed(
-        self, path: str, all_of_it: Callable[[set[str]], None], listed: Callable[[], None], uids: set[str]
+        self,
+        path: str,
+        all_of_it: Callable[[set[str]], None],
+        listed: Callable[[], None],
+        uids: set[str],
     ) -> None:
         all_of_it(uids)
         with self._lock:
@@ -199,27 +264,49 @@ class Provisioner:
     def __init__(self, settings: argparse.Namespace) -> None:
         name, node = settings.node or settings.identity, settings.node or ""
         self._instance = instance = Instance(settings, name, "" if node else "flexvol")
-        us, api, events = decide.Identity(instance.drivers, name, node), instance.api, instance.events
+        us, api, events = (
+            decide.Identity(instance.drivers, name, node),
+            instance.api,
+            instance.events,
+        )
         at_once = settings.workers if len(instance.drivers) == 1 else max(1, settings.workers - 1)
         self._work, storage = WorkQueue(), Storage(settings.plugin_dir, at_once)
         secrets = Secrets(api, us, settings.namespace)
         self._provision = provision = Provision(api, storage, events, self._work, us, secrets)
         self._delete = delete = Delete(api, storage, events, self._work, us, secrets)
-        self._volumes: list[_Watch] = [(delete.volume_changed, delete.volumes_listed, delete.volume_gone)]
+        self._volumes: list[_Watch] = [
+            (delete.volume_changed, delete.volumes_listed, delete.volume_gone)
+        ]
         self._capacity: Capacity | None = None
         if node:
             self._capacity = capacity = provision.capacity = delete.capacity = Capacity(
-                api, storage, us, settings.namespace, _owner(settings.pod), provision.classes, provision.hostname
+                api,
+                storage,
+                us,
+                settings.namespace,
+                _owner(settings.pod),
+                provision.classes,
+                provision.hostname,
             )
             marks = Marks(api, events, us, capacity.changed)
             self._volumes.append(_watch(marks.volumes))
             capacity.after = [provision.room_published, lambda _: marks.check(capacity.listed)]
         self._orphans = Orphans(
-            api, storage, events, us, self._capacity, delete.policies, provision.in_hand, instance.may_work,
-            secrets, settings.orphan_grace_seconds,
-        )  # fmt: skip
+            api,
+            storage,
+            events,
+            us,
+            self._capacity,
+            delete.policies,
+            provision.in_hand,
+            instance.may_work,
+            secrets,
+            settings.orphan_grace_seconds,
+        )
         self._lacking: set[str] = set()  # rights, each said once
-        self._workers = [threading.Thread(target=self._run, name=f"worker-{n}") for n in range(settings.workers)]
+        self._workers = [
+            threading.Thread(target=self._run, name=f"worker-{n}") for n in range(settings.workers)
+        ]
 
     def run(self) -> None:
         """Works until SIGTERM or SIGINT, then finishes what is in hand."""
@@ -227,8 +314,16 @@ class Provisioner:
         if instance.settings.health_port:
             metrics.show(lambda: (self._capacity or self._orphans).listed, self._work.waiting)
         watches: dict[str, _Watch] = {
-            cluster.CLASSES: (provision.class_changed, provision.classes_listed, provision.class_gone),
-            cluster.CLAIMS: (provision.claim_changed, provision.claims_listed, provision.claim_gone),
+            cluster.CLASSES: (
+                provision.class_changed,
+                provision.classes_listed,
+                provision.class_gone,
+            ),
+            cluster.CLAIMS: (
+                provision.claim_changed,
+                provision.claims_listed,
+                provision.claim_gone,
+            ),
             cluster.VOLUMES: (*map(_each, zip(*self._volumes, strict=True)),),  # type: ignore[dict-item]
         }
         instance.start(watches, self._back, self._all_listed, provision.stand_by)
@@ -243,7 +338,9 @@ class Provisioner:
         instance.end()
 
     def _all_listed(self) -> None:
-        if self._capacity is not None:  # not before the classes are known: it takes away what is for none
+        if (
+            self._capacity is not None
+        ):  # not before the classes are known: it takes away what is for none
             self._instance.run_thread(self._capacity.thread)
         self._instance.run_thread(self._orphans.thread)
 
@@ -290,11 +387,22 @@ def duties(settings: argparse.Namespace) -> None:
     """--cluster: the duties of no single node, when elected, until SIGTERM or SIGINT."""
     instance = Instance(settings, "cluster", "flexvol-cluster")
     gone = GoneNodes(
-        instance.api, instance.events, instance.drivers, settings.namespace, settings.node_gone_after, instance.may_work
+        instance.api,
+        instance.events,
+        instance.drivers,
+        settings.namespace,
+        settings.node_gone_after,
+        instance.may_work,
     )
-    watches = {cluster.NODES: gone.nodes, cluster.CLAIMS: gone.claims, cluster.VOLUMES: gone.volumes}
+    watches = {
+        cluster.NODES: gone.nodes,
+        cluster.CLAIMS: gone.claims,
+        cluster.VOLUMES: gone.volumes,
+    }
     start = functools.partial(instance.run_thread, gone.thread)
-    instance.start({path: _watch(kept) for path, kept in watches.items()}, lambda: None, start, lambda: None)
+    instance.start(
+        {path: _watch(kept) for path, kept in watches.items()}, lambda: None, start, lambda: None
+    )
     instance.stopping.wait()
     instance.end()
 
@@ -317,7 +425,9 @@ def main(words: list[str] | None) -> int:
             duties(settings)
         else:
             Provisioner(settings).run()
-    except cluster.Unreachable as error:  # that it is away later is survived; here there is no kubeconfig
+    except (
+        cluster.Unreachable
+    ) as error:  # that it is away later is survived; here there is no kubeconfig
         print(error, file=sys.stderr)
         return 1
     return 0

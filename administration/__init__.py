@@ -1,9 +1,10 @@
 """What a person does with volumes from anywhere, with their own kubeconfig: one command a file.
 
-A command is a module with a docstring, which is its help (its first line stands in the list of all),
-`arguments(parser)`, which says what it takes beside what all take, and `run(api, drivers, settings)`, which returns its
-exit status. drivers: vendor/name by provisioner's name. Where it takes --local, and was given it, api is None.
-"""
+A command is a module with a docstring, which is its help (its first line stands in the list of
+all), `arguments(parser)`, which says what it takes beside what all take, and `run(api, drivers,
+settings)`, which returns its
+exit status. drivers: vendor/name by provisioner's name. Where it takes --local, and was given it,
+api is None."""
 
 from __future__ import annotations
 
@@ -27,8 +28,12 @@ def by_provisioner(drivers: Iterable[str]) -> dict[str, str]:
 def summary(program: str) -> str:
     """The commands, with a line for each."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {(_command(name).__doc__ or '').splitlines()[0]}" for name in COMMANDS]
-    return "\n".join([f"{program} COMMAND; {program} COMMAND --help tells more. The commands:", *lines])
+    lines = [
+        f"  {name:{width}}  {(_command(name).__doc__ or '').splitlines()[0]}" for name in COMMANDS
+    ]
+    return "\n".join(
+        [f"{program} COMMAND; {program} COMMAND --help tells more. The commands:", *lines]
+    )
 
 
 def main(words: list[str], default_drivers: Sequence[str], program: str) -> int:
@@ -49,8 +54,12 @@ def main(words: list[str], default_drivers: Sequence[str], program: str) -> int:
         "--driver", action="append", metavar="VENDOR/NAME",
         help="repeatable; default: flexvol/loop, or what the nodes serve where they are asked",
     )  # fmt: skip
-    parser.add_argument("--kubeconfig", metavar="FILE", help="default: kubectl's own; in a pod, its service account")
-    parser.add_argument("--namespace", default="flexvol", help="where flexvol is installed (default: %(default)s)")
+    parser.add_argument(
+        "--kubeconfig", metavar="FILE", help="default: kubectl's own; in a pod, its service account"
+    )
+    parser.add_argument(
+        "--namespace", default="flexvol", help="where flexvol is installed (default: %(default)s)"
+    )
     settings = parser.parse_args(words[1:])
     try:
         api = None if getattr(settings, "local", None) else cluster.Cluster(settings.kubeconfig)

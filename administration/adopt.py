@@ -1,11 +1,11 @@
 """Makes PVs for volumes that have none, so that claims of their names find their data again.
 
-That helps after the loss of the cluster's etcd, or of a PV. A volume that has its PV is left alone. Nothing is deleted,
-and no data is touched.
+That helps after the loss of the cluster's etcd, or of a PV. A volume that has its PV is left alone.
+Nothing is deleted, and no data is touched.
 
-The volume's record is written first: its claim, this cluster, and that it is not to be collected. Then the PV is made,
-under the volume's name, so that there is never a second one. Killed in between, it goes on when it is run again.
-"""
+The volume's record is written first: its claim, this cluster, and that it is not to be collected.
+Then the PV is made, under the volume's name, so that there is never a second one. Killed in
+between, it goes on when it is run again."""
 
 from __future__ import annotations
 
@@ -52,9 +52,12 @@ _MOVING = "moving"  # which may be the only copy, if its move was forgotten with
 
 
 def is_left(entry: Object, cluster_uid: str) -> bool:
-    """Whether `--all` does not mean it: it is something else than a volume in use; or it was never mounted and is this
-    cluster's, so that its provisioner is about to make its PV, or to collect it."""
-    return _other(entry) not in ("", _MOVING) or (entry.get("blank") is True and entry.get("clusterUid") == cluster_uid)
+    """Whether `--all` does not mean it: it is something else than a volume in use; or it was never
+    mounted and is this cluster's, so that its provisioner is about to make its PV, or to collect
+    it."""
+    return _other(entry) not in ("", _MOVING) or (
+        entry.get("blank") is True and entry.get("clusterUid") == cluster_uid
+    )
 
 
 def _other(entry: Object) -> str:
@@ -63,8 +66,11 @@ def _other(entry: Object) -> str:
     return kind if kind != "volume" else str(entry.get("state") or "")
 
 
-def chosen(name: str, found: list[Found], volume: Object | None, drivers: dict[str, str]) -> Found | None:
-    """The volume of that name to adopt; None if it has its PV, `volume`. Raises a Failure that says why not."""
+def chosen(
+    name: str, found: list[Found], volume: Object | None, drivers: dict[str, str]
+) -> Found | None:
+    """The volume of that name to adopt; None if it has its PV, `volume`. Raises a Failure that says
+    why not."""
     if not found:
         raise protocol.NotFound("no node that answers has such a volume")
     if volume is not None:
@@ -72,11 +78,14 @@ def chosen(name: str, found: list[Found], volume: Object | None, drivers: dict[s
         if node in [one.node for one in found]:
             return None
         raise protocol.InvalidArgument(
-            f"there is a PV of that name, of {f'node {node}' if node else 'somebody else'}; delete that PV first, "
+            f"there is a PV of that name, of {f'node {node}' if node else 'somebody else'}; "
+            "delete that PV first, "
             f"or give it up: provisioner release {name}"
         )
     if len(found) > 1:
-        raise protocol.InvalidArgument(f"it is on {' and '.join(one.node for one in found)}; say which with --node")
+        raise protocol.InvalidArgument(
+            f"it is on {' and '.join(one.node for one in found)}; say which with --node"
+        )
     if found[0].entry.get("error"):
         raise protocol.Internal(str(found[0].entry["error"]))
     if _other(found[0].entry):
@@ -88,9 +97,13 @@ def claim_of(found: Found) -> Name:
     """Whose it was, as its record says. Raises InvalidArgument if it does not name a claim."""
     name = _names(found.owner)
     if name == (protocol.ANY, protocol.ANY):
-        raise protocol.InvalidArgument("it was made for any claim; its PV is made again by provisioner static")
+        raise protocol.InvalidArgument(
+            "it was made for any claim; its PV is made again by provisioner static"
+        )
     if not all(map(protocol.is_name, name)):
-        raise protocol.InvalidArgument("its record names no claim; say for which it is: --claim NAMESPACE/NAME")
+        raise protocol.InvalidArgument(
+            "its record names no claim; say for which it is: --claim NAMESPACE/NAME"
+        )
     return name
 
 
@@ -102,14 +115,18 @@ def _names(owner: Object) -> Name:
     return Name(str(owner.get("namespace", "")), str(owner.get("name", "")))
 
 
-def check_rivals(found: Found, claim: Name, lacking: list[Found], volumes: dict[str, Object], by_hand: bool) -> None:
-    """Two volumes for one claim would be its data by chance. by_hand: a person has chosen this one; but a PV that is
-    there for that claim is one too many even so. lacking: all that have no PV. Raises InvalidArgument, which names
-    the others."""
+def check_rivals(
+    found: Found, claim: Name, lacking: list[Found], volumes: dict[str, Object], by_hand: bool
+) -> None:
+    """Two volumes for one claim would be its data by chance. by_hand: a person has chosen this one;
+    but a PV that is
+    there for that claim is one too many even so. lacking: all that have no PV. Raises
+    InvalidArgument, which names the others."""
     others = [
         f"PV {name}"
         for name, volume in volumes.items()
-        if claim_named_by(volume) == claim and (volume.get("status") or {}).get("phase") not in ("Released", "Failed")
+        if claim_named_by(volume) == claim
+        and (volume.get("status") or {}).get("phase") not in ("Released", "Failed")
     ]
     if not by_hand:
         others += [
@@ -119,13 +136,16 @@ def check_rivals(found: Found, claim: Name, lacking: list[Found], volumes: dict[
         ]
     if others and by_hand:
         raise protocol.InvalidArgument(
-            f"the claim {claim} has {', '.join(others)}; delete that PV first, or choose another claim: "
+            f"the claim {claim} has {', '.join(others)}; delete that PV first, or choose "
+            "another claim: "
             "--claim NAMESPACE/NAME"
         )
     if others:
         raise protocol.InvalidArgument(
-            f"its claim {claim} has {', '.join(others)} too, and this was made {found.entry.get('created')}; name the "
-            "one that you want, instead of --all, and with --claim NAMESPACE/NAME what the other is for"
+            f"its claim {claim} has {', '.join(others)} too, and this was made "
+            f"{found.entry.get('created')}; name the "
+            "one that you want, instead of --all, and with --claim NAMESPACE/NAME what the "
+            "other is for"
         )
 
 
@@ -138,10 +158,13 @@ def check_claim(found: Found, claim: Name, live: Object | None) -> None:
         raise protocol.Busy(f"the claim {claim} is being deleted; when it is gone, run this again")
     if bound not in ("", found.entry["name"]):
         raise protocol.InvalidArgument(
-            f"the claim {claim} has got the PV {bound} meanwhile; delete that claim, or choose another: --claim"
+            f"the claim {claim} has got the PV {bound} meanwhile; delete that claim, or choose "
+            "another: --claim"
         )
     if not bound and live["metadata"]["uid"] == found.owner.get("uid"):
-        raise protocol.Busy(f"its claim {claim} waits, and the provisioner of its node is about to make the PV")
+        raise protocol.Busy(
+            f"its claim {claim} waits, and the provisioner of its node is about to make the PV"
+        )
 
 
 def made(entry: Object) -> Object:
@@ -149,9 +172,15 @@ def made(entry: Object) -> Object:
     options, size, fs_type = entry.get("options"), entry.get("sizeBytes"), entry.get("fsType")
     if (
         not isinstance(options, dict)
-        or not all(isinstance(value, str) and not protocol.is_reserved(key) for key, value in options.items())
-        or isinstance(size, bool) or not isinstance(size, int) or size < 1 or not isinstance(fs_type, str)
-    ):  # fmt: skip
+        or not all(
+            isinstance(value, str) and not protocol.is_reserved(key)
+            for key, value in options.items()
+        )
+        or isinstance(size, bool)
+        or not isinstance(size, int)
+        or size < 1
+        or not isinstance(fs_type, str)
+    ):
         raise protocol.Internal("its driver does not say its size, file system and options in full")
     return {"options": options, "capacityBytes": size, "fsType": fs_type}
 
@@ -172,13 +201,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("volume", nargs="*", default=[], metavar="VOLUME")
     which.add_argument("--all", action="store_true", help="every volume that has no PV")
     parser.add_argument("--node", metavar="NAME", help="only volumes of this node")
-    parser.add_argument("--claim", type=_claim_name, metavar="NAMESPACE/NAME", help="not for the claim it was of")
     parser.add_argument(
-        "--recorded-policy", action="store_true",
-        help="the PV gets the reclaim policy that the volume was made with. Else it gets Retain, so that no mistake "
+        "--claim", type=_claim_name, metavar="NAMESPACE/NAME", help="not for the claim it was of"
+    )
+    parser.add_argument(
+        "--recorded-policy",
+        action="store_true",
+        help="the PV gets the reclaim policy that "
+        "the volume "
+        "was made "
+        "with. Else "
+        "it gets "
+        "Retain, so that no "
+        "mistake "
         "while things are put back deletes the only copy",
-    )  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and do nothing"
+    )
 
 
 def _claim_name(text: str) -> Name:
@@ -216,9 +256,13 @@ class _Adoption:
     """What there is, and how a volume of it gets its PV."""
 
     def __init__(
-        self, api: Cluster, drivers: dict[str, str], settings: argparse.Namespace, listed: dict[nodes.Key, Listed],
+        self,
+        api: Cluster,
+        drivers: dict[str, str],
+        settings: argparse.Namespace,
+        listed: dict[nodes.Key, Listed],
         there: dict[str, nodes.Node],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._api, self._drivers, self._settings, self._there = api, drivers, settings, there
         self._found: dict[str, list[Found]] = {}
         for (node, driver), (volumes, _) in sorted(listed.items()):
@@ -246,7 +290,9 @@ class _Adoption:
             if one is None:
                 theirs = claim_named_by(self._volumes[name])
                 if self._settings.claim not in (None, theirs):
-                    raise protocol.InvalidArgument(f"its PV is for the claim {theirs}; delete that PV first")
+                    raise protocol.InvalidArgument(
+                        f"its PV is for the claim {theirs}; delete that PV first"
+                    )
                 return [*row, "has its PV already"], True
             claim = self._settings.claim or claim_of(one)
             check_rivals(one, claim, self._lacking, self._volumes, by_hand=not self._settings.all)
@@ -259,7 +305,10 @@ class _Adoption:
                 self._create(one, volume)
             self._volumes[name] = volume
             outcome = "would be adopted" if self._settings.dry_run else "adopted"
-            return [*row, f"{outcome}; {'its claim is there' if live else 'it awaits its claim'}"], True
+            return [
+                *row,
+                f"{outcome}; {'its claim is there' if live else 'it awaits its claim'}",
+            ], True
         except (protocol.Failure, cluster.Refused, cluster.Unreachable) as error:
             return [*row, f"left alone: {error}"], False
 
@@ -270,22 +319,38 @@ class _Adoption:
         there = self._api.get(f"{CLASSES}/{name}") if protocol.is_name(name) else None
         policy = entry.get("reclaimPolicy") if self._settings.recorded_policy else ""
         storage_class = {
-            "metadata": {"name": name}, "provisioner": provisioner, "reclaimPolicy": policy or "Retain",
-            "parameters": there.get("parameters") if there and there["provisioner"] == provisioner else {},
-        }  # fmt: skip
+            "metadata": {"name": name},
+            "provisioner": provisioner,
+            "reclaimPolicy": policy or "Retain",
+            "parameters": there.get("parameters")
+            if there and there["provisioner"] == provisioner
+            else {},
+        }
         names = {"namespace": claim.namespace, "name": claim.name}
         known = {
             **names,
             "uid": entry["name"].removeprefix("pvc-"),
             "annotations": decide.annotations_of(live or _NONE),
         }
-        secret = secrets.wanted({"metadata": known}, storage_class, us, self._settings.namespace + "-secrets")
-        # One that has lost this very PV takes only one with its uid. Any other is awaited, as it may go meanwhile.
-        whose = {**names, "uid": live["metadata"]["uid"]} if live and live["spec"].get("volumeName") else names
+        secret = secrets.wanted(
+            {"metadata": known}, storage_class, us, self._settings.namespace + "-secrets"
+        )
+        # One that has lost this very PV takes only one with its uid. Any other is awaited, as it
+        # may go meanwhile.
+        whose = (
+            {**names, "uid": live["metadata"]["uid"]}
+            if live and live["spec"].get("volumeName")
+            else names
+        )
         return volume_manifest.volume_that_exists(
-            entry["name"], {"metadata": whose, "spec": {"accessModes": _modes(entry)}}, storage_class, made(entry), us,
-            nodes.hostname(self._api, found.node), secret and secret[:2],
-        )  # fmt: skip
+            entry["name"],
+            {"metadata": whose, "spec": {"accessModes": _modes(entry)}},
+            storage_class,
+            made(entry),
+            us,
+            nodes.hostname(self._api, found.node),
+            secret and secret[:2],
+        )
 
     def _record(self, found: Found, claim: Object) -> None:
         storage = nodes.NodeStorage(self._api, self._there[found.node])
@@ -298,11 +363,15 @@ class _Adoption:
         try:
             self._api.create(VOLUMES, volume)
         except cluster.Refused as error:
-            there = self._api.get(f"{VOLUMES}/{found.entry['name']}") if error.status == 409 else None
+            there = (
+                self._api.get(f"{VOLUMES}/{found.entry['name']}") if error.status == 409 else None
+            )
             if there is None:
                 raise
             theirs = claim_named_by(there)
-            if theirs != claim_named_by(volume):  # somebody adopts it at the same time: what the PV says counts
+            if theirs != claim_named_by(
+                volume
+            ):  # somebody adopts it at the same time: what the PV says counts
                 if all(theirs):
                     self._record(found, there["spec"]["claimRef"])
                 raise protocol.Busy(f"somebody else has just made its PV, for {theirs}") from None

@@ -12,7 +12,11 @@ from controller import cluster
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("claim", metavar="CLAIM", help="its name, or its namespace/name")
     parser.add_argument(
-        "-n", dest="claim_namespace", metavar="NAMESPACE", default="default", help="the claim's (default: %(default)s)"
+        "-n",
+        dest="claim_namespace",
+        metavar="NAMESPACE",
+        default="default",
+        help="the claim's (default: %(default)s)",
     )
 
 
@@ -23,5 +27,7 @@ def get(api: cluster.Cluster, settings: argparse.Namespace) -> dict[str, Any]:
     known = protocol.is_name(namespace) and protocol.is_name(name)
     claim = api.get(cluster.claim_path(namespace, name)) if known else None
     if claim is None:
-        raise protocol.NotFound(f"there is no claim {name} in namespace {namespace}; -n names another namespace")
+        raise protocol.NotFound(
+            f"there is no claim {name} in namespace {namespace}; -n names another namespace"
+        )
     return claim

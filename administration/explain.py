@@ -1,8 +1,8 @@
 """Says what will happen with a claim, or why it waits.
 
-Of a bound one: where its volume is, and what deleting the claim would do. What is wrong is said in the words of the
-claim's events and of the provisioner's log. The exit status is 1 if something is wrong.
-"""
+Of a bound one: where its volume is, and what deleting the claim would do. What is wrong is said in
+the words of the claim's events and of the provisioner's log. The exit status is 1 if something is
+wrong."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
     pods = [
         pod
         for pod in api.items(f"/api/v1/namespaces/{namespace}/pods")
-        if name in lost.claims_of_pod(pod) and pod["status"].get("phase") not in ("Succeeded", "Failed")
+        if name in lost.claims_of_pod(pod)
+        and pod["status"].get("phase") not in ("Succeeded", "Failed")
     ]
     size = human_bytes(_size_bytes(claim))
     print(f"{lost.full_name(claim)}: {size}, storage class {decide.class_name_of(claim) or 'none'}")
@@ -39,14 +40,22 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
         said, wrong = _with_volume(api, claim, found, drivers, pods)
     else:
         said, wrong = _without_volume(api, claim, found, drivers, pods, settings.namespace)
-    said += [f"{one['type']}: {one['message']}" for one in claim["status"].get("conditions") or [] if _is_news(one)]
+    said += [
+        f"{one['type']}: {one['message']}"
+        for one in claim["status"].get("conditions") or []
+        if _is_news(one)
+    ]
     for sentence in said:
         print("- " + printable(sentence))
     return int(wrong)
 
 
 def _with_volume(
-    api: cluster.Cluster, claim: Object, found: dict[str, Node], drivers: dict[str, str], pods: list[Object]
+    api: cluster.Cluster,
+    claim: Object,
+    found: dict[str, Node],
+    drivers: dict[str, str],
+    pods: list[Object],
 ) -> tuple[list[str], bool]:
     name = claim["spec"]["volumeName"]
     volume = api.get(f"{cluster.VOLUMES}/{name}")
@@ -54,43 +63,72 @@ def _with_volume(
         return [f"its PV {name} does not exist"], True
     whose, source = volume["spec"].get("claimRef") or {}, volume["spec"].get("flexVolume") or {}
     if whose.get("uid", claim["metadata"]["uid"]) != claim["metadata"]["uid"]:
-        return [f"its PV {name} belongs to the claim {lost.full_name(volume)} with the uid {whose['uid']}"], True
+        return [
+            (
+                f"its PV {name} belongs to the claim {lost.full_name(volume)} with the uid "
+                f"{whose['uid']}"
+            )
+        ], True
     if source.get("driver") not in drivers.values():
-        return [f"its PV {name} is not of a driver of flexvol here ({', '.join(drivers.values())})"], False
+        return [
+            f"its PV {name} is not of a driver of flexvol here ({', '.join(drivers.values())})"
+        ], False
     node, driver = decide.node_of(volume, drivers), source["driver"]
-    listed, silent = nodes.list_all(api, [one for one in found.values() if node in ("", one.name)], [driver])
+    listed, silent = nodes.list_all(
+        api, [one for one in found.values() if node in ("", one.name)], [driver]
+    )
     there = {node} if node and lost.node_exists(api.get, node) else set()
-    rows = inventory.join(listed, silent, inventory.Objects(drivers, [volume], [claim], pods, there, ""))
+    rows = inventory.join(
+        listed, silent, inventory.Objects(drivers, [volume], [claim], pods, there, "")
+    )
     row = next(row for row in rows if row.name == name and row.state not in inventory.NO_PV)
     used = row.entry.get("usedBytes")
-    where = [f"on node {node}" if node else "", f"in pool {row.entry['pool']}" if row.entry.get("pool") else ""]
+    where = [
+        f"on node {node}" if node else "",
+        f"in pool {row.entry['pool']}" if row.entry.get("pool") else "",
+    ]
     words = [f"it is {row.state}: PV {name}", volume["spec"]["capacity"]["storage"], *where]
     words.append(f"{human_bytes(used)} used" if isinstance(used, int) else "")
     users = f"used by pod {', '.join(row.pods)}" if row.pods else "no pod uses it"
     said = [", ".join(filter(None, words)), users, *([row.why] if row.why else [])]
     us = decide.Identity(drivers, decide.annotations_of(volume).get(decide.IDENTITY, ""), node)
     if claim["metadata"].get("deletionTimestamp"):
-        said.append("the claim is being deleted" + (", when no pod uses it any more" if pods else ""))
+        said.append(
+            "the claim is being deleted" + (", when no pod uses it any more" if pods else "")
+        )
     decision = decide.on_volume({**volume, "status": {"phase": "Released"}}, us)
     if decision.action == decide.DELETE:
-        said.append("deleting the claim deletes the volume and its data" + (", when no pod uses it" if pods else ""))
+        said.append(
+            "deleting the claim deletes the volume and its data"
+            + (", when no pod uses it" if pods else "")
+        )
     else:
         policy = volume["spec"].get("persistentVolumeReclaimPolicy")
         why = f" ({decision.sentence})" if decision.sentence else ""
-        said.append(f"deleting the claim leaves the volume and its PV, whose reclaim policy is {policy}{why}")
+        said.append(
+            "deleting the claim leaves the volume and its PV, whose reclaim policy is "
+            f"{policy}{why}"
+        )
     return said, row.is_wrong
 
 
 def _without_volume(
-    api: cluster.Cluster, claim: Object, found: dict[str, Node], drivers: dict[str, str], pods: list[Object],
+    api: cluster.Cluster,
+    claim: Object,
+    found: dict[str, Node],
+    drivers: dict[str, str],
+    pods: list[Object],
     namespace: str,
-) -> tuple[list[str], bool]:  # fmt: skip
+) -> tuple[list[str], bool]:
     name, notes = decide.class_name_of(claim), decide.annotations_of(claim)
     if claim["spec"].get("storageClassName") == "" and not name:
-        return ["nothing is made for a claim of no class: it waits for a PV of none that fits"], False
+        return [
+            "nothing is made for a claim of no class: it waits for a PV of none that fits"
+        ], False
     storage_class = api.get(cluster.path_to(cluster.CLASSES, name)) if name else None
     if storage_class is not None and not decide.provisioner_of(claim):
-        # kube-controller-manager writes it when a node is chosen; what will be decided then is told now.
+        # kube-controller-manager writes it when a node is chosen; what will be decided then is told
+        # now.
         notes = {**notes, decide.PROVISIONER[0]: storage_class["provisioner"]}
         claim = {**claim, "metadata": {**claim["metadata"], "annotations": notes}}
     provisioner, node = decide.provisioner_of(claim), notes.get(decide.SELECTED_NODE, "")
@@ -102,7 +140,9 @@ def _without_volume(
     if problem or storage_class is None:
         return [problem], True
     decision = decide.on_claim(
-        claim, storage_class, decide.Identity(drivers, "", (node or _ANY_NODE) if of_one_node else "")
+        claim,
+        storage_class,
+        decide.Identity(drivers, "", (node or _ANY_NODE) if of_one_node else ""),
     )
     said, wrong = [decision.sentence] if decision.sentence else [], False
     late = decide.is_late(storage_class)
@@ -121,11 +161,15 @@ def _without_volume(
     if of_one_node and not node:
         rooms = capacity.rooms(api.get, namespace).get(name, {})
         labels = [one["metadata"].get("labels") or {} for one in api.items(cluster.NODES)]
-        kind, sentence = gone_nodes.why_not_taken(claim, storage_class, _size_bytes(claim), rooms, labels)
+        kind, sentence = gone_nodes.why_not_taken(
+            claim, storage_class, _size_bytes(claim), rooms, labels
+        )
         if kind in ("labels", "room") or (kind == "nobody" and not late):
             said.append(sentence)
             wrong = True
-        told = ", ".join(f"{hostname} {human_bytes(room)}" for hostname, room in sorted(rooms.items()))
+        told = ", ".join(
+            f"{hostname} {human_bytes(room)}" for hostname, room in sorted(rooms.items())
+        )
         said += [f"room for its class: {told}"] if told else []
     warning = _last_warning(api, claim)
     if warning:
@@ -136,22 +180,36 @@ def _without_volume(
 
 def _is_news(condition: Object) -> bool:
     """Such as that it is being grown; whether pods use it is said already."""
-    return condition["status"] == "True" and condition["type"] != "Unused" and bool(condition.get("message"))
+    return (
+        condition["status"] == "True"
+        and condition["type"] != "Unused"
+        and bool(condition.get("message"))
+    )
 
 
 def _on_pod(pod: Object) -> str:
     for one in pod["status"].get("conditions") or []:
         if one["type"] == "PodScheduled" and one["status"] != "True" and one.get("message"):
-            return f"pod {pod['metadata']['name']} uses it, and the scheduler says of that: {one['message']}"
+            return (
+                f"pod {pod['metadata']['name']} uses it, and the scheduler says of that: "
+                f"{one['message']}"
+            )
     return f"pod {pod['metadata']['name']} uses it"
 
 
 def _last_warning(api: cluster.Cluster, claim: Object) -> str:
     """On it, in the last hour: that is how long events are kept."""
     metadata = claim["metadata"]
-    path = f"/api/v1/namespaces/{metadata['namespace']}/events?fieldSelector=involvedObject.uid%3D{metadata['uid']}"
-    events = [one for one in (api.get(path) or {"items": []})["items"] if one.get("type") == "Warning"]
-    last = max(events, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""), default=None)
+    selector = f"involvedObject.uid%3D{metadata['uid']}"
+    path = f"/api/v1/namespaces/{metadata['namespace']}/events?fieldSelector={selector}"
+    events = [
+        one for one in (api.get(path) or {"items": []})["items"] if one.get("type") == "Warning"
+    ]
+    last = max(
+        events,
+        key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""),
+        default=None,
+    )
     return f"{last.get('reason')}: {last.get('message')}" if last else ""
 
 

@@ -1,10 +1,9 @@
 """Lists the volumes: what the nodes have, joined with the PVs, claims and pods of the cluster.
 
-State: bound; released (its claim is gone); available (it waits for a claim); pending (its PV is not written yet);
-snapshot; archived; foreign (made for another cluster); orphan (no PV, no claim); missing (a PV without storage); unseen
-(its node did not answer). The exit status is 1 if there is any of the last three, a damaged volume, or a pool that is
-away.
-"""
+State: bound; released (its claim is gone); available (it waits for a claim); pending (its PV is not
+written yet); snapshot; archived; foreign (made for another cluster); orphan (no PV, no claim);
+missing (a PV without storage); unseen (its node did not answer). The exit status is 1 if there is
+any of the last three, a damaged volume, or a pool that is away."""
 
 from __future__ import annotations
 
@@ -24,18 +23,35 @@ _HEADINGS = ("VOLUME", "NODE", "POOL", "SIZE", "USED", "STATE", "CLAIM", "POD")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
-    parser.add_argument("--dry-run", action="store_true", help="only what collecting orphans would delete, and why not")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only what collecting orphans would delete, and why not",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--node", metavar="NAME", help="only the volumes of one node")
     where.add_argument(
-        "--local", nargs="?", const=PLUGIN_DIRECTORY, metavar="DIR",
-        help="without an API server: what the drivers of this machine list; DIR: kubelet's plugin directory",
-    )  # fmt: skip
+        "--local",
+        nargs="?",
+        const=PLUGIN_DIRECTORY,
+        metavar="DIR",
+        help=(
+            "without an API server: what the drivers "
+            "of this "
+            "machine "
+            "list; DIR: "
+            "kubelet's "
+            "plugin directory"
+        ),
+    )
 
 
 def run(api: cluster.Cluster | None, drivers: dict[str, str], settings: argparse.Namespace) -> int:
     if api is None and settings.dry_run:
-        print("--dry-run asks the API server for PVs and claims, so it goes without --local", file=sys.stderr)
+        print(
+            "--dry-run asks the API server for PVs and claims, so it goes without --local",
+            file=sys.stderr,
+        )
         return 2
     unanswered: dict[Key, str] = {}
     if api is None:
@@ -49,20 +65,28 @@ def run(api: cluster.Cluster | None, drivers: dict[str, str], settings: argparse
         for pool in pools
         if pool.get("error")
     ]
-    silent = [{"node": node, "driver": driver, "error": why} for (node, driver), why in unanswered.items()]
+    silent = [
+        {"node": node, "driver": driver, "error": why} for (node, driver), why in unanswered.items()
+    ]
     if settings.dry_run:
         rows = [row for row in rows if row.state in inventory.NO_PV]
     if settings.json:
         volumes = [_object(row) for row in rows]
-        print(json.dumps({"volumes": volumes, "poolsAway": away, "driversSilent": silent}, indent=1))
+        print(
+            json.dumps({"volumes": volumes, "poolsAway": away, "driversSilent": silent}, indent=1)
+        )
     else:
         if settings.dry_run:
-            said = [f"{_name(row)} {_would(row)}" for row in rows] or ["there is nothing to collect"]
+            said = [f"{_name(row)} {_would(row)}" for row in rows] or [
+                "there is nothing to collect"
+            ]
         else:
             print(aligned(_HEADINGS, [[printable(cell) for cell in _cells(row)] for row in rows]))
             said = [f"{_name(row)} is {row.state}: {row.why}" for row in rows if row.why]
         said += [f"node {one['node'] or '-'}: pool {one['pool']}: {one['error']}" for one in away]
-        said += [f"node {one['node'] or '-'}: driver {one['driver']}: {one['error']}" for one in silent]
+        said += [
+            f"node {one['node'] or '-'}: driver {one['driver']}: {one['error']}" for one in silent
+        ]
         for sentence in said:
             print(("" if settings.dry_run else "\n") + printable(sentence))
     return int(any(row.is_wrong for row in rows) or bool(away or silent))
@@ -71,15 +95,19 @@ def run(api: cluster.Cluster | None, drivers: dict[str, str], settings: argparse
 def look(
     api: cluster.Cluster, namespace: str, drivers: list[str] | None = None, node: str | None = None
 ) -> tuple[list[Row], dict[Key, Listed], dict[Key, str]]:
-    """The rows; what each driver listed, and why one did not, by node and driver. namespace: where flexvol is. drivers,
+    """The rows; what each driver listed, and why one did not, by node and driver. namespace: where
+    flexvol is. drivers,
     node: only of these. Raises Refused, Unreachable, and Unavailable if there is no such node."""
     found = nodes.find(api, namespace) if node is None else {node: nodes.get(api, namespace, node)}
     if not found:
         raise nodes.nowhere(namespace)
     served = by_provisioner(drivers or [driver for one in found.values() for driver in one.drivers])
-    # In this order, what is made meanwhile is at least pending, and what is deleted meanwhile still has its PV.
+    # In this order, what is made meanwhile is at least pending, and what is deleted meanwhile still
+    # has its PV.
     volumes = [
-        volume for volume in api.items(cluster.VOLUMES) if node is None or decide.node_of(volume, served) == node
+        volume
+        for volume in api.items(cluster.VOLUMES)
+        if node is None or decide.node_of(volume, served) == node
     ]
     listed, silent = nodes.list_all(api, found.values(), drivers)
     cluster_uid = api.uid()
@@ -92,7 +120,11 @@ def look(
         cluster_uid=cluster_uid,
     )
     rows = inventory.join(listed, silent, there)
-    rows = [row for row in rows if row.state != inventory.MISSING or api.get(f"{cluster.VOLUMES}/{row.name}")]
+    rows = [
+        row
+        for row in rows
+        if row.state != inventory.MISSING or api.get(f"{cluster.VOLUMES}/{row.name}")
+    ]
     return rows, listed, silent
 
 
@@ -121,5 +153,18 @@ def _cells(row: Row) -> list[str]:
 
 def _object(row: Row) -> dict[str, Any]:
     entry = {key: row.entry.get(key) for key in ("pool", "sizeBytes", "usedBytes")}
-    about = {"name": row.name, "node": row.node, "driver": row.driver, **entry, "claim": row.claim, "pods": row.pods}
-    return {**about, "state": row.state, "reason": row.reason, "why": row.why, "wrong": row.is_wrong}
+    about = {
+        "name": row.name,
+        "node": row.node,
+        "driver": row.driver,
+        **entry,
+        "claim": row.claim,
+        "pods": row.pods,
+    }
+    return {
+        **about,
+        "state": row.state,
+        "reason": row.reason,
+        "why": row.why,
+        "wrong": row.is_wrong,
+    }

@@ -1,22 +1,25 @@
 """Moves a volume that no pod uses to another node, or all volumes of a node elsewhere: a drain.
 
-What was killed goes on when the same command is run again. `--to` the node that the volume is on takes back a move that
-is not done.
-"""
+What was killed goes on when the same command is run again. `--to` the node that the volume is on
+takes back a move that is not done."""
 
-# A move is written down in a ConfigMap first: from where to where, and the PV that is to be. Its steps, of which each
-# may find itself done:
+# A move is written down in a ConfigMap first: from where to where, and the PV that is to be. Its
+# steps, of which each may find itself done:
 #
 # 1. The PV says Retain from now on, so that no instance deletes anything, whatever goes.
-# 2. The old copy is exported, under its lock, and imported on the other node. Before the first byte the old copy's
-#    record says where it goes, and from then on it mounts for no one: nothing can be written that is left behind. The
-#    new copy appears when its checksum is right; it has the move's id, by which the command knows it when run again.
-# 3. A PV's affinity cannot be changed, so the PV is deleted and made again under its name: now it is the other node's.
+# 2. The old copy is exported, under its lock, and imported on the other node. Before the first byte
+# the old copy's
+# record says where it goes, and from then on it mounts for no one: nothing can be written that is
+# left behind. The new copy appears when its checksum is right; it has the move's id, by which the
+# command knows it when run again.
+# 3. A PV's affinity cannot be changed, so the PV is deleted and made again under its name: now it
+# is the other node's.
 #    When the claim is bound to it, it says again what it said of its storage at the end.
 # 4. The old copy is deleted, if its record says that it is one of this move; then the ConfigMap.
 #
-# The nodes' instances touch neither copy meanwhile: a PV that says Retain is not deleted by them, a PV of another
-# identity is not theirs, and a volume whose claim exists, or that is not blank, is not collected as an orphan.
+# The nodes' instances touch neither copy meanwhile: a PV that says Retain is not deleted by them, a
+# PV of another identity is not theirs, and a volume whose claim exists, or that is not blank, is
+# not collected as an orphan.
 
 from __future__ import annotations
 
@@ -52,9 +55,13 @@ class NotMoved(protocol.Unavailable):
 def arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("volume", nargs="?", metavar="PV", help="the volume to move")
-    which.add_argument("--all", action="store_true", help="all PVs of the node given by --from; all else is named")
+    which.add_argument(
+        "--all", action="store_true", help="all PVs of the node given by --from; all else is named"
+    )
     parser.add_argument("--from", dest="source", metavar="NODE", help="with --all: where they are")
-    parser.add_argument("--to", metavar="NODE", help="where to; with --all by default where most room is")
+    parser.add_argument(
+        "--to", metavar="NODE", help="where to; with --all by default where most room is"
+    )
 
 
 def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
@@ -73,10 +80,18 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
             failed += 1
             print(f"{name}: {error}", file=sys.stderr, flush=True)
     print(f"{len(names) - failed} of {len(names)} volumes of node {settings.source} were moved")
-    # A node that is drained may be wiped next: snapshots, archives and what has no PV are not moved, so they are named.
+    # A node that is drained may be wiped next: snapshots, archives and what has no PV are not
+    # moved, so they are named.
     rows, _, silent = inventory.look(api, settings.namespace, None, settings.source)
-    left = [f"{row.name} stays on node {settings.source}: it is {row.state}" for row in rows if row.name not in names]
-    left += [f"what stays of {driver} on node {node} is not known: {why}" for (node, driver), why in silent.items()]
+    left = [
+        f"{row.name} stays on node {settings.source}: it is {row.state}"
+        for row in rows
+        if row.name not in names
+    ]
+    left += [
+        f"what stays of {driver} on node {node} is not known: {why}"
+        for (node, driver), why in silent.items()
+    ]
     for sentence in left:
         print(sentence, file=sys.stderr)
     return 1 if failed or left else 0
@@ -86,7 +101,11 @@ class Mover:
     """Works through the steps. say: what becomes of it, a line each."""
 
     def __init__(
-        self, api: cluster.Cluster, drivers: dict[str, str], namespace: str, say: Callable[[str], None]
+        self,
+        api: cluster.Cluster,
+        drivers: dict[str, str],
+        namespace: str,
+        say: Callable[[str], None],
     ) -> None:
         self._api, self._drivers, self._namespace, self._say = api, drivers, namespace, say
         self._moves = f"/api/v1/namespaces/{namespace}/configmaps"
@@ -94,20 +113,29 @@ class Mover:
     def volumes_of(self, node: str) -> list[str]:
         """Those that are on the node, and those whose move from there is not done."""
         volumes = self._api.items(cluster.VOLUMES)
-        there = {one["metadata"]["name"] for one in volumes if decide.node_of(one, self._drivers) == node}
+        there = {
+            one["metadata"]["name"] for one in volumes if decide.node_of(one, self._drivers) == node
+        }
         begun = (self._api.get(f"{self._moves}?labelSelector={LABEL}") or {"items": []})["items"]
         plans = [json.loads(one["data"]["move"]) for one in begun]
-        return sorted(there | {plan["volume"]["metadata"]["name"] for plan in plans if plan["source"] == node})
+        return sorted(
+            there | {plan["volume"]["metadata"]["name"] for plan in plans if plan["source"] == node}
+        )
 
     def roomiest(self, name: str, source: str) -> str:
-        """Where its move goes that was begun; else the node whose pool has the most room, and takes pods."""
+        """Where its move goes that was begun; else the node whose pool has the most room, and takes
+        pods."""
         plan = self._plan(name)
         if plan is not None:
             return str(plan["to"])
         volume = self._volume(name)
         pool = (volume["spec"]["flexVolume"].get("options") or {}).get("pool")
         found = nodes.find(self._api, self._namespace)
-        others = [one for one in found.values() if one.name not in ("", source) and self._takes_pods(one.name)]
+        others = [
+            one
+            for one in found.values()
+            if one.name not in ("", source) and self._takes_pods(one.name)
+        ]
         listed, _ = nodes.list_all(self._api, others, [_driver({"volume": volume})])
         rooms = {
             node: one.get("freeBytes", 0)
@@ -116,7 +144,10 @@ class Mover:
             if one.get("name") == pool and not one.get("error")
         }
         if not rooms:
-            raise NotMoved(f"no other node that takes pods has a pool {pool}; make one there, or name a node with --to")
+            raise NotMoved(
+                f"no other node that takes pods has a pool {pool}; make one there, or name a "
+                "node with --to"
+            )
         return max(sorted(rooms), key=lambda node: rooms[node])
 
     def _takes_pods(self, node: str) -> bool:
@@ -124,7 +155,8 @@ class Mover:
         return found is not None and not found["spec"].get("unschedulable")
 
     def move(self, name: str, to: str) -> None:
-        """Raises NotMoved, other failures, Refused and Unreachable; it goes on when it is called again."""
+        """Raises NotMoved, other failures, Refused and Unreachable; it goes on when it is called
+        again."""
         plan = self._plan(name)
         if plan is None:
             volume = self._volume(name)
@@ -138,7 +170,8 @@ class Mover:
         elif to != plan["to"] or plan["back"]:
             where = plan["source"] if plan["back"] else plan["to"]
             raise NotMoved(
-                f"{name} is on its way to node {where}; that comes first: provisioner move {name} --to {where}"
+                f"{name} is on its way to node {where}; that comes first: provisioner move "
+                f"{name} --to {where}"
             )
         if not self._is_at(plan, to):
             if self._is_at(plan, plan["source"]):
@@ -151,11 +184,13 @@ class Mover:
         self._say_stuck(plan)
 
     def _settle(self, volume: Object, node: str) -> None:
-        """It is where it is to be, and no move of it is written down. A copy there that says it moves lost its plan,
-        and the PV says that it is the volume."""
+        """It is where it is to be, and no move of it is written down. A copy there that says it
+        moves lost its plan, and the PV says that it is the volume."""
         here = self._entry({"volume": volume}, node) if _is_in_pool(volume) else None
         if here is not None and here.get("state") == "moving":
-            self._storage(node).adopt(_driver({"volume": volume}), volume_manifest.listed_request(here))
+            self._storage(node).adopt(
+                _driver({"volume": volume}), volume_manifest.listed_request(here)
+            )
         self._say(f"{volume['metadata']['name']} is on node {node} already")
 
     # The plan.
@@ -165,7 +200,10 @@ class Mover:
         if written is None:
             return None
         plan: Object = json.loads(written["data"]["move"])
-        return {**plan, "written": {key: written["metadata"][key] for key in ("uid", "resourceVersion")}}
+        return {
+            **plan,
+            "written": {key: written["metadata"][key] for key in ("uid", "resourceVersion")},
+        }
 
     def _rewrite(self, plan: Object, **changes: Any) -> Object:
         """Raises Refused, status 409, if somebody else did so since it was read."""
@@ -185,26 +223,49 @@ class Mover:
         claim = lost.claim_of(self._api, volume)
         policy = spec.get("persistentVolumeReclaimPolicy")
         if volume["metadata"].get("deletionTimestamp") or (claim is None and policy == "Delete"):
-            raise NotMoved(f"{name} is being deleted, or its claim {lost.full_name(volume)} is not bound to it")
+            raise NotMoved(
+                f"{name} is being deleted, or its claim {lost.full_name(volume)} is not bound to it"
+            )
         for pod in lost.pods_of(self._api, claim) if claim else []:
-            if pod["spec"].get("nodeName") and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
-                raise NotMoved(f"{name} is in use by pod {pod['metadata']['name']}; stop it first, or drain the node")
+            if pod["spec"].get("nodeName") and pod.get("status", {}).get("phase") not in (
+                "Succeeded",
+                "Failed",
+            ):
+                raise NotMoved(
+                    f"{name} is in use by pod {pod['metadata']['name']}; stop it first, or "
+                    "drain the node"
+                )
         if not _is_in_pool(volume):
             raise NotMoved(f"{name} is in no pool; its driver must move it")
         entry = self._entry({"volume": volume}, source) or {"error": "it is not there"}
         if entry.get("error") or not entry.get("owner") or entry.get("state"):
-            raise NotMoved(f"node {source} does not list {name} as whole: {entry.get('error') or entry.get('state')}")
+            raise NotMoved(
+                f"node {source} does not list {name} as whole: "
+                f"{entry.get('error') or entry.get('state')}"
+            )
         if entry["owner"].get("uid") == protocol.AWAITED:
             raise NotMoved(f"{name} awaits its claim; bind it first")
         pool = self._room(to, spec["flexVolume"], name, int(entry["sizeBytes"]))
         hostname = nodes.hostname(self._api, to)
         plan = {
-            "id": uuid.uuid4().hex, "source": source, "to": to, "back": False, "replaces": False, "policy": policy,
-            "hostname": hostname, "poolId": pool["id"], "volume": manifest(volume, to, hostname, pool["id"]),
-        }  # fmt: skip
-        body = {"metadata": {"name": f"move-{name}", "labels": {LABEL: ""}}, "data": {"move": json.dumps(plan)}}
+            "id": uuid.uuid4().hex,
+            "source": source,
+            "to": to,
+            "back": False,
+            "replaces": False,
+            "policy": policy,
+            "hostname": hostname,
+            "poolId": pool["id"],
+            "volume": manifest(volume, to, hostname, pool["id"]),
+        }
+        body = {
+            "metadata": {"name": f"move-{name}", "labels": {LABEL: ""}},
+            "data": {"move": json.dumps(plan)},
+        }
         self._api.create(self._moves, body)
-        self._say(f"moves {name}, {human_bytes(entry['sizeBytes'])}, from node {source} to node {to}")
+        self._say(
+            f"moves {name}, {human_bytes(entry['sizeBytes'])}, from node {source} to node {to}"
+        )
         begun = self._plan(name)
         if begun is None or begun["id"] != plan["id"]:
             raise NotMoved(f"another move of {name} was begun just now")
@@ -213,7 +274,9 @@ class Mover:
     def _room(self, node: str, source: Object, name: str, size_bytes: int) -> Object:
         """The other node's pool of the same name, if the volume fits into it."""
         pool_name, listed = source["options"]["pool"], self._storage(node).list(source["driver"])
-        pool = next((one for one in listed.pools if one.get("name") == pool_name), {"error": "it has none"})
+        pool = next(
+            (one for one in listed.pools if one.get("name") == pool_name), {"error": "it has none"}
+        )
         if pool.get("error"):
             raise NotMoved(f"node {node} has no pool {pool_name} for {name}: {pool['error']}")
         if any(one.get("name") == name for one in listed.volumes):
@@ -237,15 +300,25 @@ class Mover:
         if entry is not None:
             if entry.get("move") != plan["id"] or entry.get("state"):
                 raise NotMoved(
-                    f"node {plan['to']} has a volume {name} that is not of this move; nothing is overwritten"
+                    f"node {plan['to']} has a volume {name} that is not of this move; nothing "
+                    "is overwritten"
                 )
             return
-        words = ["--driver", source["driver"].split("/")[1], "--pool", source["options"]["pool"], "--move", plan["id"]]
+        words = [
+            "--driver",
+            source["driver"].split("/")[1],
+            "--pool",
+            source["options"]["pool"],
+            "--move",
+            plan["id"],
+        ]
         begin = int(self._run(plan["to"], source["driver"], ["import", *words, "--arrived", name]))
         pieces = _Pieces()
         exporting = ["export", *words, "--to", plan["to"], "--from", str(begin), name]
         threading.Thread(
-            target=self._export, args=(plan["source"], source["driver"], exporting, pieces), daemon=True
+            target=self._export,
+            args=(plan["source"], source["driver"], exporting, pieces),
+            daemon=True,
         ).start()
         try:
             self._say(self._run(plan["to"], source["driver"], ["import", *words], pieces))
@@ -255,7 +328,9 @@ class Mover:
     def _export(self, node: str, driver: str, words: list[str], pieces: _Pieces) -> None:
         ended: Exception | None = None
         try:
-            self._run(node, driver, words, iter(()), pieces.put)  # its input stays open as long as we are there
+            self._run(
+                node, driver, words, iter(()), pieces.put
+            )  # its input stays open as long as we are there
         except Exception as error:  # raised again where the pieces are read
             ended = error
         pieces.put(ended)
@@ -268,23 +343,30 @@ class Mover:
         feed: Iterator[bytes] | None = None,
         take: Callable[[bytes], None] | None = None,
     ) -> str:
-        """What a command of the driver's program prints on a node. Raises NotMoved with what it says is wrong."""
+        """What a command of the driver's program prints on a node. Raises NotMoved with what it
+        says is wrong."""
         pod = nodes.get(self._api, self._namespace, node).pod
         line = [executable(PLUGIN_DIRECTORY, driver), *words]
         status, printed, errors = self._api.execute(pod, line, feed, take, _SILENCE_SECONDS)
         if status != 0:
-            raise NotMoved(f"on node {node}: {errors.strip() or f'{words[0]} ended with status {status}'}")
+            raise NotMoved(
+                f"on node {node}: {errors.strip() or f'{words[0]} ended with status {status}'}"
+            )
         return printed.decode(errors="replace").strip()
 
     def _replace(self, plan: Object) -> Object:
-        """The PV becomes the other node's. Between its deletion and its creation the claim says Lost. Returns the plan
-        as it is written then."""
+        """The PV becomes the other node's. Between its deletion and its creation the claim says
+        Lost. Returns the plan as it is written then."""
         name = _name(plan)
         path = f"{cluster.VOLUMES}/{name}"
         volume = self._api.get(path)
         if volume is not None and decide.node_of(volume, self._drivers) == plan["source"]:
-            now = manifest(volume, plan["to"], plan["hostname"], plan["poolId"])  # its claim may have grown meanwhile
-            plan = self._rewrite(plan, volume=now, replaces=True)  # from here on nobody takes it back
+            now = manifest(
+                volume, plan["to"], plan["hostname"], plan["poolId"]
+            )  # its claim may have grown meanwhile
+            plan = self._rewrite(
+                plan, volume=now, replaces=True
+            )  # from here on nobody takes it back
             uid: str = volume["metadata"]["uid"]
             self._api.delete(path, uid)
             self._until("the old PV is gone", lambda: self._is_gone(path, uid))
@@ -292,13 +374,19 @@ class Mover:
         if volume is None:
             volume = self._api.create(cluster.VOLUMES, plan["volume"])
         if decide.node_of(volume, self._drivers) != plan["to"]:
-            raise NotMoved(f"the PV {name} is neither of node {plan['source']} nor of node {plan['to']}; look at it")
+            raise NotMoved(
+                f"the PV {name} is neither of node {plan['source']} nor of node {plan['to']}; "
+                "look at it"
+            )
         secrets.hand_over(self._api, secrets.made_for(volume), plan["to"])
         if lost.claim_of(self._api, plan["volume"]) is not None:
-            self._until(f"the claim {lost.full_name(volume)} is bound again", lambda: self._is_bound(plan))
+            self._until(
+                f"the claim {lost.full_name(volume)} is bound again", lambda: self._is_bound(plan)
+            )
         elif plan["policy"] != "Retain":
             self._say(
-                f"its claim {lost.full_name(volume)} was deleted meanwhile: {name} says Retain, delete it yourself"
+                f"its claim {lost.full_name(volume)} was deleted meanwhile: {name} says "
+                "Retain, delete it yourself"
             )
             return plan
         self._set_policy(plan, plan["policy"])
@@ -341,7 +429,10 @@ class Mover:
         if entry is None:
             return
         if entry.get("move") != plan["id"] or entry.get("state") != "moving":
-            raise NotMoved(f"the volume {name} on node {node} is not the old copy of this move any more; look at it")
+            raise NotMoved(
+                f"the volume {name} on node {node} is not the old copy of this move any more; "
+                "look at it"
+            )
         self._storage(node).delete(_driver(plan), volume_manifest.listed_request(entry))
 
     def _end(self, plan: Object) -> None:
@@ -351,12 +442,18 @@ class Mover:
         """The old copy is the volume again, and what is on the other node goes."""
         name, source, to = _name(plan), plan["source"], plan["to"]
         if plan["replaces"]:
-            raise NotMoved(f"{name} is as good as on node {to}; end its move, and then move it back")
-        plan = self._rewrite(plan, back=True)  # first: what is on the other node is never taken for the volume again
+            raise NotMoved(
+                f"{name} is as good as on node {to}; end its move, and then move it back"
+            )
+        plan = self._rewrite(
+            plan, back=True
+        )  # first: what is on the other node is never taken for the volume again
         try:
             there = self._entry(plan, to)
             if there is not None and there.get("move") == plan["id"]:
-                self._storage(to).delete(_driver(plan), volume_manifest.listed_request(there, taken_back=plan["id"]))
+                self._storage(to).delete(
+                    _driver(plan), volume_manifest.listed_request(there, taken_back=plan["id"])
+                )
             self._forget(plan)
         except protocol.Unavailable as error:
             self._say(f"what came of {name} on node {to} is left: {error}")
@@ -375,16 +472,30 @@ class Mover:
         self._say(f"{name} stays on node {source}")
 
     def _forget(self, plan: Object) -> None:
-        """What has come of a stream that is not gone on with; an import that was left alone ends soon."""
-        name, source, deadline = _name(plan), plan["volume"]["spec"]["flexVolume"], time.monotonic() + _FORGET_SECONDS
-        words = ["--driver", source["driver"].split("/")[1], "--pool", source["options"]["pool"], "--forget", name]
+        """What has come of a stream that is not gone on with; an import that was left alone ends
+        soon."""
+        name, source, deadline = (
+            _name(plan),
+            plan["volume"]["spec"]["flexVolume"],
+            time.monotonic() + _FORGET_SECONDS,
+        )
+        words = [
+            "--driver",
+            source["driver"].split("/")[1],
+            "--pool",
+            source["options"]["pool"],
+            "--forget",
+            name,
+        ]
         while True:
             try:
                 self._run(plan["to"], source["driver"], ["import", *words])
                 return
             except NotMoved as error:
                 if time.monotonic() > deadline:
-                    self._say(f"what came of {name} on node {plan['to']} is given up after a day: {error}")
+                    self._say(
+                        f"what came of {name} on node {plan['to']} is given up after a day: {error}"
+                    )
                     return
             time.sleep(_AGAIN_SECONDS)
 
@@ -404,20 +515,28 @@ class Mover:
         return nodes.NodeStorage(self._api, nodes.get(self._api, self._namespace, node))
 
     def _entry(self, plan: Object, node: str) -> Object | None:
-        """The volume as the node lists it; None if it is not there. Raises NotMoved if that cannot be told."""
+        """The volume as the node lists it; None if it is not there. Raises NotMoved if that cannot
+        be told."""
         pool = plan["volume"]["spec"]["flexVolume"]["options"]["pool"]
         listed = self._storage(node).list(_driver(plan))
         for one in listed.pools:
             if one.get("name") == pool and not one.get("error"):
-                return next((entry for entry in listed.volumes if entry.get("name") == _name(plan)), None)
-        raise NotMoved(f"node {node} does not tell what is in its pool {pool}; is its disk mounted?")
+                return next(
+                    (entry for entry in listed.volumes if entry.get("name") == _name(plan)), None
+                )
+        raise NotMoved(
+            f"node {node} does not tell what is in its pool {pool}; is its disk mounted?"
+        )
 
     def _say_stuck(self, plan: Object) -> None:
         """Pods that the scheduler gave to the old node meanwhile cannot start there."""
         claim = lost.claim_of(self._api, plan["volume"])
         for pod in lost.pods_of(self._api, claim) if claim else []:
             if pod["spec"].get("nodeName") == plan["source"]:
-                self._say(f"pod {pod['metadata']['name']} waits for it on node {plan['source']}; delete that pod")
+                self._say(
+                    f"pod {pod['metadata']['name']} waits for it on node {plan['source']}; "
+                    "delete that pod"
+                )
 
 
 class _Pieces:
@@ -472,11 +591,19 @@ def manifest(volume: Object, to: str, hostname: str, pool_id: str) -> Object:
     notes.pop(decide.LOST, None)
     term = {"key": HOSTNAME, "operator": "In", "values": [hostname]}
     source = {**spec["flexVolume"], "options": {**spec["flexVolume"]["options"], "poolId": pool_id}}
-    claim = {key: value for key, value in (spec.get("claimRef") or {}).items() if key != "resourceVersion"}
+    claim = {
+        key: value
+        for key, value in (spec.get("claimRef") or {}).items()
+        if key != "resourceVersion"
+    }
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": metadata["name"], "labels": metadata.get("labels") or {}, "annotations": notes},
+        "metadata": {
+            "name": metadata["name"],
+            "labels": metadata.get("labels") or {},
+            "annotations": notes,
+        },
         "spec": {
             **spec,
             "persistentVolumeReclaimPolicy": "Retain",

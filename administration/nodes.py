@@ -1,4 +1,5 @@
-"""The drivers of the nodes, reached through the nodes' own pods: by `exec`, a right that a person has and no pod."""
+"""The drivers of the nodes, reached through the nodes' own pods: by `exec`, a right that a person
+has and no pod."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _BEYOND_SECONDS = 15  # a driver's own limit, to reach the node and to hear of i
 
 
 class Node(NamedTuple):
-    """A node with flexvol on it; without a name for storage that is reachable from everywhere. pod: as Cluster.execute
+    """A node with flexvol on it; without a name for storage that is reachable from everywhere. pod:
+    as Cluster.execute
     wants it. drivers: which its provisioner serves."""
 
     name: str
@@ -43,20 +45,27 @@ class NodeStorage(Storage):
 
 
 def find(api: cluster.Cluster, namespace: str) -> dict[str, Node]:
-    """By name, those that have a pod of ours, whatever its state. namespace: where flexvol is installed."""
-    pods = sorted(api.items(f"/api/v1/namespaces/{namespace}/pods"), key=_worth)  # of two on one node, the last
+    """By name, those that have a pod of ours, whatever its state. namespace: where flexvol is
+    installed."""
+    pods = sorted(
+        api.items(f"/api/v1/namespaces/{namespace}/pods"), key=_worth
+    )  # of two on one node, the last
     found = {}
     for pod in pods:
         app, spec = (pod["metadata"].get("labels") or {}).get("app"), pod["spec"]
         if app in _APPS and spec.get("nodeName"):
             name = spec["nodeName"] if app == _APPS[0] else ""
-            found[name] = Node(name, f"{namespace}/{pod['metadata']['name']}", _drivers(spec["containers"][0]))
+            found[name] = Node(
+                name, f"{namespace}/{pod['metadata']['name']}", _drivers(spec["containers"][0])
+            )
     return found
 
 
 def _drivers(container: dict[str, Any]) -> tuple[str, ...]:
     words = [part for word in container.get("args") or [] for part in word.split("=", 1)]
-    return tuple(after for word, after in itertools.pairwise(words) if word == "--driver") or DRIVERS
+    return (
+        tuple(after for word, after in itertools.pairwise(words) if word == "--driver") or DRIVERS
+    )
 
 
 def _worth(pod: dict[str, Any]) -> tuple[bool, bool]:
@@ -64,7 +73,9 @@ def _worth(pod: dict[str, Any]) -> tuple[bool, bool]:
 
 
 def nowhere(namespace: str) -> protocol.Unavailable:
-    return protocol.Unavailable(f"there is no pod of flexvol in namespace {namespace}; --namespace says where it is")
+    return protocol.Unavailable(
+        f"there is no pod of flexvol in namespace {namespace}; --namespace says where it is"
+    )
 
 
 def get(api: cluster.Cluster, namespace: str, name: str) -> Node:
@@ -73,18 +84,24 @@ def get(api: cluster.Cluster, namespace: str, name: str) -> Node:
     if not found:
         raise nowhere(namespace)
     if name not in found:
-        raise protocol.Unavailable(f"no pod of flexvol is on node {name}; nodes with one: {', '.join(sorted(found))}")
+        raise protocol.Unavailable(
+            f"no pod of flexvol is on node {name}; nodes with one: {', '.join(sorted(found))}"
+        )
     return found[name]
 
 
 def list_all(
     api: cluster.Cluster, nodes: Collection[Node], drivers: Collection[str] | None = None
 ) -> tuple[dict[Key, Listed], dict[Key, str]]:
-    """What the drivers list on each node, and why one did not answer; both by the names of node and driver. drivers:
-    which to ask, instead of those that are served; of storage that is reachable from everywhere, only if they are."""
+    """What the drivers list on each node, and why one did not answer; both by the names of node and
+    driver. drivers: which to ask, instead of those that are served; of storage that is reachable
+    from everywhere, only if they are."""
     listed: dict[Key, Listed] = {}
     asked = [
-        (node, driver) for node in nodes for driver in drivers or node.drivers if node.name or driver in node.drivers
+        (node, driver)
+        for node in nodes
+        for driver in drivers or node.drivers
+        if node.name or driver in node.drivers
     ]
     silent = {(node.name, driver): "it did not answer in time" for node, driver in asked}
 
@@ -95,7 +112,8 @@ def list_all(
         except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
             silent[node.name, driver] = str(error)
 
-    # None of them is waited for at the end: a node's kubelet may have taken the connection, and hang.
+    # None of them is waited for at the end: a node's kubelet may have taken the connection, and
+    # hang.
     threads = [threading.Thread(target=ask, args=one, daemon=True) for one in asked]
     for start in range(0, len(threads), _AT_ONCE):
         deadline = time.monotonic() + protocol.CALLOUTS["list"].seconds + _BEYOND_SECONDS
@@ -119,5 +137,7 @@ def cluster_uid(api: cluster.Cluster) -> str:
     """As Cluster.uid. Raises Unavailable if there is none."""
     uid = api.uid()
     if not uid:
-        raise protocol.Unavailable("there is no namespace kube-system, whose uid stands for the cluster")
+        raise protocol.Unavailable(
+            "there is no namespace kube-system, whose uid stands for the cluster"
+        )
     return uid

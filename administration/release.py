@@ -28,7 +28,10 @@ def _release(api: Cluster, name: str, drivers: dict[str, str], say: Callable[[st
     lost.check_lost(api, volume, drivers)
     claim, deadline, said = lost.claim_of(api, volume), time.monotonic() + _RELEASE_SECONDS, ""
     say(
-        f"deletes the claim {lost.full_name(volume)}, then {name}; what the claim is of makes it anew, or you do"
+        (
+            f"deletes the claim {lost.full_name(volume)}, then {name}; what the claim is of makes "
+            "it anew, or you do"
+        )
         if claim
         else f"deletes {name}; it has no claim any more"
     )

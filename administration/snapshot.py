@@ -1,9 +1,8 @@
 """Keeps what the volume of a claim holds now, for new claims to begin with.
 
-Of a volume in use it is as after a power cut, and possible if its pool's file system has reflinks; else no pod may use
-it. A new claim of the same namespace gets the data by the annotation flexvol/from-snapshot. On the node itself, `loop
-snapshot` freezes the file system for it.
-"""
+Of a volume in use it is as after a power cut, and possible if its pool's file system has reflinks;
+else no pod may use it. A new claim of the same namespace gets the data by the annotation
+flexvol/from-snapshot. On the node itself, `loop snapshot` freezes the file system for it."""
 
 from __future__ import annotations
 
@@ -20,21 +19,37 @@ _SILENCE_SECONDS = 3600.0  # a copy of many blocks says nothing on its way
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     claims.arguments(parser)
-    parser.add_argument("name", metavar="NAME", nargs="?", help="by default the volume's name and the time (UTC)")
-    parser.add_argument("--keep", type=int, metavar="N", help="then delete the volume's oldest snapshots beyond N")
+    parser.add_argument(
+        "name", metavar="NAME", nargs="?", help="by default the volume's name and the time (UTC)"
+    )
+    parser.add_argument(
+        "--keep", type=int, metavar="N", help="then delete the volume's oldest snapshots beyond N"
+    )
 
 
 def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
     claim = claims.get(api, settings)
-    volume = api.get(f"{cluster.VOLUMES}/{claim['spec']['volumeName']}") if claim["spec"].get("volumeName") else None
+    volume = (
+        api.get(f"{cluster.VOLUMES}/{claim['spec']['volumeName']}")
+        if claim["spec"].get("volumeName")
+        else None
+    )
     whose = ((volume or {}).get("spec", {}).get("claimRef") or {}).get("uid")
     if volume is None or whose != claim["metadata"]["uid"]:
-        raise protocol.NotFound(f"the claim {lost.full_name(claim)} is not bound, so there is no volume to keep")
+        raise protocol.NotFound(
+            f"the claim {lost.full_name(claim)} is not bound, so there is no volume to keep"
+        )
     driver = drivers.get(decide.annotations_of(volume).get(decide.PROVISIONED_BY, ""))
     if driver is None or (volume["spec"].get("flexVolume") or {}).get("driver") != driver:
-        raise protocol.InvalidArgument(f"{volume['metadata']['name']} is of no driver of ours; see --driver")
+        raise protocol.InvalidArgument(
+            f"{volume['metadata']['name']} is of no driver of ours; see --driver"
+        )
     pod = nodes.get(api, settings.namespace, decide.node_of(volume, drivers)).pod
-    line = [executable(PLUGIN_DIRECTORY, driver), "snapshot", *([f"--keep={settings.keep}"] if settings.keep else [])]
+    line = [
+        executable(PLUGIN_DIRECTORY, driver),
+        "snapshot",
+        *([f"--keep={settings.keep}"] if settings.keep else []),
+    ]
     line += ["--", volume["metadata"]["name"], *([settings.name] if settings.name else [])]
     status, said, errors = api.execute(pod, line, seconds=_SILENCE_SECONDS)
     sys.stdout.write(said.decode(errors="replace"))

@@ -1,10 +1,13 @@
-"""Makes a volume that is no claim's yet, on a node of your choice; prints its PV as a manifest, or applies it.
+"""Makes a volume that is no claim's yet, on a node of your choice; prints its PV as a manifest, or
+applies it.
 
-The first claim that is bound to the PV owns the volume: one whose selector names its labels. Its policy is Retain.
+The first claim that is bound to the PV owns the volume: one whose selector names its labels. Its
+policy is Retain.
 
-Any claim of the PV's class may take it, so give it a class that is for such claims alone, of the provisioner
-kubernetes.io/no-provisioner: then the scheduler looks for a node that has such a volume. Where the class makes volumes
-itself, it may as well choose another. Running it again finds the same volume.
+Any claim of the PV's class may take it, so give it a class that is for such claims alone, of the
+provisioner
+kubernetes.io/no-provisioner: then the scheduler looks for a node that has such a volume. Where the
+class makes volumes itself, it may as well choose another. Running it again finds the same volume.
 """
 
 from __future__ import annotations
@@ -26,13 +29,17 @@ _NO_PROVISIONER = "kubernetes.io/no-provisioner"
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the volume and of its PV")
     parser.add_argument("--node", required=True, metavar="NAME", help="where it is made")
-    parser.add_argument("--size", required=True, type=_size_bytes, metavar="QUANTITY", help="such as 10Gi")
+    parser.add_argument(
+        "--size", required=True, type=_size_bytes, metavar="QUANTITY", help="such as 10Gi"
+    )
     parser.add_argument(
         "--class", required=True, metavar="NAME", dest="class_name",
         help="the StorageClass whose parameters it is made with, and which its claims name",
     )  # fmt: skip
     parser.add_argument("--fs-type", metavar="TYPE", help="instead of the class's")
-    parser.add_argument("--label", action="append", type=_label, default=[], metavar="KEY=VALUE", help="repeatable")
+    parser.add_argument(
+        "--label", action="append", type=_label, default=[], metavar="KEY=VALUE", help="repeatable"
+    )
     parser.add_argument("--apply", action="store_true", help="create the PV instead of printing it")
 
 
@@ -59,12 +66,20 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
     there = api.get(f"{VOLUMES}/{name}")
     if there is not None:
         if decide.node_of(there, drivers) != node:
-            raise protocol.InvalidArgument(f"there is a PV {name} already, and not of node {node}; choose another name")
+            raise protocol.InvalidArgument(
+                f"there is a PV {name} already, and not of node {node}; choose another name"
+            )
         print(f"the PV {name} is there already", file=sys.stderr)
         return 0
-    storage_class = class_of(settings.class_name, api.get(f"{CLASSES}/{settings.class_name}"), drivers)
+    storage_class = class_of(
+        settings.class_name, api.get(f"{CLASSES}/{settings.class_name}"), drivers
+    )
     if settings.fs_type:
-        others = {k: v for k, v in storage_class["parameters"].items() if k not in decide.FS_TYPE_PARAMETERS}
+        others = {
+            k: v
+            for k, v in storage_class["parameters"].items()
+            if k not in decide.FS_TYPE_PARAMETERS
+        }
         storage_class["parameters"] = {**others, decide.FS_TYPE_PARAMETERS[0]: settings.fs_type}
     driver = drivers[storage_class["provisioner"]]
     us, hostname = decide.Identity(drivers, node, node), nodes.hostname(api, node)
@@ -84,17 +99,31 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
 
 
 def class_of(name: str, storage_class: Object | None, drivers: dict[str, str]) -> Object:
-    """The class as it is to be used: of the first driver, if it is of none. Raises InvalidArgument if it cannot be."""
+    """The class as it is to be used: of the first driver, if it is of none. Raises InvalidArgument
+    if it cannot be."""
     known = [_NO_PROVISIONER, *drivers]
     if storage_class is None or storage_class["provisioner"] not in known:
-        of = f"is of provisioner {storage_class['provisioner']}" if storage_class else "does not exist"
-        raise protocol.InvalidArgument(f"the storage class {name} {of}; name one of {' or '.join(known)}")
+        of = (
+            f"is of provisioner {storage_class['provisioner']}"
+            if storage_class
+            else "does not exist"
+        )
+        raise protocol.InvalidArgument(
+            f"the storage class {name} {of}; name one of {' or '.join(known)}"
+        )
     parameters = storage_class.get("parameters") or {}
     secret = [key for key in decide.SECRET_PARAMETERS if key in parameters]
     if secret:
-        raise protocol.InvalidArgument(f"the storage class {name} has {secret[0]}, which needs a claim; name another")
+        raise protocol.InvalidArgument(
+            f"the storage class {name} has {secret[0]}, which needs a claim; name another"
+        )
     provisioner = known[max(1, known.index(storage_class["provisioner"]))]
-    return {**storage_class, "provisioner": provisioner, "parameters": dict(parameters), "reclaimPolicy": "Retain"}
+    return {
+        **storage_class,
+        "provisioner": provisioner,
+        "parameters": dict(parameters),
+        "reclaimPolicy": "Retain",
+    }
 
 
 def any_claim(node: str) -> Object:

@@ -1,8 +1,8 @@
-"""Says how flexvol is taken out of the cluster once nothing needs it; lists the volumes that do, and then exits with 1.
+"""Says how flexvol is taken out of the cluster once nothing needs it; lists the volumes that do,
+and then exits with 1.
 
-Volumes are unmounted and deleted by flexvol alone, so they go first: those of claims, those that were retained,
-archives and snapshots. It removes nothing itself.
-"""
+Volumes are unmounted and deleted by flexvol alone, so they go first: those of claims, those that
+were retained, archives and snapshots. It removes nothing itself."""
 
 from __future__ import annotations
 
@@ -40,23 +40,40 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
         }
         for row in rows
     ]  # fmt: skip
-    unknown = [f"driver {driver} on node {node or '-'}: {why}" for (node, driver), why in sorted(silent.items())]
+    unknown = [
+        f"driver {driver} on node {node or '-'}: {why}"
+        for (node, driver), why in sorted(silent.items())
+    ]
     for (node, _), (_, pools) in sorted(listed.items()):
         unknown += [
-            f"pool {one.get('name')} on node {node or '-'}: {one['error']}" for one in pools if one.get("error")
+            f"pool {one.get('name')} on node {node or '-'}: {one['error']}"
+            for one in pools
+            if one.get("error")
         ]
     if settings.json:
         print(json.dumps({"volumes": found, "unknown": unknown}, indent=1))
     elif found or unknown:
         if found:
-            print(aligned(_HEADINGS, [[printable(cell or "-") for cell in one.values()] for one in found]))
+            print(
+                aligned(
+                    _HEADINGS, [[printable(cell or "-") for cell in one.values()] for one in found]
+                )
+            )
         for line in unknown:
             print("not known what there is: " + printable(line))
-        print("\nflexvol is still needed; nothing was changed. Run this again when all that is gone.")
+        print(
+            "\nflexvol is still needed; nothing was changed. Run this again when all that is gone."
+        )
     else:
-        print("There are no volumes. To take flexvol out of the cluster, run, where you applied it from:")
+        print(
+            "There are no volumes. To take flexvol out of the cluster, run, where you applied "
+            "it from:"
+        )
         print("  kubectl delete -k .")
-        print(f"Then on each node ({', '.join(filter(None, sorted(there)))}), unless an overlay has moved it:")
+        print(
+            f"Then on each node ({', '.join(filter(None, sorted(there)))}), unless an overlay "
+            "has moved it:"
+        )
         print(f"  {PLUGIN_DIRECTORY}/flexvol~loop/loop uninstall")
         print("Pools stay, below /var/lib/flexvol.")
     return 1 if found or unknown else 0

@@ -1,10 +1,12 @@
-"""Everything ./build.sh test does: installs what it needs, then lint, types, the 3.6 floor, shellcheck and pytest.
+"""Everything ./build.sh test does: installs what it needs, then lint, types, the 3.6 floor,
+shellcheck and pytest.
 
-A node may have any Python: pytest runs everything with the newest one on this machine, what a node does again with the
-oldest, and a short set of that with every other. The cluster's tests run beside all others.
+A node may have any Python: pytest runs everything with the newest one on this machine, what a node
+does again with the oldest, and a short set of that with every other. The cluster's tests run beside
+all others.
 
-With words it only runs pytest with them. FLEXVOL_NO_SKIP=1 makes every test that would be skipped a failure.
-"""
+With words it only runs pytest with them. FLEXVOL_NO_SKIP=1 makes every test that would be skipped a
+failure."""
 
 from __future__ import annotations
 
@@ -63,9 +65,13 @@ def main(words: list[str]) -> int:
     status = _run(tools / "ruff", "check", ".")
     status |= _run(tools / "ruff", "format", "--check", ".")
     driver_side.append("examples")
-    status |= _run(tools / "mypy", "bundle", "tests", "provisioner.py", "administration", *driver_side)
+    status |= _run(
+        tools / "mypy", "bundle", "tests", "provisioner.py", "administration", *driver_side
+    )
     excluded = [word for name in NEWER for word in ("--exclude", name)]
-    status |= _run(tools / "vermin", "--target=3.6", "--violations", "--quiet", *excluded, *driver_side)
+    status |= _run(
+        tools / "vermin", "--target=3.6", "--violations", "--quiet", *excluded, *driver_side
+    )
     status |= _run("shellcheck", *[path.relative_to(ROOT) for path in _shell_scripts()])
     if status:
         print("the tests are not run: put right what is said above", file=sys.stderr)
@@ -75,10 +81,14 @@ def main(words: list[str]) -> int:
 
 def _test_with_every_python(python: Path) -> int:
     found = interpreters.find()
-    print("Pythons here: " + ", ".join(f"{major}.{minor} ({path})" for (major, minor), path in found.items()))
+    print(
+        "Pythons here: "
+        + ", ".join(f"{major}.{minor} ({path})" for (major, minor), path in found.items())
+    )
     if FLOOR not in found:
         print(
-            "Python {}.{}, the oldest the driver runs on, is not here, and only vermin guards it: install it "
+            "Python {}.{}, the oldest the driver runs on, is not here, and only vermin guards "
+            "it: install it "
             "with pyenv, or have it on PATH".format(*FLOOR),
             file=sys.stderr,
         )
@@ -97,7 +107,8 @@ def _test_with_every_python(python: Path) -> int:
             told.seek(0)
             return status, told.read()
 
-    # The cluster's tests wait much, and are the longest: what needs no cluster takes what they leave of the machine.
+    # The cluster's tests wait much, and are the longest: what needs no cluster takes what they
+    # leave of the machine.
     with concurrent.futures.ThreadPoolExecutor(BESIDE) as others:
         running = [others.submit(beside, words) for words in node]
         status = _run(*pytest, "tests/playground", "tests/cluster", f"--python={newest}")
@@ -117,24 +128,37 @@ def _install() -> None:
     ]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         settings = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for line in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *missing]):
+        for line in (
+            ["update", "-q"],
+            ["install", "-q", "-y", "--no-install-recommends", *missing],
+        ):
             subprocess.run(["apt-get", *line], check=True, env=settings, stdout=subprocess.DEVNULL)
     elif missing:
-        print(f"missing, and only root on Debian gets them installed here: {' '.join(missing)}", file=sys.stderr)
+        print(
+            f"missing, and only root on Debian gets them installed here: {' '.join(missing)}",
+            file=sys.stderr,
+        )
     if shutil.which("go") is None and not os.environ.get("FLEXVOL_KUBE_BIN"):
         print(
-            "Go is missing, so there is no Kubernetes to test on: install Go 1.26 (Debian 12's is too old), or set "
+            "Go is missing, so there is no Kubernetes to test on: install Go 1.26 (Debian 12's "
+            "is too old), or set "
             "FLEXVOL_KUBE_BIN to a directory with the programs",
             file=sys.stderr,
         )
 
 
 def _shell_scripts() -> list[Path]:
-    return [ROOT / "build.sh", ROOT / ".ci/run", *sorted(ROOT.glob("bundle/*.sh")), *sorted(ROOT.glob("tests/**/*.sh"))]
+    return [
+        ROOT / "build.sh",
+        ROOT / ".ci/run",
+        *sorted(ROOT.glob("bundle/*.sh")),
+        *sorted(ROOT.glob("tests/**/*.sh")),
+    ]
 
 
 def _run(*line: object, output: TextIO | None = None) -> int:
-    """Runs one tool in the source root and says so; returns its status. output: where it prints, if not here."""
+    """Runs one tool in the source root and says so; returns its status. output: where it prints, if
+    not here."""
     words = [str(word) for word in line]
     print("+ " + " ".join([os.path.basename(words[0]), *words[1:]]), file=output, flush=True)
     return subprocess.run(words, cwd=ROOT, check=False, stdout=output, stderr=output).returncode

@@ -1,7 +1,8 @@
-"""Builds deploy/Containerfile with buildah into dist/image.tar, an OCI archive named localhost/flexvol:dev.
+"""Builds deploy/Containerfile with buildah into dist/image.tar, an OCI archive named
+localhost/flexvol:dev.
 
-FLEXVOL_BASE_IMAGE is the base image, where the default cannot be fetched. No container engine is needed.
-"""
+FLEXVOL_BASE_IMAGE is the base image, where the default cannot be fetched. No container engine is
+needed."""
 
 from __future__ import annotations
 
@@ -16,13 +17,16 @@ NAME = "localhost/flexvol:dev"
 
 
 def build(target: Path) -> None:
-    """Writes the archive to `target`. The layers are kept nowhere: the files that matter are two."""
+    """Writes the archive to `target`. The layers are kept nowhere: the files that matter are
+    two."""
     if shutil.which("buildah") is None:
         raise SystemExit("buildah is missing: apt-get install buildah")
     target.unlink(missing_ok=True)
     base = os.environ.get("FLEXVOL_BASE_IMAGE")
     arguments = [f"--build-arg=BASE={base}"] if base else []
-    with tempfile.TemporaryDirectory(prefix="flexvol-image-", ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix="flexvol-image-", ignore_cleanup_errors=True
+    ) as scratch:
         settings = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
         buildah = ["buildah", "--root", f"{scratch}/root", "--runroot", f"{scratch}/run"]
         context = Path(scratch, "context")
@@ -41,7 +45,11 @@ def build(target: Path) -> None:
             str(context),
         ]
         subprocess.run(line, check=True, env=settings)
-        subprocess.run([*buildah, "push", "--quiet", NAME, f"oci-archive:{target}:{NAME}"], check=True, env=settings)
+        subprocess.run(
+            [*buildah, "push", "--quiet", NAME, f"oci-archive:{target}:{NAME}"],
+            check=True,
+            env=settings,
+        )
 
 
 if __name__ == "__main__":

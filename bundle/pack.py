@@ -1,4 +1,5 @@
-"""Packs the driver side into dist/flexvol: a sh header and behind it a zip, the same bytes for the same sources."""
+"""Packs the driver side into dist/flexvol: a sh header and behind it a zip, the same bytes for the
+same sources."""
 
 from __future__ import annotations
 
@@ -12,7 +13,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # The driver side as the table in design and tests/unit/test_layers.py have it.
-CONTENTS = ("protocol.py", "process.py", "caller.py", "table.py", "flexvol.py", "drivers", "host", "commands")
+CONTENTS = (
+    "protocol.py",
+    "process.py",
+    "caller.py",
+    "table.py",
+    "flexvol.py",
+    "drivers",
+    "host",
+    "commands",
+)
 # python3 dist/flexvol works as well, only slower than through the header.
 MAIN = "import sys\n\nimport flexvol\n\nsys.exit(flexvol.main(sys.argv))\n"
 EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -27,8 +37,15 @@ def sources(drivers: list[Path]) -> dict[str, bytes]:
             found[file.relative_to(ROOT).as_posix()] = file.read_bytes()
     for driver in drivers:
         name = driver.stem
-        if not name.isidentifier() or f"drivers/{name}.py" in found or f"drivers/{name}/__init__.py" in found:
-            raise SystemExit(f"pack.py: {driver}: the file's name is the driver's: a new Python name in lower case")
+        if (
+            not name.isidentifier()
+            or f"drivers/{name}.py" in found
+            or f"drivers/{name}/__init__.py" in found
+        ):
+            raise SystemExit(
+                f"pack.py: {driver}: the file's name is the driver's: a new Python name in "
+                "lower case"
+            )
         found[f"drivers/{name}.py"] = driver.read_bytes()
     if drivers:
         found["flexvol.py"] = _with_default(found["flexvol.py"].decode(), drivers[0].stem).encode()
@@ -38,7 +55,9 @@ def sources(drivers: list[Path]) -> dict[str, bytes]:
 
 
 def _with_default(source: str, driver: str) -> str:
-    changed, count = re.subn(r'^DEFAULT_DRIVER = ".*"$', f'DEFAULT_DRIVER = "{driver}"', source, flags=re.MULTILINE)
+    changed, count = re.subn(
+        r'^DEFAULT_DRIVER = ".*"$', f'DEFAULT_DRIVER = "{driver}"', source, flags=re.MULTILINE
+    )
     if count != 1:
         raise SystemExit("pack.py: flexvol.py does not define DEFAULT_DRIVER once")
     return changed
@@ -50,7 +69,9 @@ def pack(target: Path, drivers: list[Path]) -> None:
     aside = target.with_name(f".{target.name}.{os.getpid()}")  # two may build at once
     with aside.open("w+b") as file:
         file.write((ROOT / "bundle/header.sh").read_bytes())
-        with zipfile.ZipFile(file, "a") as archive:  # stored: quicker to start, and no zlib's version in the bytes
+        with zipfile.ZipFile(
+            file, "a"
+        ) as archive:  # stored: quicker to start, and no zlib's version in the bytes
             for name, content in sorted(sources(drivers).items()):
                 entry = zipfile.ZipInfo(name, EARLIEST)
                 entry.external_attr = 0o100644 << 16
@@ -63,9 +84,20 @@ def pack(target: Path, drivers: list[Path]) -> None:
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="build.sh build", description="Build dist/flexvol.")
     parser.add_argument(
-        "--driver", action="append", default=[], type=Path, metavar="FILE",
-        help="a file with a Driver subclass that becomes part of it; the first one becomes the default driver",
-    )  # fmt: skip
+        "--driver",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help=(
+            "a file with a Driver subclass that becomes "
+            "part of "
+            "it; the "
+            "first one "
+            "becomes the "
+            "default driver"
+        ),
+    )
     pack(ROOT / "dist/flexvol", parser.parse_args(words).driver)
 
 

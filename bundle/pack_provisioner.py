@@ -1,7 +1,8 @@
-"""Builds dist/provisioner with shiv: the provisioner side and its pinned dependencies, the same bytes every time.
+"""Builds dist/provisioner with shiv: the provisioner side and its pinned dependencies, the same
+bytes every time.
 
-Compiled extensions are left out (PyYAML works without), so one file serves every Python from 3.11 on.
-"""
+Compiled extensions are left out (PyYAML works without), so one file serves every Python from 3.11
+on."""
 
 from __future__ import annotations
 
@@ -17,8 +18,22 @@ from pathlib import Path
 from bundle import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTENTS = ("protocol.py", "process.py", "caller.py", "table.py", "provisioner.py", "controller", "administration")
-LEFT_OUT = ("RECORD", "WHEEL", "INSTALLER", "REQUESTED", "direct_url.json")  # of each package's own notes
+CONTENTS = (
+    "protocol.py",
+    "process.py",
+    "caller.py",
+    "table.py",
+    "provisioner.py",
+    "controller",
+    "administration",
+)
+LEFT_OUT = (
+    "RECORD",
+    "WHEEL",
+    "INSTALLER",
+    "REQUESTED",
+    "direct_url.json",
+)  # of each package's own notes
 EPOCH = "315532800"  # 1980-01-01, the earliest date a zip can hold
 
 
@@ -34,7 +49,15 @@ def build(target: Path) -> None:
                 shutil.copytree(source, site / entry, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, site)
-        line = [str(environment.python()), "-m", "shiv", "--site-packages", str(site), "--output-file", str(made)]
+        line = [
+            str(environment.python()),
+            "-m",
+            "shiv",
+            "--site-packages",
+            str(site),
+            "--output-file",
+            str(made),
+        ]
         line += ["--entry-point", "provisioner:start", "--python", "/usr/bin/env python3"]
         line += ["--compressed", "--reproducible"]
         settings = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONHASHSEED": "0"}
@@ -46,7 +69,8 @@ def build(target: Path) -> None:
 
 
 def _sort(made: Path, target: Path) -> None:
-    """Copies the zipapp with its entries in order: shiv takes them as the directory happens to list them."""
+    """Copies the zipapp with its entries in order: shiv takes them as the directory happens to list
+    them."""
     with zipfile.ZipFile(made) as source, target.open("w+b") as file:
         begin = min(entry.header_offset for entry in source.infolist())
         file.write(made.read_bytes()[:begin])
@@ -56,13 +80,16 @@ def _sort(made: Path, target: Path) -> None:
 
 
 def _dependencies() -> Path:
-    """A directory with what the requirements name, less what depends on the machine that builds; kept in the cache."""
+    """A directory with what the requirements name, less what depends on the machine that builds;
+    kept in the cache."""
     requirements = ROOT / "bundle/requirements.txt"
     key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     target = environment.cache() / f"site-{key}"
     if not target.exists():
         aside = Path(tempfile.mkdtemp(dir=target.parent))
-        environment.install(environment.python(), [requirements], "--target", str(aside), "--no-compile")
+        environment.install(
+            environment.python(), [requirements], "--target", str(aside), "--no-compile"
+        )
         for path in list(aside.rglob("*")):
             if path.suffix in (".so", ".pyc") or path.name in LEFT_OUT:
                 path.unlink()

@@ -1,1 +1,2 @@
-"""What a person runs on a node, one command per file; each has main(words) and returns the exit status."""
+"""What a person runs on a node, one command per file; each has main(words) and returns the exit
+status."""

@@ -1,5 +1,7 @@
-"""flexvol demo: plays kubelet and the provisioner with this very file, on real mounts in a pool of its own, and leaves
-nothing behind. What it promises it checks: the exit status is 0 only if every line came out as it says."""
+"""flexvol demo: plays kubelet and the provisioner with this very file, on real mounts in a pool of
+its own, and leaves
+nothing behind. What it promises it checks: the exit status is 0 only if every line came out as it
+says."""
 
 import argparse
 import errno
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 _SIZE_BYTES, _GROWN_BYTES = 320 * _MIB, 640 * _MIB
 _NAME = "pvc-demo"
-_CLAIM = {protocol.CLAIM_NAMESPACE: "demo", protocol.CLAIM_NAME: "data", protocol.CLAIM_UID: "00000000-demo"}
+_CLAIM = {
+    protocol.CLAIM_NAMESPACE: "demo",
+    protocol.CLAIM_NAME: "data",
+    protocol.CLAIM_UID: "00000000-demo",
+}
 
 
 def main(words: "List[str]") -> int:
@@ -51,7 +57,11 @@ def main(words: "List[str]") -> int:
 
 def _left(image: "Optional[Tuple[int, int]]") -> "List[str]":
     """The demo's mounts, and the loop devices on its image, that are still there."""
-    found = [mount.path for mount in mounts.table() if "/flexvol-demo-{}-".format(os.getpid()) in mount.path]
+    found = [
+        mount.path
+        for mount in mounts.table()
+        if "/flexvol-demo-{}-".format(os.getpid()) in mount.path
+    ]
     return found + [loop.path for loop in loopdev.devices() if loop.backing() == image]
 
 
@@ -79,12 +89,19 @@ class _Life:
                 "pool": self._pool,
             },
         )
-        made = self._call("provision", "a claim of 320Mi, xfs", options=protocol.Options(request)).volume or {}
+        made = (
+            self._call(
+                "provision", "a claim of 320Mi, xfs", options=protocol.Options(request)
+            ).volume
+            or {}
+        )
         self._place = made["options"]
         status = os.stat(os.path.join(config.pool_directory(self._pool), _NAME, "image"))
         self.image = status.st_dev, status.st_ino
         web, backup = self._pod("web"), self._pod("backup")
-        self._call("mount", "pod web, read-write", mount_dir=web, options=self._mount_options("web", "rw"))
+        self._call(
+            "mount", "pod web, read-write", mount_dir=web, options=self._mount_options("web", "rw")
+        )
         self._call(
             "mount",
             "pod backup on the same node, read-only",
@@ -111,10 +128,14 @@ class _Life:
             options=protocol.Options(dict(_CLAIM, **dict(self._place, **{protocol.VOLUME: _NAME}))),
         )
         left = self._call("list", "what is left in the pool").volumes
-        self._expect(not [entry for entry in left or [] if entry["pool"] == self._pool], "the pool is not empty")
+        self._expect(
+            not [entry for entry in left or [] if entry["pool"] == self._pool],
+            "the pool is not empty",
+        )
 
     def clean_up(self) -> None:
-        """Also after a failure: unmounts, and removes the pool with what is in it, which all is ours."""
+        """Also after a failure: unmounts, and removes the pool with what is in it, which all is
+        ours."""
         pods = os.path.join(self._work, "pods")
         for pod in os.listdir(pods) if os.path.isdir(pods) else []:
             mounts.unmount(self._pod(pod))
@@ -131,7 +152,9 @@ class _Life:
         own.update({protocol.POD_NAMESPACE: "demo", protocol.POD_NAME: pod, protocol.POD_UID: pod})
         return protocol.Options(dict(own, **self._place))
 
-    def _call(self, callout: str, what: str, **arguments: "Union[str, int, protocol.Options]") -> protocol.Reply:
+    def _call(
+        self, callout: str, what: str, **arguments: "Union[str, int, protocol.Options]"
+    ) -> protocol.Reply:
         began = time.monotonic()
         try:
             reply = caller.call(self._archive, callout, None, **arguments)
@@ -139,7 +162,9 @@ class _Life:
             self._line(callout, what, began, json.dumps(failure.to_dict()))
             raise
         shown = reply.to_dict()
-        for empty in ("attached", "volumeNewSize") + (() if callout == "init" else ("capabilities",)):
+        for empty in ("attached", "volumeNewSize") + (
+            () if callout == "init" else ("capabilities",)
+        ):
             shown.pop(empty, None)
         self._line(callout, what, began, json.dumps(shown))
         return reply
@@ -147,7 +172,9 @@ class _Life:
     def _line(self, callout: str, what: str, began: float, reply: str) -> None:
         elapsed = "{:.0f} ms".format((time.monotonic() - began) * 1000)
         print(
-            "{:10} {:46} {:>7}  {}".format(callout, what, elapsed, reply if len(reply) < 300 else reply[:297] + "...")
+            "{:10} {:46} {:>7}  {}".format(
+                callout, what, elapsed, reply if len(reply) < 300 else reply[:297] + "..."
+            )
         )
 
     def _note(self, what: str, outcome: str) -> None:
@@ -161,7 +188,9 @@ class _Life:
         try:
             os.unlink(os.path.join(reader, "greeting"))
         except OSError as error:
-            self._expect(error.errno == errno.EROFS, "the read-only pod failed to write for another reason")
+            self._expect(
+                error.errno == errno.EROFS, "the read-only pod failed to write for another reason"
+            )
             return "hello; and backup cannot write: {}".format(error.strerror)
         raise protocol.Internal("the read-only pod could write")
 
@@ -174,13 +203,21 @@ class _Life:
                     written += file.write(block)
                     os.fsync(file.fileno())
             except OSError as error:
-                self._expect(error.errno == errno.ENOSPC, "the write failed for another reason than want of space")
+                self._expect(
+                    error.errno == errno.ENOSPC,
+                    "the write failed for another reason than want of space",
+                )
                 size = os.stat(os.path.join(config.pool_directory(self._pool), _NAME, "image"))
-                self._expect(max(size.st_size, size.st_blocks * 512) <= _SIZE_BYTES, "the image is larger than asked")
+                self._expect(
+                    max(size.st_size, size.st_blocks * 512) <= _SIZE_BYTES,
+                    "the image is larger than asked",
+                )
                 return "{} after {}; the image has {}, not a byte more than asked".format(
                     error.strerror, human_bytes(written), human_bytes(size.st_size)
                 )
-        raise protocol.Internal("there was no limit: {} could be written".format(human_bytes(written)))
+        raise protocol.Internal(
+            "there was no limit: {} could be written".format(human_bytes(written))
+        )
 
     def _write_on(self, pod: str) -> str:
         with open(os.path.join(pod, "more"), "wb") as file:
@@ -198,7 +235,8 @@ class _Life:
 
 
 def _remove_made(path: str) -> None:
-    """Removes a directory that was not there before; kept if someone else has put something into it meanwhile."""
+    """Removes a directory that was not there before; kept if someone else has put something into it
+    meanwhile."""
     logged = os.path.join(path, "loop.log")
     if path == log.DIRECTORY and os.path.exists(logged):
         os.unlink(logged)

@@ -1,5 +1,6 @@
-"""flexvol doctor: looks at everything on this node that has to be right for pods to get their volumes, and names the
-remedy for what is not. Its exit status is 1 if something is wrong. It changes nothing."""
+"""flexvol doctor: looks at everything on this node that has to be right for pods to get their
+volumes, and names the remedy for what is not. Its exit status is 1 if something is wrong. It
+changes nothing."""
 
 import argparse
 import importlib.util
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol doctor", description=__doc__)
     kubelet.add_argument(parser)
-    parser.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="which driver (default %(default)s)")
+    parser.add_argument(
+        "--driver", default=flexvol.DEFAULT_DRIVER, help="which driver (default %(default)s)"
+    )
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:
         raise Internal("only root sees volumes and loop devices; run it with sudo")
@@ -41,7 +44,10 @@ def main(words: "List[str]") -> int:
 
 
 def _examine(plugin_dir: "Optional[str]", driver: str) -> "Iterator[Finding]":
-    yield "flexvol {} with Python {} ({})".format(VERSION, sys.version.split()[0], sys.executable), ""
+    yield (
+        "flexvol {} with Python {} ({})".format(VERSION, sys.version.split()[0], sys.executable),
+        "",
+    )
     if plugin_dir is None:
         plugin_dir, how = kubelet.plugin_directory()
         yield "kubelet's plugin directory is {} ({})".format(plugin_dir, how), ""
@@ -56,7 +62,10 @@ def _examine_plugins(directory: str, driver: str) -> "Iterator[Finding]":
         return
     flags = os.statvfs(directory).f_flag
     if flags & os.ST_NOEXEC:
-        yield "{} is mounted noexec, so kubelet can run nothing there".format(directory), "remount it with exec"
+        yield (
+            "{} is mounted noexec, so kubelet can run nothing there".format(directory),
+            "remount it with exec",
+        )
     if flags & os.ST_RDONLY:
         yield (
             "{} is read-only, so nothing can be installed or updated there".format(directory),
@@ -65,7 +74,11 @@ def _examine_plugins(directory: str, driver: str) -> "Iterator[Finding]":
     for name in os.listdir(directory):
         if name.startswith("."):
             yield "{}/{} was left by an install that was killed".format(directory, name), install
-    names = [name for name in os.listdir(directory) if name.endswith("~" + driver) and not name.startswith(".")]
+    names = [
+        name
+        for name in os.listdir(directory)
+        if name.endswith("~" + driver) and not name.startswith(".")
+    ]
     for name in names:
         yield _examine_installed(os.path.join(directory, name), driver, install)
     if not names:
@@ -75,7 +88,9 @@ def _examine_plugins(directory: str, driver: str) -> "Iterator[Finding]":
 def _examine_installed(directory: str, driver: str, install: str) -> "Finding":
     path = os.path.join(directory, driver)
     if os.path.islink(directory):
-        return "{} is a link, which kubelet does not follow when it starts".format(directory), "remove it; " + install
+        return "{} is a link, which kubelet does not follow when it starts".format(
+            directory
+        ), "remove it; " + install
     try:
         caller.call(path, "init")
         version = process.run([path, "--version"], 10).check().text
@@ -85,5 +100,7 @@ def _examine_installed(directory: str, driver: str, install: str) -> "Finding":
     if version != VERSION:
         return "{} is version {}, and this is {}".format(path, version, VERSION), install
     if bytecode != importlib.util.MAGIC_NUMBER:
-        return "{} has no bytecode for this Python, so each callout starts slowly".format(path), path + " precompile"
+        return "{} has no bytecode for this Python, so each callout starts slowly".format(
+            path
+        ), path + " precompile"
     return "{} answers init".format(path), ""

@@ -1,4 +1,5 @@
-"""flexvol help: what there is, or one callout or command explained, with a line to try it by hand."""
+"""flexvol help: what there is, or one callout or command explained, with a line to try it by
+hand."""
 
 import json
 import shlex
@@ -41,11 +42,12 @@ _KEYS = {
     protocol.CLAIM_NAME: ("", "data"),
     protocol.CLAIM_UID: ("", "UID"),
     protocol.REQUEST_BYTES: ("the size asked for", str(1 << 30)),
-}  # fmt: skip
+}
 _FROM_KUBELET = (protocol.VOLUME, protocol.FS_TYPE, protocol.READ_WRITE)
 _POD = (protocol.POD_NAMESPACE, protocol.POD_NAME, protocol.POD_UID)
 _CLAIM = (protocol.VOLUME, protocol.CLAIM_NAMESPACE, protocol.CLAIM_NAME, protocol.CLAIM_UID)
-# Callout -> the keys of its options, if they are not those that kubelet always gives; and where the others are from.
+# Callout -> the keys of its options, if they are not those that kubelet always gives; and where the
+# others are from.
 _OF_THE_PV = "the PV's flexVolume.options, which `list` tells too"
 _OPTIONS: "Dict[str, Tuple[Tuple[str, ...], str]]" = {
     "mount": (_FROM_KUBELET + _POD, _OF_THE_PV),
@@ -54,8 +56,9 @@ _OPTIONS: "Dict[str, Tuple[Tuple[str, ...], str]]" = {
     "adopt": (_CLAIM, _OF_THE_PV),
 }
 _ANSWER = """
-The answer is one JSON object on stdout: "status" is Success, Failure or Not supported, and "message" and "reason" say
-why. The exit status is 0 whatever it is. On a terminal the message follows as a sentence on stderr."""
+The answer is one JSON object on stdout: "status" is Success, Failure or Not supported, and "message"
+and "reason" say why. The exit status is 0 whatever it is. On a terminal the message follows as a
+sentence on stderr."""
 
 
 def main(words: "List[str]") -> int:
@@ -66,7 +69,9 @@ def main(words: "List[str]") -> int:
     elif words[0] in flexvol.COMMANDS and words[0] != "help":
         return flexvol.main(["flexvol", words[0], "--help"])
     else:
-        raise InvalidArgument("there is no callout or command {}; see: flexvol help".format(shown(words[0])))
+        raise InvalidArgument(
+            "there is no callout or command {}; see: flexvol help".format(shown(words[0]))
+        )
     return 0
 
 
@@ -74,9 +79,18 @@ def _overview() -> str:
     lines = ["flexvol {}: a FlexVolume driver for kubelet, in one file".format(protocol.VERSION)]
     lines += ["", "Commands for a person; `flexvol help COMMAND` has more:"]
     lines += ["  {:11} {}".format(name, about) for name, about in flexvol.COMMANDS.items()]
-    lines += ["", "Callouts, each answered by one JSON object; `flexvol help CALLOUT` has their arguments explained:"]
+    lines += [
+        "",
+        (
+            "Callouts, each answered by one JSON object; `flexvol help CALLOUT` has their "
+            "arguments explained:"
+        ),
+    ]
     for name, row in CALLOUTS.items():
-        lines += ["  {}".format(_usage(name)), "      {} (called by {})".format(row.about, row.caller)]
+        lines += [
+            "  {}".format(_usage(name)),
+            "      {} (called by {})".format(row.about, row.caller),
+        ]
     return "\n".join(lines)
 
 
@@ -102,7 +116,9 @@ def _callout(name: str) -> str:
             lines += ["    and {}".format(rest)]
     own = driver.EXAMPLE if rest == _OF_THE_PV else {}
     options = json.dumps(dict({key: _KEYS[key][1] for key in keys}, **own))
-    example = [options if argument == "options" else _ARGUMENTS[argument][1] for argument in row.arguments]
+    example = [
+        options if argument == "options" else _ARGUMENTS[argument][1] for argument in row.arguments
+    ]
     return "\n".join(
         lines
         + [

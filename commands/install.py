@@ -1,9 +1,10 @@
-"""flexvol install: the zipapp puts itself into kubelet's plugin directory and proves that it works there.
+"""flexvol install: the zipapp puts itself into kubelet's plugin directory and proves that it works
+there.
 
-kubelet watches that directory and runs whatever appears. So the file is completed and run in a directory with a
-dot-name, which kubelet ignores, and then renamed: kubelet sees nothing or all of it, and an update never disturbs a
-callout that is running the old one.
-"""
+kubelet watches that directory and runs whatever appears. So the file is completed and run in a
+directory with a
+dot-name, which kubelet ignores, and then renamed: kubelet sees nothing or all of it, and an update
+never disturbs a callout that is running the old one."""
 
 import argparse
 import os
@@ -26,11 +27,18 @@ def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol install", description=__doc__)
     kubelet.add_argument(parser)
     parser.add_argument(
-        "--driver", default=flexvol.DEFAULT_DRIVER, help="which driver to be there (default %(default)s)"
+        "--driver",
+        default=flexvol.DEFAULT_DRIVER,
+        help="which driver to be there (default %(default)s)",
     )
-    parser.add_argument("--vendor", default="flexvol", help="the name before the ~ (default %(default)s)")
     parser.add_argument(
-        "--host-root", default="/", metavar="DIR", help="where the node's / is in this container: the proof runs in it"
+        "--vendor", default="flexvol", help="the name before the ~ (default %(default)s)"
+    )
+    parser.add_argument(
+        "--host-root",
+        default="/",
+        metavar="DIR",
+        help="where the node's / is in this container: the proof runs in it",
     )
     arguments = parser.parse_args(words)
     driver = flexvol.load(arguments.driver)
@@ -46,8 +54,8 @@ def main(words: "List[str]") -> int:
 
 
 def install(archive: str, plugin_dir: str, name: str, driver: str, host_root: str) -> str:
-    """Copies `archive` to PLUGINDIR/NAME/DRIVER as the node sees it and returns a sentence. Raises Internal, with
-    nothing changed, if it does not work there."""
+    """Copies `archive` to PLUGINDIR/NAME/DRIVER as the node sees it and returns a sentence. Raises
+    Internal, with nothing changed, if it does not work there."""
     plugins = host_root.rstrip("/") + plugin_dir
     target = os.path.join(plugins, name)
     aside = os.path.join(plugins, "." + name + ".new")
@@ -59,7 +67,9 @@ def install(archive: str, plugin_dir: str, name: str, driver: str, host_root: st
         fresh, present = os.path.join(aside, driver), os.path.join(target, driver)
         _copy(archive, fresh)
         proof = _prove(host_root, os.path.join(plugin_dir, "." + name + ".new", driver))
-        installed = "{} {} at {} ({})".format(name, VERSION, os.path.join(plugin_dir, name, driver), proof)
+        installed = "{} {} at {} ({})".format(
+            name, VERSION, os.path.join(plugin_dir, name, driver), proof
+        )
         if os.path.exists(present) and _same(fresh, present):
             return "unchanged: " + installed
         if os.path.isdir(target):
@@ -74,12 +84,15 @@ def install(archive: str, plugin_dir: str, name: str, driver: str, host_root: st
 
 
 def _same(fresh: str, present: str) -> bool:
-    """Whether two archives hold the same sources and bytecode for the same Python. A damaged one is another one."""
+    """Whether two archives hold the same sources and bytecode for the same Python. A damaged one is
+    another one."""
     try:
         there = precompile.read(present)
     except Internal:
         return False
-    return precompile.read(fresh) == there and precompile.interpreter(fresh) == precompile.interpreter(present)
+    return precompile.read(fresh) == there and precompile.interpreter(
+        fresh
+    ) == precompile.interpreter(present)
 
 
 def _copy(archive: str, path: str) -> None:
@@ -91,15 +104,17 @@ def _copy(archive: str, path: str) -> None:
 
 
 def _prove(host_root: str, path: str) -> str:
-    """Runs init as kubelet will, with the node's own interpreter, and reads the answer as kubelet does; before that
-    the same interpreter adds its bytecode."""
+    """Runs init as kubelet will, with the node's own interpreter, and reads the answer as kubelet
+    does; before that the same interpreter adds its bytecode."""
     prefix = [] if host_root == "/" else ["chroot", host_root]
     try:
         process.run(prefix + [path, "precompile"], _PRECOMPILE_SECONDS).check()
         result = process.run(prefix + [path, "init"], CALLOUTS["init"].seconds)
         reply = caller.parse("init", result.output, result.status)
     except Failure as failure:
-        raise Internal("it does not work on this node, so nothing was changed: {}".format(failure)) from None
+        raise Internal(
+            "it does not work on this node, so nothing was changed: {}".format(failure)
+        ) from None
     stated = reply.capabilities.to_dict() if reply.capabilities else {}
     return "init on this node: " + ", ".join(key for key, value in stated.items() if value)
 

@@ -1,4 +1,5 @@
-"""Where this node's kubelet looks for drivers: the running kubelet tells, or what the distribution is known to do."""
+"""Where this node's kubelet looks for drivers: the running kubelet tells, or what the distribution
+is known to do."""
 
 import argparse
 import os
@@ -9,7 +10,8 @@ if TYPE_CHECKING:
     from typing import Optional, Tuple
 
 PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
-# deploy/overlays has one of each name, with the source of its directory. The others' kubelet has PLUGIN_DIRECTORY.
+# deploy/overlays has one of each name, with the source of its directory. The others' kubelet has
+# PLUGIN_DIRECTORY.
 DISTRIBUTIONS = {
     "openshift": "/etc/kubernetes/kubelet-plugins/volume/exec",
     "gke": "/home/kubernetes/flexvolume",
@@ -21,13 +23,19 @@ DISTRIBUTIONS = {
 # Of those whose kubelet is part of a larger process.
 _ARGUMENT_FILES = ("/etc/rancher/k3s/config.yaml", "/var/snap/microk8s/current/args/kubelet")
 _ARGUMENT = re.compile(r"""^[^#\n]*\bvolume-plugin-dir=["']?([^\s"',\]]+)""", re.MULTILINE)
-_SETTING = re.compile(r"""(?:^|[{,])\s*["']?volumePluginDir["']?\s*:\s*["']?([^"',}\s]+)""", re.MULTILINE)
+_SETTING = re.compile(
+    r"""(?:^|[{,])\s*["']?volumePluginDir["']?\s*:\s*["']?([^"',}\s]+)""", re.MULTILINE
+)
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
-    """For the commands that look there, or put something there: plugin_dir, None if it is to be found out."""
+    """For the commands that look there, or put something there: plugin_dir, None if it is to be
+    found out."""
     parser.add_argument(
-        "plugin_dir", nargs="?", metavar="PLUGINDIR", help="where kubelet looks; by default the running kubelet tells"
+        "plugin_dir",
+        nargs="?",
+        metavar="PLUGINDIR",
+        help="where kubelet looks; by default the running kubelet tells",
     )
 
 
@@ -38,8 +46,14 @@ def plugin_directory() -> "Tuple[str, str]":
         return found
     for name, directory in DISTRIBUTIONS.items():
         if os.path.isdir(directory):
-            return directory, "no process called kubelet runs here, but there is the one of {}".format(name)
-    return PLUGIN_DIRECTORY, "the usual one: no process called kubelet runs here; name another as PLUGINDIR"
+            return (
+                directory,
+                "no process called kubelet runs here, but there is the one of {}".format(name),
+            )
+    return (
+        PLUGIN_DIRECTORY,
+        "the usual one: no process called kubelet runs here; name another as PLUGINDIR",
+    )
 
 
 def _of_process() -> "Optional[Tuple[str, str]]":
@@ -59,7 +73,9 @@ def _of_process() -> "Optional[Tuple[str, str]]":
             continue
         arguments = parser.parse_known_args(words[1:])[0]
         how = "kubelet, process {}, says so".format(pid)
-        directory = arguments.volume_plugin_dir or _search(_SETTING, arguments.config) or PLUGIN_DIRECTORY
+        directory = (
+            arguments.volume_plugin_dir or _search(_SETTING, arguments.config) or PLUGIN_DIRECTORY
+        )
         return directory.rstrip("/"), how
     return None
 

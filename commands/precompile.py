@@ -1,7 +1,8 @@
 """flexvol precompile: adds this interpreter's bytecode to the file itself.
 
-A zipapp is compiled from source at every start, which is more than half of a callout's time. Bytecode belongs to one
-version of Python, so it is made on the node by the node's own interpreter; another version ignores it and is as slow
+A zipapp is compiled from source at every start, which is more than half of a callout's time.
+Bytecode belongs to one version of Python, so it is made on the node by the node's own interpreter;
+another version ignores it and is as slow
 as before. The file stays what it is: a header and a zip that holds every source.
 """
 
@@ -35,7 +36,9 @@ def main(words: "List[str]") -> int:
                 entry = zipfile.ZipInfo(name, date_time=_DATE)
                 packed.writestr(entry, source)
                 if name.endswith(".py"):
-                    packed.writestr(zipfile.ZipInfo(name + "c", date_time=_DATE), _bytecode(name, source))
+                    packed.writestr(
+                        zipfile.ZipInfo(name + "c", date_time=_DATE), _bytecode(name, source)
+                    )
         file.flush()
         os.fsync(file.fileno())
     os.rename(aside, archive)
@@ -62,15 +65,25 @@ def read(path: str) -> "Tuple[bytes, Dict[str, bytes]]":
 
 
 def interpreter(path: str) -> bytes:
-    """The magic number of the Python that the bytecode in an archive is for; empty if it has none."""
+    """The magic number of the Python that the bytecode in an archive is for; empty if it has
+    none."""
     with zipfile.ZipFile(path) as packed:
-        return next((packed.read(name)[:4] for name in packed.namelist() if name.endswith(".pyc")), b"")
+        return next(
+            (packed.read(name)[:4] for name in packed.namelist() if name.endswith(".pyc")), b""
+        )
 
 
 def _bytecode(name: str, source: bytes) -> bytes:
     code = marshal.dumps(compile(source, name, "exec", dont_inherit=True))
     if sys.version_info >= (3, 7):
         unchecked = 1  # PEP 552: the source is in the same file and cannot have changed
-        return importlib.util.MAGIC_NUMBER + struct.pack("<I", unchecked) + importlib.util.source_hash(source) + code
+        return (
+            importlib.util.MAGIC_NUMBER
+            + struct.pack("<I", unchecked)
+            + importlib.util.source_hash(source)
+            + code
+        )
     modified = int(time.mktime(_DATE + (0, 0, -1)))  # Python 3.6 compares the entry's date
-    return importlib.util.MAGIC_NUMBER + struct.pack("<II", modified & 0xFFFFFFFF, len(source)) + code
+    return (
+        importlib.util.MAGIC_NUMBER + struct.pack("<II", modified & 0xFFFFFFFF, len(source)) + code
+    )

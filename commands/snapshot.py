@@ -1,5 +1,6 @@
-"""flexvol snapshot: keeps what a volume holds now, also while pods use it if its pool's file system has reflinks (xfs,
-btrfs). A new claim of the same namespace gets the data by its annotation flexvol/from-snapshot."""
+"""flexvol snapshot: keeps what a volume holds now, also while pods use it if its pool's file system
+has reflinks (xfs, btrfs). A new claim of the same namespace gets the data by its annotation
+flexvol/from-snapshot."""
 
 import argparse
 import os
@@ -15,10 +16,18 @@ if TYPE_CHECKING:
 def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol snapshot", description=__doc__)
     parser.add_argument("volume", nargs="?", metavar="VOLUME", help="the PV's name")
-    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="by default VOLUME and the time (UTC)")
-    parser.add_argument("--keep", type=int, metavar="N", help="then delete the volume's oldest snapshots beyond N")
-    parser.add_argument("--delete", metavar="NAME", help="delete that snapshot, and do nothing else")
-    parser.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="whose volume (default %(default)s)")
+    parser.add_argument(
+        "name", nargs="?", default="", metavar="NAME", help="by default VOLUME and the time (UTC)"
+    )
+    parser.add_argument(
+        "--keep", type=int, metavar="N", help="then delete the volume's oldest snapshots beyond N"
+    )
+    parser.add_argument(
+        "--delete", metavar="NAME", help="delete that snapshot, and do nothing else"
+    )
+    parser.add_argument(
+        "--driver", default=flexvol.DEFAULT_DRIVER, help="whose volume (default %(default)s)"
+    )
     arguments = parser.parse_args(words)
     if (arguments.volume is None) == (arguments.delete is None):
         parser.error("give a VOLUME, or --delete NAME")

@@ -1,6 +1,6 @@
-"""flexvol status: the pools of this node and their room, and the volumes in them: whose they are, how large, on which
-loop device, mounted where, for which pods, and what is wrong with them. flexvol doctor also looks at the rest of the
-node."""
+"""flexvol status: the pools of this node and their room, and the volumes in them: whose they are,
+how large, on which loop device, mounted where, for which pods, and what is wrong with them. flexvol
+doctor also looks at the rest of the node."""
 
 import argparse
 import json
@@ -21,7 +21,9 @@ _HEADINGS = ("VOLUME", "CLAIM", "SIZE", "USED", "DEVICE", "POD", "MOUNTED AT", "
 def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol status", description=__doc__)
     parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
-    parser.add_argument("--driver", default=flexvol.DEFAULT_DRIVER, help="whose volumes (default %(default)s)")
+    parser.add_argument(
+        "--driver", default=flexvol.DEFAULT_DRIVER, help="whose volumes (default %(default)s)"
+    )
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:
         raise Internal("only root sees volumes and loop devices; run it with sudo")
@@ -29,7 +31,9 @@ def main(words: "List[str]") -> int:
     volumes, pools = driver.status(), driver.pools()
     if arguments.json:
         for volume in volumes:
-            volume["troubles"] = [{"what": what, "remedy": remedy} for what, remedy in volume["troubles"]]
+            volume["troubles"] = [
+                {"what": what, "remedy": remedy} for what, remedy in volume["troubles"]
+            ]
         print(json.dumps({"pools": pools, "volumes": volumes}, indent=1))
         return 0
     if pools:
@@ -50,7 +54,10 @@ def _pool_row(pool: "Dict[str, Any]") -> "List[str]":
 def _rows(volume: "Dict[str, Any]") -> "List[List[str]]":
     """One for each mount; what is the same in all of them stands in the first."""
     mounts = volume.get("mounts") or [{"pod": "-", "path": "-", "readOnly": False}]
-    places = [[mount["pod"] or "-", mount["path"] + (" (ro)" if mount["readOnly"] else "")] for mount in mounts]
+    places = [
+        [mount["pod"] or "-", mount["path"] + (" (ro)" if mount["readOnly"] else "")]
+        for mount in mounts
+    ]
     owner = volume.get("owner")
     first = [
         volume["name"] + (" (snapshot)" if volume.get("kind") == "snapshot" else ""),

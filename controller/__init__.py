@@ -1,2 +1,3 @@
-"""The provisioner: claims become PVs, released PVs are deleted. What decides is plain functions over plain data; the
-API is reached through cluster.py alone, and drivers through storage.py alone."""
+"""The provisioner: claims become PVs, released PVs are deleted. What decides is plain functions
+over plain data; the API is reached through cluster.py alone, and drivers through storage.py
+alone."""

@@ -1,9 +1,10 @@
-"""What the scheduler may count on: a CSIStorageCapacity for each class of ours, from what the driver's pools have left.
+"""What the scheduler may count on: a CSIStorageCapacity for each class of ours, from what the
+driver's pools have left.
 
-The scheduler looks at these for every provisioner that has a CSIDriver object with storageCapacity: true; it never asks
-whether the volume is CSI (pkg/scheduler/framework/plugins/volumebinding/binder.go, hasEnoughCapacity). A driver that
-lists no pools has nothing published, and must have no such object.
-"""
+The scheduler looks at these for every provisioner that has a CSIDriver object with storageCapacity:
+true; it never asks whether the volume is CSI
+(pkg/scheduler/framework/plugins/volumebinding/binder.go, hasEnoughCapacity). A driver that lists no
+pools has nothing published, and must have no such object."""
 
 from __future__ import annotations
 
@@ -20,9 +21,12 @@ from controller.storage import Listed, Storage
 
 Object = dict[str, Any]
 NODE_LABEL = "flexvol/node"
-# A fiftieth of the time goes into looking for what changes without us: a disk that others fill, a pool that is mounted.
+# A fiftieth of the time goes into looking for what changes without us: a disk that others fill, a
+# pool that is mounted.
 _OFTEN_SECONDS, _EVERY_SECONDS, _SHARE = 2.0, 15.0, 50
-_ROUGHLY = 64  # until _EVERY_SECONDS are over a change of less than this part waits: each pod that writes takes room
+# until _EVERY_SECONDS are over a change of less than this part waits: each pod that writes takes
+# room
+_ROUGHLY = 64
 _AT_MOST_EVERY_SECONDS = 1.0
 _FOUND_AGAIN_SECONDS = 120.0
 _HASH_DIGITS = 16
@@ -31,11 +35,15 @@ _log = logging.getLogger("capacity")
 
 
 def wanted(
-    classes: list[Object], pools: dict[str, list[Object]], us: decide.Identity, hostname: str, owner: Object | None
+    classes: list[Object],
+    pools: dict[str, list[Object]],
+    us: decide.Identity,
+    hostname: str,
+    owner: Object | None,
 ) -> dict[str, Object]:
-    """The objects that should exist, by name. pools: by driver, as its `list` answered. owner: the reference to the pod
-    with which they go. A class names its pool by the parameter `pool`; without it, it is the pool called default, or
-    the only one."""
+    """The objects that should exist, by name. pools: by driver, as its `list` answered. owner: the
+    reference to the pod with which they go. A class names its pool by the parameter `pool`; without
+    it, it is the pool called default, or the only one."""
     objects = {}
     for storage_class in classes:
         driver = us.drivers.get(storage_class["provisioner"])
@@ -43,7 +51,8 @@ def wanted(
             continue
         class_name = storage_class["metadata"]["name"]
         free = max(0, _free_bytes(storage_class.get("parameters") or {}, pools[driver]))
-        name = f"flexvol-{_hash(class_name)}-{us.node}"  # by which deploy/policy.yaml knows whose it is
+        # by which deploy/policy.yaml knows whose it is
+        name = f"flexvol-{_hash(class_name)}-{us.node}"
         objects[name] = {
             "metadata": {
                 "name": name,
@@ -69,11 +78,16 @@ def _hash(text: str) -> str:
 
 
 def rooms(get: Callable[[str], Object | None], namespace: str) -> dict[str, dict[str, int]]:
-    """What all nodes have published: by class, bytes by hostname. get: reads a path, as Cluster.get."""
+    """What all nodes have published: by class, bytes by hostname. get: reads a path, as
+    Cluster.get."""
     found: dict[str, dict[str, int]] = {}
     for one in (get(_collection(namespace)) or {"items": []})["items"]:
-        hostname = ((one.get("nodeTopology") or {}).get("matchLabels") or {}).get("kubernetes.io/hostname", "")
-        found.setdefault(one["storageClassName"], {})[hostname] = cluster.size_bytes(one.get("capacity", "0"))
+        hostname = ((one.get("nodeTopology") or {}).get("matchLabels") or {}).get(
+            "kubernetes.io/hostname", ""
+        )
+        found.setdefault(one["storageClassName"], {})[hostname] = cluster.size_bytes(
+            one.get("capacity", "0")
+        )
     return found
 
 
@@ -94,11 +108,14 @@ class Capacity:
         classes: Callable[[], list[Object]],
         hostname: Callable[[], str],
     ) -> None:
-        """owner: the reference to our pod. classes: those known now. hostname: the node's label; raises Unavailable."""
+        """owner: the reference to our pod. classes: those known now. hostname: the node's label;
+        raises Unavailable."""
         self._api, self._storage, self._us, self._owner = api, storage, us, owner
         self._classes, self._hostname = classes, hostname
         self._namespace, self._collection = namespace, _collection(namespace)
-        self.after: list[Callable[[bool], None]] = []  # called after each round: whether our room has changed
+        self.after: list[
+            Callable[[bool], None]
+        ] = []  # called after each round: whether our room has changed
         self.listed: dict[str, Listed] = {}  # what the drivers said last
         self._published: dict[str, Object] = {}
         self._read_at = self._exact_at = float("-inf")
@@ -114,7 +131,8 @@ class Capacity:
         self._changed.set()
 
     def rooms(self, class_name: str) -> dict[str, int]:
-        """Bytes by hostname that the nodes have for the class, as of a second ago. Raises Refused or Unreachable."""
+        """Bytes by hostname that the nodes have for the class, as of a second ago. Raises Refused
+        or Unreachable."""
         read_at, found = self._all_rooms
         if time.monotonic() - read_at > _AT_MOST_EVERY_SECONDS:
             found = rooms(self._api.get, self._namespace)
@@ -126,34 +144,46 @@ class Capacity:
         return driver not in self.listed or bool(self.listed[driver].pools)
 
     def publish(self, roughly: bool = False) -> None:
-        """Brings the objects up to date, now. roughly: but for small changes, unless something of ours has changed.
-        Raises Refused, Unreachable or a Failure."""
+        """Brings the objects up to date, now. roughly: but for small changes, unless something of
+        ours has changed. Raises Refused, Unreachable or a Failure."""
         with self._lock:
             roughly, began = roughly and not self._changed.is_set(), time.monotonic()
             self._changed.clear()
             try:
-                self.listed = {driver: self._storage.list(driver) for driver in self._us.drivers.values()}
+                self.listed = {
+                    driver: self._storage.list(driver) for driver in self._us.drivers.values()
+                }
             finally:
-                self._pause_seconds = min(max(_OFTEN_SECONDS, _SHARE * (time.monotonic() - began)), _EVERY_SECONDS)
+                self._pause_seconds = min(
+                    max(_OFTEN_SECONDS, _SHARE * (time.monotonic() - began)), _EVERY_SECONDS
+                )
             pools = {driver: listed.pools for driver, listed in self.listed.items()}
             objects = wanted(self._classes(), pools, self._us, self._hostname(), self._owner)
-            if time.monotonic() - self._read_at > _FOUND_AGAIN_SECONDS:  # some may have been deleted, or be older
+            if (
+                time.monotonic() - self._read_at > _FOUND_AGAIN_SECONDS
+            ):  # some may have been deleted, or be older
                 selector = f"?labelSelector={NODE_LABEL}%3D{_hash(self._us.node)}"
                 there = self._api.get(self._collection + selector) or {"items": []}
                 names = {one["metadata"]["name"]: one for one in there["items"]}
-                self._published = {name: one for name, one in names.items() if name[_NODE_AT:] == self._us.node}
+                self._published = {
+                    name: one for name, one in names.items() if name[_NODE_AT:] == self._us.node
+                }
                 self._read_at = time.monotonic()
             for name, wish in objects.items():
                 if not same(self._published.get(name), wish, roughly):
                     self._write(name, wish)
             for name in [name for name in self._published if name not in objects]:
-                self._api.delete(f"{self._collection}/{name}", self._published[name]["metadata"]["uid"])
+                self._api.delete(
+                    f"{self._collection}/{name}", self._published[name]["metadata"]["uid"]
+                )
                 del self._published[name]
             self._exact_at = self._exact_at if roughly else began
 
     def _write(self, name: str, wish: Object) -> None:
         there = self._published.get(name)
-        if there is not None and there.get("nodeTopology") != wish["nodeTopology"]:  # which cannot be changed
+        if (
+            there is not None and there.get("nodeTopology") != wish["nodeTopology"]
+        ):  # which cannot be changed
             self._api.delete(f"{self._collection}/{name}", there["metadata"]["uid"])
             there = None
         written = self._api.patch(f"{self._collection}/{name}", wish) if there is not None else None
@@ -181,11 +211,13 @@ class Capacity:
 
 
 def same(there: Object | None, wish: Object, roughly: bool) -> bool:
-    """Whether what is published is as wished. roughly: a small difference in size does not count."""
+    """Whether what is published is as wished. roughly: a small difference in size does not
+    count."""
     if there is None or there.get("nodeTopology") != wish["nodeTopology"]:
         return False
     owners = [one["uid"] for one in there["metadata"].get("ownerReferences") or []]
     return owners == [one["uid"] for one in wish["metadata"]["ownerReferences"]] and all(
-        abs(cluster.size_bytes(there[key]) - int(wish[key])) <= (int(wish[key]) // _ROUGHLY if roughly else 0)
+        abs(cluster.size_bytes(there[key]) - int(wish[key]))
+        <= (int(wish[key]) // _ROUGHLY if roughly else 0)
         for key in ("capacity", "maximumVolumeSize")
     )

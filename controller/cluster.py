@@ -1,5 +1,7 @@
-"""The door to the Kubernetes API, and the only file that imports its client. Objects are plain dicts here, quantities
-become integers, and errors become two: Refused (the server said no) and Unreachable (it said nothing)."""
+"""The door to the Kubernetes API, and the only file that imports its client. Objects are plain
+dicts here, quantities
+become integers, and errors become two: Refused (the server said no) and Unreachable (it said
+nothing)."""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ _PAUSE_FIRST_SECONDS, _PAUSE_LIMIT_SECONDS = 0.5, 10.0
 _LEASE_ANSWER_SECONDS = 4  # two of them and a pause must fit into the renewal's time
 LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS = 15, 10, 2
 _RETRY_AFTER_LIMIT_SECONDS = 60.0
-# A peer that is gone without a word is noticed within half a minute, also where we only wait for what it says.
+# A peer that is gone without a word is noticed within half a minute, also where we only wait for
+# what it says.
 _KEEPALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
@@ -62,7 +65,8 @@ _KEEPALIVE = [
 
 
 class Refused(Exception):
-    """The API server answered with an error. status: its HTTP status. retry_after_seconds: what it asked us to wait."""
+    """The API server answered with an error. status: its HTTP status. retry_after_seconds: what it
+    asked us to wait."""
 
     def __init__(self, status: int, message: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(message)
@@ -76,7 +80,8 @@ class Refused(Exception):
 
     @property
     def lacking(self) -> str:
-        """The right we lack, as RBAC says it ('cannot create resource "events"'), or an empty string."""
+        """The right we lack, as RBAC says it ('cannot create resource "events"'), or an empty
+        string."""
         found = re.search(r'cannot \S+ resource "[^"]+"', str(self)) if self.status == 403 else None
         return found.group() if found else ""
 
@@ -86,7 +91,8 @@ class Unreachable(Exception):
 
 
 def pause_seconds(failures: int, error: Exception) -> float:
-    """How long to wait after so many failures in a row: longer each time, and no less than the server asked for."""
+    """How long to wait after so many failures in a row: longer each time, and no less than the
+    server asked for."""
     pause = min(_PAUSE_LIMIT_SECONDS, _PAUSE_FIRST_SECONDS * 2.0 ** min(failures, 10))
     asked: float = getattr(error, "retry_after_seconds", 0.0)
     return max(pause * random.uniform(0.75, 1.25), asked * random.uniform(1.0, 1.25))
@@ -98,7 +104,8 @@ def size_bytes(quantity: str) -> int:
 
 
 def path_to(collection: str, name: str) -> str:
-    """For a name that anyone may have written: it is one segment of the path, and never leads elsewhere."""
+    """For a name that anyone may have written: it is one segment of the path, and never leads
+    elsewhere."""
     return f"{collection}/{quote(name, safe='') if name.strip('.') else '-'}"
 
 
@@ -110,8 +117,8 @@ class Cluster:
     """One connection pool to one API server."""
 
     def __init__(self, kubeconfig: str | None) -> None:
-        """kubeconfig: the file to use; None: in a pod its service account, elsewhere kubectl's own file. Raises
-        Unreachable if it cannot be used."""
+        """kubeconfig: the file to use; None: in a pod its service account, elsewhere kubectl's own
+        file. Raises Unreachable if it cannot be used."""
         configuration = kubernetes.client.Configuration()
         try:
             if kubeconfig or "KUBERNETES_SERVICE_HOST" not in os.environ:
@@ -127,7 +134,10 @@ class Cluster:
         self.failing: dict[str, str] = {}  # why a collection cannot be followed now
         options = [*urllib3.connection.HTTPConnection.default_socket_options, *_KEEPALIVE]
         self._client.rest_client.pool_manager.connection_pool_kw["socket_options"] = options
-        core, storage = kubernetes.client.CoreV1Api(self._client), kubernetes.client.StorageV1Api(self._client)
+        core, storage = (
+            kubernetes.client.CoreV1Api(self._client),
+            kubernetes.client.StorageV1Api(self._client),
+        )
         self._lists = {
             CLAIMS: core.list_persistent_volume_claim_for_all_namespaces,
             VOLUMES: core.list_persistent_volume,
@@ -145,14 +155,15 @@ class Cluster:
             raise
 
     def claim(self, whose: Object) -> Object | None:
-        """The claim with that namespace, name and uid, as a claimRef or a claim's metadata has them, read live; None if
-        it is not there, or another one has its name."""
+        """The claim with that namespace, name and uid, as a claimRef or a claim's metadata has
+        them, read live; None if it is not there, or another one has its name."""
         namespace, name, uid = (whose.get(key) for key in ("namespace", "name", "uid"))
         claim = self.get(claim_path(namespace, name)) if namespace and name and uid else None
         return claim if claim is not None and claim["metadata"]["uid"] == uid else None
 
     def uid(self) -> str:
-        """The uid of kube-system, which stands for the cluster, read live; empty if there is none."""
+        """The uid of kube-system, which stands for the cluster, read live; empty if there is
+        none."""
         namespace = self.get("/api/v1/namespaces/kube-system")
         return str(namespace["metadata"]["uid"]) if namespace else ""
 
@@ -170,9 +181,12 @@ class Cluster:
         return self._call("POST", path, body)
 
     def patch(self, path: str, body: Object, seconds: float = _ANSWER_SECONDS) -> Object | None:
-        """Merges `body` into the object; None if it is not there. Its metadata.resourceVersion is a precondition."""
+        """Merges `body` into the object; None if it is not there. Its metadata.resourceVersion is a
+        precondition."""
         try:
-            return self._call("PATCH", path, body, {"Content-Type": "application/merge-patch+json"}, seconds)
+            return self._call(
+                "PATCH", path, body, {"Content-Type": "application/merge-patch+json"}, seconds
+            )
         except Refused as error:
             if error.status == 404:
                 return None
@@ -194,16 +208,33 @@ class Cluster:
         headers: dict[str, str] | None = None,
         seconds: float = _ANSWER_SECONDS,
     ) -> Object:
-        headers = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            **(headers or {}),
+        }
         try:
             answer: Object = self._client.call_api(
-                path, method, header_params=headers, body=body, response_type="object", auth_settings=["BearerToken"],
-                _return_http_data_only=True, _request_timeout=seconds,
-            )  # fmt: skip
-        except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+                path,
+                method,
+                header_params=headers,
+                body=body,
+                response_type="object",
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _request_timeout=seconds,
+            )
+        except (
+            kubernetes.client.ApiException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ValueError,
+        ) as error:
             raise _translated(error, f"{method} {path}") from None
         if not isinstance(answer, dict):
-            raise Unreachable(f"{method} {path}: the answer is no object: it begins with {answer!r:.80}")
+            raise Unreachable(
+                f"{method} {path}: the answer is no object: it begins with {answer!r:.80}"
+            )
         return answer
 
     def execute(
@@ -214,20 +245,34 @@ class Cluster:
         take: Callable[[bytes], None] | None = None,
         seconds: float = _ANSWER_SECONDS,
     ) -> tuple[int, bytes, str]:
-        """Runs a program in the pod `namespace/name`, in its first container, as `kubectl exec` does. feed: what it
-        reads from its standard input, which is never closed: the program must know the end. take: what is done with
-        what it prints, as it comes. seconds: how long there may be silence. Returns its exit status, what it printed
-        (if not taken), and its errors. Raises Refused, also if the program cannot be started, or Unreachable."""
+        """Runs a program in the pod `namespace/name`, in its first container, as `kubectl exec`
+        does. feed: what it
+        reads from its standard input, which is never closed: the program must know the end. take:
+        what is done with
+        what it prints, as it comes. seconds: how long there may be silence. Returns its exit
+        status, what it printed (if not taken), and its errors. Raises Refused, also if the program
+        cannot be started, or Unreachable."""
         namespace, name = pod.split("/")
-        api = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self._client.configuration))  # streams bend it
+        api = kubernetes.client.CoreV1Api(
+            kubernetes.client.ApiClient(self._client.configuration)
+        )  # streams bend it
         printed, errors, ending = bytearray(), bytearray(), bytearray()
         channels = {1: take or printed.extend, 2: errors.extend, 3: ending.extend}
         try:
             stream = kubernetes.stream.stream(
-                api.connect_get_namespaced_pod_exec, name, namespace, command=argv, stdin=feed is not None,
-                stdout=True, stderr=True, binary=True, _preload_content=False,
-            )  # fmt: skip
-            connection = stream.sock  # the client's own loop polls it, and does not see what TLS has read already
+                api.connect_get_namespaced_pod_exec,
+                name,
+                namespace,
+                command=argv,
+                stdin=feed is not None,
+                stdout=True,
+                stderr=True,
+                binary=True,
+                _preload_content=False,
+            )
+            connection = (
+                stream.sock
+            )  # the client's own loop polls it, and does not see what TLS has read already
             with contextlib.ExitStack() as after:
                 after.callback(connection.shutdown)
                 connection.settimeout(seconds)
@@ -241,9 +286,18 @@ class Cluster:
                 while going and _receive(connection, channels):
                     if len(printed) + len(errors) > _PRINTED_BYTES:
                         raise ValueError(f"it printed more than {_PRINTED_BYTES} bytes")
-        except (kubernetes.client.ApiException, websocket.WebSocketException, OSError, ValueError) as error:
+        except (
+            kubernetes.client.ApiException,
+            websocket.WebSocketException,
+            OSError,
+            ValueError,
+        ) as error:
             raise _translated(error, f"exec {argv[0]} in {pod}") from None
-        return _exit_status(bytes(ending), f"exec {argv[0]} in {pod}"), bytes(printed), errors.decode(errors="replace")
+        return (
+            _exit_status(bytes(ending), f"exec {argv[0]} in {pod}"),
+            bytes(printed),
+            errors.decode(errors="replace"),
+        )
 
     def follow(
         self,
@@ -253,9 +307,11 @@ class Cluster:
         gone: Callable[[Object], None],
         back: Callable[[], None],
     ) -> None:
-        """Never returns: lists in pages and then watches one of CLAIMS, VOLUMES, CLASSES, NODES, for ever.
+        """Never returns: lists in pages and then watches one of CLAIMS, VOLUMES, CLASSES, NODES,
+        for ever.
 
-        changed: each object that is there or changes. listed: the uids of all that are there, after each list.
+        changed: each object that is there or changes. listed: the uids of all that are there, after
+        each list.
         gone: each object that goes. back: the server answers again after a while.
         Errors are survived with growing pauses and said once.
         """
@@ -282,45 +338,71 @@ class Cluster:
                     raise ConnectionError("the watch ended at once")
             except Exception as error:  # whatever it is: a watch that has ended unseen is worse
                 said = _translated(error, "WATCH " + path)
-                if not isinstance(error, (urllib3.exceptions.HTTPError, OSError)) and getattr(said, "status", 0) != 429:
+                if (
+                    not isinstance(error, (urllib3.exceptions.HTTPError, OSError))
+                    and getattr(said, "status", 0) != 429
+                ):
                     version = ""  # 410 Gone, a refusal, or something odd: begin again with a list
-                failures = failures + 1 if time.monotonic() - opened < _WATCH_AT_LEAST_SECONDS else 1
+                failures = (
+                    failures + 1 if time.monotonic() - opened < _WATCH_AT_LEAST_SECONDS else 1
+                )
                 if failures >= _SAID_AFTER:
                     self.failing[path] = str(said)
                 if failures == _SAID_AFTER:
                     _log.warning("cannot watch: %s", said)
                 time.sleep(pause_seconds(failures, said))
 
-    def _list(self, path: str, changed: Callable[[Object], None], listed: Callable[[set[str]], None]) -> str:
+    def _list(
+        self, path: str, changed: Callable[[Object], None], listed: Callable[[set[str]], None]
+    ) -> str:
         seen, following, version = set(), None, ""
         while True:
             words = {"limit": _PAGE, "_preload_content": False, "_request_timeout": _ANSWER_SECONDS}
             if following:
                 words["_continue"] = following
-            page = json.loads(self._lists[path](**words).data)  # reading it all gives the connection back
+            page = json.loads(
+                self._lists[path](**words).data
+            )  # reading it all gives the connection back
             for item in page.get("items") or []:
                 seen.add(item["metadata"]["uid"])
                 changed(item)
-            version, following = page["metadata"]["resourceVersion"], page["metadata"].get("continue")
+            version, following = (
+                page["metadata"]["resourceVersion"],
+                page["metadata"].get("continue"),
+            )
             if not following:
                 listed(seen)
                 return str(version)
 
     def _watch(self, path: str, version: str) -> Any:
         return self._lists[path](
-            watch=True, resource_version=version, allow_watch_bookmarks=True, _preload_content=False,
+            watch=True,
+            resource_version=version,
+            allow_watch_bookmarks=True,
+            _preload_content=False,
             timeout_seconds=random.randint(_WATCH_SECONDS // 2, _WATCH_SECONDS),
             _request_timeout=(_ANSWER_SECONDS, _WATCH_SECONDS + _ANSWER_SECONDS),
-        )  # fmt: skip
+        )
 
     def lead(
-        self, namespace: str, name: str, identity: str, started: Callable[[], None], stopped: Callable[[], None]
+        self,
+        namespace: str,
+        name: str,
+        identity: str,
+        started: Callable[[], None],
+        stopped: Callable[[], None],
     ) -> Lease:
-        """Takes part in the election for the Lease `name`, in threads of its own, for ever. `started` and `stopped` are
-        called each time leadership comes and goes; the returned lease is released at the end."""
+        """Takes part in the election for the Lease `name`, in threads of its own, for ever.
+        `started` and `stopped` are called each time leadership comes and goes; the returned lease
+        is released at the end."""
         lease = Lease(self, namespace, name, identity)
         config = kubernetes.leaderelection.electionconfig.Config(
-            lease, LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS, onstarted_leading=started, onstopped_leading=stopped
+            lease,
+            LEASE_SECONDS,
+            _RENEW_SECONDS,
+            _RETRY_SECONDS,
+            onstarted_leading=started,
+            onstopped_leading=stopped,
         )
 
         def stand() -> None:
@@ -336,15 +418,17 @@ class Cluster:
 
 
 class Lease:
-    """What the client's election loop asks of a lock, kept in a coordination.k8s.io Lease, with what that loop lacks:
-    it survives an API server that is away, and lets go at the end."""
+    """What the client's election loop asks of a lock, kept in a coordination.k8s.io Lease, with
+    what that loop lacks: it survives an API server that is away, and lets go at the end."""
 
     _KEYS = ("holderIdentity", "leaseDurationSeconds", "acquireTime", "renewTime")
 
     def __init__(self, cluster: Cluster, namespace: str, name: str, identity: str) -> None:
         self.name, self.namespace, self.identity = name, namespace, identity
         self._cluster = cluster
-        self._renewed = float("-inf")  # by the monotonic clock, when the last renewal that succeeded was sent
+        self._renewed = float(
+            "-inf"
+        )  # by the monotonic clock, when the last renewal that succeeded was sent
         self._said = ""
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._path = f"{self._collection}/{name}"
@@ -352,7 +436,8 @@ class Lease:
         self._released = False
 
     def held(self) -> bool:
-        """Whether it is ours for certain: others may have it before the election loop says that it is lost."""
+        """Whether it is ours for certain: others may have it before the election loop says that it
+        is lost."""
         return time.monotonic() - self._renewed < LEASE_SECONDS
 
     def get(self, _name: str, _namespace: str) -> tuple[bool, Any]:
@@ -373,7 +458,10 @@ class Lease:
         return True, record(spec["holderIdentity"], *(str(spec.get(key)) for key in self._KEYS[1:]))
 
     def create(self, name: str, namespace: str, election_record: Any) -> bool:
-        body = {"metadata": {"name": name, "namespace": namespace}, "spec": self._spec(election_record)}
+        body = {
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": self._spec(election_record),
+        }
         return self._try(lambda: self._cluster.create(self._collection, body))
 
     def update(self, _name: str, _namespace: str, updated_record: Any) -> bool:
@@ -413,7 +501,11 @@ class Lease:
 
     def _spec(self, record: Any) -> Object:
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        return {"holderIdentity": self.identity, "leaseDurationSeconds": int(record.lease_duration), "renewTime": now}
+        return {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": int(record.lease_duration),
+            "renewTime": now,
+        }
 
 
 class _Answer:
@@ -425,12 +517,15 @@ class _Answer:
 
 
 def _events(stream: Any) -> Iterator[Object]:
-    """Not the client's own loop over a watch: that passes over a line it cannot read, and what it said is lost."""
+    """Not the client's own loop over a watch: that passes over a line it cannot read, and what it
+    said is lost."""
     try:
         for line in kubernetes.watch.watch.iter_resp_lines(stream):
             event = json.loads(line)
             if event["type"] == "ERROR":
-                raise kubernetes.client.ApiException(event["object"].get("code"), event["object"].get("message"))
+                raise kubernetes.client.ApiException(
+                    event["object"].get("code"), event["object"].get("message")
+                )
             yield event
     finally:
         stream.close()
@@ -456,7 +551,10 @@ def _exit_status(ending: bytes, what: str) -> int:
         end = json.loads(ending)
         if end["status"] == "Success":
             return 0
-        causes = {one.get("reason"): one.get("message") for one in (end.get("details") or {}).get("causes") or []}
+        causes = {
+            one.get("reason"): one.get("message")
+            for one in (end.get("details") or {}).get("causes") or []
+        }
         if "ExitCode" in causes:
             return int(causes["ExitCode"])
         refused = Refused(int(end.get("code", 500)), f"{what}: {end['message']}")
@@ -467,7 +565,9 @@ def _exit_status(ending: bytes, what: str) -> int:
 
 def _translated(error: Exception, what: str) -> Exception:
     status = getattr(error, "status", None)
-    stream = re.match(r"Handshake status (\d+) .* -\+-\+- (.*)", str(getattr(error, "reason", "")), re.DOTALL)
+    stream = re.match(
+        r"Handshake status (\d+) .* -\+-\+- (.*)", str(getattr(error, "reason", "")), re.DOTALL
+    )
     if stream:  # one that was refused; the client has put all of it into one text
         status, body = int(stream[1]), stream[2]
     else:

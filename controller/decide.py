@@ -1,8 +1,9 @@
-"""What is to be done with a claim or a PV, and the sentence that says why: objects in, decision out, nothing else.
+"""What is to be done with a claim or a PV, and the sentence that says why: objects in, decision
+out, nothing else.
 
-Objects are the API's JSON as dicts; sizes are integers in bytes. The rules are those of the reference library,
-sig-storage-lib-external-provisioner (shouldProvision, shouldDelete), with its holes closed.
-"""
+Objects are the API's JSON as dicts; sizes are integers in bytes. The rules are those of the
+reference library, sig-storage-lib-external-provisioner (shouldProvision, shouldDelete), with its
+holes closed."""
 
 from __future__ import annotations
 
@@ -14,20 +15,28 @@ import protocol
 
 Object = dict[str, Any]
 
-PROVISIONER = ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner")
+PROVISIONER = (
+    "volume.kubernetes.io/storage-provisioner",
+    "volume.beta.kubernetes.io/storage-provisioner",
+)
 CLASS = "volume.beta.kubernetes.io/storage-class"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 IDENTITY = "flexvol/identity"
 LOST = "flexvol/lost"  # on a PV, by its node's instance: why its storage is no longer there
-AWAITS_CLAIM = "flexvol/awaits-claim"  # on a PV made without its claim: the driver does not know that one's uid yet
+# on a PV made without its claim: the driver does not know that one's uid yet
+AWAITS_CLAIM = "flexvol/awaits-claim"
 FROM_SNAPSHOT = "flexvol/from-snapshot"  # on a claim: the snapshot that it begins with
 ON_NODE_GONE = "flexvol/on-node-gone"  # on a PV, from the class's parameter
 ON_NODE_GONE_PARAMETER = "onNodeGone"
 RELEASE = "release"
 FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
 FS_TYPE_PARAMETERS = ("fsType", "csi.storage.k8s.io/fstype")
-SECRET_PARAMETERS = ("secretName", "secretNamespace", "createSecret")  # the driver gets the Secret, never these
+SECRET_PARAMETERS = (
+    "secretName",
+    "secretNamespace",
+    "createSecret",
+)  # the driver gets the Secret, never these
 
 _RANKS_BY_CHANCE = 8
 
@@ -43,7 +52,8 @@ KEEP = "keep"  # take our finalizer away, so that the PV can go while its storag
 
 @dataclass(frozen=True)
 class Identity:
-    """Who we are. drivers: provisioner name ("loop.flexvol") to driver name ("flexvol/loop"). name: compared at delete.
+    """Who we are. drivers: provisioner name ("loop.flexvol") to driver name ("flexvol/loop"). name:
+    compared at delete.
     node: ours in node mode, else empty."""
 
     drivers: dict[str, str]
@@ -62,7 +72,8 @@ def annotations_of(thing: Object) -> dict[str, str]:
 
 
 def provisioner_of(claim: Object) -> str:
-    """The provisioner that kube-controller-manager wrote on the claim; for late binding only once a node is chosen."""
+    """The provisioner that kube-controller-manager wrote on the claim; for late binding only once a
+    node is chosen."""
     notes = annotations_of(claim)
     return notes.get(PROVISIONER[0]) or notes.get(PROVISIONER[1], "")
 
@@ -79,23 +90,29 @@ def waits_for_us(claim: Object, us: Identity) -> bool:
 
 
 def on_claim(claim: Object, storage_class: Object | None, us: Identity) -> Decision:
-    """What to do with a claim that waits for us; `storage_class` is the one it names, if that exists."""
+    """What to do with a claim that waits for us; `storage_class` is the one it names, if that
+    exists."""
     if not waits_for_us(claim, us):
         return Decision(LATER, "it is bound, or another provisioner's or node's to serve")
     if claim["metadata"].get("deletionTimestamp"):
         return Decision(LATER, "it is being deleted")
     placed = bool(annotations_of(claim).get(SELECTED_NODE))
-    follows = us.node and is_copy(claim)  # its node is its source's, once a pod has been scheduled to another
+    follows = us.node and is_copy(
+        claim
+    )  # its node is its source's, once a pod has been scheduled to another
     if storage_class is not None and not placed and is_late(storage_class) and not follows:
         return Decision(LATER, "it waits for a pod that uses it to be scheduled")
     wrong = problem(claim, storage_class, bool(us.node))
-    if us.node and not placed:  # what is wrong with a claim that is no node's yet is said by one: see gone_nodes.py
+    if (
+        us.node and not placed
+    ):  # what is wrong with a claim that is no node's yet is said by one: see gone_nodes.py
         return Decision(LATER if wrong else TAKE, wrong)
     return Decision(REJECT if wrong else PROVISION, wrong)
 
 
 def data_source(claim: Object) -> Object:
-    """What a claim that is to be a copy names; the API server makes its two fields the same for all that we know."""
+    """What a claim that is to be a copy names; the API server makes its two fields the same for all
+    that we know."""
     source: Object = claim["spec"].get("dataSourceRef") or claim["spec"].get("dataSource") or {}
     return source
 
@@ -105,19 +122,30 @@ def is_copy(claim: Object) -> bool:
 
 
 def check_source(claim: Object, source: Object | None, volume: Object | None, us: Identity) -> None:
-    """Raises a Failure unless the claim can be a copy of the claim `source`, bound to the PV `volume`, here and now."""
+    """Raises a Failure unless the claim can be a copy of the claim `source`, bound to the PV
+    `volume`, here and now."""
     name = f"the claim {data_source(claim)['name']}, which it is to be a copy of,"
     if source is None or volume is None or source.get("status", {}).get("phase") != "Bound":
         raise protocol.NotFound(f"{name} is not there, or not bound")
     if class_name_of(source) != class_name_of(claim):
-        raise protocol.InvalidArgument(f'{name} is of storage class "{class_name_of(source)}"; a copy is of the same')
+        raise protocol.InvalidArgument(
+            f'{name} is of storage class "{class_name_of(source)}"; a copy is of the same'
+        )
     driver, by = us.drivers.get(provisioner_of(claim)), annotations_of(volume).get(PROVISIONED_BY)
     same = (volume["spec"].get("claimRef") or {}).get("uid") == source["metadata"]["uid"]
-    if not same or by != provisioner_of(claim) or (volume["spec"].get("flexVolume") or {}).get("driver") != driver:
-        raise protocol.InvalidArgument(f"{name} has a PV that is not its own, or not of this provisioner")
+    if (
+        not same
+        or by != provisioner_of(claim)
+        or (volume["spec"].get("flexVolume") or {}).get("driver") != driver
+    ):
+        raise protocol.InvalidArgument(
+            f"{name} has a PV that is not its own, or not of this provisioner"
+        )
     node = node_of(volume, us.drivers)
     if us.node and node != us.node:
-        raise protocol.Unavailable(f"{name} is on node {node}, so it is made there, and its pods run there")
+        raise protocol.Unavailable(
+            f"{name} is on node {node}, so it is made there, and its pods run there"
+        )
 
 
 def is_late(storage_class: Object) -> bool:
@@ -130,29 +158,37 @@ def problem(claim: Object, storage_class: Object | None, of_one_node: bool) -> s
     if storage_class is None and not name:
         return "it names no storage class; name one in a new claim"
     if storage_class is None:
-        return f'its storage class "{name}" does not exist; create it, or name another in a new claim'
+        return (
+            f'its storage class "{name}" does not exist; create it, or name another in a new claim'
+        )
     if storage_class["provisioner"] != provisioner_of(claim):
         return (
             f'its storage class "{name}" is of provisioner {storage_class["provisioner"]} now, '
-            f"but the claim was given to {provisioner_of(claim)}; delete the claim and create it again"
+            f"but the claim was given to {provisioner_of(claim)}; delete the claim and create "
+            "it again"
         )
     return _unsupported(claim, storage_class, of_one_node)
 
 
 def is_allowed(storage_class: Object, labels: dict[str, str]) -> bool:
-    """Whether a node with these labels is in the class's allowedTopologies. One term must hold, in all its parts."""
+    """Whether a node with these labels is in the class's allowedTopologies. One term must hold, in
+    all its parts."""
     terms = storage_class.get("allowedTopologies") or []
     return not terms or any(
-        all(labels.get(part["key"]) in part["values"] for part in term.get("matchLabelExpressions") or [])
+        all(
+            labels.get(part["key"]) in part["values"]
+            for part in term.get("matchLabelExpressions") or []
+        )
         for term in terms
     )
 
 
 def rank(rooms: dict[str, int], hostname: str, size_bytes: int, uid: str) -> int | None:
-    """How many nodes take the claim with that uid rather than we: those with more room. None: it is not for us.
+    """How many nodes take the claim with that uid rather than we: those with more room. None: it is
+    not for us.
 
-    rooms: bytes by hostname; empty for a driver that lists no pools, whose nodes are ordered by chance, as are equals.
-    """
+    rooms: bytes by hostname; empty for a driver that lists no pools, whose nodes are ordered by
+    chance, as are equals."""
 
     def chance(name: str) -> int:
         return int.from_bytes(hashlib.sha256(f"{uid} {name}".encode()).digest()[:8], "big")
@@ -169,29 +205,44 @@ def _unsupported(claim: Object, storage_class: Object, of_one_node: bool) -> str
     if spec.get("volumeMode") == "Block":
         return "volumeMode Block is not possible with FlexVolume; use Filesystem"
     if any((spec.get("selector") or {}).values()):
-        return "a selector cannot choose what is made anew; remove spec.selector, or name the PV in spec.volumeName"
-    source = data_source(claim)
-    if source and (annotations_of(claim).get(FROM_SNAPSHOT) or not _is_claim(source, claim["metadata"]["namespace"])):
         return (
-            f"its dataSource must be a claim of its own namespace, without the annotation {FROM_SNAPSHOT} beside it; "
-            f"{source.get('kind')} is CSI's alone: snapshots of `provisioner snapshot` are named in that annotation"
+            "a selector cannot choose what is made anew; remove spec.selector, or name the "
+            "PV in spec.volumeName"
         )
-    if spec.get("volumeAttributesClassName"):  # the PV would need the same one to be bound, and only CSI has them
+    source = data_source(claim)
+    if source and (
+        annotations_of(claim).get(FROM_SNAPSHOT)
+        or not _is_claim(source, claim["metadata"]["namespace"])
+    ):
+        return (
+            "its dataSource must be a claim of its own namespace, without the annotation "
+            f"{FROM_SNAPSHOT} beside it; "
+            f"{source.get('kind')} is CSI's alone: snapshots of `provisioner snapshot` are "
+            "named in that annotation"
+        )
+    if spec.get(
+        "volumeAttributesClassName"
+    ):  # the PV would need the same one to be bound, and only CSI has them
         return "volumeAttributesClassName is not supported; leave it out of a new claim"
     if of_one_node:
         for mode in spec.get("accessModes", []):
             if mode not in ("ReadWriteOnce", "ReadWriteOncePod"):
-                return f"access mode {mode} is not possible with storage of one node; use ReadWriteOnce"
+                return (
+                    f"access mode {mode} is not possible with storage of one node; use "
+                    "ReadWriteOnce"
+                )
     parameters = storage_class.get("parameters") or {}
     if parameters.get(ON_NODE_GONE_PARAMETER, RELEASE) not in ("keep", RELEASE):
         return (
-            f'the parameter "{ON_NODE_GONE_PARAMETER}" of storage class "{storage_class["metadata"]["name"]}" '
+            f'the parameter "{ON_NODE_GONE_PARAMETER}" of storage class '
+            f'"{storage_class["metadata"]["name"]}" '
             f"is {protocol.shown(parameters[ON_NODE_GONE_PARAMETER])}; it is keep or {RELEASE}"
         )
     for key in parameters:
         if protocol.is_reserved(key):
             return (
-                f'the parameter "{key}" of storage class "{storage_class["metadata"]["name"]}" is reserved; remove it'
+                f'the parameter "{key}" of storage class '
+                f'"{storage_class["metadata"]["name"]}" is reserved; remove it'
             )
     return ""
 
@@ -202,7 +253,8 @@ def _is_claim(source: Object, namespace: str) -> bool:
 
 
 def is_ours(volume: Object, us: Identity) -> bool:
-    """Whether a PV was made by this very instance; only the node that has the storage can delete it."""
+    """Whether a PV was made by this very instance; only the node that has the storage can delete
+    it."""
     notes = annotations_of(volume)
     driver = us.drivers.get(notes.get(PROVISIONED_BY, ""))
     source = volume["spec"].get("flexVolume") or {}
@@ -210,11 +262,14 @@ def is_ours(volume: Object, us: Identity) -> bool:
 
 
 def node_of(volume: Object, drivers: dict[str, str]) -> str:
-    """The node that has the storage of a PV of ours; empty if it is not ours, or reachable from everywhere."""
+    """The node that has the storage of a PV of ours; empty if it is not ours, or reachable from
+    everywhere."""
     notes = annotations_of(volume)
     driver = drivers.get(notes.get(PROVISIONED_BY, ""))
     source = volume["spec"].get("flexVolume") or {}
-    ours = driver is not None and source.get("driver") == driver and volume["spec"].get("nodeAffinity")
+    ours = (
+        driver is not None and source.get("driver") == driver and volume["spec"].get("nodeAffinity")
+    )
     return notes.get(IDENTITY, "") if ours else ""
 
 
@@ -240,8 +295,9 @@ def on_volume(volume: Object, us: Identity) -> Decision:
 
 @dataclass(frozen=True)
 class Retry:
-    """How to go on after a failure. kind: "backoff", "slow", "soon" or "reschedule" (give the node back, so that the
-    scheduler chooses again). warn: whether it is worth an event. unknown: storage may have been made."""
+    """How to go on after a failure. kind: "backoff", "slow", "soon" or "reschedule" (give the node
+    back, so that the scheduler chooses again). warn: whether it is worth an event. unknown: storage
+    may have been made."""
 
     kind: str
     warn: bool = True
@@ -256,4 +312,6 @@ def after(failure: protocol.Failure, selected_node: str) -> Retry:
         return Retry("reschedule" if selected_node else "backoff")
     if isinstance(failure, protocol.Pending):
         return Retry("soon", warn=False, unknown=True)
-    return Retry("backoff", unknown=not isinstance(failure, protocol.NotFound))  # Busy: it may be at work, still
+    return Retry(
+        "backoff", unknown=not isinstance(failure, protocol.NotFound)
+    )  # Busy: it may be at work, still

@@ -1,5 +1,5 @@
-"""One released PV is deleted: first the storage, then the PV, then our finalizer, which kept the PV until then. And one
-that was made without its claim, by a person, gets to know it."""
+"""One released PV is deleted: first the storage, then the PV, then our finalizer, which kept the PV
+until then. And one that was made without its claim, by a person, gets to know it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,27 @@ class Delete:
     """Keeps the names of our own PVs, and works on those there is something to do with."""
 
     def __init__(
-        self, api: cluster.Cluster, storage: Storage, events: Events, work: WorkQueue, us: decide.Identity,
+        self,
+        api: cluster.Cluster,
+        storage: Storage,
+        events: Events,
+        work: WorkQueue,
+        us: decide.Identity,
         secrets: Secrets,
-    ) -> None:  # fmt: skip
-        self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
+    ) -> None:
+        self._api, self._storage, self._events, self._work, self._us = (
+            api,
+            storage,
+            events,
+            work,
+            us,
+        )
         self._secrets = secrets
         self._lock = threading.Lock()
         self.capacity: Capacity | None = None
-        self._policies: dict[str, tuple[str, str]] = {}  # by uid: our PVs' names and reclaim policies
+        self._policies: dict[
+            str, tuple[str, str]
+        ] = {}  # by uid: our PVs' names and reclaim policies
 
     def volume_changed(self, volume: Object) -> None:
         if not decide.is_ours(volume, self._us):
@@ -43,7 +56,10 @@ class Delete:
             self.capacity.changed()  # it may have grown
         uid, name = volume["metadata"]["uid"], volume["metadata"]["name"]
         with self._lock:
-            self._policies[uid] = name, volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain"
+            self._policies[uid] = (
+                name,
+                volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain",
+            )
         if decide.on_volume(volume, self._us).action != decide.LATER:
             self._work.add(("volume", name))
         else:
@@ -64,7 +80,8 @@ class Delete:
             return dict(self._policies.values())
 
     def sync(self, key: Key) -> None:
-        """One attempt for the PV called key[1], read live: its phase and policy decide, not what we remember."""
+        """One attempt for the PV called key[1], read live: its phase and policy decide, not what we
+        remember."""
         path = f"{cluster.VOLUMES}/{key[1]}"
         volume = self._api.get(path)
         action = decide.on_volume(volume, self._us).action if volume else decide.LATER
@@ -74,7 +91,10 @@ class Delete:
         if action == decide.OWN:
             self._own(key, path, volume)
             return
-        if action == decide.DELETE and self._api.claim(volume["spec"].get("claimRef") or {}) is not None:
+        if (
+            action == decide.DELETE
+            and self._api.claim(volume["spec"].get("claimRef") or {}) is not None
+        ):
             # Whoever said Released was behind.
             self._work.done(key, SOON_SECONDS)
             return
@@ -98,8 +118,9 @@ class Delete:
         self._work.done(key)
 
     def _own(self, key: Key, path: str, volume: Object) -> None:
-        """Its claim has come: the driver is told, and then nobody needs to be any more. Before that nothing else is
-        done with the PV, so that what it names is deleted only if the driver agrees whose it was."""
+        """Its claim has come: the driver is told, and then nobody needs to be any more. Before that
+        nothing else is done with the PV, so that what it names is deleted only if the driver agrees
+        whose it was."""
         request = volume_manifest.adopt_request(volume)
         try:
             self._storage.adopt(volume["spec"]["flexVolume"]["driver"], request)
@@ -107,12 +128,15 @@ class Delete:
             self._failed(key, volume, failure, "VolumeFailedAdopt")
             return
         uid = volume["metadata"]["uid"]
-        self._api.patch(path, {"metadata": {"uid": uid, "annotations": {decide.AWAITS_CLAIM: None}}})
+        self._api.patch(
+            path, {"metadata": {"uid": uid, "annotations": {decide.AWAITS_CLAIM: None}}}
+        )
         _log.info("%s is of claim %s now", key[1], request.claim.uid, extra={"volume": key[1]})
         self._work.done(key)
 
     def _retain(self, driver: str, name: str) -> None:
-        """What its PV says is said by its record, before the PV can go. A volume whose pool is away cannot be told."""
+        """What its PV says is said by its record, before the PV can go. A volume whose pool is away
+        cannot be told."""
         for entry in self._storage.list(driver).volumes:
             if entry.get("name") == name:
                 orphans.retain(self._storage, driver, entry)
@@ -140,14 +164,18 @@ class Delete:
         }
         self._api.patch(path, {"metadata": metadata})
 
-    def _failed(self, key: Key, volume: Object, failure: protocol.Failure, event: str = "VolumeFailedDelete") -> None:
+    def _failed(
+        self, key: Key, volume: Object, failure: protocol.Failure, event: str = "VolumeFailedDelete"
+    ) -> None:
         retry = decide.after(failure, "")
         if retry.warn:
             if event == "VolumeFailedDelete":
                 metrics.delete_failed.labels(_class_name(volume)).inc()
             self._events.warning(volume, event, f"{failure.reason}: {failure.message}")
             about = {"volume": key[1], "reason": failure.reason}
-            _log.warning("%s: %s: %s: %s", event, key[1], failure.reason, failure.message, extra=about)
+            _log.warning(
+                "%s: %s: %s: %s", event, key[1], failure.reason, failure.message, extra=about
+            )
         if retry.kind in ("slow", "soon"):
             self._work.done(key, SLOW_SECONDS if retry.kind == "slow" else SOON_SECONDS)
         else:

@@ -1,5 +1,6 @@
-"""Events on claims, PVs and nodes, written by a thread of their own: never on the way of the work, repeated ones are
-counted, and those of a time when the API server was away are written afterwards."""
+"""Events on claims, PVs and nodes, written by a thread of their own: never on the way of the work,
+repeated ones are counted, and those of a time when the API server was away are written
+afterwards."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ class Events:
         claim = "namespace" in metadata
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {
-            "metadata": {"name": f"{metadata['name'][:_NAME_LENGTH].rstrip('-.')}.{time.time_ns():x}"},
+            "metadata": {
+                "name": f"{metadata['name'][:_NAME_LENGTH].rstrip('-.')}.{time.time_ns():x}"
+            },
             "firstTimestamp": now,
             "lastTimestamp": now,
             "type": kind,
@@ -65,7 +68,8 @@ class Events:
             "message": message[:_MESSAGE_LENGTH],
             "involvedObject": {
                 "apiVersion": "v1",
-                "kind": about.get("kind") or ("PersistentVolumeClaim" if claim else "PersistentVolume"),
+                "kind": about.get("kind")
+                or ("PersistentVolumeClaim" if claim else "PersistentVolume"),
                 "name": metadata["name"],
                 "uid": metadata["uid"],
                 "resourceVersion": metadata.get("resourceVersion", ""),
@@ -90,7 +94,9 @@ class Events:
                 failures = 0
                 while error := self._failure(event):
                     failures += 1
-                    if failures >= self._tries(error) or self._closing.wait(pause_seconds(failures, error)):
+                    if failures >= self._tries(error) or self._closing.wait(
+                        pause_seconds(failures, error)
+                    ):
                         self._say(event, error)
                         break
                 else:
@@ -101,7 +107,13 @@ class Events:
     def _tries(self, error: Refused | Unreachable) -> float:
         if isinstance(error, Unreachable):
             return float("inf")
-        return _TRIES if error.passes else _TRIES_FORBIDDEN if error.lacking and not self._refused else 1
+        return (
+            _TRIES
+            if error.passes
+            else _TRIES_FORBIDDEN
+            if error.lacking and not self._refused
+            else 1
+        )
 
     def _failure(self, event: Object) -> Refused | Unreachable | None:
         """Writes the event, or returns why it could not."""
@@ -129,7 +141,9 @@ class Events:
                 known["count"] += 1
                 return
         try:
-            self._cluster.create(collection, {"source": {"component": self._component}, "count": 1, **event})
+            self._cluster.create(
+                collection, {"source": {"component": self._component}, "count": 1, **event}
+            )
         except Refused as error:
             if error.status != 409:  # it was written, and the answer was lost
                 raise

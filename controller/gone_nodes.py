@@ -1,14 +1,13 @@
-"""Duties of no single node: claims that wait for a node that is gone, claims that no node can take, and PVs whose
-storage is gone with its node or with its pool.
+"""Duties of no single node: claims that wait for a node that is gone, claims that no node can take,
+and PVs whose storage is gone with its node or with its pool.
 
-They belong to one instance of `provisioner --cluster`, by Lease, with an account of its own. The design gives them to
-one of the node instances; but a node's account is to be held to that node, so what may touch the PVs of others must be
-somebody else. It calls no driver.
+They belong to one instance of `provisioner --cluster`, by Lease, with an account of its own. The
+design gives them to one of the node instances; but a node's account is to be held to that node, so
+what may touch the PVs of others must be somebody else. It calls no driver.
 
-A volume is given up only if its class said `onNodeGone: release`, or a person says `provisioner release`. That deletes
-the claim and the PV, so that a StatefulSet starts empty elsewhere, and never the storage: should the node come back,
-its instance finds the PV's policy Retain, or no PV.
-"""
+A volume is given up only if its class said `onNodeGone: release`, or a person says `provisioner
+release`. That deletes the claim and the PV, so that a StatefulSet starts empty elsewhere, and never
+the storage: should the node come back, its instance finds the PV's policy Retain, or no PV."""
 
 from __future__ import annotations
 
@@ -33,26 +32,50 @@ _log = logging.getLogger("cluster-duties")
 
 
 def why_not_taken(
-    claim: Object, storage_class: Object | None, size_bytes: int, rooms: dict[str, int], nodes: list[dict[str, str]]
+    claim: Object,
+    storage_class: Object | None,
+    size_bytes: int,
+    rooms: dict[str, int],
+    nodes: list[dict[str, str]],
 ) -> tuple[str, str]:
-    """Why no node takes a claim that is bound at once, as a kind and a sentence. rooms: bytes by hostname, for its
+    """Why no node takes a claim that is bound at once, as a kind and a sentence. rooms: bytes by
+    hostname, for its
     class. nodes: the labels of each."""
     problem = decide.problem(claim, storage_class, of_one_node=True)
     if problem or storage_class is None:
         return problem, problem
-    allowed = {node.get("kubernetes.io/hostname", "") for node in nodes if decide.is_allowed(storage_class, node)}
+    allowed = {
+        node.get("kubernetes.io/hostname", "")
+        for node in nodes
+        if decide.is_allowed(storage_class, node)
+    }
     if not allowed:
-        return "labels", "no node has the labels that allowedTopologies of its storage class asks for"
-    most = max(((room, hostname) for hostname, room in rooms.items() if hostname in allowed), default=None)
+        return (
+            "labels",
+            "no node has the labels that allowedTopologies of its storage class asks for",
+        )
+    most = max(
+        ((room, hostname) for hostname, room in rooms.items() if hostname in allowed), default=None
+    )
     if most is None:
         where = "; see: kubectl -n flexvol get pods -o wide"
-        return "nobody", "no provisioner has told what room its node has, or taken the claim" + where
+        return (
+            "nobody",
+            "no provisioner has told what room its node has, or taken the claim" + where,
+        )
     if decide.is_copy(claim):
         return "source", "no node has what it is to be a copy of, or that is not bound"
     if most[0] >= size_bytes:
-        return "slow", f"node {most[1]} has room for it, but its provisioner has not taken it; see that one's log"
+        return (
+            "slow",
+            (
+                f"node {most[1]} has room for it, but its provisioner has not taken it; see that "
+                "one's log"
+            ),
+        )
     return "room", (
-        f"no node has room for {-(-size_bytes >> 20)} MiB: the most is {most[0] >> 20} MiB, on {most[1]}; "
+        f"no node has room for {-(-size_bytes >> 20)} MiB: the most is {most[0] >> 20} MiB, on "
+        f"{most[1]}; "
         "it is made when there is room"
     )
 
@@ -90,12 +113,16 @@ class Kept:
 
 
 class Marks:
-    """On a node: its own PVs whose pool was replaced, as by a new installation, get a mark; it is taken away should the
-    pool come back."""
+    """On a node: its own PVs whose pool was replaced, as by a new installation, get a mark; it is
+    taken away should the pool come back."""
 
-    def __init__(self, api: cluster.Cluster, events: Events, us: decide.Identity, woken: Callable[[], None]) -> None:
+    def __init__(
+        self, api: cluster.Cluster, events: Events, us: decide.Identity, woken: Callable[[], None]
+    ) -> None:
         self._api, self._events, self._drivers = api, events, us.drivers
-        self.volumes = Kept(lambda volume: _trimmed(volume) if decide.is_ours(volume, us) else None, woken)
+        self.volumes = Kept(
+            lambda volume: _trimmed(volume) if decide.is_ours(volume, us) else None, woken
+        )
 
     def check(self, listed: dict[str, Listed]) -> None:
         """listed: by driver. Raises Refused or Unreachable."""
@@ -104,9 +131,14 @@ class Marks:
             why = lost.pool_replaced(volume, listed[volume["spec"]["flexVolume"]["driver"]].pools)
             if why is None or bool(why) == bool(mark):
                 continue
-            change = {"annotations": {decide.LOST: why or None}, "resourceVersion": metadata["resourceVersion"]}
+            change = {
+                "annotations": {decide.LOST: why or None},
+                "resourceVersion": metadata["resourceVersion"],
+            }
             try:
-                marked = self._api.patch(f"{cluster.VOLUMES}/{metadata['name']}", {"metadata": change})
+                marked = self._api.patch(
+                    f"{cluster.VOLUMES}/{metadata['name']}", {"metadata": change}
+                )
             except cluster.Refused as error:
                 if error.status != 409:  # else the watch will tell
                     _log.warning("%s cannot be marked: %s", metadata["name"], error)
@@ -121,25 +153,38 @@ class GoneNodes:
     """The duties, in a thread of its own, to be started when everything was listed."""
 
     def __init__(
-        self, api: cluster.Cluster, events: Events, drivers: dict[str, str], namespace: str, gone_after_seconds: float,
+        self,
+        api: cluster.Cluster,
+        events: Events,
+        drivers: dict[str, str],
+        namespace: str,
+        gone_after_seconds: float,
         may_work: Callable[[], bool],
-    ) -> None:  # fmt: skip
-        """drivers: by provisioner. namespace: of the capacity objects. gone_after_seconds: how long a node must be gone
-        before it is said, and before volumes are released. may_work: whether we are the elected one."""
+    ) -> None:
+        """drivers: by provisioner. namespace: of the capacity objects. gone_after_seconds: how long
+        a node must be gone
+        before it is said, and before volumes are released. may_work: whether we are the elected
+        one."""
         self._api, self._events, self._drivers = api, events, drivers
         self._namespace, self._gone_after_seconds = namespace, gone_after_seconds
         self._news = threading.Event()
         self.nodes = Kept(lambda node: node["metadata"]["name"], self._news.set)
         self.claims = Kept(self._trim_claim, self._news.set)
-        self.volumes = Kept(lambda one: _trimmed(one) if decide.node_of(one, drivers) else None, self._news.set)
-        self._since: dict[str, float] = {}  # by uid of a claim or a PV: since when it waits or is lost
+        self.volumes = Kept(
+            lambda one: _trimmed(one) if decide.node_of(one, drivers) else None, self._news.set
+        )
+        self._since: dict[
+            str, float
+        ] = {}  # by uid of a claim or a PV: since when it waits or is lost
         self._said: dict[str, tuple[str, float]] = {}
         self._read: dict[str, Object | None] = {}  # live, once a round
         self._may_work = may_work
         self.thread = threading.Thread(target=self._run, name="cluster-duties", daemon=True)
 
     def _trim_claim(self, claim: Object) -> Object | None:
-        free = not claim["spec"].get("volumeName") and not claim["metadata"].get("deletionTimestamp")
+        free = not claim["spec"].get("volumeName") and not claim["metadata"].get(
+            "deletionTimestamp"
+        )
         return _trimmed(claim) if free and decide.provisioner_of(claim) in self._drivers else None
 
     def _run(self) -> None:
@@ -199,16 +244,23 @@ class GoneNodes:
         if lost.node_exists(self._get, node):
             return
         metadata = claim["metadata"]
-        change = {"annotations": {decide.SELECTED_NODE: None}, "resourceVersion": metadata["resourceVersion"]}
+        change = {
+            "annotations": {decide.SELECTED_NODE: None},
+            "resourceVersion": metadata["resourceVersion"],
+        }
         try:
-            self._api.patch(cluster.claim_path(metadata["namespace"], metadata["name"]), {"metadata": change})
+            self._api.patch(
+                cluster.claim_path(metadata["namespace"], metadata["name"]), {"metadata": change}
+            )
         except cluster.Refused as error:
             if error.status != 409:
                 raise
             return  # it changed: the watch will tell
         _log.info("%s waited for node %r, which is gone", lost.full_name(claim), node)
         self._events.warning(
-            claim, "NodeGone", f"node {protocol.shown(node)}, chosen for it, does not exist; another is chosen"
+            claim,
+            "NodeGone",
+            f"node {protocol.shown(node)}, chosen for it, does not exist; another is chosen",
         )
 
     def _explain(self, claim: Object) -> None:
@@ -226,16 +278,22 @@ class GoneNodes:
             kind, sentence = why_not_taken(claim, storage_class, size_bytes, rooms, labels)
         if kind and self._is_news(uid, kind):
             _log.warning(
-                "%s not provisioned: %s", lost.full_name(claim), sentence, extra={"claim": lost.full_name(claim)}
+                "%s not provisioned: %s",
+                lost.full_name(claim),
+                sentence,
+                extra={"claim": lost.full_name(claim)},
             )
             self._events.warning(claim, "ProvisioningFailed", sentence)
 
     def _look(self, volume: Object, nodes: set[str]) -> str:
-        """Says what is lost, and releases it if its class wants that. Returns why it is lost, if it is."""
+        """Says what is lost, and releases it if its class wants that. Returns why it is lost, if it
+        is."""
         uid, name = volume["metadata"]["uid"], volume["metadata"]["name"]
         node = decide.node_of(volume, self._drivers)
         # What the watch says is not enough: a live read decides.
-        reason, sentence = lost.why(volume, self._drivers, node in nodes or lost.node_exists(self._get, node))
+        reason, sentence = lost.why(
+            volume, self._drivers, node in nodes or lost.node_exists(self._get, node)
+        )
         if not reason:
             self._since.pop(uid, None)
             self._said.pop(uid, None)
@@ -245,7 +303,9 @@ class GoneNodes:
             return ""
         if self._is_news(uid, reason):
             _log.warning("%s: %s", name, sentence, extra={"volume": name, "reason": reason})
-            for about in _abouts(volume) if reason == lost.NODE_GONE else []:  # the other one, the node has said
+            for about in (
+                _abouts(volume) if reason == lost.NODE_GONE else []
+            ):  # the other one, the node has said
                 self._events.warning(about, "VolumeNodeGone", sentence)
         if lost.is_released(volume):
             waits = lost.release(self._api, name, self._drivers)

@@ -1,5 +1,5 @@
-"""Three answers over HTTP: /healthz, whether a restart would help, /readyz, whether the work can be done now, and
-/metrics, for Prometheus."""
+"""Three answers over HTTP: /healthz, whether a restart would help, /readyz, whether the work can be
+done now, and /metrics, for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _REQUEST_SECONDS = 10
 
 
 def serve(port: int, healthy: Check, ready: Check) -> None:
-    """Serves in a thread of its own. Each check returns what is wrong, in words, or an empty string."""
+    """Serves in a thread of its own. Each check returns what is wrong, in words, or an empty
+    string."""
     checks = {"/healthz": healthy, "/readyz": ready}
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,6 +1,5 @@
-"""What there is: one row for each volume, from what the drivers list and from the PVs, claims and pods of the cluster;
-and what a volume is that has no PV. Pure.
-"""
+"""What there is: one row for each volume, from what the drivers list and from the PVs, claims and
+pods of the cluster; and what a volume is that has no PV. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +12,13 @@ from controller.storage import Listed
 
 Object = dict[str, Any]
 Key = tuple[str, str]
-BLANK, USED, RETAINED, FOREIGN, UNKNOWN = REASONS = ("blank", "used", "retained", "other-cluster", "unknown")
+BLANK, USED, RETAINED, FOREIGN, UNKNOWN = REASONS = (
+    "blank",
+    "used",
+    "retained",
+    "other-cluster",
+    "unknown",
+)
 BOUND, AVAILABLE, RELEASED, PENDING = "bound", "available", "released", "pending"
 SNAPSHOT, ARCHIVED, ORPHAN, OF_OTHERS = "snapshot", "archived", "orphan", "foreign"
 MISSING, UNSEEN, LISTED = "missing", "unseen", "listed"
@@ -23,13 +28,26 @@ _REMEDY = "give it to a claim with the driver's adopt, or remove it with its del
 
 
 def judge(entry: Object, cluster_uid: str) -> tuple[str, str]:
-    """Of a volume without PV and claim, as its driver lists it: one of REASONS, and the sentence. Only what is BLANK
+    """Of a volume without PV and claim, as its driver lists it: one of REASONS, and the sentence.
+    Only what is BLANK
     may be collected. cluster_uid: this cluster's."""
     if not is_described(entry):
         why = f" ({entry['error']})" if entry.get("error") else ""
-        return UNKNOWN, f"its driver does not say whose it was, of which cluster, and if it was ever mounted{why}"
+        return (
+            UNKNOWN,
+            (
+                "its driver does not say whose it was, of which cluster, and if it was ever "
+                f"mounted{why}"
+            ),
+        )
     if entry["clusterUid"] != cluster_uid:
-        return FOREIGN, f"it was made for the cluster {entry['clusterUid']}, and this one is {cluster_uid}; {_REMEDY}"
+        return (
+            FOREIGN,
+            (
+                f"it was made for the cluster {entry['clusterUid']}, and this one is "
+                f"{cluster_uid}; {_REMEDY}"
+            ),
+        )
     if entry["reclaimPolicy"] != "Delete":
         return RETAINED, f"its class said {entry['reclaimPolicy']}; {_REMEDY}"
     if not entry["blank"]:
@@ -41,16 +59,22 @@ def is_described(entry: Object) -> bool:
     owner, options = entry.get("owner"), entry.get("options")
     return (
         isinstance(entry.get("blank"), bool)
-        and all(isinstance(entry.get(key), str) and entry[key] for key in ("clusterUid", "reclaimPolicy"))
+        and all(
+            isinstance(entry.get(key), str) and entry[key]
+            for key in ("clusterUid", "reclaimPolicy")
+        )
         and isinstance(owner, dict)
-        and all(isinstance(owner.get(key), str) and owner[key] for key in ("namespace", "name", "uid"))
+        and all(
+            isinstance(owner.get(key), str) and owner[key] for key in ("namespace", "name", "uid")
+        )
         and isinstance(options, dict)
         and all(isinstance(value, str) for value in options.values())
     )
 
 
 class Objects(NamedTuple):
-    """What the API server has. drivers: by provisioner; nodes: their names; cluster_uid: kube-system's."""
+    """What the API server has. drivers: by provisioner; nodes: their names; cluster_uid:
+    kube-system's."""
 
     drivers: dict[str, str]
     volumes: list[Object]
@@ -62,7 +86,8 @@ class Objects(NamedTuple):
 
 @dataclass
 class Row:
-    """A volume. claim: namespace/name. reason: of an orphan, one of REASONS. why: what is wrong with it, or what it
+    """A volume. claim: namespace/name. reason: of an orphan, one of REASONS. why: what is wrong
+    with it, or what it
     waits for. entry: as its driver lists it; empty if none does."""
 
     name: str
@@ -81,21 +106,37 @@ class Row:
 
 
 def join(listed: dict[Key, Listed], silent: dict[Key, str], there: Objects | None) -> list[Row]:
-    """listed: by node and driver. silent: why one did not answer: its volumes are neither there nor gone. there: None
-    if there is no API server; then all that can be told of a volume is that it is listed."""
+    """listed: by node and driver. silent: why one did not answer: its volumes are neither there nor
+    gone. there: None if there is no API server; then all that can be told of a volume is that it is
+    listed."""
     joined, there = there is not None, there or Objects({}, [], [], [], set(), "")
-    claims = {(claim["metadata"]["namespace"], claim["metadata"]["name"]): claim for claim in there.claims}
+    claims = {
+        (claim["metadata"]["namespace"], claim["metadata"]["name"]): claim for claim in there.claims
+    }
     pods: dict[Key, list[str]] = {}
     for pod in there.pods:
         for claim_name in lost.claims_of_pod(pod):
-            pods.setdefault((pod["metadata"]["namespace"], claim_name), []).append(pod["metadata"]["name"])
+            pods.setdefault((pod["metadata"]["namespace"], claim_name), []).append(
+                pod["metadata"]["name"]
+            )
     volumes = {(_driver(one), one["metadata"]["name"]): one for one in there.volumes}
     rows, unseen = [], dict(volumes)
 
-    def add(name: str, node: str, driver: str, whose: Any, state: str, reason: str, why: str, entry: Object) -> None:
+    def add(
+        name: str,
+        node: str,
+        driver: str,
+        whose: Any,
+        state: str,
+        reason: str,
+        why: str,
+        entry: Object,
+    ) -> None:
         key = _key(whose)
         users = sorted(pods.get(key, [])) if state not in NO_PV[1:] else []
-        rows.append(Row(name, node, driver, "/".join(filter(None, key)), users, state, reason, why, entry))
+        rows.append(
+            Row(name, node, driver, "/".join(filter(None, key)), users, state, reason, why, entry)
+        )
 
     for (node, driver), (entries, _) in sorted(listed.items()):
         for entry in entries:
@@ -108,9 +149,25 @@ def join(listed: dict[Key, Listed], silent: dict[Key, str], there: Objects | Non
             elif volume is not None and _holds(entry, node, volume, there.drivers):
                 unseen.pop((driver, name), None)
                 state, why = _with_volume(volume, claims)
-                add(name, node, driver, volume["spec"].get("claimRef"), state, "", _trouble(entry) or why, entry)
+                add(
+                    name,
+                    node,
+                    driver,
+                    volume["spec"].get("claimRef"),
+                    state,
+                    "",
+                    _trouble(entry) or why,
+                    entry,
+                )
             else:
-                add(name, node, driver, entry.get("owner"), *_without_volume(entry, volume, claims, there), entry)
+                add(
+                    name,
+                    node,
+                    driver,
+                    entry.get("owner"),
+                    *_without_volume(entry, volume, claims, there),
+                    entry,
+                )
     for (driver, name), volume in unseen.items():
         if driver in there.drivers.values():
             node = decide.node_of(volume, there.drivers)
@@ -125,16 +182,25 @@ def _driver(volume: Object) -> str:
 
 def _key(whose: Any) -> Key:
     """Of the claim that a claimRef or a record names."""
-    return (str(whose.get("namespace", "")), str(whose.get("name", ""))) if isinstance(whose, dict) else ("", "")
+    return (
+        (str(whose.get("namespace", "")), str(whose.get("name", "")))
+        if isinstance(whose, dict)
+        else ("", "")
+    )
 
 
 def _trouble(entry: Object) -> str:
-    damage = "the kernel noted errors in its file system: see status on its node" if entry.get("damaged") else ""
+    damage = (
+        "the kernel noted errors in its file system: see status on its node"
+        if entry.get("damaged")
+        else ""
+    )
     return str(entry.get("error") or damage)
 
 
 def _holds(entry: Object, node: str, volume: Object, drivers: dict[str, str]) -> bool:
-    """Whether that PV means it: a move leaves a copy for a while, and two nodes may have volumes of one name."""
+    """Whether that PV means it: a move leaves a copy for a while, and two nodes may have volumes of
+    one name."""
     pool_id = (volume["spec"]["flexVolume"].get("options") or {}).get("poolId")
     same_pool = not pool_id or entry.get("poolId", pool_id) == pool_id
     return decide.node_of(volume, drivers) in ("", node) and same_pool
@@ -148,14 +214,18 @@ def _with_volume(volume: Object, claims: dict[Key, Object]) -> tuple[str, str]:
     if not whose.get("uid"):
         return AVAILABLE, "it waits for its claim" if whose else "it waits for a claim"
     if volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete":
-        return RELEASED, "its claim is gone, and it is being deleted; what hinders that is in the PV's events"
+        return (
+            RELEASED,
+            "its claim is gone, and it is being deleted; what hinders that is in the PV's events",
+        )
     return RELEASED, "its claim is gone, and its reclaim policy keeps it"
 
 
 def _without_volume(
     entry: Object, elsewhere: Object | None, claims: dict[Key, Object], there: Objects
 ) -> tuple[str, str, str]:
-    """State, reason and sentence. elsewhere: the PV of that name, if there is one, which means another volume."""
+    """State, reason and sentence. elsewhere: the PV of that name, if there is one, which means
+    another volume."""
     claim = claims.get(_key(entry.get("owner")))
     if entry.get("kind") == SNAPSHOT:
         return SNAPSHOT, "", f"it is one of {entry.get('source')}"
@@ -164,7 +234,11 @@ def _without_volume(
         return ARCHIVED, "", f"it is what was left of {entry.get('archiveOf')}{until}"
     if elsewhere:
         where = decide.node_of(elsewhere, there.drivers)
-        return ORPHAN, "", f"the PV of its name means another volume, on node {where}; this one is left alone"
+        return (
+            ORPHAN,
+            "",
+            f"the PV of its name means another volume, on node {where}; this one is left alone",
+        )
     if claim and claim["metadata"]["uid"] == entry["owner"].get("uid"):
         return PENDING, "", "its PV is not written yet, or was deleted while its claim is there"
     reason, why = judge(entry, there.cluster_uid)
@@ -172,7 +246,12 @@ def _without_volume(
 
 
 def _absent(
-    volume: Object, node: str, driver: str, listed: dict[Key, Listed], silent: dict[Key, str], there: Objects
+    volume: Object,
+    node: str,
+    driver: str,
+    listed: dict[Key, Listed],
+    silent: dict[Key, str],
+    there: Objects,
 ) -> tuple[str, str]:
     """State and sentence of a PV that is in no list."""
     gone, sentence = lost.why(volume, there.drivers, node in there.nodes)
@@ -180,9 +259,17 @@ def _absent(
         return MISSING, sentence
     if (node, driver) not in listed:
         unknown = (
-            f"no pod of flexvol is on its node {node}" if node else "nothing says which node has it, and none does"
+            f"no pod of flexvol is on its node {node}"
+            if node
+            else "nothing says which node has it, and none does"
         )
         return UNSEEN, silent.get((node, driver), unknown)
     pool = (volume["spec"]["flexVolume"].get("options") or {}).get("pool")
-    errors = [str(one["error"]) for one in listed[node, driver].pools if one.get("name") == pool and one.get("error")]
-    return MISSING, errors[0] if errors else "its driver does not list it; see whether its directory is in its pool"
+    errors = [
+        str(one["error"])
+        for one in listed[node, driver].pools
+        if one.get("name") == pool and one.get("error")
+    ]
+    return MISSING, errors[
+        0
+    ] if errors else "its driver does not list it; see whether its directory is in its pool"

@@ -1,9 +1,10 @@
-"""A volume whose storage is gone, with its node or with its pool: how that is told, and how the volume is given up.
+"""A volume whose storage is gone, with its node or with its pool: how that is told, and how the
+volume is given up.
 
-Giving it up deletes the claim and the PV, so that a StatefulSet starts empty elsewhere, and never the storage: should
-the node come back, its instance finds the PV's policy Retain, or no PV. gone_nodes.py does it if the class said so
-(`onNodeGone: release`), `provisioner release` if a person does.
-"""
+Giving it up deletes the claim and the PV, so that a StatefulSet starts empty elsewhere, and never
+the storage: should the node come back, its instance finds the PV's policy Retain, or no PV.
+gone_nodes.py does it if the class said so (`onNodeGone: release`), `provisioner release` if a
+person does."""
 
 from __future__ import annotations
 
@@ -18,26 +19,33 @@ NODE_GONE, POOL_REPLACED = "node-gone", "pool-replaced"
 
 
 def why(volume: Object, drivers: dict[str, str], node_exists: bool) -> tuple[str, str]:
-    """Why the PV's storage is gone, as a word and as a sentence; both empty if it is not, or if that is not ours."""
+    """Why the PV's storage is gone, as a word and as a sentence; both empty if it is not, or if
+    that is not ours."""
     node, mark = decide.node_of(volume, drivers), decide.annotations_of(volume).get(decide.LOST, "")
     if not node or (node_exists and not mark):
         return "", ""
     reason, what = (POOL_REPLACED, mark) if node_exists else (NODE_GONE, f"its node {node} is gone")
-    remedy = f"bring it back, or give the volume up: provisioner release {volume['metadata']['name']}"
+    remedy = (
+        f"bring it back, or give the volume up: provisioner release {volume['metadata']['name']}"
+    )
     if is_released(volume):
         remedy = f"its class says to give it up ({decide.ON_NODE_GONE_PARAMETER})"
     return reason, f"the storage of {full_name(volume)} is lost: {what}; {remedy}"
 
 
 def pool_replaced(volume: Object, pools: list[Object]) -> str | None:
-    """Why the storage of a PV of this node is gone; empty if it is not; None if that cannot be told, because the pool's
+    """Why the storage of a PV of this node is gone; empty if it is not; None if that cannot be
+    told, because the pool's
     disk is away. pools: as the driver listed them."""
     options = volume["spec"]["flexVolume"].get("options") or {}
     name, pool_id = options.get("pool", ""), options.get("poolId", "")
     if not pool_id or any(pool.get("id") == pool_id for pool in pools):
         return ""
     now = next((pool["id"] for pool in pools if pool.get("name") == name and pool.get("id")), None)
-    return now and f"pool {name} of the node was replaced: its id is {now}, the volume's is {protocol.shown(pool_id)}"
+    return now and (
+        f"pool {name} of the node was replaced: its id is {now}, the volume's is "
+        f"{protocol.shown(pool_id)}"
+    )
 
 
 def node_exists(get: Callable[[str], Object | None], name: str) -> bool:
@@ -60,18 +68,24 @@ class NotLost(Exception):
 
 
 def check_lost(api: cluster.Cluster, volume: Object, drivers: dict[str, str]) -> bool:
-    """Returns whether its node exists. Raises NotLost with the reason why it is not to be given up."""
+    """Returns whether its node exists. Raises NotLost with the reason why it is not to be given
+    up."""
     node, name = decide.node_of(volume, drivers), volume["metadata"]["name"]
     exists = bool(node) and node_exists(api.get, node)
     if not why(volume, drivers, exists)[0]:
-        whose = f"its node {node} exists, and it has no mark {decide.LOST}" if node else "no node's provisioner made it"
+        whose = (
+            f"its node {node} exists, and it has no mark {decide.LOST}"
+            if node
+            else "no node's provisioner made it"
+        )
         raise NotLost(f"{name} is not lost: {whose}; nothing was changed")
     return exists
 
 
 def release(api: cluster.Cluster, name: str, drivers: dict[str, str]) -> str:
-    """Gives up the PV `name`, whose storage is lost: its claim, then itself. Returns what has to happen before it can
-    be called again and go on, or an empty string when it is done. Raises NotLost, Refused, Unreachable."""
+    """Gives up the PV `name`, whose storage is lost: its claim, then itself. Returns what has to
+    happen before it can be called again and go on, or an empty string when it is done. Raises
+    NotLost, Refused, Unreachable."""
     path = f"{cluster.VOLUMES}/{name}"
     volume = api.get(path)
     if volume is None:
@@ -83,7 +97,8 @@ def release(api: cluster.Cluster, name: str, drivers: dict[str, str]) -> str:
     if running:
         return f"the pod {running[0]} still runs with it; delete that pod"
     metadata = volume["metadata"]
-    # First, so that the node, should it be back at this moment, does not take the claim's end for the storage's.
+    # First, so that the node, should it be back at this moment, does not take the claim's end for
+    # the storage's.
     finalizers = [one for one in metadata.get("finalizers") or [] if one != decide.FINALIZER]
     api.patch(path, {
         "metadata": {"finalizers": finalizers, "resourceVersion": metadata["resourceVersion"]},
@@ -103,7 +118,9 @@ def release(api: cluster.Cluster, name: str, drivers: dict[str, str]) -> str:
 def claim_of(api: cluster.Cluster, volume: Object) -> Object | None:
     """The claim that the PV names, if that names the PV too: either can have been edited."""
     claim = api.claim(volume["spec"].get("claimRef") or {})
-    return claim if claim and claim["spec"].get("volumeName") == volume["metadata"]["name"] else None
+    return (
+        claim if claim and claim["spec"].get("volumeName") == volume["metadata"]["name"] else None
+    )
 
 
 def pods_of(api: cluster.Cluster, claim: Object) -> list[Object]:
@@ -125,7 +142,9 @@ def claims_of_pod(pod: Object) -> list[str]:
 
 def _runs(pod: Object) -> bool:
     status = pod.get("status", {})
-    containers = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+    containers = (status.get("initContainerStatuses") or []) + (
+        status.get("containerStatuses") or []
+    )
     return any("running" in (container.get("state") or {}) for container in containers)
 
 
@@ -134,7 +153,9 @@ def _evict(api: cluster.Cluster, pod: Object) -> None:
     path = f"/api/v1/namespaces/{names['namespace']}/pods/{names['name']}/eviction"
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": names}
     try:
-        api.create(path, {**body, "deleteOptions": {"preconditions": {"uid": pod["metadata"]["uid"]}}})
+        api.create(
+            path, {**body, "deleteOptions": {"preconditions": {"uid": pod["metadata"]["uid"]}}}
+        )
     except cluster.Refused as error:
         if error.status not in (404, 409, 429):  # gone; another of that name; a budget: later
             raise

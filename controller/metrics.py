@@ -1,7 +1,8 @@
-"""What Prometheus is told, under the reference library's names where it has one. Nothing here decides anything.
+"""What Prometheus is told, under the reference library's names where it has one. Nothing here
+decides anything.
 
-Names of volumes and claims are labels of the *_info metrics only, to join by; every other metric has few values.
-"""
+Names of volumes and claims are labels of the *_info metrics only, to join by; every other metric
+has few values."""
 
 from __future__ import annotations
 
@@ -15,37 +16,63 @@ from prometheus_client.registry import Collector
 Object = dict[str, Any]
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BY_CLASS = ("class",)
-_POOL_KEYS = ("capacityBytes", "committedBytes", "usedBytes", "reserveBytes", "freeBytes", "cordoned")
+_POOL_KEYS = (
+    "capacityBytes",
+    "committedBytes",
+    "usedBytes",
+    "reserveBytes",
+    "freeBytes",
+    "cordoned",
+)
 
 provisioned = prometheus_client.Counter(
     "controller_persistentvolumeclaim_provision", "Volumes made for claims", ("class", "source")
 )
 provision_failed = prometheus_client.Counter(
-    "controller_persistentvolumeclaim_provision_failed", "Attempts to make a volume that failed", ("class", "source")
+    "controller_persistentvolumeclaim_provision_failed",
+    "Attempts to make a volume that failed",
+    ("class", "source"),
 )
 provision_seconds = prometheus_client.Histogram(
     "controller_persistentvolumeclaim_provision_duration_seconds",
-    "A successful attempt, from its begin to the PV", ("class", "source"), buckets=_SECONDS,
-)  # fmt: skip
-deleted = prometheus_client.Counter("controller_persistentvolume_delete", "Volumes deleted", _BY_CLASS)
+    "A successful attempt, from its begin to the PV",
+    ("class", "source"),
+    buckets=_SECONDS,
+)
+deleted = prometheus_client.Counter(
+    "controller_persistentvolume_delete", "Volumes deleted", _BY_CLASS
+)
 delete_failed = prometheus_client.Counter(
-    "controller_persistentvolume_delete_failed", "Attempts to delete a volume that failed", _BY_CLASS
+    "controller_persistentvolume_delete_failed",
+    "Attempts to delete a volume that failed",
+    _BY_CLASS,
 )
 delete_seconds = prometheus_client.Histogram(
-    "controller_persistentvolume_delete_duration_seconds", "One successful deletion", _BY_CLASS, buckets=_SECONDS
+    "controller_persistentvolume_delete_duration_seconds",
+    "One successful deletion",
+    _BY_CLASS,
+    buckets=_SECONDS,
 )
 callout_seconds = prometheus_client.Histogram(
     "flexvol_callout_duration_seconds",
-    "Calls of a driver by the provisioner", ("driver", "callout", "outcome"), buckets=_SECONDS,
-)  # fmt: skip
+    "Calls of a driver by the provisioner",
+    ("driver", "callout", "outcome"),
+    buckets=_SECONDS,
+)
 lost = prometheus_client.Gauge(
-    "flexvol_volumes_lost", "PVs whose storage is gone, with its node or by a new pool in its place", ("reason",)
+    "flexvol_volumes_lost",
+    "PVs whose storage is gone, with its node or by a new pool in its place",
+    ("reason",),
 )
 orphans = prometheus_client.Gauge(
-    "flexvol_orphans", "Volumes with neither a PV nor their claim, by why they are left alone", ("driver", "reason")
+    "flexvol_orphans",
+    "Volumes with neither a PV nor their claim, by why they are left alone",
+    ("driver", "reason"),
 )
 leader = prometheus_client.Gauge(
-    "flexvol_leader", "1 if this instance may work; always so in node mode, where there is no lease", ("lease",)
+    "flexvol_leader",
+    "1 if this instance may work; always so in node mode, where there is no lease",
+    ("lease",),
 )
 
 
@@ -53,13 +80,17 @@ class Inventory(Collector):
     """The volumes and pools of this instance, as the drivers last listed them."""
 
     def __init__(
-        self, listed: Callable[[], Mapping[str, tuple[list[Object], list[Object]]]], waiting: Callable[[], int]
+        self,
+        listed: Callable[[], Mapping[str, tuple[list[Object], list[Object]]]],
+        waiting: Callable[[], int],
     ):
         """listed: by driver, its volumes and pools. waiting: how many keys the queue holds."""
         self._listed, self._waiting = listed, waiting
 
     def collect(self) -> Iterable[Metric]:
-        queue = GaugeMetricFamily("flexvol_queue_depth", "Claims and PVs that wait for their turn or for a retry")
+        queue = GaugeMetricFamily(
+            "flexvol_queue_depth", "Claims and PVs that wait for their turn or for a retry"
+        )
         queue.add_metric((), self._waiting())
         yield queue
         listed = self._listed()
@@ -77,15 +108,28 @@ class Inventory(Collector):
             )
         ]
         volumes = GaugeMetricFamily("flexvol_volumes", "Volumes in the pool", labels=in_pool)
-        size = GaugeMetricFamily("flexvol_volume_size_bytes", "The volume's hard limit", labels=per_volume)
-        used = GaugeMetricFamily("flexvol_volume_used_bytes", "What it has taken of the disk", labels=per_volume)
+        size = GaugeMetricFamily(
+            "flexvol_volume_size_bytes", "The volume's hard limit", labels=per_volume
+        )
+        used = GaugeMetricFamily(
+            "flexvol_volume_used_bytes", "What it has taken of the disk", labels=per_volume
+        )
         bad = GaugeMetricFamily(
-            "flexvol_volume_error", "1 if the volume cannot be read, or its file system is damaged", labels=per_volume
+            "flexvol_volume_error",
+            "1 if the volume cannot be read, or its file system is damaged",
+            labels=per_volume,
         )
         info = GaugeMetricFamily(
-            "flexvol_volume_info", "Whose it is; to join by",
-            labels=(*per_volume, "persistentvolumeclaim_namespace", "persistentvolumeclaim", "class", "fs_type"),
-        )  # fmt: skip
+            "flexvol_volume_info",
+            "Whose it is; to join by",
+            labels=(
+                *per_volume,
+                "persistentvolumeclaim_namespace",
+                "persistentvolumeclaim",
+                "class",
+                "fs_type",
+            ),
+        )
         for driver, (listed_volumes, listed_pools) in listed.items():
             for pool in listed_pools:
                 labels = (driver, str(pool.get("name", "")))
@@ -93,7 +137,9 @@ class Inventory(Collector):
                     if key in pool:
                         family.add_metric(labels, pool[key])
                 pools[-1].add_metric(labels, "error" not in pool)
-                volumes.add_metric(labels, sum(1 for one in listed_volumes if one.get("pool") == pool.get("name")))
+                volumes.add_metric(
+                    labels, sum(1 for one in listed_volumes if one.get("pool") == pool.get("name"))
+                )
             for volume in listed_volumes:
                 names = (driver, str(volume.get("pool", "")), str(volume.get("name", "")))
                 bad.add_metric(names, "error" in volume or bool(volume.get("damaged")))
@@ -101,13 +147,23 @@ class Inventory(Collector):
                     continue
                 size.add_metric(names, volume.get("sizeBytes", 0))
                 used.add_metric(names, volume.get("usedBytes", 0))
-                owner = (volume.get("kind") != "snapshot" and volume.get("owner")) or {}  # its claim has one volume
-                about = (owner.get("namespace"), owner.get("name"), volume.get("class"), volume.get("fsType"))
+                owner = (
+                    volume.get("kind") != "snapshot" and volume.get("owner")
+                ) or {}  # its claim has one volume
+                about = (
+                    owner.get("namespace"),
+                    owner.get("name"),
+                    volume.get("class"),
+                    volume.get("fsType"),
+                )
                 info.add_metric((*names, *(str(word or "") for word in about)), 1)
         yield from (*pools, volumes, size, used, bad, info)
 
 
-def show(listed: Callable[[], Mapping[str, tuple[list[Object], list[Object]]]], waiting: Callable[[], int]) -> None:
+def show(
+    listed: Callable[[], Mapping[str, tuple[list[Object], list[Object]]]],
+    waiting: Callable[[], int],
+) -> None:
     """From now on Inventory is part of the text."""
     prometheus_client.REGISTRY.register(Inventory(listed, waiting))
 

@@ -1,21 +1,26 @@
-"""Volumes that have neither a PV nor their claim: found, said, and those that are provably ours and unused collected.
+"""Volumes that have neither a PV nor their claim: found, said, and those that are provably ours and
+unused collected.
 
-A crash at the wrong moment leaves such a volume, if its claim is deleted before we are back: with the claim alive, the
-next attempt finds the volume. So does whoever takes a PV away by force. Yet a volume without PV and claim is no proof
-that nobody wants it, and two traps look just like a crash:
+A crash at the wrong moment leaves such a volume, if its claim is deleted before we are back: with
+the claim alive, the next attempt finds the volume. So does whoever takes a PV away by force. Yet a
+volume without PV and claim is no proof that nobody wants it, and two traps look just like a crash:
 
-- After the loss of etcd every claim and every PV is gone. Then kube-system is new too, so its uid, which the record of
+- After the loss of etcd every claim and every PV is gone. Then kube-system is new too, so its uid,
+which the record of
   each volume has, tells the old cluster from this one; also where two clusters share a pool.
-- A PV whose policy was changed to Retain and which was then deleted leaves a record that still says Delete. The record
-  also says `blank` until the first mount, and only what is blank is collected. For a volume that was never mounted,
-  the wish is made durable: `retain` clears `blank` by the driver's `adopt`, with the owner it has, before our finalizer
-  lets such a PV go (delete.py), and also where a sweep sees one that did not wait for us. Out of reach is a PV without
-  our finalizer that says Retain and is deleted while we are not there; its volume was never mounted, so it is empty.
+- A PV whose policy was changed to Retain and which was then deleted leaves a record that still says
+Delete. The record
+  also says `blank` until the first mount, and only what is blank is collected. For a volume that
+  was never mounted,
+  the wish is made durable: `retain` clears `blank` by the driver's `adopt`, with the owner it has,
+  before our finalizer lets such a PV go (delete.py), and also where a sweep sees one that did not
+  wait for us. Out of reach is a PV without our finalizer that says Retain and is deleted while we
+  are not there; its volume was never mounted, so it is empty.
 
-Collected is therefore only what the driver describes in full, as blank, made for this cluster by a class that said
-Delete, with neither claim nor PV by live reads just before, not in our hands, when the grace time is over, which begins
-when we first see it so. The driver checks owner and `blank` again, under its lock. All else is only said.
-"""
+Collected is therefore only what the driver describes in full, as blank, made for this cluster by a
+class that said Delete, with neither claim nor PV by live reads just before, not in our hands, when
+the grace time is over, which begins when we first see it so. The driver checks owner and `blank`
+again, under its lock. All else is only said."""
 
 from __future__ import annotations
 
@@ -37,7 +42,9 @@ from controller.storage import Listed, Storage
 
 Object = dict[str, Any]
 _EVERY_SECONDS, _EVERY_SECONDS_SHARED = 5.0, 60.0  # in shared mode nobody else lists
-_LOOK_AGAIN_SECONDS = 300.0  # at what has no PV that we watch: thousands of live reads each time would be too many
+_LOOK_AGAIN_SECONDS = (
+    300.0  # at what has no PV that we watch: thousands of live reads each time would be too many
+)
 _CLAIM = "its claim"
 _log = logging.getLogger("orphans")
 
@@ -51,7 +58,8 @@ def retain(storage: Storage, driver: str, entry: Object) -> None:
 
 @dataclass
 class _Seen:
-    """A volume without a PV that we watch. holder: its PV's policy, or _CLAIM; empty if it has neither."""
+    """A volume without a PV that we watch. holder: its PV's policy, or _CLAIM; empty if it has
+    neither."""
 
     owner: Any
     holder: str
@@ -76,10 +84,15 @@ class Orphans:
         secrets: Secrets,
         grace_seconds: float,
     ) -> None:
-        """capacity: it lists in node mode. policies: of the PVs of ours, by name. in_hand: whether we are provisioning
-        for the claim with that uid."""
+        """capacity: it lists in node mode. policies: of the PVs of ours, by name. in_hand: whether
+        we are provisioning for the claim with that uid."""
         self._api, self._storage, self._events, self._us = api, storage, events, us
-        self._capacity, self._policies, self._in_hand, self._may_work = capacity, policies, in_hand, may_work
+        self._capacity, self._policies, self._in_hand, self._may_work = (
+            capacity,
+            policies,
+            in_hand,
+            may_work,
+        )
         self._secrets, self._grace_seconds = secrets, grace_seconds
         self.listed: dict[str, Listed] = {}
         self._seen: dict[tuple[str, str], _Seen] = {}
@@ -87,7 +100,10 @@ class Orphans:
         self.thread = threading.Thread(target=self._run, name="orphans", daemon=True)
 
     def _run(self) -> None:
-        every = min(_EVERY_SECONDS if self._capacity else _EVERY_SECONDS_SHARED, max(1.0, self._grace_seconds))
+        every = min(
+            _EVERY_SECONDS if self._capacity else _EVERY_SECONDS_SHARED,
+            max(1.0, self._grace_seconds),
+        )
         said = ""
         while True:
             try:
@@ -141,11 +157,17 @@ class Orphans:
         cluster_uid = self._api.uid() if orphans else ""
         for driver, entry, one in orphans:
             if one.since == now:
-                continue  # it may have gone with its PV since it was listed: said only if the next list has it too
+                # it may have gone with its PV since it was listed: said only if the next list has it
+                # too
+                continue
             reason, sentence = judge(entry, cluster_uid)
             counts[driver, reason] += 1
             self._say(driver, entry, one, sentence)
-            if reason == BLANK and now - one.since >= self._grace_seconds and self._collect(driver, entry, one):
+            if (
+                reason == BLANK
+                and now - one.since >= self._grace_seconds
+                and self._collect(driver, entry, one)
+            ):
                 counts[driver, reason] -= 1
         self._count(counts)
 
@@ -161,22 +183,36 @@ class Orphans:
         return before
 
     def _holder(self, name: str, owner: Any) -> str:
-        """By live reads, in this order: a claim that is gone does not come back, and so gets no PV after that."""
-        fields = [owner.get(key) if isinstance(owner, dict) else None for key in ("namespace", "name", "uid")]
+        """By live reads, in this order: a claim that is gone does not come back, and so gets no PV
+        after that."""
+        fields = [
+            owner.get(key) if isinstance(owner, dict) else None
+            for key in ("namespace", "name", "uid")
+        ]
         namespace, claim_name, uid = (field if isinstance(field, str) else "" for field in fields)
         if uid and self._in_hand(uid):
             return _CLAIM
         whose = {"namespace": namespace, "name": claim_name, "uid": uid}
-        if protocol.is_name(namespace) and protocol.is_name(claim_name) and self._api.claim(whose) is not None:
+        if (
+            protocol.is_name(namespace)
+            and protocol.is_name(claim_name)
+            and self._api.claim(whose) is not None
+        ):
             return _CLAIM
         volume = self._api.get(f"{cluster.VOLUMES}/{name}")
-        return str(volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain") if volume else ""
+        return (
+            str(volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain") if volume else ""
+        )
 
     def _retain(self, driver: str, entry: Object) -> None:
         try:
             retain(self._storage, driver, entry)
         except protocol.Failure as failure:
-            _log.warning("%s is to be retained, and its record does not say so yet: %s", entry["name"], failure)
+            _log.warning(
+                "%s is to be retained, and its record does not say so yet: %s",
+                entry["name"],
+                failure,
+            )
 
     def _collect(self, driver: str, entry: Object, one: _Seen) -> bool:
         """Deletes an orphan that is blank, unless it is none any more; whether it is gone."""
@@ -187,7 +223,9 @@ class Orphans:
             self._storage.delete(driver, volume_manifest.listed_request(entry, only_if_blank=True))
         except protocol.Failure as failure:
             one.since = time.monotonic()  # another grace time
-            _log.warning("the orphan %s is not deleted: %s: %s", entry["name"], failure.reason, failure)
+            _log.warning(
+                "the orphan %s is not deleted: %s: %s", entry["name"], failure.reason, failure
+            )
             return False
         one.said = ""
         try:
@@ -202,7 +240,9 @@ class Orphans:
     def _remove_secret(self, entry: Object) -> None:
         """What was made for it alone, if its class is still there to say where."""
         name = str(entry.get("class") or "")
-        storage_class = self._api.get(f"{cluster.CLASSES}/{name}") if protocol.is_name(name) else None
+        storage_class = (
+            self._api.get(f"{cluster.CLASSES}/{name}") if protocol.is_name(name) else None
+        )
         if storage_class is not None and storage_class["provisioner"] in self._us.drivers:
             secret = self._secrets.wanted({"metadata": entry["owner"]}, storage_class)
             if secret is not None and secret.owner.get("flexvol/volume") == entry["name"]:
@@ -223,7 +263,9 @@ class Orphans:
 
     def _tell(self, reason: str, message: str, driver: str, volume: str) -> None:
         """In the log, and in node mode as an event on the node that has the storage."""
-        _log.warning("%s: %s", reason, message, extra={"volume": volume, "driver": driver, "reason": reason})
+        _log.warning(
+            "%s: %s", reason, message, extra={"volume": volume, "driver": driver, "reason": reason}
+        )
         if self._us.node:
             self._node = self._node or self._api.get(f"/api/v1/nodes/{self._us.node}")
         if self._node is not None:

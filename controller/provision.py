@@ -17,7 +17,10 @@ from controller.workqueue import SLOW_SECONDS, SOON_SECONDS, WorkQueue
 
 Object = dict[str, Any]
 Key = tuple[str, str]
-_RANK_SECONDS, _RANKS = 0.3, 20  # the pause before each next node may take a claim that is no node's yet
+_RANK_SECONDS, _RANKS = (
+    0.3,
+    20,
+)  # the pause before each next node may take a claim that is no node's yet
 _LEFT_TO_OTHERS_SECONDS = 30.0
 _log = logging.getLogger("claim")
 
@@ -26,18 +29,33 @@ class Provision:
     """Keeps the claims that wait for us, and works on them one at a time per claim."""
 
     def __init__(
-        self, api: cluster.Cluster, storage: Storage, events: Events, work: WorkQueue, us: decide.Identity,
+        self,
+        api: cluster.Cluster,
+        storage: Storage,
+        events: Events,
+        work: WorkQueue,
+        us: decide.Identity,
         secrets: Secrets,
-    ) -> None:  # fmt: skip
-        self._api, self._storage, self._events, self._work, self._us = api, storage, events, work, us
+    ) -> None:
+        self._api, self._storage, self._events, self._work, self._us = (
+            api,
+            storage,
+            events,
+            work,
+            us,
+        )
         self._secrets = secrets
         self.capacity: Capacity | None = None
         self._lock = threading.Lock()
         self._claims: dict[str, Object] = {}  # by uid: those that wait for us
-        self._begun: dict[str, tuple[Object, Object]] = {}  # claim and class of storage that may have no PV yet
+        self._begun: dict[
+            str, tuple[Object, Object]
+        ] = {}  # claim and class of storage that may have no PV yet
         self._classes: dict[str, Object] = {}
         self._free_since: dict[str, float] = {}  # by uid: claims that we might take
-        self._left_until: dict[str, float] = {}  # by uid: claims that we gave back, and leave to other nodes until then
+        self._left_until: dict[
+            str, float
+        ] = {}  # by uid: claims that we gave back, and leave to other nodes until then
         self._cluster_uid = ""
         self._hostname = ""
 
@@ -46,7 +64,9 @@ class Provision:
     def claim_changed(self, claim: Object) -> None:
         uid = claim["metadata"]["uid"]
         if not decide.waits_for_us(claim, self._us):
-            if not self._us.node and claim["spec"].get("volumeName") == volume_manifest.volume_name(claim):
+            if not self._us.node and claim["spec"].get("volumeName") == volume_manifest.volume_name(
+                claim
+            ):
                 with self._lock:
                     self._begun.pop(uid, None)  # whoever led meanwhile has written the PV
             self.claim_gone(claim)
@@ -73,7 +93,9 @@ class Provision:
             if before == storage_class["metadata"]["resourceVersion"]:
                 return
             self._classes[name] = storage_class
-            waiting = [uid for uid, claim in self._claims.items() if decide.class_name_of(claim) == name]
+            waiting = [
+                uid for uid, claim in self._claims.items() if decide.class_name_of(claim) == name
+            ]
         for uid in waiting:
             self._work.add(("claim", uid))
         self._room_changed()
@@ -89,14 +111,17 @@ class Provision:
 
     def classes_listed(self, uids: set[str]) -> None:
         with self._lock:
-            self._classes = {name: one for name, one in self._classes.items() if one["metadata"]["uid"] in uids}
+            self._classes = {
+                name: one for name, one in self._classes.items() if one["metadata"]["uid"] in uids
+            }
 
     def _room_changed(self) -> None:
         if self.capacity is not None:
             self.capacity.changed()
 
     def stand_by(self) -> None:
-        """Another leads now, and drives to an end what we began; what it makes of that we do not undo."""
+        """Another leads now, and drives to an end what we began; what it makes of that we do not
+        undo."""
         with self._lock:
             self._begun.clear()
 
@@ -144,8 +169,9 @@ class Provision:
             self._work.done(key)
 
     def _take(self, key: Key, claim: Object, storage_class: Object) -> None:
-        """The claim's node is to be ours, if it is our turn: the nodes with more room have theirs before. The version
-        that the watch has told us of is the precondition, so that only one gets it."""
+        """The claim's node is to be ours, if it is our turn: the nodes with more room have theirs
+        before. The version that the watch has told us of is the precondition, so that only one gets
+        it."""
         uid, now = key[1], time.monotonic()
         left_until = self._left_until.get(uid, now)
         rank = self._rank(claim, storage_class) if left_until <= now else None
@@ -169,7 +195,9 @@ class Provision:
                 return 0
             except protocol.Failure:
                 return None
-        if storage_class.get("allowedTopologies") and not decide.is_allowed(storage_class, self._labels()):
+        if storage_class.get("allowedTopologies") and not decide.is_allowed(
+            storage_class, self._labels()
+        ):
             return None
         rooms = self.capacity.rooms(storage_class["metadata"]["name"])
         if not rooms and self.capacity.has_pools(self._us.drivers[storage_class["provisioner"]]):
@@ -188,12 +216,16 @@ class Provision:
         began, uid, name = time.monotonic(), key[1], volume_manifest.volume_name(claim)
         driver = self._us.drivers[storage_class["provisioner"]]
         with self._lock:
-            known = uid in self._begun  # an earlier attempt may have made it, whatever this one says
+            known = (
+                uid in self._begun
+            )  # an earlier attempt may have made it, whatever this one says
         try:
             request = self._request(claim, storage_class, self._source(claim, driver))
             hostname = self.hostname()
             self._events.normal(
-                claim, "Provisioning", f'External provisioner is provisioning volume for claim "{_full_name(claim)}"'
+                claim,
+                "Provisioning",
+                f'External provisioner is provisioning volume for claim "{_full_name(claim)}"',
             )
             with self._lock:
                 self._begun.setdefault(uid, (claim, storage_class))
@@ -212,7 +244,9 @@ class Provision:
         if wanted and self._save(claim, volume):
             with self._lock:
                 self._begun.pop(uid, None)
-            self._events.normal(claim, "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
+            self._events.normal(
+                claim, "ProvisioningSucceeded", f"Successfully provisioned volume {name}"
+            )
             labels = (decide.class_name_of(claim), decide.data_source(claim).get("kind", ""))
             metrics.provisioned.labels(*labels).inc()
             metrics.provision_seconds.labels(*labels).observe(time.monotonic() - began)
@@ -223,7 +257,8 @@ class Provision:
             self._undo(key, claim, storage_class)
 
     def _still_wanted(self, claim: Object) -> bool:
-        """A live read: a stale cache must not make a volume for a claim that is gone, or went to another node."""
+        """A live read: a stale cache must not make a volume for a claim that is gone, or went to
+        another node."""
         live = self._api.claim(claim["metadata"])
         if live is None:
             return False
@@ -236,7 +271,10 @@ class Provision:
             self._api.create(cluster.VOLUMES, volume)
         except cluster.Refused as error:
             there = self._volume(volume["metadata"]["name"]) if error.status == 409 else None
-            if there is None or there["spec"].get("claimRef", {}).get("uid") != claim["metadata"]["uid"]:
+            if (
+                there is None
+                or there["spec"].get("claimRef", {}).get("uid") != claim["metadata"]["uid"]
+            ):
                 self._warn(claim, f"the PersistentVolume was refused: {error}")
                 raise
             return decide.is_ours(there, self._us)
@@ -264,21 +302,32 @@ class Provision:
         """Lets the scheduler, or the other nodes, choose again, knowing what room there is now."""
         if self.capacity is not None:
             now = time.monotonic()
-            with self._lock:  # kept while others try: two nodes would otherwise hand it to each other without end
-                self._left_until = {uid: until for uid, until in self._left_until.items() if until > now}
+            with (
+                self._lock
+            ):  # kept while others try: two nodes would otherwise hand it to each other without end
+                self._left_until = {
+                    uid: until for uid, until in self._left_until.items() if until > now
+                }
                 self._left_until[claim["metadata"]["uid"]] = now + _LEFT_TO_OTHERS_SECONDS
             try:
                 self.capacity.publish()
             except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
-                _log.warning("capacity not published: %s", error)  # what ails the node must not keep the claim on it
+                _log.warning(
+                    "capacity not published: %s", error
+                )  # what ails the node must not keep the claim on it
         return self._set_node(claim, None)
 
     def _set_node(self, claim: Object, node: str | None) -> bool:
         """Chooses the claim's node, or lets others choose; False if the claim changed meanwhile."""
         metadata = claim["metadata"]
-        change = {"annotations": {decide.SELECTED_NODE: node}, "resourceVersion": metadata["resourceVersion"]}
+        change = {
+            "annotations": {decide.SELECTED_NODE: node},
+            "resourceVersion": metadata["resourceVersion"],
+        }
         try:
-            self._api.patch(cluster.claim_path(metadata["namespace"], metadata["name"]), {"metadata": change})
+            self._api.patch(
+                cluster.claim_path(metadata["namespace"], metadata["name"]), {"metadata": change}
+            )
         except cluster.Refused as error:
             if error.status == 409:
                 return False
@@ -286,8 +335,9 @@ class Provision:
         return True
 
     def _undo(self, key: Key, claim: Object, storage_class: Object) -> None:
-        """The claim went, or went elsewhere, while its storage was being made: delete what may be there, unless there
-        is a PV of ours for it, which is deleted as such. What was ever mounted is left alone."""
+        """The claim went, or went elsewhere, while its storage was being made: delete what may be
+        there, unless there is a PV of ours for it, which is deleted as such. What was ever mounted
+        is left alone."""
         name = volume_manifest.volume_name(claim)
         there = self._volume(name)
         if there is None or not decide.is_ours(there, self._us):
@@ -297,8 +347,15 @@ class Provision:
                     driver, self._request(claim, storage_class)
                 )  # finds it: tells where it is
                 volume = volume_manifest.persistent_volume(claim, storage_class, made, self._us, "")
-                self._storage.delete(driver, volume_manifest.delete_request(volume, only_if_blank=True))
-                _log.info("deleted %s again: claim %s is gone", name, _full_name(claim), extra={"volume": name})
+                self._storage.delete(
+                    driver, volume_manifest.delete_request(volume, only_if_blank=True)
+                )
+                _log.info(
+                    "deleted %s again: claim %s is gone",
+                    name,
+                    _full_name(claim),
+                    extra={"volume": name},
+                )
                 gone = True
             except protocol.InvalidArgument as failure:
                 _log.warning("%s is not deleted again: %s", name, failure, extra={"volume": name})
@@ -316,15 +373,22 @@ class Provision:
         self._work.done(key)
 
     def _source(self, claim: Object, driver: str) -> str:
-        """The volume that the claim is to be a copy of, or "". Raises Unavailable if only another node can make it."""
+        """The volume that the claim is to be a copy of, or "". Raises Unavailable if only another
+        node can make it."""
         snapshot = decide.annotations_of(claim).get(decide.FROM_SNAPSHOT, "")
-        if snapshot and self._us.node and not self._has_snapshot(snapshot, claim["metadata"]["namespace"], driver):
+        if (
+            snapshot
+            and self._us.node
+            and not self._has_snapshot(snapshot, claim["metadata"]["namespace"], driver)
+        ):
             raise protocol.Unavailable(
                 f"node {self._us.node} has no snapshot {snapshot}; the node that has it makes it"
             )
         if snapshot or not decide.is_copy(claim):
             return snapshot
-        source = self._api.get(cluster.claim_path(claim["metadata"]["namespace"], decide.data_source(claim)["name"]))
+        source = self._api.get(
+            cluster.claim_path(claim["metadata"]["namespace"], decide.data_source(claim)["name"])
+        )
         name = source["spec"].get("volumeName") if source else ""
         decide.check_source(claim, source, self._volume(name) if name else None, self._us)
         return str(name)
@@ -344,14 +408,21 @@ class Provision:
 
     def _say_failure(self, claim: Object, sentence: str) -> None:
         self._warn(claim, sentence)
-        _log.warning("%s not provisioned: %s", _full_name(claim), sentence, extra={"claim": _full_name(claim)})
+        _log.warning(
+            "%s not provisioned: %s",
+            _full_name(claim),
+            sentence,
+            extra={"claim": _full_name(claim)},
+        )
 
     def _warn(self, claim: Object, sentence: str) -> None:
         name = decide.class_name_of(claim)
         known = name if name in self._classes else ""
         metrics.provision_failed.labels(known, decide.data_source(claim).get("kind", "")).inc()
         self._events.warning(
-            claim, "ProvisioningFailed", f'failed to provision volume with StorageClass "{name}": {sentence}'
+            claim,
+            "ProvisioningFailed",
+            f'failed to provision volume with StorageClass "{name}": {sentence}',
         )
 
     def hostname(self) -> str:
@@ -359,7 +430,9 @@ class Provision:
         if self._us.node and not self._hostname:
             labels = self._labels()
             if "kubernetes.io/hostname" not in labels:
-                raise protocol.Unavailable(f"node {self._us.node} has no label kubernetes.io/hostname")
+                raise protocol.Unavailable(
+                    f"node {self._us.node} has no label kubernetes.io/hostname"
+                )
             self._hostname = labels["kubernetes.io/hostname"]
         return self._hostname
 
@@ -380,7 +453,12 @@ def _trimmed(claim: Object) -> Object:
 
 def _meaning(claim: Object) -> Object:
     """What of a claim can change a decision; its version alone cannot."""
-    return {**claim, "metadata": {key: value for key, value in claim["metadata"].items() if key != "resourceVersion"}}
+    return {
+        **claim,
+        "metadata": {
+            key: value for key, value in claim["metadata"].items() if key != "resourceVersion"
+        },
+    }
 
 
 def _size_bytes(claim: Object) -> int:

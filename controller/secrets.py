@@ -1,6 +1,8 @@
-"""A volume's Secret: which one its class means, whether kubelet will take it, and the Secrets made for one volume each.
+"""A volume's Secret: which one its class means, whether kubelet will take it, and the Secrets made
+for one volume each.
 
-kubelet reads the Secret that a PV names, at every mount, and hands it to the driver. The provisioner only looks at its
+kubelet reads the Secret that a PV names, at every mount, and hands it to the driver. The
+provisioner only looks at its
 type and owner: a value is made here once and otherwise not held.
 """
 
@@ -30,8 +32,8 @@ _VALID = {_NAMESPACE: (re.compile(_LABEL), 63), _NAME: (re.compile(rf"{_LABEL}(\
 
 
 class Reference(NamedTuple):
-    """A Secret that a PV names. driver: the type that kubelet demands of it. owner: the annotations of one that is made
-    for this volume alone; empty if it is only referred to."""
+    """A Secret that a PV names. driver: the type that kubelet demands of it. owner: the annotations
+    of one that is made for this volume alone; empty if it is only referred to."""
 
     namespace: str
     name: str
@@ -42,28 +44,36 @@ class Reference(NamedTuple):
         return f"secret {self.namespace}/{self.name}"
 
 
-def wanted(claim: Object, storage_class: Object, us: decide.Identity, namespace: str) -> Reference | None:
-    """The Secret that the class means for the claim; None if it means none. namespace: of one that is to be made, if
-    the class does not say. The claim's owner steers the name; of the namespace only his own. Raises InvalidArgument.
-    """
+def wanted(
+    claim: Object, storage_class: Object, us: decide.Identity, namespace: str
+) -> Reference | None:
+    """The Secret that the class means for the claim; None if it means none. namespace: of one that
+    is to be made, if the class does not say. The claim's owner steers the name; of the namespace
+    only his own. Raises InvalidArgument."""
     parameters = storage_class.get("parameters") or {}
     given = {key: parameters[key] for key in decide.SECRET_PARAMETERS if key in parameters}
     create = given.pop(_CREATE, "false")
     if create not in ("true", "false"):
-        raise protocol.InvalidArgument(f'{_CREATE} is {protocol.shown(create)}; it is "true" or "false"')
+        raise protocol.InvalidArgument(
+            f'{_CREATE} is {protocol.shown(create)}; it is "true" or "false"'
+        )
     metadata, volume = claim["metadata"], volume_manifest.volume_name(claim)
     driver = us.drivers[storage_class["provisioner"]]
     words = {"pvc.namespace": metadata["namespace"], "pv.name": volume}
     if create == "true":
         if _NAME in given:
-            raise protocol.InvalidArgument(f"{_CREATE} makes a secret with the volume's name; remove {_NAME}, or it")
+            raise protocol.InvalidArgument(
+                f"{_CREATE} makes a secret with the volume's name; remove {_NAME}, or it"
+            )
         owner = _owner(volume, metadata["namespace"], metadata["name"], metadata["uid"])
         where = _filled(_NAMESPACE, given.get(_NAMESPACE, namespace), words)
         return Reference(where, made_name(volume, us.name), driver, owner)
     if not given:
         return None
     if len(given) == 1:
-        raise protocol.InvalidArgument(f"{next(iter(given))} stands alone; give both {_NAME} and {_NAMESPACE}")
+        raise protocol.InvalidArgument(
+            f"{next(iter(given))} stands alone; give both {_NAME} and {_NAMESPACE}"
+        )
     where = _filled(_NAMESPACE, given[_NAMESPACE], words)
     notes = {_ANY.replace("KEY", key): value for key, value in decide.annotations_of(claim).items()}
     words = {"pvc.name": metadata["name"], **words, **notes}
@@ -86,19 +96,21 @@ def _filled(parameter: str, template: str, words: dict[str, str]) -> str:
     pattern, length = _VALID[parameter]
     if len(result) > length or not pattern.fullmatch(result):
         raise protocol.InvalidArgument(
-            f"{parameter} {protocol.shown(template)} becomes {protocol.shown(result)}, which is not a DNS name"
+            f"{parameter} {protocol.shown(template)} becomes {protocol.shown(result)}, which "
+            "is not a DNS name"
         )
     return result
 
 
 def made_name(volume: str, instance: str) -> str:
-    """Of the Secret that the instance makes for the volume. A claim may go on to another node, whose instance may not
-    touch this one's."""
+    """Of the Secret that the instance makes for the volume. A claim may go on to another node,
+    whose instance may not touch this one's."""
     return f"{volume}-{hashlib.sha256(instance.encode()).hexdigest()[:_HASH_DIGITS]}"
 
 
 def made_for(volume: Object) -> Reference | None:
-    """The Secret that may have been made for this PV. A PV can say what it likes: what the Secret says counts."""
+    """The Secret that may have been made for this PV. A PV can say what it likes: what the Secret
+    says counts."""
     source, claim = volume["spec"].get("flexVolume") or {}, volume["spec"].get("claimRef") or {}
     secret, name = source.get("secretRef") or {}, volume["metadata"]["name"]
     namespace = str(secret.get("namespace", ""))
@@ -122,24 +134,24 @@ class Secrets:
     """Looks for them, makes them and takes them away."""
 
     def __init__(self, api: cluster.Cluster, us: decide.Identity, namespace: str) -> None:
-        """namespace: our own. Secrets are made in one beside it where nothing else is, because who may make Secrets in
-        a namespace can get the token of each of its service accounts."""
+        """namespace: our own. Secrets are made in one beside it where nothing else is, because who
+        may make Secrets in a namespace can get the token of each of its service accounts."""
         self._api, self._us, self._namespace = api, us, namespace + "-secrets"
 
     def wanted(self, claim: Object, storage_class: Object) -> Reference | None:
         return wanted(claim, storage_class, self._us, self._namespace)
 
     def checked(self, claim: Object, storage_class: Object) -> Reference | None:
-        """The Secret for the claim's PV. What is there is one that kubelet will take, and this claim may have; missing
-        may only be what `make` makes. Raises a Failure."""
+        """The Secret for the claim's PV. What is there is one that kubelet will take, and this
+        claim may have; missing may only be what `make` makes. Raises a Failure."""
         secret = self.wanted(claim, storage_class)
         if secret is not None:
             self._check(secret, may_miss=bool(secret.owner))
         return secret
 
     def make(self, secret: Reference | None) -> None:
-        """Makes the one that is for one volume alone, unless it is there. The volume must be: it is what tells of it
-        after a crash. Raises a Failure."""
+        """Makes the one that is for one volume alone, unless it is there. The volume must be: it is
+        what tells of it after a crash. Raises a Failure."""
         if secret is not None and secret.owner and not self._create(secret):
             self._check(secret)
 
@@ -154,16 +166,19 @@ class Secrets:
         else:  # or a claim's owner could name the one of another's volume
             foreign = _OWNER[0] in decide.annotations_of(there)
         if foreign:
-            raise protocol.InvalidArgument(f"{secret} is there, but not for this claim; see its annotations")
+            raise protocol.InvalidArgument(
+                f"{secret} is there, but not for this claim; see its annotations"
+            )
         if there["type"] != secret.driver:
             raise protocol.InvalidArgument(
-                f"{secret} is of type {protocol.shown(there['type'])}, and kubelet demands type {secret.driver}, the "
+                f"{secret} is of type {protocol.shown(there['type'])}, and kubelet demands "
+                f"type {secret.driver}, the "
                 "driver's name; create it again with that type"
             )
 
     def remove(self, secret: Reference | None) -> None:
-        """Takes away what was made for one volume. Gone is fine; what its owner's record does not fit stays. Raises a
-        Failure."""
+        """Takes away what was made for one volume. Gone is fine; what its owner's record does not
+        fit stays. Raises a Failure."""
         there = self._read(secret) if secret is not None and secret.owner else None
         if secret is not None and there is not None and is_of(there, secret.owner):
             with _refusal_explained(secret):
@@ -172,12 +187,16 @@ class Secrets:
     def _create(self, secret: Reference) -> bool:
         """False if there is one already."""
         value = protocol.Secret(base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)))
-        metadata = {"name": secret.name, "annotations": {**secret.owner, decide.IDENTITY: self._us.name}}
+        metadata = {
+            "name": secret.name,
+            "annotations": {**secret.owner, decide.IDENTITY: self._us.name},
+        }
         body: Object = {"metadata": metadata, "type": secret.driver, "immutable": True}
         try:
             with _refusal_explained(secret):
                 self._api.create(
-                    _path(secret).rpartition("/")[0], {**body, "stringData": {_KEY: value.reveal().decode()}}
+                    _path(secret).rpartition("/")[0],
+                    {**body, "stringData": {_KEY: value.reveal().decode()}},
                 )
         except cluster.Refused as error:
             if error.status != 409:
@@ -210,7 +229,8 @@ def _refusal_explained(secret: Reference) -> Iterator[None]:
     except cluster.Refused as error:
         if error.status == 403:
             raise protocol.InvalidArgument(
-                f"{secret}: apply {RIGHTS}, which gives the right to use secrets; for another namespace than its own, "
+                f"{secret}: apply {RIGHTS}, which gives the right to use secrets; for another "
+                "namespace than its own, "
                 f"see the README ({error})"
             ) from None
         if error.status == 404:

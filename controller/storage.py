@@ -1,4 +1,5 @@
-"""The door to drivers: find the executable, call it, and check that its reply is what the contract says."""
+"""The door to drivers: find the executable, call it, and check that its reply is what the contract
+says."""
 
 from __future__ import annotations
 
@@ -27,19 +28,29 @@ class Storage:
     """The drivers in kubelet's plugin directory, by their names ("flexvol/loop")."""
 
     def __init__(self, plugin_dir: str, at_once: int = 4) -> None:
-        """at_once: how many calls of one driver may run, so that one that hangs does not stop the others."""
+        """at_once: how many calls of one driver may run, so that one that hangs does not stop the
+        others."""
         self._plugin_dir, self._at_once = plugin_dir, at_once
         self._running: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def provision(self, driver: str, request: protocol.Options) -> dict[str, Any]:
-        """Returns the reply's `volume`, checked: options of strings, capacityBytes, fsType. Raises a Failure."""
+        """Returns the reply's `volume`, checked: options of strings, capacityBytes, fsType. Raises
+        a Failure."""
         made = self._counted(driver, "provision", request).volume
-        if made is None:  # as the scripts for the retired flex-provisioner answer: what was asked was made
-            made = {"options": {}, "capacityBytes": request.request_bytes, "fsType": request.fs_type}
+        if (
+            made is None
+        ):  # as the scripts for the retired flex-provisioner answer: what was asked was made
+            made = {
+                "options": {},
+                "capacityBytes": request.request_bytes,
+                "fsType": request.fs_type,
+            }
         problem = _problem(made, request.request_bytes)
         if problem:
-            raise protocol.Internal(f"the driver {driver} answered provision without a usable volume: {problem}")
+            raise protocol.Internal(
+                f"the driver {driver} answered provision without a usable volume: {problem}"
+            )
         return made
 
     def delete(self, driver: str, request: protocol.Options) -> None:
@@ -57,7 +68,8 @@ class Storage:
         except protocol.NotSupported:
             return Listed([], [])
         volumes, pools = (
-            [_checked(one) for one in many or [] if isinstance(one, dict)] for many in (reply.volumes, reply.pools)
+            [_checked(one) for one in many or [] if isinstance(one, dict)]
+            for many in (reply.volumes, reply.pools)
         )
         return Listed(volumes, pools)
 
@@ -80,19 +92,28 @@ class Storage:
             outcome = failure.reason
             raise
         finally:
-            metrics.callout_seconds.labels(driver, callout, outcome).observe(time.monotonic() - began)
+            metrics.callout_seconds.labels(driver, callout, outcome).observe(
+                time.monotonic() - began
+            )
 
     def _executable(self, driver: str) -> str:
         path = executable(self._plugin_dir, driver)
         if not os.access(path, os.X_OK):
-            raise protocol.Unavailable(f"the driver {driver} is not installed: {path} is missing or not executable")
+            raise protocol.Unavailable(
+                f"the driver {driver} is not installed: {path} is missing or not executable"
+            )
         return path
 
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """A volume or a pool that a driver lists; one that cannot be as it says is an error with a name."""
+    """A volume or a pool that a driver lists; one that cannot be as it says is an error with a
+    name."""
     sizes = {key: value for key, value in entry.items() if key.endswith("Bytes")}
-    odd = [key for key, value in sizes.items() if isinstance(value, bool) or not isinstance(value, int) or value < 0]
+    odd = [
+        key
+        for key, value in sizes.items()
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0
+    ]
     odd += ["name"] * (not isinstance(entry.get("name"), str))
     odd += ["owner"] * (not isinstance(entry.get("owner"), (dict, type(None))))
     if not odd:
@@ -109,7 +130,9 @@ def _problem(made: Any, request_bytes: int) -> str:
     if not isinstance(made, dict):
         return "no object"
     options, size, fs_type = made.get("options"), made.get("capacityBytes"), made.get("fsType")
-    if not isinstance(options, dict) or not all(isinstance(value, str) for value in options.values()):
+    if not isinstance(options, dict) or not all(
+        isinstance(value, str) for value in options.values()
+    ):
         return "options is not an object of strings"
     reserved = sorted(key for key in options if protocol.is_reserved(key))
     if reserved:

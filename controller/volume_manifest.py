@@ -1,4 +1,5 @@
-"""From a claim, its class and a driver's reply to a PV, and from a PV to the request that deletes it. Pure."""
+"""From a claim, its class and a driver's reply to a PV, and from a PV to the request that deletes
+it. Pure."""
 
 from __future__ import annotations
 
@@ -17,41 +18,56 @@ def volume_name(claim: Object) -> str:
 
 
 def provision_request(
-    claim: Object, storage_class: Object, size_bytes: int, cluster_uid: str, *, name: str = "", source: str = ""
+    claim: Object,
+    storage_class: Object,
+    size_bytes: int,
+    cluster_uid: str,
+    *,
+    name: str = "",
+    source: str = "",
 ) -> protocol.Options:
-    """What the driver's provision is called with. size_bytes: the claim's request. name: of a volume that a person
+    """What the driver's provision is called with. size_bytes: the claim's request. name: of a
+    volume that a person
     makes. source: the volume to copy."""
     parameters = dict(storage_class.get("parameters") or {})
-    fs_type = next((parameters.pop(key) for key in decide.FS_TYPE_PARAMETERS if key in parameters), "")
+    fs_type = next(
+        (parameters.pop(key) for key in decide.FS_TYPE_PARAMETERS if key in parameters), ""
+    )
     for key in (*decide.SECRET_PARAMETERS, decide.ON_NODE_GONE_PARAMETER):  # they are for us
         parameters.pop(key, None)
     metadata = claim["metadata"]
-    return protocol.Options({
-        **{key: value for key, value in parameters.items() if not protocol.is_reserved(key)},
-        protocol.VOLUME: name or volume_name(claim),
-        protocol.FS_TYPE: fs_type,
-        protocol.REQUEST_BYTES: str(size_bytes),
-        protocol.REQUEST_MIB: str(-(-size_bytes // _MIB)),
-        protocol.REQUEST_GIB: str(-(-size_bytes // _GIB)),
-        protocol.CLAIM_NAMESPACE: metadata["namespace"],
-        protocol.CLAIM_NAME: metadata["name"],
-        protocol.CLAIM_UID: metadata["uid"],
-        protocol.ACCESS_MODES: ",".join(claim["spec"].get("accessModes", [])),
-        protocol.CLASS_NAME: storage_class["metadata"]["name"],
-        protocol.RECLAIM_POLICY: _reclaim_policy(storage_class),
-        protocol.MOUNT_OPTIONS: ",".join(storage_class.get("mountOptions") or []),
-        protocol.NODE_NAME: decide.annotations_of(claim).get(decide.SELECTED_NODE, ""),
-        protocol.CLUSTER_UID: cluster_uid,
-        **({protocol.SOURCE_VOLUME: source} if source else {}),
-    })  # fmt: skip
+    return protocol.Options(
+        {
+            **{key: value for key, value in parameters.items() if not protocol.is_reserved(key)},
+            protocol.VOLUME: name or volume_name(claim),
+            protocol.FS_TYPE: fs_type,
+            protocol.REQUEST_BYTES: str(size_bytes),
+            protocol.REQUEST_MIB: str(-(-size_bytes // _MIB)),
+            protocol.REQUEST_GIB: str(-(-size_bytes // _GIB)),
+            protocol.CLAIM_NAMESPACE: metadata["namespace"],
+            protocol.CLAIM_NAME: metadata["name"],
+            protocol.CLAIM_UID: metadata["uid"],
+            protocol.ACCESS_MODES: ",".join(claim["spec"].get("accessModes", [])),
+            protocol.CLASS_NAME: storage_class["metadata"]["name"],
+            protocol.RECLAIM_POLICY: _reclaim_policy(storage_class),
+            protocol.MOUNT_OPTIONS: ",".join(storage_class.get("mountOptions") or []),
+            protocol.NODE_NAME: decide.annotations_of(claim).get(decide.SELECTED_NODE, ""),
+            protocol.CLUSTER_UID: cluster_uid,
+            **({protocol.SOURCE_VOLUME: source} if source else {}),
+        }
+    )
 
 
 def persistent_volume(
-    claim: Object, storage_class: Object, made: dict[str, Any], us: decide.Identity, hostname: str,
+    claim: Object,
+    storage_class: Object,
+    made: dict[str, Any],
+    us: decide.Identity,
+    hostname: str,
     secret: tuple[str, str] | None = None,
-) -> Object:  # fmt: skip
-    """The PV for what the driver made. hostname: the node's own label, in node mode. secret: namespace and name of the
-    one that kubelet is to give to the driver.
+) -> Object:
+    """The PV for what the driver made. hostname: the node's own label, in node mode. secret:
+    namespace and name of the one that kubelet is to give to the driver.
 
     The class's mountOptions are not in it: kubelet fails every mount of a FlexVolume that has some.
     """
@@ -91,7 +107,9 @@ def persistent_volume(
         "metadata": {
             "name": volume_name(claim),
             "annotations": notes,
-            "finalizers": [decide.FINALIZER] if spec["persistentVolumeReclaimPolicy"] == "Delete" else [],
+            "finalizers": [decide.FINALIZER]
+            if spec["persistentVolumeReclaimPolicy"] == "Delete"
+            else [],
         },
         "spec": spec,
     }
@@ -106,13 +124,22 @@ def quantity(size_bytes: int) -> str:
 
 
 def volume_that_exists(
-    name: str, claim: Object, storage_class: Object, made: dict[str, Any], us: decide.Identity, hostname: str,
+    name: str,
+    claim: Object,
+    storage_class: Object,
+    made: dict[str, Any],
+    us: decide.Identity,
+    hostname: str,
     secret: tuple[str, str] | None = None,
-) -> Object:  # fmt: skip
-    """The PV for a volume that has none: claim's metadata says whom it is for; without a uid, the next one of that
-    name; without a name, any that selects it. Until it is bound, the PV may be taken away, and nothing goes with it."""
+) -> Object:
+    """The PV for a volume that has none: claim's metadata says whom it is for; without a uid, the
+    next one of that name; without a name, any that selects it. Until it is bound, the PV may be
+    taken away, and nothing goes with it."""
     metadata = claim["metadata"]
-    whole = {**claim, "metadata": {"namespace": "", "name": "", "uid": "", "resourceVersion": "", **metadata}}
+    whole = {
+        **claim,
+        "metadata": {"namespace": "", "name": "", "uid": "", "resourceVersion": "", **metadata},
+    }
     volume = persistent_volume(whole, storage_class, made, us, hostname, secret)
     volume["metadata"].update(name=name, finalizers=[])
     if not metadata.get("uid"):
@@ -124,38 +151,53 @@ def volume_that_exists(
 
 
 def adopt_request(volume: Object, cluster_uid: str = "") -> protocol.Options:
-    """What the driver's adopt is called with. cluster_uid: of the cluster that a person adopts the volume for.
-    Without it a PV tells of its claim, which owns the volume only if that awaited it."""
-    also = {protocol.CLUSTER_UID: cluster_uid} if cluster_uid else {protocol.ONLY_IF_AWAITED: "true"}
+    """What the driver's adopt is called with. cluster_uid: of the cluster that a person adopts the
+    volume for. Without it a PV tells of its claim, which owns the volume only if that awaited
+    it."""
+    also = (
+        {protocol.CLUSTER_UID: cluster_uid} if cluster_uid else {protocol.ONLY_IF_AWAITED: "true"}
+    )
     return _request(volume, also)
 
 
-def delete_request(volume: Object, only_if_blank: bool = False, taken_back: str = "") -> protocol.Options:
-    """What the driver's delete is called with. only_if_blank: what was ever mounted is to be kept. taken_back: the move
-    whose copy goes, and is not archived."""
-    also = {protocol.ONLY_IF_BLANK: "true" if only_if_blank else "", protocol.TAKEN_BACK: taken_back}
+def delete_request(
+    volume: Object, only_if_blank: bool = False, taken_back: str = ""
+) -> protocol.Options:
+    """What the driver's delete is called with. only_if_blank: what was ever mounted is to be kept.
+    taken_back: the move whose copy goes, and is not archived."""
+    also = {
+        protocol.ONLY_IF_BLANK: "true" if only_if_blank else "",
+        protocol.TAKEN_BACK: taken_back,
+    }
     return _request(volume, {key: value for key, value in also.items() if value})
 
 
-def listed_request(entry: Object, only_if_blank: bool = False, taken_back: str = "") -> protocol.Options:
-    """For delete and adopt alike: where the volume is, and its owner, as its driver lists it and not as a PV says.
-    Otherwise as delete_request."""
+def listed_request(
+    entry: Object, only_if_blank: bool = False, taken_back: str = ""
+) -> protocol.Options:
+    """For delete and adopt alike: where the volume is, and its owner, as its driver lists it and
+    not as a PV says. Otherwise as delete_request."""
     spec = {"claimRef": entry["owner"], "flexVolume": {"options": entry["options"]}}
-    return delete_request({"metadata": {"name": entry["name"]}, "spec": spec}, only_if_blank, taken_back)
+    return delete_request(
+        {"metadata": {"name": entry["name"]}, "spec": spec}, only_if_blank, taken_back
+    )
 
 
 def _request(volume: Object, also: dict[str, str]) -> protocol.Options:
-    """Everything in a PV can have been edited: its options cannot stand for the keys that we fill in."""
+    """Everything in a PV can have been edited: its options cannot stand for the keys that we fill
+    in."""
     claim = volume["spec"].get("claimRef") or {}
     options = (volume["spec"].get("flexVolume") or {}).get("options") or {}
-    return protocol.Options({
-        **{key: value for key, value in options.items() if not protocol.is_reserved(key)},
-        **also,
-        protocol.VOLUME: volume["metadata"]["name"],
-        protocol.CLAIM_NAMESPACE: claim.get("namespace", ""),
-        protocol.CLAIM_NAME: claim.get("name", ""),
-        protocol.CLAIM_UID: claim.get("uid", ""),
-    })  # fmt: skip
+    return protocol.Options(
+        {
+            **{key: value for key, value in options.items() if not protocol.is_reserved(key)},
+            **also,
+            protocol.VOLUME: volume["metadata"]["name"],
+            protocol.CLAIM_NAMESPACE: claim.get("namespace", ""),
+            protocol.CLAIM_NAME: claim.get("name", ""),
+            protocol.CLAIM_UID: claim.get("uid", ""),
+        }
+    )
 
 
 def _reclaim_policy(storage_class: Object) -> str:

@@ -1,4 +1,5 @@
-"""A queue of keys with delays: a key waits in it once, is never worked on twice at a time, and backs off by itself."""
+"""A queue of keys with delays: a key waits in it once, is never worked on twice at a time, and
+backs off by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +11,10 @@ from collections.abc import Hashable
 
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 300.0
-SLOW_SECONDS, SOON_SECONDS = 300.0, 1.0  # for what only a change can help, and for what is on its way
+SLOW_SECONDS, SOON_SECONDS = (
+    300.0,
+    1.0,
+)  # for what only a change can help, and for what is on its way
 _OUTDATED = 100  # so many outdated entries may always be there
 
 
@@ -20,7 +24,9 @@ class WorkQueue:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._due: dict[Hashable, float] = {}  # every waiting key and when its turn is
-        self._order: list[tuple[float, int, Hashable]] = []  # the same as a heap; entries can be outdated
+        self._order: list[
+            tuple[float, int, Hashable]
+        ] = []  # the same as a heap; entries can be outdated
         self._working: set[Hashable] = set()
         self._failures: dict[Hashable, int] = {}
         self._count = 0
@@ -69,9 +75,13 @@ class WorkQueue:
             heapq.heappush(self._order, entry)
         return found
 
-    def done(self, key: Hashable, retry_after_seconds: float | None = None, failed: bool = False) -> None:
-        """Ends the work on `key`. failed: it comes again after its backoff, and not before retry_after_seconds.
-        retry_after_seconds alone: it comes again after that. Neither: its failures are forgotten."""
+    def done(
+        self, key: Hashable, retry_after_seconds: float | None = None, failed: bool = False
+    ) -> None:
+        """Ends the work on `key`. failed: it comes again after its backoff, and not before
+        retry_after_seconds.
+        retry_after_seconds alone: it comes again after that. Neither: its failures are
+        forgotten."""
         if failed:
             retry_after_seconds = max(self._backoff(key), retry_after_seconds or 0.0)
         with self._changed:
@@ -83,7 +93,8 @@ class WorkQueue:
             self.add(key, retry_after_seconds)
 
     def hurry(self) -> None:
-        """What all waited for has passed: everyone's turn is now, and the failures are forgotten."""
+        """What all waited for has passed: everyone's turn is now, and the failures are
+        forgotten."""
         with self._changed:
             self._failures.clear()
             keys = list(self._due)
@@ -101,7 +112,9 @@ class WorkQueue:
             self._failures.pop(key, None)
             self._due.pop(key, None)
             if len(self._order) > 2 * len(self._due) + _OUTDATED:
-                self._order = [entry for entry in self._order if self._due.get(entry[2]) == entry[0]]
+                self._order = [
+                    entry for entry in self._order if self._due.get(entry[2]) == entry[0]
+                ]
                 heapq.heapify(self._order)
 
     def _backoff(self, key: Hashable) -> float:

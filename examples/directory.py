@@ -1,8 +1,9 @@
-"""Volumes that are directories of the node's disk, without a size limit: a driver of your own in thirty lines.
+"""Volumes that are directories of the node's disk, without a size limit: a driver of your own in
+thirty lines.
 
-./build.sh build --driver examples/directory.py; then `flexvol install --driver directory` on the nodes, and
-`--driver flexvol/directory` for the provisioner, whose class is `provisioner: directory.flexvol`.
-"""
+./build.sh build --driver examples/directory.py; then `flexvol install --driver directory` on the
+nodes, and `--driver flexvol/directory` for the provisioner, whose class is `provisioner:
+directory.flexvol`."""
 
 import os
 
@@ -15,7 +16,8 @@ ROOT = "/var/lib/flexvol-directory"
 
 
 def path_of(namespace: str, volume: str) -> str:
-    """A volume lies below its claim's namespace. A pod's namespace cannot be forged, so none reaches another's."""
+    """A volume lies below its claim's namespace. A pod's namespace cannot be forged, so none
+    reaches another's."""
     return os.path.join(ROOT, check_name("namespace", namespace), volume)
 
 
@@ -30,7 +32,11 @@ class DirectoryDriver(Driver):
         if not os.path.isdir(path):
             raise NotFound("{} does not exist on this node".format(path))
         if mounts.at(mount_dir) is None:  # os.path.ismount does not see a bind on one file system
-            mounts.bind(path, mount_dir, ("ro", "nosuid", "nodev") if options.read_only else ("nosuid", "nodev"))
+            mounts.bind(
+                path,
+                mount_dir,
+                ("ro", "nosuid", "nodev") if options.read_only else ("nosuid", "nodev"),
+            )
         return Reply()
 
     def unmount(self, mount_dir: str) -> Reply:
@@ -38,7 +44,9 @@ class DirectoryDriver(Driver):
             process.run(["umount", mount_dir], 30).check()
         return Reply()
 
-    def expandfs(self, options: Options, device: str, mount_dir: str, new_bytes: int, old_bytes: int) -> Reply:
+    def expandfs(
+        self, options: Options, device: str, mount_dir: str, new_bytes: int, old_bytes: int
+    ) -> Reply:
         return Reply()
 
     def delete(self, options: Options) -> Reply:

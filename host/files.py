@@ -1,4 +1,5 @@
-"""Files that must not be anything else: opened without following links, locked with a time limit, written whole."""
+"""Files that must not be anything else: opened without following links, locked with a time limit,
+written whole."""
 
 import errno
 import fcntl
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_NOCOW_FL; BTRFS_IOC_FS_INFO, which only btrfs answers.
-_GET_FLAGS, _SET_FLAGS, _NO_COPY_ON_WRITE, _BTRFS_FS_INFO = 0x80086601, 0x40086602, 0x00800000, 0x8400941F
+_GET_FLAGS, _SET_FLAGS, _NO_COPY_ON_WRITE, _BTRFS_FS_INFO = (
+    0x80086601,
+    0x40086602,
+    0x00800000,
+    0x8400941F,
+)
 _CLONE_RANGE = 0x4020940D  # FICLONERANGE
 _CHUNK_BYTES = 8 << 20
 
@@ -33,12 +39,14 @@ def open_directory(path: str) -> int:
 
 
 def open_below(directory: int, name: str) -> int:
-    """A descriptor of the directory `name` in `directory`. Raises NotADirectoryError if it is a link."""
+    """A descriptor of the directory `name` in `directory`. Raises NotADirectoryError if it is a
+    link."""
     return os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK, dir_fd=directory)
 
 
 def open_file(directory: int, name: str, flags: int, mode: int = 0o600) -> int:
-    """A descriptor of the regular file `name` in `directory`; Internal if it is a link or anything else."""
+    """A descriptor of the regular file `name` in `directory`; Internal if it is a link or anything
+    else."""
     try:
         descriptor = os.open(name, flags | _NO_LINK | os.O_NONBLOCK, mode, dir_fd=directory)
     except OSError as error:
@@ -56,20 +64,23 @@ def _is_regular(descriptor: int) -> bool:
 
 
 def overwrite_in_place(descriptor: int) -> None:
-    """Sees to it that what is written over a block of the file goes to that block. btrfs takes a new one, also of an
-    allocated file, unless the file is told otherwise while it is empty. Other file systems need no telling."""
+    """Sees to it that what is written over a block of the file goes to that block. btrfs takes a
+    new one, also of an allocated file, unless the file is told otherwise while it is empty. Other
+    file systems need no telling."""
     try:
         fcntl.ioctl(descriptor, _BTRFS_FS_INFO, bytes(1024))
     except OSError:
         return  # not btrfs
     flags = bytearray(8)
     fcntl.ioctl(descriptor, _GET_FLAGS, flags)
-    fcntl.ioctl(descriptor, _SET_FLAGS, struct.pack("=Q", struct.unpack("=Q", flags)[0] | _NO_COPY_ON_WRITE))
+    fcntl.ioctl(
+        descriptor, _SET_FLAGS, struct.pack("=Q", struct.unpack("=Q", flags)[0] | _NO_COPY_ON_WRITE)
+    )
 
 
 def share(source: int, target: int, size_bytes: int) -> bool:
-    """Lets the file `target` begin with so many bytes of `source`, as they are at one moment, on the same blocks. False
-    where the file system cannot do that, with these two files."""
+    """Lets the file `target` begin with so many bytes of `source`, as they are at one moment, on
+    the same blocks. False where the file system cannot do that, with these two files."""
     try:
         fcntl.ioctl(target, _CLONE_RANGE, struct.pack("=qQQQ", source, 0, size_bytes, 0))
         return True
@@ -80,8 +91,10 @@ def share(source: int, target: int, size_bytes: int) -> bool:
 
 
 def copy(source: int, target: int, begin: int, end: int, deadline: float) -> int:
-    """Copies what is no hole between two positions of the file `source` to the same place in `target`, on disk when it
-    returns. Returns where it stopped: at `end`, or, after some way, when the monotonic clock was at `deadline`."""
+    """Copies what is no hole between two positions of the file `source` to the same place in
+    `target`, on disk when it
+    returns. Returns where it stopped: at `end`, or, after some way, when the monotonic clock was at
+    `deadline`."""
     while begin < end:
         try:
             begin = min(os.lseek(source, begin, os.SEEK_DATA), end)
@@ -94,7 +107,9 @@ def copy(source: int, target: int, begin: int, end: int, deadline: float) -> int
         while chunk:
             written = os.pwrite(target, chunk, begin)
             begin, chunk = begin + written, chunk[written:]
-        os.fdatasync(target)  # little by little, so that no great rest is left for when the time is over
+        os.fdatasync(
+            target
+        )  # little by little, so that no great rest is left for when the time is over
         if time.monotonic() >= deadline:
             break
     return begin
@@ -110,7 +125,8 @@ def read(directory: int, name: str, limit_bytes: int = 1 << 20) -> bytes:
 
 
 def exists(directory: int, name: str) -> bool:
-    """Asks for the name itself: btrfs leaves out of an open directory's list what came after it was first read."""
+    """Asks for the name itself: btrfs leaves out of an open directory's list what came after it was
+    first read."""
     try:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
         return True
@@ -119,7 +135,8 @@ def exists(directory: int, name: str) -> bool:
 
 
 def write(directory: int, name: str, content: bytes) -> None:
-    """Replaces the file `name` in one step that survives a power cut: write aside, fsync, rename, fsync."""
+    """Replaces the file `name` in one step that survives a power cut: write aside, fsync, rename,
+    fsync."""
     aside = "." + name + ".new"
     if exists(directory, aside):  # left by a crash, or another name of a file that is not ours
         os.unlink(aside, dir_fd=directory)
@@ -154,7 +171,8 @@ def lock(descriptor: int, what: str, seconds: float) -> None:
 
 
 def lock_holder(descriptor: int) -> "Optional[str]":
-    """Who holds the lock, as far as the kernel tells. None if no one on this node does, or someone in a container."""
+    """Who holds the lock, as far as the kernel tells. None if no one on this node does, or someone
+    in a container."""
     file = _in_table(descriptor)
     with open("/proc/locks") as table:
         for line in table:
@@ -165,7 +183,8 @@ def lock_holder(descriptor: int) -> "Optional[str]":
 
 
 def _in_table(descriptor: int) -> str:
-    """How /proc/locks names an open file. Its device is that of the mount, which on btrfs is another than stat's."""
+    """How /proc/locks names an open file. Its device is that of the mount, which on btrfs is
+    another than stat's."""
     with open("/proc/self/fdinfo/{}".format(descriptor)) as info:
         (mount,) = [line.split()[1] for line in info if line.startswith("mnt_id:")]
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
@@ -178,7 +197,8 @@ def _in_table(descriptor: int) -> str:
 
 
 def _process(pid: str) -> str:
-    """The holder by the number of the process that took the lock, which may have passed it on and ended."""
+    """The holder by the number of the process that took the lock, which may have passed it on and
+    ended."""
     try:
         with open("/proc/{}/comm".format(pid)) as file:
             return "process {} ({}) has it".format(pid, file.read().strip())
@@ -187,7 +207,8 @@ def _process(pid: str) -> str:
 
 
 def attempts(seconds: float) -> "Iterator[int]":
-    """Counts attempts with growing pauses between them until `seconds` are over; at least two are made."""
+    """Counts attempts with growing pauses between them until `seconds` are over; at least two are
+    made."""
     deadline = time.monotonic() + seconds
     pause, number = 0.001, 0
     while True:

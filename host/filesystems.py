@@ -1,8 +1,8 @@
 """ext4, xfs and btrfs: make, identify, check and grow, one class each in one table.
 
-Every file system is made for 4096-byte sectors, so that an image mounts on every disk, and with the features that
-kernel 4.18 knows and no newer ones, because the tools in the container are newer than the node's kernel may be.
-"""
+Every file system is made for 4096-byte sectors, so that an image mounts on every disk, and with the
+features that kernel 4.18 knows and no newer ones, because the tools in the container are newer than
+the node's kernel may be."""
 
 import binascii
 import errno
@@ -30,7 +30,8 @@ _UNDO_MAGIC = b"E2UNDO02"
 
 
 class FileSystem:
-    """name: as in mount -t. minimum_bytes: the smallest image it is made in. minimum_grown_bytes: the smallest size it
+    """name: as in mount -t. minimum_bytes: the smallest image it is made in. minimum_grown_bytes:
+    the smallest size it
     can be grown to. mount_tools: the programs that a node needs to mount every volume with it."""
 
     name = ""
@@ -38,16 +39,17 @@ class FileSystem:
     minimum_grown_bytes = 0
     mount_tools: "Tuple[str, ...]" = ()
 
-    # What a class may ask for, with the form of the value: options of mkfs, and options of the mounted file system.
+    # What a class may ask for, with the form of the value: options of mkfs, and options of the
+    # mounted file system.
     make_options: "Dict[str, str]" = {}
     mount_options: "Dict[str, str]" = {}
 
     def make(self, image: int, uuid: str, thick: bool, options: "List[str]", lock: int) -> None:
         """Makes it in the open file `image`, of which nothing is given back to the pool if `thick`.
 
-        uuid: what it is known by from now on. options: checked words for mkfs. lock: the descriptor of a lock that the
-        tool must hold as long as it lives. Raises Internal with the tool's words.
-        """
+        uuid: what it is known by from now on. options: checked words for mkfs. lock: the descriptor
+        of a lock that the tool must hold as long as it lives. Raises Internal with the tool's
+        words."""
         line = self._make_line(uuid, thick) + options + ["/proc/self/fd/{}".format(image)]
         process.run(line, _MAKE_SECONDS, (image, lock)).check()
 
@@ -55,17 +57,23 @@ class FileSystem:
         raise NotImplementedError
 
     def check_make_options(self, words: "List[str]") -> None:
-        """Raises InvalidArgument unless they are pairs of an option and its value that a class may ask for."""
+        """Raises InvalidArgument unless they are pairs of an option and its value that a class may
+        ask for."""
         for number in range(0, len(words), 2):
             pair = " ".join(words[number : number + 2])
             self._check("mkfs option", pair, pair.partition(" "), self.make_options)
 
     def check_mount_option(self, option: str) -> None:
-        """Raises InvalidArgument unless a class may ask for it: one of the file system, or a flag of each mount."""
+        """Raises InvalidArgument unless a class may ask for it: one of the file system, or a flag
+        of each mount."""
         flags = {flag: "" for flag in mounts.FLAGS if flag != "ro"}
-        self._check("mount option", option, option.partition("="), dict(self.mount_options, **flags))
+        self._check(
+            "mount option", option, option.partition("="), dict(self.mount_options, **flags)
+        )
 
-    def _check(self, what: str, shown_as: str, parts: "Tuple[str, str, str]", allowed: "Dict[str, str]") -> None:
+    def _check(
+        self, what: str, shown_as: str, parts: "Tuple[str, str, str]", allowed: "Dict[str, str]"
+    ) -> None:
         import re
 
         name, _, value = parts
@@ -82,7 +90,9 @@ class FileSystem:
             if self.name in known.read().split():
                 return True
         try:
-            return process.run(["modprobe", "--dry-run", "--quiet", "fs-" + self.name], 10).status == 0
+            return (
+                process.run(["modprobe", "--dry-run", "--quiet", "fs-" + self.name], 10).status == 0
+            )
         except Internal:  # no modprobe, no modules
             return False
 
@@ -95,7 +105,8 @@ class FileSystem:
         raise NotImplementedError
 
     def size_bytes(self, device: int) -> "Optional[int]":
-        """The size its superblock states, read from an open image or device; None if this is not on it."""
+        """The size its superblock states, read from an open image or device; None if this is not on
+        it."""
         raise NotImplementedError
 
     def has_errors(self, device: int) -> bool:
@@ -103,16 +114,17 @@ class FileSystem:
         return False
 
     def recover(self, device: str, directory: int, lock: int) -> None:
-        """Undoes a `repair` or `grow_unmounted` that was killed on its way, by what it left in the open `directory` of
-        the volume. These three, and no callout else, run tools on an image that may hold data; as for `make`, `lock`
-        is held as long as the tool lives."""
+        """Undoes a `repair` or `grow_unmounted` that was killed on its way, by what it left in the
+        open `directory` of the volume. These three, and no callout else, run tools on an image that
+        may hold data; as for `make`, `lock` is held as long as the tool lives."""
 
     def repair(self, device: str, directory: int, lock: int) -> None:
-        """Repairs what needs no decision, before the first mount. Raises Unavailable for anything worse."""
+        """Repairs what needs no decision, before the first mount. Raises Unavailable for anything
+        worse."""
 
     def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
-        """Gives a copy that was never mounted another UUID than its source; `recover` deals with what was cut short. It
-        may be of a file system in use, so that there is a log to replay."""
+        """Gives a copy that was never mounted another UUID than its source; `recover` deals with
+        what was cut short. It may be of a file system in use, so that there is a log to replay."""
         raise NotImplementedError
 
     def grow_unmounted(self, device: str, directory: int, lock: int) -> None:
@@ -120,7 +132,8 @@ class FileSystem:
         raise NotImplementedError
 
     def grow(self, root: int, size_bytes: int) -> None:
-        """Fills the grown device, `size_bytes` long, through its mounted root. Does nothing if it fills it already."""
+        """Fills the grown device, `size_bytes` long, through its mounted root. Does nothing if it
+        fills it already."""
         raise NotImplementedError
 
 
@@ -128,19 +141,37 @@ class Ext4(FileSystem):
     name = "ext4"
     minimum_bytes = 16 * MIB
     mount_tools = ("e2fsck", "resize2fs")
-    # mke2fs 1.47 would add orphan_file and metadata_csum_seed, which kernel 4.18 and e2fsck 1.45 refuse.
+    # mke2fs 1.47 would add orphan_file and metadata_csum_seed, which kernel 4.18 and e2fsck 1.45
+    # refuse.
     _FEATURES = (
         "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,"
         "huge_file,dir_nlink,extra_isize,metadata_csum"
     )
     make_options = {"-i": r"\d+", "-m": r"[1-4]?\d", "-J": r"size=\d+"}
-    mount_options = {"commit": r"\d+", "data": "ordered|journal", "nodelalloc": "", "journal_checksum": ""}
+    mount_options = {
+        "commit": r"\d+",
+        "data": "ordered|journal",
+        "nodelalloc": "",
+        "journal_checksum": "",
+    }
     _RESIZE = 0x40086610  # EXT4_IOC_RESIZE_FS
     _VALID, _ERRORS = 1, 2
 
     def _make_line(self, uuid: str, thick: bool) -> "List[str]":
         discard = "nodiscard" if thick else "discard"
-        line = ["mkfs.ext4", "-q", "-F", "-b", str(_BLOCK_BYTES), "-I", "256", "-m", "0", "-e", "remount-ro"]
+        line = [
+            "mkfs.ext4",
+            "-q",
+            "-F",
+            "-b",
+            str(_BLOCK_BYTES),
+            "-I",
+            "256",
+            "-m",
+            "0",
+            "-e",
+            "remount-ro",
+        ]
         return line + ["-O", self._FEATURES, "-E", discard, "-U", uuid]
 
     def _superblock(self, device: int) -> "Optional[bytes]":
@@ -160,7 +191,8 @@ class Ext4(FileSystem):
 
     def has_errors(self, device: int) -> bool:
         (state,) = struct.unpack_from("<H", self._superblock(device) or bytes(1024), 0x3A)
-        # After a crash without errors there is none: the kernel replays the journal, as after every power cut.
+        # After a crash without errors there is none: the kernel replays the journal, as after every
+        # power cut.
         return not state & self._VALID or bool(state & self._ERRORS)
 
     def recover(self, device: str, directory: int, lock: int) -> None:
@@ -169,14 +201,19 @@ class Ext4(FileSystem):
         except FileNotFoundError:
             return
         try:
-            if os.pread(undo, len(_UNDO_MAGIC), 0) == _UNDO_MAGIC:  # else nothing was written to the device yet
+            if (
+                os.pread(undo, len(_UNDO_MAGIC), 0) == _UNDO_MAGIC
+            ):  # else nothing was written to the device yet
                 line = ["e2undo", "-f", "/proc/self/fd/{}".format(undo), device]
                 undone = process.run(line, _GROW_SECONDS, (undo, lock))
                 check = ["e2fsck", "-f", "-n", device]
                 if undone.status != 0 and process.run(check, _CHECK_SECONDS, (lock,)).status != 0:
                     raise Internal(
-                        "a check or growth was cut short and cannot be undone; run e2fsck on a copy of the image, then "
-                        "put that in its place and remove the file {} beside it: {}".format(UNDO, undone.text[-200:])
+                        "a check or growth was cut short and cannot be undone; run e2fsck on a "
+                        "copy of the image, then "
+                        "put that in its place and remove the file {} beside it: {}".format(
+                            UNDO, undone.text[-200:]
+                        )
                     )
         finally:
             os.close(undo)
@@ -186,13 +223,17 @@ class Ext4(FileSystem):
         result = self._undoable(["e2fsck", "-p"], (0, 1), device, directory, lock, _CHECK_SECONDS)
         if result.status not in (0, 1):
             raise Unavailable(
-                "the file system has errors that need a decision; run e2fsck on a copy of the image: "
+                (
+                    "the file system has errors that need a decision; run e2fsck on a copy of "
+                    "the image: "
+                )
                 + result.text[-300:]
             )
 
     def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
         self.repair(device, directory, lock)  # which replays the journal
-        # The checksums of all metadata go on from the old UUID, which kernel 4.4 and e2fsprogs 1.43 understand.
+        # The checksums of all metadata go on from the old UUID, which kernel 4.4 and e2fsprogs 1.43
+        # understand.
         line = ["tune2fs", "-O", "metadata_csum_seed", "-U", uuid]
         self._undoable(line, (0,), device, directory, lock, _GROW_SECONDS).check()
 
@@ -202,21 +243,34 @@ class Ext4(FileSystem):
         disk = os.fstatvfs(directory)
         if disk.f_bavail * disk.f_frsize < room:
             raise Unavailable(
-                "its growth needs {} MiB of the pool's disk, which has less; free some".format(room >> 20)
+                "its growth needs {} MiB of the pool's disk, which has less; free some".format(
+                    room >> 20
+                )
             )
         # resize2fs wants a check whose date is newer than the last mount's.
-        self._undoable(["e2fsck", "-f", "-p"], (0, 1), device, directory, lock, _CHECK_SECONDS).check(1)
+        self._undoable(
+            ["e2fsck", "-f", "-p"], (0, 1), device, directory, lock, _CHECK_SECONDS
+        ).check(1)
         self._undoable(["resize2fs"], (0,), device, directory, lock, _GROW_SECONDS).check()
 
     def _undoable(
-        self, line: "List[str]", good: "Tuple[int, ...]", device: str, directory: int, lock: int, seconds: int
+        self,
+        line: "List[str]",
+        good: "Tuple[int, ...]",
+        device: str,
+        directory: int,
+        lock: int,
+        seconds: int,
     ) -> "process.Result":
-        """Runs a tool that keeps what it overwrites, since one that is killed in between, or fails for want of space,
-        leaves what neither the kernel nor e2fsck -p takes: a superblock without its checksum, half a resize. Unless it
-        ends with a `good` status it is undone."""
+        """Runs a tool that keeps what it overwrites, since one that is killed in between, or fails
+        for want of space,
+        leaves what neither the kernel nor e2fsck -p takes: a superblock without its checksum, half
+        a resize. Unless it ends with a `good` status it is undone."""
         undo = files.open_file(directory, UNDO, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            result = process.run([*line, "-z", "/proc/self/fd/{}".format(undo), device], seconds, (undo, lock))
+            result = process.run(
+                [*line, "-z", "/proc/self/fd/{}".format(undo), device], seconds, (undo, lock)
+            )
         finally:
             os.close(undo)
         if result.status in good:
@@ -231,7 +285,8 @@ class Ext4(FileSystem):
         except OSError as error:
             if error.errno == errno.EPERM:
                 raise NotPermitted(
-                    "the kernel does not let us grow a mounted ext4 (that needs CAP_SYS_RESOURCE, which this kubelet "
+                    "the kernel does not let us grow a mounted ext4 (that needs "
+                    "CAP_SYS_RESOURCE, which this kubelet "
                     "lacks); the volume grows when its next pod starts"
                 ) from None
             raise
@@ -249,11 +304,22 @@ class Xfs(FileSystem):
     name = "xfs"
     minimum_bytes = 300 * MIB  # mkfs.xfs refuses less since 5.19
     make_options = {"-i": r"maxpct=\d{1,2}", "-d": r"agcount=\d+", "-l": r"size=\d+[mg]"}
-    mount_options = {"allocsize": r"\d+[km]?", "logbufs": "[2-8]", "logbsize": r"\d+k?", "largeio": "", "swalloc": ""}
+    mount_options = {
+        "allocsize": r"\d+[km]?",
+        "logbufs": "[2-8]",
+        "logbsize": r"\d+k?",
+        "largeio": "",
+        "swalloc": "",
+    }
     _GEOMETRY = 0x80705864  # XFS_IOC_FSGEOMETRY_V1
     _GROW_DATA = 0x4010586E  # XFS_IOC_FSGROWFSDATA
-    # What newer tools turn on by themselves and kernel 4.18 refuses, with the version that can turn it off.
-    _NEWER = (((5, 10), "-m", "bigtime=0,inobtcount=0"), ((5, 19), "-i", "nrext64=0"), ((6, 10), "-i", "exchange=0"))
+    # What newer tools turn on by themselves and kernel 4.18 refuses, with the version that can turn
+    # it off.
+    _NEWER = (
+        ((5, 10), "-m", "bigtime=0,inobtcount=0"),
+        ((5, 19), "-i", "nrext64=0"),
+        ((6, 10), "-i", "exchange=0"),
+    )
 
     def _make_line(self, uuid: str, thick: bool) -> "List[str]":
         line = ["mkfs.xfs", "-q", "-f", "-b", "size=4096", "-s", "size=4096"]
@@ -269,7 +335,9 @@ class Xfs(FileSystem):
         try:
             return tuple(int(number) for number in words[-1].split(".")[:2])
         except (ValueError, IndexError):
-            raise Internal("mkfs.xfs -V printed {}, which holds no version".format(shown(" ".join(words)))) from None
+            raise Internal(
+                "mkfs.xfs -V printed {}, which holds no version".format(shown(" ".join(words)))
+            ) from None
 
     def size_bytes(self, device: int) -> "Optional[int]":
         block = os.pread(device, 512, 0)
@@ -282,7 +350,8 @@ class Xfs(FileSystem):
         return _uuid_text(os.pread(device, 16, 32))
 
     def recover(self, device: str, directory: int, lock: int) -> None:
-        """A log that was cleared by half neither mounts nor lets xfs_db try again. Nothing was left in it."""
+        """A log that was cleared by half neither mounts nor lets xfs_db try again. Nothing was left
+        in it."""
         if files.exists(directory, UNDO):
             process.run(["xfs_repair", "-L", device], _CHECK_SECONDS, (lock,)).check()
             _remove_undo(directory)
@@ -290,7 +359,9 @@ class Xfs(FileSystem):
     def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
         mounts.replay(device, self.name, ["nouuid"])
         files.write(directory, UNDO, b"the log is empty\n")
-        result = process.run(["xfs_db", "-x", "-c", "uuid " + uuid, device], _GROW_SECONDS, (lock,)).check()
+        result = process.run(
+            ["xfs_db", "-x", "-c", "uuid " + uuid, device], _GROW_SECONDS, (lock,)
+        ).check()
         if uuid not in result.text:  # its exit status is 0 all the same
             raise Internal("xfs_db did not set the UUID {}: {}".format(uuid, result.text[-300:]))
         _remove_undo(directory)
@@ -309,13 +380,32 @@ class Btrfs(FileSystem):
     minimum_grown_bytes = 256 * MIB  # btrfs_ioctl_resize refuses less
     make_options = {"-m": "dup|single", "-n": "4096|8192|16384|32768"}
     _COMPRESSION = r"(zlib|lzo|zstd)(:\d+)?"
-    mount_options = {"autodefrag": "", "commit": r"\d+", "compress": _COMPRESSION, "compress-force": _COMPRESSION}
+    mount_options = {
+        "autodefrag": "",
+        "commit": r"\d+",
+        "compress": _COMPRESSION,
+        "compress-force": _COMPRESSION,
+    }
     _RESIZE = 0x50009403  # BTRFS_IOC_RESIZE
     _SUPERBLOCK = 65536
     _METADATA_UUID = 1 << 10  # an incompatible feature, of kernel 5.0
 
     def _make_line(self, uuid: str, thick: bool) -> "List[str]":
-        line = ["mkfs.btrfs", "-q", "-f", "-s", "4096", "-n", "16384", "-m", "dup", "-d", "single", "-U", uuid]
+        line = [
+            "mkfs.btrfs",
+            "-q",
+            "-f",
+            "-s",
+            "4096",
+            "-n",
+            "16384",
+            "-m",
+            "dup",
+            "-d",
+            "single",
+            "-U",
+            uuid,
+        ]
         return line + (["-K"] if thick else [])
 
     def discard_options(self, thick: bool) -> "List[str]":
@@ -331,9 +421,10 @@ class Btrfs(FileSystem):
         return _uuid_text(os.pread(device, 16, self._SUPERBLOCK + 0x20))
 
     def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
-        """As `btrfstune -m` does: metadata keep the old UUID, which the superblock has beside the new one. But the tool
-        begins new transactions, after which the kernel refuses the log that a copy of a volume in use has (tried). This
-        is one write; the kernel writes the superblock's other copies with its next commit."""
+        """As `btrfstune -m` does: metadata keep the old UUID, which the superblock has beside the
+        new one. But the tool begins new transactions, after which the kernel refuses the log that a
+        copy of a volume in use has (tried). This is one write; the kernel writes the superblock's
+        other copies with its next commit."""
         with open(device, "r+b", 0) as file:
             block = bytearray(os.pread(file.fileno(), _BLOCK_BYTES, self._SUPERBLOCK))
             (features,) = struct.unpack_from("<Q", block, 0xBC)
@@ -396,7 +487,8 @@ def missing(tools: "Iterable[str]") -> "List[str]":
 
 
 def get(name: str) -> FileSystem:
-    """The file system called `name`, or the default for "". Raises InvalidArgument for one we do not have."""
+    """The file system called `name`, or the default for "". Raises InvalidArgument for one we do
+    not have."""
     try:
         return TABLE[name or DEFAULT]
     except KeyError:

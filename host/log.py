@@ -1,5 +1,6 @@
-"""One line a callout: to the system log if the node has one, else to a file that only root reads. Never on stdout or
-stderr, never in the plugin directory, never waited for, and never a reason for a callout to fail."""
+"""One line a callout: to the system log if the node has one, else to a file that only root reads.
+Never on stdout or stderr, never in the plugin directory, never waited for, and never a reason for a
+callout to fail."""
 
 import os
 import time
@@ -19,8 +20,9 @@ _WARNING, _INFO = 4, 6
 
 
 def write(driver: str, callout: str, subject: str, reply: "Dict[str, Any]", seconds: float) -> None:
-    """Notes the callout's outcome. subject: what it was about. A log that cannot be written is done without: the
-    volume matters more, and the provisioner's container has a read-only root, where the provisioner logs the same."""
+    """Notes the callout's outcome. subject: what it was about. A log that cannot be written is done
+    without: the volume matters more, and the provisioner's container has a read-only root, where
+    the provisioner logs the same."""
     outcome = "{} {}".format(reply.get("reason", reply["status"]), reply.get("message", "")).strip()
     words = " ".join(filter(None, (driver, callout, subject)))
     text = one_line("{} {:.0f} ms: {}".format(words, seconds * 1000, outcome))
@@ -35,7 +37,8 @@ def one_line(text: str) -> str:
 
 
 def _send(severity: int, text: str) -> bool:
-    """True if the system log took it. It does not, and is not waited for, if it is not there, dead or behind."""
+    """True if the system log took it. It does not, and is not waited for, if it is not there, dead
+    or behind."""
     if not os.path.exists(SOCKET):
         return False
     try:

@@ -1,8 +1,8 @@
-"""Loop devices by ioctl: found by the device and inode of what backs them, attached with a descriptor we locked.
+"""Loop devices by ioctl: found by the device and inode of what backs them, attached with a
+descriptor we locked.
 
-A path is never compared: the kernel cuts it, keeps it after a rename, and it looks alike in other mount namespaces.
-Numbers and structures are those of include/uapi/linux/loop.h.
-"""
+A path is never compared: the kernel cuts it, keeps it after a rename, and it looks alike in other
+mount namespaces. Numbers and structures are those of include/uapi/linux/loop.h."""
 
 import errno
 import fcntl
@@ -50,8 +50,8 @@ class Loop:
         return None if info is None else (info[0], info[1])
 
     def clears_itself(self) -> bool:
-        """Whether it goes away with its last user. One that does not was made by hand, or by a callout that an old
-        kernel made us do in two steps and that was killed between them."""
+        """Whether it goes away with its last user. One that does not was made by hand, or by a
+        callout that an old kernel made us do in two steps and that was killed between them."""
         info = self._info()
         return info is not None and bool(info[8] & _AUTOCLEAR)
 
@@ -71,7 +71,8 @@ class Loop:
         fcntl.ioctl(self.descriptor, _SET_CAPACITY, 0)
 
     def is_mounted(self) -> bool:
-        """Whether a file system on it is mounted, in whatever mount namespace: it opens the device for itself alone."""
+        """Whether a file system on it is mounted, in whatever mount namespace: it opens the device
+        for itself alone."""
         try:
             os.close(os.open(self.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
             return False
@@ -81,7 +82,8 @@ class Loop:
             raise
 
     def refuse_discard(self) -> None:
-        """Makes it impossible to give blocks back through this device, for as long as the device exists."""
+        """Makes it impossible to give blocks back through this device, for as long as the device
+        exists."""
         with open(_limit(self.path, "discard_max_bytes"), "w") as file:
             file.write("0")
 
@@ -120,7 +122,8 @@ def _open(path: str, access: int = os.O_RDWR) -> "Optional[Loop]":
 
 
 def devices() -> "Iterator[Loop]":
-    """Every attached loop device, to look at: udev probes one that is closed after it was open for writing."""
+    """Every attached loop device, to look at: udev probes one that is closed after it was open for
+    writing."""
     for path in attached():
         loop = _open(path, os.O_RDONLY)
         if loop is not None:
@@ -129,7 +132,8 @@ def devices() -> "Iterator[Loop]":
 
 
 def next_free() -> str:
-    """The path of a device that no file is attached to; the kernel makes one if it has none. Raises OSError."""
+    """The path of a device that no file is attached to; the kernel makes one if it has none. Raises
+    OSError."""
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:
         return "/dev/loop{}".format(fcntl.ioctl(control, _GET_FREE))
@@ -138,8 +142,8 @@ def next_free() -> str:
 
 
 def attach(image: int) -> Loop:
-    """Attaches the open and locked file `image`. The device keeps this very descriptor's open file, so the lock lives
-    exactly as long as the device, whatever becomes of us."""
+    """Attaches the open and locked file `image`. The device keeps this very descriptor's open file,
+    so the lock lives exactly as long as the device, whatever becomes of us."""
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:
         for _ in range(_ATTEMPTS):
@@ -155,23 +159,36 @@ def attach(image: int) -> Loop:
             except OSError as error:
                 loop.close()
                 if error.errno != errno.EBUSY:  # EBUSY: someone else was faster
-                    raise Internal("cannot attach the image to {}: {}".format(path, error.strerror)) from None
+                    raise Internal(
+                        "cannot attach the image to {}: {}".format(path, error.strerror)
+                    ) from None
     finally:
         os.close(control)
-    raise Internal("no free loop device after {} attempts; see losetup -l and the max_loop limit".format(_ATTEMPTS))
+    raise Internal(
+        "no free loop device after {} attempts; see losetup -l and the max_loop limit".format(
+            _ATTEMPTS
+        )
+    )
 
 
 def _renew(control: int, number: int, path: str) -> None:
-    """Since 6.9 the kernel keeps refuse_discard over the change of a device's file, and takes no other value after it;
-    so the free device is removed and made anew."""
+    """Since 6.9 the kernel keeps refuse_discard over the change of a device's file, and takes no
+    other value after it; so the free device is removed and made anew."""
     try:
-        with open(_limit(path, "discard_max_bytes")) as now, open(_limit(path, "discard_max_hw_bytes")) as possible:
+        with open(_limit(path, "discard_max_bytes")) as now, open(
+            _limit(path, "discard_max_hw_bytes")
+        ) as possible:
             if now.read() == possible.read():
                 return
         fcntl.ioctl(control, _REMOVE, number)
         fcntl.ioctl(control, _ADD, number)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EBUSY, errno.EEXIST):  # someone else was faster
+        if error.errno not in (
+            errno.ENOENT,
+            errno.ENODEV,
+            errno.EBUSY,
+            errno.EEXIST,
+        ):  # someone else was faster
             raise
 
 
@@ -185,7 +202,11 @@ def _configure(loop: Loop, image: int) -> None:
         _ioctl(loop, _CONFIGURE, _CONFIG.pack(image, SECTOR_BYTES, info))
         return
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTTY, errno.ENOSYS):  # a kernel before 5.8 does not know it
+        if error.errno not in (
+            errno.EINVAL,
+            errno.ENOTTY,
+            errno.ENOSYS,
+        ):  # a kernel before 5.8 does not know it
             raise
     fcntl.ioctl(loop.descriptor, _SET_FD, image)
     try:
@@ -198,7 +219,8 @@ def _configure(loop: Loop, image: int) -> None:
 
 
 def _ioctl(loop: Loop, request: int, argument: "Union[int, bytes]") -> None:
-    """The kernel answers EAGAIN if somebody, udev for one, has read the device since it dropped what it had cached."""
+    """The kernel answers EAGAIN if somebody, udev for one, has read the device since it dropped
+    what it had cached."""
     deadline = time.monotonic() + _AGAIN_SECONDS
     while True:
         try:
@@ -211,7 +233,8 @@ def _ioctl(loop: Loop, request: int, argument: "Union[int, bytes]") -> None:
 
 
 def _direct_io(loop: Loop) -> None:
-    """Where the pool's file system has no direct I/O the device works without, as LOOP_CONFIGURE does by itself."""
+    """Where the pool's file system has no direct I/O the device works without, as LOOP_CONFIGURE
+    does by itself."""
     try:
         fcntl.ioctl(loop.descriptor, _SET_DIRECT_IO, 1)
     except OSError as error:

@@ -1,9 +1,8 @@
 """Mounts: read from mountinfo, made complete before they appear, undone until they are gone.
 
-The kernel's mount API of 5.2 and mount_setattr of 5.12 let a mount get its size, owner and flags while it is nowhere
-and then appear in one step. Where they are missing the mount is prepared in a directory of our own and bound from
-there, since a bind takes over its source's flags.
-"""
+The kernel's mount API of 5.2 and mount_setattr of 5.12 let a mount get its size, owner and flags
+while it is nowhere and then appear in one step. Where they are missing the mount is prepared in a
+directory of our own and bound from there, since a bind takes over its source's flags."""
 
 import ctypes
 import errno
@@ -29,7 +28,8 @@ _AT_FDCWD = -100
 _UNMOUNTS = 64
 _STAGE_SECONDS = 20
 
-# The flags that each mount has of its own. Name -> bit for mount_setattr, and for mount(2) and statvfs.
+# The flags that each mount has of its own. Name -> bit for mount_setattr, and for mount(2) and
+# statvfs.
 _FLAGS = {
     "ro": (1, 1),
     "nosuid": (2, 2),
@@ -44,11 +44,19 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Mount:
-    """One line of mountinfo. device: "major:minor"; source: what it was mounted from; root: the part of the file
-    system it shows; flags: of this one mount, super_flags: of the file system, both as "rw,..."."""
+    """One line of mountinfo. device: "major:minor"; source: what it was mounted from; root: the
+    part of the file system it shows; flags: of this one mount, super_flags: of the file system,
+    both as "rw,..."."""
 
     def __init__(
-        self, device: str, root: str, path: str, flags: str, fs_type: str, source: str, super_flags: str
+        self,
+        device: str,
+        root: str,
+        path: str,
+        flags: str,
+        fs_type: str,
+        source: str,
+        super_flags: str,
     ) -> None:
         self.device = device
         self.root = root
@@ -59,13 +67,14 @@ class Mount:
         self.super_flags = super_flags
 
     def is_of(self, number: str, path: str) -> bool:
-        """Whether it shows the block device `path`, whose number is "major:minor". btrfs gives its mounts a number of
-        its own, so for it the device's name decides; the caller holds the device open, and it cannot have become
-        another."""
+        """Whether it shows the block device `path`, whose number is "major:minor". btrfs gives its
+        mounts a number of its own, so for it the device's name decides; the caller holds the device
+        open, and it cannot have become another."""
         return self.device == number or (self.fs_type == "btrfs" and self.source == path)
 
     def stopped(self) -> str:
-        """How the file system stopped after an error; "" if it did not. We mount every superblock writable."""
+        """How the file system stopped after an error; "" if it did not. We mount every superblock
+        writable."""
         if {"ro", "emergency_ro", "shutdown"}.intersection(self.super_flags.split(",")):
             return "has gone read-only after an error"
         try:
@@ -79,15 +88,26 @@ class Mount:
 
 def table(process: "Union[int, str]" = "self") -> "Iterator[Mount]":
     """The mounts of our own mount namespace, or of a process's, in the order they were made."""
-    with open("/proc/{}/mountinfo".format(process), encoding="utf-8", errors="surrogateescape") as lines:
+    with open(
+        "/proc/{}/mountinfo".format(process), encoding="utf-8", errors="surrogateescape"
+    ) as lines:
         for line in lines:
             left, _, right = line.rstrip("\n").partition(" - ")
             fields, tail = left.split(" "), right.split(" ")
-            yield Mount(fields[2], _plain(fields[3]), _plain(fields[4]), fields[5], tail[0], _plain(tail[1]), tail[-1])
+            yield Mount(
+                fields[2],
+                _plain(fields[3]),
+                _plain(fields[4]),
+                fields[5],
+                tail[0],
+                _plain(tail[1]),
+                tail[-1],
+            )
 
 
 def elsewhere() -> "Iterator[Tuple[int, Mount]]":
-    """The mounts of every other mount namespace of this machine, each with the number of a process in it."""
+    """The mounts of every other mount namespace of this machine, each with the number of a process
+    in it."""
     seen = {os.readlink("/proc/self/ns/mnt")}
     for process in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
@@ -107,8 +127,8 @@ def device_number(path: str) -> str:
 
 
 def of_device(path: str, parts: bool = False) -> "List[Mount]":
-    """The mounts that show the whole file system on the block device `path`; with `parts` also those of a directory in
-    it, such as kubelet's for a subPath."""
+    """The mounts that show the whole file system on the block device `path`; with `parts` also
+    those of a directory in it, such as kubelet's for a subPath."""
     number = device_number(path)
     shown = [mount for mount in table() if mount.is_of(number, path) and not is_staged(mount)]
     return [mount for mount in shown if parts or mount.root == "/"]
@@ -120,8 +140,8 @@ def is_staged(mount: Mount) -> bool:
 
 
 def is_only_mount(device_path: str, path: str) -> bool:
-    """True if `path` is the only mount of the device in all mount namespaces of this machine, parts of it included: no
-    container has it."""
+    """True if `path` is the only mount of the device in all mount namespaces of this machine, parts
+    of it included: no container has it."""
     device = device_number(device_path)
     top = at(path)
     if top is None or [mount.path for mount in table() if mount.device == device] != [top.path]:
@@ -140,7 +160,8 @@ def at(path: str) -> "Optional[Mount]":
 
 
 def check_path(path: str) -> None:
-    """Raises InvalidArgument unless `path` is absolute and written as mountinfo writes it. It need not exist."""
+    """Raises InvalidArgument unless `path` is absolute and written as mountinfo writes it. It need
+    not exist."""
     if path[:1] != "/" or any(name in ("", ".", "..") for name in path[1:].split("/")):
         raise InvalidArgument("mount directory {} is not a plain absolute path".format(shown(path)))
 
@@ -149,7 +170,9 @@ def check_directory(path: str) -> None:
     """Raises InvalidArgument unless `path` is a plain absolute path of a directory."""
     check_path(path)
     if os.path.islink(path) or not os.path.isdir(path):
-        raise InvalidArgument("mount directory {} is not a directory; kubelet creates it before it calls".format(path))
+        raise InvalidArgument(
+            "mount directory {} is not a directory; kubelet creates it before it calls".format(path)
+        )
 
 
 def mount(
@@ -181,11 +204,17 @@ def mount(
 def bind(source: str, path: str, flags: "Sequence[str]", must_be_mount: bool = False) -> None:
     """Shows the directory `source` at the directory `path` too, with flags of its own.
 
-    must_be_mount: raises FileNotFoundError if `source` is no mount point (any more). An unmount waits for no lock, and
-    what is shown would then be the directory below it, on the node's own disk.
-    """
+    must_be_mount: raises FileNotFoundError if `source` is no mount point (any more). An unmount
+    waits for no lock, and what is shown would then be the directory below it, on the node's own
+    disk."""
     try:
-        tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _CLOEXEC, what="open_tree")
+        tree = _call(
+            _OPEN_TREE,
+            _AT_FDCWD,
+            os.fsencode(source),
+            _OPEN_TREE_CLONE | _CLOEXEC,
+            what="open_tree",
+        )
         tree = _with_flags(tree, flags)
     except _Missing:
         return _bind_staged(source, path, flags, must_be_mount)
@@ -203,7 +232,8 @@ def _check_mounted(source: str) -> None:
 
 
 def replay(device: str, fs_type: str, options: "Sequence[str]") -> None:
-    """Has the kernel replay the log of the file system on `device`: mounts it where nobody sees it, and unmounts it."""
+    """Has the kernel replay the log of the file system on `device`: mounts it where nobody sees it,
+    and unmounts it."""
     try:
         os.close(_new_tree(device, fs_type, options))
     except _Missing:
@@ -212,15 +242,16 @@ def replay(device: str, fs_type: str, options: "Sequence[str]") -> None:
 
 
 def unmount(path: str) -> None:
-    """Unmounts `path` until nothing is mounted there. Raises Busy while something in it is in use, and touches only
-    mounts of loop devices."""
+    """Unmounts `path` until nothing is mounted there. Raises Busy while something in it is in use,
+    and touches only mounts of loop devices."""
     device = _unmount(path)
     if device:
         clear_stage(device)
 
 
 def clear_stage(device: str) -> None:
-    """Clears what a killed callout left where it prepared a mount of the device, unless one is being prepared now."""
+    """Clears what a killed callout left where it prepared a mount of the device, unless one is
+    being prepared now."""
     stage = _Stage(device)
     if os.path.exists(stage.path):
         stage.clear_if_left()
@@ -240,7 +271,10 @@ def _unmount(path: str) -> str:
                     path, top.source, top.fs_type
                 )
             )
-        if _libc.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW) != 0 and ctypes.get_errno() != errno.EINVAL:
+        if (
+            _libc.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW) != 0
+            and ctypes.get_errno() != errno.EINVAL
+        ):
             code = ctypes.get_errno()
             kind = Busy if code == errno.EBUSY else Internal
             raise kind("cannot unmount {}: {}".format(path, os.strerror(code)))
@@ -248,9 +282,10 @@ def _unmount(path: str) -> str:
 
 
 def _is_volume(source: str) -> bool:
-    """Whether it is a loop device on an image, as far as the kernel tells: one that goes away at this moment has
-    nothing behind it, and a container may not see the machine's devices. An image that was renamed is still in its
-    pool; the path of one whose disk was unmounted here begins at that disk."""
+    """Whether it is a loop device on an image, as far as the kernel tells: one that goes away at
+    this moment has nothing behind it, and a container may not see the machine's devices. An image
+    that was renamed is still in its pool; the path of one whose disk was unmounted here begins at
+    that disk."""
     if not source.startswith("/dev/loop") or not source[9:].isdecimal():
         return False
     try:
@@ -258,7 +293,11 @@ def _is_volume(source: str) -> bool:
             backing = os.fsdecode(file.read().rstrip(b"\n"))
     except OSError:
         return True
-    return not backing or backing.startswith(config.ROOT + "/") or backing.endswith(("/image", "/image (deleted)"))
+    return (
+        not backing
+        or backing.startswith(config.ROOT + "/")
+        or backing.endswith(("/image", "/image (deleted)"))
+    )
 
 
 class _Missing(Exception):
@@ -266,7 +305,9 @@ class _Missing(Exception):
 
 
 class _Attributes(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "user_namespace")]
+    _fields_ = [
+        (name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "user_namespace")
+    ]
 
 
 def _call(number: int, *arguments: "Any", what: str) -> int:
@@ -292,7 +333,9 @@ def _new_tree(device: str, fs_type: str, options: "Sequence[str]") -> int:
             tree = _call(_FSMOUNT, context, 1, 0, what="fsmount")
         except OSError as error:
             raise Internal(
-                "cannot mount {} as {}: {}{}".format(device, fs_type, error.strerror, _explanation(context))
+                "cannot mount {} as {}: {}{}".format(
+                    device, fs_type, error.strerror, _explanation(context)
+                )
             ) from None
     finally:
         os.close(context)
@@ -310,7 +353,15 @@ def _with_flags(tree: int, flags: "Sequence[str]") -> int:
 
 
 def _configure(context: int, command: int, key: "Optional[str]", value: "Optional[str]") -> None:
-    _call(_FSCONFIG, context, command, key and key.encode(), value and value.encode(), 0, what="fsconfig")
+    _call(
+        _FSCONFIG,
+        context,
+        command,
+        key and key.encode(),
+        value and value.encode(),
+        0,
+        what="fsconfig",
+    )
 
 
 def _explanation(context: int) -> str:
@@ -342,14 +393,24 @@ def _set_flags(tree: int, flags: "Sequence[str]") -> None:
 
 def _publish(tree: int, path: str) -> None:
     """Makes the finished mount appear at `path`."""
-    _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(path), _MOVE_FROM_EMPTY_PATH, what="move_mount")
+    _call(
+        _MOVE_MOUNT,
+        tree,
+        b"",
+        _AT_FDCWD,
+        os.fsencode(path),
+        _MOVE_FROM_EMPTY_PATH,
+        what="move_mount",
+    )
 
 
 def _check_flags(tree: int, flags: "Sequence[str]") -> None:
     have = os.fstatvfs(tree).f_flag
     wanted = _old_flags(flags)
     if have & _old_flags(FLAGS) != wanted:
-        raise Internal("the kernel mounted with the flags {:#x} instead of {:#x}".format(have, wanted))
+        raise Internal(
+            "the kernel mounted with the flags {:#x} instead of {:#x}".format(have, wanted)
+        )
 
 
 def _old_flags(flags: "Iterable[str]") -> int:
@@ -396,7 +457,13 @@ def _bind_from(stage: str, path: str, flags: "Sequence[str]") -> None:
 
 def _mount(source: str, target: str, fs_type: str, flags: int, data: str) -> None:
     if (
-        _libc.mount(os.fsencode(source), os.fsencode(target), fs_type.encode(), ctypes.c_ulong(flags), data.encode())
+        _libc.mount(
+            os.fsencode(source),
+            os.fsencode(target),
+            fs_type.encode(),
+            ctypes.c_ulong(flags),
+            data.encode(),
+        )
         != 0
     ):
         code = ctypes.get_errno()
@@ -406,8 +473,9 @@ def _mount(source: str, target: str, fs_type: str, flags: int, data: str) -> Non
 
 
 class _Stage:
-    """A directory of our own to prepare a mount of `device` in, locked. Its name is the device's, so what a killed
-    callout left here is cleared by the next one that mounts this device or unmounts it from a pod."""
+    """A directory of our own to prepare a mount of `device` in, locked. Its name is the device's,
+    so what a killed callout left here is cleared by the next one that mounts this device or
+    unmounts it from a pod."""
 
     def __init__(self, device: str) -> None:
         self.path = os.path.join(_STAGE, os.path.basename(device))

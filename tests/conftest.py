@@ -1,4 +1,5 @@
-"""What all tests share: the built files, which interpreter runs the driver, and the rule that CI skips nothing."""
+"""What all tests share: the built files, which interpreter runs the driver, and the rule that CI
+skips nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +18,20 @@ NO_SKIP = os.environ.get("FLEXVOL_NO_SKIP") == "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--python", metavar="PATH", help="the interpreter that runs dist/flexvol in the tests of a node")
-    parser.addoption("--campaign", action="store_true", help="the long versions of the tests that have one")
+    parser.addoption(
+        "--python",
+        metavar="PATH",
+        help="the interpreter that runs dist/flexvol in the tests of a node",
+    )
+    parser.addoption(
+        "--campaign", action="store_true", help="the long versions of the tests that have one"
+    )
 
 
 @pytest.fixture(scope="session")
 def campaign(request: pytest.FixtureRequest) -> bool:
-    """Whether to run the full number of cases, which takes minutes, instead of the few that CI has time for."""
+    """Whether to run the full number of cases, which takes minutes, instead of the few that CI has
+    time for."""
     return bool(request.config.getoption("--campaign"))
 
 
@@ -35,7 +43,9 @@ def built() -> Path:
 
 
 @pytest.fixture(scope="session")
-def for_python(built: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def for_python(
+    built: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The built file, but for the interpreter in its header if another one was asked for."""
     chosen = tmp_path_factory.mktemp("driver") / "flexvol"
     header, zipped = built.read_bytes().split(b"exec ", 1)
@@ -57,7 +67,9 @@ def executable(for_python: Path, tmp_path_factory: pytest.TempPathFactory) -> li
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, Any, Any]:
     return _forbid_skip((yield))
 
 
@@ -71,13 +83,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     totals: Counter[str] = Counter()
     for report in [report for reports in terminalreporter.stats.values() for report in reports]:
         if getattr(report, "when", "") == "teardown":
-            totals.update({name: count for name, count in report.user_properties if isinstance(count, int)})
+            totals.update(
+                {name: count for name, count in report.user_properties if isinstance(count, int)}
+            )
     for name, count in sorted(totals.items()):
         terminalreporter.write_line(f"{name}: {count}")
 
 
 def _forbid_skip(report: Any) -> Any:
-    """With FLEXVOL_NO_SKIP=1 a skip, of a test or of a whole file, is a failure that gives its reason."""
+    """With FLEXVOL_NO_SKIP=1 a skip, of a test or of a whole file, is a failure that gives its
+    reason."""
     if NO_SKIP and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"

@@ -1,4 +1,5 @@
-"""The loop driver: a volume is a file system in a file of exactly the size asked, on any disk, mounted through a loop
+"""The loop driver: a volume is a file system in a file of exactly the size asked, on any disk,
+mounted through a loop
 device. Each callout reads: validate, lock, do."""
 
 import os
@@ -27,7 +28,9 @@ class LoopDriver(Driver):
     def mount(self, mount_dir: str, options: "Options") -> Reply:
         name, pod, read_only = options.volume, options.pod, options.read_only
         mounts.check_directory(mount_dir)
-        with _pool_of(options) as place, place.volume_lock(name) as lock, volume.get(place, name) as found:
+        with _pool_of(options) as place, place.volume_lock(name) as lock, volume.get(
+            place, name
+        ) as found:
             found.check_pod(pod)
             image.mount(found, mount_dir, read_only, lock)
         return Reply()
@@ -41,10 +44,14 @@ class LoopDriver(Driver):
             return Reply(message="it was already gone")
         return Reply()
 
-    def expandfs(self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int) -> Reply:
+    def expandfs(
+        self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int
+    ) -> Reply:
         name = options.volume
         mounts.check_directory(mount_dir)
-        with _pool_of(options) as place, place.volume_lock(name) as lock, volume.get(place, name) as found:
+        with _pool_of(options) as place, place.volume_lock(name) as lock, volume.get(
+            place, name
+        ) as found:
             image.grow(found, image.round_up(new_bytes, found.fs_type), mount_dir, lock)
             return Reply(volume_new_size=found.size_bytes)
 
@@ -59,7 +66,9 @@ class LoopDriver(Driver):
         kind.check_make_options(wish.make_options)
         for option in options.mount_options:
             kind.check_mount_option(option)
-        with pool.open_pool(own.get("pool", pool.DEFAULT)) as place, place.volume_lock(name) as lock:
+        with pool.open_pool(own.get("pool", pool.DEFAULT)) as place, place.volume_lock(
+            name
+        ) as lock:
             volume.sweep(place)
             found = volume.find(place, name)
             if found is None and source:
@@ -69,10 +78,18 @@ class LoopDriver(Driver):
             elif found is None:
                 found = volume.create(place, options, size_bytes, fs_type, wish, lock)
             with found:
-                if found.owner is None or found.owner.uid != claim.uid or found.record["kind"] != volume.VOLUME:
-                    raise InvalidArgument("volume {} exists and is a snapshot, or owned by another claim".format(name))
+                if (
+                    found.owner is None
+                    or found.owner.uid != claim.uid
+                    or found.record["kind"] != volume.VOLUME
+                ):
+                    raise InvalidArgument(
+                        "volume {} exists and is a snapshot, or owned by another claim".format(name)
+                    )
                 if source and found.record["source"] != source:
-                    raise InvalidArgument("volume {} exists and is no copy of {}".format(name, source))
+                    raise InvalidArgument(
+                        "volume {} exists and is no copy of {}".format(name, source)
+                    )
                 if found.fs_type != fs_type or found.size_bytes < size_bytes:
                     raise InvalidArgument(
                         "volume {} exists with {} and {} bytes, not {} and {}".format(
@@ -98,13 +115,22 @@ class LoopDriver(Driver):
                 if found.owner is None or found.owner.uid != claim.uid or claim.uid == AWAITED:
                     raise InvalidArgument(
                         "volume {} is owned by claim uid {}, not {}; it is left alone".format(
-                            name, shown(found.owner.uid) if found.owner else "none", shown(claim.uid)
+                            name,
+                            shown(found.owner.uid) if found.owner else "none",
+                            shown(claim.uid),
                         )
                     )
                 found.check_volume()
                 if options.only_if_blank and not found.record["blank"]:
-                    raise InvalidArgument("volume {} has been mounted and may hold data; it is left alone".format(name))
-                if archive.is_wished(found) and (found.record["move"] or {}).get("id", "") != options.taken_back:
+                    raise InvalidArgument(
+                        "volume {} has been mounted and may hold data; it is left alone".format(
+                            name
+                        )
+                    )
+                if (
+                    archive.is_wished(found)
+                    and (found.record["move"] or {}).get("id", "") != options.taken_back
+                ):
                     return Reply(message="it is archived as " + archive.put(found))
                 volume.delete(found)
         return Reply()
@@ -118,7 +144,9 @@ class LoopDriver(Driver):
                     volume.sweep(place)
                     archive.sweep(place)
                     pools.append(place.describe())
-                    volumes.extend(_describe(place, entry) for entry in place.names() + archive.names(place))
+                    volumes.extend(
+                        _describe(place, entry) for entry in place.names() + archive.names(place)
+                    )
             except (Failure, OSError) as error:
                 pools.append({"name": name, "error": str(error)})
         return Reply(volumes=volumes, pools=pools)
@@ -129,9 +157,14 @@ class LoopDriver(Driver):
     def make_pool(self, name: str, reserve: str, overcommit: float) -> str:
         place, made = pool.init(name, reserve, overcommit)
         with place:
-            said = "{} pool {} at {} (id {})".format("made" if made else "found", place.name, place.path, place.id)
+            said = "{} pool {} at {} (id {})".format(
+                "made" if made else "found", place.name, place.path, place.id
+            )
             if os.fstat(place.directory).st_dev == os.stat(os.path.dirname(place.path)).st_dev:
-                said += "; it is no disk of its own: what it promises, others on the same disk may promise too"
+                said += (
+                    "; it is no disk of its own: what it promises, others on the same disk "
+                    "may promise too"
+                )
             return said
 
     def cordon_pool(self, name: str, cordoned: bool) -> str:
@@ -177,18 +210,31 @@ class LoopDriver(Driver):
     def adopt(self, options: "Options") -> Reply:
         name, claim, own = options.volume, options.claim, options.expect_own(_PLACE)
         place = pool.open_pool(own.get("pool", pool.DEFAULT), own.get("poolId"))
-        with place, place.volume_lock(name), volume.find(place, name) or archive.get(place, name) as found:
+        with place, place.volume_lock(name), volume.find(place, name) or archive.get(
+            place, name
+        ) as found:
             if options.only_if_blank and not found.record["blank"]:
                 return Reply(message="it is kept already")
             if options.only_if_awaited and found.moving_to:
-                raise Busy("volume {} is being moved to node {}".format(name, shown(found.moving_to)))
+                raise Busy(
+                    "volume {} is being moved to node {}".format(name, shown(found.moving_to))
+                )
             if options.only_if_awaited and not found.awaits(claim):
-                raise InvalidArgument("volume {} does not await this claim; see: loop help adopt".format(name))
+                raise InvalidArgument(
+                    "volume {} does not await this claim; see: loop help adopt".format(name)
+                )
             found.check_volume()
             cluster_uid = options.cluster_uid or found.record["clusterUid"]
-            changes = {"owner": volume.owner_fields(claim), "clusterUid": cluster_uid, "blank": False, "move": None}
+            changes = {
+                "owner": volume.owner_fields(claim),
+                "clusterUid": cluster_uid,
+                "blank": False,
+                "move": None,
+            }
             if archive.holds(found):
-                return Reply(message="it is brought back as volume " + archive.restore(found, **changes))
+                return Reply(
+                    message="it is brought back as volume " + archive.restore(found, **changes)
+                )
             found.save(**changes)
         return Reply()
 
@@ -209,7 +255,8 @@ def _boolean(key: str, value: str) -> bool:
 
 
 def _root(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
-    """The owner and mode that the class gives a new volume's root; None if it says nothing of them."""
+    """The owner and mode that the class gives a new volume's root; None if it says nothing of
+    them."""
     if not any(own.get(key) for key in ("uid", "gid", "mode")):
         return None
     mode = own.get("mode", "")
@@ -221,7 +268,9 @@ def _root(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
 def _id(key: str, own: "Dict[str, str]") -> int:
     number = integer("option " + key, own.get(key) or "0")
     if number >= (1 << 32) - 1:
-        raise InvalidArgument("option {} is {}; it is at most {}".format(key, number, (1 << 32) - 2))
+        raise InvalidArgument(
+            "option {} is {}; it is at most {}".format(key, number, (1 << 32) - 2)
+        )
     return number
 
 

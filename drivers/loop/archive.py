@@ -1,8 +1,9 @@
-"""Archives: what is kept of deleted volumes whose class says `onDelete: archive`, for as long as it says.
+"""Archives: what is kept of deleted volumes whose class says `onDelete: archive`, for as long as it
+says.
 
-An archive is the volume's directory under a new hidden name, .archived-HEX-VOLUME, so that no pod reaches it, and the
-pool counts it as before. Whoever renames one holds its image's lock, as with any volume.
-"""
+An archive is the volume's directory under a new hidden name, .archived-HEX-VOLUME, so that no pod
+reaches it, and the pool counts it as before. Whoever renames one holds its image's lock, as with
+any volume."""
 
 import os
 import time
@@ -25,11 +26,14 @@ _VOLUME_AT = len(PREFIX) + 17
 
 
 def wish(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
-    """What the class says: None, or for how many seconds a deleted volume is kept (0: for ever), and since when."""
+    """What the class says: None, or for how many seconds a deleted volume is kept (0: for ever),
+    and since when."""
     what, span = own.get("onDelete", "delete"), own.get("archiveFor", "")
     if what not in ("delete", "archive") or (span and what == "delete"):
         raise InvalidArgument(
-            "option onDelete is {}; it is delete or archive, which archiveFor needs".format(shown(what))
+            "option onDelete is {}; it is delete or archive, which archiveFor needs".format(
+                shown(what)
+            )
         )
     hours = integer("option archiveFor, in hours,", span[:-1]) if span.endswith("h") else 0
     if span and not 0 < hours <= _LONGEST_HOURS:
@@ -39,14 +43,21 @@ def wish(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
 
 
 def is_wished(found: "Volume") -> bool:
-    """Whether it is to be kept when it is deleted. What was never mounted holds nothing, and the old copy of a volume
-    that was moved nothing that is not elsewhere."""
+    """Whether it is to be kept when it is deleted. What was never mounted holds nothing, and the
+    old copy of a volume that was moved nothing that is not elsewhere."""
     record, present = found.record, files.exists(found.directory, pools.IMAGE)
-    return bool(record["archive"] and present and not record["blank"] and not found.moving_to and not holds(found))
+    return bool(
+        record["archive"]
+        and present
+        and not record["blank"]
+        and not found.moving_to
+        and not holds(found)
+    )
 
 
 def put(found: "Volume") -> str:
-    """Makes an archive of a volume that nobody uses (else Busy), and returns its name. The caller holds its lock."""
+    """Makes an archive of a volume that nobody uses (else Busy), and returns its name. The caller
+    holds its lock."""
     written = os.stat(pools.IMAGE, dir_fd=found.directory, follow_symlinks=False).st_mtime
     since = int(max(time.time(), written))  # a clock that is behind must not end its time early
     archive = dict(found.record["archive"], since=since)
@@ -68,18 +79,20 @@ def find(pool: "Pool", name: str) -> "Optional[Volume]":
 
 
 def get(pool: "Pool", name: str) -> "Volume":
-    """The archive of that name, or the only one of the volume of that name. Raises NotFound if there is none, and
-    InvalidArgument if there are several."""
+    """The archive of that name, or the only one of the volume of that name. Raises NotFound if
+    there is none, and InvalidArgument if there are several."""
     found = [hidden for hidden in names(pool) if name in (hidden[1:], hidden[_VOLUME_AT:])]
     if len(found) > 1:
         names_of_all = ", ".join(hidden[1:] for hidden in found)
-        raise InvalidArgument("volume {} has several archives; name one: {}".format(name, names_of_all))
+        raise InvalidArgument(
+            "volume {} has several archives; name one: {}".format(name, names_of_all)
+        )
     return volumes.get(pool, found[0] if found else name)
 
 
 def restore(found: "Volume", **changes: "Any") -> str:
-    """Makes it a volume again, and returns its name. changes: of its record. Raises InvalidArgument if there is one of
-    that name."""
+    """Makes it a volume again, and returns its name. changes: of its record. Raises InvalidArgument
+    if there is one of that name."""
     image = found.open_image()
     try:
         found.lock_image(image)
@@ -92,7 +105,8 @@ def restore(found: "Volume", **changes: "Any") -> str:
 
 
 def sweep(pool: "Pool") -> None:
-    """Removes the archives whose time is over. One that is brought back, looked at or damaged stays."""
+    """Removes the archives whose time is over. One that is brought back, looked at or damaged
+    stays."""
     for name in names(pool):
         try:
             with volumes.get(pool, name) as found:
@@ -105,12 +119,17 @@ def sweep(pool: "Pool") -> None:
 
 def until(found: "Volume") -> int:
     """When its time is over, in seconds since 1970; 0 if never."""
-    seconds, since = (int((found.record["archive"] or {}).get(key, 0)) for key in ("seconds", "since"))
+    seconds, since = (
+        int((found.record["archive"] or {}).get(key, 0)) for key in ("seconds", "since")
+    )
     return since + seconds if seconds and since else 0
 
 
 def describe(found: "Volume") -> "Dict[str, Any]":
     """What `list` says of it beside what it says of any volume."""
-    times = {"archivedAt": (found.record["archive"] or {}).get("since", 0), "keptUntil": until(found)}
+    times = {
+        "archivedAt": (found.record["archive"] or {}).get("since", 0),
+        "keptUntil": until(found),
+    }
     told: "Dict[str, Any]" = {key: volumes.stamp(when) for key, when in times.items() if when}
     return dict(told, name=found.name[1:], archiveOf=found.record["name"], state="archived")

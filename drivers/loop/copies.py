@@ -1,9 +1,9 @@
 """A new volume, or a snapshot, with the data of another volume of its pool.
 
-Where the pool's file system lets two files share their blocks, that is one step, also while the source is in use: what
-its pods had fsynced is in the copy, as after a power cut. Elsewhere, and for thick volumes, whose blocks are their own,
-the source's blocks are copied while nobody uses it, in as many calls as that takes.
-"""
+Where the pool's file system lets two files share their blocks, that is one step, also while the
+source is in use: what its pods had fsynced is in the copy, as after a power cut. Elsewhere, and for
+thick volumes, whose blocks are their own, the source's blocks are copied while nobody uses it, in
+as many calls as that takes."""
 
 import os
 import time
@@ -29,11 +29,16 @@ _COPY_SECONDS = CALLOUTS["provision"].seconds - 60  # the rest is for locks, and
 UNMOUNTED, IN_USE = "unmounted", "in use"
 
 
-def clone(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish: "Wish") -> "Volume":
-    """Makes and publishes the volume that the options name, from options.source_volume. The caller holds its lock."""
+def clone(
+    pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish: "Wish"
+) -> "Volume":
+    """Makes and publishes the volume that the options name, from options.source_volume. The caller
+    holds its lock."""
     with volumes.get(pool, options.source_volume) as source:
         if source.owner is None or source.owner.namespace != options.claim.namespace:
-            wrong = "volume {} does not belong to namespace {}, so no claim there may have a copy of it"
+            wrong = (
+                "volume {} does not belong to namespace {}, so no claim there may have a copy of it"
+            )
             raise InvalidArgument(wrong.format(source.name, shown(options.claim.namespace)))
         if fs_type != source.fs_type or size_bytes < source.size_bytes:
             wrong = "a copy of volume {} is {} of {} MiB or more, and {} of {} MiB is asked for"
@@ -47,20 +52,25 @@ def clone(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish:
 
 
 def at_once(share: "Callable[[], bool]", in_use: bool) -> bool:
-    """What is written and not fsynced comes too, also from file systems that our mount namespace does not show."""
+    """What is written and not fsynced comes too, also from file systems that our mount namespace
+    does not show."""
     if in_use:
         os.sync()
     return share()
 
 
 def make(source: "Volume", record: "Dict[str, Any]", still: "Still" = at_once) -> "Volume":
-    """Makes and publishes the copy of that record. still: calls what it is given, knowing whether the source is in use,
-    while that keeps still. The caller holds the copy's lock; not the source's, as both may be one file."""
+    """Makes and publishes the copy of that record. still: calls what it is given, knowing whether
+    the source is in use, while that keeps still. The caller holds the copy's lock; not the
+    source's, as both may be one file."""
     image = source.open_image()
     try:
         images.check(source, image)
         if filesystems.get(source.fs_type).has_errors(image):
-            wrong = "the kernel noted errors in the {} of volume {}, so it is not copied; its next mount repairs it"
+            wrong = (
+                "the kernel noted errors in the {} of volume {}, so it is not copied; its "
+                "next mount repairs it"
+            )
             raise InvalidArgument(wrong.format(source.fs_type, source.name))
         record.update(source=source.name, copyOf=_version(source, image))
         return volumes.make(source.pool, record, lambda made: _fill(source, image, made, still))
@@ -81,11 +91,17 @@ def _fill(source: "Volume", image: int, made: "Volume", still: "Still") -> None:
         length, _ = before = _quiet(source, image)
         if length > made.size_bytes:
             raise Busy("volume {} grows; try again".format(source.name))
-        shared = not source.thick and not made.thick and still(lambda: files.share(image, target, length), in_use)
+        shared = (
+            not source.thick
+            and not made.thick
+            and still(lambda: files.share(image, target, length), in_use)
+        )
         if not shared:
             _copy(source, image, made, target, length)
         elif _quiet(source, image) != before:
-            raise Busy("volume {} was changed by a callout meanwhile; try again".format(source.name))
+            raise Busy(
+                "volume {} was changed by a callout meanwhile; try again".format(source.name)
+            )
         os.fsync(target)
         # The UUID at that moment: the source may be a copy itself that was given another.
         uuid = filesystems.get(source.fs_type).uuid(target)
@@ -95,10 +111,14 @@ def _fill(source: "Volume", image: int, made: "Volume", still: "Still") -> None:
 
 
 def _quiet(source: "Volume", image: int) -> "Tuple[int, int]":
-    """The image's length, and something that each callout at work changes. Raises Busy while a tool's work on the image
-    may have to be undone."""
+    """The image's length, and something that each callout at work changes. Raises Busy while a
+    tool's work on the image may have to be undone."""
     if files.exists(source.directory, filesystems.UNDO):
-        raise Busy("volume {} is being checked or grown, or that was cut short; mount it first".format(source.name))
+        raise Busy(
+            "volume {} is being checked or grown, or that was cut short; mount it first".format(
+                source.name
+            )
+        )
     return os.fstat(image).st_size, os.fstat(source.directory).st_mtime_ns
 
 
@@ -107,8 +127,14 @@ def _copy(source: "Volume", image: int, made: "Volume", target: int, length: int
     try:
         source.lock_image(image)
     except Busy as busy:
-        why = "it is thick" if source.thick or made.thick else "its pool's file system has no reflinks"
-        raise Busy("{}; it can only be copied while no pod uses it, as {}".format(busy, why)) from None
+        why = (
+            "it is thick"
+            if source.thick or made.thick
+            else "its pool's file system has no reflinks"
+        )
+        raise Busy(
+            "{}; it can only be copied while no pod uses it, as {}".format(busy, why)
+        ) from None
     if _version(source, image) != made.record["copyOf"]:
         raise Busy("volume {} was written to meanwhile; try again".format(source.name))
     begin = made.record.get("copiedBytes", 0)
@@ -117,4 +143,8 @@ def _copy(source: "Volume", image: int, made: "Volume", target: int, length: int
     begin = files.copy(image, target, begin, length, time.monotonic() + _COPY_SECONDS)
     if begin < length:
         made.save(copiedBytes=begin)
-        raise Pending("{} of {} MiB of {} are copied to {}".format(begin >> 20, length >> 20, source.name, made.name))
+        raise Pending(
+            "{} of {} MiB of {} are copied to {}".format(
+                begin >> 20, length >> 20, source.name, made.name
+            )
+        )

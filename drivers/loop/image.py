@@ -1,8 +1,8 @@
-"""The image: a file with a file system, made before its volume is published, and its loop device while it is mounted.
+"""The image: a file with a file system, made before its volume is published, and its loop device
+while it is mounted.
 
-The kernel holds the lock: a loop device keeps the locked open file it was given, so there is never a second one on the
-same image, on this node or, where the pool is shared, on another.
-"""
+The kernel holds the lock: a loop device keeps the locked open file it was given, so there is never
+a second one on the same image, on this node or, where the pool is shared, on another."""
 
 import os
 
@@ -30,7 +30,8 @@ def round_up(size_bytes: int, fs_type: str) -> int:
 
 
 def reserve(directory: int, size_bytes: int, thick: bool) -> None:
-    """Makes the empty image; its length is what the pool's accounting counts, so the room is taken from now on."""
+    """Makes the empty image; its length is what the pool's accounting counts, so the room is taken
+    from now on."""
     descriptor = files.open_file(directory, pools.IMAGE, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         if thick:
@@ -46,7 +47,9 @@ def make(directory: int, fs_type: str, uuid: str, wish: "Wish", lock: "Lock") ->
     try:
         if wish.thick:
             allocate(descriptor, 0, os.fstat(descriptor).st_size)
-        filesystems.get(fs_type).make(descriptor, uuid, wish.thick, wish.make_options, lock.descriptor)
+        filesystems.get(fs_type).make(
+            descriptor, uuid, wish.thick, wish.make_options, lock.descriptor
+        )
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -57,11 +60,14 @@ def allocate(descriptor: int, begin: int, size_bytes: int) -> None:
     try:
         os.posix_fallocate(descriptor, begin, size_bytes - begin)
     except OSError as error:
-        raise ResourceExhausted("the pool's disk cannot give {} bytes: {}".format(size_bytes, error.strerror)) from None
+        raise ResourceExhausted(
+            "the pool's disk cannot give {} bytes: {}".format(size_bytes, error.strerror)
+        ) from None
 
 
 def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> None:
-    """Shows the volume at `mount_dir`: bound to a mount that is there, or first attached, checked and mounted."""
+    """Shows the volume at `mount_dir`: bound to a mount that is there, or first attached, checked
+    and mounted."""
     image = volume.open_image()
     try:
         found = loopdev.find(image)
@@ -81,31 +87,40 @@ def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> No
 
 
 def _is_shown(loop: "Optional[Loop]", mount_dir: str) -> bool:
-    """Whether `mount_dir` is a mount of the device, so that a repeated callout has nothing to do. Raises Internal if it
-    is a mount of anything else."""
+    """Whether `mount_dir` is a mount of the device, so that a repeated callout has nothing to do.
+    Raises Internal if it is a mount of anything else."""
     top = mounts.at(mount_dir)
     if top is None:
         return False
     if loop is None or all(existing.path != top.path for existing in mounts.of_device(loop.path)):
-        raise Internal("{} is a mount of {} already, not of this volume".format(mount_dir, top.source))
+        raise Internal(
+            "{} is a mount of {} already, not of this volume".format(mount_dir, top.source)
+        )
     return True
 
 
-def _mount_again(volume: "Volume", loop: "Loop", image: int, mount_dir: str, read_only: bool, lock: "Lock") -> None:
-    """Uses the device another pod has, here or in another mount namespace, or that a killed callout left. It stays
-    while `loop` is open."""
+def _mount_again(
+    volume: "Volume", loop: "Loop", image: int, mount_dir: str, read_only: bool, lock: "Lock"
+) -> None:
+    """Uses the device another pod has, here or in another mount namespace, or that a killed callout
+    left. It stays while `loop` is open."""
     if files.try_lock(image):
         raise Busy(volume.made_by_hand(loop.path))
     if not loop.clears_itself():
         loop.set_clears_itself()
-    if "ReadWriteOncePod" in volume.record["accessModes"] and mounts.of_device(loop.path, parts=True):
+    if "ReadWriteOncePod" in volume.record["accessModes"] and mounts.of_device(
+        loop.path, parts=True
+    ):
         # kubelet's own words (pkg/volume/util), which it says only of volumes that are attached.
-        raise Busy("volume uses the ReadWriteOncePod access mode and is already in use by another pod")
+        raise Busy(
+            "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
+        )
     for existing in mounts.of_device(loop.path):
         how = existing.stopped()
         if how:
             raise Unavailable(
-                "volume {}: its {} {} (see dmesg); when its other pods have left, the next mount repairs what needs no "
+                "volume {}: its {} {} (see dmesg); when its other pods have left, the next "
+                "mount repairs what needs no "
                 "decision".format(volume.name, volume.fs_type, how)
             )
         try:
@@ -125,7 +140,11 @@ def _mount_again(volume: "Volume", loop: "Loop", image: int, mount_dir: str, rea
 
 
 def _mount_device(
-    volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, prepare: "Callable[[int], None]"
+    volume: "Volume",
+    loop: "Loop",
+    mount_dir: str,
+    read_only: bool,
+    prepare: "Callable[[int], None]",
 ) -> None:
     kind = filesystems.get(volume.fs_type)
     for option in volume.record["mountOptions"]:
@@ -137,11 +156,15 @@ def _mount_device(
 
 def _flags(volume: "Volume", read_only: bool) -> "List[str]":
     """What this one mount gets: from the node's config, the class and the pod."""
-    flags = config.mount_flags() + [option for option in volume.record["mountOptions"] if option in mounts.FLAGS]
+    flags = config.mount_flags() + [
+        option for option in volume.record["mountOptions"] if option in mounts.FLAGS
+    ]
     return sorted(set(flags + (["ro"] if read_only else [])))
 
 
-def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, lock: "Lock") -> None:
+def _mount_first(
+    volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, lock: "Lock"
+) -> None:
     file_system = filesystems.get(volume.fs_type)
     file_system.recover(loop.path, volume.directory, lock.descriptor)
     if volume.thick:
@@ -151,7 +174,9 @@ def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool
     if file_system.has_errors(loop.descriptor):
         disk = os.fstatvfs(volume.pool.directory)
         if disk.f_bavail * disk.f_frsize < _REPAIR_BYTES:
-            raise Unavailable("volume {} needs a check, which writes, and its pool is full".format(volume.name))
+            raise Unavailable(
+                "volume {} needs a check, which writes, and its pool is full".format(volume.name)
+            )
         file_system.repair(loop.path, volume.directory, lock.descriptor)
     if volume.record["blank"]:
         volume.save(blank=False)  # from now on there may be data in it
@@ -164,7 +189,8 @@ def _mount_first(volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool
 
 
 def _give_uuid(volume: "Volume", loop: "Loop", lock: "Lock") -> None:
-    """A copy has its source's UUID until its first mount, and no kernel mounts two file systems of one UUID."""
+    """A copy has its source's UUID until its first mount, and no kernel mounts two file systems of
+    one UUID."""
     kind, uuid = filesystems.get(volume.fs_type), volume.record["newUuid"]
     if uuid:
         if kind.uuid(loop.descriptor) != uuid:
@@ -174,7 +200,8 @@ def _give_uuid(volume: "Volume", loop: "Loop", lock: "Lock") -> None:
 
 
 def _preparation(volume: "Volume", loop: "Loop") -> "Callable[[int], None]":
-    """What is to be done through the mounted root before a pod sees it. Raises Internal if the image is not ours."""
+    """What is to be done through the mounted root before a pod sees it. Raises Internal if the
+    image is not ours."""
     small = check(volume, loop.descriptor) < volume.size_bytes
 
     def prepare(root: int) -> None:
@@ -188,29 +215,33 @@ def _preparation(volume: "Volume", loop: "Loop") -> "Callable[[int], None]":
 
 
 def check(volume: "Volume", device: int) -> int:
-    """The size of the file system on the open device or image, in bytes. Raises Internal unless it is the one that the
+    """The size of the file system on the open device or image, in bytes. Raises Internal unless it
+    is the one that the
     record says, in an image of the size the record says: nothing is ever formatted here."""
     length = os.lseek(device, 0, os.SEEK_END)
     if length < volume.size_bytes:
         raise Internal(
-            "volume {}: its image has {} bytes and its record says {}; it was cut, and is left alone".format(
-                volume.name, length, volume.size_bytes
-            )
+            (
+                "volume {}: its image has {} bytes and its record says {}; it was cut, and is "
+                "left alone"
+            ).format(volume.name, length, volume.size_bytes)
         )
     kind = filesystems.get(volume.fs_type)
     size = kind.size_bytes(device)
     uuid = volume.record["fsUuid"]
     if size is None or (uuid and kind.uuid(device) != uuid):
         raise Internal(
-            "volume {}: its image does not carry the {} that its record says{}; it is left alone".format(
-                volume.name, volume.fs_type, " was made in it" if size else ""
-            )
+            (
+                "volume {}: its image does not carry the {} that its record says{}; it is "
+                "left alone"
+            ).format(volume.name, volume.fs_type, " was made in it" if size else "")
         )
     if size > length:
         raise Internal(
-            "volume {}: its {} has {} bytes and its image only {}; it was cut, and is left alone".format(
-                volume.name, volume.fs_type, size, length
-            )
+            (
+                "volume {}: its {} has {} bytes and its image only {}; it was cut, and is "
+                "left alone"
+            ).format(volume.name, volume.fs_type, size, length)
         )
     return size
 
@@ -224,7 +255,8 @@ def _set_root(root: int, wish: "Dict[str, Any]") -> None:
 
 
 def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> None:
-    """Grows image, record, loop device and file system to `size_bytes`, as far as each is smaller."""
+    """Grows image, record, loop device and file system to `size_bytes`, as far as each is
+    smaller."""
     if size_bytes > volume.size_bytes:
         size_bytes = max(size_bytes, filesystems.get(volume.fs_type).minimum_grown_bytes)
     image = volume.open_image()
@@ -234,7 +266,11 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
     finally:
         os.close(image)
     if loop is None:
-        raise Internal("volume {} is not mounted on this node; it grows when its next pod starts".format(volume.name))
+        raise Internal(
+            "volume {} is not mounted on this node; it grows when its next pod starts".format(
+                volume.name
+            )
+        )
     with loop:
         loop.follow_size()
         if not _is_shown(loop, mount_dir):
@@ -256,14 +292,17 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
                 raise
             if not _is_starting(mount_dir):
                 raise Internal(
-                    "volume {}: its pod began while the volume grew; delete the pod".format(volume.name)
+                    "volume {}: its pod began while the volume grew; delete the pod".format(
+                        volume.name
+                    )
                 ) from None
 
 
 def _is_starting(mount_dir: str) -> bool:
-    """Whether the pod's sandbox is still to be made, so that its volume can be unmounted for a moment: when all volumes
-    at POD/volumes/DRIVER/NAME are ready, kubelet makes the pod's directory of logs, NAMESPACE_NAME_POD, and later
-    POD/containers/NAME with each container (pkg/kubelet/kuberuntime, createPodSandbox)."""
+    """Whether the pod's sandbox is still to be made, so that its volume can be unmounted for a
+    moment: when all volumes at POD/volumes/DRIVER/NAME are ready, kubelet makes the pod's directory
+    of logs, NAMESPACE_NAME_POD, and later POD/containers/NAME with each container
+    (pkg/kubelet/kuberuntime, createPodSandbox)."""
     pod = os.path.dirname(os.path.dirname(os.path.dirname(mount_dir)))
     if os.path.basename(os.path.dirname(pod)) != "pods":
         return False

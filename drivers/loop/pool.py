@@ -1,9 +1,10 @@
-"""Pools: a name becomes a directory that is provably the right one, with its limits, its lock and its volumes.
+"""Pools: a name becomes a directory that is provably the right one, with its limits, its lock and
+its volumes.
 
-A pool is made by `flexvol pool init` or `flexvol install`, never by a callout. Without its pool.json, or with another
-id in it, every callout answers Unavailable: a disk that is not mounted must neither read as "already deleted" nor
-fill the disk below it.
-"""
+A pool is made by `flexvol pool init` or `flexvol install`, never by a callout. Without its
+pool.json, or with another
+id in it, every callout answers Unavailable: a disk that is not mounted must neither read as
+"already deleted" nor fill the disk below it."""
 
 import binascii
 import os
@@ -22,10 +23,12 @@ IMAGE = "image"
 _SCHEMA = 1
 _LOCKS = ".locks"
 DEFAULT_MADE = ".default-pool-was-made"
-# A volume's lock is one of this many files, by a hash of its name: a file for each name ever used would never go.
+# A volume's lock is one of this many files, by a hash of its name: a file for each name ever used
+# would never go.
 _LOCK_FILES = 1024
 _LOCK_SECONDS = 20
-# Above kubelet's line of eviction for want of disk space, 10 %, since the default pool shares the root disk.
+# Above kubelet's line of eviction for want of disk space, 10 %, since the default pool shares the
+# root disk.
 DEFAULT_RESERVE = "15%"
 DEFAULT_OVERCOMMIT = 1.0
 
@@ -44,7 +47,8 @@ class Lock:
 
 
 class Figures:
-    """A pool's accounting, all in bytes. capacity: of its file system. committed: what its volumes were promised.
+    """A pool's accounting, all in bytes. capacity: of its file system. committed: what its volumes
+    were promised.
     used: what they have taken. reserve: what is left free. free: what may still be promised."""
 
     def __init__(self, capacity: int, committed: int, used: int, reserve: int, free: int) -> None:
@@ -100,8 +104,8 @@ class Pool:
         return sorted(name for name in self._entries() if is_name(name) and name != FILE)
 
     def _entries(self) -> "List[str]":
-        """Read by a descriptor of its own each time: btrfs leaves out what came since one was opened or rewound, and
-        others make volumes meanwhile."""
+        """Read by a descriptor of its own each time: btrfs leaves out what came since one was
+        opened or rewound, and others make volumes meanwhile."""
         return os.listdir("/proc/self/fd/{}".format(self.directory))
 
     def hidden(self) -> "List[str]":
@@ -109,8 +113,8 @@ class Pool:
         return [name for name in self._entries() if name.startswith(".") and name != _LOCKS]
 
     def figures(self) -> Figures:
-        """Counts every image, published or not: its length is promised, its blocks are used. What other files on the
-        same disk take, and what root may not use, is not ours to promise."""
+        """Counts every image, published or not: its length is promised, its blocks are used. What
+        other files on the same disk take, and what root may not use, is not ours to promise."""
         committed = used = 0
         for name in self.names() + self.hidden():
             try:
@@ -124,31 +128,46 @@ class Pool:
         capacity = disk.f_blocks * disk.f_frsize
         reserve = reserve_bytes(self._reserve, capacity)
         usable = max(0, disk.f_bavail * disk.f_frsize + used - reserve)
-        return Figures(capacity, committed, used, reserve, max(0, int(usable * self._overcommit) - committed))
+        return Figures(
+            capacity, committed, used, reserve, max(0, int(usable * self._overcommit) - committed)
+        )
 
     def describe(self) -> "Dict[str, Any]":
-        """What `list` tells of it. In a cordoned pool there is no room for a new volume, but what is there may grow."""
+        """What `list` tells of it. In a cordoned pool there is no room for a new volume, but what
+        is there may grow."""
         figures = self.figures()
         free = 0 if self.cordoned else figures.free
         return {
-            "name": self.name, "id": self.id, "capacityBytes": figures.capacity, "committedBytes": figures.committed,
-            "usedBytes": figures.used, "reserveBytes": figures.reserve, "freeBytes": free, "cordoned": self.cordoned,
-        }  # fmt: skip
+            "name": self.name,
+            "id": self.id,
+            "capacityBytes": figures.capacity,
+            "committedBytes": figures.committed,
+            "usedBytes": figures.used,
+            "reserveBytes": figures.reserve,
+            "freeBytes": free,
+            "cordoned": self.cordoned,
+        }
 
     def check_open(self) -> None:
         """Raises ResourceExhausted if it takes no new volumes."""
         if self.cordoned:
             raise ResourceExhausted(
-                "pool {0} is cordoned, so it takes no new volumes; undone by: loop pool uncordon {0}".format(self.name)
+                (
+                    "pool {0} is cordoned, so it takes no new volumes; undone by: loop pool "
+                    "uncordon {0}"
+                ).format(self.name)
             )
 
     def check_room(self, more_bytes: int) -> None:
-        """Raises ResourceExhausted, with the numbers, if so much cannot be promised. The caller holds the lock."""
+        """Raises ResourceExhausted, with the numbers, if so much cannot be promised. The caller
+        holds the lock."""
         now = self.figures()
         if more_bytes > now.free:
             raise ResourceExhausted(
-                "pool {} has no room for {} MiB more: {} MiB can still be promised (capacity {} MiB, promised {} MiB, "
-                "reserve {} MiB, overcommit {:g}); free some, grow the disk, or see pool.json".format(
+                "pool {} has no room for {} MiB more: {} MiB can still be promised (capacity "
+                "{} MiB, promised {} MiB, "
+                "reserve {} MiB, overcommit {:g}); free some, grow the disk, or see "
+                "pool.json".format(
                     self.name,
                     -(-more_bytes >> 20),
                     now.free >> 20,
@@ -161,7 +180,8 @@ class Pool:
 
 
 def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
-    """Opens the pool `name`. Raises Unavailable if it is not there, or is not the one with `pool_id`."""
+    """Opens the pool `name`. Raises Unavailable if it is not there, or is not the one with
+    `pool_id`."""
     path = config.pool_directory(name)
     try:
         directory = files.open_directory(path)
@@ -182,9 +202,10 @@ def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
 
 
 def _absent(name: str, path: str, why: str) -> str:
-    return "pool {} is not mounted, or was never made, at {} ({}); mount its disk, or run: loop pool init {}".format(
-        name, path, why, name
-    )
+    return (
+        "pool {} is not mounted, or was never made, at {} ({}); mount its disk, or run: "
+        "loop pool init {}"
+    ).format(name, path, why, name)
 
 
 def _settings(name: str, path: str, directory: int) -> "Dict[str, Any]":
@@ -197,7 +218,9 @@ def _settings(name: str, path: str, directory: int) -> "Dict[str, Any]":
     except (ValueError, RecursionError) as error:
         raise Unavailable("{}/{} cannot be read: {}".format(path, FILE, error)) from None
     if not isinstance(settings, dict) or settings.get("schema") != _SCHEMA:
-        raise Unavailable("{}/{} has a schema other than {}; use a newer flexvol".format(path, FILE, _SCHEMA))
+        raise Unavailable(
+            "{}/{} has a schema other than {}; use a newer flexvol".format(path, FILE, _SCHEMA)
+        )
     check_limits(settings.get("reserve"), settings.get("overcommit"))
     if not isinstance(settings.get("id"), str):
         raise Unavailable("{}/{} has no id".format(path, FILE))
@@ -205,9 +228,14 @@ def _settings(name: str, path: str, directory: int) -> "Dict[str, Any]":
 
 
 def check_limits(reserve: "Any", overcommit: "Any") -> None:
-    """Raises InvalidArgument unless `reserve` is bytes or per cent and `overcommit` a factor of 0.1 to 100."""
+    """Raises InvalidArgument unless `reserve` is bytes or per cent and `overcommit` a factor of 0.1
+    to 100."""
     reserve_bytes(reserve, 0)
-    if isinstance(overcommit, bool) or not isinstance(overcommit, (int, float)) or not 0.1 <= overcommit <= 100:
+    if (
+        isinstance(overcommit, bool)
+        or not isinstance(overcommit, (int, float))
+        or not 0.1 <= overcommit <= 100
+    ):
         raise InvalidArgument("overcommit is {!r}; it is a factor of 0.1 to 100".format(overcommit))
 
 
@@ -216,13 +244,17 @@ def reserve_bytes(reserve: "Any", capacity: int) -> int:
     text = str(reserve)
     number = text[:-1] if text.endswith("%") else text
     if not number.isdecimal() or (text.endswith("%") and int(number) > 100):
-        raise InvalidArgument('reserve is {}; it is a number of bytes or per cent, like "15%"'.format(shown(text)))
+        raise InvalidArgument(
+            'reserve is {}; it is a number of bytes or per cent, like "15%"'.format(shown(text))
+        )
     return capacity * int(number) // 100 if text.endswith("%") else int(number)
 
 
-def init(name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_OVERCOMMIT) -> "Tuple[Pool, bool]":
-    """Makes the pool `name`, or finds it. Returns it, open, and whether it was made. Raises InvalidArgument if its
-    directory holds other things."""
+def init(
+    name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_OVERCOMMIT
+) -> "Tuple[Pool, bool]":
+    """Makes the pool `name`, or finds it. Returns it, open, and whether it was made. Raises
+    InvalidArgument if its directory holds other things."""
     import json
 
     check_limits(reserve, overcommit)
@@ -235,11 +267,15 @@ def init(name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_
             if files.exists(directory, FILE):
                 return open_pool(name), False
             strange = [
-                entry for entry in os.listdir(directory) if entry not in (_LOCKS, "lost+found", "." + FILE + ".new")
+                entry
+                for entry in os.listdir(directory)
+                if entry not in (_LOCKS, "lost+found", "." + FILE + ".new")
             ]
             if strange:
                 raise InvalidArgument(
-                    "{} is not empty ({}); a pool is made in an empty directory".format(path, strange[0])
+                    "{} is not empty ({}); a pool is made in an empty directory".format(
+                        path, strange[0]
+                    )
                 )
             os.fchmod(directory, 0o700)
             if not files.exists(directory, _LOCKS):
@@ -257,8 +293,9 @@ def init(name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_
 
 
 def init_default() -> str:
-    """Makes the default pool, once: where it was made before and is not there now, its disk is away, and a new pool in
-    its place would fill the disk below and hide itself when the other is back. Says what it did."""
+    """Makes the default pool, once: where it was made before and is not there now, its disk is
+    away, and a new pool in its place would fill the disk below and hide itself when the other is
+    back. Says what it did."""
     made_before = os.path.join(config.ROOT, DEFAULT_MADE)
     try:
         with open_pool(DEFAULT) as place:
@@ -291,12 +328,15 @@ def _is_there(path: str) -> bool:
 
 
 def names() -> "List[str]":
-    """The pools of this node: those the config places, and those made below the root. One may be unmounted."""
+    """The pools of this node: those the config places, and those made below the root. One may be
+    unmounted."""
     placed = config.pools()
     try:
         below = os.listdir(config.ROOT)
     except FileNotFoundError:
         below = []
     taken = {os.path.basename(path) for path in placed.values()}
-    made = {name for name in below if is_name(name) and _is_there(os.path.join(config.ROOT, name, FILE))}
+    made = {
+        name for name in below if is_name(name) and _is_there(os.path.join(config.ROOT, name, FILE))
+    }
     return sorted(set(placed) | (made - taken))

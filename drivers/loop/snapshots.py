@@ -1,8 +1,8 @@
 """Snapshots: copies of a volume that no pod sees, made and deleted by a person.
 
-On the node itself, by root, the file system of a volume in use is frozen for that moment: what its pods wrote is on the
-image, and nothing is half done. From elsewhere, as in the provisioner's container, the copy is as after a power cut.
-"""
+On the node itself, by root, the file system of a volume in use is frozen for that moment: what its
+pods wrote is on the image, and nothing is half done. From elsewhere, as in the provisioner's
+container, the copy is as after a power cut."""
 
 import errno
 import fcntl
@@ -33,8 +33,8 @@ _TAKEN = {
 
 
 def make(of: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
-    """Makes a snapshot of the volume `of`, called `name` or after the time, and deletes the oldest ones of that volume
-    beyond `keep`. Says what it did, line by line."""
+    """Makes a snapshot of the volume `of`, called `name` or after the time, and deletes the oldest
+    ones of that volume beyond `keep`. Says what it did, line by line."""
     now = time.time()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
     name = check_name("snapshot name", name or "{}-{}".format(of, stamp))
@@ -42,12 +42,18 @@ def make(of: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
         with volume.get(place, of) as source, place.volume_lock(name):
             source.check_volume()
             if volume.find(place, name) is not None:
-                raise InvalidArgument("{} is there already in pool {}; choose another name".format(name, place.name))
-            record = dict(source.record, name=name, kind=volume.SNAPSHOT, blank=False, newUuid="", thick=False)
+                raise InvalidArgument(
+                    "{} is there already in pool {}; choose another name".format(name, place.name)
+                )
+            record = dict(
+                source.record, name=name, kind=volume.SNAPSHOT, blank=False, newUuid="", thick=False
+            )
             record["created"] = volume.stamp(now)
             yield "made {} of {}: {}".format(name, of, _TAKEN[_make(source, record)])
         if keep is not None:
-            others = [old for old in _of(place, of) if old != name]  # a clock that was set back makes it no older
+            others = [
+                old for old in _of(place, of) if old != name
+            ]  # a clock that was set back makes it no older
             for old in others[: len(others) + 1 - keep]:
                 yield _delete(place, old)
 
@@ -81,7 +87,10 @@ def _of(place: "Pool", of: str) -> "List[str]":
             with volume.get(place, name) as one:
                 if one.record["kind"] == volume.SNAPSHOT and one.record["source"] == of:
                     found.append((one.record["created"], name))
-        except (Failure, OSError):  # damaged, or deleted meanwhile: not one that is provably ours to delete
+        except (
+            Failure,
+            OSError,
+        ):  # damaged, or deleted meanwhile: not one that is provably ours to delete
             continue
     return [name for _, name in sorted(found)]
 
@@ -89,7 +98,9 @@ def _of(place: "Pool", of: str) -> "List[str]":
 def _delete(place: "Pool", name: str) -> str:
     with place.volume_lock(name), volume.get(place, name) as found:
         if found.record["kind"] != volume.SNAPSHOT:
-            raise InvalidArgument("{} is a volume and no snapshot; its claim is what is deleted".format(name))
+            raise InvalidArgument(
+                "{} is a volume and no snapshot; its claim is what is deleted".format(name)
+            )
         volume.delete(found)
     return "deleted {} of {}".format(name, found.record["source"])
 
@@ -136,10 +147,13 @@ def _mounted_at(source: "Volume") -> str:
 
 
 def _frozen(path: str, work: "Callable[[], bool]") -> bool:
-    """What `work` returns, which is done while the file system at `path` is frozen. A child freezes it, and thaws it
-    when we are done, when we have ended in whatever way, or when the time is over. Raises PermissionError, or Busy."""
+    """What `work` returns, which is done while the file system at `path` is frozen. A child freezes
+    it, and thaws it when we are done, when we have ended in whatever way, or when the time is over.
+    Raises PermissionError, or Busy."""
     root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    if os.fstat(root).st_dev == os.stat(os.path.dirname(path)).st_dev:  # unmounted meanwhile: it is the disk below
+    if (
+        os.fstat(root).st_dev == os.stat(os.path.dirname(path)).st_dev
+    ):  # unmounted meanwhile: it is the disk below
         os.close(root)
         raise Busy("the volume was unmounted from {} just now; try again".format(path))
     ours, orders = os.pipe()
@@ -167,7 +181,11 @@ def _frozen(path: str, work: "Callable[[], bool]") -> bool:
             _thaw(root)  # it was killed
         os.close(root)
     if late:
-        raise Busy("the file system at {} did not stay frozen: {} s are the most".format(path, _FROZEN_SECONDS))
+        raise Busy(
+            "the file system at {} did not stay frozen: {} s are the most".format(
+                path, _FROZEN_SECONDS
+            )
+        )
     return done
 
 
@@ -175,12 +193,17 @@ def _raise(path: str, code: int) -> None:
     if code == errno.EPERM:
         raise PermissionError(code, os.strerror(code))
     if code == errno.EBUSY:
-        raise Busy("the file system at {0} is frozen by somebody else; thawed by: fsfreeze -u {0}".format(path))
+        raise Busy(
+            "the file system at {0} is frozen by somebody else; thawed by: fsfreeze -u {0}".format(
+                path
+            )
+        )
     raise Internal("the file system at {} cannot be frozen: {}".format(path, os.strerror(code)))
 
 
 def _freeze_until(root: int, orders: int, tell: int) -> None:
-    """In the child: tells how the freeze went, and in the end whether it held. What ends our parent does not end us."""
+    """In the child: tells how the freeze went, and in the end whether it held. What ends our parent
+    does not end us."""
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)

@@ -1,8 +1,8 @@
-"""What a person asks about a node: each volume with its devices, mounts and pods, and what is wrong, with a remedy.
+"""What a person asks about a node: each volume with its devices, mounts and pods, and what is
+wrong, with a remedy.
 
-Nothing is changed here. What looks wrong is looked at again under the volume's lock before it is told, so that a
-callout at work is not taken for damage.
-"""
+Nothing is changed here. What looks wrong is looked at again under the volume's lock before it is
+told, so that a callout at work is not taken for damage."""
 
 import os
 import time
@@ -37,12 +37,15 @@ class _Device:
 
 
 class _Machine:
-    """What all volumes are compared with, read once. devices: by device and inode of what backs them."""
+    """What all volumes are compared with, read once. devices: by device and inode of what backs
+    them."""
 
     def __init__(self) -> None:
         self.devices: "Dict[Any, List[_Device]]" = {}
         for loop in loopdev.devices():
-            self.devices.setdefault(loop.backing(), []).append(_Device(loop.path, loop.clears_itself()))
+            self.devices.setdefault(loop.backing(), []).append(
+                _Device(loop.path, loop.clears_itself())
+            )
         self.mounts = list(mounts.table())
 
 
@@ -78,13 +81,18 @@ def examine() -> "List[Finding]":
     for kind in filesystems.TABLE.values():
         findings.append(_file_system(kind, kind.name in used or kind.name == filesystems.DEFAULT))
     names = pool.names()
-    if pool.DEFAULT not in names and (not names or os.path.exists(os.path.join(config.ROOT, pool.DEFAULT_MADE))):
+    if pool.DEFAULT not in names and (
+        not names or os.path.exists(os.path.join(config.ROOT, pool.DEFAULT_MADE))
+    ):
         names.append(pool.DEFAULT)
     for name in names:
         findings += _examine_pool(name)
     volumes = [entry for entry in entries if entry["name"] != _ALL]
     for entry in volumes:
-        findings += [("volume {}: {}".format(entry["name"], what), remedy) for what, remedy in entry["troubles"]]
+        findings += [
+            ("volume {}: {}".format(entry["name"], what), remedy)
+            for what, remedy in entry["troubles"]
+        ]
     mounted = sum(1 for entry in volumes if entry.get("mounts"))
     findings.append(("volumes: {}, of them mounted: {}".format(len(volumes), mounted), ""))
     return findings
@@ -94,9 +102,13 @@ def _free_device() -> "Finding":
     try:
         path = loopdev.next_free()
     except OSError as error:
-        return "no loop device can be had: {}".format(error), "load the kernel module: modprobe loop"
+        return "no loop device can be had: {}".format(
+            error
+        ), "load the kernel module: modprobe loop"
     if not os.path.exists(path):
-        return "the next loop device, {}, is not in /dev".format(path), "run it on the node, not in a container"
+        return "the next loop device, {}, is not in /dev".format(
+            path
+        ), "run it on the node, not in a container"
     return "a loop device is free: {}".format(path), ""
 
 
@@ -104,13 +116,20 @@ def _file_system(kind: "filesystems.FileSystem", is_used: bool) -> "Finding":
     """One that no volume here has may be missing."""
     missing = filesystems.missing(kind.mount_tools)
     if not kind.in_kernel():
-        what, remedy = "the kernel has no {}".format(kind.name), "install the kernel's module {}".format(kind.name)
+        what, remedy = (
+            "the kernel has no {}".format(kind.name),
+            "install the kernel's module {}".format(kind.name),
+        )
     elif missing:
-        what = "{} cannot be checked and grown: {} is missing".format(kind.name, " and ".join(missing))
+        what = "{} cannot be checked and grown: {} is missing".format(
+            kind.name, " and ".join(missing)
+        )
         remedy = "install the package that has it, e2fsprogs for ext4"
     else:
         unmade = filesystems.missing(("mkfs." + kind.name,))
-        return "{}: mounts here{}".format(kind.name, "; made only in the provisioner's container" if unmade else ""), ""
+        return "{}: mounts here{}".format(
+            kind.name, "; made only in the provisioner's container" if unmade else ""
+        ), ""
     return (what, remedy) if is_used else (what + "; no volume here needs it", "")
 
 
@@ -119,20 +138,31 @@ def _examine_pool(name: str) -> "Iterator[Finding]":
         with pool.open_pool(name) as place:
             figures, disk = place.figures(), os.fstatvfs(place.directory)
             if place.cordoned:
-                yield "pool {0} is cordoned: no new volumes until: loop pool uncordon {0}".format(name), ""
+                yield (
+                    "pool {0} is cordoned: no new volumes until: loop pool uncordon {0}".format(
+                        name
+                    ),
+                    "",
+                )
             left = disk.f_bavail * disk.f_frsize
-            numbers = "pool {} at {}: {} MiB can still be promised, {} MiB are free on its disk of {} MiB".format(
-                name, place.path, figures.free >> 20, left >> 20, figures.capacity >> 20
-            )
+            numbers = (
+                "pool {} at {}: {} MiB can still be promised, {} MiB are free on its disk of {} MiB"
+            ).format(name, place.path, figures.free >> 20, left >> 20, figures.capacity >> 20)
             if left < _FULL_BYTES:
-                yield numbers, "free some space at once: writes to thin volumes fail when it is used up"
+                yield (
+                    numbers,
+                    "free some space at once: writes to thin volumes fail when it is used up",
+                )
             elif figures.free < _FULL_BYTES:
                 yield numbers, "delete volumes, grow the disk, or lower the reserve in pool.json"
             else:
                 yield numbers, ""
             for hidden in place.hidden():
                 if hidden.startswith(volume.HIDDEN) and _is_left(place, hidden):
-                    yield "{}/{} was left by a callout that was killed".format(place.path, hidden), "loop list"
+                    yield (
+                        "{}/{} was left by a callout that was killed".format(place.path, hidden),
+                        "loop list",
+                    )
     except (Failure, OSError) as error:
         yield _finding(error)
 
@@ -144,8 +174,8 @@ def _finding(error: Exception) -> "Finding":
 
 
 def _is_left(place: "Pool", hidden: str) -> bool:
-    """Whether no one is at work on the hidden directory. A volume being made is locked by its name, except a copy
-    between two calls."""
+    """Whether no one is at work on the hidden directory. A volume being made is locked by its name,
+    except a copy between two calls."""
     if volume.goes_on(place, hidden):
         return False
     try:
@@ -165,10 +195,14 @@ def _look(place: "Pool", name: str, machine: _Machine) -> "Dict[str, Any]":
                 with place.volume_lock(name, seconds=_LOCK_SECONDS):
                     entry.update(_describe(found, _Machine()))
     except Busy as busy:
-        entry["troubles"] = [(str(busy), "a callout hangs; see what that process waits for, and dmesg")]
+        entry["troubles"] = [
+            (str(busy), "a callout hangs; see what that process waits for, and dmesg")
+        ]
     except (Failure, OSError) as error:
         if name in place.names():  # else it was deleted meanwhile
-            entry["troubles"] = [(str(error), "put it right, or move its directory out of the pool")]
+            entry["troubles"] = [
+                (str(error), "put it right, or move its directory out of the pool")
+            ]
     return entry
 
 
@@ -177,17 +211,32 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
     try:
         backing = os.fstat(image)
         devices = machine.devices.get((backing.st_dev, backing.st_ino), [])
-        shown = [(mount, device) for mount in machine.mounts for device in devices if _shows(mount, device)]
-        entry = {key: found.record[key] for key in ("owner", "sizeBytes", "fsType", "kind", "source")}
+        shown = [
+            (mount, device)
+            for mount in machine.mounts
+            for device in devices
+            if _shows(mount, device)
+        ]
+        entry = {
+            key: found.record[key] for key in ("owner", "sizeBytes", "fsType", "kind", "source")
+        }
         entry.update(
             usedBytes=found.used_bytes,
             image="{}/{}/{}".format(found.pool.path, found.name, pool.IMAGE),
             devices=[device.path for device in devices],
             mounts=[
-                {"path": mount.path, "pod": _pod(mount.path), "readOnly": "ro" in mount.flags.split(",")}
+                {
+                    "path": mount.path,
+                    "pod": _pod(mount.path),
+                    "readOnly": "ro" in mount.flags.split(","),
+                }
                 for mount, _ in shown
             ],
-            troubles=list(_device_troubles(found, image, devices, shown) if devices else _troubles(found, image)),
+            troubles=list(
+                _device_troubles(found, image, devices, shown)
+                if devices
+                else _troubles(found, image)
+            ),
         )
         return entry
     finally:
@@ -199,7 +248,8 @@ def _shows(mount: "mounts.Mount", device: _Device) -> bool:
 
 
 def _pod(path: str) -> str:
-    """The pod whose directory holds `path`: its uid, with namespace and name if its logs tell them; "" for none."""
+    """The pod whose directory holds `path`: its uid, with namespace and name if its logs tell them;
+    "" for none."""
     words = path.split("/")
     if "pods" not in words[:-2]:
         return ""
@@ -224,22 +274,31 @@ def _troubles(found: "Volume", image: int) -> "Iterator[Finding]":
     elif kind.has_errors(image):
         yield (
             "the kernel noted errors in its {}".format(kind.name),
-            "its next mount repairs what needs no decision; for the rest run e2fsck on a copy of the image",
+            (
+                "its next mount repairs what needs no decision; for the rest run e2fsck on a copy "
+                "of the image"
+            ),
         )
 
 
 def _device_troubles(
-    found: "Volume", image: int, devices: "List[_Device]", shown: "List[Tuple[mounts.Mount, _Device]]"
+    found: "Volume",
+    image: int,
+    devices: "List[_Device]",
+    shown: "List[Tuple[mounts.Mount, _Device]]",
 ) -> "Iterator[Finding]":
     """Of a volume that has loop devices."""
     if files.try_lock(image):
         for device in devices:
-            what = "{} was attached to it by hand, without the lock that protects it".format(device.path)
+            what = "{} was attached to it by hand, without the lock that protects it".format(
+                device.path
+            )
             yield what, "unmount that, then: losetup -d " + device.path
         return
     if len(devices) > 1:
         yield (
-            "it has more than one loop device, which destroys it: " + ", ".join(device.path for device in devices),
+            "it has more than one loop device, which destroys it: "
+            + ", ".join(device.path for device in devices),
             "stop its pods, then detach the one that was made by hand: losetup -d",
         )
     for device in devices:
@@ -252,7 +311,9 @@ def _device_troubles(
 
 def _unmounted(device: _Device, staged: "List[mounts.Mount]") -> "Finding":
     """Why a device that holds its lock is there without a mount of ours."""
-    holders = {process: mount.path for process, mount in mounts.elsewhere() if _shows(mount, device)}
+    holders = {
+        process: mount.path for process, mount in mounts.elsewhere() if _shows(mount, device)
+    }
     if staged:
         where = staged[0].path
         return (
@@ -261,17 +322,23 @@ def _unmounted(device: _Device, staged: "List[mounts.Mount]") -> "Finding":
         )
     if holders:
         first = min(holders)
-        who = ", ".join("{} at {}".format(_process(process), path) for process, path in sorted(holders.items()))
+        who = ", ".join(
+            "{} at {}".format(_process(process), path) for process, path in sorted(holders.items())
+        )
         return (
             "{} is mounted only in mount namespaces of others: {}".format(device.path, who),
             "end that process, or: nsenter -t {} -m umount {}".format(first, holders[first]),
         )
     if not device.clears_itself:
         return (
-            "{} holds its lock, unmounted, and will not go away by itself: a callout was killed".format(device.path),
+            (
+                "{} holds its lock, unmounted, and will not go away by itself: a callout was killed"
+            ).format(device.path),
             "the next mount takes it over; or: losetup -d " + device.path,
         )
-    return "{} is not mounted, but a process keeps it open".format(device.path), "find it with: fuser -v " + device.path
+    return "{} is not mounted, but a process keeps it open".format(
+        device.path
+    ), "find it with: fuser -v " + device.path
 
 
 def _process(process: int) -> str:
@@ -285,5 +352,8 @@ def _process(process: int) -> str:
 def _file_system_troubles(mount: "mounts.Mount") -> "Iterator[Finding]":
     how = mount.stopped()
     if how:
-        remedy = "see dmesg for why; then stop its pods, and the next one's mount repairs what needs no decision"
+        remedy = (
+            "see dmesg for why; then stop its pods, and the next one's mount repairs what "
+            "needs no decision"
+        )
         yield "its {} {}".format(mount.fs_type, how), remedy

@@ -1,14 +1,16 @@
-"""A volume as a stream, for another node or pool: what of its image is not zero, in blocks, with a checksum.
+"""A volume as a stream, for another node or pool: what of its image is not zero, in blocks, with a
+checksum.
 
     flexvol volume stream 1\\n
-    one line of JSON: {"record": volume.json, "length": bytes of the image, "from": where this stream begins}
+    one line of JSON: {"record": volume.json, "length": bytes of the image, "from": where this
+    stream begins}
     for each block: where it is and its length, and so many bytes
     as the last "where" the image's length, with no bytes, and the checksum of the whole image
 
-The end is in it, as the reader of an `exec` is never told of one. The checksum is of all blocks from the image's first
-on, so that a stream that goes on with one that was cut is checked with all that came before. What has come is in a
-hidden directory, .importing-NAME, until it is complete and proven.
-"""
+The end is in it, as the reader of an `exec` is never told of one. The checksum is of all blocks
+from the image's first on, so that a stream that goes on with one that was cut is checked with all
+that came before. What has come is in a hidden directory, .importing-NAME, until it is complete and
+proven."""
 
 import errno
 import itertools
@@ -44,9 +46,18 @@ class _Cut(Exception):
     """It ended too early."""
 
 
-def send(pool_name: str, name: str, out: "BinaryIO", begin: int, raw: bool, move: "Optional[Dict[str, str]]") -> None:
-    """Writes the stream of a volume that nobody uses (Busy otherwise), nor can use until it ends. begin: how much has
-    arrived already. raw: the bare image instead. move: goes into its record first; see Volume.moving_to."""
+def send(
+    pool_name: str,
+    name: str,
+    out: "BinaryIO",
+    begin: int,
+    raw: bool,
+    move: "Optional[Dict[str, str]]",
+) -> None:
+    """Writes the stream of a volume that nobody uses (Busy otherwise), nor can use until it ends.
+    begin: how much has
+    arrived already. raw: the bare image instead. move: goes into its record first; see
+    Volume.moving_to."""
     import hashlib
     import json
 
@@ -57,7 +68,9 @@ def send(pool_name: str, name: str, out: "BinaryIO", begin: int, raw: bool, move
     try:
         length = os.fstat(descriptor).st_size
         if begin % _BLOCK_BYTES or begin > length:
-            raise InvalidArgument("no stream of {} begins at {}; import says how much it has".format(name, begin))
+            raise InvalidArgument(
+                "no stream of {} begins at {}; import says how much it has".format(name, begin)
+            )
         if raw:
             _send_raw(descriptor, length, out)
         else:
@@ -99,11 +112,14 @@ def _send_raw(descriptor: int, length: int, out: "BinaryIO") -> None:
 
 
 def _blocks(descriptor: int, length: int) -> "Iterator[Tuple[int, bytes]]":
-    """The blocks of an image that are not all zeros, and where they are, whatever of it is a hole."""
+    """The blocks of an image that are not all zeros, and where they are, whatever of it is a
+    hole."""
     where = 0
     while where < length:
         try:
-            where = max(where, os.lseek(descriptor, where, os.SEEK_DATA) // _BLOCK_BYTES * _BLOCK_BYTES)
+            where = max(
+                where, os.lseek(descriptor, where, os.SEEK_DATA) // _BLOCK_BYTES * _BLOCK_BYTES
+            )
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
@@ -120,7 +136,8 @@ def _add(checksum: "Any", where: int, block: bytes) -> None:
 
 
 def arrived(pool_name: str, name: str, move_id: str) -> int:
-    """How much of a volume's stream is here, on disk: where one that goes on with it begins. Raises InvalidArgument if
+    """How much of a volume's stream is here, on disk: where one that goes on with it begins. Raises
+    InvalidArgument if
     the volume is here. move_id: of the move it must be of."""
     with pool.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
         volume.check_free(place, name)
@@ -128,7 +145,11 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
         if found is None:
             return 0
         with found:
-            return int(found.record["imported"]) if (found.record["move"] or {}).get("id", "") == move_id else 0
+            return (
+                int(found.record["imported"])
+                if (found.record["move"] or {}).get("id", "") == move_id
+                else 0
+            )
 
 
 def forget(pool_name: str, name: str) -> None:
@@ -151,12 +172,15 @@ def _begun(place: "Pool", name: str) -> "Optional[Volume]":
 
 
 def receive(pool_name: str, source: "BinaryIO") -> str:
-    """Reads a stream to its end, publishes its volume, and returns the name. Raises Unavailable if the stream is cut,
-    saying how to go on; InvalidArgument if it is not what it should be, and then nothing is left of it."""
+    """Reads a stream to its end, publishes its volume, and returns the name. Raises Unavailable if
+    the stream is cut, saying how to go on; InvalidArgument if it is not what it should be, and then
+    nothing is left of it."""
     try:
         record, length, begin = _header(source)
     except _Cut:
-        raise Unavailable("the stream was cut in its first lines; export the volume again") from None
+        raise Unavailable(
+            "the stream was cut in its first lines; export the volume again"
+        ) from None
     with pool.open_pool(pool_name) as place:
         volume.sweep(place)
         name, wrong = str(record["name"]), ""
@@ -177,7 +201,9 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
         if wrong:
             with place.volume_lock(name):
                 _forget(place, found.name)
-            raise InvalidArgument("the stream of volume {} is damaged: {}; export it again".format(name, wrong))
+            raise InvalidArgument(
+                "the stream of volume {} is damaged: {}; export it again".format(name, wrong)
+            )
         return name
 
 
@@ -185,7 +211,9 @@ def sweep(place: "Pool", hidden: str) -> None:
     """Removes what came of a stream that was cut, if for a day nothing more has come."""
     try:
         with place.volume_lock(hidden[len(volume.IMPORTING) :], seconds=0):
-            directory = os.stat(hidden, dir_fd=place.directory, follow_symlinks=False)  # which each new record changes
+            directory = os.stat(
+                hidden, dir_fd=place.directory, follow_symlinks=False
+            )  # which each new record changes
             if time.time() - directory.st_mtime >= _GIVEN_UP_SECONDS:
                 _forget(place, hidden)
     except (Busy, FileNotFoundError):
@@ -201,19 +229,23 @@ def _forget(place: "Pool", hidden: str) -> None:
         os.close(directory)
     try:
         if not files.try_lock(descriptor):
-            raise Busy("volume {} is being imported just now".format(hidden[len(volume.IMPORTING) :]))
+            raise Busy(
+                "volume {} is being imported just now".format(hidden[len(volume.IMPORTING) :])
+            )
         volume.remove(place, hidden)
     finally:
         os.close(descriptor)
 
 
 def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
-    """The record that the volume is to have, the length of its image, and where the stream begins. All of it may have
-    been written by anyone."""
+    """The record that the volume is to have, the length of its image, and where the stream begins.
+    All of it may have been written by anyone."""
     import json
 
     if _read(source, len(_FIRST_LINE)) != _FIRST_LINE:
-        raise InvalidArgument("this is not a stream that flexvol export writes, or of another version")
+        raise InvalidArgument(
+            "this is not a stream that flexvol export writes, or of another version"
+        )
     line = source.readline(_HEADER_BYTES)
     try:
         header = json.loads(line.decode("ascii"))
@@ -222,7 +254,9 @@ def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
     except (ValueError, RecursionError, LookupError, TypeError) as error:
         if not line.endswith(b"\n") and len(line) < _HEADER_BYTES:
             raise _Cut from None
-        raise InvalidArgument("the stream's header cannot be read: {}".format(type(error).__name__)) from None
+        raise InvalidArgument(
+            "the stream's header cannot be read: {}".format(type(error).__name__)
+        ) from None
     name, kind = check_name("volume name", record["name"]), filesystems.get(record["fsType"])
     for option in record["mountOptions"]:
         kind.check_mount_option(option)
@@ -232,7 +266,9 @@ def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
     if length % image.MIB or begin % _BLOCK_BYTES or not 0 < record["sizeBytes"] <= length:
         raise InvalidArgument("the stream of volume {} has sizes that no volume has".format(name))
     if record["sectorBytes"] != loopdev.SECTOR_BYTES:
-        raise InvalidArgument("volume {} has sectors of another size than {}".format(name, loopdev.SECTOR_BYTES))
+        raise InvalidArgument(
+            "volume {} has sectors of another size than {}".format(name, loopdev.SECTOR_BYTES)
+        )
     words = list(record.values()) + list((record["owner"] or {}).values()) + record["accessModes"]
     if not all(word.isprintable() for word in words if isinstance(word, str)):
         raise InvalidArgument("the record of volume {} holds control characters".format(name))
@@ -240,7 +276,8 @@ def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
 
 
 def _as_copy(record: "Dict[str, Any]") -> "Dict[str, Any]":
-    """The record of a copy that takes the volume's place: of what the stream's says only what a record says."""
+    """The record of a copy that takes the volume's place: of what the stream's says only what a
+    record says."""
     copy = {key: record[key] for key in volume.FIELDS}
     archive = record["archive"] and {"seconds": record["archive"]["seconds"], "since": 0}
     move = record["move"] and {"id": record["move"]["id"], "to": ""}
@@ -255,12 +292,16 @@ def _read(source: "BinaryIO", size: int) -> bytes:
 
 
 def _open(place: "Pool", record: "Dict[str, Any]", length: int, begin: int) -> "Tuple[Volume, int]":
-    """The hidden directory to fill, which says how much of it has come, and its image, locked. The caller holds the
-    volume's lock."""
+    """The hidden directory to fill, which says how much of it has come, and its image, locked. The
+    caller holds the volume's lock."""
     hidden = volume.IMPORTING + record["name"]
     found = _begun(place, record["name"])
     if found is not None:
-        here = found.record["imported"] if dict(found.record, imported=0) == dict(record, imported=0) else 0
+        here = (
+            found.record["imported"]
+            if dict(found.record, imported=0) == dict(record, imported=0)
+            else 0
+        )
         if 0 < begin <= here:
             return found, _lock(found, length, begin)
         os.close(found.directory)
@@ -299,7 +340,8 @@ def _lock(found: "Volume", length: int, begin: int) -> int:
 
 
 def _fill(found: "Volume", descriptor: int, length: int, source: "BinaryIO") -> None:
-    """Writes what comes into the image, on disk when it returns, and checks that it is all there."""
+    """Writes what comes into the image, on disk when it returns, and checks that it is all
+    there."""
     import hashlib
 
     here, unsaved = found.record["imported"], 0
@@ -320,7 +362,10 @@ def _fill(found: "Volume", descriptor: int, length: int, source: "BinaryIO") -> 
     except _Cut:
         os.fsync(descriptor)
         found.save(imported=here)
-        words = "the stream of volume {0} was cut; {1} of {2} bytes are here; go on with: flexvol export --from {1} {0}"
+        words = (
+            "the stream of volume {0} was cut; {1} of {2} bytes are here; go on with: "
+            "flexvol export --from {1} {0}"
+        )
         raise Unavailable(words.format(found.record["name"], here, length)) from None
     os.fsync(descriptor)
     own = hashlib.sha256()

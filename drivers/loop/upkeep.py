@@ -1,4 +1,5 @@
-"""What a person or a timer does to pools and volumes beside the callouts: close a pool to new volumes, trim."""
+"""What a person or a timer does to pools and volumes beside the callouts: close a pool to new
+volumes, trim."""
 
 import errno
 import fcntl
@@ -20,13 +21,16 @@ _FITRIM = 0xC0185879
 _WHOLE = struct.pack("=QQQ", 0, (1 << 64) - 1, 0)  # start, length, least extent: all in bytes
 _TRIM_ERRORS = {
     errno.EOPNOTSUPP: "its pool's disk cannot punch holes into files",
-    errno.EPERM: "the right CAP_SYS_ADMIN is missing; run it as root of the node, not in a container",
+    errno.EPERM: (
+        "the right CAP_SYS_ADMIN is missing; run it as root of the node, not in a container"
+    ),
 }
 _SETTLE_SECONDS, _LOOK_SECONDS = 10.0, 0.05
 
 
 def cordon(name: str, cordoned: bool) -> str:
-    """Writes into pool.json whether the pool takes no new volumes, and says so. A callout that has begun goes on."""
+    """Writes into pool.json whether the pool takes no new volumes, and says so. A callout that has
+    begun goes on."""
     import json
 
     with pool.open_pool(name) as place, place.lock():
@@ -35,12 +39,17 @@ def cordon(name: str, cordoned: bool) -> str:
         if before != cordoned:
             settings["cordoned"] = cordoned
             files.write(place.directory, pool.FILE, json.dumps(settings, indent=1).encode())
-    state = "takes no new volumes; those in it stay as they are" if cordoned else "takes new volumes"
-    return "pool {} at {} {}{}".format(name, place.path, state, "" if before != cordoned else " (as before)")
+    state = (
+        "takes no new volumes; those in it stay as they are" if cordoned else "takes new volumes"
+    )
+    return "pool {} at {} {}{}".format(
+        name, place.path, state, "" if before != cordoned else " (as before)"
+    )
 
 
 def trim(pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
-    """Gives back what the mounted thin volumes have free, one after the other; as Driver.trim has it."""
+    """Gives back what the mounted thin volumes have free, one after the other; as Driver.trim has
+    it."""
     for name in pool.names() if pool_name is None else [pool_name]:
         try:
             with pool.open_pool(name) as place:
@@ -52,7 +61,8 @@ def trim(pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
 
 
 def _trim(place: "Pool", name: str) -> "Dict[str, Any]":
-    """What came of one volume. An unmount meanwhile is answered Busy, and kubelet tries it again."""
+    """What came of one volume. An unmount meanwhile is answered Busy, and kubelet tries it
+    again."""
     try:
         with volume.get(place, name) as found:
             if found.thick:
@@ -73,7 +83,8 @@ def _trim(place: "Pool", name: str) -> "Dict[str, Any]":
 
 
 def _settled_bytes(found: "volume.Volume") -> int:
-    """What the image takes once that no longer falls: xfs does not wait for the last of what it gives back."""
+    """What the image takes once that no longer falls: xfs does not wait for the last of what it
+    gives back."""
     deadline, last = time.monotonic() + _SETTLE_SECONDS, found.used_bytes
     while time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
@@ -95,7 +106,9 @@ def _open_root(found: "volume.Volume") -> "Optional[int]":
     with loop:
         for mount in mounts.of_device(loop.path):
             try:
-                root = os.open(mount.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                root = os.open(
+                    mount.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                )
             except FileNotFoundError:  # unmounted meanwhile
                 continue
             if os.fstat(root).st_dev != os.stat(os.path.dirname(mount.path)).st_dev:

@@ -1,8 +1,8 @@
 """A volume: the directory <pool>/<name>/ with `image` and its record, volume.json.
 
-It is made under a name with a dot and renamed into place, and renamed to such a name before it is deleted, so that a
-volume is there whole or not at all; what a crash leaves has a dot-name and is swept.
-"""
+It is made under a name with a dot and renamed into place, and renamed to such a name before it is
+deleted, so that a volume is there whole or not at all; what a crash leaves has a dot-name and is
+swept."""
 
 import binascii
 import errno
@@ -12,7 +12,18 @@ import time
 from drivers.loop import image as images
 from drivers.loop import pool as pools
 from host import files, filesystems, loopdev
-from protocol import ANY, AWAITED, Busy, Claim, Internal, InvalidArgument, NotFound, Pending, is_name, shown
+from protocol import (
+    ANY,
+    AWAITED,
+    Busy,
+    Claim,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Pending,
+    is_name,
+    shown,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,26 +34,42 @@ if TYPE_CHECKING:
 
 RECORD = "volume.json"
 SCHEMA = 3
-# Schema 1 had no identity of its file system, and no wish for its root's owner; 2 no copies, archives and moves.
+# Schema 1 had no identity of its file system, and no wish for its root's owner; 2 no copies,
+# archives and moves.
 _SINCE: "Dict[str, Any]" = {
-    "fsUuid": "", "root": None, "kind": "volume", "source": "", "newUuid": "", "archive": None, "move": None,
-}  # fmt: skip
+    "fsUuid": "",
+    "root": None,
+    "kind": "volume",
+    "source": "",
+    "newUuid": "",
+    "archive": None,
+    "move": None,
+}
 VOLUME, SNAPSHOT = "volume", "snapshot"
 # While a copy is being made: of what, in which state, and how far it is.
 _COPYING = ("copyOf", "copiedBytes")
 _MAKING = ".new-"
 _DELETING = ".deleted-"
 HIDDEN = (_MAKING, _DELETING)
-IMPORTING = ".importing-"  # what has come of a volume's stream, until all of it has; see transfer.py
-_FILES = (pools.IMAGE, filesystems.UNDO, "." + filesystems.UNDO + ".new", RECORD, "." + RECORD + ".new")
+IMPORTING = (
+    ".importing-"  # what has come of a volume's stream, until all of it has; see transfer.py
+)
+_FILES = (
+    pools.IMAGE,
+    filesystems.UNDO,
+    "." + filesystems.UNDO + ".new",
+    RECORD,
+    "." + RECORD + ".new",
+)
 _IN_USE_SECONDS = 2
 _COPYING_SECONDS = 3600  # by when a copy that was begun has gone on, if it ever does
 
 
 class Wish:
-    """What a class asks of a new volume, beside its size and file system. thick: with all its blocks. make_options:
-    words for mkfs. root: {"uid": int, "gid": int, "mode": int or None} for its root; or None. archive: as archive.wish
-    has it."""
+    """What a class asks of a new volume, beside its size and file system. thick: with all its
+    blocks. make_options:
+    words for mkfs. root: {"uid": int, "gid": int, "mode": int or None} for its root; or None.
+    archive: as archive.wish has it."""
 
     def __init__(self, thick: bool, make_options: "List[str]", root: "Any", archive: "Any") -> None:
         self.thick = thick
@@ -52,8 +79,8 @@ class Wish:
 
 
 class Volume:
-    """An open volume. record: volume.json as a dict. directory: its descriptor. name: of that directory, so with a dot
-    if it is an archive, or not all of it is here yet."""
+    """An open volume. record: volume.json as a dict. directory: its descriptor. name: of that
+    directory, so with a dot if it is an archive, or not all of it is here yet."""
 
     def __init__(self, pool: "Pool", name: str, directory: int, record: "Dict[str, Any]") -> None:
         self.pool = pool
@@ -85,10 +112,14 @@ class Volume:
         return Claim(owner["namespace"], owner["name"], owner["uid"]) if owner else None
 
     def awaits(self, claim: Claim) -> bool:
-        """Whether it was adopted for a claim of that name and has no other yet, or was made for any that comes."""
+        """Whether it was adopted for a claim of that name and has no other yet, or was made for any
+        that comes."""
         if self.owner is None or self.owner.uid not in (AWAITED, claim.uid):
             return False
-        return (self.owner.namespace, self.owner.name) in ((claim.namespace, claim.name), (ANY, ANY))
+        return (self.owner.namespace, self.owner.name) in (
+            (claim.namespace, claim.name),
+            (ANY, ANY),
+        )
 
     @property
     def moving_to(self) -> str:
@@ -106,52 +137,72 @@ class Volume:
         files.write(self.directory, RECORD, _json(self.record))
 
     def open_image(self) -> int:
-        """Its descriptor. Raises Internal if it is missing, is a link, or is a file elsewhere too."""
+        """Its descriptor. Raises Internal if it is missing, is a link, or is a file elsewhere
+        too."""
         try:
             image = files.open_file(self.directory, pools.IMAGE, os.O_RDWR)
         except FileNotFoundError:
             raise Internal(
-                "volume {}: its image is missing in {}/{}; put it back, or restore it from a backup".format(
-                    self.name, self.pool.path, self.name
-                )
+                (
+                    "volume {}: its image is missing in {}/{}; put it back, or restore it from "
+                    "a backup"
+                ).format(self.name, self.pool.path, self.name)
             ) from None
         if os.fstat(image).st_nlink > 1:
             os.close(image)
-            raise Internal("volume {}: its image has a second name (a hard link); refused".format(self.name))
+            raise Internal(
+                "volume {}: its image has a second name (a hard link); refused".format(self.name)
+            )
         return image
 
     def check_pod(self, pod: "Optional[Pod]") -> None:
-        """Raises InvalidArgument unless it is a volume, and the pod of its owner's namespace. kubelet names the pod, so
-        its author cannot; everything else in the options could be theirs. Raises Busy if it is being moved."""
+        """Raises InvalidArgument unless it is a volume, and the pod of its owner's namespace.
+        kubelet names the pod, so its author cannot; everything else in the options could be theirs.
+        Raises Busy if it is being moved."""
         self.check_volume()
         if pod is None:
             raise InvalidArgument(
-                "volume {}: the options name no pod, and a volume belongs to a namespace".format(self.name)
+                "volume {}: the options name no pod, and a volume belongs to a namespace".format(
+                    self.name
+                )
             )
         if self.owner is None:
             raise InvalidArgument(
-                "volume {} has no owner and mounts for no one; give it one with: loop adopt <options>".format(self.name)
+                (
+                    "volume {} has no owner and mounts for no one; give it one with: loop adopt "
+                    "<options>"
+                ).format(self.name)
             )
         if self.owner.namespace != pod.namespace:
             raise InvalidArgument(
-                "volume {} belongs to namespace {} (claim {}), not to {}; its owner is changed with: "
+                "volume {} belongs to namespace {} (claim {}), not to {}; its owner is "
+                "changed with: "
                 "loop adopt <options>".format(
-                    self.name, shown(self.owner.namespace), shown(self.owner.name), shown(pod.namespace)
+                    self.name,
+                    shown(self.owner.namespace),
+                    shown(self.owner.name),
+                    shown(pod.namespace),
                 )
             )
         if self.moving_to:
-            words = "volume {} is being moved to node {}; if that was cut short, run it again: provisioner move"
+            words = (
+                "volume {} is being moved to node {}; if that was cut short, run it again: "
+                "provisioner move"
+            )
             raise Busy(words.format(self.name, shown(self.moving_to)))
 
     def check_volume(self) -> None:
         """Raises InvalidArgument if it is a snapshot, which no pod, PV or claim may be about."""
         if self.record["kind"] != VOLUME:
-            wrong = "{} is a snapshot of {}; a claim gets its data by the annotation flexvol/from-snapshot"
+            wrong = (
+                "{} is a snapshot of {}; a claim gets its data by the annotation "
+                "flexvol/from-snapshot"
+            )
             raise InvalidArgument(wrong.format(self.name, self.record["source"]))
 
     def lock_image(self, image: int) -> None:
-        """Takes the kernel's lock on the open image: from now on no loop device has it, here or on another node.
-        Raises Busy, saying who uses it."""
+        """Takes the kernel's lock on the open image: from now on no loop device has it, here or on
+        another node. Raises Busy, saying who uses it."""
         for _ in files.attempts(_IN_USE_SECONDS):
             if files.try_lock(image):
                 self._check_current(image)
@@ -172,15 +223,20 @@ class Volume:
 
     def made_by_hand(self, device: str) -> str:
         """The sentence for a device that does not hold the lock, as all of ours do."""
-        return "volume {} is on {}, which was attached by hand; detach it with: losetup -d {}".format(
-            self.name, device, device
+        return (
+            "volume {} is on {}, which was attached by hand; detach it with: losetup -d {}".format(
+                self.name, device, device
+            )
         )
 
     def _check_current(self, descriptor: int) -> None:
-        """After a wait the name may lead to another image, or to none: then what was locked is not the volume."""
+        """After a wait the name may lead to another image, or to none: then what was locked is not
+        the volume."""
         have = os.fstat(descriptor)
         try:
-            now = os.stat(self.name + "/" + pools.IMAGE, dir_fd=self.pool.directory, follow_symlinks=False)
+            now = os.stat(
+                self.name + "/" + pools.IMAGE, dir_fd=self.pool.directory, follow_symlinks=False
+            )
         except FileNotFoundError:
             raise NotFound("volume {} was deleted meanwhile".format(self.name)) from None
         if (have.st_dev, have.st_ino) != (now.st_dev, now.st_ino) or have.st_nlink != 1:
@@ -188,13 +244,16 @@ class Volume:
 
 
 def find(pool: "Pool", name: str, hidden: str = "") -> "Optional[Volume]":
-    """Opens the volume `name`; None if it is not there. Raises Internal if what is there is not a volume of ours."""
+    """Opens the volume `name`; None if it is not there. Raises Internal if what is there is not a
+    volume of ours."""
     try:
         directory = files.open_below(pool.directory, hidden + name)
     except FileNotFoundError:
         return None
     except NotADirectoryError:
-        raise Internal("{} in pool {} is not a directory; refused".format(name, pool.name)) from None
+        raise Internal(
+            "{} in pool {} is not a directory; refused".format(name, pool.name)
+        ) from None
     try:
         return Volume(pool, name, directory, _read_record(pool, name, directory))
     except BaseException:
@@ -217,7 +276,9 @@ def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
     try:
         record = json.loads(files.read(directory, RECORD).decode("utf-8"))
     except FileNotFoundError:
-        raise Internal("{} is missing, so this is not a volume of ours; it is left alone".format(where)) from None
+        raise Internal(
+            "{} is missing, so this is not a volume of ours; it is left alone".format(where)
+        ) from None
     except (ValueError, RecursionError) as error:
         raise Internal("{} cannot be read: {}".format(where, error)) from None
     return check_record(record, name, where)
@@ -229,7 +290,9 @@ def check_record(record: "Any", name: str, where: str) -> "Dict[str, Any]":
         raise Internal("{} is not a volume's record".format(where))
     if record["schema"] > SCHEMA:
         raise Internal(
-            "{} has schema {}; this flexvol knows {}: install a newer one".format(where, record["schema"], SCHEMA)
+            "{} has schema {}; this flexvol knows {}: install a newer one".format(
+                where, record["schema"], SCHEMA
+            )
         )
     if record["schema"] < SCHEMA:
         record = {**_SINCE, **record, "schema": SCHEMA}
@@ -237,7 +300,9 @@ def check_record(record: "Any", name: str, where: str) -> "Dict[str, Any]":
     wrong = wrong or _wrong_inside(record)
     if wrong or (record["name"] != name and not (name.startswith(".") and is_name(record["name"]))):
         raise Internal(
-            "{} is damaged: {}".format(where, ", ".join(wrong) or "it names volume " + shown(record["name"]))
+            "{} is damaged: {}".format(
+                where, ", ".join(wrong) or "it names volume " + shown(record["name"])
+            )
         )
     return dict(record)
 
@@ -249,7 +314,10 @@ def _wrong_inside(record: "Dict[str, Any]") -> "List[str]":
         "mountOptions": _are(str, record["mountOptions"]),
         "owner": owner is None or _are(str, map(owner.get, ("namespace", "name", "uid"))),
         "root": root is None
-        or (_are_below(1 << 32, map(root.get, ("uid", "gid"))) and isinstance(root.get("mode", ""), (int, type(None)))),
+        or (
+            _are_below(1 << 32, map(root.get, ("uid", "gid")))
+            and isinstance(root.get("mode", ""), (int, type(None)))
+        ),
         "archive": kept is None or _are_below(1 << 40, map(kept.get, ("seconds", "since"))),
         "fsUuid": _is_uuid(record["fsUuid"]),
         "newUuid": _is_uuid(record["newUuid"]),
@@ -295,16 +363,21 @@ FIELDS: "Dict[str, Any]" = {
 }
 
 
-def create(pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish: Wish, lock: "Lock") -> Volume:
+def create(
+    pool: "Pool", options: "Options", size_bytes: int, fs_type: str, wish: Wish, lock: "Lock"
+) -> Volume:
     """Makes and publishes an empty volume, which is not there yet. The caller holds its lock."""
     uuid = filesystems.new_uuid()
     record = new_record(options, size_bytes, fs_type, uuid, wish)
-    return make(pool, record, lambda volume: images.make(volume.directory, fs_type, uuid, wish, lock))
+    return make(
+        pool, record, lambda volume: images.make(volume.directory, fs_type, uuid, wish, lock)
+    )
 
 
 def make(pool: "Pool", record: "Dict[str, Any]", fill: "Callable[[Volume], None]") -> Volume:
-    """Makes and publishes the volume of that record, with an image that `fill` fills. The caller holds its lock. Leaves
-    nothing on failure, except what a copy has `copiedBytes` of when it raises Pending or Busy, to go on there."""
+    """Makes and publishes the volume of that record, with an image that `fill` fills. The caller
+    holds its lock. Leaves nothing on failure, except what a copy has `copiedBytes` of when it
+    raises Pending or Busy, to go on there."""
     name, volume = record["name"], _continued(pool, record)
     making = _MAKING + name
     try:
@@ -325,13 +398,18 @@ def make(pool: "Pool", record: "Dict[str, Any]", fill: "Callable[[Volume], None]
     except BaseException as error:
         if volume is not None:
             os.close(volume.directory)
-        if volume is None or not isinstance(error, (Pending, Busy)) or "copiedBytes" not in volume.record:
+        if (
+            volume is None
+            or not isinstance(error, (Pending, Busy))
+            or "copiedBytes" not in volume.record
+        ):
             remove(pool, making)
         raise
 
 
 def _continued(pool: "Pool", record: "Dict[str, Any]") -> "Optional[Volume]":
-    """What an earlier call has copied for the volume of that record, if its source is as it was then."""
+    """What an earlier call has copied for the volume of that record, if its source is as it was
+    then."""
     try:
         volume = find(pool, record["name"], _MAKING)
     except Internal:  # it has no record: the call was killed
@@ -346,7 +424,9 @@ def _continued(pool: "Pool", record: "Dict[str, Any]") -> "Optional[Volume]":
     return None
 
 
-def new_record(options: "Options", size_bytes: int, fs_type: str, uuid: str, wish: Wish) -> "Dict[str, Any]":
+def new_record(
+    options: "Options", size_bytes: int, fs_type: str, uuid: str, wish: Wish
+) -> "Dict[str, Any]":
     return {
         **_SINCE,
         "schema": SCHEMA,
@@ -380,18 +460,26 @@ def owner_fields(claim: "Claim") -> "Dict[str, str]":
 def delete(volume: Volume) -> None:
     """Deletes a volume that nobody uses; Busy otherwise. The caller holds its lock."""
     deleting = take_away(volume, _DELETING)
-    remove(volume.pool, deleting)  # a file that is open would stay on NFS and FUSE, under another name
+    remove(
+        volume.pool, deleting
+    )  # a file that is open would stay on NFS and FUSE, under another name
 
 
 def take_away(volume: Volume, prefix: str, suffix: str = "", **changes: "Any") -> str:
-    """Gives the directory of a volume that nobody uses (Busy otherwise) a new name between `prefix`, which hides it,
-    and `suffix`, and returns it; on disk then. changes: of its record."""
+    """Gives the directory of a volume that nobody uses (Busy otherwise) a new name between
+    `prefix`, which hides it, and `suffix`, and returns it; on disk then. changes: of its record."""
     hidden = prefix + binascii.hexlify(os.urandom(8)).decode() + suffix
     present = os.listdir(volume.directory)
     strange = [name for name in present if name not in _FILES]
     if strange:
-        raise Internal("volume {} holds {}, which is not ours; it is left alone".format(volume.name, shown(strange[0])))
-    if pools.IMAGE not in present and filesystems.UNDO not in present:  # taken away by hand: there is nothing to lose
+        raise Internal(
+            "volume {} holds {}, which is not ours; it is left alone".format(
+                volume.name, shown(strange[0])
+            )
+        )
+    if (
+        pools.IMAGE not in present and filesystems.UNDO not in present
+    ):  # taken away by hand: there is nothing to lose
         rename(volume, hidden)
         return hidden
     image = volume.open_image()
@@ -406,7 +494,8 @@ def take_away(volume: Volume, prefix: str, suffix: str = "", **changes: "Any") -
 
 
 def rename(volume: Volume, name: str) -> None:
-    """Gives its directory another name, on disk then. A volume of that name is not overwritten: it is not empty."""
+    """Gives its directory another name, on disk then. A volume of that name is not overwritten: it
+    is not empty."""
     directory = volume.pool.directory
     os.rename(volume.name, name, src_dir_fd=directory, dst_dir_fd=directory)
     os.fsync(directory)
@@ -415,11 +504,14 @@ def rename(volume: Volume, name: str) -> None:
 def check_free(pool: "Pool", name: str) -> None:
     """Raises InvalidArgument if there is a volume of that name."""
     if files.exists(pool.directory, name):
-        raise InvalidArgument("volume {} exists already in pool {}; nothing is overwritten".format(name, pool.name))
+        raise InvalidArgument(
+            "volume {} exists already in pool {}; nothing is overwritten".format(name, pool.name)
+        )
 
 
 def sweep(pool: "Pool") -> None:
-    """Removes what crashes left: volumes whose deletion had begun, and volumes nobody is making any more."""
+    """Removes what crashes left: volumes whose deletion had begun, and volumes nobody is making any
+    more."""
     for name in pool.hidden():
         if name.startswith(_DELETING):
             remove(pool, name)
@@ -437,7 +529,8 @@ def sweep(pool: "Pool") -> None:
 
 
 def goes_on(pool: "Pool", making: str) -> bool:
-    """Whether it is a copy between two calls. One that nobody goes on with, as its claim is gone, is old."""
+    """Whether it is a copy between two calls. One that nobody goes on with, as its claim is gone,
+    is old."""
     try:
         record = os.stat(making + "/" + RECORD, dir_fd=pool.directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -446,7 +539,8 @@ def goes_on(pool: "Pool", making: str) -> bool:
 
 
 def remove(pool: "Pool", name: str) -> None:
-    """Removes a hidden directory with the files that are ours, and no more; one that is gone is fine."""
+    """Removes a hidden directory with the files that are ours, and no more; one that is gone is
+    fine."""
     try:
         directory = files.open_below(pool.directory, name)
     except FileNotFoundError:
@@ -459,7 +553,9 @@ def remove(pool: "Pool", name: str) -> None:
     try:
         _ignore_missing(os.rmdir, name, pool.directory)
     except OSError as error:
-        if error.errno != errno.ENOTEMPTY:  # FUSE and NFS keep a file under another name until its last user is gone;
+        if (
+            error.errno != errno.ENOTEMPTY
+        ):  # FUSE and NFS keep a file under another name until its last user is gone;
             raise  # the next sweep comes by again
 
 

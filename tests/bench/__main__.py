@@ -1,4 +1,5 @@
-"""./build.sh bench [callouts|claims] ...: words to measurements; without one, what a callout costs."""
+"""./build.sh bench [callouts|claims] ...: words to measurements; without one, what a callout
+costs."""
 
 from __future__ import annotations
 

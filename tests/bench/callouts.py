@@ -1,7 +1,8 @@
-"""What a callout costs, as ratios within one run: against starting Python, and against mount -o loop. Needs root.
+"""What a callout costs, as ratios within one run: against starting Python, and against mount -o
+loop. Needs root.
 
-The driver is measured as it is installed, with the bytecode of the node's Python in it, and as it is built, without.
-"""
+The driver is measured as it is installed, with the bytecode of the node's Python in it, and as it
+is built, without."""
 
 from __future__ import annotations
 
@@ -21,11 +22,17 @@ import table
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
 POOL = f"bench-{os.getpid()}"
-CLAIM = {"kubernetes.io/pvc.namespace": "b", "kubernetes.io/pvc.name": "b", "kubernetes.io/pvc.uid": "u"}
+CLAIM = {
+    "kubernetes.io/pvc.namespace": "b",
+    "kubernetes.io/pvc.name": "b",
+    "kubernetes.io/pvc.uid": "u",
+}
 
 
 def run(*line: object) -> str:
-    return subprocess.run([str(word) for word in line], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [str(word) for word in line], check=True, capture_output=True, text=True
+    ).stdout
 
 
 def ok(*line: object) -> dict[str, object]:
@@ -44,9 +51,15 @@ def measure(rounds: int, work: Path) -> list[tuple[str, float]]:
     run(built, "pool", "init", POOL, "--reserve", "0")
     pool_id = json.loads(Path(f"/var/lib/flexvol/{POOL}/pool.json").read_text())["id"]
     name = {"kubernetes.io/pvOrVolumeName": "pvc-bench"}
-    ok(installed, "provision", json.dumps({**name, **CLAIM, "pool": POOL, "requestBytes": str(64 << 20)}))
+    ok(
+        installed,
+        "provision",
+        json.dumps({**name, **CLAIM, "pool": POOL, "requestBytes": str(64 << 20)}),
+    )
     place = {"pool": POOL, "poolId": pool_id}
-    options = json.dumps({**name, **place, "kubernetes.io/readwrite": "rw", "kubernetes.io/pod.namespace": "b"})
+    options = json.dumps(
+        {**name, **place, "kubernetes.io/readwrite": "rw", "kubernetes.io/pod.namespace": "b"}
+    )
     plain = work / "image"
     shutil.copy(f"/var/lib/flexvol/{POOL}/pvc-bench/image", plain)
     first, second = work / "first", work / "second"
@@ -88,5 +101,8 @@ def main() -> None:
         shutil.rmtree(work)
         shutil.rmtree(f"/var/lib/flexvol/{POOL}", ignore_errors=True)
     python, loop = dict(medians)["python3 -I -S -c pass"], dict(medians)["mount -o loop"]
-    rows = [[title, f"{taken * 1000:.1f}", f"{taken / python:.1f}", f"{taken / loop:.1f}"] for title, taken in medians]
+    rows = [
+        [title, f"{taken * 1000:.1f}", f"{taken / python:.1f}", f"{taken / loop:.1f}"]
+        for title, taken in medians
+    ]
     print(table.aligned(["what", "median ms", "x python", "x mount -o loop"], rows))

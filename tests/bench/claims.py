@@ -1,12 +1,12 @@
-"""What claims cost on the test cluster, two real nodes on this machine. Needs root and what the cluster's tests need.
+"""What claims cost on the test cluster, two real nodes on this machine. Needs root and what the
+cluster's tests need.
 
 burst: many claims at once, until all are bound and until all PVs are gone again.
 pods: many pods at once, each with a new claim of its own, beside the same pods on emptyDir.
 crowd: how long a provisioner takes to be ready in a cluster full of objects, and how much memory.
 
-burst and pods are measured with the stock kube-controller-manager, which binds some 4 claims a second whatever the
-provisioner does, and with that limit lifted.
-"""
+burst and pods are measured with the stock kube-controller-manager, which binds some 4 claims a
+second whatever the provisioner does, and with that limit lifted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ CORE = "/api/v1"
 CLASS, SIZE = "flexvol-loop", "32Mi"
 PROVISIONERS = "system:serviceaccount:flexvol:flexvol-node"
 BINDER = "system:serviceaccount:kube-system:persistent-volume-binder"  # of the controller-manager
-# What the API server is asked a second by each of its controllers, and how much at once before that.
+# What the API server is asked a second by each of its controllers, and how much at once before
+# that.
 CONTROLLER_MANAGERS = {"stock": (20, 30), "unlimited": (2000, 4000)}
 MEASUREMENTS = ("burst", "pods", "crowd")
 _WAIT_SECONDS = 600.0
@@ -79,15 +80,22 @@ class Followed:
 
 
 class Audit:
-    """What the provisioners and the controller-manager's binder asked of the API server, from its own audit log."""
+    """What the provisioners and the controller-manager's binder asked of the API server, from its
+    own audit log."""
 
     def __init__(self, work: Path) -> None:
         self._log = work / "audit.log"
         policy = work / "audit.json"
-        policy.write_text(json.dumps({
-            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
-            "rules": [{"level": "Metadata", "users": [PROVISIONERS, BINDER]}],
-        }))  # fmt: skip
+        policy.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "audit.k8s.io/v1",
+                    "kind": "Policy",
+                    "omitStages": ["RequestReceived"],
+                    "rules": [{"level": "Metadata", "users": [PROVISIONERS, BINDER]}],
+                }
+            )
+        )
         self.flags = [f"--audit-policy-file={policy}", f"--audit-log-path={self._log}"]
 
     def mark(self) -> int:
@@ -109,7 +117,9 @@ class Audit:
             text = log.read(end - begin)
         entries = [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
         of_user = [one for one in entries if one["user"]["username"] == user]
-        return collections.Counter(f"{one['verb']} {one['objectRef']['resource']}" for one in of_user)
+        return collections.Counter(
+            f"{one['verb']} {one['objectRef']['resource']}" for one in of_user
+        )
 
 
 def processes() -> Iterator[tuple[int, list[str]]]:
@@ -117,7 +127,10 @@ def processes() -> Iterator[tuple[int, list[str]]]:
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             try:
-                yield int(process.name), (process / "cmdline").read_text(errors="replace").split("\0")
+                yield (
+                    int(process.name),
+                    (process / "cmdline").read_text(errors="replace").split("\0"),
+                )
             except OSError:  # it ended
                 continue
 
@@ -150,15 +163,21 @@ def age_seconds(process: int) -> float:
 
 def claim(name: str, node: str = "") -> Object:
     notes = {"volume.kubernetes.io/selected-node": node} if node else {}
-    spec = {"storageClassName": CLASS, "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": SIZE}}}
+    spec = {
+        "storageClassName": CLASS,
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": SIZE}},
+    }
     return {"metadata": {"name": name, "annotations": notes}, "spec": spec}
 
 
 def pod(name: str, source: Object) -> Object:
     container = {
-        "name": "main", "image": images.SHELL, "command": ["sleep", "infinity"],
+        "name": "main",
+        "image": images.SHELL,
+        "command": ["sleep", "infinity"],
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-    }  # fmt: skip
+    }
     volumes = [{"name": "data", **source}]
     spec = {"terminationGracePeriodSeconds": 0, "containers": [container], "volumes": volumes}
     return {"metadata": {"name": name}, "spec": spec}
@@ -184,7 +203,10 @@ class Bench:
         name = f"bench-{self._spaces}"
         self._api.call("POST", f"{CORE}/namespaces", {"metadata": {"name": name}})
         path = f"{CORE}/namespaces/{name}"
-        wait_until("the namespace takes pods", lambda: self._api.status(f"{path}/serviceaccounts/default") == 200)
+        wait_until(
+            "the namespace takes pods",
+            lambda: self._api.status(f"{path}/serviceaccounts/default") == 200,
+        )
         return path
 
     def controller_manager(self, rate: int, burst: int) -> None:
@@ -205,27 +227,39 @@ class Bench:
         taken = claims.wait(count) - began
         waits = sorted(claims.reached[name] - sent[name] for name in sent)
         asked = self._audit.asked(PROVISIONERS, mark, self._audit.mark_when_quiet())
-        writes = {what: number for what, number in asked.items() if what.split()[0] not in ("get", "list", "watch")}
-        print(f"  asked for {count} claims: {', '.join(f'{what} {n}' for what, n in asked.most_common())}")
+        writes = {
+            what: number
+            for what, number in asked.items()
+            if what.split()[0] not in ("get", "list", "watch")
+        }
+        print(
+            f"  asked for {count} claims: "
+            f"{', '.join(f'{what} {n}' for what, n in asked.most_common())}"
+        )
         rss = "/".join(f"{memory_mib(process):.0f}" for process in provisioners().values())
         began = time.monotonic()
         self._api.call("DELETE", f"{space}/persistentvolumeclaims")
         claims.wait_gone()
         gone = volumes.wait_gone() - began
         figures = (taken, waits[len(waits) // 2], waits[int(len(waits) * 0.99)], count / taken)
-        return [f"{figure:.1f}" for figure in (*figures, sum(writes.values()) / count)] + [rss, f"{gone:.1f}"]
+        return [f"{figure:.1f}" for figure in (*figures, sum(writes.values()) / count)] + [
+            rss,
+            f"{gone:.1f}",
+        ]
 
     def pods(self, count: int, own_claim: bool) -> tuple[float, float, int]:
-        """Seconds until all of them run, and until nothing of them is left in the API, and what the binder asked until
-        they ran. Returns when their containers have ended too, which takes longer, so that what is measured next has
-        the machine for itself."""
+        """Seconds until all of them run, and until nothing of them is left in the API, and what the
+        binder asked until they ran. Returns when their containers have ended too, which takes
+        longer, so that what is measured next has the machine for itself."""
         space, before, mark = self.space(), sandboxes(), self._audit.mark()
         pods = Followed(self._api, f"{space}/pods", is_ready)
         claims = Followed(self._api, f"{space}/persistentvolumeclaims", is_bound)
         volumes = Followed(self._api, f"{CORE}/persistentvolumes", lambda _: True)
         requests = []
         for name in (f"pod-{number}" for number in range(count)):
-            source: Object = {"persistentVolumeClaim": {"claimName": name}} if own_claim else {"emptyDir": {}}
+            source: Object = (
+                {"persistentVolumeClaim": {"claimName": name}} if own_claim else {"emptyDir": {}}
+            )
             if own_claim:
                 requests.append((f"{space}/persistentvolumeclaims", claim(name)))
             requests.append((f"{space}/pods", pod(name, source)))
@@ -259,11 +293,15 @@ class Bench:
             time.sleep(0.02)
         seconds = age_seconds(process)
         time.sleep(_QUIET_SECONDS)
-        return [f"{seconds:.1f}", f"{memory_mib(process):.0f}", f"{memory_mib(process, 'VmHWM'):.0f}"]
+        return [
+            f"{seconds:.1f}",
+            f"{memory_mib(process):.0f}",
+            f"{memory_mib(process, 'VmHWM'):.0f}",
+        ]
 
     def fill(self, claims: int, volumes: int) -> None:
-        """Claims of another provisioner, and PVs that look as if the first node had made and bound them; without
-        the controller manager, which would find that their claims are not there."""
+        """Claims of another provisioner, and PVs that look as if the first node had made and bound
+        them; without the controller manager, which would find that their claims are not there."""
         self._cluster.kill("kube-controller-manager")
         space, node = f"{CORE}/namespaces/default", next(iter(self._cluster.nodes))
         foreign = [claim(f"foreign-{number}") for number in range(claims)]
@@ -272,25 +310,48 @@ class Bench:
         self._api.all("POST", [(f"{space}/persistentvolumeclaims", one) for one in foreign])
         own = [own_volume(f"pvc-bench-{number}", node) for number in range(volumes)]
         self._api.all("POST", [(f"{CORE}/persistentvolumes", one) for one in own])
-        bound = [{"metadata": {"name": one["metadata"]["name"]}, "status": {"phase": "Bound"}} for one in own]
-        self._api.all("PATCH", [(f"{CORE}/persistentvolumes/{one['metadata']['name']}/status", one) for one in bound])
+        bound = [
+            {"metadata": {"name": one["metadata"]["name"]}, "status": {"phase": "Bound"}}
+            for one in own
+        ]
+        self._api.all(
+            "PATCH",
+            [(f"{CORE}/persistentvolumes/{one['metadata']['name']}/status", one) for one in bound],
+        )
 
 
 def own_volume(name: str, node: str) -> Object:
-    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    term = {
+        "matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]
+    }
     return {
         "metadata": {
-            "name": name, "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
-            "annotations": {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": node},
+            "name": name,
+            "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
+            "annotations": {
+                "pv.kubernetes.io/provisioned-by": "loop.flexvol",
+                "flexvol/identity": node,
+            },
         },
         "spec": {
-            "capacity": {"storage": SIZE}, "accessModes": ["ReadWriteOnce"], "storageClassName": CLASS,
+            "capacity": {"storage": SIZE},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": CLASS,
             "persistentVolumeReclaimPolicy": "Delete",
-            "claimRef": {"kind": "PersistentVolumeClaim", "namespace": "default", "name": name, "uid": name},
-            "flexVolume": {"driver": "flexvol/loop", "fsType": "ext4", "options": {"pool": "default"}},
+            "claimRef": {
+                "kind": "PersistentVolumeClaim",
+                "namespace": "default",
+                "name": name,
+                "uid": name,
+            },
+            "flexVolume": {
+                "driver": "flexvol/loop",
+                "fsType": "ext4",
+                "options": {"pool": "default"},
+            },
             "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
         },
-    }  # fmt: skip
+    }
 
 
 def measure(bench: Bench, settings: argparse.Namespace) -> None:
@@ -303,14 +364,26 @@ def measure(bench: Bench, settings: argparse.Namespace) -> None:
                 bursts.append([title, *bench.burst(settings.claims)])
                 print("  burst", *bursts[-1], flush=True)
             if "pods" in settings.only:
-                (plain, plain_gone, _), (own, gone, asked) = (bench.pods(settings.pods, own) for own in (False, True))
+                (plain, plain_gone, _), (own, gone, asked) = (
+                    bench.pods(settings.pods, own) for own in (False, True)
+                )
                 figures = (plain, plain_gone, own, gone, own / plain)
                 binding = max(0, asked - at_once) / rate
-                pods.append([title, *(f"{figure:.1f}" for figure in figures), str(asked), f"{binding:.1f}"])
+                pods.append(
+                    [title, *(f"{figure:.1f}" for figure in figures), str(asked), f"{binding:.1f}"]
+                )
                 print("  pods", *pods[-1], flush=True)
     if bursts:
         print(f"\n{settings.claims} claims of {SIZE}, ext4, at once")
-        heads = ["controller manager", "all bound s", "p50 s", "p99 s", "claims/s", "API writes/claim", "RSS MiB"]
+        heads = [
+            "controller manager",
+            "all bound s",
+            "p50 s",
+            "p99 s",
+            "claims/s",
+            "API writes/claim",
+            "RSS MiB",
+        ]
         print(table.aligned([*heads, "all gone s"], bursts))
     if pods:
         print(f"\n{settings.pods} pods at once, on emptyDir and each with a new claim of {SIZE}")
@@ -328,17 +401,34 @@ def measure(bench: Bench, settings: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="build.sh bench claims", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="build.sh bench claims",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="default: all; repeatable")
     parser.add_argument(
-        "--controller-manager", action="append", choices=list(CONTROLLER_MANAGERS), help="default: both; repeatable"
+        "--only", action="append", choices=MEASUREMENTS, help="default: all; repeatable"
     )
-    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="of burst and pods (default %(default)s)")
-    parser.add_argument("--claims", type=int, default=200, metavar="N", help="in a burst (default %(default)s)")
-    parser.add_argument("--pods", type=int, default=40, metavar="N", help="at once (default %(default)s)")
-    parser.add_argument("--foreign-claims", type=int, default=10_000, metavar="N", help="default %(default)s")
-    parser.add_argument("--own-volumes", type=int, default=2_000, metavar="N", help="default %(default)s")
+    parser.add_argument(
+        "--controller-manager",
+        action="append",
+        choices=list(CONTROLLER_MANAGERS),
+        help="default: both; repeatable",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=2, metavar="N", help="of burst and pods (default %(default)s)"
+    )
+    parser.add_argument(
+        "--claims", type=int, default=200, metavar="N", help="in a burst (default %(default)s)"
+    )
+    parser.add_argument(
+        "--pods", type=int, default=40, metavar="N", help="at once (default %(default)s)"
+    )
+    parser.add_argument(
+        "--foreign-claims", type=int, default=10_000, metavar="N", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--own-volumes", type=int, default=2_000, metavar="N", help="default %(default)s"
+    )
     settings = parser.parse_args()
     settings.only = settings.only or list(MEASUREMENTS)
     settings.controller_manager = settings.controller_manager or list(CONTROLLER_MANAGERS)

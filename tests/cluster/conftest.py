@@ -1,4 +1,5 @@
-"""The cluster for the tests: two real nodes, flexvol installed as a user installs it, started once a session."""
+"""The cluster for the tests: two real nodes, flexvol installed as a user installs it, started once
+a session."""
 
 from __future__ import annotations
 
@@ -39,8 +40,12 @@ class Kubernetes:
         self.cluster = cluster
         self.namespace = namespace
 
-    def run(self, *argv: object, check: bool = True, **keywords: Any) -> subprocess.CompletedProcess[str]:
-        done = self.cluster.kubectl("-n", self.namespace, *argv, check=False, capture_output=True, **keywords)
+    def run(
+        self, *argv: object, check: bool = True, **keywords: Any
+    ) -> subprocess.CompletedProcess[str]:
+        done = self.cluster.kubectl(
+            "-n", self.namespace, *argv, check=False, capture_output=True, **keywords
+        )
         assert done.returncode == 0 or not check, f"kubectl {argv}: {done.stderr}"
         return done
 
@@ -57,10 +62,15 @@ class Kubernetes:
     def all(self, kind: str, labels: str = "", fields: str = "") -> list[Object]:
         """All of the namespace, by selectors as kubectl takes them."""
         selectors = {"labelSelector": labels, "fieldSelector": fields}
-        path = path_of(kind, self.namespace, **{key: value for key, value in selectors.items() if value})
+        path = path_of(
+            kind, self.namespace, **{key: value for key, value in selectors.items() if value}
+        )
         assert path is not None, f"kube/api.py does not know {kind}"
         found = self.cluster.api.get(path) or {"items": []}
-        kinds = {"apiVersion": found.get("apiVersion"), "kind": str(found.get("kind", "")).removesuffix("List")}
+        kinds = {
+            "apiVersion": found.get("apiVersion"),
+            "kind": str(found.get("kind", "")).removesuffix("List"),
+        }
         return [{**kinds, **item} for item in found["items"]]
 
     def delete_all(self, kind: str) -> None:
@@ -75,15 +85,42 @@ class Kubernetes:
     def shell(self, pod: str, line: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run("exec", pod, "--", "sh", "-c", line, check=check)
 
-    def claim(self, name: str = "data", size: str = "64Mi", storage_class: str = "flexvol-loop", **spec: Any) -> None:
+    def claim(
+        self,
+        name: str = "data",
+        size: str = "64Mi",
+        storage_class: str = "flexvol-loop",
+        **spec: Any,
+    ) -> None:
         resources = {"requests": {"storage": size}}
-        spec = {"storageClassName": storage_class, "accessModes": ["ReadWriteOnce"], "resources": resources, **spec}
-        self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})
+        spec = {
+            "storageClassName": storage_class,
+            "accessModes": ["ReadWriteOnce"],
+            "resources": resources,
+            **spec,
+        }
+        self.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {"name": name},
+                "spec": spec,
+            }
+        )
 
-    def pod(self, name: str, claim: str = "data", node: str = "", wait: bool = True, **spec: Any) -> None:
+    def pod(
+        self, name: str, claim: str = "data", node: str = "", wait: bool = True, **spec: Any
+    ) -> None:
         """A pod with the claim at /data; `node` is asked for as a user may ask, by label."""
         volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]
-        self.apply(pod(name, volumes, **({"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}), **spec))
+        self.apply(
+            pod(
+                name,
+                volumes,
+                **({"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}),
+                **spec,
+            )
+        )
         if wait:
             self.running(name)
 
@@ -117,15 +154,21 @@ class Kubernetes:
 
 
 def pod(name: str, volumes: list[Object], **spec: Any) -> Object:
-    """A pod that sleeps, with its first volume at /data. Once its API object is gone, its volumes are unmounted: that
-    is so of no pod without a grace period, and then what is to be deleted next is refused as in use at first."""
+    """A pod that sleeps, with its first volume at /data. Once its API object is gone, its volumes
+    are unmounted: that is so of no pod without a grace period, and then what is to be deleted next
+    is refused as in use at first."""
     container = {
         "name": "main",
         "image": images.SHELL,
         "command": ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"],
         "volumeMounts": [{"name": volumes[0]["name"], "mountPath": "/data"}],
     }
-    body = {"terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes, **spec}
+    body = {
+        "terminationGracePeriodSeconds": 1,
+        "containers": [container],
+        "volumes": volumes,
+        **spec,
+    }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": body}
 
 
@@ -150,7 +193,13 @@ def install(cluster: kube.Cluster) -> None:
     """kubectl apply -k, and nothing by hand; done when every node's pod is ready."""
     cluster.kubectl("apply", "-k", OVERLAY, capture_output=True)
     cluster.kubectl(
-        "-n", "flexvol", "rollout", "status", "daemonset/flexvol-node", "--timeout=120s", capture_output=True
+        "-n",
+        "flexvol",
+        "rollout",
+        "status",
+        "daemonset/flexvol-node",
+        "--timeout=120s",
+        capture_output=True,
     )
 
 
@@ -168,7 +217,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
             cluster.up([shell, product])
             install(cluster)
         except Exception:
-            print(cluster.report(), file=sys.stderr)  # once; the failure itself is told for every test
+            print(
+                cluster.report(), file=sys.stderr
+            )  # once; the failure itself is told for every test
             raise
         yield cluster
     finally:
@@ -177,7 +228,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
 
 @pytest.fixture
 def k8s(cluster: kube.Cluster) -> Iterator[Kubernetes]:
-    """A namespace of the test's own. Afterwards nothing of it is left: no PV, no volume, no loop device."""
+    """A namespace of the test's own. Afterwards nothing of it is left: no PV, no volume, no loop
+    device."""
     with own_namespace(cluster) as k8s:
         yield k8s
 
@@ -192,7 +244,11 @@ def own_namespace(cluster: kube.Cluster) -> Iterator[Kubernetes]:
     for kind in ("statefulsets", "deployments", "pods", "pvc"):
         k8s.delete_all(kind)
     cluster.kubectl("delete", "namespace", k8s.namespace, "--wait=false", capture_output=True)
-    wait_until("the namespace's pods and claims are gone", lambda: not k8s.all("pods") + k8s.all("pvc"), 120)
+    wait_until(
+        "the namespace's pods and claims are gone",
+        lambda: not k8s.all("pods") + k8s.all("pvc"),
+        120,
+    )
     for volume in ours(k8s):
         if volume["spec"]["persistentVolumeReclaimPolicy"] != "Delete":
             cluster.kubectl("delete", "pv", volume["metadata"]["name"], capture_output=True)
@@ -200,7 +256,11 @@ def own_namespace(cluster: kube.Cluster) -> Iterator[Kubernetes]:
 
 
 def ours(k8s: Kubernetes) -> list[Object]:
-    return [pv for pv in k8s.all("pv") if pv["spec"].get("claimRef", {}).get("namespace") == k8s.namespace]
+    return [
+        pv
+        for pv in k8s.all("pv")
+        if pv["spec"].get("claimRef", {}).get("namespace") == k8s.namespace
+    ]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -209,7 +269,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome: Any = yield
     report = outcome.get_result()
     k8s = getattr(item, "funcargs", {}).get("k8s")
-    if report.failed and isinstance(k8s, Kubernetes) and kube.STATE.exists():  # else it is the cluster's own end
+    if (
+        report.failed and isinstance(k8s, Kubernetes) and kube.STATE.exists()
+    ):  # else it is the cluster's own end
         for title, text in diagnosis(k8s):
             report.sections.append((title, text[-8000:]))
 
@@ -219,12 +281,26 @@ def diagnosis(k8s: Kubernetes) -> Iterator[tuple[str, str]]:
     yield "objects", k8s.run("get", "pvc,pv,pods", "-o", "wide", check=False).stdout
     yield "events", k8s.run("get", "events", "--sort-by=.lastTimestamp", check=False).stdout
     logs = cluster.kubectl(
-        "-n", "flexvol", "logs", "-l", "app=flexvol-node", "--tail=40", "--prefix", check=False, capture_output=True
+        "-n",
+        "flexvol",
+        "logs",
+        "-l",
+        "app=flexvol-node",
+        "--tail=40",
+        "--prefix",
+        check=False,
+        capture_output=True,
     )
     yield "provisioners", logs.stdout
     names = [volume["metadata"]["name"] for volume in ours(k8s)] or [k8s.namespace]
     for node in cluster.nodes.values():
         log = node.path("/var/log/flexvol/loop.log")
-        yield f"{node.name}: driver", "\n".join(log.read_text().splitlines()[-30:]) if log.exists() else "no log"
+        yield (
+            f"{node.name}: driver",
+            "\n".join(log.read_text().splitlines()[-30:]) if log.exists() else "no log",
+        )
         lines = cluster.log(f"{node.name}-kubelet").splitlines()
-        yield f"{node.name}: kubelet", "\n".join([line for line in lines if any(name in line for name in names)][-20:])
+        yield (
+            f"{node.name}: kubelet",
+            "\n".join([line for line in lines if any(name in line for name in names)][-20:]),
+        )

@@ -1,8 +1,9 @@
-"""Moves a volume to and fro, each way first in a process that is killed when it has just made its n-th change, or is
-amid its stream, for each n; then in one that is not, which has to end it. Prints what was killed, and the checksum of
-the volume that is there then, as JSON lines.
+"""Moves a volume to and fro, each way first in a process that is killed when it has just made its
+n-th change, or is amid its stream, for each n; then in one that is not, which has to end it. Prints
+what was killed, and the checksum of the volume that is there then, as JSON lines.
 
-    python -m tests.cluster.killed_mover KUBECONFIG PV NODE OTHER-NODE [N: killed only after that, and not ended]
+    python -m tests.cluster.killed_mover KUBECONFIG PV NODE OTHER-NODE [N: killed only after that,
+    and not ended]
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _ATTEMPTS = 20  # what was killed has left something on the nodes that ends by i
 
 
 def move(kubeconfig: str, name: str, to: str) -> None:
-    Mover(Cluster(kubeconfig), {"loop.flexvol": "flexvol/loop"}, "flexvol", lambda words: None).move(name, to)
+    Mover(
+        Cluster(kubeconfig), {"loop.flexvol": "flexvol/loop"}, "flexvol", lambda words: None
+    ).move(name, to)
 
 
 class Killed(Cluster):
@@ -56,7 +59,9 @@ def kill_after(number: int) -> None:
         counted(name)
     execute = Cluster.execute
 
-    def call(self: Cluster, pod: str, argv: list[str], feed: Any = None, *arguments: Any, **more: Any) -> Any:
+    def call(
+        self: Cluster, pod: str, argv: list[str], feed: Any = None, *arguments: Any, **more: Any
+    ) -> Any:
         def pieces() -> Iterator[bytes]:
             for at, piece in enumerate(feed):
                 if at in _PIECES:
@@ -86,7 +91,9 @@ def end(kubeconfig: str, name: str, to: str) -> None:
             move(kubeconfig, name, to)
             return
         except NotMoved as failure:
-            if attempt == _ATTEMPTS or not any(words in str(failure) for words in ("just now", "in use")):
+            if attempt == _ATTEMPTS or not any(
+                words in str(failure) for words in ("just now", "in use")
+            ):
                 raise
 
 

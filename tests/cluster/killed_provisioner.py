@@ -1,9 +1,9 @@
-"""A provisioner that is killed, beside the installed one: dist/provisioner as a process in a node's namespaces.
+"""A provisioner that is killed, beside the installed one: dist/provisioner as a process in a node's
+namespaces.
 
-It serves the driver crash/loop (the loop driver under another vendor's name, behind a wrapper that can kill or wait),
-with a class and a pool that nobody else knows, and reaches the API server through a proxy. SIGKILL is dealt to it at a
-call of the API or of the driver.
-"""
+It serves the driver crash/loop (the loop driver under another vendor's name, behind a wrapper that
+can kill or wait), with a class and a pool that nobody else knows, and reaches the API server
+through a proxy. SIGKILL is dealt to it at a call of the API or of the driver."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ PROVISIONER, DRIVER = "loop.crash", "crash/loop"
 # Which request of the API, or call of the driver, is the one: its number, or words of it.
 Where = Callable[[int, str], bool]
 _WRAPPER = """#!/bin/sh
-# before: killed before the driver runs; during: it runs on, alone; after: it has run, and nobody hears its answer.
-exec 8>>{here}/lock && flock 8 && n=$(($(wc -l <{here}/called) + 1)) && echo "$1" >>{here}/called && exec 8>&-
+# before: killed before the driver runs; during: it runs on, alone; after: it has run, and nobody
+# hears its answer.
+exec 8>>{here}/lock && flock 8 && n=$(($(wc -l <{here}/called) + 1)) &&
+  echo "$1" >>{here}/called && exec 8>&-
 while [ "$1" = provision ] && [ -e {here}/hold ]; do touch {here}/held; sleep 0.05; done
 read -r when number callout <{here}/kill
 if [ "$n" = "$number" ] || [ "$1" = "$callout" ]; then
@@ -40,7 +42,8 @@ exec {here}/real/loop "$@"
 
 
 class KilledProvisioner:
-    """Made for one namespace; `storage_class` is its class's name. Its pool is empty at the begin."""
+    """Made for one namespace; `storage_class` is its class's name. Its pool is empty at the
+    begin."""
 
     def __init__(self, k8s: Kubernetes, proxy: KillingProxy, node: str = "node1") -> None:
         self.k8s, self.first, self.node = k8s, proxy, k8s.cluster.nodes[node]
@@ -68,8 +71,12 @@ class KilledProvisioner:
         (self.here / "kubeconfig").write_text(kubeconfig(proxy.url))
 
     def _apart(self, *argv: object) -> list[object]:
-        """A command line in the node's namespaces, but with pools and settings that are only ours."""
-        inside = 'mount --bind "$1" /var/lib/flexvol && mount --bind "$2" /etc/flexvol && shift 2 && exec "$@"'
+        """A command line in the node's namespaces, but with pools and settings that are only
+        ours."""
+        inside = (
+            'mount --bind "$1" /var/lib/flexvol && mount --bind "$2" /etc/flexvol && '
+            'shift 2 && exec "$@"'
+        )
         script = ["sh", "-c", inside, "sh", self.here / "pools", self.here / "etc"]
         return ["unshare", "-m", *script, *argv]
 
@@ -82,16 +89,29 @@ class KilledProvisioner:
         """As a pod does; the mount ends with the namespace that we run it in, at the latest."""
         (self.here / "pod").mkdir()
         script = 'test "$("$1" mount "$2" "$3")" = \'{"status": "Success"}\' && "$1" unmount "$2"'
-        self.node.enter(*self._apart("sh", "-c", script, "sh", self.here / "real/loop", self.here / "pod", options))
+        self.node.enter(
+            *self._apart(
+                "sh", "-c", script, "sh", self.here / "real/loop", self.here / "pod", options
+            )
+        )
 
     def start(self, *arguments: object) -> None:
         line = [
-            "env", f"SHIV_ROOT={self.here}/shiv", ROOT / "dist/provisioner", f"--node={self.node.name}",
-            f"--driver={DRIVER}", f"--plugin-dir={self.here}/plugins", f"--kubeconfig={self.here}/kubeconfig",
-            f"--namespace={self.k8s.namespace}", "--orphan-grace-seconds=1", *arguments,
-        ]  # fmt: skip
+            "env",
+            f"SHIV_ROOT={self.here}/shiv",
+            ROOT / "dist/provisioner",
+            f"--node={self.node.name}",
+            f"--driver={DRIVER}",
+            f"--plugin-dir={self.here}/plugins",
+            f"--kubeconfig={self.here}/kubeconfig",
+            f"--namespace={self.k8s.namespace}",
+            "--orphan-grace-seconds=1",
+            *arguments,
+        ]
         holder = (self.node.directory / "ns.pid").read_text().strip()
-        self._process = machine.spawn(DATA, NAME, ["nsenter", "-t", holder, "-m", "-n", *self._apart(*line)])
+        self._process = machine.spawn(
+            DATA, NAME, ["nsenter", "-t", holder, "-m", "-n", *self._apart(*line)]
+        )
 
     @property
     def alive(self) -> bool:
@@ -153,21 +173,35 @@ class KilledProvisioner:
         """A claim for which the scheduler has chosen our node already; returns its uid."""
         notes = {"volume.kubernetes.io/selected-node": self.node.name}
         spec = {
-            "storageClassName": self.storage_class, "accessModes": ["ReadWriteOnce"],
+            "storageClassName": self.storage_class,
+            "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": "32Mi"}},
-        }  # fmt: skip
+        }
         metadata = {"name": name, "annotations": notes, **metadata}
-        self.k8s.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+        self.k8s.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": metadata,
+                "spec": spec,
+            }
+        )
         return str((self.k8s.get("pvc", name) or {})["metadata"]["uid"])
 
     def provision(self, name: str, cluster_uid: str, **changes: str) -> None:
         """A volume as a provisioner of that cluster would have had it made, without any claim."""
         key = "kubernetes.io/"
         request = {
-            f"{key}pvOrVolumeName": name, f"{key}pvc.namespace": "gone", f"{key}pvc.name": name,
-            f"{key}pvc.uid": f"uid-of-{name}", f"{key}clusterUid": cluster_uid, f"{key}reclaimPolicy": "Delete",
-            "requestBytes": str(32 << 20), f"{key}pvc.accessModes": "ReadWriteOnce", **changes,
-        }  # fmt: skip
+            f"{key}pvOrVolumeName": name,
+            f"{key}pvc.namespace": "gone",
+            f"{key}pvc.name": name,
+            f"{key}pvc.uid": f"uid-of-{name}",
+            f"{key}clusterUid": cluster_uid,
+            f"{key}reclaimPolicy": "Delete",
+            "requestBytes": str(32 << 20),
+            f"{key}pvc.accessModes": "ReadWriteOnce",
+            **changes,
+        }
         assert self.run("provision", json.dumps(request))["status"] == "Success"
 
     def list_again(self) -> None:
@@ -177,7 +211,8 @@ class KilledProvisioner:
         self.k8s.run("patch", "storageclass", self.storage_class, "-p", json.dumps(note))
 
     def until(self, what: str, condition: Callable[[], Any], seconds: float = 60) -> bool:
-        """Waits, and starts the provisioner again without faults once it was killed; returns whether it was."""
+        """Waits, and starts the provisioner again without faults once it was killed; returns
+        whether it was."""
         killed = False
 
         def seen() -> Any:
@@ -196,8 +231,8 @@ class KilledProvisioner:
 
 
 class KillingProxy(Proxy):
-    """armed: (before or after, which request): there the victim is killed, before the request is sent on, or when it
-    was answered and the answer is not yet given."""
+    """armed: (before or after, which request): there the victim is killed, before the request is
+    sent on, or when it was answered and the answer is not yet given."""
 
     def __init__(self, server: str = SERVER) -> None:
         super().__init__(server, "admin-token", STATE / "pki/ca.crt")
@@ -235,9 +270,13 @@ class KillingProxy(Proxy):
 
 def own_class(name: str, **changes: object) -> Object:
     return {
-        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
-        "provisioner": PROVISIONER, "volumeBindingMode": "WaitForFirstConsumer", **changes,
-    }  # fmt: skip
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+        "provisioner": PROVISIONER,
+        "volumeBindingMode": "WaitForFirstConsumer",
+        **changes,
+    }
 
 
 @contextlib.contextmanager

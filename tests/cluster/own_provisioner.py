@@ -1,5 +1,6 @@
-"""A provisioner of a test's own: dist/provisioner as a process on a node, for a driver of another vendor and with an
-account of its own, so that it and the DaemonSet's never meet. It can be killed, started again, and be given a proxy."""
+"""A provisioner of a test's own: dist/provisioner as a process on a node, for a driver of another
+vendor and with an account of its own, so that it and the DaemonSet's never meet. It can be killed,
+started again, and be given a proxy."""
 
 from __future__ import annotations
 
@@ -20,7 +21,13 @@ NAMESPACE = "own-provisioner"  # of its account, Lease and capacity objects
 AUTHORITY = STATE / "pki/ca.crt"
 POOL = "/var/lib/flexvol/weather"
 _CLASS_ROLE = "flexvol-provisioner"  # deploy/rbac.yaml
-_LEASES = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "patch"]}]
+_LEASES = [
+    {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "verbs": ["get", "create", "patch"],
+    }
+]
 _CAPACITY = [
     {
         "apiGroups": ["storage.k8s.io"],
@@ -31,35 +38,68 @@ _CAPACITY = [
 
 
 def account(cluster: Cluster, name: str = "provisioner", rules: list[Object] | None = None) -> str:
-    """The token of a service account that may what deploy/ gives a provisioner; with `rules`, what they say."""
+    """The token of a service account that may what deploy/ gives a provisioner; with `rules`, what
+    they say."""
     group, kind = "rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1"
     subjects = [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}]
     role = _CLASS_ROLE if rules is None else f"test-{name}"
 
     def binding(kind_of_role: str, role: str) -> Object:
-        return {"roleRef": {"apiGroup": group, "kind": kind_of_role, "name": role}, "subjects": subjects}
+        return {
+            "roleRef": {"apiGroup": group, "kind": kind_of_role, "name": role},
+            "subjects": subjects,
+        }
 
     objects: list[Object] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NAMESPACE}},
-        {"apiVersion": kind, "kind": "Role", "metadata": {"name": name, "namespace": NAMESPACE},
-         "rules": _LEASES + _CAPACITY},
-        {"apiVersion": kind, "kind": "RoleBinding", "metadata": {"name": name, "namespace": NAMESPACE},
-         **binding("Role", name)},
-        {"apiVersion": kind, "kind": "ClusterRoleBinding", "metadata": {"name": f"test-{name}"},
-         **binding("ClusterRole", role)},
-    ]  # fmt: skip
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+        },
+        {
+            "apiVersion": kind,
+            "kind": "Role",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "rules": _LEASES + _CAPACITY,
+        },
+        {
+            "apiVersion": kind,
+            "kind": "RoleBinding",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            **binding("Role", name),
+        },
+        {
+            "apiVersion": kind,
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": f"test-{name}"},
+            **binding("ClusterRole", role),
+        },
+    ]
     if rules is not None:
-        objects.append({"apiVersion": kind, "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules})
+        objects.append(
+            {"apiVersion": kind, "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules}
+        )
     Kubernetes(cluster, NAMESPACE).run("apply", "-f", "-", input=json.dumps(_list(objects)))
-    done = cluster.kubectl("-n", NAMESPACE, "create", "token", name, "--duration=4h", capture_output=True)
+    done = cluster.kubectl(
+        "-n", NAMESPACE, "create", "token", name, "--duration=4h", capture_output=True
+    )
     return done.stdout.strip()
 
 
 class OwnProvisioner:
-    """words: its arguments beside the driver's. server: what it takes for the API server, such as a Proxy's url."""
+    """words: its arguments beside the driver's. server: what it takes for the API server, such as a
+    Proxy's url."""
 
-    def __init__(self, cluster: Cluster, name: str, server: str, driver: str, *words: str, node: str = "node1") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        name: str,
+        server: str,
+        driver: str,
+        *words: str,
+        node: str = "node1",
+    ) -> None:
         self.name = f"own-{name}"
         self.node = cluster.nodes[node]
         self._cluster, self._driver, self._words = cluster, driver, words
@@ -70,7 +110,8 @@ class OwnProvisioner:
         (self._directory / "kubeconfig").write_text(kubeconfig(server))
 
     def install(self, executable: Path, directory: Path | None = None) -> Path:
-        """Puts the driver's file into its plugin directory, or into the one it shares; returns where the driver is."""
+        """Puts the driver's file into its plugin directory, or into the one it shares; returns
+        where the driver is."""
         self.plugins = directory or self._directory / "plugins"
         vendor, name = self._driver.split("/")
         target = self.plugins / f"{vendor}~{name}"
@@ -87,12 +128,30 @@ class OwnProvisioner:
 
     def start(self) -> None:
         """Starts it as in a container: when it is killed, so is whatever it started."""
-        machine.spawn(STATE, self.name, [
-            *self.node.inside(), "unshare", "--pid", "--kill-child", "--mount-proc", "--propagation=slave",
-            "env", f"SHIV_ROOT={self._directory}/shiv", ROOT / "dist/provisioner",
-            "--kubeconfig", self._directory / "kubeconfig", "--plugin-dir", self.plugins, "--driver", self._driver,
-            "--namespace", NAMESPACE, *self._words,
-        ])  # fmt: skip
+        machine.spawn(
+            STATE,
+            self.name,
+            [
+                *self.node.inside(),
+                "unshare",
+                "--pid",
+                "--kill-child",
+                "--mount-proc",
+                "--propagation=slave",
+                "env",
+                f"SHIV_ROOT={self._directory}/shiv",
+                ROOT / "dist/provisioner",
+                "--kubeconfig",
+                self._directory / "kubeconfig",
+                "--plugin-dir",
+                self.plugins,
+                "--driver",
+                self._driver,
+                "--namespace",
+                NAMESPACE,
+                *self._words,
+            ],
+        )
 
     def kill(self) -> None:
         """kill -9."""
@@ -137,7 +196,9 @@ class ScriptedDriver:
     def calls(self, claim: str, callout: str = "provision") -> list[list[str]]:
         """Each call for the claim: the callout, the claim, the process, and what was answered."""
         log = self._directory / "calls"
-        lines = [line.split(" ", 3) for line in log.read_text().splitlines()] if log.exists() else []
+        lines = (
+            [line.split(" ", 3) for line in log.read_text().splitlines()] if log.exists() else []
+        )
         return [line for line in lines if line[:2] == [callout, claim]]
 
     def made(self) -> list[str]:
@@ -165,31 +226,49 @@ def volumes_in(pool: Path) -> set[str]:
 def storage_class(driver: str, **changes: object) -> Object:
     """One of the driver's own, called as its provisioner."""
     name = ".".join(reversed(driver.split("/")))
-    return {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
-            "provisioner": name, "volumeBindingMode": "WaitForFirstConsumer", **changes}  # fmt: skip
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+        "provisioner": name,
+        "volumeBindingMode": "WaitForFirstConsumer",
+        **changes,
+    }
 
 
 def claim(name: str, storage_class: str, node: str = "node1", size: str = "32Mi") -> Object:
     """A claim as after scheduling: a node is chosen, and no pod has to run."""
     notes = {"volume.kubernetes.io/selected-node": node} if node else {}
-    spec = {"storageClassName": storage_class, "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": size}}}  # fmt: skip
-    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "annotations": notes},
-            "spec": spec}  # fmt: skip
+    spec = {
+        "storageClassName": storage_class,
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": size}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "annotations": notes},
+        "spec": spec,
+    }
 
 
 def bound(k8s: Kubernetes, *names: str, seconds: float = 30) -> dict[str, str]:
-    """Waits until the claims are Bound; the PV's name by claim. There is one PV for each claim, and no other."""
+    """Waits until the claims are Bound; the PV's name by claim. There is one PV for each claim, and
+    no other."""
 
     def volumes() -> dict[str, str]:
         claims = {one["metadata"]["name"]: one for one in k8s.all("pvc")}
         found = {name: claims[name] for name in names if name in claims}
-        done = len(found) == len(names) and all(one["status"].get("phase") == "Bound" for one in found.values())
+        done = len(found) == len(names) and all(
+            one["status"].get("phase") == "Bound" for one in found.values()
+        )
         return {name: one["spec"]["volumeName"] for name, one in found.items()} if done else {}
 
     found: dict[str, str] = wait_until(f"claims {', '.join(names)} are bound", volumes, seconds)
     of_claims = [(pv["metadata"]["name"], pv["spec"]["claimRef"]["name"]) for pv in ours(k8s)]
-    assert sorted(pair for pair in of_claims if pair[1] in names) == sorted((pv, name) for name, pv in found.items())
+    assert sorted(pair for pair in of_claims if pair[1] in names) == sorted(
+        (pv, name) for name, pv in found.items()
+    )
     return found
 
 

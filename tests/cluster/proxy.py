@@ -1,8 +1,9 @@
-"""API weather: an HTTP proxy between one provisioner and the API server, which fails as a test says.
+"""API weather: an HTTP proxy between one provisioner and the API server, which fails as a test
+says.
 
-Its sockets are those of the control plane's network namespace, so that a node reaches it; its rule is a function of the
-test. The client speaks plain HTTP to it, the proxy TLS with a bearer token to the API server.
-"""
+Its sockets are those of the control plane's network namespace, so that a node reaches it; its rule
+is a function of the test. The client speaks plain HTTP to it, the proxy TLS with a bearer token to
+the API server."""
 
 from __future__ import annotations
 
@@ -30,28 +31,49 @@ CUT, CUT_AFTER = "cut", "cut-after"
 Rule = Callable[[str, str, int], "str | int | float | bytes | None"]
 _CLONE_NEWNET = 0x40000000
 _UPSTREAM_SECONDS = 300
-_REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired",
-            429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}  # fmt: skip
-_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "authorization"}
+_REASONS = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    410: "Expired",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+_HOP_BY_HOP = {
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "content-length",
+    "host",
+    "authorization",
+}
 
 
 def kubeconfig(server: str) -> str:
     """For a client of the proxy at that URL, which has the token."""
-    return json.dumps({
-        "apiVersion": "v1", "kind": "Config", "current-context": "x",
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    })  # fmt: skip
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "x",
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+            "users": [{"name": "u", "user": {}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        }
+    )
 
 
 class Proxy:
-    """Serves from `with` to its end. `url` is what a kubeconfig names as its server; it stays the same after stop()
-    and start(), between which nobody listens, as when the API server is away.
+    """Serves from `with` to its end. `url` is what a kubeconfig names as its server; it stays the
+    same after stop() and start(), between which nobody listens, as when the API server is away.
 
-    rule: called with (method, path with its query, number of the request, from 1) before each request; it may be
-    changed at any time. It answers None (pass), "cut" (close without forwarding), "cut-after" (forward, wait for the
-    answer, close instead of giving it), a status (give a Status object of it; 410 to a watch is an ERROR event, 429 has
+    rule: called with (method, path with its query, number of the request, from 1) before each
+    request; it may be changed at any time. It answers None (pass), "cut" (close without
+    forwarding), "cut-after" (forward, wait for the answer, close instead of giving it), a status
+    (give a Status object of it; 410 to a watch is an ERROR event, 429 has
     Retry-After: 1), seconds as a float (wait, then pass), or bytes (give them as a good answer).
     requests: the (method, path) of each, in order.
     """
@@ -81,7 +103,9 @@ class Proxy:
         self._server = server = _in_namespace(lambda: _Server(self, self._port))
         self._port = server.server_address[1]
         self.url = f"http://{NET}1:{self._port}"
-        threading.Thread(target=server.serve_forever, args=(0.05,), name="proxy", daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, args=(0.05,), name="proxy", daemon=True
+        ).start()
 
     def stop(self) -> None:
         """Listens no more, and cuts what is open."""
@@ -96,7 +120,9 @@ class Proxy:
         with self._lock:
             for one in self._open:
                 with contextlib.suppress(OSError):  # the other side was faster
-                    socket.socket.shutdown(one, socket.SHUT_RDWR)  # not SSLSocket's: a thread reads from it
+                    socket.socket.shutdown(
+                        one, socket.SHUT_RDWR
+                    )  # not SSLSocket's: a thread reads from it
 
     def seen(self, method: str, words: str) -> int:
         """How many requests of that method had `words` in their path."""
@@ -127,7 +153,8 @@ class _Server(http.server.ThreadingHTTPServer):
         super().__init__(("", port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went, or that we cut, is the weather and not worth a line; a bug in a rule is."""
+        """A client that went, or that we cut, is the weather and not worth a line; a bug in a rule
+        is."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -171,7 +198,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _forward(self, body: bytes, cut_after: bool) -> None:
         proxy = self.server.proxy
-        upstream = http.client.HTTPSConnection(*proxy.upstream, timeout=_UPSTREAM_SECONDS, context=proxy.tls)
+        upstream = http.client.HTTPSConnection(
+            *proxy.upstream, timeout=_UPSTREAM_SECONDS, context=proxy.tls
+        )
         try:
             upstream.connect()
         except OSError:  # the API server itself is away
@@ -180,7 +209,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         connection = upstream.sock
         proxy.opened(connection)
         try:
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+            headers = {
+                name: value
+                for name, value in self.headers.items()
+                if name.lower() not in _HOP_BY_HOP
+            }
             headers["Authorization"] = f"Bearer {proxy.token}"
             upstream.request(self.command, self.path, body or None, headers)
             answer = upstream.getresponse()
@@ -217,13 +250,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _refuse(self, status: int) -> None:
         words = f"{status} made by the proxy of the tests"
         reason = _REASONS.get(status, "Unknown")
-        document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": words,
-                    "reason": reason, "code": status}  # fmt: skip
+        document = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": words,
+            "reason": reason,
+            "code": status,
+        }
         if status == 410 and "watch=true" in self.path.lower():
             event = json.dumps({"type": "ERROR", "object": document}) + "\n"
             self._give(200, event.encode())
         else:
-            self._give(status, json.dumps(document).encode(), retry_after="1" if status == 429 else "")
+            self._give(
+                status, json.dumps(document).encode(), retry_after="1" if status == 429 else ""
+            )
 
     def _give(self, status: int, content: bytes, retry_after: str = "") -> None:
         self.send_response_only(status)
@@ -236,7 +278,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _in_namespace(make: Callable[[], _Server]) -> _Server:
-    """What `make` returns, made by a thread in the control plane's network namespace: a socket stays where it began."""
+    """What `make` returns, made by a thread in the control plane's network namespace: a socket
+    stays where it began."""
     made: list[_Server] = []
 
     def work() -> None:

@@ -1,5 +1,5 @@
-"""A driver that attaches lives on the real cluster: attached by the controller-manager or by kubelet, through restarts
-and the loss of a node, and no volume is ever on two nodes."""
+"""A driver that attaches lives on the real cluster: attached by the controller-manager or by
+kubelet, through restarts and the loss of a node, and no volume is ever on two nodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tests.cluster.test_claims import size_mib, storage_class
 OVERLAY = Path(__file__).parent / "kube/overlay-attaching"
 SOURCE = Path(__file__).resolve().parents[1] / "drivers/attaching.py"
 NAME = "flexvol~attaching"
-BY_CONTROLLER = "volumes.kubernetes.io/controller-managed-attach-detach"  # of a node, unless its kubelet attaches
+# of a node, unless its kubelet attaches
+BY_CONTROLLER = "volumes.kubernetes.io/controller-managed-attach-detach"
 NOT_ATTACHER = {"controller": "node1", "node1": "controller"}
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
@@ -40,15 +41,21 @@ class Storage:
 
     def devices(self, volume: str) -> list[str]:
         """Every loop device on its image: never more than one."""
-        lines = sh("losetup", "--noheadings", "--raw", "--output", "NAME,BACK-FILE", capture_output=True).stdout
+        lines = sh(
+            "losetup", "--noheadings", "--raw", "--output", "NAME,BACK-FILE", capture_output=True
+        ).stdout
         found = [line.split()[0] for line in lines.splitlines() if f"/{volume}/image" in line]
         assert len(found) <= 1, found
         return found
 
     def calls(self, caller: str, volume: str) -> list[str]:
-        """The callouts for a volume that a node's kubelet, or the controller-manager, has made, and those that failed
-        with their reason."""
-        at = STATE / "kcm-log" if caller == "controller" else self.cluster.nodes[caller].path("/var/log/flexvol")
+        """The callouts for a volume that a node's kubelet, or the controller-manager, has made, and
+        those that failed with their reason."""
+        at = (
+            STATE / "kcm-log"
+            if caller == "controller"
+            else self.cluster.nodes[caller].path("/var/log/flexvol")
+        )
         log = at / "attaching.log"
         lines = log.read_text().splitlines() if log.exists() else []
         found = []
@@ -56,7 +63,9 @@ class Storage:
             head, _, outcome = line.partition("ms: ")
             if volume in head:
                 callout, word = head.split()[2], outcome.split()[0]
-                if callout == "getvolumename":  # asked once by each program, which remembers "Not supported"
+                if (
+                    callout == "getvolumename"
+                ):  # asked once by each program, which remembers "Not supported"
                     continue
                 found.append(callout if word == "Success" else f"{callout} {word}")
         return found
@@ -72,7 +81,8 @@ class Storage:
 
 @pytest.fixture(scope="module")
 def storage(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    """The driver where it must be, on both nodes and with the controller-manager, and a provisioner for its claims."""
+    """The driver where it must be, on both nodes and with the controller-manager, and a provisioner
+    for its claims."""
     archive = tmp_path_factory.mktemp("attaching") / "flexvol"
     pack.pack(archive, [SOURCE])
     storage = Storage(cluster)
@@ -85,14 +95,20 @@ def storage(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     flexvol.run("rollout", "status", "deployment/flexvol-shared", "--timeout=120s")
     flexvol.apply(
         storage_class(
-            "attaching", provisioner="attaching.flexvol", volumeBindingMode="Immediate", parameters={"fsType": "xfs"}
+            "attaching",
+            provisioner="attaching.flexvol",
+            volumeBindingMode="Immediate",
+            parameters={"fsType": "xfs"},
         )
     )
     yield storage
     left = list(storage.path.iterdir())
     flexvol.delete("storageclass", "attaching")
     cluster.kubectl("delete", "-k", OVERLAY, "--wait=true", capture_output=True)
-    for directory in [storage.driver.parents[1], *(node.path(PLUGINS) for node in cluster.nodes.values())]:
+    for directory in [
+        storage.driver.parents[1],
+        *(node.path(PLUGINS) for node in cluster.nodes.values()),
+    ]:
         shutil.rmtree(directory / NAME)
     assert left == []
 
@@ -121,7 +137,9 @@ def attacher(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
         node.configure_kubelet(enableControllerAttachDetach=False)
         cluster.restart("kubelet", "node1")
         wait_until("the kubelet attaches", lambda: not by_controller(cluster))
-        cluster.restart("kube-controller-manager")  # or it goes on with a node that it has once attached to
+        cluster.restart(
+            "kube-controller-manager"
+        )  # or it goes on with a node that it has once attached to
         yield "node1"
     finally:
         node.configure_kubelet()
@@ -130,7 +148,10 @@ def attacher(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
 
 
 def by_controller(cluster: Cluster) -> bool:
-    return BY_CONTROLLER in cluster.kubectl("get", "node", "node1", "-o", "yaml", capture_output=True).stdout
+    return (
+        BY_CONTROLLER
+        in cluster.kubectl("get", "node", "node1", "-o", "yaml", capture_output=True).stdout
+    )
 
 
 def attaches(call: str) -> bool:
@@ -138,7 +159,9 @@ def attaches(call: str) -> bool:
     return call.split()[0] in ("attach", "isattached", "detach")
 
 
-def test_an_attached_volume_lives_its_whole_life(k8s: Kubernetes, storage: Storage, attacher: str) -> None:
+def test_an_attached_volume_lives_its_whole_life(
+    k8s: Kubernetes, storage: Storage, attacher: str
+) -> None:
     name = claimed(k8s)
     assert storage.node(name) == ""
     k8s.pod("web", node="node1")
@@ -155,7 +178,10 @@ def test_an_attached_volume_lives_its_whole_life(k8s: Kubernetes, storage: Stora
     before = size_mib(k8s, "web")
     k8s.claim(size="640Mi", storage_class="attaching")
     wait_until("df follows", lambda: size_mib(k8s, "web") > before + 300, 120)
-    wait_until("the claim says so", lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"]["storage"] == "640Mi")
+    wait_until(
+        "the claim says so",
+        lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"]["storage"] == "640Mi",
+    )
 
     k8s.delete("pod", "web", "second")
     k8s.delete("pvc", "data")  # at once, so that it must wait until the volume is detached
@@ -169,7 +195,9 @@ def test_an_attached_volume_lives_its_whole_life(k8s: Kubernetes, storage: Stora
     assert calls.count("mount") == 2
     assert "expandfs" in calls
     assert calls[-3:] == ["unmount", "unmount", "unmountdevice"]
-    calls = [call for call in storage.calls(attacher, name) if attaches(call) and call != "isattached"]
+    calls = [
+        call for call in storage.calls(attacher, name) if attaches(call) and call != "isattached"
+    ]
     assert calls == ["attach", "detach"]
     assert all(attaches(call) for call in storage.calls("controller", name))
     assert not any(attaches(call) for call in storage.calls(NOT_ATTACHER[attacher], name))
@@ -178,29 +206,45 @@ def test_an_attached_volume_lives_its_whole_life(k8s: Kubernetes, storage: Stora
 def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Storage) -> None:
     name = claimed(k8s)
     unmounted = pod("web", [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}])
-    del unmounted["spec"]["containers"][0]["volumeMounts"]  # kubelet mounts it for no one, but it is attached
-    k8s.apply({**unmounted, "spec": {**unmounted["spec"], "nodeSelector": {"kubernetes.io/hostname": "node1"}}})
+    del unmounted["spec"]["containers"][0][
+        "volumeMounts"
+    ]  # kubelet mounts it for no one, but it is attached
+    k8s.apply(
+        {
+            **unmounted,
+            "spec": {**unmounted["spec"], "nodeSelector": {"kubernetes.io/hostname": "node1"}},
+        }
+    )
     storage.until_attached(name, "node1")
-    wait_until("it was looked at twice", lambda: storage.calls("controller", name).count("isattached") > 1)
+    wait_until(
+        "it was looked at twice", lambda: storage.calls("controller", name).count("isattached") > 1
+    )
     assert storage.calls("controller", name).count("attach") == 1
 
     lost = sh(storage.driver, "detach", name, "node1", capture_output=True)
 
     assert json.loads(lost.stdout) == {"status": "Success"}
-    wait_until("it is attached again", lambda: storage.calls("controller", name).count("attach") == 2)
+    wait_until(
+        "it is attached again", lambda: storage.calls("controller", name).count("attach") == 2
+    )
     storage.until_attached(name, "node1")
     k8s.delete("pod", "web")
     storage.until_attached(name, "")
     k8s.delete("pvc", "data")
 
 
-def test_kubelet_restarted_while_a_volume_is_attached(k8s: Kubernetes, storage: Storage, attacher: str) -> None:
+def test_kubelet_restarted_while_a_volume_is_attached(
+    k8s: Kubernetes, storage: Storage, attacher: str
+) -> None:
     cluster, name = k8s.cluster, claimed(k8s)
     k8s.pod("web", node="node1")
     k8s.shell("web", "echo kept > /data/file")
 
     cluster.restart("kubelet", "node1")
-    wait_until("kubelet serves again", lambda: k8s.shell("web", "cat /data/file", check=False).stdout == "kept\n")
+    wait_until(
+        "kubelet serves again",
+        lambda: k8s.shell("web", "cat /data/file", check=False).stdout == "kept\n",
+    )
     k8s.shell("web", "echo more >> /data/file && sync")
 
     cluster.kill("kubelet", "node1")
@@ -208,14 +252,18 @@ def test_kubelet_restarted_while_a_volume_is_attached(k8s: Kubernetes, storage: 
         k8s.run("delete", "pod", "web", "--force", "--grace-period=0")
     finally:
         cluster.start("kubelet", "node1")
-    wait_until("it is unmounted", lambda: storage.calls("node1", name)[-2:] == ["unmount", "unmountdevice"])
+    wait_until(
+        "it is unmounted", lambda: storage.calls("node1", name)[-2:] == ["unmount", "unmountdevice"]
+    )
     if attacher == "node1":  # nor does it know that it was it who attached, until it attaches again
         k8s.pod("next", node="node1")
         assert "detach" not in storage.calls("node1", name)
         assert k8s.shell("next", "cat /data/file").stdout == "kept\nmore\n"
         k8s.delete("pod", "next")
     storage.until_attached(name, "")
-    calls = [call for call in storage.calls(attacher, name) if call != "isattached"]  # asked from time to time
+    calls = [
+        call for call in storage.calls(attacher, name) if call != "isattached"
+    ]  # asked from time to time
     assert calls[-1] == "detach"
     assert not any(attaches(call) for call in storage.calls(NOT_ATTACHER[attacher], name))
     k8s.delete("pvc", "data")
@@ -224,20 +272,32 @@ def test_kubelet_restarted_while_a_volume_is_attached(k8s: Kubernetes, storage: 
 def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: Storage) -> None:
     cluster, name = k8s.cluster, claimed(k8s)
     node = cluster.nodes["node1"]
-    k8s.pod("web", node="node1", terminationGracePeriodSeconds=0)  # else the dead kubelet has to say that it ended
+    k8s.pod(
+        "web", node="node1", terminationGracePeriodSeconds=0
+    )  # else the dead kubelet has to say that it ended
     k8s.shell("web", "dd if=/dev/urandom of=/data/file bs=64k count=64 conv=fsync")
     written = k8s.shell("web", "md5sum /data/file").stdout
     try:
         cluster.kill("kubelet", "node1")  # the node does not answer, but its pod still writes
-        cluster.kubectl("taint", "node", "node1", OUT_OF_SERVICE + "=down:NoExecute", capture_output=True)
+        cluster.kubectl(
+            "taint", "node", "node1", OUT_OF_SERVICE + "=down:NoExecute", capture_output=True
+        )
         wait_until("the pod is evicted", lambda: k8s.get("pod", "web") is None)
         k8s.pod("next", node="node2", wait=False)
         wait_until("detach is refused", lambda: "detach Busy" in storage.calls("controller", name))
-        k8s.event("next", "FailedAttachVolume", f"volume {name} is attached to node1; only one node can have it")
+        k8s.event(
+            "next",
+            "FailedAttachVolume",
+            f"volume {name} is attached to node1; only one node can have it",
+        )
         assert storage.node(name) == "node1"
 
-        mounted = f"/var/lib/kubelet/plugins/kubernetes.io/flexvolume/flexvol/attaching/mounts/{name}"
-        node.enter("xfs_io", "-x", "-c", "shutdown", mounted)  # what no one synced is lost, as by a power cut
+        mounted = (
+            f"/var/lib/kubelet/plugins/kubernetes.io/flexvolume/flexvol/attaching/mounts/{name}"
+        )
+        node.enter(
+            "xfs_io", "-x", "-c", "shutdown", mounted
+        )  # what no one synced is lost, as by a power cut
         node.cut_power()
 
         k8s.running("next")
@@ -249,12 +309,24 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
     finally:
         node.cut_power()
         node.boot()
-        cluster.kubectl("taint", "node", "node1", OUT_OF_SERVICE + "-", check=False, capture_output=True)
+        cluster.kubectl(
+            "taint", "node", "node1", OUT_OF_SERVICE + "-", check=False, capture_output=True
+        )
 
-    wait_until("the dead pod's directory is removed", lambda: storage.calls("node1", name)[-1] == "unmount")
-    k8s.apply(pod("back", [{"name": "none", "emptyDir": {}}], nodeSelector={"kubernetes.io/hostname": "node1"}))
+    wait_until(
+        "the dead pod's directory is removed", lambda: storage.calls("node1", name)[-1] == "unmount"
+    )
+    k8s.apply(
+        pod(
+            "back",
+            [{"name": "none", "emptyDir": {}}],
+            nodeSelector={"kubernetes.io/hostname": "node1"},
+        )
+    )
     k8s.running("back")
-    Kubernetes(cluster, "flexvol").run("rollout", "status", "daemonset/flexvol-node", "--timeout=120s")
+    Kubernetes(cluster, "flexvol").run(
+        "rollout", "status", "daemonset/flexvol-node", "--timeout=120s"
+    )
     k8s.delete("pod", "next", "back")
     storage.until_attached(name, "")
     k8s.delete("pvc", "data")

@@ -1,4 +1,5 @@
-"""What cannot be made is said once, clearly, and nothing is left behind; what cannot be deleted now stays."""
+"""What cannot be made is said once, clearly, and nothing is left behind; what cannot be deleted now
+stays."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ def test_a_class_that_cannot_be_served_is_explained_on_the_claim(
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
 
-def test_a_class_that_names_a_pool_that_no_node_has_is_explained_on_the_pod(k8s: Kubernetes) -> None:
+def test_a_class_that_names_a_pool_that_no_node_has_is_explained_on_the_pod(
+    k8s: Kubernetes,
+) -> None:
     name = f"bad-{k8s.namespace}"
     k8s.apply(storage_class(name, parameters={"pool": "../x"}))
     k8s.claim(storage_class=name)
@@ -53,16 +56,22 @@ def test_a_class_that_names_a_pool_that_no_node_has_is_explained_on_the_pod(k8s:
         ({"selector": {"matchLabels": {"a": "b"}}}, "selector"),
     ],
 )
-def test_a_claim_that_cannot_be_served_is_explained(k8s: Kubernetes, spec: dict[str, Any], said: str) -> None:
+def test_a_claim_that_cannot_be_served_is_explained(
+    k8s: Kubernetes, spec: dict[str, Any], said: str
+) -> None:
     k8s.claim(**spec)
     k8s.pod("web", wait=False)
 
     k8s.event("data", "ProvisioningFailed", said)
 
 
-def test_a_claim_too_large_for_its_node_gives_the_node_back_and_says_the_numbers(k8s: Kubernetes) -> None:
+def test_a_claim_too_large_for_its_node_gives_the_node_back_and_says_the_numbers(
+    k8s: Kubernetes,
+) -> None:
     k8s.claim(size="100Ti")
-    k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")  # as a scheduler that is behind
+    k8s.run(
+        "annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1"
+    )  # as a scheduler that is behind
 
     k8s.event("data", "ProvisioningFailed", "ResourceExhausted: pool default has no room")
 
@@ -70,7 +79,9 @@ def test_a_claim_too_large_for_its_node_gives_the_node_back_and_says_the_numbers
         annotations: dict[str, str] = (k8s.get("pvc", "data") or {})["metadata"]["annotations"]
         return annotations
 
-    wait_until("the node is given back", lambda: "volume.kubernetes.io/selected-node" not in notes())
+    wait_until(
+        "the node is given back", lambda: "volume.kubernetes.io/selected-node" not in notes()
+    )
     assert volumes_on(k8s.cluster, "node1") | volumes_on(k8s.cluster, "node2") == set()
 
 
@@ -81,7 +92,9 @@ def test_a_pool_whose_disk_is_not_mounted_keeps_the_pv(k8s: Kubernetes) -> None:
     k8s.delete("pod", "web")
     settings = k8s.cluster.nodes["node1"].path(f"{POOL}/pool.json")
     hidden = settings.with_name(".pool.json.away")
-    settings.rename(hidden)  # as when the disk of the pool is away, and its mount point is an empty directory
+    settings.rename(
+        hidden
+    )  # as when the disk of the pool is away, and its mount point is an empty directory
     try:
         k8s.delete("pvc", "data")
         k8s_default = Kubernetes(k8s.cluster, "default")

@@ -17,7 +17,9 @@ GIB = 1 << 30
 
 def published(k8s: Kubernetes, storage_class: str = "flexvol-loop") -> dict[str, int]:
     """Bytes by node."""
-    done = k8s.cluster.kubectl("-n", "flexvol", "get", "csistoragecapacities", "-o", "json", capture_output=True)
+    done = k8s.cluster.kubectl(
+        "-n", "flexvol", "get", "csistoragecapacities", "-o", "json", capture_output=True
+    )
     items: list[dict[str, Any]] = json.loads(done.stdout)["items"]
     return {
         item["nodeTopology"]["matchLabels"]["kubernetes.io/hostname"]: _bytes(item["capacity"])
@@ -27,7 +29,15 @@ def published(k8s: Kubernetes, storage_class: str = "flexvol-loop") -> dict[str,
 
 
 def _bytes(quantity: str) -> int:
-    units = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9}
+    units = {
+        "Ki": 1 << 10,
+        "Mi": 1 << 20,
+        "Gi": 1 << 30,
+        "Ti": 1 << 40,
+        "k": 10**3,
+        "M": 10**6,
+        "G": 10**9,
+    }
     unit = next((unit for unit in units if quantity.endswith(unit)), "")
     return int(quantity.removesuffix(unit)) * units.get(unit, 1)
 
@@ -40,7 +50,8 @@ def hostname(k8s: Kubernetes, node: str) -> str:
 
 @contextlib.contextmanager
 def full(k8s: Kubernetes, node: str) -> Iterator[None]:
-    """The node's pool has no room to promise meanwhile: an administrator keeps it all in reserve."""
+    """The node's pool has no room to promise meanwhile: an administrator keeps it all in
+    reserve."""
     path = k8s.cluster.nodes[node].path(POOL) / "pool.json"
     before = path.read_text()
     path.write_text(json.dumps({**json.loads(before), "reserve": "100%"}))
@@ -50,8 +61,12 @@ def full(k8s: Kubernetes, node: str) -> Iterator[None]:
         path.write_text(before)
 
 
-def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_is_some(k8s: Kubernetes) -> None:
-    before = wait_until("both nodes' room is published", lambda: len(p := published(k8s)) == 2 and p)
+def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_is_some(
+    k8s: Kubernetes,
+) -> None:
+    before = wait_until(
+        "both nodes' room is published", lambda: len(p := published(k8s)) == 2 and p
+    )
     first, second = hostname(k8s, "node1"), hostname(k8s, "node2")
     with full(k8s, "node1"):
         wait_until("node1's room is gone", lambda: published(k8s)[first] == 0, 30)
@@ -59,7 +74,9 @@ def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_i
         k8s.claim("small", size=f"{size}Gi")
         k8s.pod("web", claim="small")
         assert (k8s.get("pod", "web") or {})["spec"]["nodeName"] == "node2"
-        wait_until("the room it took is published", lambda: published(k8s)[second] < (size + 2) * GIB, 10)
+        wait_until(
+            "the room it took is published", lambda: published(k8s)[second] < (size + 2) * GIB, 10
+        )
 
         k8s.claim("large", size=f"{size + 5}Gi")
         k8s.pod("waits", claim="large", wait=False)
@@ -72,11 +89,15 @@ def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_i
 def test_a_new_class_has_its_room_published_and_a_deleted_one_has_not(k8s: Kubernetes) -> None:
     name = f"class-{k8s.namespace}"
     k8s.apply(storage_class(name, parameters={"pool": "default"}))
-    rooms = wait_until("the new class's room is published", lambda: len(p := published(k8s, name)) == 2 and p, 10)
+    rooms = wait_until(
+        "the new class's room is published", lambda: len(p := published(k8s, name)) == 2 and p, 10
+    )
     assert all(room > GIB for room in rooms.values())
 
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
-    wait_until("nothing is published for a class that is gone", lambda: not published(k8s, name), 10)
+    wait_until(
+        "nothing is published for a class that is gone", lambda: not published(k8s, name), 10
+    )
 
 
 def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubernetes) -> None:
@@ -96,14 +117,19 @@ def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubern
 
     def owners() -> set[str]:
         objects = [one["metadata"] for one in flexvol.all("csistoragecapacities")]
-        return {owner["uid"] for one in objects if one["name"].endswith("-node2") for owner in one["ownerReferences"]}
+        return {
+            owner["uid"]
+            for one in objects
+            if one["name"].endswith("-node2")
+            for owner in one["ownerReferences"]
+        }
 
     wait_until("the next one's is published", lambda: owners() == {next_one["metadata"]["uid"]})
 
 
 def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kubernetes) -> None:
-    """Node1 is chosen for all, as by schedulers that each saw room; its driver gives it to two and sends the others
-    on."""
+    """Node1 is chosen for all, as by schedulers that each saw room; its driver gives it to two and
+    sends the others on."""
     rooms = wait_until("both nodes' room is published", lambda: len(p := published(k8s)) == 2 and p)
     size = min(rooms.values()) // GIB * 2 // 5  # two fit on a node, four on both
     names = [f"claim-{number}" for number in range(4)]
@@ -111,9 +137,13 @@ def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kuberne
 
     def sent_on() -> list[dict[str, Any]]:
         said = k8s.all("events", fields="reason=ProvisioningFailed")
-        return [one for one in said if "ResourceExhausted: pool default has no room" in one["message"]]
+        return [
+            one for one in said if "ResourceExhausted: pool default has no room" in one["message"]
+        ]
 
-    wait_until("two are sent on", lambda: len({one["involvedObject"]["name"] for one in sent_on()}) == 2)
+    wait_until(
+        "two are sent on", lambda: len({one["involvedObject"]["name"] for one in sent_on()}) == 2
+    )
     for name in names:
         k8s.pod(name, claim=name, wait=False)
     for name in names:
@@ -130,7 +160,8 @@ def test_a_cordoned_pool_gets_no_new_volume_and_what_is_in_it_lives_on(k8s: Kube
     k8s.delete("pod", "before")
     node.enter(DRIVER, "pool", "cordon", "default", capture_output=True)
     try:
-        # The scheduler may not have heard of it yet: the driver refuses, says why, and the node is given back.
+        # The scheduler may not have heard of it yet: the driver refuses, says why, and the node is
+        # given back.
         k8s.claim("new")
         k8s.run("annotate", "pvc", "new", "volume.kubernetes.io/selected-node=node1")
         k8s.event("new", "ProvisioningFailed", "pool default is cordoned")

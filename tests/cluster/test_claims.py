@@ -1,4 +1,5 @@
-"""A claim becomes a mounted volume in a pod, and goes again without a trace, installed by kubectl apply -k."""
+"""A claim becomes a mounted volume in a pod, and goes again without a trace, installed by kubectl
+apply -k."""
 
 from __future__ import annotations
 
@@ -14,10 +15,14 @@ from tests.cluster.kube.cluster import wait_until
 
 def storage_class(name: str, **changes: object) -> Object:
     return {
-        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
-        "provisioner": "loop.flexvol", "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": True,
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+        "provisioner": "loop.flexvol",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": True,
         **changes,
-    }  # fmt: skip
+    }
 
 
 def free_mib(k8s: Kubernetes, name: str) -> float:
@@ -33,20 +38,29 @@ def size_mib(k8s: Kubernetes, name: str) -> float:
 def devices_of(image: os.stat_result) -> list[str]:
     """The loop devices on a file, also one that was deleted since."""
     line = ["losetup", "--list", "--noheadings", "--output", "NAME,BACK-MAJ:MIN,BACK-INO"]
-    rows = [row.split() for row in subprocess.run(line, capture_output=True, text=True, check=True).stdout.splitlines()]
+    rows = [
+        row.split()
+        for row in subprocess.run(
+            line, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+    ]
     number = f"{os.major(image.st_dev)}:{os.minor(image.st_dev)}"
     return [device for device, *backing in rows if backing == [number, str(image.st_ino)]]
 
 
 @pytest.mark.parametrize("node", ["node1", "node2"])
-def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(k8s: Kubernetes, node: str) -> None:
+def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(
+    k8s: Kubernetes, node: str
+) -> None:
     k8s.claim(size="64Mi")
     k8s.pod("web", node=node)
 
     volume = k8s.volume_of()
     name, spec = volume["metadata"]["name"], volume["spec"]
     (term,) = spec["nodeAffinity"]["required"]["nodeSelectorTerms"]
-    assert term["matchExpressions"] == [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]
+    assert term["matchExpressions"] == [
+        {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    ]
     assert spec["capacity"] == {"storage": "64Mi"}
     assert volume["metadata"]["annotations"]["pv.kubernetes.io/provisioned-by"] == "loop.flexvol"
     assert name == "pvc-" + spec["claimRef"]["uid"]
@@ -78,7 +92,10 @@ def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(k8s: Kuber
     wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
     assert volumes_on(k8s.cluster, node) == set()
     wait_until("the loop device is gone", lambda: devices_of(image) == [])
-    wait_until("the pods' directories are gone", lambda: not list(pods.glob(f"*/volumes/flexvol~loop/{name}")))
+    wait_until(
+        "the pods' directories are gone",
+        lambda: not list(pods.glob(f"*/volumes/flexvol~loop/{name}")),
+    )
 
 
 def test_the_claims_events_tell_what_happened(k8s: Kubernetes) -> None:
@@ -108,7 +125,8 @@ def test_an_xfs_claim_grows_while_its_pod_runs(k8s: Kubernetes) -> None:
     wait_until("df follows", lambda: size_mib(k8s, "web") > before + 300, 120)
     assert k8s.shell("web", "cat /data/file").stdout == "kept\n"
     wait_until(
-        "the claim says so", lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"] == {"storage": "640Mi"}
+        "the claim says so",
+        lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"] == {"storage": "640Mi"},
     )
 
 
@@ -123,7 +141,9 @@ def test_an_ext4_claim_grows_while_its_pod_runs_or_at_its_next_start(k8s: Kubern
         if size_mib(k8s, "web") > 110:
             return "grown"
         events = k8s.all("events", fields="reason=VolumeResizeFailed")
-        return next((event["message"] for event in events if "CAP_SYS_RESOURCE" in event["message"]), "")
+        return next(
+            (event["message"] for event in events if "CAP_SYS_RESOURCE" in event["message"]), ""
+        )
 
     if wait_until("growth or the reason why not", outcome, 120) != "grown":
         k8s.delete("pod", "web")
@@ -131,7 +151,8 @@ def test_an_ext4_claim_grows_while_its_pod_runs_or_at_its_next_start(k8s: Kubern
         assert size_mib(k8s, "web") > 110
     assert k8s.shell("web", "cat /data/file").stdout == "kept\n"
     wait_until(
-        "the claim says so", lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"] == {"storage": "128Mi"}
+        "the claim says so",
+        lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"] == {"storage": "128Mi"},
     )
 
 
@@ -140,7 +161,9 @@ def test_an_ext4_claim_that_grew_without_a_pod_grows_at_its_start(k8s: Kubernete
     k8s.pod("web")
     k8s.delete("pod", "web")
     k8s.claim(size="128Mi")
-    wait_until("the PV has grown", lambda: k8s.volume_of()["spec"]["capacity"] == {"storage": "128Mi"})
+    wait_until(
+        "the PV has grown", lambda: k8s.volume_of()["spec"]["capacity"] == {"storage": "128Mi"}
+    )
 
     k8s.pod("web")
 
@@ -152,9 +175,16 @@ def test_kubelets_stats_show_the_volume(k8s: Kubernetes) -> None:
     k8s.pod("web", node="node1")
 
     def stats() -> list[int]:
-        summary = json.loads(k8s.run("get", "--raw", "/api/v1/nodes/node1/proxy/stats/summary").stdout)
+        summary = json.loads(
+            k8s.run("get", "--raw", "/api/v1/nodes/node1/proxy/stats/summary").stdout
+        )
         pods = [one for one in summary["pods"] if one["podRef"]["namespace"] == k8s.namespace]
-        return [one["capacityBytes"] for found in pods for one in found.get("volume", []) if one["name"] == "data"]
+        return [
+            one["capacityBytes"]
+            for found in pods
+            for one in found.get("volume", [])
+            if one["name"] == "data"
+        ]
 
     (capacity,) = wait_until("the stats have the volume", stats)
     assert 55 << 20 < capacity < 64 << 20
@@ -168,20 +198,31 @@ def test_with_policy_retain_the_image_stays(k8s: Kubernetes) -> None:
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data")
 
-    wait_until("the PV is released", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Released")
+    wait_until(
+        "the PV is released", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Released"
+    )
     k8s.delete("pv", name)
 
     assert k8s.get("pv", name) is None
     assert volumes_on(k8s.cluster, "node1") == {name}
     options = {
-        "kubernetes.io/pvOrVolumeName": name, "kubernetes.io/pvc.namespace": k8s.namespace,
-        "kubernetes.io/pvc.name": "data", "kubernetes.io/pvc.uid": name[len("pvc-") :], "pool": "default",
-        "poolId": json.loads(k8s.cluster.nodes["node1"].path(f"{POOL}/pool.json").read_text())["id"],
-    }  # fmt: skip
+        "kubernetes.io/pvOrVolumeName": name,
+        "kubernetes.io/pvc.namespace": k8s.namespace,
+        "kubernetes.io/pvc.name": "data",
+        "kubernetes.io/pvc.uid": name[len("pvc-") :],
+        "pool": "default",
+        "poolId": json.loads(k8s.cluster.nodes["node1"].path(f"{POOL}/pool.json").read_text())[
+            "id"
+        ],
+    }
     driver = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/flexvol~loop/loop"
 
-    def deleted() -> bool:  # by hand, as an administrator would; the last pod may still be unmounting
-        done = k8s.cluster.nodes["node1"].enter(driver, "delete", json.dumps(options), capture_output=True)
+    def deleted() -> (
+        bool
+    ):  # by hand, as an administrator would; the last pod may still be unmounting
+        done = k8s.cluster.nodes["node1"].enter(
+            driver, "delete", json.dumps(options), capture_output=True
+        )
         return bool(json.loads(done.stdout)["status"] == "Success")
 
     wait_until("the driver deletes it", deleted)
@@ -205,24 +246,33 @@ def test_a_stateful_set_over_two_nodes_keeps_its_data(k8s: Kubernetes) -> None:
     template = pod("ignored", [{"name": "data", "emptyDir": {}}])["spec"]
     del template["volumes"]
     spread = {
-        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": {"app": "db"}},
-    }  # fmt: skip
+    }
     claim = {
         "storageClassName": "flexvol-loop",
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": "32Mi"}},
     }
-    k8s.apply({
-        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
-        "spec": {
-            "replicas": 3, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
-            "template": {
-                "metadata": {"labels": {"app": "db"}}, "spec": {**template, "topologySpreadConstraints": [spread]},
+    k8s.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "db"},
+            "spec": {
+                "replicas": 3,
+                "serviceName": "db",
+                "selector": {"matchLabels": {"app": "db"}},
+                "template": {
+                    "metadata": {"labels": {"app": "db"}},
+                    "spec": {**template, "topologySpreadConstraints": [spread]},
+                },
+                "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
             },
-            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
-        },
-    })  # fmt: skip
+        }
+    )
     names = ["db-0", "db-1", "db-2"]
     nodes = {}
     for name in names:
@@ -262,10 +312,20 @@ def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernet
             thief.apply(pod(name, [stolen], nodeSelector={"kubernetes.io/hostname": "node1"}))
         for name, (_, said) in spellings.items():
             thief.event(name, "FailedMount", said)
-        for key in ("kubernetes.io/pod.namespace", "Kubernetes.io/pod.namespace", "KUBERNETES.IO/POD.NAMESPACE"):
+        for key in (
+            "kubernetes.io/pod.namespace",
+            "Kubernetes.io/pod.namespace",
+            "KUBERNETES.IO/POD.NAMESPACE",
+        ):
             stolen["flexVolume"]["options"] = {**options, key: k8s.namespace}
-            refused = thief.run("apply", "-f", "-", input=json.dumps(pod("forged", [stolen])), check=False)
+            refused = thief.run(
+                "apply", "-f", "-", input=json.dumps(pod("forged", [stolen])), check=False
+            )
             assert "reserved" in refused.stderr, refused
-        assert {name for name in spellings if (thief.get("pod", name) or {})["status"]["phase"] != "Pending"} == set()
+        assert {
+            name
+            for name in spellings
+            if (thief.get("pod", name) or {})["status"]["phase"] != "Pending"
+        } == set()
     finally:
         k8s.cluster.kubectl("delete", "namespace", thief.namespace, capture_output=True)

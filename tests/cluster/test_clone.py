@@ -1,4 +1,5 @@
-"""Claims begin as copies of other claims, or with a snapshot, while the pods of the original run."""
+"""Claims begin as copies of other claims, or with a snapshot, while the pods of the original
+run."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def sharing(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         subprocess.run([("mkfs.xfs", "mkfs.btrfs")[number], "-q", disk], check=True)
         cluster.nodes[node].enter("mkdir", path)
         cluster.nodes[node].enter("mount", "-o", "loop", disk, path)
-        cluster.nodes[node].enter(DRIVER, "pool", "init", name, "--reserve", "0", capture_output=True)
+        cluster.nodes[node].enter(
+            DRIVER, "pool", "init", name, "--reserve", "0", capture_output=True
+        )
     kubernetes = Kubernetes(cluster, "default")
     kubernetes.apply(storage_class(name, parameters={"pool": name, "fsType": "xfs"}))
     yield name
@@ -45,10 +48,17 @@ def copy_of(claim: str, **changes: str) -> dict[str, Any]:
 
 
 def with_data(k8s: Kubernetes, storage: str, node: str) -> str:
-    """The claim `data` and its running pod `web` on that node; returns the checksums of its files."""
+    """The claim `data` and its running pod `web` on that node; returns the checksums of its
+    files."""
     k8s.claim(storage_class=storage, size="300Mi")
     k8s.pod("web", node=node)
-    k8s.shell("web", "for i in 1 2 3 4; do dd if=/dev/urandom of=/data/$i bs=64k count=7 2>/dev/null; done; sync")
+    k8s.shell(
+        "web",
+        (
+            "for i in 1 2 3 4; do dd if=/dev/urandom of=/data/$i bs=64k count=7 2>/dev/null; "
+            "done; sync"
+        ),
+    )
     return k8s.shell("web", SUM).stdout
 
 
@@ -81,7 +91,11 @@ def test_a_copy_of_a_running_pods_claim_is_made_on_its_node_wherever_the_schedul
     with cordoned(k8s, node):
         k8s.claim("copy", size="400Mi", storage_class=sharing, **copy_of("data"))
         k8s.pod("second", claim="copy", wait=False)
-        k8s.event("copy", "ProvisioningFailed", f"the claim data, which it is to be a copy of, is on node {node}, so")
+        k8s.event(
+            "copy",
+            "ProvisioningFailed",
+            f"the claim data, which it is to be a copy of, is on node {node}, so",
+        )
         assert node_of(k8s.volume_of("copy")) == node
     k8s.running("second")
 
@@ -94,7 +108,9 @@ def test_a_copy_of_a_running_pods_claim_is_made_on_its_node_wherever_the_schedul
     assert k8s.shell("web", SUM).stdout == wanted
 
 
-def test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim(k8s: Kubernetes, sharing: str, ask: Ask) -> None:
+def test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim(
+    k8s: Kubernetes, sharing: str, ask: Ask
+) -> None:
     wanted = with_data(k8s, sharing, "node1")
     volume, data = k8s.volume_of()["metadata"]["name"], f"{k8s.namespace}/data"
     name = f"before-{k8s.namespace}"
@@ -106,12 +122,20 @@ def test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim(k8s: Kuber
     with cordoned(k8s, "node1"):
         from_snapshot(k8s, "restored", name, sharing)
         k8s.pod("second", claim="restored", wait=False)
-        k8s.event("restored", "ProvisioningFailed", f"node node2 has no snapshot {name}; the node that has it makes it")
+        k8s.event(
+            "restored",
+            "ProvisioningFailed",
+            f"node node2 has no snapshot {name}; the node that has it makes it",
+        )
         assert node_of(k8s.volume_of("restored")) == "node1"
     k8s.running("second")
     assert k8s.shell("second", SUM).stdout == wanted
 
-    frozen = k8s.cluster.nodes["node1"].enter(DRIVER, "snapshot", volume, "frozen-" + name, capture_output=True).stdout
+    frozen = (
+        k8s.cluster.nodes["node1"]
+        .enter(DRIVER, "snapshot", volume, "frozen-" + name, capture_output=True)
+        .stdout
+    )
     assert "its file system was frozen for it" in frozen
     assert ask("snapshot", "-n", k8s.namespace, "data", "--keep", "1").stdout.splitlines()[1:] == [
         f"deleted {old} of {volume}" for old in (name, "frozen-" + name)
@@ -121,9 +145,13 @@ def test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim(k8s: Kuber
     with own_namespace(k8s.cluster) as other:
         from_snapshot(other, "stolen", kept["name"], sharing)
         other.pod("thief", claim="stolen", node="node1", wait=False)
-        other.event("stolen", "ProvisioningFailed", f"has no snapshot {kept['name']}")  # as if there were none
+        other.event(
+            "stolen", "ProvisioningFailed", f"has no snapshot {kept['name']}"
+        )  # as if there were none
         other.delete("pod", "thief")
-    k8s.cluster.nodes["node1"].enter(DRIVER, "snapshot", "--delete", kept["name"], capture_output=True)
+    k8s.cluster.nodes["node1"].enter(
+        DRIVER, "snapshot", "--delete", kept["name"], capture_output=True
+    )
 
 
 def test_what_cannot_be_copied_says_once_what_to_do(k8s: Kubernetes, sharing: str) -> None:
@@ -134,12 +162,22 @@ def test_what_cannot_be_copied_says_once_what_to_do(k8s: Kubernetes, sharing: st
     for name in ("volume-snapshot", "of-nothing"):
         k8s.pod(name, claim=name, wait=False)
 
-    k8s.event("volume-snapshot", "ProvisioningFailed", "VolumeSnapshot is CSI's alone: snapshots of `provisioner")
-    k8s.event("of-nothing", "ProvisioningFailed", "the claim nothing, which it is to be a copy of, is not there")
+    k8s.event(
+        "volume-snapshot",
+        "ProvisioningFailed",
+        "VolumeSnapshot is CSI's alone: snapshots of `provisioner",
+    )
+    k8s.event(
+        "of-nothing",
+        "ProvisioningFailed",
+        "the claim nothing, which it is to be a copy of, is not there",
+    )
     assert len(warnings(k8s, "volume-snapshot")) == 1
 
 
-def test_a_copy_in_a_class_that_binds_at_once_is_made_where_its_source_is(k8s: Kubernetes, sharing: str) -> None:
+def test_a_copy_in_a_class_that_binds_at_once_is_made_where_its_source_is(
+    k8s: Kubernetes, sharing: str
+) -> None:
     name = f"at-once-{k8s.namespace}"
     parameters = {"pool": sharing, "fsType": "ext4"}
     k8s.apply(storage_class(name, parameters=parameters, volumeBindingMode="Immediate"))

@@ -1,8 +1,9 @@
-"""The reference library's rules, row by row, against a real API server: which claims are served, refused, left alone,
-what becomes of an attempt, and which PVs are deleted. tests/unit/test_decide.py has the same rows as pure functions.
+"""The reference library's rules, row by row, against a real API server: which claims are served,
+refused, left alone, what becomes of an attempt, and which PVs are deleted.
+tests/unit/test_decide.py has the same rows as pure functions.
 
-Each test makes its rows all at once, and an honest one last: when that one is done, the others have been looked at.
-"""
+Each test makes its rows all at once, and an honest one last: when that one is done, the others have
+been looked at."""
 
 from __future__ import annotations
 
@@ -30,9 +31,15 @@ from tests.cluster.own_provisioner import (
 from tests.cluster.proxy import Proxy
 
 CLASS = "scripted.decisions"  # the provisioner's name, too
-ELSEWHERE, ANOTHER = "elsewhere.decisions", "another.example/disk"  # the class of another provisioner
+ELSEWHERE, ANOTHER = (
+    "elsewhere.decisions",
+    "another.example/disk",
+)  # the class of another provisioner
 CLASSES, VOLUMES = "/apis/storage.k8s.io/v1/storageclasses", "/api/v1/persistentvolumes"
-GIVEN_TO, ONCE_GIVEN_TO = "volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"
+GIVEN_TO, ONCE_GIVEN_TO = (
+    "volume.kubernetes.io/storage-provisioner",
+    "volume.beta.kubernetes.io/storage-provisioner",
+)
 CLASS_NOTE = "volume.beta.kubernetes.io/storage-class"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 OURS = {"pv.kubernetes.io/provisioned-by": CLASS, "flexvol/identity": "node1"}
@@ -49,7 +56,9 @@ def proxy(cluster: Cluster) -> Iterator[Proxy]:
 
 @pytest.fixture(scope="module")
 def provisioner(cluster: Cluster, proxy: Proxy) -> Iterator[OwnProvisioner]:
-    provisioner = OwnProvisioner(cluster, "decisions", proxy.url, "decisions/scripted", "--node=node1")
+    provisioner = OwnProvisioner(
+        cluster, "decisions", proxy.url, "decisions/scripted", "--node=node1"
+    )
     provisioner.install(ROOT / "tests/drivers/scripted")
     default = Kubernetes(cluster, "default")
     default.apply(storage_class("decisions/scripted"), own_class(ELSEWHERE, provisioner=ANOTHER))
@@ -84,14 +93,20 @@ def row(name: str, notes: dict[str, str] | None = None, node: str = "node1", **s
     """A claim of our class, but as the row says; None takes a part of its spec away."""
     made = claim(name, CLASS, node)
     made["metadata"]["annotations"].update(notes or {})
-    made["spec"] = {key: value for key, value in {**made["spec"], **spec}.items() if value is not None}
+    made["spec"] = {
+        key: value for key, value in {**made["spec"], **spec}.items() if value is not None
+    }
     return made
 
 
 def said(k8s: Kubernetes, about: str) -> list[tuple[str, int]]:
     """What our provisioner told of a claim, and how many times."""
     found = k8s.all("events", fields=f"involvedObject.name={about}")
-    return [(one["message"], one["count"]) for one in found if one["source"].get("component") == f"{CLASS} node1"]
+    return [
+        (one["message"], one["count"])
+        for one in found
+        if one["source"].get("component") == f"{CLASS} node1"
+    ]
 
 
 def notes_of(k8s: Kubernetes, claim: str) -> dict[str, str]:
@@ -110,7 +125,9 @@ def without_controller_manager(cluster: Cluster) -> Iterator[None]:
 
 LEFT_ALONE = {
     "of-another": row("of-another", storageClassName=ELSEWHERE),
-    "given-to-another": row("given-to-another", {GIVEN_TO: ANOTHER, ONCE_GIVEN_TO: CLASS}, storageClassName=ELSEWHERE),
+    "given-to-another": row(
+        "given-to-another", {GIVEN_TO: ANOTHER, ONCE_GIVEN_TO: CLASS}, storageClassName=ELSEWHERE
+    ),
     "pre-bound": row("pre-bound", {GIVEN_TO: CLASS}, volumeName="no-such-volume"),
     "late": row("late", {GIVEN_TO: CLASS}, node=""),
     "of-another-node": row("of-another-node", {GIVEN_TO: CLASS}, node="node2"),
@@ -119,21 +136,37 @@ SNAPSHOT = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "na
 POPULATOR = {"apiGroup": "populators.example", "kind": "Image", "name": "debian"}
 REFUSED = {  # what of the claim -> words of the one event
     "block": (row("block", volumeMode="Block"), "volumeMode Block"),
-    "read-only-many": (row("read-only-many", accessModes=["ReadOnlyMany"]), "access mode ReadOnlyMany"),
+    "read-only-many": (
+        row("read-only-many", accessModes=["ReadOnlyMany"]),
+        "access mode ReadOnlyMany",
+    ),
     "snapshot": (row("snapshot", dataSource=SNAPSHOT), "dataSource"),
     "populator": (row("populator", dataSourceRef=POPULATOR), "dataSource"),
-    "attributes": (row("attributes", volumeAttributesClassName="gold"), "volumeAttributesClassName"),
-    "class-is-empty": (row("class-is-empty", {GIVEN_TO: CLASS}, storageClassName=""), "names no storage class"),
-    "no-class": (row("no-class", {GIVEN_TO: CLASS}, storageClassName=None), "names no storage class"),
+    "attributes": (
+        row("attributes", volumeAttributesClassName="gold"),
+        "volumeAttributesClassName",
+    ),
+    "class-is-empty": (
+        row("class-is-empty", {GIVEN_TO: CLASS}, storageClassName=""),
+        "names no storage class",
+    ),
+    "no-class": (
+        row("no-class", {GIVEN_TO: CLASS}, storageClassName=None),
+        "names no storage class",
+    ),
 }
 SERVED = {
-    "by-the-older-class-note": row("by-the-older-class-note", {CLASS_NOTE: CLASS}, storageClassName=ELSEWHERE),
+    "by-the-older-class-note": row(
+        "by-the-older-class-note", {CLASS_NOTE: CLASS}, storageClassName=ELSEWHERE
+    ),
     "selector-without-words": row("selector-without-words", selector={}),
     "honest": row("honest"),
 }
 
 
-def test_which_claims_are_served_refused_or_left_alone(driver: ScriptedDriver, k8s: Kubernetes) -> None:
+def test_which_claims_are_served_refused_or_left_alone(
+    driver: ScriptedDriver, k8s: Kubernetes
+) -> None:
     going = row("going", {GIVEN_TO: CLASS}, node="")
     going["metadata"]["finalizers"] = [HELD]
     k8s.apply(going)
@@ -155,9 +188,12 @@ def test_which_claims_are_served_refused_or_left_alone(driver: ScriptedDriver, k
     k8s.run("patch", "pvc", "going", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
 
 
-def test_what_the_controller_manager_would_soon_write_anew(driver: ScriptedDriver, k8s: Kubernetes) -> None:
-    """The provisioner's older note alone; a class that went to another provisioner after the claim had been given to
-    us; a PV without a phase, which is Released as soon as somebody has looked at it; and one whose deletion failed."""
+def test_what_the_controller_manager_would_soon_write_anew(
+    driver: ScriptedDriver, k8s: Kubernetes
+) -> None:
+    """The provisioner's older note alone; a class that went to another provisioner after the claim
+    had been given to us; a PV without a phase, which is Released as soon as somebody has looked at
+    it; and one whose deletion failed."""
     pending, failed = forge(k8s, "phase-pending"), forge(k8s, "phase-failed")
     failed_name = failed["metadata"]["name"]
     with without_controller_manager(k8s.cluster):
@@ -185,8 +221,11 @@ def test_what_the_controller_manager_would_soon_write_anew(driver: ScriptedDrive
     k8s.run("delete", "pv", failed_name)
 
 
-def test_a_class_deleted_and_made_again_under_its_name_is_another(driver: ScriptedDriver, k8s: Kubernetes) -> None:
-    """As a class cannot be changed; what the driver refused, and what we refused, is tried again at once."""
+def test_a_class_deleted_and_made_again_under_its_name_is_another(
+    driver: ScriptedDriver, k8s: Kubernetes
+) -> None:
+    """As a class cannot be changed; what the driver refused, and what we refused, is tried again at
+    once."""
     bad, odd = f"bad-{k8s.namespace}", f"odd-{k8s.namespace}"
     driver.will_answer("invalid", "InvalidArgument")
     k8s.apply(own_class(bad), own_class(odd, parameters={"requestBytes": "1"}))
@@ -198,26 +237,39 @@ def test_a_class_deleted_and_made_again_under_its_name_is_another(driver: Script
     k8s.delete("storageclass", bad, odd)
     k8s.apply(own_class(bad), own_class(odd))
 
-    assert not set(uids) & {(k8s.get("storageclass", name) or {})["metadata"]["uid"] for name in (bad, odd)}
+    assert not set(uids) & {
+        (k8s.get("storageclass", name) or {})["metadata"]["uid"] for name in (bad, odd)
+    }
     bound(k8s, "invalid", "reserved")
     assert [len(driver.calls(name)) for name in ("invalid", "reserved")] == [2, 1]
     k8s.delete("storageclass", bad, odd)
 
 
-def test_what_becomes_of_an_attempt_that_failed(driver: ScriptedDriver, k8s: Kubernetes, proxy: Proxy) -> None:
-    """A driver that cannot at all; a copy under way whose claim goes; storage that may have been made before the driver
-    had no room, and whose claim goes; a node that cannot be given back, as somebody else changed the claim."""
+def test_what_becomes_of_an_attempt_that_failed(
+    driver: ScriptedDriver, k8s: Kubernetes, proxy: Proxy
+) -> None:
+    """A driver that cannot at all; a copy under way whose claim goes; storage that may have been
+    made before the driver had no room, and whose claim goes; a node that cannot be given back, as
+    somebody else changed the claim."""
     refusals = iter([409])
 
     def rule(method: str, path: str, number: int) -> int | None:
-        return next(refusals, None) if method == "PATCH" and path.endswith("/persistentvolumeclaims/conflict") else None
+        return (
+            next(refusals, None)
+            if method == "PATCH" and path.endswith("/persistentvolumeclaims/conflict")
+            else None
+        )
 
     proxy.rule = rule
     copying = ["made Pending"] * 4
     scripts = {
-        "cannot": ["unsupported"], "copied": copying, "busy": ["Busy", "Busy"], "conflict": ["ResourceExhausted"],
-        "exhausted": ["made unknown", "ResourceExhausted"], "unavailable": ["made unknown", "Unavailable"],
-    }  # fmt: skip
+        "cannot": ["unsupported"],
+        "copied": copying,
+        "busy": ["Busy", "Busy"],
+        "conflict": ["ResourceExhausted"],
+        "exhausted": ["made unknown", "ResourceExhausted"],
+        "unavailable": ["made unknown", "Unavailable"],
+    }
     for name, script in scripts.items():
         driver.will_answer(name, *script)
     k8s.apply(*(row(name) for name in scripts))
@@ -225,11 +277,14 @@ def test_what_becomes_of_an_attempt_that_failed(driver: ScriptedDriver, k8s: Kub
     k8s.delete("pvc", "copied")
     assert len(driver.calls("copied")) <= len(copying)  # it goes on when the claim is gone
     for name in ("exhausted", "unavailable"):
-        wait_until("the node is given back", lambda name=name: SELECTED_NODE not in notes_of(k8s, name))  # type: ignore[misc]
+        wait_until(
+            "the node is given back", lambda name=name: SELECTED_NODE not in notes_of(k8s, name)
+        )  # type: ignore[misc]
         assert [call[3] for call in driver.calls(name)] == scripts[name]
-    assert {"pvc-" + (k8s.get("pvc", name) or {})["metadata"]["uid"] for name in ("exhausted", "unavailable")} <= (
-        driver.volumes()
-    )
+    assert {
+        "pvc-" + (k8s.get("pvc", name) or {})["metadata"]["uid"]
+        for name in ("exhausted", "unavailable")
+    } <= (driver.volumes())
     k8s.delete("pvc", "exhausted", "unavailable")
 
     found = bound(k8s, "busy", "conflict")
@@ -246,8 +301,11 @@ def test_what_becomes_of_an_attempt_that_failed(driver: ScriptedDriver, k8s: Kub
     bound(k8s, "cannot")
 
 
-def test_a_pv_that_the_api_server_refuses(driver: ScriptedDriver, k8s: Kubernetes, proxy: Proxy) -> None:
-    """As there is one of that name for another claim, or for good. The storage waits, and goes with its claim."""
+def test_a_pv_that_the_api_server_refuses(
+    driver: ScriptedDriver, k8s: Kubernetes, proxy: Proxy
+) -> None:
+    """As there is one of that name for another claim, or for good. The storage waits, and goes with
+    its claim."""
     k8s.apply(row("name-is-taken", node=""))
     name = "pvc-" + (k8s.get("pvc", "name-is-taken") or {})["metadata"]["uid"]
     anothers = forge(k8s, "somebody", {}, policy="Retain", finalizers=[])
@@ -267,7 +325,11 @@ def test_a_pv_that_the_api_server_refuses(driver: ScriptedDriver, k8s: Kubernete
     proxy.rule = lambda method, path, number: 422 if (method, path) == ("POST", VOLUMES) else None
     k8s.apply(row("given-up"), row("taken-later"))
     for name in ("given-up", "taken-later"):
-        k8s.event(name, "ProvisioningFailed", "the PersistentVolume was refused: POST /api/v1/persistentvolumes: 422")
+        k8s.event(
+            name,
+            "ProvisioningFailed",
+            "the PersistentVolume was refused: POST /api/v1/persistentvolumes: 422",
+        )
     assert len(driver.volumes()) == 3
     k8s.delete("pvc", "given-up")
     wait_until("its volume goes with it", lambda: len(driver.volumes()) == 2)
@@ -279,29 +341,38 @@ def test_a_pv_that_the_api_server_refuses(driver: ScriptedDriver, k8s: Kubernete
 
 
 def forge(
-    k8s: Kubernetes, claim: str, notes: dict[str, str] | None = None, policy: str = "Delete",
+    k8s: Kubernetes,
+    claim: str,
+    notes: dict[str, str] | None = None,
+    policy: str = "Delete",
     finalizers: list[str] | None = None,
-) -> Object:  # fmt: skip
+) -> Object:
     """A PV as ours are, of a claim that is gone; but as the row says."""
     term = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["node1"]}
     return {
-        "apiVersion": "v1", "kind": "PersistentVolume",
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
         "metadata": {
             "name": f"{claim}-{k8s.namespace}",
             "annotations": OURS if notes is None else notes,
             "finalizers": [FINALIZER] if finalizers is None else finalizers,
         },
         "spec": {
-            "capacity": {"storage": "32Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "forged.decisions",
+            "capacity": {"storage": "32Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "forged.decisions",
             "persistentVolumeReclaimPolicy": policy,
             "claimRef": {
-                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": k8s.namespace, "name": claim,
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": k8s.namespace,
+                "name": claim,
                 "uid": NOBODY,
             },
             "flexVolume": {"driver": "decisions/scripted", "options": {"export": "a"}},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
         },
-    }  # fmt: skip
+    }
 
 
 def edit(k8s: Kubernetes, volume: str, change: Object) -> None:
@@ -321,7 +392,9 @@ def test_which_pvs_are_deleted(driver: ScriptedDriver, k8s: Kubernetes) -> None:
     del available["spec"]["claimRef"]
     rows = {
         "without-notes": forge(k8s, "without-notes", {}, finalizers=[]),  # made by hand
-        "without-identity": forge(k8s, "without-identity", {"pv.kubernetes.io/provisioned-by": CLASS}),
+        "without-identity": forge(
+            k8s, "without-identity", {"pv.kubernetes.io/provisioned-by": CLASS}
+        ),
         "recycled": forge(k8s, "recycled", policy="Recycle"),
         "available": available,
         "going": forge(k8s, "going", policy="Retain", finalizers=[HELD]),
@@ -334,13 +407,18 @@ def test_which_pvs_are_deleted(driver: ScriptedDriver, k8s: Kubernetes) -> None:
     k8s.run("delete", "pv", names["going"], "--wait=false")
     edit(k8s, names["going"], {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
     wait_until("nobody's claim has it", lambda: phase(k8s, names["available"]) == "Available")
-    wait_until("all have their phase", lambda: all(phase(k8s, names[about]) != "Pending" for about in left))
+    wait_until(
+        "all have their phase", lambda: all(phase(k8s, names[about]) != "Pending" for about in left)
+    )
 
     k8s.apply(rows["honest"])
 
     wait_until("the honest one is deleted", lambda: k8s.get("pv", names["honest"]) is None)
     assert len(driver.calls("honest", "delete")) == 1
-    wait_until("the recycled one is not held", lambda: FINALIZER not in finalizers_of(k8s, names["recycled"]))
+    wait_until(
+        "the recycled one is not held",
+        lambda: FINALIZER not in finalizers_of(k8s, names["recycled"]),
+    )
     calls = {about: driver.calls("" if about == "available" else about, "delete") for about in left}
     assert {about for about in left if calls[about] or not k8s.get("pv", names[about])} == set()
     for about in left:
@@ -348,7 +426,9 @@ def test_which_pvs_are_deleted(driver: ScriptedDriver, k8s: Kubernetes) -> None:
     k8s.run("delete", "pv", *(names[about] for about in left), "--ignore-not-found")
 
 
-def test_a_policy_that_becomes_delete_and_a_driver_that_cannot_delete(driver: ScriptedDriver, k8s: Kubernetes) -> None:
+def test_a_policy_that_becomes_delete_and_a_driver_that_cannot_delete(
+    driver: ScriptedDriver, k8s: Kubernetes
+) -> None:
     kept = f"kept-{k8s.namespace}"
     driver.will_answer("stuck", "unsupported", callout="delete")
     driver.will_answer("busy", "Busy", "Busy", callout="delete")
@@ -361,7 +441,9 @@ def test_a_policy_that_becomes_delete_and_a_driver_that_cannot_delete(driver: Sc
     wait_until("it is held", lambda: FINALIZER in finalizers_of(k8s, found["changes"]))
     k8s.delete("pvc", "changes", "stuck", "busy")
 
-    wait_until("two are gone", lambda: not any(k8s.get("pv", found[one]) for one in ("changes", "busy")))
+    wait_until(
+        "two are gone", lambda: not any(k8s.get("pv", found[one]) for one in ("changes", "busy"))
+    )
     assert driver.volumes() == {found["stuck"]}
     Kubernetes(k8s.cluster, "default").event(found["stuck"], "VolumeFailedDelete", "NotSupported: ")
     assert len(driver.calls("stuck", "delete")) == 1

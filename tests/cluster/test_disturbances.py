@@ -11,7 +11,9 @@ from tests.cluster.kube.cluster import wait_until
 
 
 def mountinfo(k8s: Kubernetes, node: str) -> str:
-    shown: str = k8s.cluster.nodes[node].enter("cat", "/proc/self/mountinfo", capture_output=True).stdout
+    shown: str = (
+        k8s.cluster.nodes[node].enter("cat", "/proc/self/mountinfo", capture_output=True).stdout
+    )
     return shown
 
 
@@ -22,7 +24,10 @@ def test_kubelet_restarted_in_the_middle_of_a_pods_life(k8s: Kubernetes) -> None
 
     k8s.cluster.restart("kubelet", "node1")
 
-    wait_until("kubelet serves again", lambda: k8s.shell("web", "cat /data/file", check=False).stdout == "kept\n")
+    wait_until(
+        "kubelet serves again",
+        lambda: k8s.shell("web", "cat /data/file", check=False).stdout == "kept\n",
+    )
     assert k8s.shell("web", "echo more >> /data/file").returncode == 0
     k8s.delete("pod", "web")
     name = k8s.volume_of()["metadata"]["name"]
@@ -33,7 +38,8 @@ def test_kubelet_restarted_in_the_middle_of_a_pods_life(k8s: Kubernetes) -> None
 
 
 def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
-    """A new version is another file: here one whose header says so, put there as the DaemonSet's update does."""
+    """A new version is another file: here one whose header says so, put there as the DaemonSet's
+    update does."""
     k8s.claim()
     k8s.pod("web", node="node1")
     k8s.shell("web", "echo kept > /data/file")
@@ -45,9 +51,17 @@ def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
     aside.chmod(0o755)
     aside.rename(driver)
 
-    k8s.cluster.kubectl("-n", "flexvol", "rollout", "restart", "daemonset/flexvol-node", capture_output=True)
     k8s.cluster.kubectl(
-        "-n", "flexvol", "rollout", "status", "daemonset/flexvol-node", "--timeout=120s", capture_output=True
+        "-n", "flexvol", "rollout", "restart", "daemonset/flexvol-node", capture_output=True
+    )
+    k8s.cluster.kubectl(
+        "-n",
+        "flexvol",
+        "rollout",
+        "status",
+        "daemonset/flexvol-node",
+        "--timeout=120s",
+        capture_output=True,
     )
 
     assert b"an older version" not in driver.read_bytes()
@@ -100,7 +114,9 @@ def test_the_provisioner_finishes_and_exits_cleanly_on_sigterm(k8s: Kubernetes) 
     (pid,) = processes("provisioner", "--node=node2")
     os.kill(pid, signal.SIGTERM)
 
-    wait_until("it is started again", lambda: container()[1]["restartCount"] > before["restartCount"])
+    wait_until(
+        "it is started again", lambda: container()[1]["restartCount"] > before["restartCount"]
+    )
     assert container()[1]["lastState"]["terminated"]["exitCode"] == 0
     assert "stopping: finishing what is in hand" in flexvol.run("logs", name, "--previous").stdout
     made = {k8s.volume_of(claim)["metadata"]["name"] for claim in claims}

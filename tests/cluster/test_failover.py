@@ -1,5 +1,6 @@
-"""Shared mode with two instances: whatever happens to the one that leads, the other takes over within the lease time,
-and nothing is made twice. Both are processes of the test, each with its own way to the API server, and one storage."""
+"""Shared mode with two instances: whatever happens to the one that leads, the other takes over
+within the lease time, and nothing is made twice. Both are processes of the test, each with its own
+way to the API server, and one storage."""
 
 from __future__ import annotations
 
@@ -31,7 +32,10 @@ from tests.cluster.proxy import CUT, Proxy
 CLASS = "scripted.failover"
 LEASE = "flexvol-scripted.failover"
 TAKEN_OVER_SECONDS = LEASE_SECONDS + 5  # it asks every 2 s, and this machine is busy
-_FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+_FETCH = (
+    "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], "
+    "timeout=5).read().decode())"
+)
 PORTS = {"first": 9871, "second": 9872}
 
 
@@ -142,7 +146,8 @@ def test_the_leader_is_killed_in_the_middle_of_its_work(pair: Pair, k8s: Kuberne
 
 
 def test_the_leader_loses_the_lease_in_the_middle_of_a_call(pair: Pair, k8s: Kubernetes) -> None:
-    """Only its renewals fail; it still reaches everything else, the PVs too. It stops, and stays alive."""
+    """Only its renewals fail; it still reaches everything else, the PVs too. It stops, and stays
+    alive."""
     leader = pair.leader()
     other = pair.other(leader)
     pair.driver.will_answer("long", f"slow {LEASE_SECONDS + 8}")
@@ -186,7 +191,8 @@ def test_another_writes_itself_into_the_lease(pair: Pair, k8s: Kubernetes) -> No
 
 
 def test_where_no_node_was_chosen_none_is_given_back(pair: Pair, k8s: Kubernetes) -> None:
-    """What a node would send on to another is here tried again by the same, and the claim is not touched."""
+    """What a node would send on to another is here tried again by the same, and the claim is not
+    touched."""
     leader = pair.leader()
     reasons = {"exhausted": "ResourceExhausted", "unavailable": "Unavailable"}
     for name, reason in reasons.items():

@@ -1,5 +1,6 @@
-"""Whatever a driver answers, or does not: it is bounded, said, and tried again as the kind of failure asks for, and in
-the end there is one PV. The driver, tests/drivers/scripted, fails as each test says, on a real control plane."""
+"""Whatever a driver answers, or does not: it is bounded, said, and tried again as the kind of
+failure asks for, and in the end there is one PV. The driver, tests/drivers/scripted, fails as each
+test says, on a real control plane."""
 
 from __future__ import annotations
 
@@ -47,7 +48,9 @@ FAILURES = {
 @pytest.fixture(scope="module")
 def provisioner(cluster: Cluster) -> Iterator[OwnProvisioner]:
     with Proxy(SERVER, account(cluster), AUTHORITY) as proxy:
-        provisioner = OwnProvisioner(cluster, "outcomes", proxy.url, "outcomes/scripted", "--node=node1")
+        provisioner = OwnProvisioner(
+            cluster, "outcomes", proxy.url, "outcomes/scripted", "--node=node1"
+        )
         provisioner.install(ROOT / "tests/drivers/scripted")
         default = Kubernetes(cluster, "default")
         default.apply(storage_class("outcomes/scripted"))
@@ -81,7 +84,9 @@ def test_each_failure_is_said_and_tried_again(driver: ScriptedDriver, k8s: Kuber
 
     found = bound(k8s, *names.values())
     for answer, name in names.items():
-        k8s.event(name, "ProvisioningFailed", f'failed to provision volume with StorageClass "{CLASS}": ')
+        k8s.event(
+            name, "ProvisioningFailed", f'failed to provision volume with StorageClass "{CLASS}": '
+        )
         k8s.event(name, "ProvisioningFailed", FAILURES[answer])
         assert [call[3] for call in driver.calls(name)] == [answer, "success"]
         assert driver.made().count(found[name]) == 1
@@ -91,7 +96,8 @@ def test_each_failure_is_said_and_tried_again(driver: ScriptedDriver, k8s: Kuber
 def test_what_can_never_succeed_is_tried_again_when_the_claim_or_its_class_changes(
     driver: ScriptedDriver, k8s: Kubernetes
 ) -> None:
-    """Before that, only slowly: while another claim fails twice and is tried again, these are not."""
+    """Before that, only slowly: while another claim fails twice and is tried again, these are
+    not."""
     for name in ("claim-changes", "class-changes"):
         driver.will_answer(name, "InvalidArgument")
     driver.will_answer("another", "Busy", "Busy")
@@ -109,7 +115,9 @@ def test_what_can_never_succeed_is_tried_again_when_the_claim_or_its_class_chang
     assert len(driver.calls("class-changes")) == 2
 
 
-def test_what_is_pending_is_called_again_soon_and_without_a_warning(driver: ScriptedDriver, k8s: Kubernetes) -> None:
+def test_what_is_pending_is_called_again_soon_and_without_a_warning(
+    driver: ScriptedDriver, k8s: Kubernetes
+) -> None:
     driver.will_answer("copy", *["made Pending"] * 5)
     began = time.monotonic()
     k8s.apply(claim("copy", CLASS))
@@ -123,7 +131,9 @@ def test_what_is_pending_is_called_again_soon_and_without_a_warning(driver: Scri
 
 
 @pytest.mark.parametrize("reason", ["ResourceExhausted", "Unavailable"])
-def test_where_nothing_was_begun_the_node_is_given_back(driver: ScriptedDriver, k8s: Kubernetes, reason: str) -> None:
+def test_where_nothing_was_begun_the_node_is_given_back(
+    driver: ScriptedDriver, k8s: Kubernetes, reason: str
+) -> None:
     name = reason.lower()
     driver.will_answer(name, reason)
     k8s.apply(claim(name, CLASS))
@@ -148,10 +158,17 @@ def test_a_driver_that_is_away_keeps_no_claim_on_its_node(
     executable.chmod(0o644)
     try:
         k8s.apply(claim("away", CLASS))
-        k8s.event("away", "ProvisioningFailed", "Unavailable: the driver outcomes/scripted is not installed")
+        k8s.event(
+            "away",
+            "ProvisioningFailed",
+            "Unavailable: the driver outcomes/scripted is not installed",
+        )
         wait_until(
             "the node is given back",
-            lambda: SELECTED_NODE not in (k8s.get("pvc", "away") or {})["metadata"].get("annotations", {}),
+            lambda: (
+                SELECTED_NODE
+                not in (k8s.get("pvc", "away") or {})["metadata"].get("annotations", {})
+            ),
         )
     finally:
         executable.chmod(0o755)
@@ -163,7 +180,8 @@ def test_a_driver_that_is_away_keeps_no_claim_on_its_node(
 def test_a_driver_that_hangs_holds_up_no_other_claim_and_is_called_again_once_it_is_dead(
     driver: ScriptedDriver, k8s: Kubernetes
 ) -> None:
-    """After its limit, 600 s, the provisioner kills it (tests/unit/test_process.py); here the test does that."""
+    """After its limit, 600 s, the provisioner kills it (tests/unit/test_process.py); here the test
+    does that."""
     driver.will_answer("hangs", "hang")
     k8s.apply(claim("hangs", CLASS))
     wait_until("it hangs", lambda: driver.calls("hangs"))
@@ -176,11 +194,17 @@ def test_a_driver_that_hangs_holds_up_no_other_claim_and_is_called_again_once_it
         os.kill(pid, signal.SIGKILL)
 
     bound(k8s, "hangs")
-    k8s.event("hangs", "ProvisioningFailed", "Internal: provision: the driver's output is not one JSON object")
+    k8s.event(
+        "hangs",
+        "ProvisioningFailed",
+        "Internal: provision: the driver's output is not one JSON object",
+    )
     assert [call[3] for call in driver.calls("hangs")] == ["hang", "success"]
 
 
-def test_a_claim_deleted_after_an_unknown_outcome_leaves_no_volume(driver: ScriptedDriver, k8s: Kubernetes) -> None:
+def test_a_claim_deleted_after_an_unknown_outcome_leaves_no_volume(
+    driver: ScriptedDriver, k8s: Kubernetes
+) -> None:
     """The volume was made, and the answer lost: nobody but the provisioner remembers it."""
     driver.will_answer("deleted", "made crash", "made crash")
     k8s.apply(claim("deleted", CLASS))
@@ -195,7 +219,11 @@ def test_a_claim_deleted_after_an_unknown_outcome_leaves_no_volume(driver: Scrip
 def test_a_volume_that_cannot_be_deleted_is_said_on_its_pv_and_tried_again(
     driver: ScriptedDriver, k8s: Kubernetes
 ) -> None:
-    names = {"Busy": "Busy: as", "garbage": "Internal: delete: the driver", "crash": "Internal: delete: the driver"}
+    names = {
+        "Busy": "Busy: as",
+        "garbage": "Internal: delete: the driver",
+        "crash": "Internal: delete: the driver",
+    }
     for answer in names:
         driver.will_answer(f"delete-{answer.lower()}", answer, callout="delete")
     driver.will_answer("delete-pending", "Pending", "Pending", callout="delete")
@@ -216,7 +244,8 @@ def test_a_volume_that_cannot_be_deleted_is_said_on_its_pv_and_tried_again(
 
 
 def test_a_class_that_is_created_after_its_claim(driver: ScriptedDriver, k8s: Kubernetes) -> None:
-    """Nobody wrote the provisioner on such a claim yet; here one did, so that it is ours to explain."""
+    """Nobody wrote the provisioner on such a claim yet; here one did, so that it is ours to
+    explain."""
     later = f"later-{k8s.namespace}"
     waiting = claim("late", later)
     waiting["metadata"]["annotations"]["volume.kubernetes.io/storage-provisioner"] = CLASS

@@ -33,7 +33,10 @@ LOST = "flexvol/lost"
 def elected(cluster: Cluster) -> None:
     flexvol = Kubernetes(cluster, "flexvol")
     flexvol.run("rollout", "status", "deployment/flexvol-cluster", "--timeout=120s")
-    wait_until("one is elected", lambda: metric(cluster, 'flexvol_leader{lease="flexvol-cluster-loop.flexvol"}') == 1)
+    wait_until(
+        "one is elected",
+        lambda: metric(cluster, 'flexvol_leader{lease="flexvol-cluster-loop.flexvol"}') == 1,
+    )
 
 
 def metric(cluster: Cluster, name: str) -> float:
@@ -67,7 +70,9 @@ def mark_of(k8s: Kubernetes, name: str) -> str:
 
 
 def unmounted(k8s: Kubernetes, node: str, name: str) -> bool:
-    shown: str = k8s.cluster.nodes[node].enter("cat", "/proc/self/mountinfo", capture_output=True).stdout
+    shown: str = (
+        k8s.cluster.nodes[node].enter("cat", "/proc/self/mountinfo", capture_output=True).stdout
+    )
     return name not in shown
 
 
@@ -76,10 +81,16 @@ def delete_by_hand(k8s: Kubernetes, node: str, volume: Object) -> None:
     name, claim = volume["metadata"]["name"], volume["spec"]["claimRef"]
     assert name in volumes_on(k8s.cluster, node)
     owner = {f"kubernetes.io/pvc.{key}": claim[key] for key in ("namespace", "name", "uid")}
-    request = {"kubernetes.io/pvOrVolumeName": name, **owner, **volume["spec"]["flexVolume"]["options"]}
+    request = {
+        "kubernetes.io/pvOrVolumeName": name,
+        **owner,
+        **volume["spec"]["flexVolume"]["options"],
+    }
 
     def deleted() -> bool:
-        done = k8s.cluster.nodes[node].enter(DRIVER, "delete", json.dumps(request), capture_output=True)
+        done = k8s.cluster.nodes[node].enter(
+            DRIVER, "delete", json.dumps(request), capture_output=True
+        )
         return bool(json.loads(done.stdout)["status"] == "Success")
 
     wait_until("it is deleted by hand", deleted, 90)
@@ -99,7 +110,12 @@ def leaders(cluster: Cluster) -> list[str]:
     """The instances that may do the duties, by what each says of itself."""
     flexvol, found = Kubernetes(cluster, "flexvol"), []
     for name in staying(flexvol):
-        told = flexvol.run("get", "--raw", f"/api/v1/namespaces/flexvol/pods/{name}:9808/proxy/metrics", check=False)
+        told = flexvol.run(
+            "get",
+            "--raw",
+            f"/api/v1/namespaces/flexvol/pods/{name}:9808/proxy/metrics",
+            check=False,
+        )
         if re.search(r"^flexvol_leader(\{.*\})? 1\.0$", told.stdout, re.MULTILINE):
             found.append(name)
     return found
@@ -148,15 +164,26 @@ def test_a_class_with_another_word_is_refused(k8s: Kubernetes, value: str) -> No
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
 
-def test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is(k8s: Kubernetes) -> None:
+def test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is(
+    k8s: Kubernetes,
+) -> None:
     k8s.claim("living")
     k8s.pod("web", claim="living")
     living = k8s.volume_of("living")["metadata"]["name"]
     gone = forge(k8s, "gone", "node9")
 
-    k8s.event("data", "VolumeNodeGone", "its node node9 is gone; bring it back, or give the volume up: provisioner")
-    Kubernetes(k8s.cluster, "default").event(gone, "VolumeNodeGone", f"the storage of {k8s.namespace}/data is lost")
-    wait_until("it is counted", lambda: metric(k8s.cluster, 'flexvol_volumes_lost{reason="node-gone"}') == 1)
+    k8s.event(
+        "data",
+        "VolumeNodeGone",
+        "its node node9 is gone; bring it back, or give the volume up: provisioner",
+    )
+    Kubernetes(k8s.cluster, "default").event(
+        gone, "VolumeNodeGone", f"the storage of {k8s.namespace}/data is lost"
+    )
+    wait_until(
+        "it is counted",
+        lambda: metric(k8s.cluster, 'flexvol_volumes_lost{reason="node-gone"}') == 1,
+    )
     refused = release(k8s.cluster, living)
     assert refused.returncode != 0
     assert "is not lost: its node node" in refused.stderr
@@ -169,7 +196,11 @@ def test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_
     assert k8s.get("pvc", "data") is None
     wait_until("the PV is gone", lambda: k8s.get("pv", gone) is None)
     assert k8s.volume_of("living")["status"]["phase"] == "Bound"
-    wait_until("nothing is lost", lambda: metric(k8s.cluster, 'flexvol_volumes_lost{reason="node-gone"}') == 0, 30)
+    wait_until(
+        "nothing is lost",
+        lambda: metric(k8s.cluster, 'flexvol_volumes_lost{reason="node-gone"}') == 0,
+        30,
+    )
     assert "there is no PV" in release(k8s.cluster, gone).stderr
 
 
@@ -183,7 +214,13 @@ def test_giving_up_goes_on_where_it_was_killed(k8s: Kubernetes, tmp_path: Path, 
         while killed:
             number += 1
             gone = forge(k8s, f"gone-{number}", "node9")
-            line = [*beside, ROOT / "dist/provisioner", "release", gone, f"--kubeconfig={tmp_path}/kubeconfig"]
+            line = [
+                *beside,
+                ROOT / "dist/provisioner",
+                "release",
+                gone,
+                f"--kubeconfig={tmp_path}/kubeconfig",
+            ]
             killed = killed_at(proxy, when, number, [*map(str, line)])
             again = subprocess.run([*map(str, line)], capture_output=True, text=True, check=False)
             assert again.returncode == 0 or "there is no PV" in again.stderr
@@ -212,20 +249,32 @@ def forge(k8s: Kubernetes, name: str, node: str) -> str:
     """A PV as our instance on that node would have made it, and its claim, data."""
     name = f"{name}-{k8s.namespace}"
     term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
-    k8s.apply({
-        "apiVersion": "v1", "kind": "PersistentVolume",
-        "metadata": {
-            "name": name,
-            "annotations": {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": node},
-            "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
-        },
-        "spec": {
-            "capacity": {"storage": "64Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "flexvol-loop",
-            "persistentVolumeReclaimPolicy": "Delete", "claimRef": {"namespace": k8s.namespace, "name": "data"},
-            "flexVolume": {"driver": "flexvol/loop", "options": {"pool": "default", "poolId": "0"}},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
-        },
-    })  # fmt: skip
+    k8s.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {
+                "name": name,
+                "annotations": {
+                    "pv.kubernetes.io/provisioned-by": "loop.flexvol",
+                    "flexvol/identity": node,
+                },
+                "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
+            },
+            "spec": {
+                "capacity": {"storage": "64Mi"},
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "flexvol-loop",
+                "persistentVolumeReclaimPolicy": "Delete",
+                "claimRef": {"namespace": k8s.namespace, "name": "data"},
+                "flexVolume": {
+                    "driver": "flexvol/loop",
+                    "options": {"pool": "default", "poolId": "0"},
+                },
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
+            },
+        }
+    )
     k8s.claim(volumeName=name)
     wait_until("it is bound", lambda: (k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound")
     return name
@@ -235,25 +284,34 @@ def stateful_set(claim_class: str) -> Object:
     template: Object = pod("ignored", [{"name": "data", "emptyDir": {}}])["spec"]
     del template["volumes"]
     claim: dict[str, Any] = {
-        "storageClassName": claim_class, "accessModes": ["ReadWriteOnce"],
+        "storageClassName": claim_class,
+        "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": "32Mi"}},
-    }  # fmt: skip
+    }
     return {
-        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "db"},
         "spec": {
-            "replicas": 1, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+            "replicas": 1,
+            "serviceName": "db",
+            "selector": {"matchLabels": {"app": "db"}},
             "template": {"metadata": {"labels": {"app": "db"}}, "spec": template},
             "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
         },
-    }  # fmt: skip
+    }
 
 
 def ready(cluster: Cluster, node: str) -> bool:
-    shown: str = cluster.kubectl("get", "node", node, "--no-headers", check=False, capture_output=True).stdout
+    shown: str = cluster.kubectl(
+        "get", "node", node, "--no-headers", check=False, capture_output=True
+    ).stdout
     return " Ready" in shown
 
 
-def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(k8s: Kubernetes, giving_up: str) -> None:
+def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(
+    k8s: Kubernetes, giving_up: str
+) -> None:
     (ours,) = Kubernetes(k8s.cluster, "flexvol").all("pods", "app=flexvol-cluster")
     stays = ours["spec"]["nodeName"]
     (goes,) = set(k8s.cluster.nodes) - {stays}
@@ -275,7 +333,9 @@ def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(k8s
         k8s.run("delete", "pod", "db-0", "keeper", "--force")
 
         k8s.event("kept", "VolumeNodeGone", f"its node {goes} is gone")
-        wait_until("the volume is given up", lambda: k8s.get("pv", left["metadata"]["name"]) is None, 90)
+        wait_until(
+            "the volume is given up", lambda: k8s.get("pv", left["metadata"]["name"]) is None, 90
+        )
         k8s.running("db-0")
         assert (k8s.get("pod", "db-0") or {})["spec"]["nodeName"] == stays
         assert k8s.shell("db-0", "ls /data").stdout.split() in ([], ["lost+found"])
@@ -286,13 +346,21 @@ def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(k8s
         k8s.cluster.start("kubelet", goes)
         wait_until("the node is back", lambda: ready(k8s.cluster, goes), 120)
         k8s.cluster.kubectl(
-            "-n", "flexvol", "rollout", "status", "daemonset/flexvol-node", "--timeout=120s", capture_output=True
+            "-n",
+            "flexvol",
+            "rollout",
+            "status",
+            "daemonset/flexvol-node",
+            "--timeout=120s",
+            capture_output=True,
         )
     for volume in (kept, left):
         delete_by_hand(k8s, goes, volume)  # nothing of ours has done that
 
 
-def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(k8s: Kubernetes, giving_up: str) -> None:
+def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(
+    k8s: Kubernetes, giving_up: str
+) -> None:
     k8s.claim("kept")
     k8s.claim("left", storage_class=giving_up)
     for name in ("kept", "left"):
@@ -311,8 +379,14 @@ def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(k
     try:
         wait_until("the pool is missed", lambda: "node1" not in published(k8s), 40)
         k8s.pod("stuck", claim="left", wait=False)
-        wait_until("it is on its node", lambda: (k8s.get("pod", "stuck") or {})["spec"].get("nodeName"))
-        assert [mark_of(k8s, name) for name in names] == ["", "", ""]  # a disk that is away is no loss
+        wait_until(
+            "it is on its node", lambda: (k8s.get("pod", "stuck") or {})["spec"].get("nodeName")
+        )
+        assert [mark_of(k8s, name) for name in names] == [
+            "",
+            "",
+            "",
+        ]  # a disk that is away is no loss
         k8s.cluster.nodes["node1"].enter(DRIVER, "pool", "init", "default", capture_output=True)
         k8s.event("kept", "VolumeLost", "pool default of the node was replaced")
         wait_until("the volume is given up", lambda: k8s.get("pv", names[1]) is None)

@@ -1,5 +1,6 @@
-"""What a person asks from anywhere with kubectl's own plugin: which volumes there are, in which state, and what becomes
-of a claim. As the README says it is installed, and with kubectl's kubeconfig."""
+"""What a person asks from anywhere with kubectl's own plugin: which volumes there are, in which
+state, and what becomes of a claim. As the README says it is installed, and with kubectl's
+kubeconfig."""
 
 from __future__ import annotations
 
@@ -42,9 +43,17 @@ def ask(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ask:
     }
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        line = ["nsenter", f"--net=/run/netns/{PREFIX}cp", str(cluster.programs / "kubectl"), "flexvol", *words]
+        line = [
+            "nsenter",
+            f"--net=/run/netns/{PREFIX}cp",
+            str(cluster.programs / "kubectl"),
+            "flexvol",
+            *words,
+        ]
         environment = {**os.environ, **settings}
-        return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(
+            line, env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
 
     return run
 
@@ -59,9 +68,13 @@ def rows(ask: Ask, *words: str) -> tuple[int, dict[str, Object], Object]:
 def by_hand(cluster: Cluster, node: str, callout: str, name: str, **more: str) -> None:
     """A call of the driver on a node, for a volume that no claim is for."""
     request = {
-        f"{KEY}pvOrVolumeName": name, f"{KEY}pvc.namespace": "gone", f"{KEY}pvc.name": "data", f"{KEY}pvc.uid": "u",
-        **({"pool": "default", "poolId": pool_id(cluster, node)} if callout == "delete" else {}), **more,
-    }  # fmt: skip
+        f"{KEY}pvOrVolumeName": name,
+        f"{KEY}pvc.namespace": "gone",
+        f"{KEY}pvc.name": "data",
+        f"{KEY}pvc.uid": "u",
+        **({"pool": "default", "poolId": pool_id(cluster, node)} if callout == "delete" else {}),
+        **more,
+    }
     done = cluster.nodes[node].enter(DRIVER, callout, json.dumps(request), capture_output=True)
     assert json.loads(done.stdout)["status"] == "Success", done.stdout
 
@@ -73,12 +86,24 @@ def pool_id(cluster: Cluster, node: str) -> str:
 
 @pytest.fixture
 def volumes_by_hand(k8s: Kubernetes) -> Iterator[list[str]]:
-    """One that is ours and was never mounted, and one of another cluster, with no PV and no claim."""
+    """One that is ours and was never mounted, and one of another cluster, with no PV and no
+    claim."""
     uid = k8s.run("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}").stdout
     names = [f"{kind}-{k8s.namespace}" for kind in ("blank", "foreign")]
     for name, of in zip(names, (uid, "another-cluster"), strict=True):
-        asked = {"requestBytes": str(32 << 20), f"{KEY}clusterUid": of, f"{KEY}reclaimPolicy": "Delete"}
-        by_hand(k8s.cluster, "node1", "provision", name, **asked, **{f"{KEY}pvc.accessModes": "ReadWriteOnce"})
+        asked = {
+            "requestBytes": str(32 << 20),
+            f"{KEY}clusterUid": of,
+            f"{KEY}reclaimPolicy": "Delete",
+        }
+        by_hand(
+            k8s.cluster,
+            "node1",
+            "provision",
+            name,
+            **asked,
+            **{f"{KEY}pvc.accessModes": "ReadWriteOnce"},
+        )
     yield names
     for name in names:
         by_hand(k8s.cluster, "node1", "delete", name)
@@ -87,8 +112,19 @@ def volumes_by_hand(k8s: Kubernetes) -> Iterator[list[str]]:
 @contextlib.contextmanager
 def storage_class(k8s: Kubernetes, **settings: Any) -> Iterator[str]:
     name = f"inventory-{k8s.namespace}"
-    metadata = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}}
-    k8s.apply({"provisioner": "loop.flexvol", "volumeBindingMode": "WaitForFirstConsumer", **metadata, **settings})
+    metadata = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+    }
+    k8s.apply(
+        {
+            "provisioner": "loop.flexvol",
+            "volumeBindingMode": "WaitForFirstConsumer",
+            **metadata,
+            **settings,
+        }
+    )
     yield name
     k8s.delete("storageclass", name)
 
@@ -110,34 +146,65 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
 ) -> None:
     cluster, (blank, foreign) = k8s.cluster, volumes_by_hand
     with storage_class(k8s, reclaimPolicy="Retain") as retain:
-        k8s.apply(claim("used", "flexvol-loop"), claim("kept", retain), claim("lost", "flexvol-loop", "node2"))
+        k8s.apply(
+            claim("used", "flexvol-loop"),
+            claim("kept", retain),
+            claim("lost", "flexvol-loop", "node2"),
+        )
         found = bound(k8s, "used", "kept", "lost")
         used, kept, lost = (found[name] for name in ("used", "kept", "lost"))
         k8s.pod("web", claim="used", wait=False)
         k8s.delete("pvc", "kept")
-        wait_until("the PV is released", lambda: (k8s.get("pv", kept) or {})["status"]["phase"] == "Released")
-        place, aside = cluster.nodes["node2"].path(POOL) / lost, cluster.nodes["node2"].path(POOL).parent.parent / lost
+        wait_until(
+            "the PV is released",
+            lambda: (k8s.get("pv", kept) or {})["status"]["phase"] == "Released",
+        )
+        place, aside = (
+            cluster.nodes["node2"].path(POOL) / lost,
+            cluster.nodes["node2"].path(POOL).parent.parent / lost,
+        )
         place.rename(aside)
         try:
             status, seen, _ = rows(ask)
             assert status == 1
             assert {name: seen[name]["state"] for name in (used, kept, lost, blank, foreign)} == {
-                used: "bound", kept: "released", lost: "missing", blank: "orphan", foreign: "foreign",
-            }  # fmt: skip
-            assert [name for name in (used, kept, lost, blank, foreign) if seen[name]["wrong"]] == [lost, blank]
+                used: "bound",
+                kept: "released",
+                lost: "missing",
+                blank: "orphan",
+                foreign: "foreign",
+            }
+            assert [name for name in (used, kept, lost, blank, foreign) if seen[name]["wrong"]] == [
+                lost,
+                blank,
+            ]
             assert seen[used] | {"usedBytes": 0} == {
-                "name": used, "node": "node1", "driver": "flexvol/loop", "pool": "default", "sizeBytes": 32 << 20,
-                "usedBytes": 0, "claim": f"{k8s.namespace}/used", "pods": ["web"], "state": "bound", "reason": "",
-                "why": "", "wrong": False,
-            }  # fmt: skip
+                "name": used,
+                "node": "node1",
+                "driver": "flexvol/loop",
+                "pool": "default",
+                "sizeBytes": 32 << 20,
+                "usedBytes": 0,
+                "claim": f"{k8s.namespace}/used",
+                "pods": ["web"],
+                "state": "bound",
+                "reason": "",
+                "why": "",
+                "wrong": False,
+            }
             assert "does not list it" in seen[lost]["why"] and seen[lost]["node"] == "node2"
             table = ask("inventory").stdout
-            assert any(line.split()[:3] == [used, "node1", "default"] for line in table.splitlines()), table
+            assert any(
+                line.split()[:3] == [used, "node1", "default"] for line in table.splitlines()
+            ), table
             assert f"{lost} on node node2 is missing: its driver does not list it" in table
 
             dry = ask("inventory", "--dry-run").stdout
             assert f"{blank} on node node1 would be deleted: it was never mounted" in dry
-            assert f"{foreign} on node node1 would be left alone: it is foreign; it was made for the cluster" in dry
+            assert (
+                f"{foreign} on node node1 would be left alone: it is foreign; it was made for "
+                "the cluster"
+            ) in dry
             assert not any(name in dry for name in (used, kept, lost))
 
             here, one_node, _ = rows(ask, "--node", "node1")
@@ -148,14 +215,22 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
             aside.rename(place)
         k8s.delete("pv", kept)
         status, seen, _ = rows(ask)
-        assert (seen[kept]["state"], seen[kept]["reason"], seen[lost]["state"]) == ("orphan", "retained", "bound")
+        assert (seen[kept]["state"], seen[kept]["reason"], seen[lost]["state"]) == (
+            "orphan",
+            "retained",
+            "bound",
+        )
         mine = k8s.namespace, "kept"
-        uid = json.loads((cluster.nodes["node1"].path(POOL) / kept / "volume.json").read_text())["owner"]["uid"]
+        uid = json.loads((cluster.nodes["node1"].path(POOL) / kept / "volume.json").read_text())[
+            "owner"
+        ]["uid"]
         whose = {f"{KEY}pvc.namespace": mine[0], f"{KEY}pvc.name": mine[1], f"{KEY}pvc.uid": uid}
         by_hand(cluster, "node1", "delete", kept, **whose)
 
 
-def test_a_node_that_does_not_answer_is_said_and_the_others_are_shown(k8s: Kubernetes, ask: Ask) -> None:
+def test_a_node_that_does_not_answer_is_said_and_the_others_are_shown(
+    k8s: Kubernetes, ask: Ask
+) -> None:
     k8s.apply(claim("here", "flexvol-loop", "node1"), claim("there", "flexvol-loop", "node2"))
     found = bound(k8s, "here", "there")
     k8s.cluster.kill("kubelet", "node2")
@@ -177,11 +252,23 @@ def test_on_a_node_it_lists_without_an_api_server_and_in_a_pod_it_may_not_reach_
     k8s.apply(claim("alone", "flexvol-loop", "node1"))
     name = bound(k8s, "alone")["alone"]
     alone = k8s.cluster.nodes["node1"].enter(
-        "env", "-u", "KUBECONFIG", f"SHIV_ROOT={tmp_path}", "unshare", "--net",
-        ROOT / "dist/provisioner", "inventory", "--local", capture_output=True,
-    )  # fmt: skip
+        "env",
+        "-u",
+        "KUBECONFIG",
+        f"SHIV_ROOT={tmp_path}",
+        "unshare",
+        "--net",
+        ROOT / "dist/provisioner",
+        "inventory",
+        "--local",
+        capture_output=True,
+    )
     (line,) = [line for line in alone.stdout.splitlines() if line.startswith(name)]
-    assert line.split()[1:3] == ["-", "default"] and f"{k8s.namespace}/alone" in line and "listed" in line
+    assert (
+        line.split()[1:3] == ["-", "default"]
+        and f"{k8s.namespace}/alone" in line
+        and "listed" in line
+    )
 
     inside = Kubernetes(k8s.cluster, "flexvol").run(
         "exec", "daemonset/flexvol-node", "--", "provisioner", "inventory", check=False
@@ -197,7 +284,9 @@ def explained(ask: Ask, k8s: Kubernetes, name: str) -> tuple[int, list[str]]:
     return done.returncode, [line.removeprefix("- ") for line in sentences]
 
 
-def test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is(k8s: Kubernetes, ask: Ask) -> None:
+def test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is(
+    k8s: Kubernetes, ask: Ask
+) -> None:
     k8s.claim("data")
     status, said = explained(ask, k8s, "data")
     assert status == 0
@@ -209,22 +298,34 @@ def test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is(
     name = k8s.volume_of()["metadata"]["name"]
     assert status == 0
     assert said[0].startswith(f"it is bound: PV {name}, 64Mi, on node node2, in pool default, ")
-    assert said[1:] == ["used by pod reader", "deleting the claim deletes the volume and its data, when no pod uses it"]
+    assert said[1:] == [
+        "used by pod reader",
+        "deleting the claim deletes the volume and its data, when no pod uses it",
+    ]
 
     k8s.run("patch", "pv", name, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}')
-    assert "leaves the volume and its PV, whose reclaim policy is Retain" in explained(ask, k8s, "data")[1][-1]
+    assert (
+        "leaves the volume and its PV, whose reclaim policy is Retain"
+        in explained(ask, k8s, "data")[1][-1]
+    )
     k8s.run("patch", "pv", name, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}')
     nowhere = ask("explain", "nothing", "-n", k8s.namespace)
     assert nowhere.returncode == 1 and "there is no claim nothing" in nowhere.stderr
 
 
-def test_explain_says_what_the_event_says_of_a_class_that_can_never_serve(k8s: Kubernetes, ask: Ask) -> None:
-    """Already while it waits for a pod; and what only the driver can know, in its words, once it has said them."""
+def test_explain_says_what_the_event_says_of_a_class_that_can_never_serve(
+    k8s: Kubernetes, ask: Ask
+) -> None:
+    """Already while it waits for a pod; and what only the driver can know, in its words, once it
+    has said them."""
     with storage_class(k8s, parameters={f"{KEY}node.name": "x"}) as name:
         k8s.claim("reserved", storage_class=name)
         status, (sentence,) = explained(ask, k8s, "reserved")
         assert status == 1
-        assert sentence == f'the parameter "{KEY}node.name" of storage class "{name}" is reserved; remove it'
+        assert (
+            sentence
+            == f'the parameter "{KEY}node.name" of storage class "{name}" is reserved; remove it'
+        )
         k8s.apply(claim("placed", name))
         assert k8s.event("placed", "ProvisioningFailed", "reserved").endswith(": " + sentence)
     with storage_class(k8s, parameters={"colour": "blue"}) as name:
@@ -238,23 +339,33 @@ def test_explain_says_that_a_claim_of_no_class_waits_for_a_pv(k8s: Kubernetes, a
     k8s.claim("classless", storage_class="")
 
     assert explained(ask, k8s, "classless") == (
-        0, ["nothing is made for a claim of no class: it waits for a PV of none that fits"],
-    )  # fmt: skip
+        0,
+        ["nothing is made for a claim of no class: it waits for a PV of none that fits"],
+    )
 
 
 def test_explain_says_that_no_node_has_room(k8s: Kubernetes, ask: Ask) -> None:
     with storage_class(k8s, volumeBindingMode="Immediate") as name:
         k8s.claim("now", "90Ti", name)
-        wait_until("what room there is is known", lambda: "no node has room" in explained(ask, k8s, "now")[1][1])
+        wait_until(
+            "what room there is is known",
+            lambda: "no node has room" in explained(ask, k8s, "now")[1][1],
+        )
         status, said = explained(ask, k8s, "now")
         assert status == 1
-        k8s.event("now", "ProvisioningFailed", said[1].partition(": the most is")[0])  # how much that is may change
+        k8s.event(
+            "now", "ProvisioningFailed", said[1].partition(": the most is")[0]
+        )  # how much that is may change
     k8s.claim("later", "90Ti")
     k8s.pod("late", claim="later", wait=False)
 
     def scheduler() -> str:
-        return next((line for line in explained(ask, k8s, "later")[1] if line.startswith("pod late ")), "")
+        return next(
+            (line for line in explained(ask, k8s, "later")[1] if line.startswith("pod late ")), ""
+        )
 
     wait_until("the scheduler has said", lambda: "did not have enough free storage" in scheduler())
     status, said = explained(ask, k8s, "later")
-    assert status == 1 and any(line.startswith("no node has room for 94371840 MiB: the most is ") for line in said)
+    assert status == 1 and any(
+        line.startswith("no node has room for 94371840 MiB: the most is ") for line in said
+    )

@@ -19,17 +19,33 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("node", ["node1", "node2"])
 def test_a_pod_runs_on_each_node_and_reaches_the_api_server(k8s: Kubernetes, node: str) -> None:
-    k8s.apply(pod("shell", [{"name": "none", "emptyDir": {}}], nodeSelector={"kubernetes.io/hostname": node}))
+    k8s.apply(
+        pod(
+            "shell",
+            [{"name": "none", "emptyDir": {}}],
+            nodeSelector={"kubernetes.io/hostname": node},
+        )
+    )
     k8s.running("shell")
 
-    answer = k8s.shell("shell", "nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT < /dev/null")
+    answer = k8s.shell(
+        "shell", "nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT < /dev/null"
+    )
 
     assert (k8s.get("pod", "shell") or {})["spec"]["nodeName"] == node
     assert answer.returncode == 0
 
 
 @pytest.mark.parametrize(
-    "program", ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet"]
+    "program",
+    [
+        "etcd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "containerd",
+        "kubelet",
+    ],
 )
 def test_a_program_is_killed_alone_and_comes_back(k8s: Kubernetes, program: str) -> None:
     cluster = k8s.cluster
@@ -42,9 +58,17 @@ def test_a_program_is_killed_alone_and_comes_back(k8s: Kubernetes, program: str)
     cluster.start(program, node)
 
     wait_until("the API server is ready", cluster.api_ready)
-    assert {file.stem: file.read_text() for file in STATE.glob("*.pid") if file.stem != name} == others
+    assert {
+        file.stem: file.read_text() for file in STATE.glob("*.pid") if file.stem != name
+    } == others
     # A pod needs every one of them.
-    k8s.apply(pod("shell", [{"name": "none", "emptyDir": {}}], nodeSelector={"kubernetes.io/hostname": "node1"}))
+    k8s.apply(
+        pod(
+            "shell",
+            [{"name": "none", "emptyDir": {}}],
+            nodeSelector={"kubernetes.io/hostname": "node1"},
+        )
+    )
     k8s.running("shell")
 
 
@@ -54,14 +78,29 @@ def test_a_scheduler_that_ends_itself_is_started_anew(k8s: Kubernetes) -> None:
 
     os.kill(old, signal.SIGKILL)
 
-    wait_until("there is another", lambda: machine.running(STATE, "kube-scheduler") not in (None, old))
+    wait_until(
+        "there is another", lambda: machine.running(STATE, "kube-scheduler") not in (None, old)
+    )
 
 
 def test_a_second_cluster_on_the_machine_says_who_has_the_first(k8s: Kubernetes) -> None:
-    code = "from pathlib import Path; from tests.cluster.kube import cluster; cluster.Cluster(Path('/nowhere'))"
-    second = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    up = subprocess.run(["./build.sh", "playground"], cwd=ROOT, capture_output=True, text=True, check=False)
-    down = subprocess.run(["./build.sh", "playground", "--down"], cwd=ROOT, capture_output=True, text=True, check=False)
+    code = (
+        "from pathlib import Path; from tests.cluster.kube import cluster; "
+        "cluster.Cluster(Path('/nowhere'))"
+    )
+    second = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    up = subprocess.run(
+        ["./build.sh", "playground"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    down = subprocess.run(
+        ["./build.sh", "playground", "--down"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     for refused in (second, up, down):
         assert refused.returncode != 0
@@ -71,10 +110,13 @@ def test_a_second_cluster_on_the_machine_says_who_has_the_first(k8s: Kubernetes)
 
 
 def test_a_loop_device_made_inside_a_node_is_known_as_the_clusters(k8s: Kubernetes) -> None:
-    """So that it is undone, although the path it shows is not in the state directory and nothing else removes it."""
+    """So that it is undone, although the path it shows is not in the state directory and nothing
+    else removes it."""
     node = k8s.cluster.nodes["node1"]
     node.path("/var/lib/flexvol/abandoned").write_bytes(bytes(1 << 20))
-    made = node.enter("losetup", "--find", "--show", "/var/lib/flexvol/abandoned", capture_output=True).stdout.strip()
+    made = node.enter(
+        "losetup", "--find", "--show", "/var/lib/flexvol/abandoned", capture_output=True
+    ).stdout.strip()
 
     found = machine.left_behind(DATA)["loop devices"]
 

@@ -1,5 +1,5 @@
-"""A volume goes to another node with its data and its claim, whatever kills the one who moves it; and archives, which
-no instance touches before their time."""
+"""A volume goes to another node with its data and its claim, whatever kills the one who moves it;
+and archives, which no instance touches before their time."""
 
 from __future__ import annotations
 
@@ -38,11 +38,16 @@ def kill_mover(*words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def filled(k8s: Kubernetes, claim: str = "data", node: str = "node1", **more: Any) -> tuple[str, str]:
-    """A claim with data in a volume on the node, which its pod still has; the PV's name, and the data's checksum."""
+def filled(
+    k8s: Kubernetes, claim: str = "data", node: str = "node1", **more: Any
+) -> tuple[str, str]:
+    """A claim with data in a volume on the node, which its pod still has; the PV's name, and the
+    data's checksum."""
     k8s.claim(claim, **more)
     k8s.pod(f"writer-{claim}", claim=claim, node=node)
-    k8s.shell(f"writer-{claim}", "for f in one two; do head -c 4000000 /dev/urandom >/data/$f; done; sync")
+    k8s.shell(
+        f"writer-{claim}", "for f in one two; do head -c 4000000 /dev/urandom >/data/$f; done; sync"
+    )
     name: str = k8s.volume_of(claim)["metadata"]["name"]
     return name, k8s.shell(f"writer-{claim}", SUM).stdout
 
@@ -62,10 +67,16 @@ def moves(cluster: Cluster) -> list[Object]:
 
 def listed(cluster: Cluster, node: str, name: str) -> list[Object]:
     done = cluster.nodes[node].enter(DRIVER, "list", capture_output=True)
-    return [one for one in json.loads(done.stdout)["volumes"] if name in (one["name"], one.get("archiveOf"))]
+    return [
+        one
+        for one in json.loads(done.stdout)["volumes"]
+        if name in (one["name"], one.get("archiveOf"))
+    ]
 
 
-def test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_the_other_node(k8s: Kubernetes) -> None:
+def test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_the_other_node(
+    k8s: Kubernetes,
+) -> None:
     name, before = filled(k8s)
     said = move(name, "--to", "node2", check=False)
     assert (said.returncode, moves(k8s.cluster)) == (1, [])
@@ -86,7 +97,10 @@ def test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_t
     assert (claim["metadata"]["uid"], claim["status"]["phase"]) == (uid, "Bound")
     assert data(k8s) == ("node2", before)
     assert moves(k8s.cluster) == []
-    wait_until("the other node's instance holds it", lambda: (k8s.get("pv", name) or {})["metadata"].get("finalizers"))
+    wait_until(
+        "the other node's instance holds it",
+        lambda: (k8s.get("pv", name) or {})["metadata"].get("finalizers"),
+    )
     k8s.delete("pvc", "data")
     wait_until("it is deleted there", lambda: name not in volumes_on(k8s.cluster, "node2"))
 
@@ -105,7 +119,11 @@ def test_killed_after_each_change_and_amid_its_stream_it_goes_on_and_loses_nothi
     assert len(killed) >= (10 if campaign else 4)
     assert len(ended) == len(killed) + 1
     assert {one["sum"] for one in ended} == {ended[0]["sum"]}
-    assert len(volumes_on(k8s.cluster, "node1") & {name}) + len(volumes_on(k8s.cluster, "node2") & {name}) == 1
+    assert (
+        len(volumes_on(k8s.cluster, "node1") & {name})
+        + len(volumes_on(k8s.cluster, "node2") & {name})
+        == 1
+    )
     assert (k8s.get("pv", name) or {})["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
     assert moves(k8s.cluster) == []
     assert data(k8s) == (ended[-1]["to"], before)
@@ -116,7 +134,10 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
     busy, _ = filled(k8s, "busy")
     k8s.delete("pod", "writer-data")
     driver, keep = k8s.cluster.nodes["node1"], ("snapshot", name, "kept-" + name)
-    wait_until("it is copied", lambda: driver.enter(DRIVER, *keep, check=False, capture_output=True).returncode == 0)
+    wait_until(
+        "it is copied",
+        lambda: driver.enter(DRIVER, *keep, check=False, capture_output=True).returncode == 0,
+    )
     k8s.cluster.kubectl("cordon", "node1", capture_output=True)
     try:
         k8s.pod("waits", claim="data", wait=False)  # as a StatefulSet makes it anew
@@ -133,7 +154,10 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
         done = move("--all", "--from", "node1", "--to", "node2", check=False)
         assert "1 of 1 volumes of node node1 were moved" in done.stdout
         assert busy in volumes_on(k8s.cluster, "node2")
-        assert (done.returncode, done.stderr) == (1, f"kept-{name} stays on node node1: it is snapshot\n")
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"kept-{name} stays on node node1: it is snapshot\n",
+        )
         driver.enter(DRIVER, "snapshot", "--delete", "kept-" + name, capture_output=True)
         assert "0 of 0 volumes of node node1 were moved" in move("--all", "--from", "node1").stdout
     finally:
@@ -152,7 +176,9 @@ def test_a_move_that_is_not_done_is_taken_back(k8s: Kubernetes) -> None:
     done = move(name, "--to", "node1")
 
     assert f"{name} stays on node node1" in done.stdout
-    assert not [one for one in volumes_on(k8s.cluster, "node2") if name in one]  # half a stream, neither
+    assert not [
+        one for one in volumes_on(k8s.cluster, "node2") if name in one
+    ]  # half a stream, neither
     assert moves(k8s.cluster) == []
     assert (k8s.get("pv", name) or {})["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
     assert data(k8s) == ("node1", before)
@@ -184,9 +210,14 @@ def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
     }  # fmt: skip
     node = k8s.cluster.nodes["node1"]
     assert (
-        json.loads(node.enter(DRIVER, "adopt", json.dumps(request), capture_output=True).stdout)["status"] == "Success"
+        json.loads(node.enter(DRIVER, "adopt", json.dumps(request), capture_output=True).stdout)[
+            "status"
+        ]
+        == "Success"
     )
-    Kubernetes(k8s.cluster, "default").event("node1", "VolumeOrphaned", name)  # now it is one; as an archive it was not
+    Kubernetes(k8s.cluster, "default").event(
+        "node1", "VolumeOrphaned", name
+    )  # now it is one; as an archive it was not
     events = Kubernetes(k8s.cluster, "default").all("events", fields="reason=VolumeOrphaned")
     assert not [one for one in events if archive["name"] in one["message"]]
     node.enter(DRIVER, "delete", json.dumps(request), capture_output=True)

@@ -1,4 +1,5 @@
-"""flexvol opens no connection to anything but the API server, and lives where no other is possible."""
+"""flexvol opens no connection to anything but the API server, and lives where no other is
+possible."""
 
 from __future__ import annotations
 
@@ -12,8 +13,22 @@ from tests.cluster.kube.node import Node
 
 API = "10.96.0.1"
 PODS = "10.88.0.0/16"
-# Before that address becomes the API server's own; what answers a probe of kubelet belongs to its connection.
-RULE = ("PREROUTING", "-s", PODS, "!", "-d", API, "-m", "conntrack", "--ctstate", "NEW", "-j", "DROP")
+# Before that address becomes the API server's own; what answers a probe of kubelet belongs to its
+# connection.
+RULE = (
+    "PREROUTING",
+    "-s",
+    PODS,
+    "!",
+    "-d",
+    API,
+    "-m",
+    "conntrack",
+    "--ctstate",
+    "NEW",
+    "-j",
+    "DROP",
+)
 
 
 @contextlib.contextmanager
@@ -31,7 +46,9 @@ def nothing_else_possible(k8s: Kubernetes) -> Iterator[None]:
 
 def tried(node: Node) -> int:
     """How many packets the rule has dropped."""
-    shown = node.enter("iptables", "-w", "-t", "mangle", "-S", RULE[0], "-v", capture_output=True).stdout
+    shown = node.enter(
+        "iptables", "-w", "-t", "mangle", "-S", RULE[0], "-v", capture_output=True
+    ).stdout
     (line,) = [line for line in shown.splitlines() if "DROP" in line]
     words = line.split()
     return int(words[words.index("-c") + 1])
@@ -43,10 +60,14 @@ def pods(k8s: Kubernetes) -> list[Object]:
     return found
 
 
-def test_from_its_start_through_a_volumes_life_it_speaks_to_the_api_server_alone(k8s: Kubernetes) -> None:
+def test_from_its_start_through_a_volumes_life_it_speaks_to_the_api_server_alone(
+    k8s: Kubernetes,
+) -> None:
     with nothing_else_possible(k8s):
         before = {pod["metadata"]["uid"] for pod in pods(k8s)}
-        k8s.cluster.kubectl("-n", "flexvol", "delete", "pods", "--all", "--wait=true", capture_output=True)
+        k8s.cluster.kubectl(
+            "-n", "flexvol", "delete", "pods", "--all", "--wait=true", capture_output=True
+        )
 
         def all_new() -> bool:
             now = pods(k8s)
@@ -54,7 +75,9 @@ def test_from_its_start_through_a_volumes_life_it_speaks_to_the_api_server_alone
 
         wait_until("flexvol's pods are new", all_new)
         for what in ("daemonset/flexvol-node", "deployment/flexvol-cluster"):
-            k8s.cluster.kubectl("-n", "flexvol", "rollout", "status", what, "--timeout=90s", capture_output=True)
+            k8s.cluster.kubectl(
+                "-n", "flexvol", "rollout", "status", what, "--timeout=90s", capture_output=True
+            )
         k8s.claim(size="300Mi", storage_class="flexvol-loop")
         k8s.pod("web", node="node1")
         k8s.shell("web", "echo data > /data/file && sync")
@@ -63,9 +86,14 @@ def test_from_its_start_through_a_volumes_life_it_speaks_to_the_api_server_alone
         k8s.delete("pvc", "data")
         wait_until("the volume is gone", lambda: k8s.get("pv", volume) is None)
 
-        assert {node.name: tried(node) for node in k8s.cluster.nodes.values()} == {"node1": 0, "node2": 0}
+        assert {node.name: tried(node) for node in k8s.cluster.nodes.values()} == {
+            "node1": 0,
+            "node2": 0,
+        }
 
-        k8s.pod("curious", claim="other", node="node2", wait=False)  # what the rule is for is seen by it
+        k8s.pod(
+            "curious", claim="other", node="node2", wait=False
+        )  # what the rule is for is seen by it
         k8s.claim("other")
         k8s.running("curious")
         k8s.shell("curious", "nc -w 1 192.0.2.1 443 || true")

@@ -1,5 +1,5 @@
-"""A volume with neither PV nor claim is said, and collected only if it is provably ours and was never used; what comes
-from a PV that was edited deletes nothing else."""
+"""A volume with neither PV nor claim is said, and collected only if it is provably ours and was
+never used; what comes from a PV that was edited deletes nothing else."""
 
 from __future__ import annotations
 
@@ -27,19 +27,24 @@ def own(k8s: Kubernetes) -> Iterator[KilledProvisioner]:
 
 
 def cluster_uid(k8s: Kubernetes, *flags: str) -> str:
-    done = k8s.run("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}", *flags, check=False)
+    done = k8s.run(
+        "get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}", *flags, check=False
+    )
     return done.stdout
 
 
 def bound(own: KilledProvisioner, name: str) -> str:
     """A claim with its PV, never mounted; returns the PV's name."""
     volume = "pvc-" + own.claim(name)
-    own.until("the claim is bound", lambda: (own.k8s.get("pvc", name) or {})["status"]["phase"] == "Bound")
+    own.until(
+        "the claim is bound", lambda: (own.k8s.get("pvc", name) or {})["status"]["phase"] == "Bound"
+    )
     return volume
 
 
 def collected(own: KilledProvisioner, name: str, uid: str) -> None:
-    """Shows that collecting goes on, by a volume with nothing against it, and that all others have been looked at."""
+    """Shows that collecting goes on, by a volume with nothing against it, and that all others have
+    been looked at."""
     own.provision(name, uid)
 
     def gone() -> bool:
@@ -50,7 +55,9 @@ def collected(own: KilledProvisioner, name: str, uid: str) -> None:
 
 
 def said(own: KilledProvisioner, name: str) -> None:
-    own.until(f"{name} is said", lambda: f"volume {name} of driver crash/loop has no PV" in own.log())
+    own.until(
+        f"{name} is said", lambda: f"volume {name} of driver crash/loop has no PV" in own.log()
+    )
 
 
 def unbind(own: KilledProvisioner, claim: str, volume: str) -> None:
@@ -60,14 +67,21 @@ def unbind(own: KilledProvisioner, claim: str, volume: str) -> None:
     wait_until("the PV is gone", lambda: own.k8s.get("pv", volume) is None)
 
 
-def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounted(own: KilledProvisioner) -> None:
+def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounted(
+    own: KilledProvisioner,
+) -> None:
     k8s, uid = own.k8s, cluster_uid(own.k8s)
     own.provision("used", uid)
     request = {
-        "kubernetes.io/pvOrVolumeName": "used", "kubernetes.io/pvc.namespace": "gone", "kubernetes.io/pvc.name": "data",
-        "kubernetes.io/pvc.uid": "u", "pool": "default",
-    }  # fmt: skip
-    assert own.run("adopt", json.dumps(request))["status"] == "Success"  # clears blank, as a mount does
+        "kubernetes.io/pvOrVolumeName": "used",
+        "kubernetes.io/pvc.namespace": "gone",
+        "kubernetes.io/pvc.name": "data",
+        "kubernetes.io/pvc.uid": "u",
+        "pool": "default",
+    }
+    assert (
+        own.run("adopt", json.dumps(request))["status"] == "Success"
+    )  # clears blank, as a mount does
     own.provision("retained", uid, **{"kubernetes.io/reclaimPolicy": "Retain"})
     own.provision("unknown", "")
     own.provision("damaged", uid)
@@ -78,16 +92,31 @@ def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounte
 
     assert own.volumes() == {"used", "retained", "unknown", "damaged"}
     events = Kubernetes(k8s.cluster, "default")
-    for name, words in {"used": "may hold data", "retained": "said Retain", "damaged": "cannot be read"}.items():
-        message = events.event("node1", "VolumeOrphaned", f"volume {name} of driver crash/loop has no PV")
+    for name, words in {
+        "used": "may hold data",
+        "retained": "said Retain",
+        "damaged": "cannot be read",
+    }.items():
+        message = events.event(
+            "node1", "VolumeOrphaned", f"volume {name} of driver crash/loop has no PV"
+        )
         assert words in message
-    assert "claim gone/data (uid u) is gone" in events.event("node1", "VolumeOrphaned", "volume used")
+    assert "claim gone/data (uid u) is gone" in events.event(
+        "node1", "VolumeOrphaned", "volume used"
+    )
     events.event("node1", "OrphanDeleted", "blank")
-    reading = 'import urllib.request; print(urllib.request.urlopen("http://127.0.0.1:19808/metrics").read().decode())'
+    reading = (
+        "import urllib.request; "
+        'print(urllib.request.urlopen("http://127.0.0.1:19808/metrics").read().decode())'
+    )
 
     def counts() -> set[str]:
         text = own.node.enter("python3", "-c", reading, capture_output=True).stdout
-        return {line for line in text.splitlines() if line.startswith("flexvol_orphans{") and not line.endswith(" 0.0")}
+        return {
+            line
+            for line in text.splitlines()
+            if line.startswith("flexvol_orphans{") and not line.endswith(" 0.0")
+        }
 
     expected = {
         f'flexvol_orphans{{driver="crash/loop",reason="{reason}"}} {number}'
@@ -98,7 +127,8 @@ def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounte
 
 
 def test_after_the_loss_of_etcd_nothing_is_collected(own: KilledProvisioner) -> None:
-    """An empty API server: every claim is gone, every PV too, though none of their volumes was ever mounted."""
+    """An empty API server: every claim is gone, every PV too, though none of their volumes was ever
+    mounted."""
     own.start()
     kept = {bound(own, "one"), bound(own, "two")}
     own.stop()
@@ -109,7 +139,9 @@ def test_after_the_loss_of_etcd_nothing_is_collected(own: KilledProvisioner) -> 
         for name in kept:
             said(own, name)
         collected(own, "of-the-empty-one", uid)
-        assert f"was made for the cluster {cluster_uid(own.k8s)}, and this one is {uid}" in own.log()
+        assert (
+            f"was made for the cluster {cluster_uid(own.k8s)}, and this one is {uid}" in own.log()
+        )
         own.stop()
     assert own.volumes() == kept
 
@@ -121,13 +153,18 @@ def test_after_the_loss_of_etcd_nothing_is_collected(own: KilledProvisioner) -> 
 
 @contextlib.contextmanager
 def empty_control_plane(k8s: Kubernetes) -> Iterator[str]:
-    """A second API server beside the first, with an etcd of its own; gives the uid of its kube-system."""
+    """A second API server beside the first, with an etcd of its own; gives the uid of its
+    kube-system."""
     cluster = k8s.cluster
     etcd = cluster.control_plane_line("etcd")
     client, peer = "http://127.0.0.1:2479", "http://127.0.0.1:2480"
     etcd[etcd.index("--data-dir") + 1] = DATA / "empty-etcd"
     etcd += [f"--{side}-client-urls={client}" for side in ("listen", "advertise")]
-    etcd += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}"]
+    etcd += [
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
+    ]
     changed = {
         "--etcd-servers=http://127.0.0.1:2379": f"--etcd-servers={client}",
         "--secure-port=6443": "--secure-port=6444",
@@ -136,7 +173,11 @@ def empty_control_plane(k8s: Kubernetes) -> Iterator[str]:
     try:
         machine.spawn(DATA, "empty-etcd", etcd)
         machine.spawn(DATA, "empty-kube-apiserver", server)
-        yield wait_until("the empty API server has a kube-system", lambda: cluster_uid(k8s, f"--server={EMPTY}"), 90)
+        yield wait_until(
+            "the empty API server has a kube-system",
+            lambda: cluster_uid(k8s, f"--server={EMPTY}"),
+            90,
+        )
     finally:
         machine.stop(DATA, "empty-kube-apiserver")
         machine.stop(DATA, "empty-etcd")
@@ -173,7 +214,9 @@ def test_a_pv_patched_to_retain_and_deleted_keeps_its_volume_though_it_was_never
     volume = bound(own, "data")
     assert own.record(volume)["blank"] and own.record(volume)["reclaimPolicy"] == "Delete"
 
-    own.k8s.run("patch", "pv", volume, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}')
+    own.k8s.run(
+        "patch", "pv", volume, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}'
+    )
     unbind(own, "data", volume)
 
     said(own, volume)
@@ -182,8 +225,11 @@ def test_a_pv_patched_to_retain_and_deleted_keeps_its_volume_though_it_was_never
     assert own.record(volume)["owner"]["uid"] == volume[len("pvc-") :]
 
 
-def test_a_pv_that_did_not_wait_for_our_finalizer_keeps_its_volume_too(own: KilledProvisioner) -> None:
-    """Edited to Retain, without its finalizer, while the provisioner was not there; deleted when that is back."""
+def test_a_pv_that_did_not_wait_for_our_finalizer_keeps_its_volume_too(
+    own: KilledProvisioner,
+) -> None:
+    """Edited to Retain, without its finalizer, while the provisioner was not there; deleted when
+    that is back."""
     own.start()
     volume = bound(own, "data")
     own.stop()
@@ -206,10 +252,14 @@ def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: KilledProvision
     source = (own.k8s.get("pv", volume) or {})["spec"]["flexVolume"]
     own.stop()
     options = {
-        **source["options"], "kubernetes.io/pvOrVolumeName": volume, "kubernetes.io/fsType": source["fsType"],
-        "kubernetes.io/readwrite": "rw", "kubernetes.io/pod.namespace": own.k8s.namespace,
-        "kubernetes.io/pod.name": "p", "kubernetes.io/pod.uid": "u",
-    }  # fmt: skip
+        **source["options"],
+        "kubernetes.io/pvOrVolumeName": volume,
+        "kubernetes.io/fsType": source["fsType"],
+        "kubernetes.io/readwrite": "rw",
+        "kubernetes.io/pod.namespace": own.k8s.namespace,
+        "kubernetes.io/pod.name": "p",
+        "kubernetes.io/pod.uid": "u",
+    }
     own.mount_and_unmount(json.dumps(options))
     edit = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}, "metadata": {"finalizers": None}}
     own.k8s.run("patch", "pv", volume, "--type=merge", "-p", json.dumps(edit))
@@ -224,7 +274,10 @@ def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: KilledProvision
 
 def test_a_claim_that_is_only_in_a_stale_list_gets_no_volume(own: KilledProvisioner) -> None:
     own.claim()
-    wait_until("the claim is given to us", lambda: "storage-provisioner" in json.dumps(own.k8s.get("pvc", "data")))
+    wait_until(
+        "the claim is given to us",
+        lambda: "storage-provisioner" in json.dumps(own.k8s.get("pvc", "data")),
+    )
     stale = own.k8s.run("get", "--raw", "/api/v1/persistentvolumeclaims").stdout
     own.k8s.delete("pvc", "data")
 
@@ -241,7 +294,9 @@ def test_a_claim_that_is_only_in_a_stale_list_gets_no_volume(own: KilledProvisio
     assert ours(own.k8s) == []
 
 
-def test_a_claim_made_again_under_its_name_gets_a_new_volume_and_the_old_one_goes(k8s: Kubernetes) -> None:
+def test_a_claim_made_again_under_its_name_gets_a_new_volume_and_the_old_one_goes(
+    k8s: Kubernetes,
+) -> None:
     k8s.claim()
     k8s.pod("web", node="node1")
     first = k8s.volume_of()["metadata"]["name"]
@@ -257,7 +312,9 @@ def test_a_claim_made_again_under_its_name_gets_a_new_volume_and_the_old_one_goe
     assert volumes_on(k8s.cluster, "node1") == {second}
 
 
-def test_a_claim_made_again_under_its_name_while_the_driver_makes_the_first_ones_volume(own: KilledProvisioner) -> None:
+def test_a_claim_made_again_under_its_name_while_the_driver_makes_the_first_ones_volume(
+    own: KilledProvisioner,
+) -> None:
     """Only the second ever has a PV: the first one's would be Released as soon as it is there."""
     own.hold()
     own.claim()
@@ -267,7 +324,10 @@ def test_a_claim_made_again_under_its_name_while_the_driver_makes_the_first_ones
     name = "pvc-" + own.claim()
     own.release()
 
-    own.until("the claim is bound", lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound")
+    own.until(
+        "the claim is bound",
+        lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound",
+    )
     own.until("the first one's volume is gone", lambda: own.volumes() == {name})
     assert [volume["metadata"]["name"] for volume in ours(own.k8s)] == [name]
     assert own.called().count("provision") == 3  # each once, and to find the first one's again
@@ -285,7 +345,11 @@ HOSTILE: dict[str, Object] = {
     "no pool": {"options": {"pool": ""}, "said": "option pool is missing"},
     "another claim": {"said": "is owned by claim uid"},
     "another node's identity": {"identity": "node2", "said": "was replaced", "by": "node2"},
-    "a claim that is awaited": {"awaits": "true", "said": "does not await this claim", "reason": "VolumeFailedAdopt"},
+    "a claim that is awaited": {
+        "awaits": "true",
+        "said": "does not await this claim",
+        "reason": "VolumeFailedAdopt",
+    },
 }
 NOBODYS: dict[str, Object] = {
     # Nobody serves it, though all else is as the driver wants it.
@@ -296,8 +360,9 @@ NOBODYS: dict[str, Object] = {
 
 
 def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
-    """Its source cannot be edited, so whoever can write PVs deletes it and makes it again: released, with our
-    annotations, and under the name of a volume that is in use, as the claim in it is a stranger's."""
+    """Its source cannot be edited, so whoever can write PVs deletes it and makes it again:
+    released, with our annotations, and under the name of a volume that is in use, as the claim in
+    it is a stranger's."""
     k8s.claim("victim")
     k8s.pod("web", claim="victim", node="node1")
     k8s.shell("web", "echo kept > /data/file && sync")
@@ -311,7 +376,10 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
     for what, row in HOSTILE.items():
         k8s.apply(forge(victim, row))
         instance, sentence = refused_by(k8s, name, row.get("reason", "VolumeFailedDelete"))
-        assert (instance, row["said"] in sentence) == (f"loop.flexvol {row.get('by', 'node1')}", True), what
+        assert (instance, row["said"] in sentence) == (
+            f"loop.flexvol {row.get('by', 'node1')}",
+            True,
+        ), what
         assert volumes_on(k8s.cluster, "node1") == {name}, what
         k8s.run("delete", "pv", name)
     refused = k8s.run("create", "-f", "-", input=json.dumps(forge(victim, RESERVED)), check=False)
@@ -322,10 +390,15 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
     k8s.delete("pvc", "victim")
     own = {"uid": victim["spec"]["claimRef"]["uid"]}
     k8s.apply(*(chosen_claim(f"honest-{number}", "flexvol-loop") for number in range(len(NOBODYS))))
-    honest = [k8s.volume_of(f"honest-{number}")["metadata"]["name"] for number in range(len(NOBODYS))]
+    honest = [
+        k8s.volume_of(f"honest-{number}")["metadata"]["name"] for number in range(len(NOBODYS))
+    ]
     for number, (what, row) in enumerate(NOBODYS.items()):
         k8s.apply(forge(victim, {**row, **own}))
-        wait_until("it is released", lambda: (k8s.get("pv", name) or {})["status"].get("phase") == "Released")
+        wait_until(
+            "it is released",
+            lambda: (k8s.get("pv", name) or {})["status"].get("phase") == "Released",
+        )
         k8s.delete("pvc", f"honest-{number}")
         wait_until("another one is deleted", lambda at=number: k8s.get("pv", honest[at]) is None)  # type: ignore[misc]
         assert volumes_on(k8s.cluster, "node1") == {name, *honest[number + 1 :]}, what
@@ -338,7 +411,10 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
 
 def refused_by(k8s: Kubernetes, volume: str, reason: str) -> tuple[str, str]:
     """Who could not do what the PV as it is now wants, and why."""
-    default, uid = Kubernetes(k8s.cluster, "default"), (k8s.get("pv", volume) or {})["metadata"]["uid"]
+    default, uid = (
+        Kubernetes(k8s.cluster, "default"),
+        (k8s.get("pv", volume) or {})["metadata"]["uid"],
+    )
     said = f"involvedObject.uid={uid},reason={reason}"
     event = wait_until("it is refused", lambda: default.all("events", fields=said))[0]
     return event["source"]["component"], event["message"]
@@ -362,10 +438,11 @@ def forge(victim: Object, row: Object) -> Object:
     stranger = {**spec["claimRef"], "uid": row.get("uid", "00000000-1111-4222-8333-444444444444")}
     del stranger["resourceVersion"]
     return {
-        "apiVersion": "v1", "kind": "PersistentVolume",
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
         "metadata": {"name": name, "annotations": notes},
         "spec": {**spec, "claimRef": stranger, "flexVolume": source},
-    }  # fmt: skip
+    }
 
 
 def test_the_secret_made_for_an_orphan_goes_with_it(k8s: Kubernetes) -> None:

@@ -1,4 +1,5 @@
-"""Manifests for other distributions and registries, rendered as a person renders them, checked by an API server."""
+"""Manifests for other distributions and registries, rendered as a person renders them, checked by
+an API server."""
 
 from __future__ import annotations
 
@@ -20,7 +21,10 @@ ALSO = ("secrets", "shared")  # what the README says to add beside the base
 def render(k8s: Kubernetes, directory: Path, **also: Any) -> list[Object]:
     """A kustomization of one's own over the base, as the README has it."""
     own = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **also}
-    relative = {key: [str(_from(directory, path)) for path in own.get(key, [])] for key in ("resources", "components")}
+    relative = {
+        key: [str(_from(directory, path)) for path in own.get(key, [])]
+        for key in ("resources", "components")
+    }
     (directory / "kustomization.yaml").write_text(yaml.safe_dump({**own, **relative}))
     done = k8s.cluster.kubectl("kustomize", directory, capture_output=True)
     return list(yaml.safe_load_all(done.stdout))
@@ -34,7 +38,9 @@ def _from(directory: Path, path: Path) -> Path:
 def check(k8s: Kubernetes, objects: list[Object]) -> None:
     """The API server would take them all: it is asked to, and told to keep nothing."""
     line = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
-    done = k8s.cluster.kubectl(*line, check=False, capture_output=True, input=yaml.safe_dump_all(objects))
+    done = k8s.cluster.kubectl(
+        *line, check=False, capture_output=True, input=yaml.safe_dump_all(objects)
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(objects)
 
@@ -42,11 +48,17 @@ def check(k8s: Kubernetes, objects: list[Object]) -> None:
 def strings(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [text for key, inner in value.items() for text in [str(key), *strings(inner)]]
-    return [text for inner in value for text in strings(inner)] if isinstance(value, list) else [str(value)]
+    return (
+        [text for inner in value for text in strings(inner)]
+        if isinstance(value, list)
+        else [str(value)]
+    )
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in OVERLAYS.iterdir()))
-def test_each_overlay_moves_the_plugin_directory_and_nothing_else(k8s: Kubernetes, name: str, tmp_path: Path) -> None:
+def test_each_overlay_moves_the_plugin_directory_and_nothing_else(
+    k8s: Kubernetes, name: str, tmp_path: Path
+) -> None:
     base = render(k8s, tmp_path, resources=[ROOT / "deploy"])
     found = render(k8s, tmp_path, resources=[ROOT / "deploy"], components=[OVERLAYS / name])
 
@@ -71,10 +83,21 @@ def test_install_and_doctor_know_every_overlays_directory() -> None:
 def test_one_value_changes_the_registry_of_every_image(k8s: Kubernetes, tmp_path: Path) -> None:
     resources = [ROOT / "deploy", *(ROOT / "deploy" / name for name in ALSO)]
 
-    found = render(k8s, tmp_path, resources=resources, images=[{"name": "flexvol", "newName": REGISTRY, "newTag": TAG}])
+    found = render(
+        k8s,
+        tmp_path,
+        resources=resources,
+        images=[{"name": "flexvol", "newName": REGISTRY, "newTag": TAG}],
+    )
 
-    pods = [one["spec"]["template"]["spec"] for one in found if one["kind"] in ("DaemonSet", "Deployment")]
-    containers = [one for pod in pods for key in ("initContainers", "containers") for one in pod.get(key, [])]
+    pods = [
+        one["spec"]["template"]["spec"]
+        for one in found
+        if one["kind"] in ("DaemonSet", "Deployment")
+    ]
+    containers = [
+        one for pod in pods for key in ("initContainers", "containers") for one in pod.get(key, [])
+    ]
     assert [one["image"] for one in containers] == [f"{REGISTRY}:{TAG}"] * 4
     everything = strings(found)
     assert everything.count("image") == everything.count(f"{REGISTRY}:{TAG}") == 4

@@ -1,4 +1,5 @@
-"""Where a volume is made: by late binding where the scheduler says, at once on the node with the most room."""
+"""Where a volume is made: by late binding where the scheduler says, at once on the node with the
+most room."""
 
 from __future__ import annotations
 
@@ -43,12 +44,15 @@ def warnings(k8s: Kubernetes, about: str) -> list[Object]:
 
 
 def looked_again(k8s: Kubernetes, storage_class: str) -> None:
-    """Waits until all claims have been looked at once more: a new one, the last in that round, is explained."""
+    """Waits until all claims have been looked at once more: a new one, the last in that round, is
+    explained."""
     k8s.claim("newest", storage_class=storage_class, volumeMode="Block")
     k8s.event("newest", "ProvisioningFailed", "volumeMode Block")
 
 
-def test_a_claim_bound_at_once_goes_to_the_node_with_room_and_its_pod_follows(k8s: Kubernetes) -> None:
+def test_a_claim_bound_at_once_goes_to_the_node_with_room_and_its_pod_follows(
+    k8s: Kubernetes,
+) -> None:
     with bound_at_once(k8s) as name, full(k8s, "node1"):
         wait_until("node1's room is gone", lambda: published(k8s, name)["node1"] == 0, 30)
         k8s.claim(storage_class=name)
@@ -64,19 +68,30 @@ def test_many_claims_bound_at_once_are_each_made_once(k8s: Kubernetes) -> None:
     with bound_at_once(k8s) as storage:
         for name in names:
             k8s.claim(name, storage_class=storage, size="32Mi")
-        made = {k8s.volume_of(name)["metadata"]["name"]: node_of(k8s.volume_of(name)) for name in names}
+        made = {
+            k8s.volume_of(name)["metadata"]["name"]: node_of(k8s.volume_of(name)) for name in names
+        }
 
     for node in ("node1", "node2"):
-        assert volumes_on(k8s.cluster, node) - before == {volume for volume, at in made.items() if at == node}
+        assert volumes_on(k8s.cluster, node) - before == {
+            volume for volume, at in made.items() if at == node
+        }
     assert [event for name in names for event in warnings(k8s, name)] == []
 
 
-def test_a_claim_that_no_node_has_room_for_says_so_once_and_is_made_when_there_is_room(k8s: Kubernetes) -> None:
+def test_a_claim_that_no_node_has_room_for_says_so_once_and_is_made_when_there_is_room(
+    k8s: Kubernetes,
+) -> None:
     with bound_at_once(k8s) as name:
         with full(k8s, "node1"), full(k8s, "node2"):
             wait_until("no room is left", lambda: set(published(k8s, name).values()) == {0}, 30)
             k8s.claim(storage_class=name)
-            k8s.event("data", "ProvisioningFailed", "no node has room for 64 MiB: the most is 0 MiB, on node", 40)
+            k8s.event(
+                "data",
+                "ProvisioningFailed",
+                "no node has room for 64 MiB: the most is 0 MiB, on node",
+                40,
+            )
             looked_again(k8s, name)
             (event,) = warnings(k8s, "data")
             assert event["count"] == 1
@@ -137,7 +152,9 @@ def test_with_late_binding_the_scheduler_keeps_to_the_topologies(k8s: Kubernetes
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
 
-def test_a_pod_with_several_claims_and_an_ephemeral_volume_has_them_all_on_one_node(k8s: Kubernetes) -> None:
+def test_a_pod_with_several_claims_and_an_ephemeral_volume_has_them_all_on_one_node(
+    k8s: Kubernetes,
+) -> None:
     for name in ("one", "two"):
         k8s.claim(name, size="32Mi")
     template = {
@@ -149,7 +166,9 @@ def test_a_pod_with_several_claims_and_an_ephemeral_volume_has_them_all_on_one_n
         *({"name": name, "persistentVolumeClaim": {"claimName": name}} for name in ("one", "two")),
     ]
     web = pod("web", volumes)
-    web["spec"]["containers"][0]["volumeMounts"] += [{"name": name, "mountPath": f"/{name}"} for name in ("one", "two")]
+    web["spec"]["containers"][0]["volumeMounts"] += [
+        {"name": name, "mountPath": f"/{name}"} for name in ("one", "two")
+    ]
     k8s.apply(web)
     k8s.running("web")
 

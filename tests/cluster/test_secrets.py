@@ -1,4 +1,5 @@
-"""A pod's driver gets the secret that its class means, and nobody else sees it: deploy/secrets, on the real kubelet."""
+"""A pod's driver gets the secret that its class means, and nobody else sees it: deploy/secrets, on
+the real kubelet."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ __all__ = ["shared"]  # a fixture
 
 @pytest.fixture(scope="module")
 def vault(cluster: Cluster) -> Iterator[Kubernetes]:
-    """The namespace of the volumes' own secrets, with the rights of deploy/secrets: from the first test that asks for
-    it on, which is the one that begins without."""
+    """The namespace of the volumes' own secrets, with the rights of deploy/secrets: from the first
+    test that asks for it on, which is the one that begins without."""
     cluster.kubectl("apply", "-k", RIGHTS, capture_output=True)
     vault = Kubernetes(cluster, MADE_IN)
     for account in ("flexvol-node", "flexvol-shared"):
@@ -37,18 +38,28 @@ def vault(cluster: Cluster) -> Iterator[Kubernetes]:
 
 def may(k8s: Kubernetes, account: str, verb: str) -> bool:
     account = f"system:serviceaccount:flexvol:{account}"
-    return k8s.run("auth", "can-i", verb, "secrets", "--as", account, check=False).stdout.strip() == "yes"
+    return (
+        k8s.run("auth", "can-i", verb, "secrets", "--as", account, check=False).stdout.strip()
+        == "yes"
+    )
 
 
 def secret_class(name: str, **parameters: str) -> Object:
-    changes = {"provisioner": "shared.flexvol", "volumeBindingMode": "Immediate", "parameters": parameters}
+    changes = {
+        "provisioner": "shared.flexvol",
+        "volumeBindingMode": "Immediate",
+        "parameters": parameters,
+    }
     return storage_class(name, **changes)
 
 
 def shows_nowhere(k8s: Kubernetes, value: bytes) -> None:
     """No log of ours, no event and no PV has it, neither as it is nor as kubelet writes it."""
     cluster = k8s.cluster
-    seen = {"pvs": json.dumps(ours(k8s)), "events": k8s.run("get", "events", "-A", "-o", "json").stdout}
+    seen = {
+        "pvs": json.dumps(ours(k8s)),
+        "events": k8s.run("get", "events", "-A", "-o", "json").stdout,
+    }
     for app in ("flexvol-node", "flexvol-shared"):
         line = ("-n", "flexvol", "logs", "-l", f"app={app}", "--tail=-1", "--all-containers")
         seen[app] = k8s.run(*line, check=False).stdout
@@ -116,23 +127,36 @@ def test_a_pods_driver_gets_the_secret_that_its_class_names(
     k8s: Kubernetes, shared: Kubernetes, vault: Kubernetes
 ) -> None:
     name = f"named-{k8s.namespace}"
-    templates = {"secretName": "${pvc.annotations['team']}-key", "secretNamespace": "${pvc.namespace}"}
+    templates = {
+        "secretName": "${pvc.annotations['team']}-key",
+        "secretNamespace": "${pvc.namespace}",
+    }
     k8s.apply(secret_class(name, **templates))
     account = "--serviceaccount=flexvol:flexvol-shared"
     k8s.run("create", "rolebinding", "flexvol", "--clusterrole=flexvol-secret-reader", account)
     wait_until("the account may read", lambda: may(k8s, "flexvol-shared", "get"))
 
     k8s.claim(storage_class=name)
-    k8s.event("data", "ProvisioningFailed", "${pvc.annotations['team']}\", for which there is no value")
+    k8s.event(
+        "data", "ProvisioningFailed", "${pvc.annotations['team']}\", for which there is no value"
+    )
     k8s.run("annotate", "pvc", "data", "team=blue")
     k8s.event("data", "ProvisioningFailed", f"secret {k8s.namespace}/blue-key does not exist")
     value = b"swordfish-" + k8s.namespace.encode()
     k8s.run(
-        "create", "secret", "generic", "blue-key", "--type=flexvol/shared", f"--from-literal=password={value.decode()}"
+        "create",
+        "secret",
+        "generic",
+        "blue-key",
+        "--type=flexvol/shared",
+        f"--from-literal=password={value.decode()}",
     )
     k8s.pod("web")  # nobody said that it is there now
 
-    assert k8s.volume_of()["spec"]["flexVolume"]["secretRef"] == {"name": "blue-key", "namespace": k8s.namespace}
+    assert k8s.volume_of()["spec"]["flexVolume"]["secretRef"] == {
+        "name": "blue-key",
+        "namespace": k8s.namespace,
+    }
     assert received(k8s, "web") == {"password": hashlib.sha256(value).hexdigest()}
     shows_nowhere(k8s, value)
 
@@ -193,13 +217,17 @@ def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken
     k8s: Kubernetes, shared: Kubernetes, vault: Kubernetes
 ) -> None:
     name = f"made-{k8s.namespace}"
-    k8s.apply({**secret_class(name, createSecret="true"), "volumeBindingMode": "WaitForFirstConsumer"})
+    k8s.apply(
+        {**secret_class(name, createSecret="true"), "volumeBindingMode": "WaitForFirstConsumer"}
+    )
     k8s.claim(storage_class=name)
     volume = "pvc-" + (k8s.get("pvc", "data") or {})["metadata"]["uid"]
     made = made_name(volume, IDENTITY)
     vault.run("create", "secret", "generic", made, "--type=flexvol/shared", "--from-literal=key=x")
 
-    k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")  # as the scheduler does
+    k8s.run(
+        "annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1"
+    )  # as the scheduler does
 
     k8s.event("data", "ProvisioningFailed", f"{made} is there, but not for this claim")
     k8s.delete("pvc", "data")

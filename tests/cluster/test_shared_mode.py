@@ -1,4 +1,5 @@
-"""Storage that every node reaches: bound at once, by one elected provisioner, with a driver that knows no flexvol."""
+"""Storage that every node reaches: bound at once, by one elected provisioner, with a driver that
+knows no flexvol."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def leading_pod(flexvol: Kubernetes) -> str:
     return ""
 
 
-def test_a_claim_is_bound_at_once_and_read_on_both_nodes(k8s: Kubernetes, shared: Kubernetes) -> None:
+def test_a_claim_is_bound_at_once_and_read_on_both_nodes(
+    k8s: Kubernetes, shared: Kubernetes
+) -> None:
     k8s.apply(storage_class("shared", provisioner="shared.flexvol", volumeBindingMode="Immediate"))
     k8s.claim(storage_class="shared", accessModes=["ReadWriteMany"])
     volume = k8s.volume_of()  # no pod yet
@@ -65,13 +68,17 @@ def test_a_claim_is_bound_at_once_and_read_on_both_nodes(k8s: Kubernetes, shared
     assert list(STORAGE.iterdir()) == []
 
 
-def test_when_the_leader_stops_the_other_takes_over_at_once(k8s: Kubernetes, shared: Kubernetes) -> None:
+def test_when_the_leader_stops_the_other_takes_over_at_once(
+    k8s: Kubernetes, shared: Kubernetes
+) -> None:
     leader = wait_until("one leads", lambda: leading_pod(shared), 60)
     before = holder(shared)
 
     shared.run("delete", "pod", leader, "--wait=true")
 
-    wait_until("another holds the lease", lambda: holder(shared) not in ("", before), 14)  # sooner than it runs out
+    wait_until(
+        "another holds the lease", lambda: holder(shared) not in ("", before), 14
+    )  # sooner than it runs out
     k8s.apply(storage_class("shared", provisioner="shared.flexvol", volumeBindingMode="Immediate"))
     k8s.claim(storage_class="shared")
     name = k8s.volume_of()["metadata"]["name"]

@@ -20,7 +20,11 @@ SELECTOR = {"matchLabels": {"content": "films"}}
 def own_class(k8s: Kubernetes) -> Iterator[None]:
     """And what a test that failed has left is removed, so that no other one finds it."""
     cluster = k8s.cluster
-    k8s.apply(storage_class(CLASS, provisioner="kubernetes.io/no-provisioner", parameters={"fsType": "ext4"}))
+    k8s.apply(
+        storage_class(
+            CLASS, provisioner="kubernetes.io/no-provisioner", parameters={"fsType": "ext4"}
+        )
+    )
     yield
     k8s.cluster.kubectl("delete", "storageclass", CLASS, capture_output=True)
     if k8s.get("pv", "films") or volumes_on(cluster, "node1"):
@@ -31,7 +35,9 @@ def own_class(k8s: Kubernetes) -> Iterator[None]:
         by_hand(cluster, "node1", "delete", "films", pool="default", poolId=pool["id"])
 
 
-def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it_goes(k8s: Kubernetes) -> None:
+def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it_goes(
+    k8s: Kubernetes,
+) -> None:
     (line,) = chapter("kubectl flexvol static")
     cluster = k8s.cluster
 
@@ -44,20 +50,31 @@ def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it
     assert volume["metadata"]["labels"] == {"content": "films"} == manifest["metadata"]["labels"]
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
     assert volumes_on(cluster, "node1") == {"films"}
-    assert (record(cluster, "films")["reclaimPolicy"], record(cluster, "films")["blank"]) == ("Retain", False)
+    assert (record(cluster, "films")["reclaimPolicy"], record(cluster, "films")["blank"]) == (
+        "Retain",
+        False,
+    )
     words = ("static", "films", "--node=node2", "--size=64Mi", f"--class={CLASS}")
-    assert "there is a PV films already, and not of node node2" in provisioner(cluster, *words, check=False)
+    assert "there is a PV films already, and not of node node2" in provisioner(
+        cluster, *words, check=False
+    )
 
     k8s.claim(storage_class=CLASS, selector=SELECTOR)
     k8s.pod("web")
     k8s.shell("web", "echo kept > /data/file && sync")
     assert k8s.volume_of()["metadata"]["name"] == "films"
     uid = (k8s.get("pvc", "data") or {})["metadata"]["uid"]
-    assert record(cluster, "films")["owner"] == {"namespace": k8s.namespace, "name": "data", "uid": uid}
+    assert record(cluster, "films")["owner"] == {
+        "namespace": k8s.namespace,
+        "name": "data",
+        "uid": uid,
+    }
 
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data")
-    wait_until("it is released", lambda: (k8s.get("pv", "films") or {})["status"]["phase"] == "Released")
+    wait_until(
+        "it is released", lambda: (k8s.get("pv", "films") or {})["status"]["phase"] == "Released"
+    )
     assert volumes_on(cluster, "node1") == {"films"}
 
     # Another claim gets it, and its data, by adopt; and one whose policy says so takes it along.
@@ -79,7 +96,11 @@ def test_what_cannot_be_made_is_said_and_leaves_nothing(k8s: Kubernetes) -> None
         ("--node=node9", "--size=64Mi", f"--class={CLASS}"): "no pod of flexvol is on node node9",
         ("--node=node1", "--size=64Mi", "--class=nothing"): "storage class nothing does not exist",
         ("--node=node1", "--size=32Ti", f"--class={CLASS}"): "pool default has no room",
-        ("--node=node1", "--size=large", f"--class={CLASS}"): "--size: large: expected a quantity, as 10Gi",
+        (
+            "--node=node1",
+            "--size=large",
+            f"--class={CLASS}",
+        ): "--size: large: expected a quantity, as 10Gi",
     }.items():
         printed = provisioner(k8s.cluster, "static", "films", *words, "--apply", check=False)
         assert said in printed and not printed.endswith("status 0"), printed

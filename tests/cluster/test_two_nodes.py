@@ -1,4 +1,5 @@
-"""Two nodes share a class, and each touches only what is its own: the PV's identity is compared at delete."""
+"""Two nodes share a class, and each touches only what is its own: the PV's identity is compared at
+delete."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def test_each_volume_is_made_and_deleted_by_the_instance_of_its_node(k8s: Kubern
 
 
 def test_a_released_pv_under_another_nodes_name_deletes_nothing_on_either(k8s: Kubernetes) -> None:
-    """A copy of node1's PV that says node2: that instance is asked, and finds that the pool is not its own."""
+    """A copy of node1's PV that says node2: that instance is asked, and finds that the pool is not
+    its own."""
     k8s.apply(claim("data", "flexvol-loop", "node1"))
     name = bound(k8s, "data")["data"]
     real = k8s.get("pv", name) or {}
@@ -49,9 +51,13 @@ def test_a_released_pv_under_another_nodes_name_deletes_nothing_on_either(k8s: K
     k8s.run("create", "-f", "-", input=json.dumps(forged))
     forged_name = forged["metadata"]["name"]
     try:
-        Kubernetes(k8s.cluster, "default").event(forged_name, "VolumeFailedDelete", "Unavailable: pool default")
+        Kubernetes(k8s.cluster, "default").event(
+            forged_name, "VolumeFailedDelete", "Unavailable: pool default"
+        )
         assert volumes_on(k8s.cluster, "node1") == {name}
         assert forged_name not in provisioner_log(k8s, "node1")
     finally:
-        k8s.run("patch", "pv", forged_name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+        k8s.run(
+            "patch", "pv", forged_name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}'
+        )
         k8s.delete("pv", forged_name)

@@ -1,5 +1,6 @@
-"""Two minutes (ten with --campaign) of random kills, while claims come, are used, grow and go on both nodes. Afterwards
-claims, PVs, volumes in the pools and loop devices correspond one to one, and no data is lost."""
+"""Two minutes (ten with --campaign) of random kills, while claims come, are used, grow and go on
+both nodes. Afterwards claims, PVs, volumes in the pools and loop devices correspond one to one, and
+no data is lost."""
 
 from __future__ import annotations
 
@@ -41,7 +42,13 @@ class Faults:
         self.counts = dict.fromkeys(("provisioner", "driver", "kubelet", "kube-apiserver"), 0)
 
     def run(self) -> None:
-        kinds: list[Callable[[], int]] = [self._provisioner, self._driver, self._driver, self._kubelet, self._server]
+        kinds: list[Callable[[], int]] = [
+            self._provisioner,
+            self._driver,
+            self._driver,
+            self._kubelet,
+            self._server,
+        ]
         names = ("provisioner", "driver", "driver", "kubelet", "kube-apiserver")
         while time.monotonic() < self._until:
             which = self._chance.randrange(len(kinds))
@@ -49,15 +56,25 @@ class Faults:
             time.sleep(self._chance.uniform(1, 5))  # between faults; nothing is waited for
 
     def _provisioner(self) -> int:
-        """Killed, and its pod with it, or the growing pauses between restarts would spare it from then on."""
+        """Killed, and its pod with it, or the growing pauses between restarts would spare it from
+        then on."""
         node = self._chance.choice(NODES)
         killed = kill(processes("provisioner", f"--node={node}"))
-        pods = ("delete", "pods", "-l", "app=flexvol-node", f"--field-selector=spec.nodeName={node}")
-        self._cluster.kubectl("-n", "flexvol", *pods, "--force", "--grace-period=0", check=False, capture_output=True)
+        pods = (
+            "delete",
+            "pods",
+            "-l",
+            "app=flexvol-node",
+            f"--field-selector=spec.nodeName={node}",
+        )
+        self._cluster.kubectl(
+            "-n", "flexvol", *pods, "--force", "--grace-period=0", check=False, capture_output=True
+        )
         return killed
 
     def _driver(self) -> int:
-        """Whatever callout is running or comes in the next seconds; its child may live on, as after a crash."""
+        """Whatever callout is running or comes in the next seconds; its child may live on, as after
+        a crash."""
         deadline = time.monotonic() + 4
         while time.monotonic() < deadline:
             running = list(processes(DRIVER))
@@ -78,7 +95,8 @@ class Faults:
 
 
 class User:
-    """Makes claims, uses them, and deletes most of them; `kept` are those that live on, with their sizes."""
+    """Makes claims, uses them, and deletes most of them; `kept` are those that live on, with their
+    sizes."""
 
     def __init__(self, k8s: Kubernetes, number: int, seed: int, until: float) -> None:
         self._k8s, self._number, self._until = k8s, number, until
@@ -113,7 +131,9 @@ class User:
         if self._chance.random() < 0.3:
             self.kept[name] = size
         else:
-            self._insist(lambda: k8s.run("delete", "pod,pvc", name, "--ignore-not-found", "--wait=false"))
+            self._insist(
+                lambda: k8s.run("delete", "pod,pvc", name, "--ignore-not-found", "--wait=false")
+            )
 
     def _check(self, name: str) -> None:
         assert self._k8s.shell(name, "cat /data/id").stdout == name + "\n"
@@ -131,7 +151,9 @@ class User:
             time.sleep(0.5)
 
 
-def test_after_chaos_everything_corresponds_and_nothing_is_lost(k8s: Kubernetes, campaign: bool) -> None:
+def test_after_chaos_everything_corresponds_and_nothing_is_lost(
+    k8s: Kubernetes, campaign: bool
+) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print("seed", seed)
     chance = random.Random(seed)
@@ -155,7 +177,9 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(k8s: Kubernetes,
         volumes = {one["metadata"]["name"]: one for one in ours(k8s)}
         if set(claims) != set(kept):
             return f"claims {sorted(set(claims) ^ set(kept))}"
-        if sorted(claim["spec"].get("volumeName", "") for claim in claims.values()) != sorted(volumes):
+        if sorted(claim["spec"].get("volumeName", "") for claim in claims.values()) != sorted(
+            volumes
+        ):
             return f"PVs {sorted(volumes)}"
         for name, size in kept.items():
             if claims[name]["status"].get("capacity") != {"storage": f"{size}Mi"}:
@@ -172,11 +196,20 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(k8s: Kubernetes,
     assert not wrong
     for name in kept:
         assert k8s.shell(name, "cat /data/id").stdout == name + "\n"
-    k8s.cluster.kubectl("-n", "flexvol", "rollout", "status", "daemonset/flexvol-node", "--timeout=120s",
-                        capture_output=True)  # fmt: skip
+    k8s.cluster.kubectl(
+        "-n",
+        "flexvol",
+        "rollout",
+        "status",
+        "daemonset/flexvol-node",
+        "--timeout=120s",
+        capture_output=True,
+    )
 
     k8s.run("delete", "pods,pvc", "--all", "--wait=true")
     wait_until("the PVs are gone", lambda: not ours(k8s), SETTLED_SECONDS)
-    wait_until("the pools are empty", lambda: not any(volumes_on(k8s.cluster, node) for node in NODES))
+    wait_until(
+        "the pools are empty", lambda: not any(volumes_on(k8s.cluster, node) for node in NODES)
+    )
     wait_until("the devices are gone", lambda: not machine.left_behind(DATA).get("loop devices"))
     k8s.run("delete", "storageclass", CLASS)

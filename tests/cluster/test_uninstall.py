@@ -1,4 +1,5 @@
-"""Before flexvol is taken out, a command lists what still needs it; when nothing does, it says how."""
+"""Before flexvol is taken out, a command lists what still needs it; when nothing does, it says
+how."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def needed(k8s: Kubernetes) -> list[dict[str, Any]]:
     return [one for one in found if one["claim"].startswith(k8s.namespace + "/")]
 
 
-def test_while_volumes_exist_they_are_listed_and_on_their_node_the_driver_stays(k8s: Kubernetes) -> None:
+def test_while_volumes_exist_they_are_listed_and_on_their_node_the_driver_stays(
+    k8s: Kubernetes,
+) -> None:
     k8s.claim()
     k8s.pod("web", node="node2")
     volume = k8s.volume_of()["metadata"]["name"]
@@ -35,7 +38,9 @@ def test_while_volumes_exist_they_are_listed_and_on_their_node_the_driver_stays(
     (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith(volume)]
     assert row[:4] == [volume, "node2", f"{k8s.namespace}/data", "bound"]
     assert "nothing was changed" in done.stdout
-    on_node = k8s.cluster.nodes["node2"].enter(DRIVER, "uninstall", check=False, capture_output=True)
+    on_node = k8s.cluster.nodes["node2"].enter(
+        DRIVER, "uninstall", check=False, capture_output=True
+    )
     assert on_node.returncode == 1 and "pods of this node have volumes" in on_node.stderr
     assert k8s.cluster.nodes["node2"].path(DRIVER).exists()
 
@@ -45,4 +50,6 @@ def test_while_volumes_exist_they_are_listed_and_on_their_node_the_driver_stays(
     others = json.loads(uninstall(k8s, "--json").stdout)  # what another test has left, if any
     done = uninstall(k8s)
     empty = others == {"volumes": [], "unknown": []}
-    assert (done.returncode == 0, "kubectl delete -k ." in done.stdout) == (empty, empty), done.stdout
+    assert (done.returncode == 0, "kubectl delete -k ." in done.stdout) == (empty, empty), (
+        done.stdout
+    )

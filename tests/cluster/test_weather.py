@@ -1,5 +1,6 @@
-"""API weather: whatever happens between the provisioner and the API server, it does not exit, each claim gets one PV
-and one volume, nothing is lost for good, and it catches up within seconds. Real images, a real API server, a proxy."""
+"""API weather: whatever happens between the provisioner and the API server, it does not exit, each
+claim gets one PV and one volume, nothing is lost for good, and it catches up within seconds. Real
+images, a real API server, a proxy."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class Weather:
         self.provisioner, self.proxy, self.pool = provisioner, proxy, pool
 
     def served(self, k8s: Kubernetes, *names: str, seconds: float = 30) -> dict[str, str]:
-        """Waits until the claims are bound. Each has one PV and one volume, and there are no others."""
+        """Waits until the claims are bound. Each has one PV and one volume, and there are no
+        others."""
         found = bound(k8s, *names, seconds=seconds)
         assert volumes_in(self.pool) == set(found.values())
         return found
@@ -82,7 +84,8 @@ def k8s(cluster: Cluster, one_provisioner: Weather) -> Iterator[Kubernetes]:
 
 @pytest.fixture
 def weather(one_provisioner: Weather, k8s: Kubernetes) -> Iterator[Weather]:
-    """Fine until the test says otherwise, and again after it. The provisioner lives through it all."""
+    """Fine until the test says otherwise, and again after it. The provisioner lives through it
+    all."""
     started = one_provisioner.provisioner.count(" provisioner 0")
     yield one_provisioner
     one_provisioner.proxy.rule = lambda method, path, number: None
@@ -106,7 +109,9 @@ def test_the_api_server_goes_away_in_the_middle_and_comes_back(
 
     k8s.cluster.kill("kube-apiserver")
     try:
-        wait_until("it is said", lambda: weather.provisioner.count(f"cannot watch: WATCH {CLAIMS}:") > said)
+        wait_until(
+            "it is said", lambda: weather.provisioner.count(f"cannot watch: WATCH {CLAIMS}:") > said
+        )
         if campaign:
             time.sleep(600)
         assert weather.provisioner.alive()
@@ -135,11 +140,16 @@ def test_claims_made_while_only_the_provisioner_is_cut_off_are_served_afterwards
 
     weather.served(k8s, *names, seconds=15)
     wait_until("it is ready again", lambda: weather.ready() == "ok")
-    assert [weather.provisioner.count(words) for words in (said, back)] == [count + 1 for count in before]
+    assert [weather.provisioner.count(words) for words in (said, back)] == [
+        count + 1 for count in before
+    ]
 
 
-def test_connections_cut_before_and_after_the_request_has_come_through(weather: Weather, k8s: Kubernetes) -> None:
-    """A request whose answer is lost has been done: repeating it must find that, for PVs and for events."""
+def test_connections_cut_before_and_after_the_request_has_come_through(
+    weather: Weather, k8s: Kubernetes
+) -> None:
+    """A request whose answer is lost has been done: repeating it must find that, for PVs and for
+    events."""
     chance = random.Random(4)
 
     def rule(method: str, path: str, number: int) -> str | None:
@@ -158,7 +168,10 @@ def test_connections_cut_before_and_after_the_request_has_come_through(weather: 
     for name in names:
         k8s.event(name, "Provisioning", "")
         said = [one["count"] for one in events(k8s, name, "ProvisioningSucceeded")]
-        assert said in ([1], [])  # not at all where the PV's own answer was lost, and the claim was bound meanwhile
+        assert said in (
+            [1],
+            [],
+        )  # not at all where the PV's own answer was lost, and the claim was bound meanwhile
 
 
 def test_410_gone_to_a_watch_and_in_the_middle_of_a_list(weather: Weather, k8s: Kubernetes) -> None:
@@ -213,10 +226,14 @@ def test_429_is_no_reason_to_ask_more_often_than_it_says(weather: Weather, k8s: 
     weather.served(k8s, *names, seconds=20)
     assert any(method == "POST" and path.endswith("/events") for method, path in asked)
     for key, times in asked.items():
-        assert all(later - earlier > 0.95 for earlier, later in pairwise(times)), key  # Retry-After: 1
+        assert all(later - earlier > 0.95 for earlier, later in pairwise(times)), (
+            key
+        )  # Retry-After: 1
 
 
-def test_500_to_what_it_writes_is_said_on_the_claim_and_tried_again(weather: Weather, k8s: Kubernetes) -> None:
+def test_500_to_what_it_writes_is_said_on_the_claim_and_tried_again(
+    weather: Weather, k8s: Kubernetes
+) -> None:
     left = [500, 503, 500]
 
     def rule(method: str, path: str, number: int) -> int | None:
@@ -226,7 +243,11 @@ def test_500_to_what_it_writes_is_said_on_the_claim_and_tried_again(weather: Wea
     k8s.apply(claim("refused", CLASS))
 
     weather.served(k8s, "refused")
-    k8s.event("refused", "ProvisioningFailed", "the PersistentVolume was refused: POST /api/v1/persistentvolumes: 500")
+    k8s.event(
+        "refused",
+        "ProvisioningFailed",
+        "the PersistentVolume was refused: POST /api/v1/persistentvolumes: 500",
+    )
     k8s.event("refused", "ProvisioningSucceeded", "")
     k8s.delete("pvc", "refused")
     wait_until("the volume is gone", lambda: not volumes_in(weather.pool))
@@ -240,13 +261,19 @@ def test_every_answer_is_slow(weather: Weather, k8s: Kubernetes) -> None:
     weather.served(k8s, *names)
 
 
-def test_answers_that_are_no_json_or_not_what_was_asked_for(weather: Weather, k8s: Kubernetes) -> None:
+def test_answers_that_are_no_json_or_not_what_was_asked_for(
+    weather: Weather, k8s: Kubernetes
+) -> None:
     """To each kind of request once, a watch included; the real answer is given afterwards."""
     given: dict[tuple[str, str, bool], int] = {}
 
     def rule(method: str, path: str, number: int) -> bytes | None:
         bare = path.partition("?")[0]
-        key = (method, bare if bare in (CLAIMS, VOLUMES, CLASSES) else bare.rpartition("/")[0], "watch=" in path)
+        key = (
+            method,
+            bare if bare in (CLAIMS, VOLUMES, CLASSES) else bare.rpartition("/")[0],
+            "watch=" in path,
+        )
         given[key] = given.get(key, 0) + 1
         return [b"<html>\n", b"[]\n"][number % 2] if given[key] == 1 else None
 
@@ -260,7 +287,9 @@ def test_answers_that_are_no_json_or_not_what_was_asked_for(weather: Weather, k8
         assert given[key] >= 2, given
 
 
-def test_events_that_could_not_be_written_are_written_afterwards(weather: Weather, k8s: Kubernetes) -> None:
+def test_events_that_could_not_be_written_are_written_afterwards(
+    weather: Weather, k8s: Kubernetes
+) -> None:
     weather.proxy.rule = lambda method, path, number: CUT if "/events" in path else None
     k8s.apply(claim("quiet", CLASS))
     weather.served(k8s, "quiet")
@@ -277,17 +306,31 @@ def test_a_right_that_is_lacking_is_said_once_and_the_work_is_done_when_it_is_gi
     weather: Weather, cluster: Cluster, k8s: Kubernetes
 ) -> None:
     """By another provisioner, whose account has none at first."""
-    shown = cluster.kubectl("get", "clusterrole", "flexvol-provisioner", "-o", "json", capture_output=True).stdout
+    shown = cluster.kubectl(
+        "get", "clusterrole", "flexvol-provisioner", "-o", "json", capture_output=True
+    ).stdout
     rights = json.loads(shown)["rules"]
-    lesser = [rule for rule in rights if rule["resources"] not in (["events"], ["persistentvolumes"])]
-    lesser += [{"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["get", "list", "watch"]}]
+    lesser = [
+        rule for rule in rights if rule["resources"] not in (["events"], ["persistentvolumes"])
+    ]
+    lesser += [
+        {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["get", "list", "watch"]}
+    ]
     k8s.apply(storage_class("rights/scripted"))
-    with Proxy(SERVER, account(cluster, "rights", []), AUTHORITY) as proxy, contextlib.ExitStack() as stack:
-        provisioner = OwnProvisioner(cluster, "rights", proxy.url, "rights/scripted", "--node=node1")
+    with (
+        Proxy(SERVER, account(cluster, "rights", []), AUTHORITY) as proxy,
+        contextlib.ExitStack() as stack,
+    ):
+        provisioner = OwnProvisioner(
+            cluster, "rights", proxy.url, "rights/scripted", "--node=node1"
+        )
         driver = provisioner.install(ROOT / "tests/drivers/scripted")
         stack.enter_context(provisioner)
         paths = (CLAIMS, VOLUMES, CLASSES)
-        wait_until("each is asked for again and again", lambda: all(proxy.seen("GET", one + "?") >= 3 for one in paths))
+        wait_until(
+            "each is asked for again and again",
+            lambda: all(proxy.seen("GET", one + "?") >= 3 for one in paths),
+        )
         for path in paths:
             assert provisioner.count(f"cannot watch: WATCH {path}: 403") == 1
         assert provisioner.count('cannot list resource "persistentvolumeclaims"') == 1
@@ -296,7 +339,9 @@ def test_a_right_that_is_lacking_is_said_once_and_the_work_is_done_when_it_is_gi
         k8s.apply(claim("rights", "scripted.rights"))
         wait_until("the PV is written again and again", lambda: proxy.seen("POST", VOLUMES) >= 3)
         assert provisioner.count('cannot create resource "persistentvolumes"') == 1
-        wait_until("the other is said", lambda: provisioner.count('cannot create resource "events"') >= 1)
+        wait_until(
+            "the other is said", lambda: provisioner.count('cannot create resource "events"') >= 1
+        )
 
         account(cluster, "rights", rights)
         volume = bound(k8s, "rights")["rights"]

@@ -1,9 +1,9 @@
-"""The disaster drill: etcd is lost, and with it every claim and PV. The new cluster collects nothing; its administrator
-adopts the volumes and applies the applications again, as the README says, and their data is there.
+"""The disaster drill: etcd is lost, and with it every claim and PV. The new cluster collects
+nothing; its administrator adopts the volumes and applies the applications again, as the README
+says, and their data is there.
 
-Its name makes it the last of these files: it leaves all as it was, but nothing could be learned from what runs after a
-drill that has failed.
-"""
+Its name makes it the last of these files: it leaves all as it was, but nothing could be learned
+from what runs after a drill that has failed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.conftest import DRIVER, OVERLAY, POOL, Kubernetes, Object, install, pod, volumes_on
+from tests.cluster.conftest import (
+    DRIVER,
+    OVERLAY,
+    POOL,
+    Kubernetes,
+    Object,
+    install,
+    pod,
+    volumes_on,
+)
 from tests.cluster.kube.cluster import STATE, Cluster, wait_until
 from tests.conftest import ROOT
 
@@ -29,7 +38,13 @@ CHECKED = "sha256sum /data/file"
 
 def provisioner(cluster: Cluster, *words: object, check: bool = True) -> str:
     """What `kubectl flexvol` runs, with the administrator's kubeconfig; what it printed."""
-    line = [*cluster.kubectl_line()[:2], "env", f"SHIV_ROOT={STATE}/shiv", ROOT / "dist/provisioner", *words]
+    line = [
+        *cluster.kubectl_line()[:2],
+        "env",
+        f"SHIV_ROOT={STATE}/shiv",
+        ROOT / "dist/provisioner",
+        *words,
+    ]
     line += ["--kubeconfig", STATE / "admin.kubeconfig"]
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False)
     assert done.returncode == 0 or not check, done.stdout + done.stderr
@@ -38,7 +53,11 @@ def provisioner(cluster: Cluster, *words: object, check: bool = True) -> str:
 
 def chapter(*words: str) -> list[str]:
     """The commands of the README's chapter that begin with one of the words."""
-    (text,) = re.findall(r"^## Backup and disaster recovery\n(.*?)^## ", (ROOT / "README.md").read_text(), re.S | re.M)
+    (text,) = re.findall(
+        r"^## Backup and disaster recovery\n(.*?)^## ",
+        (ROOT / "README.md").read_text(),
+        re.S | re.M,
+    )
     return [
         re.sub(r"\s{2,}# .*", "", line[2:])
         for line in text.splitlines()
@@ -57,19 +76,31 @@ def follow(cluster: Cluster, line: str, where: Path = STATE) -> str:
 
 def application(namespace: str) -> list[Object]:
     """A database of two, each on a node of its own."""
-    template: Object = {"metadata": {"labels": {"app": "db"}}, "spec": pod("", [{"name": "data"}])["spec"]}
+    template: Object = {
+        "metadata": {"labels": {"app": "db"}},
+        "spec": pod("", [{"name": "data"}])["spec"],
+    }
     del template["spec"]["volumes"]
-    apart = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "db"}}}
-    template["spec"]["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
+    apart = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": {"app": "db"}},
+    }
+    template["spec"]["affinity"] = {
+        "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}
+    }
     claim = {
-        "storageClassName": "flexvol-loop", "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "flexvol-loop",
+        "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": "64Mi"}},
-    }  # fmt: skip
+    }
     spec = {
-        "replicas": 2, "serviceName": "db", "podManagementPolicy": "Parallel", "template": template,
+        "replicas": 2,
+        "serviceName": "db",
+        "podManagementPolicy": "Parallel",
+        "template": template,
         "selector": {"matchLabels": {"app": "db"}},
         "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
-    }  # fmt: skip
+    }
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {
@@ -97,20 +128,34 @@ def cluster_uid(k8s: Kubernetes) -> str:
 
 def by_hand(cluster: Cluster, node: str, callout: str, name: str, **keys: str) -> None:
     """A call of the driver, until it succeeds: a volume may still be in use."""
-    options = {"pvOrVolumeName": name, "pvc.namespace": "gone", "pvc.name": name, "pvc.uid": "gone", **keys}
-    options = {key if key in ("pool", "poolId") else f"kubernetes.io/{key}": value for key, value in options.items()}
+    options = {
+        "pvOrVolumeName": name,
+        "pvc.namespace": "gone",
+        "pvc.name": name,
+        "pvc.uid": "gone",
+        **keys,
+    }
+    options = {
+        key if key in ("pool", "poolId") else f"kubernetes.io/{key}": value
+        for key, value in options.items()
+    }
     if callout == "provision":
         options["requestBytes"] = str(32 << 20)
 
     def done() -> bool:
-        answer = cluster.nodes[node].enter(DRIVER, callout, json.dumps(options), capture_output=True).stdout
+        answer = (
+            cluster.nodes[node]
+            .enter(DRIVER, callout, json.dumps(options), capture_output=True)
+            .stdout
+        )
         return bool(json.loads(answer)["status"] == "Success")
 
     wait_until(f"{callout} {name}", done)
 
 
 class Drill:
-    """volumes: by claim, the names of the volumes before the disaster. sums: of the files, by pod."""
+    """volumes: by claim, the names of the volumes before the disaster. sums: of the files, by
+    pod."""
 
     def __init__(self, k8s: Kubernetes, here: Path) -> None:
         self.k8s, self.cluster, self.here = k8s, k8s.cluster, here
@@ -129,12 +174,24 @@ class Drill:
         self.backup = k8s.get("pvc", "shelved") or {}
         self.before = everything(self.cluster)
         # The administrator's overlay. In this one blank orphans are collected after a second.
-        patch = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--orphan-grace-seconds=1"}]
+        patch = [
+            {
+                "op": "add",
+                "path": "/spec/template/spec/containers/0/args/-",
+                "value": "--orphan-grace-seconds=1",
+            }
+        ]
         kustomization = {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
             "resources": [os.path.relpath(OVERLAY, here.resolve())],
-            "patches": [{"target": {"kind": "DaemonSet", "name": "flexvol-node"}, "patch": yaml.safe_dump(patch)}],
-        }  # fmt: skip
+            "patches": [
+                {
+                    "target": {"kind": "DaemonSet", "name": "flexvol-node"},
+                    "patch": yaml.safe_dump(patch),
+                }
+            ],
+        }
         (here / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
 
     def said(self, name: str, words: str) -> None:
@@ -143,15 +200,20 @@ class Drill:
 
         def told() -> bool:
             self._list_again()
-            messages = [event["message"] for event in events.all("events", fields="reason=VolumeOrphaned")]
+            messages = [
+                event["message"] for event in events.all("events", fields="reason=VolumeOrphaned")
+            ]
             return any(f"volume {name} " in message and words in message for message in messages)
 
         wait_until(f"{name} is said to be an orphan: {words}", told, 60)
 
     def collects(self, uid: str) -> None:
-        """Shows that the new cluster collects what it may, and that it has looked at all there is."""
+        """Shows that the new cluster collects what it may, and that it has looked at all there
+        is."""
         for node in self.cluster.nodes:
-            by_hand(self.cluster, node, "provision", "crumb", clusterUid=uid, reclaimPolicy="Delete")
+            by_hand(
+                self.cluster, node, "provision", "crumb", clusterUid=uid, reclaimPolicy="Delete"
+            )
 
         def gone() -> bool:
             self._list_again()
@@ -162,7 +224,9 @@ class Drill:
     def _list_again(self) -> None:
         """Makes the provisioners list their volumes now, as a class of theirs has changed."""
         self._nudges += 1
-        self.k8s.run("annotate", "storageclass", "flexvol-loop", f"drill={self._nudges}", "--overwrite")
+        self.k8s.run(
+            "annotate", "storageclass", "flexvol-loop", f"drill={self._nudges}", "--overwrite"
+        )
 
 
 @pytest.fixture
@@ -176,7 +240,9 @@ def drill(k8s: Kubernetes, tmp_path: Path) -> Iterator[Drill]:
         install(cluster)
 
 
-def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected(drill: Drill) -> None:
+def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected(
+    drill: Drill,
+) -> None:
     k8s, cluster = drill.k8s, drill.cluster
     install_again, roll_out, look, adopt, apply, trust = chapter(
         "kubectl apply", "kubectl -n", "kubectl flexvol adopt", "kubectl patch"
@@ -194,9 +260,15 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
     drill.collects(uid)
     assert everything(cluster) == drill.before
 
-    # Killed after the record was written and before the PV was made: nothing is lost, and it goes on when run again.
+    # Killed after the record was written and before the PV was made: nothing is lost, and it goes
+    # on when run again.
     blank = drill.volumes["blank"]
-    owner = {"pvc.namespace": k8s.namespace, "pvc.name": "blank", "pvc.uid": "awaited", "clusterUid": uid}
+    owner = {
+        "pvc.namespace": k8s.namespace,
+        "pvc.name": "blank",
+        "pvc.uid": "awaited",
+        "clusterUid": uid,
+    }
     by_hand(cluster, "node2", "adopt", blank, **owner)
     drill.said(blank, "may hold data")
     drill.collects(uid)
@@ -210,14 +282,21 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
 
     assert follow(cluster, look).count("would be adopted") == 4
     assert k8s.all("pv") == []
-    printed = provisioner(cluster, "adopt", blank, "--claim", f"{k8s.namespace}/renamed", "--recorded-policy")
-    assert re.search(rf"{blank} +node2 +64 MiB +{k8s.namespace}/renamed +Delete +adopted; it awaits", printed), printed
+    printed = provisioner(
+        cluster, "adopt", blank, "--claim", f"{k8s.namespace}/renamed", "--recorded-policy"
+    )
+    assert re.search(
+        rf"{blank} +node2 +64 MiB +{k8s.namespace}/renamed +Delete +adopted; it awaits", printed
+    ), printed
     printed = follow(cluster, adopt)
     assert printed.count("Retain") == 3 and "its claim is there" in printed
     assert "there is nothing to adopt" in follow(cluster, adopt)
     assert "has its PV already" in provisioner(cluster, "adopt", blank)
     refused = provisioner(cluster, "adopt", blank, "--claim", f"{k8s.namespace}/other", check=False)
-    assert f"its PV is for the claim {k8s.namespace}/renamed; delete" in refused and refused.endswith("status 1")
+    assert (
+        f"its PV is for the claim {k8s.namespace}/renamed; delete" in refused
+        and refused.endswith("status 1")
+    )
 
     assert follow(cluster, apply, drill.here)
 
@@ -230,7 +309,9 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
         assert k8s.volume_of(claim)["metadata"]["name"] == drill.volumes[claim]
         owned(k8s, claim, drill.volumes[claim])
     k8s.claim("renamed")
-    wait_until("it is bound", lambda: (k8s.get("pvc", "renamed") or {})["status"]["phase"] == "Bound")
+    wait_until(
+        "it is bound", lambda: (k8s.get("pvc", "renamed") or {})["status"]["phase"] == "Bound"
+    )
     assert everything(cluster) == drill.before
 
     deleted_with_its_claim(drill, "renamed", blank)
@@ -248,8 +329,12 @@ def owned(k8s: Kubernetes, claim: str, name: str) -> None:
     """Its record names the claim that there is now, and nobody awaits anything any more."""
     uid = (k8s.get("pvc", claim) or {})["metadata"]["uid"]
     expected = {"namespace": k8s.namespace, "name": claim, "uid": uid}
-    wait_until("the record names the new claim", lambda: record(k8s.cluster, name)["owner"] == expected)
-    wait_until("nothing is awaited", lambda: "flexvol/awaits-claim" not in json.dumps(k8s.get("pv", name)))
+    wait_until(
+        "the record names the new claim", lambda: record(k8s.cluster, name)["owner"] == expected
+    )
+    wait_until(
+        "nothing is awaited", lambda: "flexvol/awaits-claim" not in json.dumps(k8s.get("pv", name))
+    )
 
 
 def deleted_with_its_claim(drill: Drill, claim: str, name: str) -> None:

@@ -1,8 +1,8 @@
-"""A driver that attaches: a volume is an image file that every node reaches, and attach makes a loop device of it, as
-a storage system would give a disk to one node.
+"""A driver that attaches: a volume is an image file that every node reaches, and attach makes a
+loop device of it, as a storage system would give a disk to one node.
 
-Who attaches must be able to run it: kube-controller-manager, or each kubelet that is told to attach.
-"""
+Who attaches must be able to run it: kube-controller-manager, or each kubelet that is told to
+attach."""
 
 import errno
 import fcntl
@@ -24,7 +24,8 @@ _FLAGS = ("nosuid", "nodev")
 
 
 class Disk:
-    """A volume's directory, locked: `image`, and `node`, which names the one that has it attached."""
+    """A volume's directory, locked: `image`, and `node`, which names the one that has it
+    attached."""
 
     def __init__(self, volume: str) -> None:
         self.volume = check_name("volume", volume)
@@ -59,10 +60,14 @@ class Disk:
             return loop.path
 
     def attach(self) -> str:
-        return self.device() or process.run(["losetup", "--find", "--show", self.path + "/image"], 30).check().text
+        return (
+            self.device()
+            or process.run(["losetup", "--find", "--show", self.path + "/image"], 30).check().text
+        )
 
     def detach(self) -> None:
-        """Takes the device away. Raises Busy while anyone has it mounted, in whatever mount namespace."""
+        """Takes the device away. Raises Busy while anyone has it mounted, in whatever mount
+        namespace."""
         device = self.device()
         if device:
             with loopdev.Loop(device, _open_unused(device)) as loop:
@@ -102,11 +107,13 @@ def _make(path: str, size_bytes: int, kind: filesystems.FileSystem, lock: int) -
 def device_directory(mount_dir: str) -> str:
     """Where kubelet had the device mounted, which it does not tell `mount`.
 
-    From DIR/pods/UID/volumes/VENDOR~DRIVER/VOLUME to DIR/plugins/kubernetes.io/flexvolume/VENDOR/DRIVER/mounts/VOLUME.
-    """
+    From DIR/pods/UID/volumes/VENDOR~DRIVER/VOLUME to
+    DIR/plugins/kubernetes.io/flexvolume/VENDOR/DRIVER/mounts/VOLUME."""
     kubelet, _, below = mount_dir.rpartition("/pods/")
     _, _, driver, volume = below.split("/")
-    return os.path.join(kubelet, "plugins/kubernetes.io/flexvolume", driver.replace("~", "/"), "mounts", volume)
+    return os.path.join(
+        kubelet, "plugins/kubernetes.io/flexvolume", driver.replace("~", "/"), "mounts", volume
+    )
 
 
 class AttachingDriver(Driver):
@@ -141,8 +148,14 @@ class AttachingDriver(Driver):
     def attach(self, options: "Options", node: str) -> Reply:
         with Disk(options.volume) as disk:
             if disk.node() not in ("", node):
-                raise Busy("volume {} is attached to {}; only one node can have it".format(disk.volume, disk.node()))
-            files.write(disk.directory, "node", node.encode())  # first, so that detach undoes what a crash leaves
+                raise Busy(
+                    "volume {} is attached to {}; only one node can have it".format(
+                        disk.volume, disk.node()
+                    )
+                )
+            files.write(
+                disk.directory, "node", node.encode()
+            )  # first, so that detach undoes what a crash leaves
             return Reply(device=disk.attach())
 
     def isattached(self, options: "Options", node: str) -> Reply:
@@ -161,7 +174,9 @@ class AttachingDriver(Driver):
 
     def waitforattach(self, device: str, options: "Options") -> Reply:
         with Disk(options.volume) as disk:
-            there = disk.device()  # a kubelet that attaches has forgotten it after a restart, and says ""
+            there = (
+                disk.device()
+            )  # a kubelet that attaches has forgotten it after a restart, and says ""
             if not there or device not in ("", there):
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))
             return Reply(device=there)
@@ -172,7 +187,9 @@ class AttachingDriver(Driver):
             if device != disk.device():
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))
             if mounts.at(device_dir) is None:
-                os.close(_open_unused(device))  # all nodes of a test share one kernel, which would mount it twice
+                os.close(
+                    _open_unused(device)
+                )  # all nodes of a test share one kernel, which would mount it twice
                 kind = filesystems.get(options.fs_type)
                 mounts.mount(device, kind.name, (), device_dir, _FLAGS, lambda root: None)
         return Reply()
@@ -194,7 +211,9 @@ class AttachingDriver(Driver):
         mounts.unmount(mount_dir)
         return Reply()
 
-    def expandfs(self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int) -> Reply:
+    def expandfs(
+        self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int
+    ) -> Reply:
         with Disk(options.volume) as disk:
             loop = loopdev.find(disk.image)
             if loop is None or loop.path != device:

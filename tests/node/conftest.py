@@ -1,5 +1,6 @@
-"""A node for the tests: a mount namespace with its own /var/lib/flexvol and so on, and the built zipapp run in it as
-kubelet runs it. When the test ends, or is killed, the namespace goes and with it every mount and loop device."""
+"""A node for the tests: a mount namespace with its own /var/lib/flexvol and so on, and the built
+zipapp run in it as kubelet runs it. When the test ends, or is killed, the namespace goes and with
+it every mount and loop device."""
 
 from __future__ import annotations
 
@@ -18,8 +19,13 @@ import pytest
 
 MIB = 1 << 20
 OWN_PATHS = (
-    "/var/lib/flexvol", "/etc/flexvol", "/var/log/flexvol", "/run/flexvol", "/var/lib/kubelet", "/var/log/pods",
-)  # fmt: skip
+    "/var/lib/flexvol",
+    "/etc/flexvol",
+    "/var/log/flexvol",
+    "/run/flexvol",
+    "/var/lib/kubelet",
+    "/var/log/pods",
+)
 NAMESPACE = "shop"
 UID = "8a6ad8b3-1111-4222-8333-944445555666"
 
@@ -31,7 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Node:
-    """One node. Paths below are as the node sees them; `path` gives the one this process can use."""
+    """One node. Paths below are as the node sees them; `path` gives the one this process can
+    use."""
 
     def __init__(self, directory: Path, executable: list[str], pool: Path | None = None) -> None:
         self.directory = directory
@@ -42,10 +49,19 @@ class Node:
         binds = [f"mount --bind {directory}{own} {own}" for own in OWN_PATHS]
         if pool:
             binds[0] = f"mount --bind {pool} {OWN_PATHS[0]}"
-        binds.append("[ ! -e /dev/log ] || mount --bind /dev/null /dev/log")  # the machine's system log is not ours
-        script = "set -e; mount --make-rprivate /; " + "; ".join(binds) + "; echo ready; read forever || true"
+        binds.append(
+            "[ ! -e /dev/log ] || mount --bind /dev/null /dev/log"
+        )  # the machine's system log is not ours
+        script = (
+            "set -e; mount --make-rprivate /; "
+            + "; ".join(binds)
+            + "; echo ready; read forever || true"
+        )
         self._holder = subprocess.Popen(
-            ["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ["unshare", "-m", "sh", "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._holder.stdout and self._holder.stdout.readline() == "ready\n"
         self.holder_pid = self._holder.pid
@@ -65,10 +81,13 @@ class Node:
 
     def start(self, *argv: str, **keywords: Any) -> subprocess.Popen[bytes]:
         line = ["nsenter", "-t", str(self._holder.pid), "-m", *argv]
-        return subprocess.Popen(line, **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **keywords})
+        return subprocess.Popen(
+            line, **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **keywords}
+        )
 
     def run(self, *argv: str) -> dict[str, Any]:
-        """Runs a callout as kubelet does. Whatever it was, the answer is one JSON object, and the status is 0."""
+        """Runs a callout as kubelet does. Whatever it was, the answer is one JSON object, and the
+        status is 0."""
         done = self.enter(*self.executable, *argv, stdin=subprocess.DEVNULL)
         assert done.stderr == b"", done.stderr
         assert done.returncode == 0, done
@@ -103,14 +122,27 @@ class Node:
         return identity
 
     def request(
-        self, volume: str, size: int = 64 * MIB, fs: str = "ext4", also: dict[str, str] | None = None, **own: str
+        self,
+        volume: str,
+        size: int = 64 * MIB,
+        fs: str = "ext4",
+        also: dict[str, str] | None = None,
+        **own: str,
     ) -> str:
-        """What the provisioner passes to provision: `own` are class parameters, `also` the reserved keys."""
-        return json.dumps({
-            "kubernetes.io/pvOrVolumeName": volume, "kubernetes.io/fsType": fs, "requestBytes": str(size),
-            "kubernetes.io/pvc.namespace": NAMESPACE, "kubernetes.io/pvc.name": "data", "kubernetes.io/pvc.uid": UID,
-            **(also or {}), **own,
-        })  # fmt: skip
+        """What the provisioner passes to provision: `own` are class parameters, `also` the reserved
+        keys."""
+        return json.dumps(
+            {
+                "kubernetes.io/pvOrVolumeName": volume,
+                "kubernetes.io/fsType": fs,
+                "requestBytes": str(size),
+                "kubernetes.io/pvc.namespace": NAMESPACE,
+                "kubernetes.io/pvc.name": "data",
+                "kubernetes.io/pvc.uid": UID,
+                **(also or {}),
+                **own,
+            }
+        )
 
     def provision(
         self,
@@ -120,24 +152,40 @@ class Node:
         also: dict[str, str] | None = None,
         **own: str,
     ) -> dict[str, Any]:
-        made: dict[str, Any] = self.ok("provision", self.request(volume, size, fs, also, **own))["volume"]
+        made: dict[str, Any] = self.ok("provision", self.request(volume, size, fs, also, **own))[
+            "volume"
+        ]
         return made
 
-    def options(self, volume: str = "pvc-1", access: str = "rw", namespace: str = NAMESPACE, **own: str) -> str:
+    def options(
+        self, volume: str = "pvc-1", access: str = "rw", namespace: str = NAMESPACE, **own: str
+    ) -> str:
         """What kubelet passes to mount, and to expandfs."""
         place = {"pool": "default", "poolId": self.pool_id(), **own}
-        return json.dumps({
-            "kubernetes.io/pvOrVolumeName": volume, "kubernetes.io/fsType": "", "kubernetes.io/readwrite": access,
-            "kubernetes.io/pod.namespace": namespace, "kubernetes.io/pod.name": "web", "kubernetes.io/pod.uid": "u1",
-            "kubernetes.io/serviceAccount.name": "default", **place,
-        })  # fmt: skip
+        return json.dumps(
+            {
+                "kubernetes.io/pvOrVolumeName": volume,
+                "kubernetes.io/fsType": "",
+                "kubernetes.io/readwrite": access,
+                "kubernetes.io/pod.namespace": namespace,
+                "kubernetes.io/pod.name": "web",
+                "kubernetes.io/pod.uid": "u1",
+                "kubernetes.io/serviceAccount.name": "default",
+                **place,
+            }
+        )
 
     def deletion(self, volume: str = "pvc-1", uid: str = UID, **own: str) -> str:
         place = {"pool": "default", "poolId": self.pool_id(), **own}
-        return json.dumps({
-            "kubernetes.io/pvOrVolumeName": volume, "kubernetes.io/pvc.namespace": NAMESPACE,
-            "kubernetes.io/pvc.name": "data", "kubernetes.io/pvc.uid": uid, **place,
-        })  # fmt: skip
+        return json.dumps(
+            {
+                "kubernetes.io/pvOrVolumeName": volume,
+                "kubernetes.io/pvc.namespace": NAMESPACE,
+                "kubernetes.io/pvc.name": "data",
+                "kubernetes.io/pvc.uid": uid,
+                **place,
+            }
+        )
 
     def pod_dir(self, pod: str, volume: str = "pvc-1") -> str:
         """The directory of the pod's volume, made as kubelet makes it."""
@@ -162,27 +210,40 @@ class Node:
         return record
 
     def mounts(self) -> list[tuple[str, str]]:
-        """Mounts of loop devices below the node's own paths: path and flags of the mount itself. Elsewhere its
-        namespace shows what another run on this machine had mounted when it was made."""
+        """Mounts of loop devices below the node's own paths: path and flags of the mount itself.
+        Elsewhere its namespace shows what another run on this machine had mounted when it was
+        made."""
         lines = Path(f"/proc/{self._holder.pid}/mountinfo").read_text(errors="surrogateescape")
         fields = [line.split(" ") for line in lines.splitlines()]
         loops = [words for words in fields if "/dev/loop" in " ".join(words[6:])]
-        return [(words[4], words[5]) for words in loops if any(words[4].startswith(own) for own in OWN_PATHS)]
+        return [
+            (words[4], words[5])
+            for words in loops
+            if any(words[4].startswith(own) for own in OWN_PATHS)
+        ]
 
     def loop_devices(self) -> list[str]:
         """The loop devices on images of this node, by device and inode."""
-        images = {(s.st_dev, s.st_ino) for s in (path.stat() for path in self.directory.rglob("image"))}
+        images = {
+            (s.st_dev, s.st_ino) for s in (path.stat() for path in self.directory.rglob("image"))
+        }
         listed = subprocess.run(
-            ["losetup", "-l", "-n", "-O", "NAME,BACK-MAJ:MIN,BACK-INO"], capture_output=True, text=True, check=True
+            ["losetup", "-l", "-n", "-O", "NAME,BACK-MAJ:MIN,BACK-INO"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         rows = [line.split() for line in listed.stdout.splitlines()]
         return [
-            name for name, device, inode in (row for row in rows if len(row) == 3)  # one that goes just now has a name
+            # one that goes just now has a name
+            name
+            for name, device, inode in (row for row in rows if len(row) == 3)
             if (os.makedev(*map(int, device.split(":"))), int(inode)) in images
-        ]  # fmt: skip
+        ]
 
     def until_devices(self, number: int) -> None:
-        """Waits until it has so many loop devices: one that another process of this machine looks at goes later."""
+        """Waits until it has so many loop devices: one that another process of this machine looks
+        at goes later."""
         deadline = time.monotonic() + 10
         while len(self.loop_devices()) != number:
             assert time.monotonic() < deadline, f"not {number} loop devices: {self.loop_devices()}"
@@ -192,7 +253,10 @@ class Node:
         """Everything in the pools by name, length and, for small files, content; locks apart."""
         root = self.path("/var/lib/flexvol")
         return {
-            str(path.relative_to(root)): (path.stat().st_size, path.read_bytes() if path.stat().st_size < 4096 else b"")
+            str(path.relative_to(root)): (
+                path.stat().st_size,
+                path.read_bytes() if path.stat().st_size < 4096 else b"",
+            )
             for path in root.rglob("*")
             if path.is_file() and ".locks" not in path.parts
         }
@@ -226,8 +290,8 @@ def node(make_node: Callable[..., Node]) -> Node:
 
 
 def edited(source: Path, target: Path, name: str, changes: dict[str, str]) -> list[str]:
-    """How the driver is run with these changes of the text of one of its modules. source: the file as built, without
-    bytecode, which would count and not the text."""
+    """How the driver is run with these changes of the text of one of its modules. source: the file
+    as built, without bytecode, which would count and not the text."""
     shutil.copy(source, target)
     with zipfile.ZipFile(target, "a") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a name is there twice: the last one counts

@@ -1,6 +1,8 @@
-"""Run with -I -S on a node: imports the built driver once and answers each callout in a forked child, ten times as fast
-as a new interpreter. stdin: a JSON list of words a line. stdout: a JSON list a line: exit status, stdout and stderr.
-All strings stand for bytes, as Latin-1. Runs on the oldest Python the driver runs on."""
+"""Run with -I -S on a node: imports the built driver once and answers each callout in a forked
+child, ten times as fast
+as a new interpreter. stdin: a JSON list of words a line. stdout: a JSON list a line: exit status,
+stdout and stderr. All strings stand for bytes, as Latin-1. Runs on the oldest Python the driver
+runs on."""
 
 import json
 import os

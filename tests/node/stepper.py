@@ -1,13 +1,15 @@
-"""Runs a program and stops at each system call that changes something, of the program and of all it starts: there it
-can kill the program, deny the call as an older kernel would, let it fail, or run a command in between. A program of its
-own, because a tracer waits for every child. The command between gets the number of the call as $STEP, and $TOOL, not
-empty if a program that the driver started makes it.
+"""Runs a program and stops at each system call that changes something, of the program and of all it
+starts: there it can kill the program, deny the call as an older kernel would, let it fail, or run a
+command in between. A program of its own, because a tracer waits for every child. The command
+between gets the number of the call as $STEP, and $TOOL, not empty if a program that the driver
+started makes it.
 
-    python stepper.py REPORT [--kill-at N] [--deny NAME ...] [--fail-at N --error EIO] [--between COMMAND] -- PROGRAM
+    python stepper.py REPORT [--kill-at N] [--deny NAME ...] [--fail-at N --error EIO] [--between
+    COMMAND] -- PROGRAM
 
-REPORT gets a JSON list with the calls in order, each {"call": name, "tool": whether it was made by a program that the
-driver started, "pipe": whether it writes into one}. Only for x86-64, whose numbers these are.
-"""
+REPORT gets a JSON list with the calls in order, each {"call": name, "tool": whether it was made by
+a program that the driver started, "pipe": whether it writes into one}. Only for x86-64, whose
+numbers these are."""
 
 from __future__ import annotations
 
@@ -24,16 +26,62 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CALLS = {
-    1: "write", 16: "ioctl", 18: "pwrite64", 20: "writev", 40: "sendfile", 59: "execve", 73: "flock", 74: "fsync",
-    75: "fdatasync", 76: "truncate", 77: "ftruncate", 82: "rename", 83: "mkdir", 84: "rmdir", 86: "link", 87: "unlink",
-    88: "symlink", 90: "chmod", 91: "fchmod", 92: "chown", 93: "fchown", 165: "mount", 166: "umount2", 257: "openat",
-    258: "mkdirat", 260: "fchownat", 263: "unlinkat", 264: "renameat", 268: "fchmodat", 285: "fallocate",
-    296: "pwritev", 306: "syncfs", 316: "renameat2", 326: "copy_file_range", 428: "open_tree", 429: "move_mount",
-    430: "fsopen", 431: "fsconfig", 432: "fsmount", 442: "mount_setattr",
-}  # fmt: skip
-# Of the ioctls those that change something: loop devices (but not GET_STATUS64), and growth of ext4, xfs and btrfs.
+    1: "write",
+    16: "ioctl",
+    18: "pwrite64",
+    20: "writev",
+    40: "sendfile",
+    59: "execve",
+    73: "flock",
+    74: "fsync",
+    75: "fdatasync",
+    76: "truncate",
+    77: "ftruncate",
+    82: "rename",
+    83: "mkdir",
+    84: "rmdir",
+    86: "link",
+    87: "unlink",
+    88: "symlink",
+    90: "chmod",
+    91: "fchmod",
+    92: "chown",
+    93: "fchown",
+    165: "mount",
+    166: "umount2",
+    257: "openat",
+    258: "mkdirat",
+    260: "fchownat",
+    263: "unlinkat",
+    264: "renameat",
+    268: "fchmodat",
+    285: "fallocate",
+    296: "pwritev",
+    306: "syncfs",
+    316: "renameat2",
+    326: "copy_file_range",
+    428: "open_tree",
+    429: "move_mount",
+    430: "fsopen",
+    431: "fsconfig",
+    432: "fsmount",
+    442: "mount_setattr",
+}
+# Of the ioctls those that change something: loop devices (but not GET_STATUS64), and growth of
+# ext4, xfs and btrfs.
 LOOP_CONFIGURE = 0x4C0A
-IOCTLS = {0x4C00, 0x4C01, 0x4C04, 0x4C07, 0x4C08, 0x4C09, LOOP_CONFIGURE, 0x40086610, 0x4010586E, 0x50009403}
+IOCTLS = {
+    0x4C00,
+    0x4C01,
+    0x4C04,
+    0x4C07,
+    0x4C08,
+    0x4C09,
+    LOOP_CONFIGURE,
+    0x40086610,
+    0x4010586E,
+    0x50009403,
+}
 
 _TRACEME, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO, _POKEUSER = 0, 7, 0x4200, 0x420E, 6
 _FORK, _VFORK, _CLONE, _EXEC, _SECCOMP, _EXITKILL = 2, 4, 8, 16, 0x80, 0x100000
@@ -41,8 +89,9 @@ _EVENT_SECCOMP, _INFO_SECCOMP = 7, 3
 _RAX, _ORIG_RAX = 80, 120
 _WALL = 0x40000000
 
-# The kernel's filter, so that no other call stops: classic BPF over struct seccomp_data, which has the number at 0, and
-# the low words of the second and third argument at 24 and 32. An instruction: code, jump if true, if false, operand.
+# The kernel's filter, so that no other call stops: classic BPF over struct seccomp_data, which has
+# the number at 0, and the low words of the second and third argument at 24 and 32. An instruction:
+# code, jump if true, if false, operand.
 _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
 _ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
@@ -50,11 +99,19 @@ _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 _libc.ptrace.restype = ctypes.c_long
-_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+_libc.prctl.argtypes = [
+    ctypes.c_int,
+    ctypes.c_ulong,
+    ctypes.c_void_p,
+    ctypes.c_ulong,
+    ctypes.c_ulong,
+]
 
 
 def ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> None:
-    if _libc.ptrace(request, pid, address, data) < 0 and ctypes.get_errno() != 3:  # ESRCH: it was killed meanwhile
+    if (
+        _libc.ptrace(request, pid, address, data) < 0 and ctypes.get_errno() != 3
+    ):  # ESRCH: it was killed meanwhile
         raise OSError(ctypes.get_errno(), f"ptrace {request:#x}")
 
 
@@ -64,13 +121,20 @@ def stop_at_changes() -> None:
     requests = [(_LOAD, 0, 0, 24), *_trace_if(_EQUAL, IOCTLS)]
     flags = [(_LOAD, 0, 0, 32), *_trace_if(_ANY_BIT, {os.O_CREAT}), (_RETURN, 0, 0, _ALLOW)]
     program = [
-        (_LOAD, 0, 0, 0), *_trace_if(_EQUAL, set(CALLS) - {number_of["openat"], number_of["ioctl"]}),
-        (_EQUAL, 0, len(flags), number_of["openat"]), *flags,
-        (_EQUAL, 0, len(requests), number_of["ioctl"]), *requests,
+        (_LOAD, 0, 0, 0),
+        *_trace_if(_EQUAL, set(CALLS) - {number_of["openat"], number_of["ioctl"]}),
+        (_EQUAL, 0, len(flags), number_of["openat"]),
+        *flags,
+        (_EQUAL, 0, len(requests), number_of["ioctl"]),
+        *requests,
         (_RETURN, 0, 0, _ALLOW),
-    ]  # fmt: skip
-    instructions = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in program))
-    filter_ = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(instructions)))
+    ]
+    instructions = ctypes.create_string_buffer(
+        b"".join(struct.pack("=HBBI", *one) for one in program)
+    )
+    filter_ = ctypes.create_string_buffer(
+        struct.pack("@HP", len(program), ctypes.addressof(instructions))
+    )
     if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(filter_), 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")
 
@@ -88,7 +152,11 @@ def entry(pid: int) -> tuple[str, tuple[int, ...]]:
     if info.raw[0] != _INFO_SECCOMP:  # it was killed meanwhile
         return "", ()
     number, *arguments = struct.unpack_from("=7Q", info.raw, 24)
-    name = "LOOP_CONFIGURE" if arguments[1] == LOOP_CONFIGURE and CALLS[number] == "ioctl" else CALLS[number]
+    name = (
+        "LOOP_CONFIGURE"
+        if arguments[1] == LOOP_CONFIGURE and CALLS[number] == "ioctl"
+        else CALLS[number]
+    )
     return name, tuple(arguments)
 
 
@@ -107,7 +175,9 @@ def start(argv: list[str]) -> int:
 
 
 def into_pipe(pid: int, name: str, arguments: tuple[int, ...]) -> bool:
-    return name.startswith("write") and os.readlink(f"/proc/{pid}/fd/{arguments[0]}").startswith("pipe:")
+    return name.startswith("write") and os.readlink(f"/proc/{pid}/fd/{arguments[0]}").startswith(
+        "pipe:"
+    )
 
 
 def run(
@@ -132,22 +202,32 @@ def run(
                 tool = os.getpgid(pid) != leader
                 calls.append({"call": name, "tool": tool, "pipe": into_pipe(pid, name, arguments)})
                 if between:
-                    environment = {**os.environ, "STEP": str(len(calls)), "TOOL": "1" if tool else ""}
+                    environment = {
+                        **os.environ,
+                        "STEP": str(len(calls)),
+                        "TOOL": "1" if tool else "",
+                    }
                     subprocess.run(between, shell=True, check=True, env=environment)
                 if name in deny:
                     ptrace(_POKEUSER, pid, _ORIG_RAX, -1)  # the kernel then answers ENOSYS
                 if len(calls) == fail_at and not (tool and name == "write"):
-                    # A tool's plain write is to its terminal, or to the head of its undo file: when that alone fails,
-                    # e2fsck changes the device all the same, and cannot be undone.
+                    # A tool's plain write is to its terminal, or to the head of its undo file: when
+                    # that alone fails, e2fsck changes the device all the same, and cannot be
+                    # undone.
                     ptrace(_POKEUSER, pid, _ORIG_RAX, -1)
                     ptrace(_POKEUSER, pid, _RAX, -getattr(errno, error))
                 if len(calls) == kill_at:
                     os.killpg(leader, signal.SIGKILL)
-                    if tool:  # what kills the tool kills all: the node's end, or that of kubelet's control group
+                    # what kills the tool kills all: the node's end, or that of kubelet's control
+                    # group
+                    if tool:
                         for other in alive:
                             os.kill(other, signal.SIGKILL)
             number = 0
-        elif number in (signal.SIGTRAP, signal.SIGSTOP):  # of ptrace: a fork, an exec, a new process
+        elif number in (
+            signal.SIGTRAP,
+            signal.SIGSTOP,
+        ):  # of ptrace: a fork, an exec, a new process
             number = 0
         ptrace(_CONT, pid, 0, number)
     return calls, exit_status
@@ -163,7 +243,9 @@ def main() -> int:
     parser.add_argument("--error", default="EIO")
     parser.add_argument("program", nargs="+")
     words = parser.parse_args()
-    calls, status = run(words.program, words.kill_at, words.deny, words.between, words.fail_at, words.error)
+    calls, status = run(
+        words.program, words.kill_at, words.deny, words.between, words.fail_at, words.error
+    )
     words.report.write_text(json.dumps(calls))
     return status if status >= 0 else 128 - status
 

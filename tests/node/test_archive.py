@@ -1,4 +1,5 @@
-"""A class with `onDelete: archive` keeps what is deleted, for as long as it says, and gives it back."""
+"""A class with `onDelete: archive` keeps what is deleted, for as long as it says, and gives it
+back."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ def read(node: Node, volume: str = "pvc-1") -> str:
 
 
 @pytest.mark.short
-def test_what_is_deleted_is_listed_with_its_time_and_adopt_brings_it_back_with_an_owner(node: Node) -> None:
+def test_what_is_deleted_is_listed_with_its_time_and_adopt_brings_it_back_with_an_owner(
+    node: Node,
+) -> None:
     used(node)
 
     said = node.ok("delete", node.deletion())["message"]
@@ -58,7 +61,8 @@ def test_what_is_deleted_is_listed_with_its_time_and_adopt_brings_it_back_with_a
     assert said == f"it is archived as {archive['name']}"
     assert (archive["archiveOf"], archive["owner"]["uid"]) == ("pvc-1", UID)
     kept_seconds = [
-        time.mktime(time.strptime(archive[key], "%Y-%m-%dT%H:%M:%SZ")) for key in ("archivedAt", "keptUntil")
+        time.mktime(time.strptime(archive[key], "%Y-%m-%dT%H:%M:%SZ"))
+        for key in ("archivedAt", "keptUntil")
     ]
     assert kept_seconds[1] - kept_seconds[0] == 720 * 3600
     node.fails("NotFound", "mount", node.pod_dir("web"), node.options())
@@ -85,7 +89,9 @@ def test_archives_of_one_name_are_all_kept_and_brought_back_by_their_own(node: N
     one, other = names
     node.ok("adopt", node.deletion(one))
     first = read(node)
-    assert "volume pvc-1 exists already" in node.fails("InvalidArgument", "adopt", node.deletion(other))
+    assert "volume pvc-1 exists already" in node.fails(
+        "InvalidArgument", "adopt", node.deletion(other)
+    )
     assert [one["name"] for one in archives(node) if "keptUntil" in one] == [other]
     node.ok("delete", node.deletion())
     node.ok("adopt", node.deletion(other))
@@ -110,7 +116,9 @@ def test_an_archive_counts_as_room_until_its_time_is_over_and_then_it_goes(node:
     assert node.ok("list")["pools"][0]["committedBytes"] == 0
 
 
-def test_without_a_time_it_is_kept_until_its_owner_deletes_the_archive_by_its_name(node: Node) -> None:
+def test_without_a_time_it_is_kept_until_its_owner_deletes_the_archive_by_its_name(
+    node: Node,
+) -> None:
     used(node, onDelete="archive")
     node.ok("delete", node.deletion())
     (archive,) = archives(node)
@@ -129,7 +137,9 @@ def test_a_clock_that_is_behind_does_not_end_its_time_early(node: Node) -> None:
     used(node)
     written = int(node.image().stat().st_mtime)
     future = written + 10_000_000
-    os.utime(node.image(), (future, future))  # written by a clock that was right, and now it is long ago
+    os.utime(
+        node.image(), (future, future)
+    )  # written by a clock that was right, and now it is long ago
 
     node.ok("delete", node.deletion())
 
@@ -175,7 +185,10 @@ def test_an_archive_that_somebody_looks_at_stays_also_when_its_time_is_over(node
     [
         ({"onDelete": "keep"}, "onDelete is 'keep'; it is delete or archive"),
         ({"archiveFor": "720h"}, "is 'delete'; it is delete or archive, which archiveFor needs"),
-        ({"onDelete": "archive", "archiveFor": "720"}, "is '720'; it is a time in hours, like 720h"),
+        (
+            {"onDelete": "archive", "archiveFor": "720"},
+            "is '720'; it is a time in hours, like 720h",
+        ),
         ({"onDelete": "archive", "archiveFor": "30d"}, "like 720h"),
         ({"onDelete": "archive", "archiveFor": "h"}, "whole number"),
         ({"onDelete": "archive", "archiveFor": "-1h"}, "whole number"),
@@ -183,7 +196,9 @@ def test_an_archive_that_somebody_looks_at_stays_also_when_its_time_is_over(node
     ],
 )
 def test_a_class_that_says_it_wrong_is_refused(node: Node, own: Any, words: str) -> None:
-    assert words in node.fails("InvalidArgument", "provision", node.request("pvc-1", 64 * MIB, **own))
+    assert words in node.fails(
+        "InvalidArgument", "provision", node.request("pvc-1", 64 * MIB, **own)
+    )
 
 
 def test_a_record_of_an_older_flexvol_is_deleted_as_before(node: Node) -> None:
@@ -198,9 +213,13 @@ def test_a_record_of_an_older_flexvol_is_deleted_as_before(node: Node) -> None:
     assert not node.image().exists()
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
+)
 @pytest.mark.parametrize("callout", ["delete", "adopt"])
-def test_killed_at_every_call_it_is_archived_or_brought_back_whole(node: Node, tmp_path: Path, callout: str) -> None:
+def test_killed_at_every_call_it_is_archived_or_brought_back_whole(
+    node: Node, tmp_path: Path, callout: str
+) -> None:
     used(node)
     image = node.image().stat().st_ino
 

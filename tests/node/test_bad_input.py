@@ -1,4 +1,5 @@
-"""Whatever it is called with, the driver prints one JSON object, exits 0, and changes nothing on bad input."""
+"""Whatever it is called with, the driver prints one JSON object, exits 0, and changes nothing on
+bad input."""
 
 from __future__ import annotations
 
@@ -51,7 +52,22 @@ def test_a_call_that_cannot_be_read(node: Node, argv: list[str], said: str) -> N
     assert node.snapshot() == before
 
 
-HOSTILE = ("../x", "/etc", "a/b", "..", ".", ".hidden", "a..b", "-a", "A", "a b", "x" * 300, "é", "a\\b", "lost+found")
+HOSTILE = (
+    "../x",
+    "/etc",
+    "a/b",
+    "..",
+    ".",
+    ".hidden",
+    "a..b",
+    "-a",
+    "A",
+    "a b",
+    "x" * 300,
+    "é",
+    "a\\b",
+    "lost+found",
+)
 
 
 def _one(key: str, value: str, **more: str) -> dict[str, Any]:
@@ -89,16 +105,25 @@ def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> No
         ({"kubernetes.io/pvOrVolumeName": ""}, "pvOrVolumeName is missing"),
         ({"kubernetes.io/pvc.uid": ""}, "pvc.uid is missing"),
         ({"thick": "yes"}, "'yes'"),
-        ({"path": "/etc"}, "unknown option 'path'; known are: pool, thick, mkfsOptions, uid, gid, mode"),
+        (
+            {"path": "/etc"},
+            "unknown option 'path'; known are: pool, thick, mkfsOptions, uid, gid, mode",
+        ),
         ({"poolId": "abc"}, "unknown option 'poolId'"),
-        ({"kubernetes.io/mountOptions": "exec"}, "'exec' is not one that a class may have for ext4: commit, data,"),
+        (
+            {"kubernetes.io/mountOptions": "exec"},
+            "'exec' is not one that a class may have for ext4: commit, data,",
+        ),
         ({"kubernetes.io/mountOptions": "noatime,ro"}, "mount option 'ro'"),
         ({"kubernetes.io/mountOptions": "suid"}, "mount option 'suid'"),
         ({"kubernetes.io/mountOptions": "commit=5\nx"}, "control characters"),
         ({"kubernetes.io/mountOptions": "commit=-1"}, "'commit=-1'"),
         ({"kubernetes.io/mountOptions": "nodelalloc=1"}, "'nodelalloc=1'"),
         ({"kubernetes.io/mountOptions": "compress=zstd"}, "for ext4"),
-        ({"mkfsOptions": "-O ^has_journal"}, "'-O ^has_journal' is not one that a class may have for ext4: -J, -i, -m"),
+        (
+            {"mkfsOptions": "-O ^has_journal"},
+            "'-O ^has_journal' is not one that a class may have for ext4: -J, -i, -m",
+        ),
         ({"mkfsOptions": "-i"}, "'-i'"),
         ({"mkfsOptions": "-i 4096 /dev/sda"}, "'/dev/sda'"),
         ({"mkfsOptions": "-i 4096;reboot"}, "'-i 4096;reboot'"),
@@ -132,14 +157,24 @@ def test_a_request_that_cannot_be_met(node: Node, changed: dict[str, Any], said:
 def test_a_mount_that_cannot_be_read(node: Node, changed: dict[str, str], said: str) -> None:
     node.provision()
 
-    assert said in node.fails("InvalidArgument", "mount", node.pod_dir("web"), node.options(**changed))
+    assert said in node.fails(
+        "InvalidArgument", "mount", node.pod_dir("web"), node.options(**changed)
+    )
 
     assert node.mounts() == []
     node.until_devices(0)
 
 
 @pytest.mark.parametrize(
-    "path", ["relative", "/var/lib/kubelet/../../x", "/var/lib/kubelet/absent", "/etc/hostname", "/", "/etc/"]
+    "path",
+    [
+        "relative",
+        "/var/lib/kubelet/../../x",
+        "/var/lib/kubelet/absent",
+        "/etc/hostname",
+        "/",
+        "/etc/",
+    ],
 )
 def test_a_directory_that_is_none(node: Node, path: str) -> None:
     node.provision()
@@ -149,9 +184,14 @@ def test_a_directory_that_is_none(node: Node, path: str) -> None:
     assert node.mounts() == []
 
 
-@pytest.mark.parametrize(("begin", "end"), [("", "/"), ("", "/."), ("/", ""), ("/var/..", ""), (".", ""), ("/.", "")])
-def test_a_mounted_directory_under_another_name_is_refused_by_every_callout(node: Node, begin: str, end: str) -> None:
-    """Such a name hides that something is mounted there; a relative one depends on where kubelet was started."""
+@pytest.mark.parametrize(
+    ("begin", "end"), [("", "/"), ("", "/."), ("/", ""), ("/var/..", ""), (".", ""), ("/.", "")]
+)
+def test_a_mounted_directory_under_another_name_is_refused_by_every_callout(
+    node: Node, begin: str, end: str
+) -> None:
+    """Such a name hides that something is mounted there; a relative one depends on where kubelet
+    was started."""
     node.provision()
     node.mount("web")
     before = node.mounts(), node.snapshot()
@@ -170,7 +210,13 @@ def test_growth_at_a_directory_that_is_none_changes_nothing(node: Node) -> None:
     before = node.snapshot()
 
     assert "is not a directory" in node.fails(
-        "InvalidArgument", "expandfs", node.options(), "", "/var/lib/kubelet/absent", str(128 * MIB), str(64 * MIB)
+        "InvalidArgument",
+        "expandfs",
+        node.options(),
+        "",
+        "/var/lib/kubelet/absent",
+        str(128 * MIB),
+        str(64 * MIB),
     )
 
     assert node.snapshot() == before
@@ -185,13 +231,20 @@ def test_a_callout_is_one_line_in_the_log_whatever_it_is_called(node: Node) -> N
 
 
 def test_a_volume_that_is_not_there(node: Node) -> None:
-    assert "pvc-9" in node.fails("NotFound", "mount", node.pod_dir("web", "pvc-9"), node.options("pvc-9"))
+    assert "pvc-9" in node.fails(
+        "NotFound", "mount", node.pod_dir("web", "pvc-9"), node.options("pvc-9")
+    )
     assert node.mounts() == []
 
 
 @pytest.mark.short
 def test_callouts_the_driver_does_not_have_are_not_supported(node: Node) -> None:
-    for argv in (["getvolumename", "{}"], ["attach", "{}", "n"], ["isattached", "{}", "n"], ["detach", "v", "n"]):
+    for argv in (
+        ["getvolumename", "{}"],
+        ["attach", "{}", "n"],
+        ["isattached", "{}", "n"],
+        ["detach", "v", "n"],
+    ):
         assert node.run(*argv)["status"] == "Not supported"
 
 
@@ -203,7 +256,9 @@ def test_a_secret_is_in_no_answer_and_no_log(node: Node) -> None:
         node.run("mount", node.pod_dir("web"), node.options(**secret)),
         node.run("mount", node.pod_dir("web"), node.options(namespace="evil", **secret)),
         node.run(
-            "mount", node.pod_dir("web"), node.options(**{"kubernetes.io/secret/bad": "aHVudGVyMg==\n", **secret})
+            "mount",
+            node.pod_dir("web"),
+            node.options(**{"kubernetes.io/secret/bad": "aHVudGVyMg==\n", **secret}),
         ),
         node.run("mount", node.pod_dir("web"), node.options(**secret)[:-1]),
     ]
@@ -215,21 +270,47 @@ def test_a_secret_is_in_no_answer_and_no_log(node: Node) -> None:
     node.unmount("web")
 
 
-def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(node: Node, tmp_path: Path) -> None:
-    """Of kubelet's own call every process of the machine can see it; what the driver starts must not show it longer."""
+def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(
+    node: Node, tmp_path: Path
+) -> None:
+    """Of kubelet's own call every process of the machine can see it; what the driver starts must
+    not show it longer."""
     node.provision()
-    node.fails("Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0")  # later, by tools
+    node.fails(
+        "Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0"
+    )  # later, by tools
     traced = tmp_path / "traced"
     secret = {"kubernetes.io/secret/key": "aHVudGVyMg=="}
-    line = ["strace", "-f", "-v", "-s", "65536", "-e", "trace=execve", "-o", str(traced), *node.executable]
+    line = [
+        "strace",
+        "-f",
+        "-v",
+        "-s",
+        "65536",
+        "-e",
+        "trace=execve",
+        "-o",
+        str(traced),
+        *node.executable,
+    ]
 
     done = node.enter(*line, "mount", node.pod_dir("web"), node.options(**secret))
 
     assert done.stdout == b'{"status": "Success"}\n', done
-    started = [words for words in traced.read_text().splitlines() if "execve(" in words and words.endswith(" = 0")]
+    started = [
+        words
+        for words in traced.read_text().splitlines()
+        if "execve(" in words and words.endswith(" = 0")
+    ]
     tools = [words for words in started if '", "mount", "' not in words]
-    assert [name for name in ("e2fsck", "resize2fs") if not any(f'/{name}", [' in words for words in tools)] == []
-    assert len(started) - len(tools) <= 2  # the driver itself: its header, and the interpreter that this starts
+    assert [
+        name
+        for name in ("e2fsck", "resize2fs")
+        if not any(f'/{name}", [' in words for words in tools)
+    ] == []
+    assert (
+        len(started) - len(tools) <= 2
+    )  # the driver itself: its header, and the interpreter that this starts
     assert not [words for words in tools if "aHVudGVyMg" in words or "hunter2" in words]
 
 
@@ -259,16 +340,28 @@ os.execv({2!r}, sys.argv)
 """
 
 
-def test_a_tool_inherits_the_image_and_the_lock_and_not_where_the_answer_goes(node: Node, tmp_path: Path) -> None:
+def test_a_tool_inherits_the_image_and_the_lock_and_not_where_the_answer_goes(
+    node: Node, tmp_path: Path
+) -> None:
     """kubelet waits until every holder of the driver's stdout has closed it."""
     wrapper, seen = tmp_path / "bin/mkfs.ext4", tmp_path / "seen"
     wrapper.parent.mkdir()
-    wrapper.write_text(WRAPPER.format(sys.executable, str(seen), shutil.which("mkfs.ext4", path="/usr/sbin:/sbin")))
+    wrapper.write_text(
+        WRAPPER.format(sys.executable, str(seen), shutil.which("mkfs.ext4", path="/usr/sbin:/sbin"))
+    )
     wrapper.chmod(0o755)
-    line = ["env", f"PATH={wrapper.parent}:{os.environ['PATH']}", *node.executable, "provision", node.request("pvc-2")]
+    line = [
+        "env",
+        f"PATH={wrapper.parent}:{os.environ['PATH']}",
+        *node.executable,
+        "provision",
+        node.request("pvc-2"),
+    ]
     running = node.start(*line, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert running.stdout and running.stderr
-    answers = {os.readlink(f"/proc/self/fd/{pipe.fileno()}") for pipe in (running.stdout, running.stderr)}
+    answers = {
+        os.readlink(f"/proc/self/fd/{pipe.fileno()}") for pipe in (running.stdout, running.stderr)
+    }
     out, err = running.communicate(timeout=60)
 
     assert (json.loads(out)["status"], err) == ("Success", b"")
@@ -277,4 +370,6 @@ def test_a_tool_inherits_the_image_and_the_lock_and_not_where_the_answer_goes(no
     assert inherited["0"] == "/dev/null"
     assert inherited["1"] == inherited["2"] and inherited["1"].startswith("pipe:")
     rest = sorted(where for number, where in inherited.items() if number not in "012")
-    assert len(rest) == 2 and "/default/.locks/" in rest[0] and rest[1].endswith("/.new-pvc-2/image"), inherited
+    assert (
+        len(rest) == 2 and "/default/.locks/" in rest[0] and rest[1].endswith("/.new-pvc-2/image")
+    ), inherited

@@ -1,4 +1,5 @@
-"""Every callout answers within its limit though the disk under the pool hangs: a stopped FUSE file system."""
+"""Every callout answers within its limit though the disk under the pool hangs: a stopped FUSE file
+system."""
 
 from __future__ import annotations
 
@@ -28,15 +29,20 @@ sys.exit(flexvol.main(["loop"] + sys.argv[2:]))
 
 
 class Disk:
-    """A FUSE file system, mounted in a node as the directory of its pools, whose daemon can be stopped."""
+    """A FUSE file system, mounted in a node as the directory of its pools, whose daemon can be
+    stopped."""
 
     def __init__(self, node: Node, image: Path) -> None:
         subprocess.run(["truncate", "-s", str(512 * MIB), image], check=True)
         subprocess.run(["mkfs.ext4", "-q", image], check=True)
-        self._daemon = node.start("fuse2fs", "-f", "-o", "allow_other", str(image), "/var/lib/flexvol")
+        self._daemon = node.start(
+            "fuse2fs", "-f", "-o", "allow_other", str(image), "/var/lib/flexvol"
+        )
         deadline = time.monotonic() + 10
         while "fuse" not in Path(f"/proc/{node.holder_pid}/mountinfo").read_text():
-            assert self._daemon.poll() is None and time.monotonic() < deadline, self._daemon.communicate()
+            assert self._daemon.poll() is None and time.monotonic() < deadline, (
+                self._daemon.communicate()
+            )
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -55,7 +61,14 @@ class Disk:
 def node(make_node: Callable[..., Node], built: Path, request: pytest.FixtureRequest) -> Node:
     """A node that runs the built driver with shorter limits."""
     node = make_node()
-    node.executable = [request.config.getoption("--python") or "python3", "-I", "-S", "-c", SHORT, str(built)]
+    node.executable = [
+        request.config.getoption("--python") or "python3",
+        "-I",
+        "-S",
+        "-c",
+        SHORT,
+        str(built),
+    ]
     return node
 
 
@@ -82,7 +95,9 @@ def processes_of(node: Node) -> set[int]:
     return found
 
 
-def test_no_callout_outlives_its_limit_and_each_succeeds_when_the_disk_goes_on(node: Node, disk: Disk) -> None:
+def test_no_callout_outlives_its_limit_and_each_succeeds_when_the_disk_goes_on(
+    node: Node, disk: Disk
+) -> None:
     for volume in ("pvc-1", "pvc-2", "pvc-3"):
         node.provision(volume)
     node.mount("cache", "pvc-3")
@@ -93,7 +108,13 @@ def test_no_callout_outlives_its_limit_and_each_succeeds_when_the_disk_goes_on(n
         "init": [],
         "mount": [node.pod_dir("db", "pvc-2"), node.options("pvc-2")],
         "unmount": [node.pod_dir("web")],
-        "expandfs": [node.options("pvc-3"), "", node.pod_dir("cache", "pvc-3"), str(64 * MIB), str(64 * MIB)],
+        "expandfs": [
+            node.options("pvc-3"),
+            "",
+            node.pod_dir("cache", "pvc-3"),
+            str(64 * MIB),
+            str(64 * MIB),
+        ],
         "provision": [node.request("pvc-4")],
         "delete": [node.deletion("pvc-5")],
         "adopt": [node.deletion("pvc-2")],
@@ -106,7 +127,9 @@ def test_no_callout_outlives_its_limit_and_each_succeeds_when_the_disk_goes_on(n
             callout: node.start(*node.executable, callout, *words, stdin=subprocess.DEVNULL)
             for callout, words in arguments.items()
         }
-        replies = {callout: process.communicate(timeout=60)[0] for callout, process in running.items()}
+        replies = {
+            callout: process.communicate(timeout=60)[0] for callout, process in running.items()
+        }
         seconds = time.monotonic() - began
     finally:
         disk.go_on()

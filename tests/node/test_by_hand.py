@@ -1,4 +1,5 @@
-"""A person who runs the driver by hand is taught, and reads a sentence; a program still gets one JSON object."""
+"""A person who runs the driver by hand is taught, and reads a sentence; a program still gets one
+JSON object."""
 
 from __future__ import annotations
 
@@ -26,13 +27,17 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 
 def run_on(node: Node, used: int, *argv: str, stdout: int = subprocess.PIPE) -> bytes:
-    process = node.start(*node.executable, *argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=used)
+    process = node.start(
+        *node.executable, *argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=used
+    )
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     return output or b""
 
 
-def test_a_terminal_shows_the_message_and_stdout_is_the_object(node: Node, terminal: tuple[int, int]) -> None:
+def test_a_terminal_shows_the_message_and_stdout_is_the_object(
+    node: Node, terminal: tuple[int, int]
+) -> None:
     shown, used = terminal
 
     reply = json.loads(run_on(node, used, "unmount", "/nowhere"))
@@ -60,7 +65,9 @@ def test_on_one_terminal_the_object_comes_first(node: Node, terminal: tuple[int,
 
 def test_a_message_does_not_steer_the_terminal(node: Node, terminal: tuple[int, int]) -> None:
     shown, used = terminal
-    node.path("/etc/flexvol/config.json").write_text(json.dumps({"pools": {"fast": "/\x1b[2J\nforged"}}))
+    node.path("/etc/flexvol/config.json").write_text(
+        json.dumps({"pools": {"fast": "/\x1b[2J\nforged"}})
+    )
 
     run_on(node, used, "mount", node.pod_dir("web"), node.options(pool="fast"))
 
@@ -86,7 +93,9 @@ def test_each_command_explains_itself(node: Node, command: str) -> None:
 
 
 @pytest.mark.parametrize("callout", CALLOUTS)
-def test_each_callout_is_explained_with_an_example_that_it_understands(node: Node, callout: str) -> None:
+def test_each_callout_is_explained_with_an_example_that_it_understands(
+    node: Node, callout: str
+) -> None:
     explained = node.command("help", callout)
     words = shlex.split(explained.splitlines()[-1])
     example = [word.replace('"poolId": "ID"', f'"poolId": "{node.pool_id()}"') for word in words]
@@ -97,7 +106,10 @@ def test_each_callout_is_explained_with_an_example_that_it_understands(node: Nod
     reply = node.run(*example[1:])
     assert ("does not support it" in explained) == (reply["status"] == "Not supported")
     if reply["status"] == "Failure":  # for want of what only this node can say
-        assert reply["message"] in ("option pool is missing", "volume pvc-1 is not in pool default of this node") or (
+        assert reply["message"] in (
+            "option pool is missing",
+            "volume pvc-1 is not in pool default of this node",
+        ) or (
             callout in ("mount", "expandfs")
             and reply["message"].endswith("is not a directory; kubelet creates it before it calls")
         )

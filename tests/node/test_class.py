@@ -1,4 +1,5 @@
-"""What a StorageClass may say of its volumes' file systems, and what a claim's access mode means on the node."""
+"""What a StorageClass may say of its volumes' file systems, and what a claim's access mode means on
+the node."""
 
 from __future__ import annotations
 
@@ -41,7 +42,11 @@ def test_an_owner_alone_leaves_the_mode(node: Node) -> None:
 
 
 def superblock_options(node: Node) -> list[str]:
-    lines = node.enter("grep", " /var/lib/kubelet/pods/", "/proc/self/mountinfo").stdout.decode().splitlines()
+    lines = (
+        node.enter("grep", " /var/lib/kubelet/pods/", "/proc/self/mountinfo")
+        .stdout.decode()
+        .splitlines()
+    )
     return [line.split()[-1] for line in lines]
 
 
@@ -53,7 +58,9 @@ def superblock_options(node: Node) -> list[str]:
         ("btrfs", "nodiratime,compress=zstd:3", "nodiratime", "compress=zstd:3"),
     ],
 )
-def test_mount_options_of_the_class_hold_for_every_pod(node: Node, fs: str, asked: str, flag: str, option: str) -> None:
+def test_mount_options_of_the_class_hold_for_every_pod(
+    node: Node, fs: str, asked: str, flag: str, option: str
+) -> None:
     node.provision(fs=fs, also={"kubernetes.io/mountOptions": asked})
     node.mount("first", access="ro")
     node.mount("second")
@@ -69,7 +76,15 @@ def test_they_hold_on_an_older_kernel_too(node: Node, calls: str) -> None:
     """What such a kernel answers is injected by strace, so that the older calls run for real."""
     node.provision(also={"kubernetes.io/mountOptions": "noatime,noexec,commit=33"}, gid="7")
     for pod, access in (("first", "ro"), ("second", "rw")):
-        line = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={calls}:error=ENOSYS", *node.executable]
+        line = [
+            "strace",
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            f"inject={calls}:error=ENOSYS",
+            *node.executable,
+        ]
         done = node.enter(*line, "mount", node.pod_dir(pod), node.options(access=access))
         assert done.stdout == b'{"status": "Success"}\n', done
 
@@ -82,7 +97,9 @@ def test_they_hold_on_an_older_kernel_too(node: Node, calls: str) -> None:
 def test_mkfs_options_of_the_class(node: Node) -> None:
     node.provision(mkfsOptions="-i 65536 -m 3")
 
-    shown = subprocess.run(["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True
+    ).stdout
 
     fields = dict(line.split(":", 1) for line in shown.splitlines() if ":" in line)
     assert int(fields["Inode count"]) == 1024
@@ -93,12 +110,16 @@ def test_the_nodes_config_alone_may_allow_suid_and_devices(node: Node) -> None:
     node.provision()
     node.path("/etc/flexvol/config.json").write_text(json.dumps({"mountFlags": ["nodev"]}))
     node.mount("web")
-    assert [{"nosuid", "nodev"} & set(words.split(",")) for _, words in node.mounts()] == [{"nodev"}]
+    assert [{"nosuid", "nodev"} & set(words.split(",")) for _, words in node.mounts()] == [
+        {"nodev"}
+    ]
 
     node.path("/etc/flexvol/config.json").write_text(json.dumps({"mountFlags": ["exec"]}))
     assert "mountFlags" in node.fails("Unavailable", "mount", node.pod_dir("other"), node.options())
     node.path("/etc/flexvol/config.json").write_text(json.dumps({"mountflags": ["noexec"]}))
-    assert "mountflags is no setting" in node.fails("Unavailable", "mount", node.pod_dir("other"), node.options())
+    assert "mountflags is no setting" in node.fails(
+        "Unavailable", "mount", node.pod_dir("other"), node.options()
+    )
 
 
 def test_a_volume_for_one_pod_refuses_a_second_one_in_kubelets_words(node: Node) -> None:
@@ -108,7 +129,10 @@ def test_a_volume_for_one_pod_refuses_a_second_one_in_kubelets_words(node: Node)
 
     message = node.fails("Busy", "mount", node.pod_dir("second"), node.options())
 
-    assert message == "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
+    assert (
+        message
+        == "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
+    )
     node.unmount("first")
     node.mount("second")
 

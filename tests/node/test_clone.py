@@ -1,5 +1,6 @@
-"""A claim may begin as a copy of another volume: its data are there, and from the first mount on the two have nothing
-in common, whatever file system the pool is on and whoever uses the source meanwhile."""
+"""A claim may begin as a copy of another volume: its data are there, and from the first mount on
+the two have nothing in common, whatever file system the pool is on and whoever uses the source
+meanwhile."""
 
 from __future__ import annotations
 
@@ -49,15 +50,21 @@ def copying(node: Node) -> Node:
     return node
 
 
-def clone_request(node: Node, name: str = "pvc-2", source: str = "pvc-1", size: int = 0, **changes: Any) -> str:
+def clone_request(
+    node: Node, name: str = "pvc-2", source: str = "pvc-1", size: int = 0, **changes: Any
+) -> str:
     """As large as its source unless another size is given."""
     size = size or node.record("pvc-1")["sizeBytes"]
     also = {"sourceVolume": source, "kubernetes.io/pvc.uid": OTHER, **changes.pop("also", {})}
     return node.request(name, size, changes.pop("fs", "ext4"), also, **changes)
 
 
-def clone(node: Node, name: str = "pvc-2", source: str = "pvc-1", size: int = 0, **changes: Any) -> dict[str, Any]:
-    made: dict[str, Any] = node.ok("provision", clone_request(node, name, source, size, **changes))["volume"]
+def clone(
+    node: Node, name: str = "pvc-2", source: str = "pvc-1", size: int = 0, **changes: Any
+) -> dict[str, Any]:
+    made: dict[str, Any] = node.ok("provision", clone_request(node, name, source, size, **changes))[
+        "volume"
+    ]
     return made
 
 
@@ -88,13 +95,18 @@ def uuid_of(node: Node, volume: str) -> str:
 def check_sound(node: Node, volume: str) -> None:
     """The tools find nothing to complain of in an image that is not mounted."""
     fs, image = node.record(volume)["fsType"], str(node.image(volume))
-    lines = {"ext4": ["e2fsck", "-f", "-n"], "xfs": ["xfs_repair", "-n", "-f"], "btrfs": ["btrfs", "check"]}
+    lines = {
+        "ext4": ["e2fsck", "-f", "-n"],
+        "xfs": ["xfs_repair", "-n", "-f"],
+        "btrfs": ["btrfs", "check"],
+    }
     done = subprocess.run([*lines[fs], image], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def are_apart(node: Node, wanted: str) -> None:
-    """Source and clone mount at the same time, with UUIDs of their own, and what is written to one is in that only."""
+    """Source and clone mount at the same time, with UUIDs of their own, and what is written to one
+    is in that only."""
     source, copy = node.mount("a"), node.mount("b", "pvc-2")
     assert (checksum(source), checksum(copy)) == (wanted, wanted)
     (copy / "mine").write_text("x")
@@ -112,7 +124,9 @@ def are_apart(node: Node, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
-def test_a_clone_of_a_volume_in_use_has_what_was_fsynced_and_shares_its_blocks(sharing: Node, fs: str) -> None:
+def test_a_clone_of_a_volume_in_use_has_what_was_fsynced_and_shares_its_blocks(
+    sharing: Node, fs: str
+) -> None:
     sharing.provision(size=SIZES[fs], fs=fs)
     wanted = fill(sharing.mount("web"))
     used = shutil.disk_usage(sharing.path("/var/lib/flexvol/default")).used
@@ -121,7 +135,12 @@ def test_a_clone_of_a_volume_in_use_has_what_was_fsynced_and_shares_its_blocks(s
 
     assert shutil.disk_usage(sharing.path("/var/lib/flexvol/default")).used - used < 8 * MIB
     record = sharing.record("pvc-2")
-    assert (record["source"], record["kind"], record["blank"], record["taken"]) == ("pvc-1", "volume", False, "in use")
+    assert (record["source"], record["kind"], record["blank"], record["taken"]) == (
+        "pvc-1",
+        "volume",
+        False,
+        "in use",
+    )
     assert record["owner"]["uid"] == OTHER
     are_apart(sharing, wanted)
 
@@ -156,7 +175,9 @@ def test_a_clone_while_pods_write_is_as_after_a_power_cut(sharing: Node, fs: str
 
 
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
-def test_without_reflinks_a_clone_is_copied_from_a_volume_that_no_pod_uses(copying: Node, fs: str) -> None:
+def test_without_reflinks_a_clone_is_copied_from_a_volume_that_no_pod_uses(
+    copying: Node, fs: str
+) -> None:
     copying.provision(size=SIZES[fs], fs=fs)
     wanted = fill(copying.mount("web"))
     assert "it can only be copied while no pod uses it, as its pool's" in copying.fails(
@@ -193,8 +214,13 @@ def test_a_clone_grows_to_what_is_asked_and_is_never_smaller(sharing: Node, fs: 
     sharing.provision(size=size, fs=fs)
     wanted = fill(sharing.mount("web"))
     if fs == "ext4":
-        message = sharing.fails("InvalidArgument", "provision", clone_request(sharing, fs=fs, size=64 * MIB))
-        assert "a copy of volume pvc-1 is ext4 of 96 MiB or more, and ext4 of 64 MiB is asked for" in message
+        message = sharing.fails(
+            "InvalidArgument", "provision", clone_request(sharing, fs=fs, size=64 * MIB)
+        )
+        assert (
+            "a copy of volume pvc-1 is ext4 of 96 MiB or more, and ext4 of 64 MiB is asked for"
+            in message
+        )
 
     made = clone(sharing, fs=fs, size=400 * MIB)
 
@@ -222,8 +248,12 @@ def test_a_volume_of_another_namespace_is_not_copied(sharing: Node) -> None:
         message = sharing.fails("InvalidArgument", "provision", clone_request(sharing, also=also))
         assert "volume pvc-1 does not belong to namespace" in message
     for source in ("../default/pvc-1", "pvc-1/", ".locks"):
-        assert "is not a name" in sharing.fails("InvalidArgument", "provision", clone_request(sharing, source=source))
-    assert "is not in pool" in sharing.fails("NotFound", "provision", clone_request(sharing, source="pvc-9"))
+        assert "is not a name" in sharing.fails(
+            "InvalidArgument", "provision", clone_request(sharing, source=source)
+        )
+    assert "is not in pool" in sharing.fails(
+        "NotFound", "provision", clone_request(sharing, source="pvc-9")
+    )
     assert "ext4 of 64 MiB or more, and xfs" in sharing.fails(
         "InvalidArgument", "provision", clone_request(sharing, fs="xfs")
     )
@@ -236,13 +266,19 @@ def test_a_damaged_volume_is_not_copied(sharing: Node) -> None:
     with sharing.image().open("r+b") as image:
         image.seek(1024 + 0x3A)
         image.write(b"\x02\x00")  # EXT2_ERROR_FS
-    assert "the kernel noted errors" in sharing.fails("InvalidArgument", "provision", clone_request(sharing))
+    assert "the kernel noted errors" in sharing.fails(
+        "InvalidArgument", "provision", clone_request(sharing)
+    )
     with sharing.image().open("r+b") as image:
         image.write(bytes(4096))
-    assert "does not carry the ext4" in sharing.fails("Internal", "provision", clone_request(sharing))
+    assert "does not carry the ext4" in sharing.fails(
+        "Internal", "provision", clone_request(sharing)
+    )
     sharing.image().with_name("undo").touch()
 
-    assert sorted(path.name for path in sharing.path("/var/lib/flexvol/default").glob("*pvc*")) == ["pvc-1"]
+    assert sorted(path.name for path in sharing.path("/var/lib/flexvol/default").glob("*pvc*")) == [
+        "pvc-1"
+    ]
 
 
 def test_a_volume_that_a_tool_is_at_work_on_is_not_copied(sharing: Node) -> None:
@@ -297,14 +333,16 @@ def test_a_clone_of_a_volume_whose_root_was_not_given_its_owner_yet_gets_it(shar
 
 @pytest.fixture
 def hasty(copying: Node, for_python: Path) -> Node:
-    """A node whose driver must answer provision within a moment: each call copies one piece, and no more."""
+    """A node whose driver must answer provision within a moment: each call copies one piece, and no
+    more."""
     changes = {'"provision": Callout(("options",), 600,': '"provision": Callout(("options",), 60,'}
     copying.executable = edited(for_python, copying.directory / "hasty", "protocol.py", changes)
     return copying
 
 
 def write_pieces(node: Node, number: int) -> str:
-    """A volume with so many pieces of 8 MiB of data, with holes between them; not mounted. Returns their checksum."""
+    """A volume with so many pieces of 8 MiB of data, with holes between them; not mounted. Returns
+    their checksum."""
     node.provision(size=40 * number * MIB)
     root = node.mount("web")
     (root / "data").mkdir()
@@ -338,12 +376,16 @@ def test_a_long_copy_goes_on_from_call_to_call_and_is_seen_when_it_is_whole(hast
     wanted = write_pieces(hasty, 5)
     progress = []
     for _ in range(3):
-        assert "of 200 MiB of pvc-1 are copied to pvc-2" in hasty.fails("Pending", "provision", clone_request(hasty))
+        assert "of 200 MiB of pvc-1 are copied to pvc-2" in hasty.fails(
+            "Pending", "provision", clone_request(hasty)
+        )
         progress.append(copied(hasty))
         listed = hasty.ok("list")  # which sweeps what crashes left
         assert [entry["name"] for entry in listed["volumes"]] == ["pvc-1"]
         assert listed["pools"][0]["committedBytes"] == 400 * MIB
-        assert "was left by a callout" not in hasty.enter(*hasty.executable, "doctor").stdout.decode()
+        assert (
+            "was left by a callout" not in hasty.enter(*hasty.executable, "doctor").stdout.decode()
+        )
     assert 0 < progress[0] < progress[1] < progress[2]
 
     assert 2 <= go_on(hasty, 100) < 20
@@ -381,7 +423,9 @@ def test_a_copy_waits_for_one_of_the_same_source_and_loses_nothing(hasty: Node) 
     are_apart(hasty, wanted)
 
 
-def test_a_copy_that_nobody_goes_on_with_is_swept_and_one_whose_claim_is_gone_is_undone(hasty: Node) -> None:
+def test_a_copy_that_nobody_goes_on_with_is_swept_and_one_whose_claim_is_gone_is_undone(
+    hasty: Node,
+) -> None:
     write_pieces(hasty, 5)
     hasty.fails("Pending", "provision", clone_request(hasty))
     (record,) = hasty.path("/var/lib/flexvol/default").glob(".new*/volume.json")
@@ -390,7 +434,8 @@ def test_a_copy_that_nobody_goes_on_with_is_swept_and_one_whose_claim_is_gone_is
     assert hidden(hasty) == []
 
     hasty.fails("Pending", "provision", clone_request(hasty))
-    # As the provisioner does for a claim that is gone: it asks for the volume without a source, and deletes it.
+    # As the provisioner does for a claim that is gone: it asks for the volume without a source, and
+    # deletes it.
     hasty.provision("pvc-2", size=200 * MIB, also={"kubernetes.io/pvc.uid": OTHER})
     assert hidden(hasty) == [] and hasty.record("pvc-2")["blank"] is True
     hasty.ok("delete", hasty.deletion("pvc-2", OTHER))
@@ -436,7 +481,11 @@ class FirstMountOfAClone(Case):
     def finish(self) -> None:
         assert checksum(self.node.mount("check", "pvc-2")) == self.wanted
         self.node.unmount("check", "pvc-2")
-        assert uuid_of(self.node, "pvc-2") == self.node.record("pvc-2")["fsUuid"] != uuid_of(self.node, "pvc-1")
+        assert (
+            uuid_of(self.node, "pvc-2")
+            == self.node.record("pvc-2")["fsUuid"]
+            != uuid_of(self.node, "pvc-1")
+        )
         assert not self.node.image("pvc-2").with_name("undo").exists()
         check_sound(self.node, "pvc-2")
         self.node.ok("delete", self.node.deletion("pvc-2", OTHER))
@@ -451,7 +500,9 @@ def test_making_a_clone_is_killed_anywhere(
     node: Node, pool: str, campaign: bool, tmp_path: Path, record_property: Record
 ) -> None:
     pool_on(node, pool)
-    record_property("kill points", kill_everywhere(f"clone on {pool}", CloneCase(node), tmp_path, campaign, 3))
+    record_property(
+        "kill points", kill_everywhere(f"clone on {pool}", CloneCase(node), tmp_path, campaign, 3)
+    )
 
 
 @needs_stepper
@@ -461,5 +512,6 @@ def test_the_first_mount_of_a_clone_is_killed_anywhere(
 ) -> None:
     pool_on(node, "xfs")
     record_property(
-        "kill points", kill_everywhere(f"clone of {fs}", FirstMountOfAClone(node, fs), tmp_path, campaign, 3)
+        "kill points",
+        kill_everywhere(f"clone of {fs}", FirstMountOfAClone(node, fs), tmp_path, campaign, 3),
     )

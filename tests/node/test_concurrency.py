@@ -1,4 +1,5 @@
-"""Whatever is asked of one volume at once: one loop device, each pod as it asked, and no failure but a clear one."""
+"""Whatever is asked of one volume at once: one loop device, each pod as it asked, and no failure
+but a clear one."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def chance() -> random.Random:
 
 @pytest.fixture
 def installed(node: Node) -> Node:
-    """A node that runs the driver from where install put it, as kubelet does: with bytecode, so twice as fast."""
+    """A node that runs the driver from where install put it, as kubelet does: with bytecode, so
+    twice as fast."""
     node.command("install", PLUGINS)
     node.executable = [PLUGINS + "/flexvol~loop/loop"]
     return node
@@ -46,7 +48,8 @@ def installed(node: Node) -> Node:
 
 @pytest.fixture
 def volume() -> str:
-    """A name that no other run on this machine has, because sysfs shows only a path of each loop device."""
+    """A name that no other run on this machine has, because sysfs shows only a path of each loop
+    device."""
     return f"pvc-{os.getpid()}-{os.urandom(4).hex()}"
 
 
@@ -80,12 +83,14 @@ def call(node: Node, *argv: str) -> dict[str, Any]:
 
 
 def expect(reply: dict[str, Any], *allowed: tuple[str, str]) -> bool:
-    """True for a success. Any other answer must be one of `allowed`, (reason, words of the message), or a Busy that
-    says why."""
+    """True for a success. Any other answer must be one of `allowed`, (reason, words of the
+    message), or a Busy that says why."""
     if reply["status"] == "Success":
         return True
     allowed += (("Busy", "is locked, "), ("Busy", "is in use "), ("Busy", "cannot unmount "))
-    assert any(reply["reason"] == reason and words in reply["message"] for reason, words in allowed), reply
+    assert any(
+        reply["reason"] == reason and words in reply["message"] for reason, words in allowed
+    ), reply
     return False
 
 
@@ -138,8 +143,9 @@ def test_pods_come_and_go_at_random(
 
 
 class PodsAtRandom:
-    """Fifty pods that a number of threads mount and unmount. Each pod has one callout at a time, as kubelet sees to;
-    a tide lets them grow to all and shrink to none, where first mounts and last unmounts meet."""
+    """Fifty pods that a number of threads mount and unmount. Each pod has one callout at a time, as
+    kubelet sees to; a tide lets them grow to all and shrink to none, where first mounts and last
+    unmounts meet."""
 
     def __init__(self, node: Node, volume: str, chance: random.Random, callouts: int) -> None:
         self.node, self.volume, self.chance = node, volume, chance
@@ -169,7 +175,9 @@ class PodsAtRandom:
                 if is_mounted:
                     shown = self.node.path(directory)
                     check_pod(shown, flags_of_pods(self.node)[pod], access)
-                    assert (shown / "mark").read_text() == self.volume, "what is below the mount shows"
+                    assert (shown / "mark").read_text() == self.volume, (
+                        "what is below the mount shows"
+                    )
             with self._lock:
                 self.outcomes[reply.get("reason", "Success")] += 1
                 if is_mounted:
@@ -178,10 +186,15 @@ class PodsAtRandom:
                     self.idle.append(pod)
 
     def _take_one(self) -> tuple[str, str, bool]:
-        """A pod, its access, and whether it is mounted; it is no one else's until it is put back."""
+        """A pod, its access, and whether it is mounted; it is no one else's until it is put
+        back."""
         rising = self.left // self.tide % 2 == 1
         if not self.mounted or (self.idle and self.chance.random() < (0.85 if rising else 0.15)):
-            return self.idle.pop(self.chance.randrange(len(self.idle))), self.chance.choice(ACCESS), False
+            return (
+                self.idle.pop(self.chance.randrange(len(self.idle))),
+                self.chance.choice(ACCESS),
+                False,
+            )
         pod = self.chance.choice(list(self.mounted))
         return pod, self.mounted.pop(pod), True
 
@@ -214,7 +227,10 @@ def test_a_volume_is_made_mounted_grown_and_deleted_at_once(
     for pod in list(life.mounted):
         node.unmount(pod, volume)
 
-    print(f"{fs}: {sum(life.outcomes.values())} callouts {dict(life.outcomes)}, {time.monotonic() - began:.0f} s")
+    print(
+        f"{fs}: {sum(life.outcomes.values())} callouts {dict(life.outcomes)}, "
+        f"{time.monotonic() - began:.0f} s"
+    )
     record_property("concurrent callouts", sum(life.outcomes.values()))
     assert images_of_devices(volume) == []
     if node.image(volume).exists():
@@ -223,7 +239,8 @@ def test_a_volume_is_made_mounted_grown_and_deleted_at_once(
 
 
 class LifeAtOnce:
-    """Rounds of callouts for one volume, all at once; when a round is over, everything must fit together."""
+    """Rounds of callouts for one volume, all at once; when a round is over, everything must fit
+    together."""
 
     def __init__(self, node: Node, volume: str, fs: str, chance: random.Random) -> None:
         self.node, self.volume, self.fs, self.chance = node, volume, fs, chance
@@ -242,7 +259,9 @@ class LifeAtOnce:
             verbs = ["provision", "delete", "list"]
             verbs += ["mount"] * 3 * bool(free) + ["unmount", "unmount", "grow"] * bool(busy)
             verb = self.chance.choice(verbs)
-            pod = free.pop() if verb == "mount" else busy.pop() if verb in ("unmount", "grow") else ""
+            pod = (
+                free.pop() if verb == "mount" else busy.pop() if verb in ("unmount", "grow") else ""
+            )
             access = self.chance.choice(ACCESS)
             if verb == "grow" and self.mounted[pod] == "ro":
                 verb = "unmount"  # kubelet grows through a writable mount only
@@ -287,7 +306,9 @@ class LifeAtOnce:
         assert flags.keys() == self.mounted.keys()
         devices = images_of_devices(self.volume)
         assert len(devices) == bool(self.mounted), devices
-        assert len(node.loop_devices()) == len(devices), "the device has another image than the volume"
+        assert len(node.loop_devices()) == len(devices), (
+            "the device has another image than the volume"
+        )
         assert {path.name for path in pool.iterdir()} <= {"pool.json", ".locks", self.volume}
         shown = {pod: node.path(node.pod_dir(pod, self.volume)) for pod in self.mounted}
         for pod, access in self.mounted.items():
@@ -295,7 +316,9 @@ class LifeAtOnce:
         for writer in [pod for pod, access in self.mounted.items() if access == "rw"][:1]:
             (shown[writer] / "mark").write_text(str(self.outcomes))
             for pod in self.mounted:
-                assert (shown[pod] / "mark").read_text() == str(self.outcomes), f"{pod} sees another volume"
+                assert (shown[pod] / "mark").read_text() == str(self.outcomes), (
+                    f"{pod} sees another volume"
+                )
         there = node.image(self.volume).exists()
         assert there or not self.mounted
         if "delete" not in succeeded:

@@ -1,4 +1,5 @@
-"""A cordoned pool takes no new volumes; what is in it lives on. Everything that tells of pools says so."""
+"""A cordoned pool takes no new volumes; what is in it lives on. Everything that tells of pools says
+so."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def test_what_is_in_it_mounts_grows_and_is_deleted(node: Node) -> None:
     made = node.ok("provision", node.request("pvc-1", fs="xfs", size=300 * MIB))
     node.command("pool", "cordon", "default")
 
-    assert node.ok("provision", node.request("pvc-1", fs="xfs", size=300 * MIB)) == made  # a repeated call finds it
+    assert (
+        node.ok("provision", node.request("pvc-1", fs="xfs", size=300 * MIB)) == made
+    )  # a repeated call finds it
     (node.mount("web") / "file").write_text("data")
     node.ok("expandfs", node.options(), "", node.pod_dir("web"), str(400 * MIB), str(300 * MIB))
     assert node.record()["sizeBytes"] == 400 * MIB
@@ -89,7 +92,10 @@ def test_the_refusal_has_the_numbers_when_the_room_is_used_up(node: Node) -> Non
     said = node.fails("ResourceExhausted", "provision", node.request("pvc-1", pool="small"))
 
     capacity = listed(node, "small")["capacityBytes"] >> 20
-    assert f"no room for 64 MiB more: 0 MiB can still be promised (capacity {capacity} MiB, promised 0 MiB" in said
+    assert (
+        f"no room for 64 MiB more: 0 MiB can still be promised (capacity {capacity} MiB, "
+        "promised 0 MiB"
+    ) in said
     assert f"reserve {capacity} MiB, overcommit 1)" in said
 
 

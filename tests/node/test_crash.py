@@ -1,8 +1,9 @@
-"""Killed at every system call that changes something, each callout converges when it is called again, as kubelet and
+"""Killed at every system call that changes something, each callout converges when it is called
+again, as kubelet and
 the provisioner call it: nothing written before is lost, and nothing is left behind.
 
-Without --campaign the calls that mkfs and the like make are a sample; those of the driver itself are always all.
-"""
+Without --campaign the calls that mkfs and the like make are a sample; those of the driver itself
+are always all."""
 
 from __future__ import annotations
 
@@ -34,8 +35,10 @@ OWNER = (1000, 2000, 0o2770)
 
 
 class Case:
-    """One callout to be killed. prepare: brings the node to where the callout starts, each time anew, and returns its
-    words. finish: does what its caller would do after the kill until it is done, and checks what is then there."""
+    """One callout to be killed. prepare: brings the node to where the callout starts, each time
+    anew, and returns its
+    words. finish: does what its caller would do after the kill until it is done, and checks what is
+    then there."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -97,7 +100,8 @@ class Adopt(Case):
 
 
 class FirstMount(Case):
-    """With all that a first mount may have to do: growth of a smaller file system, and its root's owner."""
+    """With all that a first mount may have to do: growth of a smaller file system, and its root's
+    owner."""
 
     def __init__(self, node: Node, fs: str) -> None:
         super().__init__(node)
@@ -106,7 +110,9 @@ class FirstMount(Case):
 
     def prepare(self) -> list[str]:
         self.size += STEP
-        self.node.fails("Internal", "expandfs", self.node.options(), "", self.pod(), str(self.size), "0")
+        self.node.fails(
+            "Internal", "expandfs", self.node.options(), "", self.pod(), str(self.size), "0"
+        )
         change_record(self.node, root={"uid": OWNER[0], "gid": OWNER[1], "mode": OWNER[2]})
         return ["mount", self.pod(), self.node.options(access="ro")]
 
@@ -126,7 +132,8 @@ class FirstMount(Case):
 
 
 class Repair(FirstMount):
-    """The kernel noted errors, so that a tool checks the image, and grows it, before it is mounted."""
+    """The kernel noted errors, so that a tool checks the image, and grows it, before it is
+    mounted."""
 
     def prepare(self) -> list[str]:
         words = super().prepare()
@@ -139,7 +146,8 @@ class Repair(FirstMount):
 
 
 class Recover(Repair):
-    """A growth was killed before it removed what its tool had kept of the image, and that is put back first."""
+    """A growth was killed before it removed what its tool had kept of the image, and that is put
+    back first."""
 
     def prepare(self) -> list[str]:
         words = FirstMount.prepare(self)
@@ -162,8 +170,15 @@ class SecondMount(Case):
 
     def finish(self) -> None:
         repeat_mount(self.node, self.node.pod_dir("second"))
-        flags = {path.split("/")[5]: words for path, words in split(self.node.mounts()) if "/pods/" in path}
-        assert {pod: "ro" in words for pod, words in flags.items()} == {"first": True, "second": False}
+        flags = {
+            path.split("/")[5]: words
+            for path, words in split(self.node.mounts())
+            if "/pods/" in path
+        }
+        assert {pod: "ro" in words for pod, words in flags.items()} == {
+            "first": True,
+            "second": False,
+        }
         assert len(self.node.loop_devices()) == 1
         check_data(self.node, "second")
         self.node.unmount("second")
@@ -189,7 +204,8 @@ class Unmount(Case):
 
 
 class Grow(Case):
-    """Of a mounted volume; ext4, where the kernel does not let us, is unmounted for a moment: its pod has not begun."""
+    """Of a mounted volume; ext4, where the kernel does not let us, is unmounted for a moment: its
+    pod has not begun."""
 
     def __init__(self, node: Node, fs: str) -> None:
         super().__init__(node)
@@ -204,7 +220,9 @@ class Grow(Case):
 
     def finish(self) -> None:
         if self.fs == "ext4":
-            repeat_mount(self.node, self.node.pod_dir("web"))  # as kubelet does before it tries again to start a pod
+            repeat_mount(
+                self.node, self.node.pod_dir("web")
+            )  # as kubelet does before it tries again to start a pod
         words = ["expandfs", self.node.options(), "", self.node.pod_dir("web"), str(self.size), "0"]
         assert self.node.ok(*words)["volumeNewSize"] == self.size
         assert self.node.image().stat().st_size == self.size == self.node.record()["sizeBytes"]
@@ -285,9 +303,25 @@ def step(node: Node, tmp_path: Path, argv: list[str], kill_at: int = 0) -> list[
     """Runs the callout under the stepper; returns the calls it made until it was killed."""
     report = tmp_path / "calls.json"
     if node.executable[0] == sys.executable:  # it runs under the stepper anyway
-        line = [*node.executable[:2], str(report), "--kill-at", str(kill_at), *node.executable[3:], *argv]
+        line = [
+            *node.executable[:2],
+            str(report),
+            "--kill-at",
+            str(kill_at),
+            *node.executable[3:],
+            *argv,
+        ]
     else:
-        line = [sys.executable, str(STEPPER), str(report), "--kill-at", str(kill_at), "--", *node.executable, *argv]
+        line = [
+            sys.executable,
+            str(STEPPER),
+            str(report),
+            "--kill-at",
+            str(kill_at),
+            "--",
+            *node.executable,
+            *argv,
+        ]
     done = node.enter(*line)
     assert report.exists(), done.stderr.decode()
     calls: list[dict[str, Any]] = json.loads(report.read_text())
@@ -299,21 +333,35 @@ def step(node: Node, tmp_path: Path, argv: list[str], kill_at: int = 0) -> list[
 
 @pytest.mark.parametrize("name", CASES)
 def test_killed_at_every_call_it_converges(
-    node: Node, tmp_path: Path, name: str, campaign: bool, record_property: Callable[[str, object], None]
+    node: Node,
+    tmp_path: Path,
+    name: str,
+    campaign: bool,
+    record_property: Callable[[str, object], None],
 ) -> None:
     denied = next((calls for kernel, calls in LACKING.items() if name.endswith(kernel)), None)
     if denied:
-        node.executable = [sys.executable, str(STEPPER), "/dev/null", "--deny", *denied, "--", *node.executable]
+        node.executable = [
+            sys.executable,
+            str(STEPPER),
+            "/dev/null",
+            "--deny",
+            *denied,
+            "--",
+            *node.executable,
+        ]
     record_property("kill points", kill_everywhere(name, CASES[name](node), tmp_path, campaign))
 
 
 def kill_everywhere(name: str, case: Case, tmp_path: Path, campaign: bool, every: int = 1) -> int:
-    """Kills the case's callout at each of its calls, or where it takes long, outside a campaign, at each `every`th;
-    returns how many those were."""
+    """Kills the case's callout at each of its calls, or where it takes long, outside a campaign, at
+    each `every`th; returns how many those were."""
     node = case.node
     calls = step(node, tmp_path, case.prepare())
     case.finish()
-    points = [n + 1 for n, call in enumerate(calls) if campaign or not call["tool"] or n % SAMPLE == 0]
+    points = [
+        n + 1 for n, call in enumerate(calls) if campaign or not call["tool"] or n % SAMPLE == 0
+    ]
     points = points if campaign else points[::every]
     before = clean_state(node)
     for point in points:
@@ -332,6 +380,7 @@ def kill_everywhere(name: str, case: Case, tmp_path: Path, campaign: bool, every
 
 def clean_state(node: Node) -> tuple[list[tuple[str, str]], int, set[str], list[str]]:
     stage = node.path("/run/flexvol/stage")
-    # An empty directory there is the next one's who gets that loop device, which under load is another test.
+    # An empty directory there is the next one's who gets that loop device, which under load is
+    # another test.
     staged = [entry.name for entry in stage.glob("*/") if any(entry.iterdir())]
     return sorted(node.mounts()), len(node.loop_devices()), pool_of(node), staged

@@ -1,4 +1,5 @@
-"""Only what is provably the claim's own and unused is deleted; "already gone" counts only where we can know."""
+"""Only what is provably the claim's own and unused is deleted; "already gone" counts only where we
+can know."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def test_from_a_container_that_does_not_see_the_mount_it_is_busy_too(
     node.provision()
     node.mount("web")
     container = make_node("container", pool=node.directory / "var/lib/flexvol")
-    assert container.enter("mount", "-t", "tmpfs", "none", "/dev").returncode == 0  # nor the loop devices
+    assert (
+        container.enter("mount", "-t", "tmpfs", "none", "/dev").returncode == 0
+    )  # nor the loop devices
     assert container.enter("mknod", "/dev/null", "c", "1", "3").returncode == 0
 
     assert "pvc-1 is in use" in container.fails("Busy", "delete", container.deletion())
@@ -104,20 +107,25 @@ def test_what_was_ever_mounted_is_not_deleted_by_an_undo(node: Node) -> None:
     node.unmount("web")
     undo = {"kubernetes.io/onlyIfBlank": "true"}
 
-    assert "may hold data" in node.fails("InvalidArgument", "delete", node.deletion("pvc-1", **undo))
+    assert "may hold data" in node.fails(
+        "InvalidArgument", "delete", node.deletion("pvc-1", **undo)
+    )
     node.ok("delete", node.deletion("pvc-2", **undo))
 
     assert node.image("pvc-1").exists()
     assert not node.image("pvc-2").exists()
 
 
-def test_a_volume_without_its_image_is_named_and_may_be_deleted_by_its_claim_alone(node: Node) -> None:
+def test_a_volume_without_its_image_is_named_and_may_be_deleted_by_its_claim_alone(
+    node: Node,
+) -> None:
     node.provision()
     node.provision("pvc-2")
     image = node.image()
     image.unlink()
     said = (
-        "volume pvc-1: its image is missing in /var/lib/flexvol/default/pvc-1; put it back, or restore it from a backup"
+        "volume pvc-1: its image is missing in /var/lib/flexvol/default/pvc-1; put it back, "
+        "or restore it from a backup"
     )
 
     assert node.fails("Internal", "mount", node.pod_dir("web"), node.options()) == said
@@ -133,7 +141,9 @@ def test_a_volume_without_its_image_is_named_and_may_be_deleted_by_its_claim_alo
 
 
 @pytest.mark.parametrize("beside", ["undo", "image.bak"])
-def test_a_volume_without_its_image_that_holds_anything_else_is_left_alone(node: Node, beside: str) -> None:
+def test_a_volume_without_its_image_that_holds_anything_else_is_left_alone(
+    node: Node, beside: str
+) -> None:
     node.provision()
     shutil.move(node.image(), node.image().with_name(beside))
 

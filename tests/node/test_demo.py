@@ -8,7 +8,9 @@ from pathlib import Path
 from tests.node.conftest import Node
 
 
-def test_the_demo_tells_the_whole_life_and_cleans_up(make_node: Callable[..., Node], tmp_path: Path) -> None:
+def test_the_demo_tells_the_whole_life_and_cleans_up(
+    make_node: Callable[..., Node], tmp_path: Path
+) -> None:
     node = make_node()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -19,7 +21,17 @@ def test_the_demo_tells_the_whole_life_and_cleans_up(make_node: Callable[..., No
     told = done.stdout.decode()
 
     first_words = [line.split()[0] for line in told.splitlines() if " ms " in line]
-    assert first_words == ["init", "provision", "mount", "mount", "expandfs", "unmount", "unmount", "delete", "list"]
+    assert first_words == [
+        "init",
+        "provision",
+        "mount",
+        "mount",
+        "expandfs",
+        "unmount",
+        "unmount",
+        "delete",
+        "list",
+    ]
     assert "No space left on device" in told
     assert node.mounts() == []
     assert list(node.path("/var/lib/flexvol").iterdir()) == []

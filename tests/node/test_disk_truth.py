@@ -1,7 +1,8 @@
-"""A disk that is full or fails: what was begun is taken back or said, what was fsynced is there, and it goes on after.
+"""A disk that is full or fails: what was begun is taken back or said, what was fsynced is there,
+and it goes on after.
 
-The first test fails each call that changes something, once, by itself; the second fills the disk under running pods.
-"""
+The first test fails each call that changes something, once, by itself; the second fills the disk
+under running pods."""
 
 from __future__ import annotations
 
@@ -21,27 +22,53 @@ import pytest
 from tests.node.conftest import MIB, Node
 from tests.node.test_crash import CASES, STEPPER, clean_state, pool_of
 
-FAILED_CASES = ("provision-ext4", "delete", "adopt", "first-mount-ext4", "first-mount-btrfs", "unmount", "expandfs-xfs")
+FAILED_CASES = (
+    "provision-ext4",
+    "delete",
+    "adopt",
+    "first-mount-ext4",
+    "first-mount-btrfs",
+    "unmount",
+    "expandfs-xfs",
+)
 SAMPLE = 3
 TOOL_SAMPLE = 40
-# What no callout may do without, so that it fails with it; others are for its log, or undo what failed.
+# What no callout may do without, so that it fails with it; others are for its log, or undo what
+# failed.
 NEEDED = {"fsync", "rename", "renameat", "ftruncate", "mkdirat", "ioctl", "LOOP_CONFIGURE"}
 
 
-def step(node: Node, tmp_path: Path, words: list[str], fail_at: int, code: str) -> tuple[dict[str, Any], list[Any]]:
+def step(
+    node: Node, tmp_path: Path, words: list[str], fail_at: int, code: str
+) -> tuple[dict[str, Any], list[Any]]:
     """The reply of a callout whose `fail_at`-th changing call fails with `code`, and its calls."""
     report = tmp_path / "calls.json"
-    line = [sys.executable, str(STEPPER), str(report), "--fail-at", str(fail_at), "--error", code, "--"]
+    line = [
+        sys.executable,
+        str(STEPPER),
+        str(report),
+        "--fail-at",
+        str(fail_at),
+        "--error",
+        code,
+        "--",
+    ]
     done = node.enter(*line, *node.executable, *words)
     assert (done.returncode, done.stderr) == (0, b""), done
     reply: dict[str, Any] = json.loads(done.stdout)
     return reply, json.loads(report.read_text())
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
+)
 @pytest.mark.parametrize("name", FAILED_CASES)
 def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
-    node: Node, tmp_path: Path, name: str, campaign: bool, record_property: Callable[[str, object], None]
+    node: Node,
+    tmp_path: Path,
+    name: str,
+    campaign: bool,
+    record_property: Callable[[str, object], None],
 ) -> None:
     case = CASES[name](node)
     reply, calls = step(node, tmp_path, case.prepare(), 0, "EIO")
@@ -51,7 +78,11 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
     points = []
     for point, call in enumerate(calls, 1):
         sample = TOOL_SAMPLE if call["tool"] else SAMPLE
-        if not call["pipe"] and call["call"] != "execve" and (is_needed(call) or campaign or point % sample == 0):
+        if (
+            not call["pipe"]
+            and call["call"] != "execve"
+            and (is_needed(call) or campaign or point % sample == 0)
+        ):
             points.append(point)
     outcomes: dict[str, int] = {}
     for number, point in enumerate(points):
@@ -59,7 +90,9 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
             words = case.prepare()
             at_rest = node.mounts()
             reply, made = step(node, tmp_path, words, point, code)
-            failed = made[min(point, len(made)) - 1]  # none, if its tools made fewer calls this time
+            failed = made[
+                min(point, len(made)) - 1
+            ]  # none, if its tools made fewer calls this time
             outcomes[reply["status"]] = outcomes.get(reply["status"], 0) + 1
             try:
                 if is_needed(failed):
@@ -72,7 +105,11 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
                     if words[0] == "provision":
                         renamed = [call["call"] for call in made[: point - 1]].count("renameat")
                         published = renamed == 2  # first its record, and then its directory
-                        assert pool_of(node) == {"pool.json", ".locks", *(["pvc-1"] if published else [])}
+                        assert pool_of(node) == {
+                            "pool.json",
+                            ".locks",
+                            *(["pvc-1"] if published else []),
+                        }
                 case.finish()
                 assert clean_state(node) == before
             except BaseException:
@@ -164,7 +201,9 @@ def test_a_pool_that_fills_up_under_a_running_pod(
         os.sync()
 
         (entry,) = json.loads(node.command("status", "--json"))["volumes"]
-        assert node.ok("list")["volumes"][0]["damaged"] == (fs == "ext4")  # the others write no such note
+        assert node.ok("list")["volumes"][0]["damaged"] == (
+            fs == "ext4"
+        )  # the others write no such note
         if went_read_only:
             (trouble,) = entry["troubles"]
             assert trouble["what"] == f"its {fs} has gone read-only after an error"
@@ -185,7 +224,8 @@ def test_a_pool_that_fills_up_under_a_running_pod(
 
 
 def grows_at_the_next_mount(node: Node, size: int) -> bytes:
-    """Makes the volume, an ext4 with a file `kept` whose content it returns, so that tools must grow it."""
+    """Makes the volume, an ext4 with a file `kept` whose content it returns, so that tools must
+    grow it."""
     node.provision()
     pod = node.mount("web")
     write(pod / "kept", 8 * MIB)
@@ -198,7 +238,9 @@ def grows_at_the_next_mount(node: Node, size: int) -> bytes:
     return kept
 
 
-def test_growth_by_tools_is_not_begun_on_a_full_pool(tmp_path: Path, executable: list[str], small_disk: Path) -> None:
+def test_growth_by_tools_is_not_begun_on_a_full_pool(
+    tmp_path: Path, executable: list[str], small_disk: Path
+) -> None:
     """It would end in the middle, and what it overwrote could not be kept."""
     node = Node(tmp_path / "node", executable, small_disk)
     try:
@@ -226,7 +268,9 @@ def test_growth_by_a_tool_that_fails_is_undone(node: Node, tmp_path: Path) -> No
     before = node.image().stat().st_size, superblock(node)
     failing = tmp_path / "bin/resize2fs"
     failing.parent.mkdir()
-    failing.write_text('#!/bin/sh\nPATH=/usr/sbin:/sbin resize2fs "$@" && echo it was full at last && exit 1\n')
+    failing.write_text(
+        '#!/bin/sh\nPATH=/usr/sbin:/sbin resize2fs "$@" && echo it was full at last && exit 1\n'
+    )
     failing.chmod(0o755)
     path = f"PATH={failing.parent}:{os.environ['PATH']}"
 
@@ -237,7 +281,12 @@ def test_growth_by_a_tool_that_fails_is_undone(node: Node, tmp_path: Path) -> No
     assert (node.image().stat().st_size, superblock(node)) == before
     assert {entry.name for entry in node.image().parent.iterdir()} == {"image", "volume.json"}
     wait_until(lambda: not node.loop_devices())
-    assert subprocess.run(["e2fsck", "-f", "-n", node.image()], capture_output=True, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            ["e2fsck", "-f", "-n", node.image()], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
     pod = node.mount("web")
     assert (pod / "kept").read_bytes() == kept
     assert os.statvfs(pod).f_blocks * os.statvfs(pod).f_frsize > 110 * MIB
@@ -245,8 +294,14 @@ def test_growth_by_a_tool_that_fails_is_undone(node: Node, tmp_path: Path) -> No
 
 def superblock(node: Node) -> list[str]:
     """Size and free blocks of the image's ext4."""
-    shown = subprocess.run(["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True).stdout
-    return [line for line in shown.splitlines() if line.startswith(("Block count", "Free blocks", "Inode count"))]
+    shown = subprocess.run(
+        ["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True
+    ).stdout
+    return [
+        line
+        for line in shown.splitlines()
+        if line.startswith(("Block count", "Free blocks", "Inode count"))
+    ]
 
 
 POOLS: dict[str, tuple[list[str], int]] = {
@@ -270,7 +325,14 @@ def pool_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     if request.param != "tmpfs":
         make, sector = POOLS[request.param]
         subprocess.run(["truncate", "-s", "1G", tmp_path / "image"], check=True)
-        line = ["losetup", "--find", "--show", "--sector-size", str(sector), str(tmp_path / "image")]
+        line = [
+            "losetup",
+            "--find",
+            "--show",
+            "--sector-size",
+            str(sector),
+            str(tmp_path / "image"),
+        ]
         device = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
     try:
         if request.param != "tmpfs":
@@ -284,7 +346,9 @@ def pool_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("pool_disk", [*POOLS, "tmpfs"], indirect=True)
-def test_a_volumes_life_on_a_pool_of_each_kind(tmp_path: Path, executable: list[str], pool_disk: Path) -> None:
+def test_a_volumes_life_on_a_pool_of_each_kind(
+    tmp_path: Path, executable: list[str], pool_disk: Path
+) -> None:
     node = Node(tmp_path / "node", executable, pool_disk)
     try:
         node.command("pool", "init", "default", "--reserve", "0")

@@ -28,7 +28,11 @@ def wrong(node: Node, *argv: str) -> dict[str, str]:
     """What is wrong on the node, and the remedy for each."""
     status, said = doctor(node, *argv)
     lines = said.splitlines()
-    found = {line[7:]: lines[number + 1] for number, line in enumerate(lines) if line.startswith("WRONG ")}
+    found = {
+        line[7:]: lines[number + 1]
+        for number, line in enumerate(lines)
+        if line.startswith("WRONG ")
+    }
     assert all(remedy.startswith("       do this: ") for remedy in found.values())
     assert status == (1 if found else 0)
     return {what: remedy[16:] for what, remedy in found.items()}
@@ -42,7 +46,8 @@ def installed(node: Node) -> Node:
 
 @pytest.fixture
 def kubelet(node: Node) -> Iterator[Callable[..., int]]:
-    """Starts what looks like a kubelet to the node, with these arguments; gives its process number."""
+    """Starts what looks like a kubelet to the node, with these arguments; gives its process
+    number."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*argv: str) -> int:
@@ -67,11 +72,19 @@ def test_a_sound_node(installed: Node) -> None:
     assert status == 0, said
     assert lines[-2:] == ["", "Nothing is wrong."]
     assert [line for line in lines[:-2] if not line.startswith("ok     ")] == []
-    for seen in (f"{INSTALLED} answers init", "Python 3.", "pool default at", "volumes: 1, of them mounted: 1", "ext4"):
+    for seen in (
+        f"{INSTALLED} answers init",
+        "Python 3.",
+        "pool default at",
+        "volumes: 1, of them mounted: 1",
+        "ext4",
+    ):
         assert seen in said
 
 
-def test_the_running_kubelet_tells_where_it_looks(installed: Node, kubelet: Callable[..., int]) -> None:
+def test_the_running_kubelet_tells_where_it_looks(
+    installed: Node, kubelet: Callable[..., int]
+) -> None:
     pid = kubelet("--v=2", "--volume-plugin-dir", PLUGINS)
 
     status, said = doctor(installed)
@@ -82,9 +95,14 @@ def test_the_running_kubelet_tells_where_it_looks(installed: Node, kubelet: Call
 
 @pytest.mark.parametrize(
     "settings",
-    [json.dumps({"kind": "KubeletConfiguration", "volumePluginDir": PLUGINS}), f"volumePluginDir: {PLUGINS}"],
+    [
+        json.dumps({"kind": "KubeletConfiguration", "volumePluginDir": PLUGINS}),
+        f"volumePluginDir: {PLUGINS}",
+    ],
 )
-def test_kubelets_file_of_settings_tells_too(node: Node, kubelet: Callable[..., int], settings: str) -> None:
+def test_kubelets_file_of_settings_tells_too(
+    node: Node, kubelet: Callable[..., int], settings: str
+) -> None:
     node.path("/var/lib/kubelet/config").write_text(settings + "\n")
     kubelet("--config=/var/lib/kubelet/config")
 
@@ -117,15 +135,23 @@ def etc(make_node: Callable[..., Node]) -> Iterator[Node]:
     ("file", "text"),
     [
         ("/etc/rancher/k3s/config.yaml", f'kubelet-arg:\n  - "volume-plugin-dir={PLUGINS}/"\n'),
-        ("/var/snap/microk8s/current/args/kubelet", f"--fail-swap-on=false\n--volume-plugin-dir={PLUGINS}\n"),
+        (
+            "/var/snap/microk8s/current/args/kubelet",
+            f"--fail-swap-on=false\n--volume-plugin-dir={PLUGINS}\n",
+        ),
     ],
 )
-def test_where_kubelet_is_a_part_of_another_program_its_arguments_tell(etc: Node, file: str, text: str) -> None:
+def test_where_kubelet_is_a_part_of_another_program_its_arguments_tell(
+    etc: Node, file: str, text: str
+) -> None:
     etc.path(file).write_text("# volume-plugin-dir=/no\n" + text)
     assert f"kubelet's plugin directory is {PLUGINS} ({file} says so)" in doctor(etc)[1]
 
     etc.path(file).write_text("# volume-plugin-dir=/no\n")
-    assert f"kubelet's plugin directory is {PLUGIN_DIRECTORY} ({file} names no other)" in doctor(etc)[1]
+    assert (
+        f"kubelet's plugin directory is {PLUGIN_DIRECTORY} ({file} names no other)"
+        in doctor(etc)[1]
+    )
 
 
 def test_a_distribution_is_known_by_its_directory_and_install_and_doctor_agree(etc: Node) -> None:
@@ -200,9 +226,9 @@ def test_what_killed_installs_and_callouts_left(installed: Node) -> None:
 
     found = wrong(installed, PLUGINS)
 
-    assert found.pop(f"{PLUGINS}/.flexvol~loop.new was left by an install that was killed").endswith(
-        "install " + PLUGINS
-    )
+    assert found.pop(
+        f"{PLUGINS}/.flexvol~loop.new was left by an install that was killed"
+    ).endswith("install " + PLUGINS)
     assert found == {
         f"{pool}/.new-pvc-9 was left by a callout that was killed": "loop list",
         f"{pool}/.deleted-0123456789abcdef was left by a callout that was killed": "loop list",
@@ -213,17 +239,28 @@ def test_what_killed_installs_and_callouts_left(installed: Node) -> None:
 
 
 def test_pools_that_are_full_or_away(installed: Node) -> None:
-    installed.path("/etc/flexvol/config.json").write_text(json.dumps({"pools": {"away": "/var/lib/flexvol/disk"}}))
+    installed.path("/etc/flexvol/config.json").write_text(
+        json.dumps({"pools": {"away": "/var/lib/flexvol/disk"}})
+    )
     installed.command("pool", "init", "full", "--reserve", "100%")
     installed.path("/var/lib/flexvol/tiny").mkdir()
-    assert installed.enter("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", "/var/lib/flexvol/tiny").returncode == 0
+    assert (
+        installed.enter(
+            "mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", "/var/lib/flexvol/tiny"
+        ).returncode
+        == 0
+    )
     installed.command("pool", "init", "tiny")
 
     found = wrong(installed, PLUGINS)
 
-    (full,) = (what for what in found if what.startswith("pool full at /var/lib/flexvol/full: 0 MiB"))
+    (full,) = (
+        what for what in found if what.startswith("pool full at /var/lib/flexvol/full: 0 MiB")
+    )
     assert "lower the reserve" in found[full]
-    (away,) = (what for what in found if what.startswith("pool away is not mounted, or was never made"))
+    (away,) = (
+        what for what in found if what.startswith("pool away is not mounted, or was never made")
+    )
     assert found[away] == "mount its disk, or run: loop pool init away"
     (tiny,) = (what for what in found if what.startswith("pool tiny at /var/lib/flexvol/tiny: "))
     assert "writes to thin volumes fail" in found[tiny]
@@ -235,20 +272,28 @@ def test_a_default_pool_whose_disk_went_away(installed: Node) -> None:
     made.write_text("its id\n")
     installed.path("/var/lib/flexvol/default").rename(installed.path("/var/lib/flexvol/away-"))
 
-    assert [what.split(",")[0] for what in wrong(installed, PLUGINS)] == ["pool default is not mounted"]
+    assert [what.split(",")[0] for what in wrong(installed, PLUGINS)] == [
+        "pool default is not mounted"
+    ]
 
 
 def test_missing_tools_matter_where_they_are_needed(installed: Node, tmp_path: Path) -> None:
-    """A node whose /usr/sbin has neither e2fsck nor mkfs.xfs: ext4 is the default, xfs needs no tool to be mounted."""
+    """A node whose /usr/sbin has neither e2fsck nor mkfs.xfs: ext4 is the default, xfs needs no
+    tool to be mounted."""
     for name in ("losetup", "resize2fs", "mkfs.ext4", "mkfs.btrfs"):
         (tmp_path / name).symlink_to("/usr/bin/true")
     script = 'mount --bind "$0" /usr/sbin && exec "$@" doctor ' + PLUGINS
-    done = installed.enter("unshare", "-m", "sh", "-c", script, str(tmp_path), *installed.executable)
+    done = installed.enter(
+        "unshare", "-m", "sh", "-c", script, str(tmp_path), *installed.executable
+    )
 
     said = done.stdout.decode()
 
     assert done.returncode == 1
-    assert "WRONG  ext4 cannot be checked and grown: e2fsck is missing\n       do this: install the package" in said
+    assert (
+        "WRONG  ext4 cannot be checked and grown: e2fsck is missing\n       do this: install "
+        "the package"
+    ) in said
     assert "ok     xfs: mounts here; made only in the provisioner's container\n" in said
     assert "ok     btrfs: mounts here\n" in said
 
@@ -260,10 +305,13 @@ def test_a_kernel_without_what_is_needed(installed: Node, tmp_path: Path) -> Non
         (tmp_path / name).mkdir() if name in ("sbin", "dev") else (tmp_path / name).touch()
     (tmp_path / "filesystems").write_text("nodev\tproc\n\text4\n")
     script = (
-        'cd "$0" && mount --bind /dev/null dev/null && mount --rbind dev /dev && mount --bind sbin /usr/sbin && '
+        'cd "$0" && mount --bind /dev/null dev/null && mount --rbind dev /dev && mount --bind '
+        "sbin /usr/sbin && "
         'mount --bind filesystems /proc/filesystems && exec "$@" doctor ' + PLUGINS
     )
-    done = installed.enter("unshare", "-m", "sh", "-c", script, str(tmp_path), *installed.executable)
+    done = installed.enter(
+        "unshare", "-m", "sh", "-c", script, str(tmp_path), *installed.executable
+    )
 
     said = done.stdout.decode()
 

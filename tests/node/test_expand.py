@@ -1,4 +1,5 @@
-"""A volume grows while it is mounted where the kernel allows it, else at its next pod, and never shrinks."""
+"""A volume grows while it is mounted where the kernel allows it, else at its next pod, and never
+shrinks."""
 
 from __future__ import annotations
 
@@ -58,7 +59,9 @@ def test_btrfs_grows_to_what_it_can_be_grown_to(node: Node) -> None:
     node.provision(fs="btrfs", size=112 * MIB)
     pod = node.mount("web")
 
-    reply = node.ok("expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(112 * MIB))
+    reply = node.ok(
+        "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(112 * MIB)
+    )
 
     assert reply["volumeNewSize"] == 256 * MIB
     assert os.statvfs(pod).f_blocks * 4096 == 256 * MIB
@@ -83,7 +86,9 @@ def test_ext4_grows_while_mounted_or_says_why_not_and_grows_at_the_next_pod(node
     node.provision(size=64 * MIB)
     pod = node.mount("web")
     (pod / "data").write_text("kept")
-    container = node.start("unshare", "-m", "sh", "-c", "echo started; exec sleep 60")  # it sees the volume too
+    container = node.start(
+        "unshare", "-m", "sh", "-c", "echo started; exec sleep 60"
+    )  # it sees the volume too
     assert container.stdout and container.stdout.readline() == b"started\n"
     try:
         if may_grow_mounted_ext4():
@@ -92,7 +97,8 @@ def test_ext4_grows_while_mounted_or_says_why_not_and_grows_at_the_next_pod(node
         else:
             message = node.fails("Unavailable", *expand(node, "web", 128 * MIB))
             assert message == (
-                "the kernel does not let us grow a mounted ext4 (that needs CAP_SYS_RESOURCE, which this kubelet "
+                "the kernel does not let us grow a mounted ext4 (that needs CAP_SYS_RESOURCE, "
+                "which this kubelet "
                 "lacks); the volume grows when its next pod starts"
             )
             assert size(pod) < 64 * MIB
@@ -111,7 +117,8 @@ def test_ext4_grows_while_mounted_or_says_why_not_and_grows_at_the_next_pod(node
 
 @pytest.mark.short
 def test_ext4_that_grew_while_no_pod_ran_grows_when_one_starts(node: Node) -> None:
-    """kubelet calls mount, which cannot know the new size, and then expandfs, before any container sees the volume."""
+    """kubelet calls mount, which cannot know the new size, and then expandfs, before any container
+    sees the volume."""
     node.provision(size=64 * MIB)
     (node.mount("first") / "data").write_text("kept")
     node.unmount("first")
@@ -124,7 +131,12 @@ def test_ext4_that_grew_while_no_pod_ran_grows_when_one_starts(node: Node) -> No
     flags = dict(node.mounts())[node.pod_dir("web")].split(",")
     assert {"rw", "nosuid", "nodev"} <= set(flags)
     node.unmount("web")
-    assert subprocess.run(["e2fsck", "-n", "-f", node.image()], capture_output=True, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            ["e2fsck", "-n", "-f", node.image()], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 def test_growth_past_the_pools_limit_is_refused_and_changes_nothing(node: Node) -> None:

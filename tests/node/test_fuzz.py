@@ -1,5 +1,6 @@
-"""Whatever words it is called with, the driver prints one JSON object and nothing else, exits 0, and what is not valid
-changes nothing. hypothesis makes the cases, and prints the smallest one that fails; --hypothesis-seed repeats a run."""
+"""Whatever words it is called with, the driver prints one JSON object and nothing else, exits 0,
+and what is not valid changes nothing. hypothesis makes the cases, and prints the smallest one that
+fails; --hypothesis-seed repeats a run."""
 
 from __future__ import annotations
 
@@ -46,7 +47,17 @@ class Driver:
         self.answers: Counter[str] = Counter()
         self._log = node.path("/var/log/flexvol/loop.log")
         script = Path(__file__).with_name("forking_driver.py")
-        line = ["nsenter", "-t", str(node.holder_pid), "-m", python, "-I", "-S", str(script), node.executable[0]]
+        line = [
+            "nsenter",
+            "-t",
+            str(node.holder_pid),
+            "-m",
+            python,
+            "-I",
+            "-S",
+            str(script),
+            node.executable[0],
+        ]
         self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def close(self) -> None:
@@ -78,7 +89,9 @@ class Driver:
 
     def _fork(self, words: list[bytes]) -> tuple[int, bytes, bytes]:
         assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps([word.decode("latin-1") for word in words]).encode() + b"\n")
+        self._process.stdin.write(
+            json.dumps([word.decode("latin-1") for word in words]).encode() + b"\n"
+        )
         self._process.stdin.flush()
         status, out, err = json.loads(self._process.stdout.readline())
         return status, out.encode("latin-1"), err.encode("latin-1")
@@ -142,33 +155,102 @@ def thorough(examples: int) -> Callable[[Any], Any]:
 # Words: what is on a command line, as bytes without NUL.
 
 TEXTS = st.one_of(
-    st.sampled_from([
-        "", " ", ".", "..", "/", "../x", "../../etc/passwd", "/etc/passwd", ".hidden", "a/b", "a..b", "-", "--", "-a",
-        "a-", "A", "a b", "a\nb", "a\tb", "a\u0000b", "a\x7fb", "é", "e\u0301", "\u202e", "\ufeff", "\ud800", "\udcff",
-        "\U0001d51e", "pool.json", ".locks", "lost+found", "a" * 201, "a" * 255, "%s", "{}", "$(id)",
-        "null", "true", "0", "-1", "1e9", "NaN", "__class__", "*", "~", "nan", "\\", "'", '"',
-    ]),
+    st.sampled_from(
+        [
+            "",
+            " ",
+            ".",
+            "..",
+            "/",
+            "../x",
+            "../../etc/passwd",
+            "/etc/passwd",
+            ".hidden",
+            "a/b",
+            "a..b",
+            "-",
+            "--",
+            "-a",
+            "a-",
+            "A",
+            "a b",
+            "a\nb",
+            "a\tb",
+            "a\u0000b",
+            "a\x7fb",
+            "é",
+            "e\u0301",
+            "\u202e",
+            "\ufeff",
+            "\ud800",
+            "\udcff",
+            "\U0001d51e",
+            "pool.json",
+            ".locks",
+            "lost+found",
+            "a" * 201,
+            "a" * 255,
+            "%s",
+            "{}",
+            "$(id)",
+            "null",
+            "true",
+            "0",
+            "-1",
+            "1e9",
+            "NaN",
+            "__class__",
+            "*",
+            "~",
+            "nan",
+            "\\",
+            "'",
+            '"',
+        ]
+    ),
     st.sampled_from([200, 4096, 4097, 5000]).map(lambda length: "a" * length),
     st.text(max_size=20),
     st.text(alphabet="./a-~\\ \n\u0000\udc80", max_size=12),
-)  # fmt: skip
+)
 
 
 def word(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass").replace(b"\0", b"")[:ARGUMENT_LENGTH]
 
 
-WORDS = st.one_of(TEXTS.map(word), st.binary(max_size=20).map(lambda some: some.replace(b"\0", b"")))
+WORDS = st.one_of(
+    TEXTS.map(word), st.binary(max_size=20).map(lambda some: some.replace(b"\0", b""))
+)
 VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.integers(10**18, 10**40), st.floats(), TEXTS),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.integers(10**18, 10**40), st.floats(), TEXTS
+    ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
 NO_STRINGS = VALUES.filter(lambda value: not isinstance(value, str))
-NO_JSON = st.sampled_from([
-    b"", b"{", b"}", b"[]", b"null", b"1", b'"a"', b"{'a':'b'}", b'{"a"}', b'{"a":"b",}', b'{"a":"b"} {}',
-    b"\xff\xfe{}", b"\xef\xbb\xbf{}", b'{"a":1e999}', b'{"a":"\\ud800"', b'{"a":"\n"}', b"NaN", b'{"a":"\xc3\x28"}',
-])  # fmt: skip
+NO_JSON = st.sampled_from(
+    [
+        b"",
+        b"{",
+        b"}",
+        b"[]",
+        b"null",
+        b"1",
+        b'"a"',
+        b"{'a':'b'}",
+        b'{"a"}',
+        b'{"a":"b",}',
+        b'{"a":"b"} {}',
+        b"\xff\xfe{}",
+        b"\xef\xbb\xbf{}",
+        b'{"a":1e999}',
+        b'{"a":"\\ud800"',
+        b'{"a":"\n"}',
+        b"NaN",
+        b'{"a":"\xc3\x28"}',
+    ]
+)
 NO_JSON |= st.sampled_from([b'{"a":', b"[", b"1", b'{"a":1}']).map(
     lambda some: (some * ARGUMENT_LENGTH)[:ARGUMENT_LENGTH]
 )
@@ -180,20 +262,46 @@ def dumped(value: Any) -> bytes:
     return word(json.dumps(value))
 
 
-# Directories that no volume may be mounted at, and whose unmounting is refused or has nothing to do.
+# Directories that no volume may be mounted at, and whose unmounting is refused or has nothing to
+# do.
 POD = "/var/lib/kubelet/pods/web/volumes/flexvol~loop/pvc-2"
 DIRECTORIES = st.one_of(
-    st.sampled_from([
-        "", ".", "..", "relative", "/", "//", "/.", "/etc/hostname", "/dev/null", "/var/lib/kubelet/absent",
-        "/absent/x", "/var/lib/kubelet/file", "/var/lib/kubelet/link", "/var/lib/kubelet/dangling",
-        "/var/lib/kubelet/loop",
-        POD + "/", POD + "/.", POD + "//", POD + "/../pvc-2", "/" + POD, POD[1:], POD.replace("/pods", "/./pods"),
-        POD.replace("/pods", "//pods"), POD + "\n", POD + " ", POD + "\\040", "/" + "a" * 255, "/" + "a" * 256,
-        "/var/lib/kubelet/pods/../../kubelet",
-    ]),
+    st.sampled_from(
+        [
+            "",
+            ".",
+            "..",
+            "relative",
+            "/",
+            "//",
+            "/.",
+            "/etc/hostname",
+            "/dev/null",
+            "/var/lib/kubelet/absent",
+            "/absent/x",
+            "/var/lib/kubelet/file",
+            "/var/lib/kubelet/link",
+            "/var/lib/kubelet/dangling",
+            "/var/lib/kubelet/loop",
+            POD + "/",
+            POD + "/.",
+            POD + "//",
+            POD + "/../pvc-2",
+            "/" + POD,
+            POD[1:],
+            POD.replace("/pods", "/./pods"),
+            POD.replace("/pods", "//pods"),
+            POD + "\n",
+            POD + " ",
+            POD + "\\040",
+            "/" + "a" * 255,
+            "/" + "a" * 256,
+            "/var/lib/kubelet/pods/../../kubelet",
+        ]
+    ),
     st.just(3000).map(lambda depth: "/a" * depth),
     TEXTS.map(lambda text: "/var/lib/kubelet/absent/" + text),
-)  # fmt: skip
+)
 FRESH = "/var/lib/kubelet/pods/new/volumes/flexvol~loop/pvc-1"
 
 
@@ -248,7 +356,8 @@ NO_INTEGER = TEXTS.filter(lambda text: not INTEGER.fullmatch(text)) | st.sampled
 )
 WRONG: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "provision": {
-        "requestBytes": NO_INTEGER | st.sampled_from(["0", "000", str((1 << 63) - 1), str(1 << 60)]),
+        "requestBytes": NO_INTEGER
+        | st.sampled_from(["0", "000", str((1 << 63) - 1), str(1 << 60)]),
         PREFIX + "fsType": TEXTS.filter(lambda text: text not in ("", "ext4")),
         PREFIX + "mountOptions": TEXTS.filter(lambda text: text.strip(",") != ""),
         "thick": TEXTS.filter(lambda text: text not in ("true", "false")),
@@ -276,9 +385,28 @@ def one_wrong(draw: st.DrawFn, node: Node) -> list[bytes]:
     callout, options, words = draw(st.sampled_from(requests(node)))
     options, words = dict(options), list(words)
     at = words.index("{}")
-    wrong = {_VOLUME: NO_NAME, **({} if callout in ("provision", "adopt") else PLACE), **WRONG[callout]}
-    kind = draw(st.sampled_from(["value", "value", "type", "missing", "unknown", "characters", "twice", "text", "count",
-                                 "directory", "size"]))  # fmt: skip
+    wrong = {
+        _VOLUME: NO_NAME,
+        **({} if callout in ("provision", "adopt") else PLACE),
+        **WRONG[callout],
+    }
+    kind = draw(
+        st.sampled_from(
+            [
+                "value",
+                "value",
+                "type",
+                "missing",
+                "unknown",
+                "characters",
+                "twice",
+                "text",
+                "count",
+                "directory",
+                "size",
+            ]
+        )
+    )
     if kind == "value":
         key = draw(st.sampled_from(sorted(wrong)))
         options[key] = draw(wrong[key])
@@ -295,7 +423,11 @@ def one_wrong(draw: st.DrawFn, node: Node) -> list[bytes]:
         options[key] = draw(TEXTS)
     elif kind == "characters":
         key = draw(st.sampled_from(sorted(options)))
-        bad = draw(st.sampled_from(["\n", "\0", "\x1b[31m", "\x7f", "\u2028", "\ud800", "\udcff", "x" * 4097]))
+        bad = draw(
+            st.sampled_from(
+                ["\n", "\0", "\x1b[31m", "\x7f", "\u2028", "\ud800", "\udcff", "x" * 4097]
+            )
+        )
         options[key] = draw(st.permutations([options[key], bad]).map("".join))
     text = dumped(options)
     if kind == "twice":
@@ -305,7 +437,15 @@ def one_wrong(draw: st.DrawFn, node: Node) -> list[bytes]:
         text = draw(
             NO_JSON
             | st.integers(0, len(text) - 1).map(lambda end: text[:end])
-            | st.sampled_from([text + text, b"[" + text + b"]", dumped(text.decode()), text + b"x", text + b"\xff"])
+            | st.sampled_from(
+                [
+                    text + text,
+                    b"[" + text + b"]",
+                    dumped(text.decode()),
+                    text + b"x",
+                    text + b"\xff",
+                ]
+            )
         )
     argv = [word(some) for some in words]
     argv[at] = text
@@ -324,7 +464,8 @@ def one_wrong(draw: st.DrawFn, node: Node) -> list[bytes]:
 
 @st.composite
 def scratched(draw: st.DrawFn, node: Node) -> list[bytes]:
-    """A callout whose JSON has a few wrong bytes. It could not succeed before, and a few bytes do not make it."""
+    """A callout whose JSON has a few wrong bytes. It could not succeed before, and a few bytes do
+    not make it."""
     callout, options, words = draw(st.sampled_from(requests(node)))
     options = {"!": "an option unknown to all", **options, "~": "another one of these"}
     text = dumped(options)
@@ -334,18 +475,27 @@ def scratched(draw: st.DrawFn, node: Node) -> list[bytes]:
     return [callout.encode(), *(text if some == "{}" else word(some) for some in words)]
 
 
-# Any words: a callout or anything else that is no command for a person, and any number of arguments.
+# Any words: a callout or anything else that is no command for a person, and any number of
+# arguments.
 NOISE = st.tuples(
     st.sampled_from([name.encode() for name in CALLOUTS])
-    | WORDS.filter(lambda some: some.decode("latin-1") not in (*COMMANDS, "--help", "-h", "help", "--version")),
+    | WORDS.filter(
+        lambda some: some.decode("latin-1") not in (*COMMANDS, "--help", "-h", "help", "--version")
+    ),
     st.lists(
-        WORDS | NO_JSON | VALUES.map(dumped) | DIRECTORIES.map(word) | st.integers().map(lambda n: b"%d" % n),
+        WORDS
+        | NO_JSON
+        | VALUES.map(dumped)
+        | DIRECTORIES.map(word)
+        | st.integers().map(lambda n: b"%d" % n),
         max_size=6,
     ),
 ).map(lambda parts: [parts[0], *parts[1]])
 
 
-def test_one_wrong_thing_is_refused_and_changes_nothing(node: Node, driver: Driver, campaign: bool) -> None:
+def test_one_wrong_thing_is_refused_and_changes_nothing(
+    node: Node, driver: Driver, campaign: bool
+) -> None:
     prepare(node)
     everything = Everything(node)
 
@@ -414,12 +564,21 @@ class Life(RuleBasedStateMachine):
     def in_use(self, name: str) -> bool:
         return any(volume == name for volume, _ in self.mounted.values())
 
-    @rule(name=names, size=sizes, fs=st.sampled_from(["ext4", "xfs", "btrfs"]), owner=st.sampled_from(OWNERS))
+    @rule(
+        name=names,
+        size=sizes,
+        fs=st.sampled_from(["ext4", "xfs", "btrfs"]),
+        owner=st.sampled_from(OWNERS),
+    )
     def provision(self, name: str, size: int, fs: str, owner: tuple[str, str]) -> None:
         there = self.volumes.get(name)
         given = -(-size // MIB) * MIB
-        fits = there is None or (there.owner[1] == owner[1] and there.fs == fs and there.size >= given)
-        request = self.node.request(name, size, fs, {PREFIX + "pvc.uid": owner[1], PREFIX + "pvc.namespace": owner[0]})
+        fits = there is None or (
+            there.owner[1] == owner[1] and there.fs == fs and there.size >= given
+        )
+        request = self.node.request(
+            name, size, fs, {PREFIX + "pvc.uid": owner[1], PREFIX + "pvc.namespace": owner[0]}
+        )
         reply = self.expect("Success" if fits else "InvalidArgument", "provision", request)
         if there is None:
             there = self.volumes[name] = Volume(fs, given, owner)
@@ -441,8 +600,13 @@ class Life(RuleBasedStateMachine):
         if outcome == "Success":
             self.volumes.pop(name, None)
 
-    @rule(name=names, pod=pods, other=st.integers(0, 5), access=st.sampled_from(["rw", "ro"]),
-          namespace=st.sampled_from([NAMESPACE, NAMESPACE, "bank"]))  # fmt: skip
+    @rule(
+        name=names,
+        pod=pods,
+        other=st.integers(0, 5),
+        access=st.sampled_from(["rw", "ro"]),
+        namespace=st.sampled_from([NAMESPACE, NAMESPACE, "bank"]),
+    )
     def mount(self, name: str, pod: str, other: int, access: str, namespace: str) -> None:
         there = self.volumes.get(name)
         directory = self.node.pod_dir(pod, VOLUMES[0] if other == 0 else name)
@@ -487,7 +651,9 @@ class Life(RuleBasedStateMachine):
             if reply["status"] == "Success":
                 assert reply["volumeNewSize"] == there.size
                 disk = os.statvfs(self.node.path(directory))
-                assert disk.f_blocks * disk.f_frsize >= there.size - 72 * MIB  # xfs has a log of 64 MiB
+                assert (
+                    disk.f_blocks * disk.f_frsize >= there.size - 72 * MIB
+                )  # xfs has a log of 64 MiB
 
     def paths_of(self, name: str) -> list[str]:
         return [path for path, (volume, _) in self.mounted.items() if volume == name]
@@ -505,7 +671,10 @@ class Life(RuleBasedStateMachine):
         listed = {entry["name"]: entry for entry in self.expect("Success", "list")["volumes"]}
         assert listed.keys() == self.volumes.keys()
         for name, entry in listed.items():
-            assert (entry["sizeBytes"], entry["blank"]) == (self.volumes[name].size, self.volumes[name].blank)
+            assert (entry["sizeBytes"], entry["blank"]) == (
+                self.volumes[name].size,
+                self.volumes[name].blank,
+            )
 
     @precondition(lambda self: any(access == "rw" for _, access in self.mounted.values()))
     @rule(text=st.text(alphabet="abc", min_size=1, max_size=5))
@@ -548,8 +717,12 @@ def test_valid_callouts_in_any_order_do_what_they_say(driver: Driver, campaign: 
         pass
 
     Here.driver = driver
-    steps = settings(max_examples=80 if campaign else 6, stateful_step_count=25, deadline=None,
-                     suppress_health_check=list(HealthCheck))  # fmt: skip
+    steps = settings(
+        max_examples=80 if campaign else 6,
+        stateful_step_count=25,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     run_state_machine_as_test(Here, settings=steps)
 
 

@@ -1,4 +1,5 @@
-"""The zipapp installs itself so that kubelet sees nothing or all of it, and only if it works on this node."""
+"""The zipapp installs itself so that kubelet sees nothing or all of it, and only if it works on
+this node."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ def test_installing_again_touches_nothing(node: Node) -> None:
 def test_an_update_replaces_the_file_in_one_step_and_clears_what_a_crash_left(node: Node) -> None:
     node.command("install", PLUGINS)
     installed = node.path(INSTALLED)
-    installed.write_bytes(installed.read_bytes().replace(b"#!/bin/sh\n", b"#!/bin/sh\n# older\n", 1))
+    installed.write_bytes(
+        installed.read_bytes().replace(b"#!/bin/sh\n", b"#!/bin/sh\n# older\n", 1)
+    )
     node.path(PLUGINS + "/.flexvol~loop.new").mkdir()
 
     assert "installed" in node.command("install", PLUGINS)
@@ -63,10 +66,17 @@ def test_an_update_replaces_the_file_in_one_step_and_clears_what_a_crash_left(no
 def test_the_installed_file_holds_bytecode_of_the_nodes_python_and_every_source(node: Node) -> None:
     node.command("install", PLUGINS)
 
-    with zipfile.ZipFile(node.path(INSTALLED)) as installed, zipfile.ZipFile(node.executable[-1]) as built:
+    with (
+        zipfile.ZipFile(node.path(INSTALLED)) as installed,
+        zipfile.ZipFile(node.executable[-1]) as built,
+    ):
         sources = {name: built.read(name) for name in built.namelist()}
-        assert {name: installed.read(name) for name in installed.namelist() if name in sources} == sources
-        assert {name + "c" for name in sources if name.endswith(".py")} == set(installed.namelist()) - set(sources)
+        assert {
+            name: installed.read(name) for name in installed.namelist() if name in sources
+        } == sources
+        assert {name + "c" for name in sources if name.endswith(".py")} == set(
+            installed.namelist()
+        ) - set(sources)
     loaded = node.enter(INSTALLED, "provision", "{").stdout + node.enter(INSTALLED, "list").stdout
     assert loaded.count(b'"status"') == 2
 

@@ -1,5 +1,6 @@
-"""A device that is there but not mounted here: a killed callout left it, or another mount namespace has it. The next
-mount does all that a first one does, as far as nobody else has the file system mounted."""
+"""A device that is there but not mounted here: a killed callout left it, or another mount namespace
+has it. The next mount does all that a first one does, as far as nobody else has the file system
+mounted."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from tests.node.test_status import attach
 
 
 def leave_device(node: Node) -> str:
-    """A loop device on the volume's image with its lock, as a callout leaves it that is killed after LOOP_SET_FD."""
+    """A loop device on the volume's image with its lock, as a callout leaves it that is killed
+    after LOOP_SET_FD."""
     with node.image().open("r+b") as image:
         fcntl.flock(image, fcntl.LOCK_EX)
         return attach(image.fileno())
@@ -27,8 +29,20 @@ def leave_device(node: Node) -> str:
 @contextmanager
 def another_namespace(node: Node) -> Iterator[None]:
     """A process whose mount namespace has all that is mounted now, and keeps it."""
-    line = ["nsenter", "-t", str(node.holder_pid), "-m", "unshare", "-m", "sh", "-c", "echo ready; read forever"]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    line = [
+        "nsenter",
+        "-t",
+        str(node.holder_pid),
+        "-m",
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        "echo ready; read forever",
+    ]
+    with subprocess.Popen(
+        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout and process.stdout.readline() == "ready\n"
         yield
         process.communicate()
@@ -72,7 +86,9 @@ def test_growth_that_was_killed_after_its_last_tool_is_not_undone_under_a_pod(no
     node.unmount("web")
     node.until_devices(0)
     grow = ["expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(64 * MIB)]
-    assert "not mounted on this node" in node.fails("Internal", *grow)  # image and record have grown
+    assert "not mounted on this node" in node.fails(
+        "Internal", *grow
+    )  # image and record have grown
     device = leave_device(node)
     undo = node.image().with_name("undo")
     for line in (["e2fsck", "-f", "-p", device], ["resize2fs", "-z", str(undo), device]):
@@ -88,14 +104,24 @@ def test_growth_that_was_killed_after_its_last_tool_is_not_undone_under_a_pod(no
     node.unmount("web")
     node.until_devices(0)
 
-    assert subprocess.run(["e2fsck", "-f", "-n", node.image()], capture_output=True, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            ["e2fsck", "-f", "-n", node.image()], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
     pod = node.mount("web")
     assert (pod / "old").read_text() == "old"
-    assert all((pod / f"new{number}").read_bytes() == bytes([number]) * (256 << 10) for number in range(100))
+    assert all(
+        (pod / f"new{number}").read_bytes() == bytes([number]) * (256 << 10)
+        for number in range(100)
+    )
     node.unmount("web")
 
 
-def test_growth_that_another_namespace_holds_up_does_not_keep_a_pod_from_starting(node: Node) -> None:
+def test_growth_that_another_namespace_holds_up_does_not_keep_a_pod_from_starting(
+    node: Node,
+) -> None:
     node.provision()
     node.mount("web")
     with another_namespace(node):
@@ -132,7 +158,9 @@ def test_a_volume_for_one_pod_is_in_use_while_a_subpath_of_it_is(node: Node) -> 
     assert node.enter("mount", "--bind", node.pod_dir("first") + "/part", part).returncode == 0
     node.unmount("first")
 
-    assert "already in use by another pod" in node.fails("Busy", "mount", node.pod_dir("second"), node.options())
+    assert "already in use by another pod" in node.fails(
+        "Busy", "mount", node.pod_dir("second"), node.options()
+    )
 
     node.enter("umount", part)
     node.until_devices(0)
@@ -161,7 +189,9 @@ def test_a_pod_whose_sandbox_is_made_keeps_its_mount_while_ext4_cannot_grow(node
     node.path("/var/log/pods/shop_web_web").mkdir()
     held = (pod / "file").open("w")
 
-    reply = node.run("expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(64 * MIB))
+    reply = node.run(
+        "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(64 * MIB)
+    )
 
     assert reply["status"] == "Success" or "grows when" in reply["message"], reply
     held.close()

@@ -1,4 +1,5 @@
-"""Who can write in a pool cannot lead the driver out of it: links that come and go while callouts run."""
+"""Who can write in a pool cannot lead the driver out of it: links that come and go while callouts
+run."""
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ while True:
 
 def content(directory: Path) -> dict[str, tuple[str, int, int]]:
     return {
-        path.name: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size, path.stat().st_mode)
+        path.name: (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_size,
+            path.stat().st_mode,
+        )
         for path in directory.iterdir()
     }
 
@@ -67,7 +72,9 @@ def test_what_a_link_leads_to_is_never_touched(node: Node, lay: object) -> None:
     node.unmount("web")
     volume = node.image().parent
     precious = node.path("/var/lib/flexvol/precious")
-    shutil.copytree(volume, precious)  # all that makes a volume, so that only the way to it is wrong
+    shutil.copytree(
+        volume, precious
+    )  # all that makes a volume, so that only the way to it is wrong
     before = content(precious)
     names = [str(path).replace(str(node.path("/")), "/", 1) for path in lay(volume, precious)]
     exchanger = node.start(sys.executable, "-I", "-S", "-c", EXCHANGER, *names)
@@ -78,7 +85,14 @@ def test_what_a_link_leads_to_is_never_touched(node: Node, lay: object) -> None:
                 break
             for argv in (
                 ("mount", node.pod_dir("web"), node.options()),
-                ("expandfs", node.options(), "", node.pod_dir("web"), str((300 + number) * MIB), "0"),
+                (
+                    "expandfs",
+                    node.options(),
+                    "",
+                    node.pod_dir("web"),
+                    str((300 + number) * MIB),
+                    "0",
+                ),
                 ("list",),
                 ("unmount", node.pod_dir("web")),
             ):
@@ -98,10 +112,14 @@ def test_what_a_link_leads_to_is_never_touched(node: Node, lay: object) -> None:
 
 
 def _backing_files() -> str:
-    return subprocess.run(["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True
+    ).stdout
 
 
-def test_a_second_name_of_a_file_where_the_record_is_written_aside_costs_that_file_nothing(node: Node) -> None:
+def test_a_second_name_of_a_file_where_the_record_is_written_aside_costs_that_file_nothing(
+    node: Node,
+) -> None:
     node.provision()
     precious = node.path("/var/lib/flexvol/precious")
     precious.write_bytes(b"precious" * 10000)
@@ -113,18 +131,32 @@ def test_a_second_name_of_a_file_where_the_record_is_written_aside_costs_that_fi
     assert precious.read_bytes() == b"precious" * 10000
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")
-def test_a_link_laid_where_a_tool_keeps_what_it_overwrites_leads_it_nowhere(node: Node, tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
+)
+def test_a_link_laid_where_a_tool_keeps_what_it_overwrites_leads_it_nowhere(
+    node: Node, tmp_path: Path
+) -> None:
     node.provision()
     (node.mount("web") / "data").write_text("kept")
     node.unmount("web")
     node.until_devices(0)
-    node.fails("Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0")  # later, by tools
+    node.fails(
+        "Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0"
+    )  # later, by tools
     precious = node.path("/var/lib/flexvol/precious")
     precious.write_bytes(b"precious" * 10000)
     undo = "/var/lib/flexvol/default/pvc-1/undo"
     lay = f'[ -z "$TOOL" ] || ln -sfn /var/lib/flexvol/precious {undo}'
-    line = [sys.executable, str(STEPPER), str(tmp_path / "calls.json"), "--between", lay, "--", *node.executable]
+    line = [
+        sys.executable,
+        str(STEPPER),
+        str(tmp_path / "calls.json"),
+        "--between",
+        lay,
+        "--",
+        *node.executable,
+    ]
 
     done = node.enter(*line, "mount", node.pod_dir("web"), node.options())
 

@@ -1,8 +1,9 @@
-"""The kernel's lock on the image is the only guard of "one loop device per image": each way to get past it.
+"""The kernel's lock on the image is the only guard of "one loop device per image": each way to get
+past it.
 
-A kill between LOOP_SET_FD and LOOP_SET_STATUS64, which leaves a device that holds the lock for ever, is one of the
-points of test_crash's old kernel; a device made by hand and a mount in another namespace are in test_mount.
-"""
+A kill between LOOP_SET_FD and LOOP_SET_STATUS64, which leaves a device that holds the lock for
+ever, is one of the points of test_crash's old kernel; a device made by hand and a mount in another
+namespace are in test_mount."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from tests.node.test_crash import OLD_KERNEL, STEPPER, step
 
 @pytest.fixture
 def other(make_node: Callable[..., Node], node: Node) -> Node:
-    """Another machine that shares the pools: it sees neither this one's loop devices nor who holds its locks."""
+    """Another machine that shares the pools: it sees neither this one's loop devices nor who holds
+    its locks."""
     other = make_node("other", node.directory / "var/lib/flexvol")
     assert other.enter("mount", "-t", "tmpfs", "none", "/sys/block").returncode == 0
     assert other.enter("mount", "--bind", "/dev/null", "/proc/locks").returncode == 0
@@ -92,8 +94,8 @@ def test_an_image_that_went_while_its_lock_was_waited_for_is_not_taken_for_the_v
     reply = json.loads(waiting.communicate(timeout=30)[0])
 
     assert (reply["status"], reply["reason"]) == ("Failure", reason), reply
-    assert (
-        reply["message"] == f"volume pvc-1 was {'replaced meanwhile; try again' if replaced else 'deleted meanwhile'}"
+    assert reply["message"] == (
+        f"volume pvc-1 was {'replaced meanwhile; try again' if replaced else 'deleted meanwhile'}"
     )
     assert (aside / "image").exists()
     assert volume.exists() == replaced
@@ -133,12 +135,15 @@ def children(pid: int) -> list[int]:
     return found + [inner for child in found for inner in children(child)]
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
+)
 @pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
 def test_after_a_reboot_no_lock_is_left_and_the_data_is_there(
     node: Node, make_node: Callable[..., Node], fs: str, tmp_path: Path
 ) -> None:
-    """All mounts and loop devices go at once, under running pods, one of them after a callout that was killed."""
+    """All mounts and loop devices go at once, under running pods, one of them after a callout that
+    was killed."""
     node.provision(size=300 * MIB, fs=fs)
     kept = os.urandom(MIB)
     for pod in ("web", "db"):
@@ -147,7 +152,10 @@ def test_after_a_reboot_no_lock_is_left_and_the_data_is_there(
             os.fsync(file.fileno())
     grow = ["expandfs", node.options(), "", node.pod_dir("web")]
     calls = step(node, tmp_path, [*grow, str(350 * MIB), "0"], kill_at=1 << 30)  # never
-    assert len(step(node, tmp_path, [*grow, str(400 * MIB), "0"], kill_at=len(calls) // 2)) == len(calls) // 2
+    assert (
+        len(step(node, tmp_path, [*grow, str(400 * MIB), "0"], kill_at=len(calls) // 2))
+        == len(calls) // 2
+    )
     node.close()
 
     again = make_node("again", node.directory / "var/lib/flexvol")
@@ -160,17 +168,29 @@ def test_after_a_reboot_no_lock_is_left_and_the_data_is_there(
     again.ok("delete", again.deletion())
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
+)
 @pytest.mark.parametrize(("denied", "call"), [((), 0), (OLD_KERNEL, 3)])
 def test_a_device_whose_pages_are_cached_is_tried_again(
     node: Node, tmp_path: Path, denied: tuple[str, ...], call: int
 ) -> None:
-    """LOOP_CONFIGURE says EAGAIN then, or before 5.8 the third of the ioctls that do its work, LOOP_SET_BLOCK_SIZE."""
+    """LOOP_CONFIGURE says EAGAIN then, or before 5.8 the third of the ioctls that do its work,
+    LOOP_SET_BLOCK_SIZE."""
     node.provision()
     node.mount("web")  # so that every later mount makes the same calls
     node.unmount("web")
     report = tmp_path / "calls.json"
-    line = [sys.executable, str(STEPPER), str(report), "--deny", *denied, "--error", "EAGAIN", "--fail-at"]
+    line = [
+        sys.executable,
+        str(STEPPER),
+        str(report),
+        "--deny",
+        *denied,
+        "--error",
+        "EAGAIN",
+        "--fail-at",
+    ]
     words = ["mount", node.pod_dir("web"), node.options()]
     done = node.enter(*line, "0", "--", *node.executable, *words)  # none fails
     assert done.stdout == b'{"status": "Success"}\n', done
@@ -208,7 +228,9 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         subprocess.run(["umount", path], check=True)
 
 
-def test_who_locked_a_file_of_the_same_number_on_another_disk_is_not_named(mounted: Callable[..., Path]) -> None:
+def test_who_locked_a_file_of_the_same_number_on_another_disk_is_not_named(
+    mounted: Callable[..., Path],
+) -> None:
     one, other = (mounted("-t", "tmpfs", "none") / "file" for _ in range(2))
     with one.open("w") as locked, other.open("w") as free:
         assert os.fstat(locked.fileno()).st_ino == os.fstat(free.fileno()).st_ino
@@ -218,7 +240,9 @@ def test_who_locked_a_file_of_the_same_number_on_another_disk_is_not_named(mount
         assert f"process {os.getpid()} " in str(files.lock_holder(locked.fileno()))
 
 
-def test_who_locked_a_file_in_a_subvolume_is_named(mounted: Callable[..., Path], tmp_path: Path) -> None:
+def test_who_locked_a_file_in_a_subvolume_is_named(
+    mounted: Callable[..., Path], tmp_path: Path
+) -> None:
     """Its device is one number in stat and another in /proc/locks."""
     subprocess.run(["truncate", "-s", str(128 * MIB), tmp_path / "disk"], check=True)
     subprocess.run(["mkfs.btrfs", "-q", tmp_path / "disk"], check=True)
@@ -236,7 +260,10 @@ def test_a_callout_waits_for_a_lock_only_so_long_and_says_who_has_it(
 ) -> None:
     node.provision()
     node.executable = edited(
-        for_python, node.directory / "hasty", "drivers/loop/pool.py", {"_LOCK_SECONDS = 20": "_LOCK_SECONDS = 1"}
+        for_python,
+        node.directory / "hasty",
+        "drivers/loop/pool.py",
+        {"_LOCK_SECONDS = 20": "_LOCK_SECONDS = 1"},
     )
     words = {
         "mount": [node.pod_dir("web"), node.options()], "delete": [node.deletion()],
@@ -250,5 +277,7 @@ def test_a_callout_waits_for_a_lock_only_so_long_and_says_who_has_it(
         message = node.fails("Busy", callout, *words[callout])
 
         assert 1 <= time.monotonic() - began < 10
-    assert re.fullmatch(rf"volume pvc-1 is locked, process {os.getpid()} \(.*\) has it; gave up after 1 s", message)
+    assert re.fullmatch(
+        rf"volume pvc-1 is locked, process {os.getpid()} \(.*\) has it; gave up after 1 s", message
+    )
     node.ok(callout, *words[callout])

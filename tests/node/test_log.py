@@ -1,4 +1,5 @@
-"""Each callout leaves one line, in the system log if there is one, else in a file, and never waits for it."""
+"""Each callout leaves one line, in the system log if there is one, else in a file, and never waits
+for it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ import pytest
 from tests.node.conftest import Node
 
 LOG = "/var/log/flexvol/loop.log"
-# The device directory of a node with a system log: with what the driver needs, and the test's socket.
+# The device directory of a node with a system log: with what the driver needs, and the test's
+# socket.
 WITH_DEV = 'mount --bind /dev/null "$0/null" && mount --rbind "$0" /dev && exec "$@"'
 
 
@@ -51,7 +53,10 @@ def test_each_callout_is_one_line_with_volume_pod_outcome_and_duration(node: Nod
     node.unmount("web")
     node.ok("delete", node.deletion())
 
-    lines = [re.sub(r"^\S+T\S+ (.*) \d+ ms: ", r"\1: ", line) for line in node.path(LOG).read_text().splitlines()]
+    lines = [
+        re.sub(r"^\S+T\S+ (.*) \d+ ms: ", r"\1: ", line)
+        for line in node.path(LOG).read_text().splitlines()
+    ]
 
     assert lines[0] == "loop provision pvc-1: Success"
     assert lines[1] == "loop mount pvc-1 pod shop/web: Success"
@@ -69,7 +74,9 @@ def test_kubelets_probing_is_not_logged(node: Node) -> None:
     assert not node.path(LOG).exists()
 
 
-def test_a_system_log_gets_the_line_and_the_file_does_not(node: Node, dev: Path, system_log: socket.socket) -> None:
+def test_a_system_log_gets_the_line_and_the_file_does_not(
+    node: Node, dev: Path, system_log: socket.socket
+) -> None:
     run_with_dev(node, dev, "list")
     run_with_dev(node, dev, "mount", "/nowhere", node.options())
 
@@ -77,11 +84,17 @@ def test_a_system_log_gets_the_line_and_the_file_does_not(node: Node, dev: Path,
     succeeded = re.match(form + "$", system_log.recv(4096).decode())
     failed = re.match(form, system_log.recv(4096).decode())
     assert succeeded and succeeded.groups() == ("30", "loop list", "Success")  # daemon.info
-    assert failed and failed.groups() == ("28", "loop mount pvc-1 pod shop/web", "InvalidArgument")  # daemon.warning
+    assert failed and failed.groups() == (
+        "28",
+        "loop mount pvc-1 pod shop/web",
+        "InvalidArgument",
+    )  # daemon.warning
     assert not node.path(LOG).exists()
 
 
-def test_a_system_log_that_is_behind_is_not_waited_for(node: Node, dev: Path, system_log: socket.socket) -> None:
+def test_a_system_log_that_is_behind_is_not_waited_for(
+    node: Node, dev: Path, system_log: socket.socket
+) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as flood, pytest.raises(BlockingIOError):
         flood.setblocking(False)
         flood.connect("log")
@@ -95,7 +108,9 @@ def test_a_system_log_that_is_behind_is_not_waited_for(node: Node, dev: Path, sy
     assert "loop list" in node.path(LOG).read_text()
 
 
-def test_a_dead_system_log_is_replaced_by_the_file(node: Node, dev: Path, system_log: socket.socket) -> None:
+def test_a_dead_system_log_is_replaced_by_the_file(
+    node: Node, dev: Path, system_log: socket.socket
+) -> None:
     system_log.close()
 
     run_with_dev(node, dev, "list")
@@ -104,7 +119,11 @@ def test_a_dead_system_log_is_replaced_by_the_file(node: Node, dev: Path, system
 
 
 def test_a_line_break_in_a_message_begins_no_line(node: Node) -> None:
-    settings = {"pools": {"fast": "/var/lib/\n2026-01-01T00:00:00+0000 loop delete pvc-1 1 ms: Success \x1b[2J"}}
+    settings = {
+        "pools": {
+            "fast": "/var/lib/\n2026-01-01T00:00:00+0000 loop delete pvc-1 1 ms: Success \x1b[2J"
+        }
+    }
     node.path("/etc/flexvol/config.json").write_text(json.dumps(settings))
 
     message = node.fails("Unavailable", "mount", node.pod_dir("web"), node.options(pool="fast"))

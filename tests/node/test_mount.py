@@ -1,4 +1,5 @@
-"""A volume is mounted complete or not at all, for each pod as that pod asked, with a limit nobody gets past."""
+"""A volume is mounted complete or not at all, for each pod as that pod asked, with a limit nobody
+gets past."""
 
 from __future__ import annotations
 
@@ -72,7 +73,9 @@ def test_df_shows_the_asked_size_less_the_file_systems_own(node: Node) -> None:
 
     assert round(disk.f_bavail * disk.f_frsize / MIB, 1) == 54.7
     node.unmount("web")
-    shown = subprocess.run(["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True
+    ).stdout
     assert "Reserved block count:     0\n" in shown  # for root
 
 
@@ -124,7 +127,9 @@ def test_unmount_while_a_file_is_open_is_busy_and_works_after(node: Node) -> Non
 def test_a_pod_of_another_namespace_is_refused(node: Node) -> None:
     node.provision()
 
-    message = node.fails("InvalidArgument", "mount", node.pod_dir("thief"), node.options(namespace="evil"))
+    message = node.fails(
+        "InvalidArgument", "mount", node.pod_dir("thief"), node.options(namespace="evil")
+    )
 
     assert "'shop'" in message and "'evil'" in message and "adopt" in message
     assert node.mounts() == []
@@ -156,7 +161,9 @@ def _another_volumes_image(node: Node) -> None:
 
 def _another_uuid(node: Node) -> None:
     record = node.image().with_name("volume.json")
-    record.write_text(record.read_text().replace(node.record()["fsUuid"], "8a6ad8b3-1111-4222-8333-944445555666"))
+    record.write_text(
+        record.read_text().replace(node.record()["fsUuid"], "8a6ad8b3-1111-4222-8333-944445555666")
+    )
 
 
 def _cut(node: Node) -> None:
@@ -231,7 +238,9 @@ def check_left_alone(node: Node, said: str) -> None:
     assert node.mounts() == []
 
 
-@pytest.mark.parametrize(("fs", "field"), [("ext4", 1024 + 0x10), ("xfs", 0x80), ("btrfs", 65536 + 0x80)])
+@pytest.mark.parametrize(
+    ("fs", "field"), [("ext4", 1024 + 0x10), ("xfs", 0x80), ("btrfs", 65536 + 0x80)]
+)
 def test_a_damaged_superblock_is_refused_and_left_as_it_is(node: Node, fs: str, field: int) -> None:
     """In a field that only its checksum guards."""
     node.provision(fs=fs)
@@ -260,7 +269,11 @@ def test_a_record_of_schema_1_is_read(node: Node) -> None:
 
 def test_a_device_attached_by_hand_is_not_joined_by_a_second_one(node: Node) -> None:
     node.provision()
-    device = node.enter("losetup", "-f", "--show", "/var/lib/flexvol/default/pvc-1/image").stdout.decode().strip()
+    device = (
+        node.enter("losetup", "-f", "--show", "/var/lib/flexvol/default/pvc-1/image")
+        .stdout.decode()
+        .strip()
+    )
     try:
         message = node.fails("Busy", "mount", node.pod_dir("web"), node.options())
         assert device in message and "losetup -d" in message
@@ -288,7 +301,15 @@ def test_mount_and_bind_are_complete_on_a_kernel_without_the_mount_api(node: Nod
     node.provision()
     calls = "fsopen,open_tree"
     for pod, access in (("reader", "ro"), ("writer", "rw")):
-        line = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={calls}:error=ENOSYS", *node.executable]
+        line = [
+            "strace",
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            f"inject={calls}:error=ENOSYS",
+            *node.executable,
+        ]
         path = node.pod_dir(pod)
         done = node.enter(*line, "mount", path, node.options(access=access))
         assert done.stdout == b'{"status": "Success"}\n', done
@@ -303,20 +324,24 @@ def test_mount_and_bind_are_complete_on_a_kernel_without_the_mount_api(node: Nod
 def test_pods_of_one_volume_may_mount_and_unmount_at_once(node: Node) -> None:
     node.provision()
     running = [
-        (node.start(*node.executable, "mount", node.pod_dir(f"pod{number}"), node.options())) for number in range(8)
+        (node.start(*node.executable, "mount", node.pod_dir(f"pod{number}"), node.options()))
+        for number in range(8)
     ]
     replies = [process.communicate()[0] for process in running]
 
     assert replies == [b'{"status": "Success"}\n'] * 8
     assert len(node.mounts()) == 8
     assert len(node.loop_devices()) == 1
-    running = [node.start(*node.executable, "unmount", node.pod_dir(f"pod{number}")) for number in range(8)]
+    running = [
+        node.start(*node.executable, "unmount", node.pod_dir(f"pod{number}")) for number in range(8)
+    ]
     assert [process.communicate()[0] for process in running] == [b'{"status": "Success"}\n'] * 8
     node.until_devices(0)
 
 
 def test_a_pod_that_starts_while_the_last_one_ends_sees_the_volume(node: Node) -> None:
-    """The mount it binds from may go at any moment; it must never be shown the directory below it."""
+    """The mount it binds from may go at any moment; it must never be shown the directory below
+    it."""
     node.provision()
     (node.mount("pod0") / "data").write_text("kept")
     for number in range(20):
@@ -338,7 +363,10 @@ def test_a_mount_during_an_update_of_the_driver_is_answered(node: Node) -> None:
                          "/var/lib/kubelet/loop", "mount", path, node.options())  # fmt: skip
     wait_until_attached(node)
     aside = driver.with_name("newer")
-    aside.write_bytes(b"#!/bin/sh\n# another version, with everything at another place\n" + driver.read_bytes()[10:])
+    aside.write_bytes(
+        b"#!/bin/sh\n# another version, with everything at another place\n"
+        + driver.read_bytes()[10:]
+    )
     aside.chmod(0o755)
     aside.rename(driver)
 
@@ -360,7 +388,9 @@ def test_a_loop_mount_that_is_not_a_volume_is_left_alone(node: Node, tmp_path: P
     assert node.enter("mount", "-o", "loop", str(foreign), path).returncode == 0
     before = node.mounts()
 
-    assert "not of a flexvol volume; it is left alone" in node.fails("InvalidArgument", "unmount", path)
+    assert "not of a flexvol volume; it is left alone" in node.fails(
+        "InvalidArgument", "unmount", path
+    )
 
     assert node.mounts() == before != []
     assert node.enter("umount", path).returncode == 0

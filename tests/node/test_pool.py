@@ -33,7 +33,8 @@ def test_a_directory_that_holds_other_things_is_refused(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--reserve", "lots"], ["--reserve", "101%"], ["--overcommit", "0"], ["--overcommit", "nan"]]
+    "words",
+    [["--reserve", "lots"], ["--reserve", "101%"], ["--overcommit", "0"], ["--overcommit", "nan"]],
 )
 def test_limits_that_make_no_sense_are_refused(node: Node, words: list[str]) -> None:
     done = node.enter(*node.executable, "pool", "init", "other", *words)
@@ -53,9 +54,13 @@ def test_the_nodes_config_places_pools_below_the_root_only(node: Node) -> None:
 
     for hostile in ("/etc", "/var/lib/flexvol/../x", "relative"):
         config.write_text(json.dumps({"pools": {"fast": hostile}}))
-        assert "lies below" in node.fails("Unavailable", "provision", node.request("pvc-2", pool="fast"))
+        assert "lies below" in node.fails(
+            "Unavailable", "provision", node.request("pvc-2", pool="fast")
+        )
     config.write_text("{")
-    assert "config.json" in node.fails("Unavailable", "provision", node.request("pvc-2", pool="fast"))
+    assert "config.json" in node.fails(
+        "Unavailable", "provision", node.request("pvc-2", pool="fast")
+    )
 
 
 def test_overcommit_and_reserve_decide_what_may_be_promised(node: Node) -> None:
@@ -71,12 +76,16 @@ def test_overcommit_and_reserve_decide_what_may_be_promised(node: Node) -> None:
 
 def test_list_goes_on_when_one_pool_is_not_mounted(node: Node) -> None:
     node.provision()
-    node.path("/etc/flexvol/config.json").write_text(json.dumps({"pools": {"fast": "/var/lib/flexvol/disk2"}}))
+    node.path("/etc/flexvol/config.json").write_text(
+        json.dumps({"pools": {"fast": "/var/lib/flexvol/disk2"}})
+    )
 
     listed = node.ok("list")
 
     assert [volume["name"] for volume in listed["volumes"]] == ["pvc-1"]
-    assert "not mounted" in next(pool["error"] for pool in listed["pools"] if pool["name"] == "fast")
+    assert "not mounted" in next(
+        pool["error"] for pool in listed["pools"] if pool["name"] == "fast"
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +98,9 @@ def test_list_goes_on_when_one_pool_is_not_mounted(node: Node) -> None:
         {"root": {"uid": "0"}},
     ],
 )
-def test_a_damaged_record_is_named_and_the_other_volumes_are_listed(node: Node, damage: dict[str, object]) -> None:
+def test_a_damaged_record_is_named_and_the_other_volumes_are_listed(
+    node: Node, damage: dict[str, object]
+) -> None:
     node.provision()
     node.provision("pvc-2")
     node.image().with_name("volume.json").write_text(json.dumps({**node.record(), **damage}))
@@ -109,7 +120,9 @@ def test_a_record_nested_too_deep_is_named_too(node: Node) -> None:
     assert "cannot be read" in node.ok("list")["volumes"][0]["error"]
 
 
-def test_a_default_pool_made_by_hand_is_not_made_anew_either(make_node: Callable[..., Node], tmp_path: Path) -> None:
+def test_a_default_pool_made_by_hand_is_not_made_anew_either(
+    make_node: Callable[..., Node], tmp_path: Path
+) -> None:
     node = make_node()
     node.command("pool", "init", "default")
     node.command("install", str(tmp_path / "plugins"))
@@ -135,12 +148,18 @@ def test_settings_nested_too_deep_are_named(node: Node, file: str) -> None:
 
 def test_only_root_can_look_into_a_pool_whatever_the_umask(make_node: Callable[..., Node]) -> None:
     node = make_node()
-    for words in (["pool", "init", "default", "--reserve", "0"], ["provision", node.request("pvc-1")]):
+    for words in (
+        ["pool", "init", "default", "--reserve", "0"],
+        ["provision", node.request("pvc-1")],
+    ):
         done = node.enter("sh", "-c", 'umask 0 && exec "$@"', "sh", *node.executable, *words)
         assert done.returncode == 0 and b"Failure" not in done.stdout, done
     pool = node.path("/var/lib/flexvol/default")
 
-    modes = {str(path.relative_to(pool)): path.stat().st_mode & 0o7777 for path in (pool, *pool.rglob("*"))}
+    modes = {
+        str(path.relative_to(pool)): path.stat().st_mode & 0o7777
+        for path in (pool, *pool.rglob("*"))
+    }
 
     locks = [name for name in modes if name.startswith(".locks/")]
     assert len(locks) >= 2

@@ -1,11 +1,11 @@
-"""When the power fails at any call of a callout, each volume is there whole or not at all, what was answered holds, and
-what a pod fsynced is read again.
+"""When the power fails at any call of a callout, each volume is there whole or not at all, what was
+answered holds, and what a pod fsynced is read again.
 
-The pool lies on a disk of its own: an ext4 in a file, on a loop device. What reached that device is what a disk would
-have got; what is still in the page cache of the pool's file system is not in the file. So a copy of the file, taken
-while the callout is stopped, is the disk after a power cut, and each copy is mounted as the pool of a new node. commit=
-and noauto_da_alloc keep ext4 from writing by itself, so that only what the driver synced is there.
-"""
+The pool lies on a disk of its own: an ext4 in a file, on a loop device. What reached that device is
+what a disk would have got; what is still in the page cache of the pool's file system is not in the
+file. So a copy of the file, taken while the callout is stopped, is the disk after a power cut, and
+each copy is mounted as the pool of a new node. commit= and noauto_da_alloc keep ext4 from writing
+by itself, so that only what the driver synced is there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ import pytest
 from tests.node.conftest import MIB, Node
 from tests.node.test_crash import DATA, STEPPER, check_data, pool_of, total_bytes, with_data
 
-pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only")
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
+)
 
 OTHERS = {"pool.json", ".locks"}
 
@@ -37,7 +39,10 @@ class Disk:
 
     def mount(self) -> None:
         self.directory.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-o", "loop,commit=300,noauto_da_alloc", self.file, self.directory], check=True)
+        subprocess.run(
+            ["mount", "-o", "loop,commit=300,noauto_da_alloc", self.file, self.directory],
+            check=True,
+        )
 
     def unmount(self) -> None:
         if self.directory.is_mount():
@@ -65,12 +70,18 @@ def node(disk: Disk, tmp_path: Path, executable: list[str]) -> Iterator[Node]:
 
 
 def power_cuts(node: Node, disk: Disk, words: list[str], tmp_path: Path) -> tuple[list[Path], int]:
-    """Runs the callout; returns copies of the disk as it was before each of its calls, each only once and without the
-    very last, and the number of calls."""
+    """Runs the callout; returns copies of the disk as it was before each of its calls, each only
+    once and without the very last, and the number of calls."""
     copies = tmp_path / "copies"
     copies.mkdir()
     report = tmp_path / "calls.json"
-    line = [sys.executable, str(STEPPER), str(report), "--between", f"cp --sparse=always {disk.file} {copies}/$STEP"]
+    line = [
+        sys.executable,
+        str(STEPPER),
+        str(report),
+        "--between",
+        f"cp --sparse=always {disk.file} {copies}/$STEP",
+    ]
     done = node.enter(*line, "--", *node.executable, *words)
     assert json.loads(done.stdout)["status"] == "Success", done
     seen: dict[bytes, Path] = {}
@@ -110,8 +121,8 @@ def after(copy: Path, tmp_path: Path, executable: list[str], check: Callable[[No
 
 
 class Story:
-    """words: of the callout. whenever: what must hold after a cut at any of its calls. answered: and when it had
-    answered, and `then` had been done."""
+    """words: of the callout. whenever: what must hold after a cut at any of its calls. answered:
+    and when it had answered, and `then` had been done."""
 
     words: list[str]
 
@@ -127,7 +138,10 @@ class Story:
 
 class Provision(Story):
     def __init__(self, node: Node, fs: str, **own: str) -> None:
-        self.node, self.words = node, ["provision", node.request("pvc-1", 300 * MIB, fs, None, **own)]
+        self.node, self.words = (
+            node,
+            ["provision", node.request("pvc-1", 300 * MIB, fs, None, **own)],
+        )
 
     def whenever(self, node: Node) -> None:
         there = "pvc-1" in pool_of(node)
@@ -251,7 +265,12 @@ STORIES: dict[str, Callable[[Node], Any]] = {
 
 @pytest.mark.parametrize("name", STORIES)
 def test_after_a_power_cut_at_any_call(
-    node: Node, disk: Disk, tmp_path: Path, executable: list[str], name: str, record_property: Callable[..., None]
+    node: Node,
+    disk: Disk,
+    tmp_path: Path,
+    executable: list[str],
+    name: str,
+    record_property: Callable[..., None],
 ) -> None:
     story: Story = STORIES[name](node)
     copies, calls = power_cuts(node, disk, story.words, tmp_path)

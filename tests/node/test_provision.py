@@ -1,4 +1,5 @@
-"""A volume is made whole or not at all, of a size that is promised once, and found again when it is asked for twice."""
+"""A volume is made whole or not at all, of a size that is promised once, and found again when it is
+asked for twice."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ from tests.node.conftest import MIB, UID, Node
         ("", 64 * MIB, 64 * MIB),
     ],
 )
-def test_the_reply_says_what_was_really_given_and_it_mounts(node: Node, fs: str, asked: int, given: int) -> None:
+def test_the_reply_says_what_was_really_given_and_it_mounts(
+    node: Node, fs: str, asked: int, given: int
+) -> None:
     made = node.provision(size=asked, fs=fs)
 
     assert made == {
@@ -50,7 +53,11 @@ def test_the_record_holds_what_was_asked(node: Node) -> None:
     record = node.record()
 
     assert record["owner"] == {"namespace": "shop", "name": "data", "uid": UID}
-    assert (record["class"], record["reclaimPolicy"], record["clusterUid"]) == ("fast", "Delete", "c1")
+    assert (record["class"], record["reclaimPolicy"], record["clusterUid"]) == (
+        "fast",
+        "Delete",
+        "c1",
+    )
     assert (record["accessModes"], record["blank"]) == (["ReadWriteOnce"], True)
     node.mount("web")
     assert node.record()["blank"] is False
@@ -73,30 +80,43 @@ def test_a_name_that_another_claim_has_is_refused(node: Node) -> None:
     before = node.snapshot()
 
     assert "another claim" in node.fails(
-        "InvalidArgument", "provision", node.request("pvc-1", also={"kubernetes.io/pvc.uid": "other"})
+        "InvalidArgument",
+        "provision",
+        node.request("pvc-1", also={"kubernetes.io/pvc.uid": "other"}),
     )
-    assert "not ext4" in node.fails("InvalidArgument", "provision", node.request("pvc-1", size=128 * MIB))
+    assert "not ext4" in node.fails(
+        "InvalidArgument", "provision", node.request("pvc-1", size=128 * MIB)
+    )
 
     assert node.snapshot() == before
 
 
 def test_eight_at_once_make_eight_and_the_same_eight_times_makes_one(node: Node) -> None:
     same = [node.start(*node.executable, "provision", node.request("pvc-same")) for _ in range(4)]
-    other = [node.start(*node.executable, "provision", node.request(f"pvc-{number}")) for number in range(4)]
+    other = [
+        node.start(*node.executable, "provision", node.request(f"pvc-{number}"))
+        for number in range(4)
+    ]
 
     replies = [json.loads(process.communicate()[0]) for process in same + other]
 
     assert all(reply["status"] == "Success" for reply in replies), replies
     assert {path.name for path in node.path("/var/lib/flexvol/default").glob("pvc-*")} == {
-        "pvc-same", "pvc-0", "pvc-1", "pvc-2", "pvc-3",
-    }  # fmt: skip
+        "pvc-same",
+        "pvc-0",
+        "pvc-1",
+        "pvc-2",
+        "pvc-3",
+    }
 
 
 def test_a_full_pool_refuses_with_the_numbers_and_makes_nothing(small_pool: Node) -> None:
     small_pool.provision("pvc-1", size=64 * MIB)
     before = small_pool.snapshot()
 
-    message = small_pool.fails("ResourceExhausted", "provision", small_pool.request("pvc-2", size=64 * MIB))
+    message = small_pool.fails(
+        "ResourceExhausted", "provision", small_pool.request("pvc-2", size=64 * MIB)
+    )
 
     assert "pool default has no room for 64 MiB more" in message
     assert "promised 64 MiB" in message
@@ -106,7 +126,9 @@ def test_a_full_pool_refuses_with_the_numbers_and_makes_nothing(small_pool: Node
 
 def test_two_into_the_last_room_give_one_volume(small_pool: Node) -> None:
     running = [
-        small_pool.start(*small_pool.executable, "provision", small_pool.request(f"pvc-{number}", size=64 * MIB))
+        small_pool.start(
+            *small_pool.executable, "provision", small_pool.request(f"pvc-{number}", size=64 * MIB)
+        )
         for number in range(2)
     ]
     replies = [json.loads(process.communicate()[0]) for process in running]
@@ -118,7 +140,9 @@ def test_two_into_the_last_room_give_one_volume(small_pool: Node) -> None:
 def test_a_missing_tool_is_named_and_nothing_is_left(node: Node) -> None:
     for directory in ("/usr/sbin", "/sbin", "/usr/bin", "/bin"):
         if Path(directory, "mkfs.ext4").exists():
-            assert node.enter("mount", "--bind", "/dev/null", f"{directory}/mkfs.ext4").returncode == 0
+            assert (
+                node.enter("mount", "--bind", "/dev/null", f"{directory}/mkfs.ext4").returncode == 0
+            )
 
     message = node.fails("Internal", "provision", node.request("pvc-1"))
 
@@ -187,19 +211,40 @@ def test_list_names_a_volume_whose_file_system_is_damaged(node: Node) -> None:
 def test_the_image_holds_no_feature_that_kernel_4_18_does_not_know(node: Node, fs: str) -> None:
     node.provision(fs=fs, size=300 * MIB)
     if fs == "ext4":
-        shown = subprocess.run(["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True).stdout
+        shown = subprocess.run(
+            ["dumpe2fs", "-h", node.image()], capture_output=True, text=True, check=True
+        ).stdout
         (features,) = [
-            line.split(":")[1].split() for line in shown.splitlines() if line.startswith("Filesystem features")
+            line.split(":")[1].split()
+            for line in shown.splitlines()
+            if line.startswith("Filesystem features")
         ]
         assert set(features) <= {
-            "has_journal", "ext_attr", "resize_inode", "dir_index", "filetype", "extent", "64bit", "flex_bg",
-            "sparse_super", "large_file", "huge_file", "dir_nlink", "extra_isize", "metadata_csum",
-        }  # fmt: skip
+            "has_journal",
+            "ext_attr",
+            "resize_inode",
+            "dir_index",
+            "filetype",
+            "extent",
+            "64bit",
+            "flex_bg",
+            "sparse_super",
+            "large_file",
+            "huge_file",
+            "dir_nlink",
+            "extra_isize",
+            "metadata_csum",
+        }
     else:
         shown = subprocess.run(
-            ["xfs_db", "-r", "-c", "version", node.image()], capture_output=True, text=True, check=True
+            ["xfs_db", "-r", "-c", "version", node.image()],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
-        assert not {"BIGTIME", "INOBTCNT", "NREXT64"} & {word.upper() for word in shown.strip().split(",")}
+        assert not {"BIGTIME", "INOBTCNT", "NREXT64"} & {
+            word.upper() for word in shown.strip().split(",")
+        }
 
 
 @pytest.fixture

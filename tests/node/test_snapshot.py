@@ -1,4 +1,5 @@
-"""A snapshot keeps what a volume held: a claim of the same namespace begins with it, and no pod ever sees itself."""
+"""A snapshot keeps what a volume held: a claim of the same namespace begins with it, and no pod
+ever sees itself."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ def names(node: Node) -> list[str]:
 
 
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
-def test_root_freezes_a_volume_in_use_and_a_claim_begins_with_what_it_held(sharing: Node, fs: str) -> None:
+def test_root_freezes_a_volume_in_use_and_a_claim_begins_with_what_it_held(
+    sharing: Node, fs: str
+) -> None:
     sharing.provision(size=SIZES[fs], fs=fs)
     root = sharing.mount("web")
     wanted = fill(root)
@@ -58,7 +61,9 @@ def test_root_freezes_a_volume_in_use_and_a_claim_begins_with_what_it_held(shari
     (said,) = snapshot(sharing, *SMALL)
     (root / "data/later").write_text("x")
 
-    assert said == "made first of pvc-1: its file system was frozen for it, so nothing in it is half written"
+    assert said == (
+        "made first of pvc-1: its file system was frozen for it, so nothing in it is half written"
+    )
     record = sharing.record("first")
     assert (record["kind"], record["source"], record["taken"]) == ("snapshot", "pvc-1", "frozen")
     assert record["owner"] == sharing.record()["owner"]
@@ -75,15 +80,22 @@ def test_root_freezes_a_volume_in_use_and_a_claim_begins_with_what_it_held(shari
 
 def log_of(node: Node, volume: str) -> str:
     """What the tools say of a log that is to be replayed."""
-    line = {"ext4": ["e2fsck", "-n"], "xfs": ["xfs_db", "-r", "-c", "sb 0", "-f"]}[node.record(volume)["fsType"]]
-    return subprocess.run([*line, str(node.image(volume))], capture_output=True, text=True, check=False).stdout
+    line = {"ext4": ["e2fsck", "-n"], "xfs": ["xfs_db", "-r", "-c", "sb 0", "-f"]}[
+        node.record(volume)["fsType"]
+    ]
+    return subprocess.run(
+        [*line, str(node.image(volume))], capture_output=True, text=True, check=False
+    ).stdout
 
 
 def in_container(node: Node, *words: str) -> subprocess.CompletedProcess[bytes]:
-    """As the provisioner's container runs it: without the machine's devices, and with no capability."""
+    """As the provisioner's container runs it: without the machine's devices, and with no
+    capability."""
     script = 'mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec "$@"'
     powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-    return node.enter("unshare", "-m", "sh", "-c", script, "sh", *powerless, *node.executable, "snapshot", *words)
+    return node.enter(
+        "unshare", "-m", "sh", "-c", script, "sh", *powerless, *node.executable, "snapshot", *words
+    )
 
 
 def test_without_rights_a_snapshot_is_crash_consistent_and_says_so(sharing: Node) -> None:
@@ -93,7 +105,8 @@ def test_without_rights_a_snapshot_is_crash_consistent_and_says_so(sharing: Node
     done = in_container(sharing, *SMALL)
 
     assert done.stdout.decode() == (
-        "made first of pvc-1: crash-consistent: what its pods had fsynced is in it, as after a power cut\n"
+        "made first of pvc-1: crash-consistent: what its pods had fsynced is in it, as after a "
+        "power cut\n"
     ), done
     clone(sharing, "pvc-2", "first")
     assert checksum(sharing.mount("b", "pvc-2")) == wanted
@@ -125,7 +138,9 @@ def test_a_snapshot_is_no_volume(sharing: Node) -> None:
         ("delete", sharing.deletion("first")),
     ):
         assert "first is a snapshot of pvc-1" in sharing.fails("InvalidArgument", *words)
-    assert "is a snapshot" in sharing.fails("InvalidArgument", "provision", sharing.request("first"))
+    assert "is a snapshot" in sharing.fails(
+        "InvalidArgument", "provision", sharing.request("first")
+    )
     assert "first is a snapshot of pvc-1" in refused(sharing, "first")
     assert "first is there already" in refused(sharing, *SMALL)
     assert "is a volume and no snapshot" in refused(sharing, "--delete", "pvc-1")
@@ -193,7 +208,9 @@ def wait_a_second() -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("words", [[], ["pvc-1", "--delete", "x"], ["pvc-1", "--keep", "0"], ["pvc-1", "--keep", "-1"]])
+@pytest.mark.parametrize(
+    "words", [[], ["pvc-1", "--delete", "x"], ["pvc-1", "--keep", "0"], ["pvc-1", "--keep", "-1"]]
+)
 def test_words_that_make_no_sense_are_refused(node: Node, words: list[str]) -> None:
     assert node.enter(*node.executable, "snapshot", *words).returncode == 2
 
@@ -207,19 +224,28 @@ IS_FROZEN = "/run/flexvol/is-frozen"
 def slow(node: Node, for_python: Path, seconds: float, limit_seconds: int = 30) -> None:
     """Lets the node's snapshots take so long while the file system is frozen."""
     changes = {
-        "done = work()": f"done = (open('{IS_FROZEN}', 'w').close(), time.sleep({seconds}), work())[2]",
+        "done = work()": (
+            f"done = (open('{IS_FROZEN}', 'w').close(), time.sleep({seconds}), work())[2]"
+        ),
         "_FROZEN_SECONDS = 30": f"_FROZEN_SECONDS = {limit_seconds}",
     }
-    node.executable = edited(for_python, node.directory / "slow", "drivers/loop/snapshots.py", changes)
+    node.executable = edited(
+        for_python, node.directory / "slow", "drivers/loop/snapshots.py", changes
+    )
 
 
 class Writer:
     """Writes to a file system over and over, and knows when it last could."""
 
     def __init__(self, root: Path) -> None:
-        script = 'while :; do date +%s.%N > "$1/beat" && sync "$1/beat" && cp "$1/beat" "$2"; sleep 0.05; done'
+        script = (
+            'while :; do date +%s.%N > "$1/beat" && sync "$1/beat" && cp "$1/beat" "$2"; '
+            "sleep 0.05; done"
+        )
         self.seen = root.parent / "seen"
-        self._process = subprocess.Popen(["sh", "-c", script, "sh", root, self.seen], start_new_session=True)
+        self._process = subprocess.Popen(
+            ["sh", "-c", script, "sh", root, self.seen], start_new_session=True
+        )
 
     def last(self) -> float:
         """Seconds since it wrote."""
@@ -266,7 +292,9 @@ def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     slow(node, for_python, 60)
     # What is started in the background ignores SIGINT, and what that starts too.
     listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    running = node.start(*node.executable, "snapshot", *SMALL, start_new_session=True, preexec_fn=listens)
+    running = node.start(
+        *node.executable, "snapshot", *SMALL, start_new_session=True, preexec_fn=listens
+    )
     until_frozen(node, writing)
 
     os.killpg(running.pid, number)  # as a terminal does; the one that thaws is in no group of ours
@@ -277,7 +305,9 @@ def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     assert names(node) == ["pvc-1"] and hidden(node) == []
 
 
-def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(node: Node, writing: Writer, for_python: Path) -> None:
+def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(
+    node: Node, writing: Writer, for_python: Path
+) -> None:
     slow(node, for_python, 6, limit_seconds=2)
     running = node.start(*node.executable, "snapshot", *SMALL)
     until_frozen(node, writing)
@@ -289,7 +319,9 @@ def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(node: Node, writin
     assert names(node) == ["pvc-1"] and hidden(node) == []
 
 
-def test_if_the_one_that_thaws_is_killed_the_other_does(node: Node, writing: Writer, for_python: Path) -> None:
+def test_if_the_one_that_thaws_is_killed_the_other_does(
+    node: Node, writing: Writer, for_python: Path
+) -> None:
     slow(node, for_python, 4)
     running = node.start(*node.executable, "snapshot", *SMALL)
     until_frozen(node, writing)

@@ -1,4 +1,5 @@
-"""status shows what is on a node and names each volume's trouble with a remedy; so does doctor. Both only look."""
+"""status shows what is on a node and names each volume's trouble with a remedy; so does doctor.
+Both only look."""
 
 from __future__ import annotations
 
@@ -29,18 +30,25 @@ def trouble(node: Node, volume: str = "pvc-1") -> tuple[str, str]:
     said = node.command("status")
     diagnosis = node.enter(*node.executable, "doctor")
     assert f"volume {volume}: {found['what']}\n    do this: {found['remedy']}\n" in said
-    assert f"WRONG  volume {volume}: {found['what']}\n       do this: {found['remedy']}\n" in diagnosis.stdout.decode()
+    assert (
+        f"WRONG  volume {volume}: {found['what']}\n       do this: {found['remedy']}\n"
+        in diagnosis.stdout.decode()
+    )
     assert diagnosis.returncode == 1
     return found["what"], found["remedy"]
 
 
 @pytest.fixture
 def hold(node: Node) -> Iterator[Callable[[str], int]]:
-    """Starts a process that keeps `path` in a mount namespace of its own, as a container does; gives its number."""
+    """Starts a process that keeps `path` in a mount namespace of its own, as a container does;
+    gives its number."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(path: str) -> int:
-        script = f"mkdir -p {HELD} && mount --bind {path} {HELD} && umount {path} && echo && kill -STOP $$"
+        script = (
+            f"mkdir -p {HELD} && mount --bind {path} {HELD} && umount {path} && echo && "
+            "kill -STOP $$"
+        )
         started.append(node.start("unshare", "-m", "sh", "-c", script))
         assert started[-1].stdout and started[-1].stdout.readline() == b"\n"
         return started[-1].pid
@@ -62,14 +70,22 @@ def test_a_volume_with_its_device_pods_and_mounts(node: Node) -> None:
 
     (device,) = node.loop_devices()
     assert found["pvc-1"] == {
-        "name": "pvc-1", "pool": "default", "troubles": [], "sizeBytes": 64 * MIB, "fsType": "ext4",
-        "usedBytes": node.image().stat().st_blocks * 512, "image": "/var/lib/flexvol/default/pvc-1/image",
-        "owner": node.record()["owner"], "devices": [device], "kind": "volume", "source": "",
+        "name": "pvc-1",
+        "pool": "default",
+        "troubles": [],
+        "sizeBytes": 64 * MIB,
+        "fsType": "ext4",
+        "usedBytes": node.image().stat().st_blocks * 512,
+        "image": "/var/lib/flexvol/default/pvc-1/image",
+        "owner": node.record()["owner"],
+        "devices": [device],
+        "kind": "volume",
+        "source": "",
         "mounts": [
             {"path": node.pod_dir("u-1"), "pod": "shop/web (u-1)", "readOnly": False},
             {"path": node.pod_dir("u-2"), "pod": "u-2", "readOnly": True},
         ],
-    }  # fmt: skip
+    }
     assert (found["pvc-2"]["devices"], found["pvc-2"]["mounts"]) == ([], [])
     _, pool, _, heading, first, second, third = node.command("status").splitlines()
     assert pool.split()[0] == "default" and pool.endswith("takes volumes")
@@ -123,7 +139,11 @@ def test_xfs_shut_down(node: Node) -> None:
 
 def test_errors_noted_in_a_volume_that_is_not_mounted(node: Node) -> None:
     node.provision()
-    subprocess.run(["debugfs", "-w", "-R", "set_super_value state 2", node.image()], check=True, capture_output=True)
+    subprocess.run(
+        ["debugfs", "-w", "-R", "set_super_value state 2", node.image()],
+        check=True,
+        capture_output=True,
+    )
 
     what, remedy = trouble(node)
 
@@ -151,7 +171,11 @@ def test_a_damaged_record(node: Node) -> None:
 
 def test_a_device_attached_by_hand_and_its_remedy(node: Node) -> None:
     node.provision()
-    by_hand = node.enter("losetup", "--show", "-f", "/var/lib/flexvol/default/pvc-1/image").stdout.decode().strip()
+    by_hand = (
+        node.enter("losetup", "--show", "-f", "/var/lib/flexvol/default/pvc-1/image")
+        .stdout.decode()
+        .strip()
+    )
 
     what, remedy = trouble(node)
 
@@ -165,7 +189,11 @@ def test_two_devices_on_one_image(node: Node) -> None:
     node.provision()
     node.mount("web")
     (ours,) = node.loop_devices()
-    by_hand = node.enter("losetup", "--show", "-f", "/var/lib/flexvol/default/pvc-1/image").stdout.decode().strip()
+    by_hand = (
+        node.enter("losetup", "--show", "-f", "/var/lib/flexvol/default/pvc-1/image")
+        .stdout.decode()
+        .strip()
+    )
 
     (more, unmounted) = volumes(node)["pvc-1"]["troubles"]
 
@@ -176,9 +204,12 @@ def test_two_devices_on_one_image(node: Node) -> None:
 
 
 def attach(image: int) -> str:
-    """A loop device as LOOP_SET_FD leaves it; another process of this machine may be faster at a free one."""
+    """A loop device as LOOP_SET_FD leaves it; another process of this machine may be faster at a
+    free one."""
     while True:
-        device = subprocess.run(["losetup", "-f"], capture_output=True, text=True, check=True).stdout.strip()
+        device = subprocess.run(
+            ["losetup", "-f"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         with open(device, "r+b") as loop:
             try:
                 fcntl.ioctl(loop, LOOP_SET_FD, image)
@@ -204,7 +235,9 @@ def test_a_device_that_a_killed_callout_left_with_the_lock(node: Node) -> None:
     node.until_devices(0)
 
 
-def test_a_mount_in_another_mount_namespace_and_who_holds_it(node: Node, hold: Callable[[str], int]) -> None:
+def test_a_mount_in_another_mount_namespace_and_who_holds_it(
+    node: Node, hold: Callable[[str], int]
+) -> None:
     node.provision()
     node.mount("web")
     holder = hold(node.pod_dir("web"))
@@ -251,7 +284,9 @@ def test_a_device_that_a_process_keeps_open(node: Node) -> None:
 
 def test_a_pool_that_cannot_be_read_is_not_passed_over(node: Node) -> None:
     node.provision()
-    node.path("/etc/flexvol/config.json").write_text(json.dumps({"pools": {"away": "/var/lib/flexvol/disk"}}))
+    node.path("/etc/flexvol/config.json").write_text(
+        json.dumps({"pools": {"away": "/var/lib/flexvol/disk"}})
+    )
 
     found = volumes(node)
 
@@ -265,7 +300,9 @@ def test_a_callout_that_hangs(node: Node) -> None:
     node.image().with_name("volume.json").write_text("{")
     node.provision("pvc-2")
     subprocess.run(
-        ["debugfs", "-w", "-R", "set_super_value state 2", node.image("pvc-2")], check=True, capture_output=True
+        ["debugfs", "-w", "-R", "set_super_value state 2", node.image("pvc-2")],
+        check=True,
+        capture_output=True,
     )
     held = [path.open() for path in node.path("/var/lib/flexvol/default/.locks").iterdir()]
     for lock in held:

@@ -1,4 +1,5 @@
-"""A volume goes from node to node as a stream: only while nobody uses it, only what is in it, all of it or nothing."""
+"""A volume goes from node to node as a stream: only while nobody uses it, only what is in it, all
+of it or nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ def filled(node: Node, fs: str = "ext4", size: int = 0, **own: Any) -> str:
 
 def checksum(node: Node, volume: str = "pvc-1") -> str:
     pod = node.mount("check", volume)
-    found = hashlib.sha256(b"".join((pod / name).read_bytes() for name in ("one", "two"))).hexdigest()
+    found = hashlib.sha256(
+        b"".join((pod / name).read_bytes() for name in ("one", "two"))
+    ).hexdigest()
     node.unmount("check", volume)
     return found
 
@@ -54,7 +57,9 @@ def export(node: Node, *words: str, volume: str = "pvc-1") -> bytes:
 
 def moved(node: Node) -> bytes:
     """Exported as a move does it, whose input stays open for as long as the mover lives."""
-    exporting = node.start(*node.executable, "export", *MOVE, "pvc-1", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    exporting = node.start(
+        *node.executable, "export", *MOVE, "pvc-1", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert exporting.stdin and exporting.stdout
     with exporting.stdin, exporting.stdout:
         stream: bytes = exporting.stdout.read()
@@ -77,7 +82,10 @@ def arrived(node: Node, *words: str) -> int:
 
 
 def pool_of(node: Node) -> set[str]:
-    return {entry.name for entry in node.path("/var/lib/flexvol/default").iterdir()} - {"pool.json", ".locks"}
+    return {entry.name for entry in node.path("/var/lib/flexvol/default").iterdir()} - {
+        "pool.json",
+        ".locks",
+    }
 
 
 def header_of(stream: bytes) -> tuple[dict[str, Any], bytes]:
@@ -118,18 +126,24 @@ def test_a_thick_volume_arrives_with_all_its_blocks(node: Node, other: Node) -> 
     assert checksum(other) == sent
 
 
-def test_the_bare_image_is_a_plain_file_system_for_any_other_storage(node: Node, tmp_path: Path) -> None:
+def test_the_bare_image_is_a_plain_file_system_for_any_other_storage(
+    node: Node, tmp_path: Path
+) -> None:
     filled(node)
     bare = tmp_path / "bare"
 
     bare.write_bytes(export(node, "--raw"))
 
     assert bare.read_bytes() == node.image().read_bytes()
-    done = node.enter("sh", "-c", f"mount -o loop,ro {bare} /mnt && cat /mnt/one | wc -c && umount /mnt")
+    done = node.enter(
+        "sh", "-c", f"mount -o loop,ro {bare} /mnt && cat /mnt/one | wc -c && umount /mnt"
+    )
     assert done.stdout.split() == [str(6 * MIB).encode()], done
 
 
-def test_what_is_in_use_is_not_exported_and_what_is_being_exported_is_not_mounted(node: Node) -> None:
+def test_what_is_in_use_is_not_exported_and_what_is_being_exported_is_not_mounted(
+    node: Node,
+) -> None:
     filled(node)
     node.mount("web")
     done = node.enter(*node.executable, "export", "pvc-1")
@@ -137,7 +151,9 @@ def test_what_is_in_use_is_not_exported_and_what_is_being_exported_is_not_mounte
     assert b"volume pvc-1 is in use" in done.stderr
     node.unmount("web")
 
-    exporting = node.start(*node.executable, "export", "pvc-1", stderr=subprocess.DEVNULL)  # nobody reads on: it waits
+    exporting = node.start(
+        *node.executable, "export", "pvc-1", stderr=subprocess.DEVNULL
+    )  # nobody reads on: it waits
     assert exporting.stdout and exporting.stdout.read(5) == b"flexv"
     assert "is in use" in node.fails("Busy", "mount", node.pod_dir("web"), node.options())
     assert "is in use" in node.fails("Busy", "delete", node.deletion())
@@ -156,10 +172,21 @@ def test_a_stream_that_is_cut_anywhere_leaves_no_volume_and_goes_on_from_what_im
     header, rest = header_of(stream)
     begin = len(stream) - len(rest)
 
-    for cut in (0, 10, begin - 5, begin, begin + 3, begin + 7 * BLOCK + 100, len(stream) // 2, len(stream) - 1):
+    for cut in (
+        0,
+        10,
+        begin - 5,
+        begin,
+        begin + 3,
+        begin + 7 * BLOCK + 100,
+        len(stream) // 2,
+        len(stream) - 1,
+    ):
         part = stream if not arrived(other) else export(node, "--from", str(arrived(other)))
         before = arrived(other)
-        said = refused(other, part[: max(0, cut - (len(stream) - len(part)))] if before else part[:cut])
+        said = refused(
+            other, part[: max(0, cut - (len(stream) - len(part)))] if before else part[:cut]
+        )
         assert "cut" in said
         assert arrived(other) >= before
         assert other.ok("list")["volumes"] == []
@@ -199,7 +226,9 @@ def test_the_whole_stream_again_after_a_cut_is_fine_too(node: Node, other: Node)
     assert checksum(other) == sent
 
 
-def test_what_changed_between_two_parts_is_noticed_and_nothing_of_it_is_kept(node: Node, other: Node) -> None:
+def test_what_changed_between_two_parts_is_noticed_and_nothing_of_it_is_kept(
+    node: Node, other: Node
+) -> None:
     filled(node)
     refused(other, export(node)[: 9 * MIB])
     (node.mount("web") / "one").write_bytes(os.urandom(6 * MIB))
@@ -214,7 +243,9 @@ def test_what_changed_between_two_parts_is_noticed_and_nothing_of_it_is_kept(nod
     assert checksum(other) == checksum(node)
 
 
-def test_the_importer_killed_in_the_middle_goes_on_and_so_does_the_exporter(node: Node, other: Node) -> None:
+def test_the_importer_killed_in_the_middle_goes_on_and_so_does_the_exporter(
+    node: Node, other: Node
+) -> None:
     node.provision(size=512 * MIB)
     pod = node.mount("web")
     for name in ("one", "two"):
@@ -228,7 +259,9 @@ def test_the_importer_killed_in_the_middle_goes_on_and_so_does_the_exporter(node
     importing.stdin.write(stream[: 120 * MIB])
     importing.stdin.flush()
     deadline = time.monotonic() + 60
-    while not (here := arrived(other)):  # what is durable, so that even a power cut does not take it
+    while not (
+        here := arrived(other)
+    ):  # what is durable, so that even a power cut does not take it
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert "is being imported just now" in refused(other, stream)
@@ -249,8 +282,19 @@ def test_a_stream_of_which_any_byte_is_wrong_brings_nothing(node: Node, other: N
     header, rest = header_of(stream)
     data, place = len(stream) - len(rest) + 12, len(stream) - len(rest)
 
-    for where in (0, 3, place, place + 5, place + 9, data, data + BLOCK // 2, len(stream) - 45, len(stream) - 40,
-                  len(stream) - 32, len(stream) - 1):  # fmt: skip
+    for where in (
+        0,
+        3,
+        place,
+        place + 5,
+        place + 9,
+        data,
+        data + BLOCK // 2,
+        len(stream) - 45,
+        len(stream) - 40,
+        len(stream) - 32,
+        len(stream) - 1,
+    ):
         broken = bytearray(stream)
         broken[where] ^= 0x41
         assert refused(other, bytes(broken)).startswith("flexvol import: "), where
@@ -267,18 +311,45 @@ def record(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 
 LIES: list[Callable[[dict[str, Any]], Any]] = [
-    record(name="../../etc"), record(name=".locks"), record(name="pool.json/x"), record(name="a" * 300),
-    record(name=["pvc-1"]), record(name="PVC"), record(sizeBytes=-1), record(sizeBytes=0), record(sizeBytes=1 << 40),
-    record(sizeBytes=True), record(sizeBytes="64"), record(fsType="vfat"), record(fsType="../x"),
-    record(mountOptions=["suid"]), record(mountOptions=["loop=/dev/sda"]), record(mountOptions=[3]),
-    record(owner="me"), record(owner={"namespace": "shop"}),
-    record(owner={"namespace": "a\x1b[2J", "name": "b", "uid": "c"}), record(accessModes=["\n"]),
-    record(schema=99), record(schema="2"), record(sectorBytes=512), record(root={"uid": "x", "gid": 0}),
-    record(archive={"seconds": "x", "since": 0}), record(**{"class": "a\nb"}),
-    hostile(length=-1), hostile(length=1 << 62), hostile(length=1 << 70), hostile(length=MIB + 1),
-    hostile(length="64"), hostile(length=None), hostile(**{"from": -BLOCK}), hostile(**{"from": 1}),
-    hostile(record=None), hostile(record=[]), lambda header: {}, lambda header: [header],
-]  # fmt: skip
+    record(name="../../etc"),
+    record(name=".locks"),
+    record(name="pool.json/x"),
+    record(name="a" * 300),
+    record(name=["pvc-1"]),
+    record(name="PVC"),
+    record(sizeBytes=-1),
+    record(sizeBytes=0),
+    record(sizeBytes=1 << 40),
+    record(sizeBytes=True),
+    record(sizeBytes="64"),
+    record(fsType="vfat"),
+    record(fsType="../x"),
+    record(mountOptions=["suid"]),
+    record(mountOptions=["loop=/dev/sda"]),
+    record(mountOptions=[3]),
+    record(owner="me"),
+    record(owner={"namespace": "shop"}),
+    record(owner={"namespace": "a\x1b[2J", "name": "b", "uid": "c"}),
+    record(accessModes=["\n"]),
+    record(schema=99),
+    record(schema="2"),
+    record(sectorBytes=512),
+    record(root={"uid": "x", "gid": 0}),
+    record(archive={"seconds": "x", "since": 0}),
+    record(**{"class": "a\nb"}),
+    hostile(length=-1),
+    hostile(length=1 << 62),
+    hostile(length=1 << 70),
+    hostile(length=MIB + 1),
+    hostile(length="64"),
+    hostile(length=None),
+    hostile(**{"from": -BLOCK}),
+    hostile(**{"from": 1}),
+    hostile(record=None),
+    hostile(record=[]),
+    lambda header: {},
+    lambda header: [header],
+]
 
 
 def test_a_header_that_lies_is_refused_and_leaves_nothing(node: Node, other: Node) -> None:
@@ -297,7 +368,14 @@ def test_a_block_that_lies_is_refused_and_leaves_nothing(node: Node, other: Node
     node.provision()
     header, _ = header_of(export(node))
 
-    for where, size in [(1, BLOCK), (1 << 63, BLOCK), (64 * MIB, BLOCK), (0, 0), (0, 17), (0, (1 << 32) - 1)]:
+    for where, size in [
+        (1, BLOCK),
+        (1 << 63, BLOCK),
+        (64 * MIB, BLOCK),
+        (0, 0),
+        (0, 17),
+        (0, (1 << 32) - 1),
+    ]:
         said = refused(other, stream_of(header, struct.pack(">QL", where, size) + bytes(4 * BLOCK)))
         assert f"no block can be at {where} with {size} bytes" in said
         assert pool_of(other) == set()
@@ -321,7 +399,12 @@ def test_what_does_not_fit_is_refused_with_the_numbers_and_its_room_is_taken_fro
     stream = export(node)
     disk = other.path("/var/lib/flexvol/small")
     disk.mkdir()
-    assert other.enter("mount", "-t", "tmpfs", "-o", "size=200m", "none", "/var/lib/flexvol/small").returncode == 0
+    assert (
+        other.enter(
+            "mount", "-t", "tmpfs", "-o", "size=200m", "none", "/var/lib/flexvol/small"
+        ).returncode
+        == 0
+    )
     other.command("pool", "init", "small", "--reserve", "0")
     assert "pool small has no room for 256 MiB more" in refused(other, stream, "--pool", "small")
 
@@ -356,7 +439,9 @@ def test_what_came_of_a_stream_is_given_up_after_a_day(node: Node, other: Node) 
     assert arrived(other) == 0
 
 
-def test_a_copy_that_is_moved_mounts_for_no_one_until_adopt_takes_it_back(node: Node, other: Node) -> None:
+def test_a_copy_that_is_moved_mounts_for_no_one_until_adopt_takes_it_back(
+    node: Node, other: Node
+) -> None:
     sent = filled(node, onDelete="archive")
 
     stream = moved(node)
@@ -382,7 +467,9 @@ def test_a_copy_that_is_moved_mounts_for_no_one_until_adopt_takes_it_back(node: 
 
 def test_a_mover_that_is_killed_does_not_leave_the_volume_locked(node: Node) -> None:
     filled(node)
-    exporting = node.start(*node.executable, "export", *MOVE, "pvc-1", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    exporting = node.start(
+        *node.executable, "export", *MOVE, "pvc-1", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert exporting.stdin and exporting.stdout and exporting.stdout.read(5) == b"flexv"
     assert b"is in use" in refused_export(node)
 

@@ -1,4 +1,5 @@
-"""What thin volumes have free goes back to the pool when `trim` is run, as the timer in deploy/systemd does."""
+"""What thin volumes have free goes back to the pool when `trim` is run, as the timer in
+deploy/systemd does."""
 
 from __future__ import annotations
 
@@ -30,12 +31,18 @@ def used_bytes(node: Node, volume: str = "pvc-1") -> int:
 
 def fill_holes(node: Node, volume: str = "pvc-1") -> None:
     """As a backup does that knows no holes: every block of the image is taken."""
-    subprocess.run(["fallocate", "-l", str(node.image(volume).stat().st_size), node.image(volume)], check=True)
+    subprocess.run(
+        ["fallocate", "-l", str(node.image(volume).stat().st_size), node.image(volume)], check=True
+    )
 
 
 @pytest.mark.short
-@pytest.mark.parametrize(("fs", "size"), [("ext4", 64 * MIB), ("xfs", 300 * MIB), ("btrfs", 112 * MIB)])
-def test_a_mounted_thin_volume_gives_back_what_it_has_free_and_keeps_its_data(node: Node, fs: str, size: int) -> None:
+@pytest.mark.parametrize(
+    ("fs", "size"), [("ext4", 64 * MIB), ("xfs", 300 * MIB), ("btrfs", 112 * MIB)]
+)
+def test_a_mounted_thin_volume_gives_back_what_it_has_free_and_keeps_its_data(
+    node: Node, fs: str, size: int
+) -> None:
     node.provision(size=size, fs=fs)
     pod = node.mount("web")
     (pod / "kept").write_bytes(b"k" * 4 * MIB)
@@ -65,7 +72,9 @@ def test_thick_and_unmounted_volumes_are_skipped(node: Node) -> None:
     assert (used_bytes(node), used_bytes(node, "pvc-2")) == before
 
 
-def test_only_the_pool_that_is_named_is_trimmed_and_one_that_is_away_is_an_error(node: Node) -> None:
+def test_only_the_pool_that_is_named_is_trimmed_and_one_that_is_away_is_an_error(
+    node: Node,
+) -> None:
     node.command("pool", "init", "fast", "--reserve", "0")
     node.provision("pvc-1")
     node.provision("pvc-2", pool="fast")
@@ -133,9 +142,16 @@ def test_systemd_understands_the_units_and_they_run_the_installed_driver(
     units.mkdir(parents=True)
     for unit in (service, timer):
         shutil.copy(unit, units)
-    line = ["systemctl", f"--root={tmp_path}", "enable", "flexvol-trim.timer"]  # no systemd runs on this machine
+    line = [
+        "systemctl",
+        f"--root={tmp_path}",
+        "enable",
+        "flexvol-trim.timer",
+    ]  # no systemd runs on this machine
     subprocess.run(line, check=True, capture_output=True)
     assert (units / "timers.target.wants/flexvol-trim.timer").resolve().name == "flexvol-trim.timer"
-    run = next(line for line in Path(service).read_text().splitlines() if line.startswith("ExecStart="))
+    run = next(
+        line for line in Path(service).read_text().splitlines() if line.startswith("ExecStart=")
+    )
     done = node.enter(*run.removeprefix("ExecStart=").split())
     assert done.returncode == 0 and done.stdout.endswith(b"0 B given back\n"), done

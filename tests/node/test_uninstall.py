@@ -1,4 +1,5 @@
-"""Nothing is taken away from a node that still needs it: uninstall refuses while there are volumes, and names them."""
+"""Nothing is taken away from a node that still needs it: uninstall refuses while there are volumes,
+and names them."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ def test_a_mounted_volume_needs_its_driver_also_if_its_record_is_lost(installed:
 
 
 def test_a_pool_whose_disk_is_away_may_hold_volumes(installed: Node) -> None:
-    installed.path("/etc/flexvol/config.json").write_text('{"pools": {"fast": "/var/lib/flexvol/disk2"}}')
+    installed.path("/etc/flexvol/config.json").write_text(
+        '{"pools": {"fast": "/var/lib/flexvol/disk2"}}'
+    )
 
     done = uninstall(installed)
 

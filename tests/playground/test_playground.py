@@ -1,4 +1,5 @@
-"""The playground shows a claim becoming a mounted volume, stays, refuses a second one, and goes without a trace.
+"""The playground shows a claim becoming a mounted volume, stays, refuses a second one, and goes
+without a trace.
 
 It is a cluster of its own, so it has its turn before the one of tests/cluster starts.
 """
@@ -60,7 +61,11 @@ def test_it_shows_a_claim_becoming_a_mounted_volume(shown: str) -> None:
 
 def test_the_printed_kubectl_works_and_the_cluster_is_still_there(shown: str) -> None:
     done = subprocess.run(
-        f"{alias(shown)} exec web -- cat /data/started", shell=True, capture_output=True, text=True, check=False
+        f"{alias(shown)} exec web -- cat /data/started",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.returncode == 0, done.stderr
@@ -69,7 +74,11 @@ def test_the_printed_kubectl_works_and_the_cluster_is_still_there(shown: str) ->
 
 def test_the_readmes_kustomization_is_what_runs(shown: str, tmp_path: Path) -> None:
     """As it stands there; the playground's own differs only in how long a node has to be gone."""
-    block = re.search(r"\$ cat > kustomization.yaml <<\.\n(.*?)\n\.\n", (ROOT / "README.md").read_text(), re.DOTALL)
+    block = re.search(
+        r"\$ cat > kustomization.yaml <<\.\n(.*?)\n\.\n",
+        (ROOT / "README.md").read_text(),
+        re.DOTALL,
+    )
     assert block is not None
     (tmp_path / "kustomization.yaml").write_text(block[1])
     shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
@@ -78,7 +87,11 @@ def test_the_readmes_kustomization_is_what_runs(shown: str, tmp_path: Path) -> N
 
     assert "daemonset.apps/flexvol-node unchanged" in lines
     # kubectl sees policies change whenever it applies them, as the server fills them in.
-    changed = [line for line in lines if not line.endswith(" unchanged") and "validatingadmissionpolicy" not in line]
+    changed = [
+        line
+        for line in lines
+        if not line.endswith(" unchanged") and "validatingadmissionpolicy" not in line
+    ]
     assert changed == ["deployment.apps/flexvol-cluster configured"]
 
 
@@ -109,18 +122,25 @@ def test_down_leaves_nothing(shown: str) -> None:
     assert not left_behind()
 
 
-def test_a_cluster_of_programs_that_one_has_is_undone_when_its_owner_is_killed(tmp_path: Path) -> None:
+def test_a_cluster_of_programs_that_one_has_is_undone_when_its_owner_is_killed(
+    tmp_path: Path,
+) -> None:
     if kube.missing():
         pytest.skip(kube.missing())
     for program in build.PROGRAMS:
         (tmp_path / program).symlink_to(build.programs() / program)
     code = (
-        "from tests.cluster.kube import build, cluster; made = cluster.Cluster(build.programs()); made.up([]); "
+        "from tests.cluster.kube import build, cluster; made = "
+        "cluster.Cluster(build.programs()); made.up([]); "
         "print('up', flush=True); input()"
     )
     theirs = {**os.environ, "FLEXVOL_KUBE_BIN": str(tmp_path)}
     owner = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env=theirs, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=theirs,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert owner.stdin and owner.stdout
     assert owner.stdout.readline() == b"up\n"
@@ -141,15 +161,25 @@ def alias(shown: str) -> str:
 
 def left_behind() -> dict[str, object]:
     """What there is of a cluster on this machine, by kind."""
-    listed = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout.splitlines()
-    namespaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(
+        ["losetup", "-a"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    namespaces = subprocess.run(
+        ["ip", "netns", "list"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     found: dict[str, object] = {
         "state": [str(path) for path in (kube.DATA, kube.STATE) if path.exists()],
         "namespaces": [line for line in namespaces if line.startswith(machine.PREFIX)],
         "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("*/flexvol-node*")],
-        "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if "flexvol-kube" in line],
-        "loop devices": [line for line in listed if re.search("flexvol-kube|pvc-[0-9a-f]{8}-", line)],
-        "processes": [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(kube.STATE) in _text(path)],
+        "mounts": [
+            line for line in Path("/proc/mounts").read_text().splitlines() if "flexvol-kube" in line
+        ],
+        "loop devices": [
+            line for line in listed if re.search("flexvol-kube|pvc-[0-9a-f]{8}-", line)
+        ],
+        "processes": [
+            path for path in Path("/proc").glob("[0-9]*/cmdline") if str(kube.STATE) in _text(path)
+        ],
     }
     return {kind: what for kind, what in found.items() if what}
 

@@ -1,4 +1,5 @@
-"""The build: the same sources give the same bytes, whoever builds them, and the file runs wherever a Python is."""
+"""The build: the same sources give the same bytes, whoever builds them, and the file runs wherever
+a Python is."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ EXAMPLE = ROOT / "examples/directory.py"
 
 
 def run(*argv: object, **keywords: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=60, **keywords)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(
+        [str(word) for word in argv], capture_output=True, text=True, timeout=60, **keywords
+    )  # type: ignore[call-overload,no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,9 @@ def test_two_builds_are_the_same_bytes(archive: Path, tmp_path: Path) -> None:
     assert (tmp_path / "flexvol").read_bytes() == archive.read_bytes()
 
 
-def test_a_copy_of_the_sources_elsewhere_and_later_gives_the_same_bytes(archive: Path, tmp_path: Path) -> None:
+def test_a_copy_of_the_sources_elsewhere_and_later_gives_the_same_bytes(
+    archive: Path, tmp_path: Path
+) -> None:
     for name in (*pack.CONTENTS, "bundle"):
         source, copy = ROOT / name, tmp_path / name
         if source.is_dir():
@@ -48,7 +53,13 @@ def test_a_copy_of_the_sources_elsewhere_and_later_gives_the_same_bytes(archive:
         os.utime(path, (time.time() + 5000,) * 2)
         path.chmod(0o700 if path.is_dir() else 0o600)
 
-    run(sys.executable, "-m", "bundle.pack", cwd=tmp_path, env={"TZ": "Asia/Tokyo", "PATH": os.defpath})
+    run(
+        sys.executable,
+        "-m",
+        "bundle.pack",
+        cwd=tmp_path,
+        env={"TZ": "Asia/Tokyo", "PATH": os.defpath},
+    )
 
     assert (tmp_path / "dist/flexvol").read_bytes() == archive.read_bytes()
 
@@ -60,13 +71,17 @@ def provisioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_two_builds_of_the_provisioner_are_the_same_bytes(provisioner: Path, tmp_path: Path) -> None:
+def test_two_builds_of_the_provisioner_are_the_same_bytes(
+    provisioner: Path, tmp_path: Path
+) -> None:
     pack_provisioner.build(tmp_path / "provisioner")
 
     assert (tmp_path / "provisioner").read_bytes() == provisioner.read_bytes()
 
 
-def test_the_provisioner_holds_no_compiled_code_and_runs_with_debians_python(provisioner: Path, tmp_path: Path) -> None:
+def test_the_provisioner_holds_no_compiled_code_and_runs_with_debians_python(
+    provisioner: Path, tmp_path: Path
+) -> None:
     with zipfile.ZipFile(provisioner) as packed:
         names = packed.namelist()
         assert {entry.date_time for entry in packed.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -74,7 +89,12 @@ def test_the_provisioner_holds_no_compiled_code_and_runs_with_debians_python(pro
     assert names == sorted(names)
     assert [name for name in names if name.endswith((".so", ".pyc"))] == []
 
-    done = run("/usr/bin/python3", provisioner, "--version", env={"SHIV_ROOT": str(tmp_path), "PATH": os.defpath})
+    done = run(
+        "/usr/bin/python3",
+        provisioner,
+        "--version",
+        env={"SHIV_ROOT": str(tmp_path), "PATH": os.defpath},
+    )
 
     assert done.stdout == protocol.VERSION + "\n", done.stderr
 
@@ -95,7 +115,10 @@ def test_it_is_found_however_it_is_called(called: str, archive: Path) -> None:
         link.symlink_to("flexvol")
 
     done = run(
-        str(archive) if called == "/" else called, "init", cwd=archive.parent, env={"PATH": f"{archive.parent}:/bin"}
+        str(archive) if called == "/" else called,
+        "init",
+        cwd=archive.parent,
+        env={"PATH": f"{archive.parent}:/bin"},
     )
 
     assert json.loads(done.stdout)["status"] == "Success"
@@ -110,7 +133,9 @@ def test_it_heeds_no_setting_of_the_machines_python(archive: Path, tmp_path: Pat
     for name in ("sitecustomize.py", "json.py", "flexvol.py", "os.py"):
         (tmp_path / name).write_text("raise SystemExit('taken over')")
 
-    done = run(archive, "init", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": "json.py"})
+    done = run(
+        archive, "init", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": "json.py"}
+    )
 
     assert json.loads(done.stdout)["status"] == "Success"
 
@@ -125,7 +150,8 @@ def test_nothing_is_written_beside_it(archive: Path, tmp_path: Path) -> None:
 
 
 def header(archive: Path, target: Path, python: str) -> Path:
-    """The archive with a header that knows one interpreter only. It must not be shorter, or zipimport is lost."""
+    """The archive with a header that knows one interpreter only. It must not be shorter, or
+    zipimport is lost."""
     head, zipped = archive.read_bytes().split(b"exec ", 1)
     head = head.replace(b"/usr/bin/python3", python.encode()) + b"#" * 80 + b"\n"
     head = head.replace(b"/usr/libexec/platform-python", b"/nonexistent/python")
@@ -134,7 +160,9 @@ def header(archive: Path, target: Path, python: str) -> Path:
     return target
 
 
-def test_without_python_the_answer_is_a_failure_and_the_status_is_0(archive: Path, tmp_path: Path) -> None:
+def test_without_python_the_answer_is_a_failure_and_the_status_is_0(
+    archive: Path, tmp_path: Path
+) -> None:
     bare = header(archive, tmp_path / "flexvol", "/nonexistent/python3")
 
     done = run("/bin/sh", bare, "mount", "/pod", "{}", env={"PATH": str(tmp_path)})
@@ -156,7 +184,9 @@ def test_a_python_elsewhere_on_the_path_is_found(archive: Path, tmp_path: Path) 
     assert json.loads(done.stdout)["status"] == "Success"
 
 
-def test_a_driver_of_ones_own_becomes_part_of_it_and_its_default(archive: Path, tmp_path: Path) -> None:
+def test_a_driver_of_ones_own_becomes_part_of_it_and_its_default(
+    archive: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "flexvol"
     pack.pack(target, [EXAMPLE])
 
@@ -184,11 +214,17 @@ def test_a_driver_with_a_syntax_error_is_refused(tmp_path: Path) -> None:
 
 
 def _request(**own: str) -> str:
-    return json.dumps({
-        "kubernetes.io/pvOrVolumeName": "pvc-1", "kubernetes.io/pvc.namespace": "shop",
-        "kubernetes.io/pvc.name": "data", "kubernetes.io/pvc.uid": "u1",
-        "kubernetes.io/pod.namespace": "shop", "requestBytes": "1048576", **own,
-    })  # fmt: skip
+    return json.dumps(
+        {
+            "kubernetes.io/pvOrVolumeName": "pvc-1",
+            "kubernetes.io/pvc.namespace": "shop",
+            "kubernetes.io/pvc.name": "data",
+            "kubernetes.io/pvc.uid": "u1",
+            "kubernetes.io/pod.namespace": "shop",
+            "requestBytes": "1048576",
+            **own,
+        }
+    )
 
 
 @pytest.mark.node
@@ -198,9 +234,12 @@ def test_the_example_driver_lives_through_a_volumes_life(tmp_path: Path) -> None
     pack.pack(tmp_path / "flexvol", [EXAMPLE])
     (tmp_path / "root").mkdir()
     (tmp_path / "pod").mkdir()
-    foreign = _request().replace('"kubernetes.io/pod.namespace": "shop"', '"kubernetes.io/pod.namespace": "evil"')
+    foreign = _request().replace(
+        '"kubernetes.io/pod.namespace": "shop"', '"kubernetes.io/pod.namespace": "evil"'
+    )
     script = f"""set -e
-        mkdir -p /var/lib/flexvol-directory; mount --bind {tmp_path}/root /var/lib/flexvol-directory; cd {tmp_path}
+        mkdir -p /var/lib/flexvol-directory
+        mount --bind {tmp_path}/root /var/lib/flexvol-directory; cd {tmp_path}
         call() {{ ./flexvol "$@"; }}
         call provision "$1"; call provision "$1"
         call mount {tmp_path}/pod "$2"

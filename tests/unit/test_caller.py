@@ -1,4 +1,5 @@
-"""caller.py reads a driver's output as kubelet does: the corpus by what is expected, and by Go itself."""
+"""caller.py reads a driver's output as kubelet does: the corpus by what is expected, and by Go
+itself."""
 
 from __future__ import annotations
 
@@ -54,9 +55,17 @@ def kubelet() -> list[dict[str, Any]]:
     except RuntimeError as error:
         pytest.skip(str(error))
     if not program.exists():
-        pytest.skip(f"FLEXVOL_KUBE_BIN has no {build.REPLY}, which is made with the programs if that is not set")
-    runs = [{"callout": "init", "output": base64.b64encode(c.output).decode(), "exit": c.exit} for c in CASES]
-    done = subprocess.run([program], input=json.dumps(runs), capture_output=True, text=True, check=True)
+        pytest.skip(
+            f"FLEXVOL_KUBE_BIN has no {build.REPLY}, which is made with the programs if that "
+            "is not set"
+        )
+    runs = [
+        {"callout": "init", "output": base64.b64encode(c.output).decode(), "exit": c.exit}
+        for c in CASES
+    ]
+    done = subprocess.run(
+        [program], input=json.dumps(runs), capture_output=True, text=True, check=True
+    )
     replies: list[dict[str, Any]] = json.loads(done.stdout)
     return replies
 
@@ -73,9 +82,11 @@ def test_go_agrees_with_every_case(kubelet: list[dict[str, Any]]) -> None:
 
 
 def test_only_capabilities_null_makes_kubelet_panic(kubelet: list[dict[str, Any]]) -> None:
-    assert [case.name for case, answer in zip(CASES, kubelet, strict=True) if answer["outcome"] == "panic"] == [
-        "capabilities null makes kubelet panic"
-    ]
+    assert [
+        case.name
+        for case, answer in zip(CASES, kubelet, strict=True)
+        if answer["outcome"] == "panic"
+    ] == ["capabilities null makes kubelet panic"]
 
 
 @pytest.mark.parametrize("name", sorted(set(protocol.FAILURES) - {"NotSupported"}))
@@ -90,14 +101,20 @@ def test_a_failure_comes_back_as_the_class_the_driver_raised(name: str) -> None:
     assert again.value.message == "volume v: in use on another node"
 
 
-@pytest.mark.parametrize("reason", ['"Nonsense"', "5", "null", '["Busy"]', '"NotSupported"', '"busy"'])
+@pytest.mark.parametrize(
+    "reason", ['"Nonsense"', "5", "null", '["Busy"]', '"NotSupported"', '"busy"']
+)
 def test_an_unknown_reason_is_internal(reason: str) -> None:
     with pytest.raises(protocol.Internal, match="broken"):
-        caller.parse("mount", f'{{"status": "Failure", "message": "broken", "reason": {reason}}}'.encode(), 0)
+        caller.parse(
+            "mount", f'{{"status": "Failure", "message": "broken", "reason": {reason}}}'.encode(), 0
+        )
 
 
 def test_a_failure_without_a_message_says_so() -> None:
-    with pytest.raises(protocol.Internal, match="mount: the driver answered 'success' without a message"):
+    with pytest.raises(
+        protocol.Internal, match="mount: the driver answered 'success' without a message"
+    ):
         caller.parse("mount", b'{"status": "success"}', 0)
 
 
@@ -111,7 +128,9 @@ def test_garbage_is_shown_in_the_message_and_cut() -> None:
 
 def test_what_only_flexvol_reads_is_read_by_exact_name() -> None:
     volume = {"options": {"pool": "default"}, "capacityBytes": 1 << 40, "fsType": "xfs"}
-    answer = caller.parse("provision", reply(volume=volume, Volumes=[1], pools=[{"free": 1.5}]).encode(), 0)
+    answer = caller.parse(
+        "provision", reply(volume=volume, Volumes=[1], pools=[{"free": 1.5}]).encode(), 0
+    )
 
     assert answer.volume == volume
     assert answer.volumes is None
@@ -120,9 +139,15 @@ def test_what_only_flexvol_reads_is_read_by_exact_name() -> None:
 
 def test_a_reply_survives_the_way_through_a_driver() -> None:
     sent = protocol.Reply(
-        message="m", device="/dev/sdb", attached=True, volume_new_size=7, volume={"options": {}}, volumes=[], pools=[],
+        message="m",
+        device="/dev/sdb",
+        attached=True,
+        volume_new_size=7,
+        volume={"options": {}},
+        volumes=[],
+        pools=[],
         capabilities=protocol.Capabilities(True, False, True, False, True),
-    )  # fmt: skip
+    )
 
     got = caller.parse("provision", json.dumps(sent.to_dict()).encode(), 0)
 
@@ -134,12 +159,14 @@ def test_arguments_go_in_the_order_of_the_contract() -> None:
 
     line = caller.command_line(
         "expandfs", old_bytes=1, new_bytes=2, mount_dir="/pod", device="", options=options
-    )  # fmt: skip
+    )
 
     assert line == ["expandfs", '{"a": "1", "b": "2"}', "", "/pod", "2", "1"]
 
 
-@pytest.mark.parametrize("arguments", [{}, {"mount_dir": "/p"}, {"mount_dir": "/p", "options": "{}", "more": "x"}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"mount_dir": "/p"}, {"mount_dir": "/p", "options": "{}", "more": "x"}]
+)
 def test_wrong_arguments_are_a_mistake_of_ours(arguments: dict[str, str]) -> None:
     with pytest.raises(KeyError):
         caller.command_line("mount", **arguments)
@@ -158,7 +185,9 @@ def test_a_driver_is_run_with_stdout_and_stderr_as_one(tmp_path: Path) -> None:
 
 
 def test_a_driver_gets_the_callout_and_its_arguments(tmp_path: Path) -> None:
-    script = driver(tmp_path, f"for word; do echo \"$word\"; done > {tmp_path}/words; echo '{reply()}'")
+    script = driver(
+        tmp_path, f"for word; do echo \"$word\"; done > {tmp_path}/words; echo '{reply()}'"
+    )
 
     caller.call(script, "mount", mount_dir="/pod dir", options=protocol.Options({"a": '"$(id)'}))
 

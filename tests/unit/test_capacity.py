@@ -1,4 +1,5 @@
-"""What is published of a node's room: an object for each class of ours, from the pool that the class means."""
+"""What is published of a node's room: an object for each class of ours, from the pool that the
+class means."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ POOLS: list[dict[str, Any]] = [
 ]
 
 
-def storage_class(name: str = "c", provisioner: str = "loop.flexvol", **parameters: str) -> dict[str, Any]:
+def storage_class(
+    name: str = "c", provisioner: str = "loop.flexvol", **parameters: str
+) -> dict[str, Any]:
     return {"metadata": {"name": name}, "provisioner": provisioner, "parameters": parameters}
 
 
@@ -35,8 +38,12 @@ def storage_class(name: str = "c", provisioner: str = "loop.flexvol", **paramete
         ({}, POOLS[1:], "0"),
     ],
 )
-def test_the_room_of_the_pool_that_the_class_means(parameters: dict[str, str], pools: list[Any], free: str) -> None:
-    (found,) = capacity.wanted([storage_class(**parameters)], {"flexvol/loop": pools}, US, "host", OWNER).values()
+def test_the_room_of_the_pool_that_the_class_means(
+    parameters: dict[str, str], pools: list[Any], free: str
+) -> None:
+    (found,) = capacity.wanted(
+        [storage_class(**parameters)], {"flexvol/loop": pools}, US, "host", OWNER
+    ).values()
 
     assert (found["capacity"], found["maximumVolumeSize"]) == (free, free)
     assert found["nodeTopology"] == {"matchLabels": {"kubernetes.io/hostname": "host"}}
@@ -55,10 +62,18 @@ def test_each_node_and_class_has_a_name_of_its_own() -> None:
     classes = [storage_class("a"), storage_class("b")]
     pools = {"flexvol/loop": POOLS}
 
-    names = {*capacity.wanted(classes, pools, US, "h1", None), *capacity.wanted(classes, pools, other, "h2", None)}
+    names = {
+        *capacity.wanted(classes, pools, US, "h1", None),
+        *capacity.wanted(classes, pools, other, "h2", None),
+    }
 
     assert len(names) == 4
-    assert sorted(name[25:] for name in names) == ["node1", "node1", "node2", "node2"]  # what the policy looks at
+    assert sorted(name[25:] for name in names) == [
+        "node1",
+        "node1",
+        "node2",
+        "node2",
+    ]  # what the policy looks at
 
 
 @pytest.mark.parametrize(
@@ -75,7 +90,9 @@ def test_a_change_is_written_at_once_unless_it_is_small(
     published: str, free: int, exactly: bool, roughly: bool
 ) -> None:
     pools = [{"name": "only", "freeBytes": free}]
-    (wish,) = capacity.wanted([storage_class()], {"flexvol/loop": pools}, US, "host", OWNER).values()
+    (wish,) = capacity.wanted(
+        [storage_class()], {"flexvol/loop": pools}, US, "host", OWNER
+    ).values()
     there = {**wish, "capacity": published, "maximumVolumeSize": published}
 
     assert [capacity.same(there, wish, rough) for rough in (False, True)] == [exactly, roughly]
@@ -106,7 +123,9 @@ class Published:
 
 def test_a_small_change_is_written_by_the_next_round_that_is_not_rough() -> None:
     both: Any = Published()
-    node = capacity.Capacity(both, both, US, "flexvol", None, lambda: [storage_class()], lambda: "host")
+    node = capacity.Capacity(
+        both, both, US, "flexvol", None, lambda: [storage_class()], lambda: "host"
+    )
     node.publish()
     both.free -= 4096
 

@@ -40,7 +40,9 @@ def test_an_answer_is_refused_in_the_servers_words_and_silence_is_unreachable() 
 def test_a_stream_that_is_refused_says_so_like_any_other_request() -> None:
     body = '{"kind":"Status","message":"pods \\"p\\" is forbidden"}'
     reason = f"Handshake status 403 Forbidden -+-+- {{'date': 'now', 'x': 'y'}} -+-+- {body}"
-    said = cluster._translated(kubernetes.client.ApiException(status=0, reason=reason), "exec list in a/b")
+    said = cluster._translated(
+        kubernetes.client.ApiException(status=0, reason=reason), "exec list in a/b"
+    )
 
     assert isinstance(said, cluster.Refused)
     assert (said.status, str(said)) == (403, 'exec list in a/b: 403 pods "p" is forbidden')
@@ -61,16 +63,22 @@ def test_a_program_that_was_never_started_or_not_seen_to_end_is_an_error() -> No
     with pytest.raises(cluster.Refused, match="x: no such file"):
         cluster._exit_status(b'{"status": "Failure", "message": "no such file", "code": 500}', "x")
     for cut in (b"", b'{"status": "Fai', b"[]", b"null", b'{"status": "Failure"}'):
-        with pytest.raises(cluster.Unreachable, match="x: the connection ended before the program did"):
+        with pytest.raises(
+            cluster.Unreachable, match="x: the connection ended before the program did"
+        ):
             cluster._exit_status(cut, "x")
 
 
-@pytest.mark.parametrize(("status", "passes"), [(403, False), (409, False), (410, False), (429, True), (500, True)])
+@pytest.mark.parametrize(
+    ("status", "passes"), [(403, False), (409, False), (410, False), (429, True), (500, True)]
+)
 def test_what_passes_by_itself_is_the_servers_trouble(status: int, passes: bool) -> None:
     assert refused(status).passes == passes
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("99999", 60.0), ("soon", 0.0), ("-1", 0.0)])
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7.0), ("99999", 60.0), ("soon", 0.0), ("-1", 0.0)]
+)
 def test_retry_after_is_honoured_within_reason(header: str, seconds: float) -> None:
     error = refused(429, Retry_After=header)
 
@@ -79,14 +87,21 @@ def test_retry_after_is_honoured_within_reason(header: str, seconds: float) -> N
 
 
 def test_a_lacking_right_is_named_without_the_object() -> None:
-    message = 'pvc "a" is forbidden: User "u" cannot create resource "events" in API group "" in the namespace "n"'
-    assert refused(403, json.dumps({"message": message})).lacking == 'cannot create resource "events"'
+    message = (
+        'pvc "a" is forbidden: User "u" cannot create resource "events" in API group "" '
+        'in the namespace "n"'
+    )
+    assert (
+        refused(403, json.dumps({"message": message})).lacking == 'cannot create resource "events"'
+    )
     assert refused(403, "<html>").lacking == ""
     assert cluster.Refused(409, message).lacking == ""
 
 
 def test_pauses_grow_to_their_limit_and_are_never_the_same() -> None:
-    pauses: list[list[float]] = [[cluster.pause_seconds(n, OSError()) for _ in range(20)] for n in range(1, 12)]
+    pauses: list[list[float]] = [
+        [cluster.pause_seconds(n, OSError()) for _ in range(20)] for n in range(1, 12)
+    ]
 
     for number, tries in enumerate(pauses, 1):
         expected = min(10.0, 0.5 * 2.0**number)
@@ -111,7 +126,9 @@ class Stream:
 
 
 def test_events_are_read_in_whatever_pieces_they_come() -> None:
-    stream = Stream(b'{"type": "ADDED", "obj', b'ect": {}}\n{"type": "BOOK', b'MARK", "object": {}}\n{"half')
+    stream = Stream(
+        b'{"type": "ADDED", "obj', b'ect": {}}\n{"type": "BOOK', b'MARK", "object": {}}\n{"half'
+    )
 
     assert [event["type"] for event in cluster._events(stream)] == ["ADDED", "BOOKMARK"]
     assert stream.closed

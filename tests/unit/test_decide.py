@@ -14,24 +14,41 @@ NODE = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 SHARED = Identity({"nfs.flexvol": "flexvol/nfs"}, "shared", "")
 
 
-def claim(provisioner: str = "loop.flexvol", node: str = "node1", deleted: bool = False, **spec: Any) -> dict[str, Any]:
+def claim(
+    provisioner: str = "loop.flexvol", node: str = "node1", deleted: bool = False, **spec: Any
+) -> dict[str, Any]:
     notes = {decide.PROVISIONER[0]: provisioner, decide.SELECTED_NODE: node}
-    metadata: dict[str, Any] = {"name": "data", "namespace": "shop", "uid": "u1", "annotations": notes}
+    metadata: dict[str, Any] = {
+        "name": "data",
+        "namespace": "shop",
+        "uid": "u1",
+        "annotations": notes,
+    }
     if deleted:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    return {"metadata": metadata, "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"], **spec}}
+    return {
+        "metadata": metadata,
+        "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"], **spec},
+    }
 
 
-def storage_class(provisioner: str = "loop.flexvol", late: bool = True, **parameters: str) -> dict[str, Any]:
+def storage_class(
+    provisioner: str = "loop.flexvol", late: bool = True, **parameters: str
+) -> dict[str, Any]:
     mode = "WaitForFirstConsumer" if late else "Immediate"
     return {
-        "metadata": {"name": "c"}, "provisioner": provisioner, "volumeBindingMode": mode, "parameters": parameters,
-    }  # fmt: skip
+        "metadata": {"name": "c"},
+        "provisioner": provisioner,
+        "volumeBindingMode": mode,
+        "parameters": parameters,
+    }
 
 
 def copy(node: str = "node1", **changes: str) -> dict[str, Any]:
     """A claim that is to be a copy of another."""
-    return claim(node=node, dataSourceRef={"kind": "PersistentVolumeClaim", "name": "old", **changes})
+    return claim(
+        node=node, dataSourceRef={"kind": "PersistentVolumeClaim", "name": "old", **changes}
+    )
 
 
 def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
@@ -72,13 +89,33 @@ def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
         (copy(namespace="shop"), storage_class(), PROVISION, ""),
         (of_snapshot(claim()), storage_class(), PROVISION, ""),
         (of_snapshot(claim(node="")), storage_class(), TAKE, ""),
-        (of_snapshot(copy()), storage_class(), REJECT, "without the annotation flexvol/from-snapshot"),
-        (claim(volumeAttributesClassName="gold"), storage_class(), REJECT, "volumeAttributesClassName"),
-        (claim(dataSourceRef={"apiGroup": "a.example", "kind": "Image"}), storage_class(), REJECT, "dataSource"),
+        (
+            of_snapshot(copy()),
+            storage_class(),
+            REJECT,
+            "without the annotation flexvol/from-snapshot",
+        ),
+        (
+            claim(volumeAttributesClassName="gold"),
+            storage_class(),
+            REJECT,
+            "volumeAttributesClassName",
+        ),
+        (
+            claim(dataSourceRef={"apiGroup": "a.example", "kind": "Image"}),
+            storage_class(),
+            REJECT,
+            "dataSource",
+        ),
         (claim(dataSource={"kind": "VolumeSnapshot"}), storage_class(), REJECT, "dataSource"),
         (claim(accessModes=["ReadWriteMany"]), storage_class(), REJECT, "ReadWriteMany"),
         (claim(accessModes=["ReadOnlyMany"]), storage_class(), REJECT, "ReadOnlyMany"),
-        (claim(accessModes=["ReadWriteOnce", "ReadOnlyMany"]), storage_class(), REJECT, "ReadOnlyMany"),
+        (
+            claim(accessModes=["ReadWriteOnce", "ReadOnlyMany"]),
+            storage_class(),
+            REJECT,
+            "ReadOnlyMany",
+        ),
         (claim(storageClassName=""), None, REJECT, "names no storage class"),
         (claim(storageClassName=None), None, REJECT, "names no storage class"),
         (claim(accessModes=["ReadWriteOncePod"]), storage_class(), PROVISION, ""),
@@ -87,10 +124,17 @@ def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
         (claim(), storage_class(onNodeGone="release"), PROVISION, ""),
         (claim(), storage_class(onNodeGone="drop"), REJECT, "is 'drop'; it is keep or release"),
         (claim(), storage_class(onNodeGone=""), REJECT, "keep or release"),
-        (claim(), {**storage_class(), "parameters": {"kubernetes.io/x": "1"}}, REJECT, '"kubernetes.io/x"'),
+        (
+            claim(),
+            {**storage_class(), "parameters": {"kubernetes.io/x": "1"}},
+            REJECT,
+            '"kubernetes.io/x"',
+        ),
     ],
 )
-def test_on_claim_of_a_node(given: dict[str, Any], by: dict[str, Any] | None, expected: str, said: str) -> None:
+def test_on_claim_of_a_node(
+    given: dict[str, Any], by: dict[str, Any] | None, expected: str, said: str
+) -> None:
     decision = decide.on_claim(given, by, NODE)
 
     assert decision.action == expected, decision
@@ -115,13 +159,31 @@ def test_on_claim_in_shared_mode() -> None:
         ([{"matchLabelExpressions": [{"key": "zone", "values": ["a", "b"]}]}], True),
         ([{"matchLabelExpressions": [{"key": "zone", "values": ["b"]}]}], False),
         ([{"matchLabelExpressions": [{"key": "rack", "values": ["a"]}]}], False),
-        ([{"matchLabelExpressions": [{"key": "zone", "values": ["a"]}, {"key": "disk", "values": ["hdd"]}]}], False),
-        ([{"matchLabelExpressions": [{"key": "zone", "values": ["b"]}]},
-          {"matchLabelExpressions": [{"key": "disk", "values": ["ssd"]}]}], True),
+        (
+            [
+                {
+                    "matchLabelExpressions": [
+                        {"key": "zone", "values": ["a"]},
+                        {"key": "disk", "values": ["hdd"]},
+                    ]
+                }
+            ],
+            False,
+        ),
+        (
+            [
+                {"matchLabelExpressions": [{"key": "zone", "values": ["b"]}]},
+                {"matchLabelExpressions": [{"key": "disk", "values": ["ssd"]}]},
+            ],
+            True,
+        ),
     ],
-)  # fmt: skip
+)
 def test_is_allowed(topologies: Any, allowed: bool) -> None:
-    assert decide.is_allowed({"allowedTopologies": topologies}, {"zone": "a", "disk": "ssd"}) == allowed
+    assert (
+        decide.is_allowed({"allowedTopologies": topologies}, {"zone": "a", "disk": "ssd"})
+        == allowed
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,8 +219,10 @@ def test_without_published_room_any_node_may_take_it() -> None:
 def test_the_older_annotations_are_read_too() -> None:
     old = claim()
     old["metadata"]["annotations"] = {
-        decide.PROVISIONER[1]: "loop.flexvol", decide.CLASS: "older", decide.SELECTED_NODE: "node1",
-    }  # fmt: skip
+        decide.PROVISIONER[1]: "loop.flexvol",
+        decide.CLASS: "older",
+        decide.SELECTED_NODE: "node1",
+    }
 
     assert decide.waits_for_us(old, NODE)
     assert decide.class_name_of(old) == "older"
@@ -167,7 +231,11 @@ def test_the_older_annotations_are_read_too() -> None:
 
 @pytest.mark.parametrize(
     ("newer", "older", "expected"),
-    [("loop.flexvol", "other", PROVISION), ("other", "loop.flexvol", LATER), ("", "loop.flexvol", PROVISION)],
+    [
+        ("loop.flexvol", "other", PROVISION),
+        ("other", "loop.flexvol", LATER),
+        ("", "loop.flexvol", PROVISION),
+    ],
 )
 def test_the_newer_annotation_is_the_one_that_counts(newer: str, older: str, expected: str) -> None:
     both = claim(newer)
@@ -185,9 +253,15 @@ def test_a_claim_that_names_no_class_has_none() -> None:
 
 
 def volume(
-    phase: str = "Released", policy: str = "Delete", identity: str = "node1", by: str = "loop.flexvol",
-    driver: str = "flexvol/loop", held: bool = True, deleted: bool = False, awaits: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+    phase: str = "Released",
+    policy: str = "Delete",
+    identity: str = "node1",
+    by: str = "loop.flexvol",
+    driver: str = "flexvol/loop",
+    held: bool = True,
+    deleted: bool = False,
+    awaits: bool = False,
+) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "name": "pvc-u1",
         "uid": "v1",
@@ -247,7 +321,9 @@ def test_a_pv_of_another_kind_of_storage_is_not_ours() -> None:
     assert decide.on_volume(other, NODE).action == LATER
 
 
-@pytest.mark.parametrize("notes", [None, {}, {decide.PROVISIONED_BY: "loop.flexvol"}, {decide.IDENTITY: "node1"}])
+@pytest.mark.parametrize(
+    "notes", [None, {}, {decide.PROVISIONED_BY: "loop.flexvol"}, {decide.IDENTITY: "node1"}]
+)
 def test_a_pv_made_by_hand_is_not_ours(notes: dict[str, str] | None) -> None:
     """Its driver's name alone is nothing."""
     made = volume()
@@ -274,13 +350,19 @@ def test_a_pv_made_by_hand_is_not_ours(notes: dict[str, str] | None) -> None:
         (protocol.Unavailable, "", "backoff", True, False),
     ],
 )
-def test_after_a_failure(failure: type[protocol.Failure], node: str, kind: str, warn: bool, unknown: bool) -> None:
+def test_after_a_failure(
+    failure: type[protocol.Failure], node: str, kind: str, warn: bool, unknown: bool
+) -> None:
     assert decide.after(failure("x"), node) == decide.Retry(kind, warn, unknown)
 
 
 def source(phase: str = "Bound", name: str = "c") -> dict[str, Any]:
     spec = {"storageClassName": name, "volumeName": "pvc-u1"}
-    return {"metadata": {"name": "old", "namespace": "shop", "uid": "u0"}, "spec": spec, "status": {"phase": phase}}
+    return {
+        "metadata": {"name": "old", "namespace": "shop", "uid": "u0"},
+        "spec": spec,
+        "status": {"phase": phase},
+    }
 
 
 def bound(identity: str = "node1", uid: str = "u0", **changes: Any) -> dict[str, Any]:
@@ -302,7 +384,9 @@ def bound(identity: str = "node1", uid: str = "u0", **changes: Any) -> dict[str,
         (source(), bound("node2"), protocol.Unavailable, "is on node node2, so it is made there"),
     ],
 )
-def test_a_copy_of_what_cannot_be_copied_here(of: Any, pv: Any, kind: type[protocol.Failure], said: str) -> None:
+def test_a_copy_of_what_cannot_be_copied_here(
+    of: Any, pv: Any, kind: type[protocol.Failure], said: str
+) -> None:
     with pytest.raises(kind, match=said):
         decide.check_source(copy(), of, pv, NODE)
 

@@ -1,5 +1,5 @@
-"""Events are written in order by a thread of their own, repeated ones are counted, and a full queue holds nobody up.
-What stands for the API server is a server, and takes what is sent to it."""
+"""Events are written in order by a thread of their own, repeated ones are counted, and a full queue
+holds nobody up. What stands for the API server is a server, and takes what is sent to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ VOLUME = {"metadata": {"name": "pvc-u1", "uid": "v1"}}
 
 
 class Server:
-    """requests: the (method, path, body) of each that was let through. open: as long as it is not set, all wait."""
+    """requests: the (method, path, body) of each that was let through. open: as long as it is not
+    set, all wait."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, Any]] = []
@@ -51,7 +52,9 @@ def server() -> Iterator[Server]:
             server.open.wait(30)
             server.requests.append((self.command, self.path, json.loads(body)))
             status = server.status(self.command, self.path)
-            answer = body if status < 400 else json.dumps({"kind": "Status", "message": "no"}).encode()
+            answer = (
+                body if status < 400 else json.dumps({"kind": "Status", "message": "no"}).encode()
+            )
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
@@ -72,12 +75,18 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def api(server: Server, tmp_path: Path) -> cluster.Cluster:
-    (tmp_path / "kubeconfig").write_text(json.dumps({
-        "apiVersion": "v1", "kind": "Config", "current-context": "x",
-        "clusters": [{"name": "c", "cluster": {"server": server.url}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    }))  # fmt: skip
+    (tmp_path / "kubeconfig").write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "x",
+                "clusters": [{"name": "c", "cluster": {"server": server.url}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            }
+        )
+    )
     return cluster.Cluster(str(tmp_path / "kubeconfig"))
 
 
@@ -86,23 +95,33 @@ def writer(api: cluster.Cluster) -> events.Events:
     return events.Events(api, "loop.flexvol node1")
 
 
-def test_an_event_says_about_whom_by_whom_and_of_what_kind(server: Server, writer: events.Events) -> None:
+def test_an_event_says_about_whom_by_whom_and_of_what_kind(
+    server: Server, writer: events.Events
+) -> None:
     writer.normal(CLAIM, "Provisioning", "it begins")
     writer.warning(VOLUME, "VolumeFailedDelete", "it is busy")
     writer.close(10)
 
     assert [path for _, path, _ in server.requests] == [
-        "/api/v1/namespaces/shop/events", "/api/v1/namespaces/default/events",
-    ]  # fmt: skip
+        "/api/v1/namespaces/shop/events",
+        "/api/v1/namespaces/default/events",
+    ]
     first, second = server.sent()
     assert first["involvedObject"] == {
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": "data", "namespace": "shop", "uid": "u1",
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "name": "data",
+        "namespace": "shop",
+        "uid": "u1",
         "resourceVersion": "7",
-    }  # fmt: skip
+    }
     assert second["involvedObject"]["kind"] == "PersistentVolume"
-    assert [(one["type"], one["reason"], one["message"], one["count"]) for one in (first, second)] == [
-        ("Normal", "Provisioning", "it begins", 1), ("Warning", "VolumeFailedDelete", "it is busy", 1),
-    ]  # fmt: skip
+    assert [
+        (one["type"], one["reason"], one["message"], one["count"]) for one in (first, second)
+    ] == [
+        ("Normal", "Provisioning", "it begins", 1),
+        ("Warning", "VolumeFailedDelete", "it is busy", 1),
+    ]
     assert first["source"] == second["source"] == {"component": "loop.flexvol node1"}
 
 
@@ -115,20 +134,28 @@ def test_they_are_written_in_order(server: Server, writer: events.Events) -> Non
     assert len({one["metadata"]["name"] for one in server.sent()}) == 50
 
 
-def test_a_repeated_one_is_counted_and_another_is_not(server: Server, writer: events.Events) -> None:
+def test_a_repeated_one_is_counted_and_another_is_not(
+    server: Server, writer: events.Events
+) -> None:
     for _ in range(3):
         writer.warning(CLAIM, "ProvisioningFailed", "no room")
     writer.warning(CLAIM, "ProvisioningFailed", "no pool")
-    writer.warning({"metadata": {**CLAIM["metadata"], "uid": "u2"}}, "ProvisioningFailed", "no room")
+    writer.warning(
+        {"metadata": {**CLAIM["metadata"], "uid": "u2"}}, "ProvisioningFailed", "no room"
+    )
     writer.close(10)
 
     assert server.messages() == ["no room", "no pool", "no room"]
     assert [body["count"] for body in server.sent("PATCH")] == [2, 3]
     name = server.sent()[0]["metadata"]["name"]
-    assert {path for one, path, _ in server.requests if one == "PATCH"} == {f"/api/v1/namespaces/shop/events/{name}"}
+    assert {path for one, path, _ in server.requests if one == "PATCH"} == {
+        f"/api/v1/namespaces/shop/events/{name}"
+    }
 
 
-def test_one_that_has_expired_meanwhile_is_written_anew(server: Server, writer: events.Events) -> None:
+def test_one_that_has_expired_meanwhile_is_written_anew(
+    server: Server, writer: events.Events
+) -> None:
     server.status = lambda method, path: 404 if method == "PATCH" else 200
     for _ in range(2):
         writer.warning(CLAIM, "ProvisioningFailed", "no room")
@@ -164,8 +191,12 @@ def test_while_the_server_does_not_answer_nobody_waits_and_no_more_are_kept_than
     assert server.messages()[:20] == [str(number) for number in range(20)]
 
 
-def test_a_long_name_and_a_long_message_are_cut_to_what_the_server_takes(server: Server, writer: events.Events) -> None:
-    writer.normal({"metadata": {**CLAIM["metadata"], "name": "x" * 253}}, "Provisioning", "y" * 5000)
+def test_a_long_name_and_a_long_message_are_cut_to_what_the_server_takes(
+    server: Server, writer: events.Events
+) -> None:
+    writer.normal(
+        {"metadata": {**CLAIM["metadata"], "name": "x" * 253}}, "Provisioning", "y" * 5000
+    )
     writer.close(10)
 
     (event,) = server.sent()

@@ -25,11 +25,20 @@ def labels(hostname: str, zone: str) -> dict[str, str]:
 )
 def test_why_not_taken(rooms: dict[str, int], zones: list[str], kind: str, said: str) -> None:
     notes = {"volume.kubernetes.io/storage-provisioner": "loop.flexvol"}
-    claim = {"metadata": {"annotations": notes}, "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"]}}
+    claim = {
+        "metadata": {"annotations": notes},
+        "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"]},
+    }
     topologies = [{"matchLabelExpressions": [{"key": "zone", "values": zones}]}] if zones else []
-    storage_class = {"metadata": {"name": "c"}, "provisioner": "loop.flexvol", "allowedTopologies": topologies}
+    storage_class = {
+        "metadata": {"name": "c"},
+        "provisioner": "loop.flexvol",
+        "allowedTopologies": topologies,
+    }
 
-    found = gone_nodes.why_not_taken(claim, storage_class, 10 * GIB, rooms, [labels("h1", "a"), labels("h2", "b")])
+    found = gone_nodes.why_not_taken(
+        claim, storage_class, 10 * GIB, rooms, [labels("h1", "a"), labels("h2", "b")]
+    )
 
     assert found[0] == kind
     assert said in found[1]
@@ -37,10 +46,19 @@ def test_why_not_taken(rooms: dict[str, int], zones: list[str], kind: str, said:
 
 
 def test_a_copy_that_no_node_takes_has_its_own_reason() -> None:
-    notes = {"volume.kubernetes.io/storage-provisioner": "loop.flexvol", "flexvol/from-snapshot": "before"}
-    claim = {"metadata": {"annotations": notes}, "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"]}}
+    notes = {
+        "volume.kubernetes.io/storage-provisioner": "loop.flexvol",
+        "flexvol/from-snapshot": "before",
+    }
+    claim = {
+        "metadata": {"annotations": notes},
+        "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"]},
+    }
     storage_class = {"metadata": {"name": "c"}, "provisioner": "loop.flexvol"}
 
     kind, said = gone_nodes.why_not_taken(claim, storage_class, 1, {"h1": GIB}, [labels("h1", "a")])
 
-    assert (kind, said) == ("source", "no node has what it is to be a copy of, or that is not bound")
+    assert (kind, said) == (
+        "source",
+        "no node has what it is to be a copy of, or that is not bound",
+    )

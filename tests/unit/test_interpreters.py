@@ -10,7 +10,9 @@ import pytest
 from bundle import interpreters
 
 
-def test_each_version_is_there_once_and_the_oldest_is_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_version_is_there_once_and_the_oldest_is_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = tmp_path / "versions/x/bin"
     made.mkdir(parents=True)
     (made / "python3").symlink_to(sys.executable)
@@ -27,7 +29,12 @@ def test_what_is_no_python_or_does_not_start_or_is_too_old_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = interpreters.find()
-    said = {"python3": "not installed", "python3.4": "cpython 3 4\n/x", "python3.9": "pypy 3 9\n/x", "python3.99": ""}
+    said = {
+        "python3": "not installed",
+        "python3.4": "cpython 3 4\n/x",
+        "python3.9": "pypy 3 9\n/x",
+        "python3.99": "",
+    }
     for name, words in said.items():
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\necho '{words}'\n")

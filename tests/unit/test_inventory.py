@@ -1,5 +1,5 @@
-"""What may be collected of the volumes that have neither PV nor claim, one row for each way not to be it; and the state
-of a volume, from what its driver lists and what the API server has."""
+"""What may be collected of the volumes that have neither PV nor claim, one row for each way not to
+be it; and the state of a volume, from what its driver lists and what the API server has."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from controller.storage import Listed
 OURS = "b9f1"
 OWNER = {"namespace": "shop", "name": "data", "uid": "u1"}
 LISTED: dict[str, Any] = {
-    "name": "pvc-u1", "owner": OWNER, "clusterUid": OURS, "reclaimPolicy": "Delete", "blank": True,
+    "name": "pvc-u1",
+    "owner": OWNER,
+    "clusterUid": OURS,
+    "reclaimPolicy": "Delete",
+    "blank": True,
     "options": {"pool": "default", "poolId": "5f"},
-}  # fmt: skip
+}
 
 
 def without(key: str) -> dict[str, Any]:
@@ -31,10 +35,19 @@ def test_what_was_never_mounted_is_collected() -> None:
     [
         ({**LISTED, "blank": False}, inventory.USED, "may hold data"),
         ({**LISTED, "reclaimPolicy": "Retain"}, inventory.RETAINED, "its class said Retain"),
-        ({**LISTED, "clusterUid": "a7"}, inventory.FOREIGN, f"made for the cluster a7, and this one is {OURS}"),
-        # Other drivers, older ones, damaged records: what is not said is never taken for permission.
+        (
+            {**LISTED, "clusterUid": "a7"},
+            inventory.FOREIGN,
+            f"made for the cluster a7, and this one is {OURS}",
+        ),
+        # Other drivers, older ones, damaged records: what is not said is never taken for
+        # permission.
         *[(without(key), inventory.UNKNOWN, "does not say") for key in LISTED if key != "name"],
-        ({"name": "pvc-u1", "error": "volume.json is missing"}, inventory.UNKNOWN, "volume.json is missing"),
+        (
+            {"name": "pvc-u1", "error": "volume.json is missing"},
+            inventory.UNKNOWN,
+            "volume.json is missing",
+        ),
         ({**LISTED, "blank": "true"}, inventory.UNKNOWN, "does not say"),
         ({**LISTED, "blank": 1}, inventory.UNKNOWN, "does not say"),
         ({**LISTED, "owner": {**OWNER, "uid": ""}}, inventory.UNKNOWN, "does not say"),
@@ -73,12 +86,23 @@ def volume(name: str, node: str = "node1", policy: str = "Delete", **more: Any) 
     notes = {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": node}
     source = {"driver": DRIVER, "options": {"pool": "default", "poolId": "5f"}}
     whose = {"namespace": "shop", "name": name, "uid": f"uid-{name}"}
-    spec = {"flexVolume": source, "claimRef": whose, "nodeAffinity": {}, "persistentVolumeReclaimPolicy": policy}
-    return {"metadata": {"name": name, "annotations": notes}, "spec": {**spec, "nodeAffinity": {"x": 1}, **more}}
+    spec = {
+        "flexVolume": source,
+        "claimRef": whose,
+        "nodeAffinity": {},
+        "persistentVolumeReclaimPolicy": policy,
+    }
+    return {
+        "metadata": {"name": name, "annotations": notes},
+        "spec": {**spec, "nodeAffinity": {"x": 1}, **more},
+    }
 
 
 def claim(name: str, uid: str = "") -> dict[str, Any]:
-    return {"metadata": {"namespace": "shop", "name": name, "uid": uid or f"uid-{name}"}, "spec": {}}
+    return {
+        "metadata": {"namespace": "shop", "name": name, "uid": uid or f"uid-{name}"},
+        "spec": {},
+    }
 
 
 def joined(
@@ -90,7 +114,9 @@ def joined(
     silent: str = "",
 ) -> inventory.Row:
     """The one row, of a cluster with node1 and node2, of which node1 is asked."""
-    there = inventory.Objects({"loop.flexvol": DRIVER}, volumes, claims, pods or [], {"node1", "node2"}, OURS)
+    there = inventory.Objects(
+        {"loop.flexvol": DRIVER}, volumes, claims, pods or [], {"node1", "node2"}, OURS
+    )
     answers = {} if silent else {("node1", DRIVER): Listed(listed, pools or [])}
     (row,) = inventory.join(answers, {("node1", DRIVER): silent} if silent else {}, there)
     return row
@@ -101,15 +127,33 @@ CASES: list[Case] = [
     ([entry("a")], [volume("a")], [claim("a")], "bound", ""),
     ([entry("a")], [volume("a")], [], "released", "being deleted"),
     ([entry("a")], [volume("a", policy="Retain")], [], "released", "policy keeps it"),
-    ([entry("a")], [volume("a", policy="Retain")], [claim("a", "another")], "released", "policy keeps it"),
-    ([entry("a")], [volume("a", claimRef={"namespace": "shop", "name": "a"})], [], "available", "waits for its claim"),
+    (
+        [entry("a")],
+        [volume("a", policy="Retain")],
+        [claim("a", "another")],
+        "released",
+        "policy keeps it",
+    ),
+    (
+        [entry("a")],
+        [volume("a", claimRef={"namespace": "shop", "name": "a"})],
+        [],
+        "available",
+        "waits for its claim",
+    ),
     ([entry("a")], [volume("a", claimRef=None)], [], "available", "waits for a claim"),
     ([entry("a")], [], [claim("a")], "pending", "not written yet"),
     ([entry("a")], [], [], "orphan", "never mounted"),
     ([entry("a", blank=False)], [], [claim("a", "another")], "orphan", "may hold data"),
     ([entry("a", owner="?")], [], [], "orphan", "does not say"),
     ([entry("a", clusterUid="old")], [], [], "foreign", "made for the cluster old"),
-    ([entry("a", state="archived", archiveOf="pvc-1", keptUntil="2031")], [], [], "archived", "pvc-1, which is kept"),
+    (
+        [entry("a", state="archived", archiveOf="pvc-1", keptUntil="2031")],
+        [],
+        [],
+        "archived",
+        "pvc-1, which is kept",
+    ),
     ([entry("a", kind="snapshot", source="pvc-1")], [], [claim("a")], "snapshot", "one of pvc-1"),
     ([entry("a")], [volume("a", "node2")], [claim("a")], "orphan", "another volume, on node node2"),
 ]
@@ -123,7 +167,9 @@ def test_a_volume_is_in_the_state_that_its_pv_and_claim_make(
     state: str,
     words: str,
 ) -> None:
-    there = inventory.Objects({"loop.flexvol": DRIVER}, volumes, claims, [], {"node1", "node2"}, OURS)
+    there = inventory.Objects(
+        {"loop.flexvol": DRIVER}, volumes, claims, [], {"node1", "node2"}, OURS
+    )
     row = inventory.join({("node1", DRIVER): Listed(listed, [])}, {}, there)[0]
 
     assert (row.name, row.node, row.state) == ("a", "node1", state)
@@ -132,7 +178,9 @@ def test_a_volume_is_in_the_state_that_its_pv_and_claim_make(
 
 
 def test_a_copy_in_another_pool_of_the_node_is_not_what_the_pv_means() -> None:
-    there = inventory.Objects({"loop.flexvol": DRIVER}, [volume("a")], [claim("a")], [], {"node1"}, OURS)
+    there = inventory.Objects(
+        {"loop.flexvol": DRIVER}, [volume("a")], [claim("a")], [], {"node1"}, OURS
+    )
     listed = Listed([entry("a", poolId="other"), entry("a")], [])
 
     copy, real = inventory.join({("node1", DRIVER): listed}, {}, there)
@@ -143,7 +191,9 @@ def test_a_copy_in_another_pool_of_the_node_is_not_what_the_pv_means() -> None:
 def test_a_pv_that_no_driver_lists_is_missing_only_if_its_node_has_answered() -> None:
     gone = joined([], [volume("a")], [claim("a")])
     assert (gone.state, gone.is_wrong, gone.claim) == ("missing", True, "shop/a")
-    away = joined([], [volume("a")], [], pools=[{"name": "default", "error": "pool default is not mounted"}])
+    away = joined(
+        [], [volume("a")], [], pools=[{"name": "default", "error": "pool default is not mounted"}]
+    )
     assert (away.state, away.why) == ("missing", "pool default is not mounted")
     unheard = joined([], [volume("a")], [claim("a")], silent="exec: 500 no route")
     assert (unheard.state, unheard.why, unheard.is_wrong) == ("unseen", "exec: 500 no route", True)
@@ -161,11 +211,18 @@ def test_pods_are_those_that_name_the_claim_or_that_it_was_made_for() -> None:
 
     by_name = {"persistentVolumeClaim": {"claimName": "web-data"}}
     pods = [
-        pod("two", "shop", **by_name), pod("one", "shop", **by_name), pod("other", "elsewhere", **by_name),
-        pod("web", "shop", ephemeral={}), pod("none", "shop", emptyDir={}),
-    ]  # fmt: skip
+        pod("two", "shop", **by_name),
+        pod("one", "shop", **by_name),
+        pod("other", "elsewhere", **by_name),
+        pod("web", "shop", ephemeral={}),
+        pod("none", "shop", emptyDir={}),
+    ]
 
-    assert joined([entry("web-data")], [volume("web-data")], [claim("web-data")], pods).pods == ["one", "two", "web"]
+    assert joined([entry("web-data")], [volume("web-data")], [claim("web-data")], pods).pods == [
+        "one",
+        "two",
+        "web",
+    ]
 
 
 @pytest.mark.parametrize("damage", [{"damaged": True}, {"error": "its record cannot be read"}])
@@ -178,9 +235,16 @@ def test_a_damaged_volume_is_wrong_in_every_state(damage: dict[str, Any]) -> Non
 
 def test_what_a_driver_lists_is_never_trusted_to_have_a_form() -> None:
     hostile: list[dict[str, Any]] = [
-        {}, {"name": 1}, {"name": "../x"},
-        {"name": "a", "owner": {"namespace": [], "name": {}, "uid": None}, "pool": 7, "sizeBytes": "many"},
-    ]  # fmt: skip
+        {},
+        {"name": 1},
+        {"name": "../x"},
+        {
+            "name": "a",
+            "owner": {"namespace": [], "name": {}, "uid": None},
+            "pool": 7,
+            "sizeBytes": "many",
+        },
+    ]
     row = joined(hostile, [], [claim("a")])
 
     assert (row.name, row.state) == ("a", "orphan")

@@ -1,5 +1,6 @@
-"""Who may import whom, and how much there may be: the rules that keep a reader's way short. Each is a function from a
-source tree to the list of what breaks it, so that each is also shown to find something in a bad tree."""
+"""Who may import whom, and how much there may be: the rules that keep a reader's way short. Each is
+a function from a source tree to the list of what breaks it, so that each is also shown to find
+something in a bad tree."""
 
 from __future__ import annotations
 
@@ -17,7 +18,10 @@ from bundle import pack, pack_provisioner
 ROOT = Path(__file__).resolve().parent.parent.parent
 DRIVER_SIDE = pack.CONTENTS
 PROVISIONER_SIDE = ("provisioner.py", "controller")
-OURS = {Path(name).stem for name in (*DRIVER_SIDE, *pack_provisioner.CONTENTS)} | {"bundle", "tests"}
+OURS = {Path(name).stem for name in (*DRIVER_SIDE, *pack_provisioner.CONTENTS)} | {
+    "bundle",
+    "tests",
+}
 
 # A file or directory -> what of ours it may import. A name stands for all that is below it.
 MAY_IMPORT = {
@@ -29,7 +33,16 @@ MAY_IMPORT = {
     "drivers/__init__.py": {"protocol", "host"},
     "drivers/loop": {"protocol", "host", "drivers", "drivers.loop"},
     "host": {"protocol", "process", "host"},
-    "commands": {"protocol", "process", "caller", "table", "flexvol", "drivers", "host", "commands"},
+    "commands": {
+        "protocol",
+        "process",
+        "caller",
+        "table",
+        "flexvol",
+        "drivers",
+        "host",
+        "commands",
+    },
     "provisioner.py": {"protocol", "controller", "administration"},
     "administration": {"protocol", "table", "controller", "administration"},
     "administration/nodes.py": {"protocol", "caller", "controller"},
@@ -47,9 +60,18 @@ DOORS = {
 }
 # What a callout must not import before it knows that it needs it: each costs milliseconds.
 SLOW = {
-    "argparse", "dataclasses", "enum", "json", "logging", "re", "shutil", "socket", "subprocess", "tempfile",
+    "argparse",
+    "dataclasses",
+    "enum",
+    "json",
+    "logging",
+    "re",
+    "shutil",
+    "socket",
+    "subprocess",
+    "tempfile",
     "typing",
-}  # fmt: skip
+}
 CALLOUT_PATH = ("protocol.py", "process.py", "flexvol.py", "drivers", "host")
 FILE_LIMIT_LINES = 400
 BY_HAND = (
@@ -59,13 +81,21 @@ BY_HAND = (
     *(f"drivers/loop/{name}.py" for name in ("snapshots", "survey", "transfer", "upkeep")),
 )
 ADMINISTRATION = ("administration",)
-# What runs as root at kubelet's word; what a person runs on a node; what runs in the provisioner's pod; what a person
-# runs with a kubeconfig. The design has 2,500 lines for a side: that held until there were copies, moves and adoption.
-LIMITS_LINES = [(CALLOUT_PATH, 2900), (BY_HAND, 1700), (PROVISIONER_SIDE, 2750), (ADMINISTRATION, 1250)]
+# What runs as root at kubelet's word; what a person runs on a node; what runs in the provisioner's
+# pod; what a person
+# runs with a kubeconfig. The design has 2,500 lines for a side: that held until there were copies,
+# moves and adoption.
+LIMITS_LINES = [
+    (CALLOUT_PATH, 2900),
+    (BY_HAND, 1700),
+    (PROVISIONER_SIDE, 2750),
+    (ADMINISTRATION, 1250),
+]
 
 
 class Import:
-    """One module that one file imports. late: inside a function. checking: only for the type checker."""
+    """One module that one file imports. late: inside a function. checking: only for the type
+    checker."""
 
     def __init__(self, file: str, module: str, late: bool, checking: bool) -> None:
         self.file = file
@@ -76,12 +106,16 @@ class Import:
 
 def files(root: Path, *names: str) -> list[Path]:
     found = [root / name for name in names]
-    return sorted(f for path in found for f in (path.rglob("*.py") if path.is_dir() else [path]) if f.exists())
+    return sorted(
+        f for path in found for f in (path.rglob("*.py") if path.is_dir() else [path]) if f.exists()
+    )
 
 
 def imports(root: Path, *names: str) -> Iterator[Import]:
     for path in files(root, *names):
-        yield from _imports(ast.parse(path.read_text()), path.relative_to(root).as_posix(), False, False)
+        yield from _imports(
+            ast.parse(path.read_text()), path.relative_to(root).as_posix(), False, False
+        )
 
 
 def _imports(node: ast.AST, file: str, late: bool, checking: bool) -> Iterator[Import]:
@@ -90,10 +124,20 @@ def _imports(node: ast.AST, file: str, late: bool, checking: bool) -> Iterator[I
             yield Import(file, alias.name, late, checking)
     elif isinstance(node, ast.ImportFrom):
         for alias in node.names:
-            # "from host import log" imports host.log; "from protocol import Reply" imports protocol.
+            # "from host import log" imports host.log; "from protocol import Reply" imports
+            # protocol.
             module = node.module or ""
-            yield Import(file, f"{module}.{alias.name}" if module.split(".")[0] in PACKAGES else module, late, checking)
-    elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            yield Import(
+                file,
+                f"{module}.{alias.name}" if module.split(".")[0] in PACKAGES else module,
+                late,
+                checking,
+            )
+    elif (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    ):
         for statement in node.body:
             yield from _imports(statement, file, late, True)
     else:
@@ -111,7 +155,11 @@ def forbidden_imports(root: Path) -> list[str]:
     for found in imports(root, *DRIVER_SIDE, *PROVISIONER_SIDE, *ADMINISTRATION):
         if found.checking or found.module.split(".")[0] not in OURS:
             continue
-        row = max((row for row in MAY_IMPORT if (found.file + "/").startswith(row + "/")), key=len, default="")
+        row = max(
+            (row for row in MAY_IMPORT if (found.file + "/").startswith(row + "/")),
+            key=len,
+            default="",
+        )
         allowed = MAY_IMPORT.get(row, set())
         package = found.file.rpartition("/")[0].replace("/", ".")
         if found.module.startswith("drivers.loop"):
@@ -124,7 +172,8 @@ def forbidden_imports(root: Path) -> list[str]:
 
 
 def foreign_imports(root: Path) -> list[str]:
-    """Anything but the standard library on the driver side, and outside packages that come in by another door."""
+    """Anything but the standard library on the driver side, and outside packages that come in by
+    another door."""
     broken = []
     for found in imports(root, *DRIVER_SIDE):
         top = found.module.split(".")[0]
@@ -147,18 +196,25 @@ def slow_imports(root: Path) -> list[str]:
 
 def caller_in_callouts(root: Path) -> list[str]:
     """kubelet's side has no place in a callout."""
-    return [f"{found.file} imports caller" for found in imports(root, *CALLOUT_PATH) if found.module == "caller"]
+    return [
+        f"{found.file} imports caller"
+        for found in imports(root, *CALLOUT_PATH)
+        if found.module == "caller"
+    ]
 
 
 def names_of_drivers(root: Path) -> list[str]:
-    """Files that know drivers/loop by name: deleting it must change nothing else, but the word for the default."""
+    """Files that know drivers/loop by name: deleting it must change nothing else, but the word for
+    the default."""
     broken = []
     for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE, *ADMINISTRATION):
         name = path.relative_to(root).as_posix()
         if not name.startswith("drivers/loop/"):
             text = path.read_text()
             broken += [
-                f"{name} names {word}" for word in ("drivers.loop", "drivers/loop", "LoopDriver") if word in text
+                f"{name} names {word}"
+                for word in ("drivers.loop", "drivers/loop", "LoopDriver")
+                if word in text
             ]
     return broken
 
@@ -175,16 +231,24 @@ def newer_syntax(root: Path) -> list[str]:
 
 
 def code_lines(path: Path) -> int:
-    """Lines of code: without blank ones, comments and docstrings, which are never to be saved on."""
+    """Lines of code: without blank ones, comments and docstrings, which are never to be saved
+    on."""
     text = path.read_text()
     documented: set[int] = set()
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
-            node, clean=False
-        ):
+        if isinstance(
+            node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        ) and ast.get_docstring(node, clean=False):
             first = node.body[0]
             documented.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
-    empty = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    empty = (
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    )
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type not in empty:
@@ -207,14 +271,22 @@ def too_long(root: Path) -> list[str]:
 
 def unplaced(root: Path) -> list[str]:
     """Sources that no row of the table is for, or that neither artefact holds."""
-    held = {path.name for path in (root / name for name in (*DRIVER_SIDE, *pack_provisioner.CONTENTS))}
+    held = {
+        path.name for path in (root / name for name in (*DRIVER_SIDE, *pack_provisioner.CONTENTS))
+    }
     return [path.name for path in sorted(root.glob("*.py")) if path.name not in held]
 
 
 RULES = [
-    forbidden_imports, foreign_imports, slow_imports, caller_in_callouts, names_of_drivers, newer_syntax, too_long,
+    forbidden_imports,
+    foreign_imports,
+    slow_imports,
+    caller_in_callouts,
+    names_of_drivers,
+    newer_syntax,
+    too_long,
     unplaced,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -251,7 +323,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("rule", "file", "source"), BAD)
-def test_the_rule_finds(rule: Callable[[Path], list[str]], file: str, source: str, tmp_path: Path) -> None:
+def test_the_rule_finds(
+    rule: Callable[[Path], list[str]], file: str, source: str, tmp_path: Path
+) -> None:
     path = tmp_path / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source + "\n")
@@ -261,13 +335,23 @@ def test_the_rule_finds(rule: Callable[[Path], list[str]], file: str, source: st
 
 GOOD = [
     ("host/files.py", "def late():\n    import json\n    import subprocess"),
-    ("host/mounts.py", "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import typing\n    from drivers import Driver"),
+    (
+        "host/mounts.py",
+        (
+            "TYPE_CHECKING = False\nif "
+            "TYPE_CHECKING:\n   "
+            " import "
+            "typing\n "
+            "   from "
+            "drivers import Driver"
+        ),
+    ),
     ("commands/demo.py", "import argparse\nimport caller\nfrom host import mounts"),
     ("drivers/loop/volume.py", "from drivers.loop import image\nfrom drivers import Driver"),
     ("controller/cluster.py", "import kubernetes.client\nimport urllib3.exceptions"),
     ("controller/storage.py", "import caller\nimport protocol"),
     ("host/files.py", '"""' + "words\n" * 500 + '"""\n' + "# more\n\n" * 500),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("file", "source"), GOOD)

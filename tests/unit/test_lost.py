@@ -13,8 +13,15 @@ DRIVERS = {"loop.flexvol": "flexvol/loop"}
 AFFINITY: dict[str, Any] = {"required": {}}
 
 
-def volume(mark: str = "", by: str = "loop.flexvol", affinity: Any = AFFINITY, **options: str) -> dict[str, Any]:
-    notes = {PROVISIONED_BY: by, "flexvol/identity": "node1", ON_NODE_GONE: "release", "flexvol/lost": mark}
+def volume(
+    mark: str = "", by: str = "loop.flexvol", affinity: Any = AFFINITY, **options: str
+) -> dict[str, Any]:
+    notes = {
+        PROVISIONED_BY: by,
+        "flexvol/identity": "node1",
+        ON_NODE_GONE: "release",
+        "flexvol/lost": mark,
+    }
     return {
         "metadata": {"name": "pvc-u1", "uid": "v1", "annotations": notes},
         "spec": {
@@ -53,14 +60,20 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) 
     [
         ({"pool": "a", "poolId": "1"}, [{"name": "a", "id": "1"}], ""),
         ({"pool": "a", "poolId": "1"}, [{"name": "b", "id": "1"}], ""),
-        ({"pool": "a", "poolId": "1"}, [{"name": "a", "id": "2"}], "its id is 2, the volume's is '1'"),
+        (
+            {"pool": "a", "poolId": "1"},
+            [{"name": "a", "id": "2"}],
+            "its id is 2, the volume's is '1'",
+        ),
         ({"pool": "a", "poolId": "1"}, [{"name": "a", "error": "away"}], None),
         ({"pool": "a", "poolId": "1"}, [{"name": "b", "id": "2"}], None),
         ({"pool": "a", "poolId": "1"}, [], None),
         ({}, [{"name": "a", "id": "2"}], ""),
     ],
 )
-def test_pool_replaced(options: dict[str, str], pools: list[dict[str, str]], expected: str | None) -> None:
+def test_pool_replaced(
+    options: dict[str, str], pools: list[dict[str, str]], expected: str | None
+) -> None:
     found = lost.pool_replaced(volume(**options), pools)
 
     assert found == expected if not expected else expected in str(found)

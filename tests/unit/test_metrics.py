@@ -10,24 +10,41 @@ import prometheus_client
 from controller import metrics
 
 
-def sample(listed: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]], waiting: int = 0) -> dict[str, float]:
+def sample(
+    listed: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]], waiting: int = 0
+) -> dict[str, float]:
     """Every line by its name and labels."""
     registry = prometheus_client.CollectorRegistry()
     registry.register(metrics.Inventory(lambda: listed, lambda: waiting))
     lines = prometheus_client.generate_latest(registry).decode().splitlines()
-    return {key: float(value) for key, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+    return {
+        key: float(value)
+        for key, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
+    }
 
 
 def test_pools_volumes_and_the_queue() -> None:
     pool = {
-        "name": "default", "capacityBytes": 100, "committedBytes": 60, "usedBytes": 7, "reserveBytes": 15,
-        "freeBytes": 40, "cordoned": True,
-    }  # fmt: skip
+        "name": "default",
+        "capacityBytes": 100,
+        "committedBytes": 60,
+        "usedBytes": 7,
+        "reserveBytes": 15,
+        "freeBytes": 40,
+        "cordoned": True,
+    }
     volume = {
-        "name": "pvc-1", "pool": "default", "sizeBytes": 60, "usedBytes": 7, "class": "fast", "fsType": "xfs",
+        "name": "pvc-1",
+        "pool": "default",
+        "sizeBytes": 60,
+        "usedBytes": 7,
+        "class": "fast",
+        "fsType": "xfs",
         "owner": {"namespace": "shop", "name": "data", "uid": "u"},
-    }  # fmt: skip
-    found = sample({"flexvol/loop": ([volume, {**volume, "name": "pvc-2", "damaged": True}], [pool])}, 3)
+    }
+    found = sample(
+        {"flexvol/loop": ([volume, {**volume, "name": "pvc-2", "damaged": True}], [pool])}, 3
+    )
 
     place = 'driver="flexvol/loop",pool="default"'
     assert found["flexvol_queue_depth"] == 3
@@ -48,16 +65,28 @@ def test_pools_volumes_and_the_queue() -> None:
 
 def test_a_snapshot_is_nobodys_in_what_joins_volumes_to_claims() -> None:
     owner = {"namespace": "shop", "name": "data", "uid": "u"}
-    found = sample({"flexvol/loop": ([{"name": "before", "pool": "default", "kind": "snapshot", "owner": owner}], [])})
+    found = sample(
+        {
+            "flexvol/loop": (
+                [{"name": "before", "pool": "default", "kind": "snapshot", "owner": owner}],
+                [],
+            )
+        }
+    )
 
     (info,) = [key for key in found if key.startswith("flexvol_volume_info")]
     assert 'volume="before"' in info and 'persistentvolumeclaim=""' in info and "shop" not in info
 
 
 def test_a_pool_that_is_away_and_a_volume_that_cannot_be_read() -> None:
-    found = sample({"flexvol/loop": (
-        [{"name": "pvc-1", "pool": "default", "error": "no record"}], [{"name": "default", "error": "not mounted"}],
-    )})  # fmt: skip
+    found = sample(
+        {
+            "flexvol/loop": (
+                [{"name": "pvc-1", "pool": "default", "error": "no record"}],
+                [{"name": "default", "error": "not mounted"}],
+            )
+        }
+    )
 
     place = 'driver="flexvol/loop",pool="default"'
     assert found[f"flexvol_pool_up{{{place}}}"] == 0
@@ -94,5 +123,7 @@ def test_the_names_of_the_reference_library_with_its_labels() -> None:
     }
     for name, (kind, labels) in expected.items():
         sample = name + ("_count" if kind == "histogram" else "")
-        (line,) = [line for line in lines if line.startswith(sample + "{") and 'class="fast"' in line]
+        (line,) = [
+            line for line in lines if line.startswith(sample + "{") and 'class="fast"' in line
+        ]
         assert tuple(re.findall(r'([a-z]+)="', line)) == labels

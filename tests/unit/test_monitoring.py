@@ -1,4 +1,5 @@
-"""The alert rules fire when they should, and no rule and no panel asks for a metric that is not there."""
+"""The alert rules fire when they should, and no rule and no panel asks for a metric that is not
+there."""
 
 from __future__ import annotations
 
@@ -24,7 +25,11 @@ def ours() -> set[str]:
     registry = prometheus_client.CollectorRegistry()
     registry.register(metrics.Inventory(dict, int))
     families = [*registry.collect(), *prometheus_client.REGISTRY.collect()]
-    return {family.name + ending for family in families for ending in ("", "_total", "_bucket", "_sum", "_count")}
+    return {
+        family.name + ending
+        for family in families
+        for ending in ("", "_total", "_bucket", "_sum", "_count")
+    }
 
 
 def asked(expression: str) -> set[str]:
@@ -37,8 +42,12 @@ def test_every_alert_fires_when_it_should() -> None:
     line = ["promtool", "test", "rules", str(Path(__file__).with_name("alerts.test.yaml"))]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    tested = yaml.safe_load(Path(__file__).with_name("alerts.test.yaml").read_text())["tests"][0]["alert_rule_test"]
-    assert {one["alertname"] for one in tested if one["exp_alerts"]} == {rule["alert"] for rule in ALERTS}
+    tested = yaml.safe_load(Path(__file__).with_name("alerts.test.yaml").read_text())["tests"][0][
+        "alert_rule_test"
+    ]
+    assert {one["alertname"] for one in tested if one["exp_alerts"]} == {
+        rule["alert"] for rule in ALERTS
+    }
 
 
 def test_rules_and_dashboard_ask_for_what_there_is() -> None:
@@ -52,7 +61,8 @@ def test_rules_and_dashboard_ask_for_what_there_is() -> None:
 
 
 def test_the_scrape_configuration_is_one_and_finds_every_provisioner(tmp_path: Path) -> None:
-    """Debian's promtool knows no Kubernetes discovery: that part is compared with the manifests instead."""
+    """Debian's promtool knows no Kubernetes discovery: that part is compared with the manifests
+    instead."""
     if shutil.which("promtool") is None:
         pytest.skip("promtool is missing: install the package prometheus")
     (job,) = yaml.safe_load((MONITORING / "scrape.yaml").read_text())
@@ -64,7 +74,11 @@ def test_the_scrape_configuration_is_one_and_finds_every_provisioner(tmp_path: P
     assert done.returncode == 0, done.stdout + done.stderr
 
     assert discovery == {"role": "pod", "namespaces": {"names": ["flexvol"]}}
-    kept = {rule["source_labels"][0]: rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep"}
+    kept = {
+        rule["source_labels"][0]: rule["regex"]
+        for rule in job["relabel_configs"]
+        if rule.get("action") == "keep"
+    }
     app, port = (f"__meta_kubernetes_pod_{name}" for name in ("label_app", "container_port_name"))
     assert set(kept) == {app, port}
     templates = {}
@@ -75,7 +89,11 @@ def test_the_scrape_configuration_is_one_and_finds_every_provisioner(tmp_path: P
     assert set(templates) == {"flexvol-node", "flexvol-cluster", "flexvol-shared"}
     for template in templates.values():
         assert re.fullmatch(kept[app], template["metadata"]["labels"]["app"])
-        ports = [one["name"] for container in template["spec"]["containers"] for one in container.get("ports", [])]
+        ports = [
+            one["name"]
+            for container in template["spec"]["containers"]
+            for one in container.get("ports", [])
+        ]
         assert ports == [kept[port]]
 
 

@@ -18,7 +18,9 @@ from administration import nodes
         (None, ("flexvol/loop",)),
     ],
 )
-def test_the_drivers_of_a_node_are_those_that_its_provisioner_serves(args: Any, drivers: tuple[str, ...]) -> None:
+def test_the_drivers_of_a_node_are_those_that_its_provisioner_serves(
+    args: Any, drivers: tuple[str, ...]
+) -> None:
     assert nodes._drivers({"args": args}) == drivers
 
 

@@ -1,4 +1,5 @@
-"""process.run: one program, its time and its output bounded, and nothing of it left. Every test runs both ways of
+"""process.run: one program, its time and its output bounded, and nothing of it left. Every test
+runs both ways of
 starting a program: posix_spawn, and fork as on Python before 3.8."""
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ def test_stdin_is_empty() -> None:
     assert sh("cat").output == b""
 
 
-def test_messages_are_in_english_and_the_rest_of_the_environment_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_are_in_english_and_the_rest_of_the_environment_is_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     monkeypatch.setenv("OURS", "kept")
 

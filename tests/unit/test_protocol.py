@@ -1,4 +1,5 @@
-"""The contract as data: callouts and their order, options that may be hostile, replies, failures."""
+"""The contract as data: callouts and their order, options that may be hostile, replies,
+failures."""
 
 from __future__ import annotations
 
@@ -9,12 +10,32 @@ import pytest
 
 import protocol
 from drivers import Driver
-from protocol import CALLOUTS, Capabilities, InvalidArgument, Options, Reply, Secret, parse_arguments
+from protocol import (
+    CALLOUTS,
+    Capabilities,
+    InvalidArgument,
+    Options,
+    Reply,
+    Secret,
+    parse_arguments,
+)
 
 BROKEN = [
-    "", " ", "null", "[]", "5", '"text"', "{", "{}{}", '{"a": "1",}', '{"a": "1", "a": "2"}', "{'a': '1'}",
-    "[" * 100_000, '{"a":' * 5000, "\ufeff{}",
-]  # fmt: skip
+    "",
+    " ",
+    "null",
+    "[]",
+    "5",
+    '"text"',
+    "{",
+    "{}{}",
+    '{"a": "1",}',
+    '{"a": "1", "a": "2"}',
+    "{'a': '1'}",
+    "[" * 100_000,
+    '{"a":' * 5000,
+    "\ufeff{}",
+]
 WRONG_TYPES = [
     '{"a": NaN}',
     '{"a": 1}',
@@ -25,16 +46,58 @@ WRONG_TYPES = [
     '{"a": 1.5}',
 ]
 HOSTILE_NAMES = [
-    "", ".", "..", "../x", "a/b", "/etc", "a/../b", ".hidden", "-x", "x-", "x.", "a..b", "UPPER", "a b", "a\nb",
-    "a\0b", "\u00e4", "a_b", "~a", "$(id)", "a'b", 'a"b', "\u202ea", "a\u2215b", "\uff41", "\u0663", "x" * 201,
+    "",
+    ".",
+    "..",
+    "../x",
+    "a/b",
+    "/etc",
+    "a/../b",
+    ".hidden",
+    "-x",
+    "x-",
+    "x.",
+    "a..b",
+    "UPPER",
+    "a b",
+    "a\nb",
+    "a\0b",
+    "\u00e4",
+    "a_b",
+    "~a",
+    "$(id)",
+    "a'b",
+    'a"b',
+    "\u202ea",
+    "a\u2215b",
+    "\uff41",
+    "\u0663",
+    "x" * 201,
     "x" * 65536,
-]  # fmt: skip
-HOSTILE_NUMBERS = ["", "-1", "+1", " 1", "1 ", "1.0", "1e3", "0x10", "1_000", "\u0663", "\u00b2", "9" * 19, "9" * 5000]
+]
+HOSTILE_NUMBERS = [
+    "",
+    "-1",
+    "+1",
+    " 1",
+    "1 ",
+    "1.0",
+    "1e3",
+    "0x10",
+    "1_000",
+    "\u0663",
+    "\u00b2",
+    "9" * 19,
+    "9" * 5000,
+]
 
 
 def test_the_arguments_are_those_of_kubelets_source_in_its_order() -> None:
-    """pkg/volume/flexvolume: the Append calls of attacher.go, detacher.go, mounter.go, unmounter.go, expander.go."""
-    assert {name: row.arguments for name, row in CALLOUTS.items() if row.caller != "provisioner"} == {
+    """pkg/volume/flexvolume: the Append calls of attacher.go, detacher.go, mounter.go,
+    unmounter.go, expander.go."""
+    assert {
+        name: row.arguments for name, row in CALLOUTS.items() if row.caller != "provisioner"
+    } == {
         "init": (),
         "getvolumename": ("options",),
         "attach": ("options", "node"),
@@ -53,7 +116,12 @@ def test_the_arguments_are_those_of_kubelets_source_in_its_order() -> None:
 def test_the_provisioner_has_four_more() -> None:
     ours = {name: row.arguments for name, row in CALLOUTS.items() if row.caller == "provisioner"}
 
-    assert ours == {"provision": ("options",), "delete": ("options",), "list": (), "adopt": ("options",)}
+    assert ours == {
+        "provision": ("options",),
+        "delete": ("options",),
+        "list": (),
+        "adopt": ("options",),
+    }
 
 
 @pytest.mark.parametrize("name", CALLOUTS)
@@ -82,7 +150,9 @@ def test_a_wrong_count_of_arguments_is_refused(name: str) -> None:
                 parse_arguments(name, ["{}"] * count)
 
 
-@pytest.mark.parametrize("name", ["", "Mount", "mount ", "__init__", "run", "prepare_node", "\u212aill", "x" * 65536])
+@pytest.mark.parametrize(
+    "name", ["", "Mount", "mount ", "__init__", "run", "prepare_node", "\u212aill", "x" * 65536]
+)
 def test_an_unknown_callout_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(InvalidArgument, match="known are: init, getvolumename") as refused:
         parse_arguments(name, [])
@@ -102,7 +172,9 @@ def test_options_that_are_no_strings_are_refused_by_name(text: str) -> None:
         Options.parse(text)
 
 
-@pytest.mark.parametrize("value", ["a\nb", "\0", "\x1b[31m", "\x7f", "\u202e", "x" * 65536, "\ud800"])
+@pytest.mark.parametrize(
+    "value", ["a\nb", "\0", "\x1b[31m", "\x7f", "\u202e", "x" * 65536, "\ud800"]
+)
 def test_control_characters_and_lengths_are_refused_and_shown_cut(value: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         Options.parse(json.dumps({"key": value}))
@@ -168,13 +240,28 @@ def test_numbers_are_whole_and_have_63_bits() -> None:
 
 
 def test_options_give_a_typed_view_of_what_kubelet_says() -> None:
-    options = Options.parse(json.dumps({
-        "kubernetes.io/fsType": "xfs", "kubernetes.io/readwrite": "ro", "kubernetes.io/pvOrVolumeName": "pvc-1",
-        "kubernetes.io/pod.name": "web", "kubernetes.io/pod.namespace": "shop", "kubernetes.io/pod.uid": "u1",
-        "kubernetes.io/serviceAccount.name": "default", "kubernetes.io/mounterArgs.FsGroup": "2000", "pool": "fast",
-    }))  # fmt: skip
+    options = Options.parse(
+        json.dumps(
+            {
+                "kubernetes.io/fsType": "xfs",
+                "kubernetes.io/readwrite": "ro",
+                "kubernetes.io/pvOrVolumeName": "pvc-1",
+                "kubernetes.io/pod.name": "web",
+                "kubernetes.io/pod.namespace": "shop",
+                "kubernetes.io/pod.uid": "u1",
+                "kubernetes.io/serviceAccount.name": "default",
+                "kubernetes.io/mounterArgs.FsGroup": "2000",
+                "pool": "fast",
+            }
+        )
+    )
 
-    assert (options.fs_type, options.read_only, options.volume, options.fs_group) == ("xfs", True, "pvc-1", 2000)
+    assert (options.fs_type, options.read_only, options.volume, options.fs_group) == (
+        "xfs",
+        True,
+        "pvc-1",
+        2000,
+    )
     assert options.pod is not None
     assert (options.pod.namespace, options.pod.name, options.pod.uid) == ("shop", "web", "u1")
     assert options.service_account == "default"
@@ -184,8 +271,18 @@ def test_options_give_a_typed_view_of_what_kubelet_says() -> None:
 def test_what_is_not_said_has_a_meaning() -> None:
     options = Options({})
 
-    assert (options.fs_type, options.read_only, options.pod, options.fs_group) == ("", False, None, None)
-    assert (options.access_modes, options.mount_options, options.source_volume, options.secrets) == ([], [], "", {})
+    assert (options.fs_type, options.read_only, options.pod, options.fs_group) == (
+        "",
+        False,
+        None,
+        None,
+    )
+    assert (
+        options.access_modes,
+        options.mount_options,
+        options.source_volume,
+        options.secrets,
+    ) == ([], [], "", {})
     for missing in ("volume", "claim", "request_bytes"):
         with pytest.raises(InvalidArgument, match="is missing"):
             getattr(options, missing)
@@ -204,10 +301,17 @@ def test_own_options_that_nobody_knows_are_refused_with_the_known_ones() -> None
         options.expect_own(("pool", "thick"))
 
 
-@pytest.mark.parametrize("key", [
-    "kubernetes.io/pvOrVolumeName", "kubernetes.io/anything", "requestBytes", "requestMiB", "requestGiB",
-    "sourceVolume",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "key",
+    [
+        "kubernetes.io/pvOrVolumeName",
+        "kubernetes.io/anything",
+        "requestBytes",
+        "requestMiB",
+        "requestGiB",
+        "sourceVolume",
+    ],
+)
 def test_what_the_provisioner_fills_in_is_reserved(key: str) -> None:
     assert protocol.is_reserved(key)
     assert not protocol.is_reserved(key + "x") or key.startswith("kubernetes.io/")
@@ -221,7 +325,9 @@ def test_options_travel_with_sorted_keys_as_kubelets_do() -> None:
 
 
 def test_all_five_capabilities_are_always_stated() -> None:
-    stated = Reply(capabilities=Capabilities(False, False, False, False, False)).to_dict()["capabilities"]
+    stated = Reply(capabilities=Capabilities(False, False, False, False, False)).to_dict()[
+        "capabilities"
+    ]
 
     assert stated == dict.fromkeys(
         ("attach", "selinuxRelabel", "supportsMetrics", "fsGroup", "requiresFSResize"), False

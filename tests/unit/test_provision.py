@@ -1,4 +1,5 @@
-"""What a claim in hand costs, and how it comes again; what becomes of claims is tested on a cluster."""
+"""What a claim in hand costs, and how it comes again; what becomes of claims is tested on a
+cluster."""
 
 from __future__ import annotations
 
@@ -55,7 +56,10 @@ def parts(tmp_path: Path) -> Parts:
 
 
 def our_class(version: str, late: bool = True) -> dict[str, Any]:
-    return {**storage_class(late=late), "metadata": {"name": "c", "uid": "class", "resourceVersion": version}}
+    return {
+        **storage_class(late=late),
+        "metadata": {"name": "c", "uid": "class", "resourceVersion": version},
+    }
 
 
 def driver(plugins: Path, script: str) -> None:
@@ -90,7 +94,10 @@ def test_what_only_a_change_can_help_is_tried_again_slowly(
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provision, "SLOW_SECONDS", 0.4)
-    driver(tmp_path, 'echo \'{"status": "Failure", "reason": "InvalidArgument", "message": "no such thing"}\'\n')
+    driver(
+        tmp_path,
+        'echo \'{"status": "Failure", "reason": "InvalidArgument", "message": "no such thing"}\'\n',
+    )
     parts.provision.claim_changed(waiting("mine"))
 
     for attempt in (1, 2):

@@ -16,11 +16,22 @@ from tests.cluster.proxy import kubeconfig
 
 def test_a_line_of_the_json_log_has_keys_of_its_own_for_what_it_is_about() -> None:
     record = logging.makeLogRecord(
-        {"name": "claim", "levelname": "INFO", "msg": "provisioned %s", "args": ("pvc-1",), "volume": "pvc-1"}
+        {
+            "name": "claim",
+            "levelname": "INFO",
+            "msg": "provisioned %s",
+            "args": ("pvc-1",),
+            "volume": "pvc-1",
+        }
     )
     line = json.loads(provisioner.JsonFormatter().format(record))
     assert line.pop("time")
-    assert line == {"level": "INFO", "part": "claim", "volume": "pvc-1", "message": "provisioned pvc-1"}
+    assert line == {
+        "level": "INFO",
+        "part": "claim",
+        "volume": "pvc-1",
+        "message": "provisioned pvc-1",
+    }
 
 
 def test_a_bug_has_its_traceback_on_the_same_line() -> None:
@@ -40,12 +51,17 @@ def test_a_bug_has_its_traceback_on_the_same_line() -> None:
         (["--node=a", "--driver=../x"], "--driver ../x: expected VENDOR/NAME"),
         (["--node=a", "--workers=0"], "--workers 0: expected 1 or more"),
         (["--node=a", "--pod=x"], "--pod x: expected NAME/UID"),
-        (["--node=a", "--orphan-grace-seconds=nan"], "--orphan-grace-seconds nan: expected 0 or more"),
+        (
+            ["--node=a", "--orphan-grace-seconds=nan"],
+            "--orphan-grace-seconds nan: expected 0 or more",
+        ),
         (["--node=a", "--identity=b"], "not allowed with argument"),
         ([], "is required"),
     ],
 )
-def test_bad_arguments_are_named(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_arguments_are_named(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         provisioner.arguments(words)
     assert ended.value.code == 2

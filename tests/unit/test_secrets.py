@@ -17,7 +17,13 @@ CLAIM: dict[str, Any] = {
         "namespace": "shop",
         "uid": "u1",
         "resourceVersion": "7",
-        "annotations": {"team": "blue", "example.com/key": "k.1", "evil": "${pvc.namespace}", "path": "../x", "no": ""},
+        "annotations": {
+            "team": "blue",
+            "example.com/key": "k.1",
+            "evil": "${pvc.namespace}",
+            "path": "../x",
+            "no": "",
+        },
     },
     "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "c"},
 }
@@ -43,7 +49,9 @@ def wanted(**parameters: str) -> secrets.Reference | None:
         ("n" * 253, "v" * 63, ("v" * 63, "n" * 253)),
     ],
 )
-def test_a_secret_is_named_by_templates(name: str, namespace: str, reference: tuple[str, str]) -> None:
+def test_a_secret_is_named_by_templates(
+    name: str, namespace: str, reference: tuple[str, str]
+) -> None:
     found = wanted(secretName=name, secretNamespace=namespace)
 
     assert found is not None
@@ -60,7 +68,10 @@ def test_a_secret_is_named_by_templates(name: str, namespace: str, reference: tu
         ({"createSecret": "true", "secretName": "a"}, "remove secretName"),
         ({"secretName": "", "secretNamespace": "a"}, "becomes '', which is not a DNS name"),
         ({"secretName": "a", "secretNamespace": ""}, "which is not a DNS name"),
-        ({"secretName": "${pvc.uid}", "secretNamespace": "a"}, "'${pvc.uid}', for which there is no value"),
+        (
+            {"secretName": "${pvc.uid}", "secretNamespace": "a"},
+            "'${pvc.uid}', for which there is no value",
+        ),
         ({"secretName": "${}", "secretNamespace": "a"}, "'${}', for which there is no value"),
         ({"secretName": "${pvc.name", "secretNamespace": "a"}, "which is not a DNS name"),
         ({"secretName": "$pvc.name", "secretNamespace": "a"}, "which is not a DNS name"),
@@ -68,14 +79,23 @@ def test_a_secret_is_named_by_templates(name: str, namespace: str, reference: tu
         ({"secretName": "${pvc.annotations['no']}", "secretNamespace": "a"}, "becomes ''"),
         ({"secretName": "${pvc.annotations['path']}", "secretNamespace": "a"}, "becomes '../x'"),
         # What a claim says is never itself a template.
-        ({"secretName": "${pvc.annotations['evil']}", "secretNamespace": "a"}, "becomes '${pvc.namespace}'"),
+        (
+            {"secretName": "${pvc.annotations['evil']}", "secretNamespace": "a"},
+            "becomes '${pvc.namespace}'",
+        ),
         # The claim's owner steers no namespace but his own.
-        ({"secretName": "a", "secretNamespace": "${pvc.name}"}, "known are ${pvc.namespace}, ${pv.name}"),
+        (
+            {"secretName": "a", "secretNamespace": "${pvc.name}"},
+            "known are ${pvc.namespace}, ${pv.name}",
+        ),
         (
             {"secretName": "a", "secretNamespace": "${pvc.annotations['team']}"},
             "known are ${pvc.namespace}, ${pv.name}",
         ),
-        ({"createSecret": "true", "secretNamespace": "${pvc.name}"}, "known are ${pvc.namespace}, ${pv.name}"),
+        (
+            {"createSecret": "true", "secretNamespace": "${pvc.name}"},
+            "known are ${pvc.namespace}, ${pv.name}",
+        ),
         ({"secretName": "UPPER", "secretNamespace": "a"}, "'UPPER'"),
         ({"secretName": "a\n", "secretNamespace": "a"}, "which is not a DNS name"),
         ({"secretName": "a/b", "secretNamespace": "a"}, "'a/b'"),
@@ -84,7 +104,9 @@ def test_a_secret_is_named_by_templates(name: str, namespace: str, reference: tu
         ({"secretName": "a", "secretNamespace": "v" * 64}, "which is not a DNS name"),
     ],
 )
-def test_a_class_that_names_no_secret_properly_is_refused(parameters: dict[str, str], said: str) -> None:
+def test_a_class_that_names_no_secret_properly_is_refused(
+    parameters: dict[str, str], said: str
+) -> None:
     with pytest.raises(protocol.InvalidArgument) as refused:
         wanted(**parameters)
 
@@ -152,11 +174,19 @@ def test_any_other_secret_of_a_pv_is_not_its_own(secret: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize(
-    "changed", [{}, {"flexvol/claim-uid": "u2"}, {"flexvol/volume": "pvc-u2"}, {"flexvol/claim-namespace": ""}]
+    "changed",
+    [
+        {},
+        {"flexvol/claim-uid": "u2"},
+        {"flexvol/volume": "pvc-u2"},
+        {"flexvol/claim-namespace": ""},
+    ],
 )
 def test_only_a_secret_that_says_so_is_the_volumes(changed: dict[str, str]) -> None:
     made = wanted(createSecret="true")
     assert made is not None
 
-    assert secrets.is_of({"metadata": {"annotations": {**made.owner, **changed}}}, made.owner) is (changed == {})
+    assert secrets.is_of({"metadata": {"annotations": {**made.owner, **changed}}}, made.owner) is (
+        changed == {}
+    )
     assert not secrets.is_of({"metadata": {}}, made.owner)

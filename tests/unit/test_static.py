@@ -14,16 +14,28 @@ DRIVERS = {"loop.flexvol": "flexvol/loop"}
 
 
 def storage_class(provisioner: str = "loop.flexvol", **parameters: str) -> dict[str, Any]:
-    return {"metadata": {"name": "c"}, "provisioner": provisioner, "parameters": parameters, "reclaimPolicy": "Delete"}
+    return {
+        "metadata": {"name": "c"},
+        "provisioner": provisioner,
+        "parameters": parameters,
+        "reclaimPolicy": "Delete",
+    }
 
 
 @pytest.mark.parametrize("provisioner", ["loop.flexvol", "kubernetes.io/no-provisioner"])
 def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -> None:
     used = class_of("c", storage_class(provisioner, pool="fast", fsType="xfs"), DRIVERS)
 
-    request = volume_manifest.provision_request(any_claim("node1"), used, 64 << 20, "here", name="films")
+    request = volume_manifest.provision_request(
+        any_claim("node1"), used, 64 << 20, "here", name="films"
+    )
 
-    assert (request.volume, request.fs_type, request.own, request.node) == ("films", "xfs", {"pool": "fast"}, "node1")
+    assert (request.volume, request.fs_type, request.own, request.node) == (
+        "films",
+        "xfs",
+        {"pool": "fast"},
+        "node1",
+    )
     assert used["provisioner"] == "loop.flexvol"
     assert (request.reclaim_policy, request.cluster_uid) == ("Retain", "here")
     assert (request.claim.namespace, request.claim.name, request.claim.uid) == ("*", "*", "awaited")
@@ -32,7 +44,13 @@ def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -
 @pytest.mark.parametrize(
     ("there", "said"),
     [
-        (None, "storage class c does not exist; name one of kubernetes.io/no-provisioner or loop.flexvol"),
+        (
+            None,
+            (
+                "storage class c does not exist; name one of kubernetes.io/no-provisioner or "
+                "loop.flexvol"
+            ),
+        ),
         (storage_class("nfs.other"), "storage class c is of provisioner nfs.other"),
         (storage_class(createSecret="true"), "has createSecret, which needs a claim"),
     ],

@@ -51,14 +51,19 @@ def test_a_script_for_the_retired_flex_provisioner_needs_no_more_than_success(dr
         ("x", "no object"),
         ({"options": {"a": 1}, "capacityBytes": 100, "fsType": ""}, "not an object of strings"),
         ({"options": {"requestBytes": "1"}, "capacityBytes": 100, "fsType": ""}, "reserved"),
-        ({"options": {"kubernetes.io/secret/a": "1"}, "capacityBytes": 100, "fsType": ""}, "reserved"),
+        (
+            {"options": {"kubernetes.io/secret/a": "1"}, "capacityBytes": 100, "fsType": ""},
+            "reserved",
+        ),
         ({"options": {}, "capacityBytes": 99, "fsType": ""}, "99"),
         ({"options": {}, "capacityBytes": "100", "fsType": ""}, "'100'"),
         ({"options": {}, "capacityBytes": True, "fsType": ""}, "True"),
         ({"options": {}, "capacityBytes": 100}, "fsType"),
     ],
 )
-def test_a_success_without_a_usable_volume_is_an_unknown_outcome(driver: Path, made: Any, said: str) -> None:
+def test_a_success_without_a_usable_volume_is_an_unknown_outcome(
+    driver: Path, made: Any, said: str
+) -> None:
     answer(driver, status="Success", volume=made)
 
     with pytest.raises(protocol.Internal, match="usable volume") as refused:
@@ -82,13 +87,17 @@ def test_no_more_calls_of_a_driver_run_than_it_may_have_and_it_is_tried_again_so
     driver: Path,
 ) -> None:
     go = driver / "answer"
-    (driver / "flexvol~fake/fake").write_text(f"#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.01; done\ncat {go}\n")
+    (driver / "flexvol~fake/fake").write_text(
+        f"#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.01; done\ncat {go}\n"
+    )
     storage = Storage(str(driver), 2)
     with ThreadPoolExecutor() as threads:
         running = [threads.submit(storage.delete, "flexvol/fake", REQUEST) for _ in range(2)]
         while storage._running["flexvol/fake"] < 2:
             time.sleep(0.01)
-        with pytest.raises(protocol.Pending, match="2 calls of the driver flexvol/fake run already"):
+        with pytest.raises(
+            protocol.Pending, match="2 calls of the driver flexvol/fake run already"
+        ):
             storage.provision("flexvol/fake", REQUEST)
         go.with_name("aside").write_text('{"status": "Success"}')
         go.with_name("aside").rename(go)
@@ -98,7 +107,11 @@ def test_no_more_calls_of_a_driver_run_than_it_may_have_and_it_is_tried_again_so
 
 def test_what_a_driver_lists_and_cannot_be_is_an_error_with_a_name(driver: Path) -> None:
     pools = [{"name": "a", "freeBytes": 1}, {"name": "b", "freeBytes": None}, {"freeBytes": 1}, 7]
-    volumes = [{"name": "v", "owner": "x"}, {"name": "w", "owner": None, "sizeBytes": -1}, {"name": "x", "owner": {}}]
+    volumes = [
+        {"name": "v", "owner": "x"},
+        {"name": "w", "owner": None, "sizeBytes": -1},
+        {"name": "x", "owner": {}},
+    ]
     answer(driver, status="Success", volumes=volumes, pools=pools)
 
     listed = Storage(str(driver), 4).list("flexvol/fake")
@@ -116,7 +129,9 @@ def test_what_a_driver_lists_and_cannot_be_is_an_error_with_a_name(driver: Path)
     ]
 
 
-def test_a_driver_that_hangs_is_given_up_after_its_callouts_time(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_hangs_is_given_up_after_its_callouts_time(
+    driver: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (driver / "flexvol~fake/fake").write_text("#!/bin/sh\nsleep 60\n")
     monkeypatch.setattr(protocol.CALLOUTS["provision"], "seconds", 1)
     began = time.monotonic()

@@ -11,24 +11,44 @@ from controller import decide, volume_manifest
 
 NODE = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 CLAIM: dict[str, Any] = {
-    "metadata": {"name": "data", "namespace": "shop", "uid": "u1", "resourceVersion": "7", "annotations": {}},
+    "metadata": {
+        "name": "data",
+        "namespace": "shop",
+        "uid": "u1",
+        "resourceVersion": "7",
+        "annotations": {},
+    },
     "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast"},
 }
 CLASS: dict[str, Any] = {
-    "metadata": {"name": "fast"}, "provisioner": "loop.flexvol", "reclaimPolicy": "Delete",
-    "mountOptions": ["noatime", "discard"], "parameters": {"fsType": "xfs", "pool": "disk2"},
-}  # fmt: skip
+    "metadata": {"name": "fast"},
+    "provisioner": "loop.flexvol",
+    "reclaimPolicy": "Delete",
+    "mountOptions": ["noatime", "discard"],
+    "parameters": {"fsType": "xfs", "pool": "disk2"},
+}
 MADE = {"options": {"pool": "disk2", "poolId": "ab"}, "capacityBytes": 64 << 20, "fsType": "xfs"}
 
 
 def test_the_request_holds_the_parameters_and_what_only_we_may_say() -> None:
-    chosen = {**CLAIM, "metadata": {**CLAIM["metadata"], "annotations": {decide.SELECTED_NODE: "node1"}}}
+    chosen = {
+        **CLAIM,
+        "metadata": {**CLAIM["metadata"], "annotations": {decide.SELECTED_NODE: "node1"}},
+    }
 
     request = volume_manifest.provision_request(chosen, CLASS, (1 << 30) + 1, "c1")
 
     assert request.own == {"pool": "disk2"}
-    assert (request.volume, request.fs_type, request.request_bytes) == ("pvc-u1", "xfs", (1 << 30) + 1)
-    assert (request.claim.namespace, request.claim.name, request.claim.uid) == ("shop", "data", "u1")
+    assert (request.volume, request.fs_type, request.request_bytes) == (
+        "pvc-u1",
+        "xfs",
+        (1 << 30) + 1,
+    )
+    assert (request.claim.namespace, request.claim.name, request.claim.uid) == (
+        "shop",
+        "data",
+        "u1",
+    )
     assert request.mount_options == ["noatime", "discard"]
     assert (request.class_name, request.reclaim_policy, request.node, request.cluster_uid) == (
         "fast",
@@ -41,7 +61,10 @@ def test_the_request_holds_the_parameters_and_what_only_we_may_say() -> None:
 
 
 def test_parameters_never_stand_for_reserved_keys() -> None:
-    hostile = {**CLASS, "parameters": {"requestBytes": "1", "kubernetes.io/pvOrVolumeName": "other", "a": "b"}}
+    hostile = {
+        **CLASS,
+        "parameters": {"requestBytes": "1", "kubernetes.io/pvOrVolumeName": "other", "a": "b"},
+    }
 
     request = volume_manifest.provision_request(CLAIM, hostile, 5, "c1")
 
@@ -53,7 +76,10 @@ def test_the_pv_of_a_node() -> None:
 
     assert volume["metadata"] == {
         "name": "pvc-u1",
-        "annotations": {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": "node1"},
+        "annotations": {
+            "pv.kubernetes.io/provisioned-by": "loop.flexvol",
+            "flexvol/identity": "node1",
+        },
         "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
     }
     assert volume["spec"] == {
@@ -63,63 +89,112 @@ def test_the_pv_of_a_node() -> None:
         "storageClassName": "fast",
         "volumeMode": "Filesystem",
         "claimRef": {
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data", "uid": "u1",
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "namespace": "shop",
+            "name": "data",
+            "uid": "u1",
             "resourceVersion": "7",
         },
-        "flexVolume": {"driver": "flexvol/loop", "fsType": "xfs", "options": {"pool": "disk2", "poolId": "ab"}},
-        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
-            {"key": "kubernetes.io/hostname", "operator": "In", "values": ["host-1"]},
-        ]}]}},
-    }  # fmt: skip
+        "flexVolume": {
+            "driver": "flexvol/loop",
+            "fsType": "xfs",
+            "options": {"pool": "disk2", "poolId": "ab"},
+        },
+        "nodeAffinity": {
+            "required": {
+                "nodeSelectorTerms": [
+                    {
+                        "matchExpressions": [
+                            {
+                                "key": "kubernetes.io/hostname",
+                                "operator": "In",
+                                "values": ["host-1"],
+                            },
+                        ]
+                    }
+                ]
+            }
+        },
+    }
 
 
 def test_what_is_done_when_the_node_is_gone_is_kept_on_the_pv_and_not_told_to_the_driver() -> None:
     told = {**CLASS, "parameters": {"pool": "disk2", "onNodeGone": "release"}}
 
     assert volume_manifest.provision_request(CLAIM, told, 5, "c1").own == {"pool": "disk2"}
-    notes = volume_manifest.persistent_volume(CLAIM, told, MADE, NODE, "host-1")["metadata"]["annotations"]
+    notes = volume_manifest.persistent_volume(CLAIM, told, MADE, NODE, "host-1")["metadata"][
+        "annotations"
+    ]
     assert notes["flexvol/on-node-gone"] == "release"
 
 
 def test_a_shared_pv_goes_anywhere() -> None:
     shared = decide.Identity({"loop.flexvol": "flexvol/loop"}, "shared", "")
 
-    assert "nodeAffinity" not in volume_manifest.persistent_volume(CLAIM, CLASS, MADE, shared, "")["spec"]
+    assert (
+        "nodeAffinity"
+        not in volume_manifest.persistent_volume(CLAIM, CLASS, MADE, shared, "")["spec"]
+    )
 
 
 def test_what_a_pv_says_at_delete_cannot_stand_for_what_we_know() -> None:
     volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
-    volume["spec"]["flexVolume"]["options"].update({protocol.CLAIM_UID: "other", protocol.VOLUME: "other"})
+    volume["spec"]["flexVolume"]["options"].update(
+        {protocol.CLAIM_UID: "other", protocol.VOLUME: "other"}
+    )
 
     request = volume_manifest.delete_request(volume)
 
-    assert (request.volume, request.claim.uid, request.own) == ("pvc-u1", "u1", {"pool": "disk2", "poolId": "ab"})
+    assert (request.volume, request.claim.uid, request.own) == (
+        "pvc-u1",
+        "u1",
+        {"pool": "disk2", "poolId": "ab"},
+    )
 
 
 @pytest.mark.parametrize(
     ("size_bytes", "written"),
-    [(1, "1"), (1024, "1Ki"), (64 << 20, "64Mi"), (3 << 30, "3Gi"), (1 << 40, "1024Gi"), ((1 << 20) + 1, "1048577")],
+    [
+        (1, "1"),
+        (1024, "1Ki"),
+        (64 << 20, "64Mi"),
+        (3 << 30, "3Gi"),
+        (1 << 40, "1024Gi"),
+        ((1 << 20) + 1, "1048577"),
+    ],
 )
 def test_quantity(size_bytes: int, written: str) -> None:
     assert volume_manifest.quantity(size_bytes) == written
 
 
 def test_the_pv_of_a_volume_that_exists_awaits_its_claim_and_holds_nothing_until_then() -> None:
-    known: dict[str, Any] = {"metadata": {"namespace": "shop", "name": "data"}, "spec": CLAIM["spec"]}
+    known: dict[str, Any] = {
+        "metadata": {"namespace": "shop", "name": "data"},
+        "spec": CLAIM["spec"],
+    }
 
     volume = volume_manifest.volume_that_exists("pvc-u0", known, CLASS, MADE, NODE, "host-1")
 
     assert volume["metadata"]["name"] == "pvc-u0"
     assert volume["metadata"]["annotations"]["flexvol/awaits-claim"] == "true"
     assert volume["metadata"]["finalizers"] == []
-    reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data"}
+    reference = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "namespace": "shop",
+        "name": "data",
+    }
     assert volume["spec"]["claimRef"] == reference
     as_made = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")["spec"]
     assert {**volume["spec"], "claimRef": None} == {**as_made, "claimRef": None}
 
 
 def test_where_the_claim_is_there_nothing_is_awaited_and_for_any_claim_there_is_no_name() -> None:
-    there: dict[str, Any] = {**CLAIM, "metadata": {"namespace": "shop", "name": "data", "uid": "u1"}}
+    there: dict[str, Any] = {
+        **CLAIM,
+        "metadata": {"namespace": "shop", "name": "data", "uid": "u1"},
+    }
     volume = volume_manifest.volume_that_exists("pvc-u0", there, CLASS, MADE, NODE, "host-1")
     assert "flexvol/awaits-claim" not in volume["metadata"]["annotations"]
     assert volume["spec"]["claimRef"]["uid"] == "u1"
@@ -130,10 +205,15 @@ def test_where_the_claim_is_there_nothing_is_awaited_and_for_any_claim_there_is_
     assert volume["metadata"]["annotations"]["flexvol/awaits-claim"] == "true"
 
 
-def test_a_pv_tells_of_its_claim_only_where_that_is_awaited_and_a_person_names_the_cluster() -> None:
+def test_a_pv_tells_of_its_claim_only_where_that_is_awaited_and_a_person_names_the_cluster() -> (
+    None
+):
     volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
 
-    told, adopted = volume_manifest.adopt_request(volume), volume_manifest.adopt_request(volume, "c1")
+    told, adopted = (
+        volume_manifest.adopt_request(volume),
+        volume_manifest.adopt_request(volume, "c1"),
+    )
 
     assert (told.only_if_awaited, told.cluster_uid, told.claim.uid) == (True, "", "u1")
     assert (adopted.only_if_awaited, adopted.cluster_uid) == (False, "c1")

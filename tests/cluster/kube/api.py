@@ -1,5 +1,6 @@
-"""The API server as its administrator, for all that looks often: a kubectl for each look takes a tenth of a second of a
-processor. One `kubectl proxy` on a Unix socket has the certificates, and is in the control plane's network."""
+"""The API server as its administrator, for all that looks often: a kubectl for each look takes a
+tenth of a second of a processor. One `kubectl proxy` on a Unix socket has the certificates, and is
+in the control plane's network."""
 
 from __future__ import annotations
 
@@ -21,21 +22,36 @@ NAME = "kubectl-proxy"
 _CLIENTS = 8
 _START_SECONDS, _ANSWER_SECONDS = 30, 60
 _GROUPS = {
-    "lease": "apis/coordination.k8s.io/v1", "storageclass": "apis/storage.k8s.io/v1",
-    "csistoragecapacity": "apis/storage.k8s.io/v1", "volumeattachment": "apis/storage.k8s.io/v1",
-    "statefulset": "apis/apps/v1", "deployment": "apis/apps/v1",
-}  # fmt: skip
+    "lease": "apis/coordination.k8s.io/v1",
+    "storageclass": "apis/storage.k8s.io/v1",
+    "csistoragecapacity": "apis/storage.k8s.io/v1",
+    "volumeattachment": "apis/storage.k8s.io/v1",
+    "statefulset": "apis/apps/v1",
+    "deployment": "apis/apps/v1",
+}
 _PLURALS = {
-    "pvc": "persistentvolumeclaims", "pv": "persistentvolumes", "pod": "pods", "event": "events", "secret": "secrets",
-    "serviceaccount": "serviceaccounts", "lease": "leases", "storageclass": "storageclasses",
-    "csistoragecapacity": "csistoragecapacities", "volumeattachment": "volumeattachments", "node": "nodes",
-    "namespace": "namespaces", "configmap": "configmaps", "statefulset": "statefulsets", "deployment": "deployments",
-}  # fmt: skip
+    "pvc": "persistentvolumeclaims",
+    "pv": "persistentvolumes",
+    "pod": "pods",
+    "event": "events",
+    "secret": "secrets",
+    "serviceaccount": "serviceaccounts",
+    "lease": "leases",
+    "storageclass": "storageclasses",
+    "csistoragecapacity": "csistoragecapacities",
+    "volumeattachment": "volumeattachments",
+    "node": "nodes",
+    "namespace": "namespaces",
+    "configmap": "configmaps",
+    "statefulset": "statefulsets",
+    "deployment": "deployments",
+}
 _OF_NO_NAMESPACE = ("pv", "storageclass", "volumeattachment", "node", "namespace")
 
 
 class Api:
-    """Serves from its first call until close() or the cluster's end. Threads have connections of their own."""
+    """Serves from its first call until close() or the cluster's end. Threads have connections of
+    their own."""
 
     def __init__(self, state: Path, kubectl: list[object]) -> None:
         """kubectl: the command that is the administrator's."""
@@ -116,7 +132,9 @@ class Api:
         with self._lock:
             if machine.running(self._state, NAME) is None:
                 self._socket.unlink(missing_ok=True)
-                machine.spawn(self._state, NAME, [*self._kubectl, "proxy", f"--unix-socket={self._socket}"])
+                machine.spawn(
+                    self._state, NAME, [*self._kubectl, "proxy", f"--unix-socket={self._socket}"]
+                )
             deadline = time.monotonic() + _START_SECONDS
             while not self._socket.exists():
                 assert time.monotonic() < deadline, "kubectl proxy does not serve"
@@ -140,9 +158,13 @@ class _Connection(http.client.HTTPConnection):
 def path_of(kind: str, namespace: str, name: str = "", **selectors: str) -> str | None:
     """Where it is, for a kind in one of kubectl's spellings; None for one that is not known here.
     selectors: labelSelector, fieldSelector."""
-    singular = next((one for one, plural in _PLURALS.items() if kind in (one, one + "s", plural)), "")
+    singular = next(
+        (one for one, plural in _PLURALS.items() if kind in (one, one + "s", plural)), ""
+    )
     if not singular:
         return None
     place = "" if singular in _OF_NO_NAMESPACE else f"namespaces/{namespace}/"
-    path = f"/{_GROUPS.get(singular, 'api/v1')}/{place}{_PLURALS[singular]}" + (f"/{name}" if name else "")
+    path = f"/{_GROUPS.get(singular, 'api/v1')}/{place}{_PLURALS[singular]}" + (
+        f"/{name}" if name else ""
+    )
     return path + ("?" + urlencode(selectors) if selectors else "")

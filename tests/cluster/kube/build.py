@@ -1,4 +1,5 @@
-"""Builds Kubernetes for the tests: one binary from pinned Go modules, kept in a cache outside the tree.
+"""Builds Kubernetes for the tests: one binary from pinned Go modules, kept in a cache outside the
+tree.
 
 FLEXVOL_KUBE_BIN names a directory that already holds the programs, for people who have them.
 """
@@ -18,8 +19,14 @@ from bundle.environment import cache
 VERSION = os.environ.get("FLEXVOL_KUBERNETES", "1.37.2")  # 1.34 to 1.37 work
 HERE = Path(__file__).resolve().parent
 PROGRAMS = (
-    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl",
-)  # fmt: skip
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
+    "kubectl",
+)
 REPLY = "flexvolume-reply"  # ours, by kubelet's types: whoever brings the programs does without
 PINNED = "1.37.2"  # the version of go.mod and go.sum here; another one's are written by gomod.sh
 
@@ -42,8 +49,14 @@ def programs() -> Path:
 
 def _build(target: Path, sources: list[Path]) -> None:
     if shutil.which("go") is None:
-        raise RuntimeError("go is missing: install Go 1.26, or set FLEXVOL_KUBE_BIN to the Kubernetes programs")
-    print(f"building Kubernetes {VERSION}; this takes 5 to 10 minutes once", file=sys.stderr, flush=True)
+        raise RuntimeError(
+            "go is missing: install Go 1.26, or set FLEXVOL_KUBE_BIN to the Kubernetes programs"
+        )
+    print(
+        f"building Kubernetes {VERSION}; this takes 5 to 10 minutes once",
+        file=sys.stderr,
+        flush=True,
+    )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         work = Path(scratch, "work")
         work.mkdir()
@@ -53,7 +66,10 @@ def _build(target: Path, sources: list[Path]) -> None:
             subprocess.run(["sh", "gomod.sh", f"v{VERSION}"], cwd=work, check=True)
         major, minor = VERSION.split(".")[:2]
         package = "k8s.io/component-base/version"
-        stamp = f"-X {package}.gitVersion=v{VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+        stamp = (
+            f"-X {package}.gitVersion=v{VERSION} -X {package}.gitMajor={major} -X "
+            f"{package}.gitMinor={minor}"
+        )
         made = Path(scratch, "made")
         made.mkdir()
         line = ["go", "build", "-o", str(made / "kube"), "-ldflags", f"-s -w {stamp}", "."]

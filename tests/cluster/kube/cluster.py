@@ -1,8 +1,8 @@
 """A real Kubernetes of several nodes on one machine, without a container engine (root, Linux).
 
-Every node is a network and a mount namespace. Nothing touches the machine's own network or paths; the addresses exist
-only inside the namespaces. The control plane is in a network namespace of its own, fv-cp.
-"""
+Every node is a network and a mount namespace. Nothing touches the machine's own network or paths;
+the addresses exist only inside the namespaces. The control plane is in a network namespace of its
+own, fv-cp."""
 
 from __future__ import annotations
 
@@ -36,15 +36,25 @@ mount --bind "$0/kcm-log" /var/log/flexvol
 [ ! -e /dev/log ] || mount --bind /dev/null /dev/log
 exec "$@"
 """
-# They end themselves when answers of a new API server do not fit; on a real node kubelet starts them anew.
+# They end themselves when answers of a new API server do not fit; on a real node kubelet starts
+# them anew.
 SUPERVISED = ("kube-scheduler", "kube-controller-manager")
 CONTROL_PLANE = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 SERVER = f"https://{NET}1:6443"
 PACKAGES = {
-    "containerd": "containerd", "runc": "runc", "iptables": "iptables", "openssl": "openssl", "ip": "iproute2",
-    "nsenter": "util-linux", "/usr/lib/cni/bridge": "containernetworking-plugins", "busybox": "busybox-static",
-    "debootstrap": "debootstrap", "buildah": "buildah", "mkfs.xfs": "xfsprogs", "mkfs.btrfs": "btrfs-progs",
-}  # fmt: skip
+    "containerd": "containerd",
+    "runc": "runc",
+    "iptables": "iptables",
+    "openssl": "openssl",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+    "busybox": "busybox-static",
+    "debootstrap": "debootstrap",
+    "buildah": "buildah",
+    "mkfs.xfs": "xfsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+}
 
 
 def missing() -> str:
@@ -52,13 +62,18 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "the test cluster needs root"
     packages = sorted(
-        {package for program, package in PACKAGES.items() if shutil.which(program, path=machine.PATH) is None}
+        {
+            package
+            for program, package in PACKAGES.items()
+            if shutil.which(program, path=machine.PATH) is None
+        }
     )
     return f"the test cluster needs the packages {' '.join(packages)}" if packages else ""
 
 
 def wait_until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """Waits until `condition` is true and returns it. A failure says what was awaited and what was seen last."""
+    """Waits until `condition` is true and returns it. A failure says what was awaited and what was
+    seen last."""
     deadline = time.monotonic() + seconds
     while True:
         seen = condition()
@@ -70,12 +85,17 @@ def wait_until(what: str, condition: Callable[[], Any], seconds: float = 60) -> 
 
 
 class Cluster:
-    """The control plane and its nodes. flags: more of them for a program of the control plane, from its next start."""
+    """The control plane and its nodes. flags: more of them for a program of the control plane, from
+    its next start."""
 
-    def __init__(self, programs: Path, nodes: int = 2, flags: dict[str, list[str]] | None = None) -> None:
+    def __init__(
+        self, programs: Path, nodes: int = 2, flags: dict[str, list[str]] | None = None
+    ) -> None:
         self.programs = programs
         self.flags = flags or {}
-        self.nodes = {f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)}
+        self.nodes = {
+            f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)
+        }
         self.api = Api(STATE, self.kubectl_line())
         self._stopping = threading.Lock()  # or what is being stopped would be started anew
         self._closing = threading.Event()
@@ -83,10 +103,13 @@ class Cluster:
         self._lock = _only_one()
         if (STATE / "keep").exists():
             self._lock.close()
-            raise RuntimeError("a playground runs on this machine; end it with: ./build.sh playground --down")
+            raise RuntimeError(
+                "a playground runs on this machine; end it with: ./build.sh playground --down"
+            )
 
     def up(self, images: list[Path]) -> None:
-        """Starts everything and waits until the nodes are Ready. Begins by undoing what a killed run left."""
+        """Starts everything and waits until the nodes are Ready. Begins by undoing what a killed
+        run left."""
         down()
         DATA.mkdir()
         STATE.symlink_to(DATA)
@@ -109,10 +132,14 @@ class Cluster:
         nodes = (self.api.get("/api/v1/nodes") or {"items": []})["items"]
         conditions = [one for node in nodes for one in node["status"].get("conditions", [])]
         ready = sum(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-        return ready == len(self.nodes) and self.api.status("/api/v1/namespaces/default/serviceaccounts/default") == 200
+        return (
+            ready == len(self.nodes)
+            and self.api.status("/api/v1/namespaces/default/serviceaccounts/default") == 200
+        )
 
     def close(self) -> None:
-        """Undoes the cluster and lets another one start. Raises RuntimeError if something of it cannot be removed."""
+        """Undoes the cluster and lets another one start. Raises RuntimeError if something of it
+        cannot be removed."""
         self._closing.set()
         self._supervisor.join()
         self.api.close()
@@ -129,7 +156,8 @@ class Cluster:
         return sh(*self.kubectl_line(), *argv, timeout=_KUBECTL_SECONDS, **keywords)
 
     def kubectl_line(self) -> list[object]:
-        """kubectl as the administrator, as a command that anyone on this machine can run as root."""
+        """kubectl as the administrator, as a command that anyone on this machine can run as
+        root."""
         return [
             "nsenter",
             f"--net=/run/netns/{PREFIX}cp",
@@ -139,8 +167,8 @@ class Cluster:
         ]
 
     def kill(self, program: str, node: str = "") -> None:
-        """Kills one program (SIGKILL): kubelet, containerd or kube-proxy of a node, or etcd, kube-apiserver,
-        kube-controller-manager, kube-scheduler."""
+        """Kills one program (SIGKILL): kubelet, containerd or kube-proxy of a node, or etcd,
+        kube-apiserver, kube-controller-manager, kube-scheduler."""
         with self._stopping:
             machine.stop(STATE, f"{node}-{program}" if node else program, signal.SIGKILL)
 
@@ -157,8 +185,8 @@ class Cluster:
         self.start(program, node)
 
     def lose_etcd(self) -> None:
-        """A new control plane with an empty etcd, which knows nothing of what there was; the nodes, where pods ran on,
-        take part in it once their programs have been started again."""
+        """A new control plane with an empty etcd, which knows nothing of what there was; the nodes,
+        where pods ran on, take part in it once their programs have been started again."""
         for program in CONTROL_PLANE:
             self.kill(program)
         shutil.rmtree(STATE / "etcd")
@@ -173,43 +201,66 @@ class Cluster:
         return (STATE / f"{name}.log").read_text(errors="replace")
 
     def report(self) -> str:
-        """What there is, and the last lines of every program: for a cluster that does not come up."""
+        """What there is, and the last lines of every program: for a cluster that does not come
+        up."""
         parts = []
         for what in ("get nodes,pods -A -o wide", "get events -A --sort-by=.lastTimestamp"):
-            done = self.kubectl(*what.split(), "--request-timeout=5s", check=False, capture_output=True)
-            parts.append(f"--- kubectl {what}\n" + "\n".join((done.stdout + done.stderr).splitlines()[-20:]))
+            done = self.kubectl(
+                *what.split(), "--request-timeout=5s", check=False, capture_output=True
+            )
+            parts.append(
+                f"--- kubectl {what}\n" + "\n".join((done.stdout + done.stderr).splitlines()[-20:])
+            )
         for log in sorted(STATE.glob("*.log")):
-            parts.append(f"--- {log.stem}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-8:]))
+            parts.append(
+                f"--- {log.stem}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+            )
         return "\n".join(parts)
 
     def _watchdog(self) -> None:
-        """A process that undoes everything when this one ends, however it ends, unless the cluster is to be kept.
+        """A process that undoes everything when this one ends, however it ends, unless the cluster
+        is to be kept.
 
         It has the lock too: what comes after a killed run waits until that one is undone.
         """
         reader, self._alive = os.pipe()
         root = Path(__file__).resolve().parents[3]
-        code = "import sys, os; sys.stdin.read(); from tests.cluster.kube import cluster; cluster.down_unless_kept()"
-        self._guard = subprocess.Popen([sys.executable, "-c", code], stdin=reader, cwd=root, start_new_session=True,
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                         pass_fds=[self._lock.fileno()])  # fmt: skip
+        code = (
+            "import sys, os; sys.stdin.read(); from tests.cluster.kube import cluster; "
+            "cluster.down_unless_kept()"
+        )
+        self._guard = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=reader,
+            cwd=root,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[self._lock.fileno()],
+        )
         os.close(reader)
 
     def _supervise(self) -> None:
         while not self._closing.wait(1):
             for program in SUPERVISED:
                 with self._stopping:
-                    if (STATE / f"{program}.pid").exists() and machine.running(STATE, program) is None:
+                    if (STATE / f"{program}.pid").exists() and machine.running(
+                        STATE, program
+                    ) is None:
                         self.start(program)
 
     def _kubeconfig(self, user: str) -> None:
         authority = str(STATE / "pki/ca.crt")
         settings = {
-            "apiVersion": "v1", "kind": "Config", "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": SERVER, "certificate-authority": authority}}],
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "x",
+            "clusters": [
+                {"name": "c", "cluster": {"server": SERVER, "certificate-authority": authority}}
+            ],
             "users": [{"name": "u", "user": {"token": user + "-token"}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        }  # fmt: skip
+        }
         (STATE / f"{user}.kubeconfig").write_text(json.dumps(settings))
 
     def _make_keys(self) -> None:
@@ -219,17 +270,55 @@ class Cluster:
         def openssl(*argv: object) -> None:
             sh("openssl", *argv, capture_output=True, cwd=directory)
 
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt",
-                "-subj", "/CN=test-ca", "-days", "30")  # fmt: skip
+        openssl(
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.crt",
+            "-subj",
+            "/CN=test-ca",
+            "-days",
+            "30",
+        )
         openssl("genrsa", "-out", "sa.key", "2048")
         openssl("rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub")
         for name in ("apiserver", "kubelet-client"):
             names = f"IP:{NET}1,IP:10.96.0.1,IP:127.0.0.1,DNS:kubernetes,DNS:kubernetes.default.svc"
             (directory / f"{name}.ext").write_text(f"subjectAltName={names}\n")
-            openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
-                    "-subj", f"/O=system:masters/CN={name}")  # fmt: skip
-            openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                    "-days", "30", "-extfile", f"{name}.ext", "-out", f"{name}.crt")  # fmt: skip
+            openssl(
+                "req",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-keyout",
+                f"{name}.key",
+                "-out",
+                f"{name}.csr",
+                "-subj",
+                f"/O=system:masters/CN={name}",
+            )
+            openssl(
+                "x509",
+                "-req",
+                "-in",
+                f"{name}.csr",
+                "-CA",
+                "ca.crt",
+                "-CAkey",
+                "ca.key",
+                "-CAcreateserial",
+                "-days",
+                "30",
+                "-extfile",
+                f"{name}.ext",
+                "-out",
+                f"{name}.crt",
+            )
 
     def _make_network(self) -> None:
         def cp(*argv: object) -> None:
@@ -245,7 +334,19 @@ class Cluster:
             inside = ["nsenter", f"--net=/run/netns/{PREFIX}{node.name}"]
             veth, address = f"fv{node.number}", f"{NET}{10 + node.number}"
             sh("ip", "netns", "add", PREFIX + node.name)
-            cp("ip", "link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", PREFIX + node.name)
+            cp(
+                "ip",
+                "link",
+                "add",
+                veth,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                PREFIX + node.name,
+            )
             cp("ip", "link", "set", veth, "master", "br0", "up")
             sh(*inside, "ip", "link", "set", "lo", "up")
             sh(*inside, "ip", "addr", "add", f"{address}/24", "dev", "eth0")
@@ -255,8 +356,11 @@ class Cluster:
             cp("ip", "route", "add", f"10.88.{node.number - 1}.0/24", "via", address)
 
     def _start_control_plane(self) -> None:
-        users = ["admin-token,admin,admin,system:masters", "kcm-token,kcm,kcm,system:masters",
-                 "scheduler-token,scheduler,scheduler,system:masters"]  # fmt: skip
+        users = [
+            "admin-token,admin,admin,system:masters",
+            "kcm-token,kcm,kcm,system:masters",
+            "scheduler-token,scheduler,scheduler,system:masters",
+        ]
         users += [f"{name}-token,system:node:{name},{name},system:nodes" for name in self.nodes]
         (STATE / "tokens.csv").write_text("\n".join(users) + "\n")
         for directory in (STATE / "kcm-plugins", STATE / "kcm-log", Path("/var/log/flexvol")):
@@ -278,28 +382,48 @@ class Cluster:
         def as_user(user: str) -> list[object]:
             file = f"{STATE}/{user}.kubeconfig"
             flags = ("--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig")
-            return [*(f"{flag}={file}" for flag in flags), "--leader-elect=false", "--bind-address=127.0.0.1"]
+            return [
+                *(f"{flag}={file}" for flag in flags),
+                "--leader-elect=false",
+                "--bind-address=127.0.0.1",
+            ]
 
         flags: dict[str, list[object]] = {
             "etcd": ["--data-dir", STATE / "etcd", "--unsafe-no-fsync", "--log-level", "warn"],
             "kube-apiserver": [
-                "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", f"--advertise-address={NET}1",
-                "--tls-cert-file=pki/apiserver.crt", "--tls-private-key-file=pki/apiserver.key",
-                "--client-ca-file=pki/ca.crt", "--kubelet-client-certificate=pki/kubelet-client.crt",
-                "--kubelet-client-key=pki/kubelet-client.key", "--kubelet-preferred-address-types=InternalIP",
-                "--service-account-key-file=pki/sa.pub", "--service-account-signing-key-file=pki/sa.key",
-                "--service-account-issuer=https://kubernetes.default.svc", "--token-auth-file=tokens.csv",
-                "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-                "--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true",
+                "--etcd-servers=http://127.0.0.1:2379",
+                "--secure-port=6443",
+                f"--advertise-address={NET}1",
+                "--tls-cert-file=pki/apiserver.crt",
+                "--tls-private-key-file=pki/apiserver.key",
+                "--client-ca-file=pki/ca.crt",
+                "--kubelet-client-certificate=pki/kubelet-client.crt",
+                "--kubelet-client-key=pki/kubelet-client.key",
+                "--kubelet-preferred-address-types=InternalIP",
+                "--service-account-key-file=pki/sa.pub",
+                "--service-account-signing-key-file=pki/sa.key",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                "--token-auth-file=tokens.csv",
+                "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction",
+                "--service-cluster-ip-range=10.96.0.0/16",
+                "--allow-privileged=true",
             ],
             "kube-controller-manager": [
-                *as_user("kcm"), "--service-account-private-key-file=pki/sa.key", "--root-ca-file=pki/ca.crt",
-                "--use-service-account-credentials=true", f"--flex-volume-plugin-dir={STATE}/kcm-plugins",
+                *as_user("kcm"),
+                "--service-account-private-key-file=pki/sa.key",
+                "--root-ca-file=pki/ca.crt",
+                "--use-service-account-credentials=true",
+                f"--flex-volume-plugin-dir={STATE}/kcm-plugins",
                 "--attach-detach-reconcile-sync-period=2s",
             ],
             "kube-scheduler": as_user("scheduler"),
-        }  # fmt: skip
-        own_log = ["unshare", "--mount", "sh", "-c", _OWN_LOG, STATE] if program == "kube-controller-manager" else []
+        }
+        own_log = (
+            ["unshare", "--mount", "sh", "-c", _OWN_LOG, STATE]
+            if program == "kube-controller-manager"
+            else []
+        )
         line = [self.programs / program, *flags[program], *self.flags.get(program, [])]
         return ["nsenter", f"--net=/run/netns/{PREFIX}cp", *own_log, *line]
 
@@ -320,7 +444,8 @@ def _only_one() -> TextIO:
                 lock.close()
                 state = "has ended, but its cluster is still there" if ended else "holds it"
                 raise RuntimeError(
-                    f"another test cluster runs on this machine, and there can be one: process {holder} {state}"
+                    "another test cluster runs on this machine, and there can be one: process "
+                    f"{holder} {state}"
                 ) from None
         time.sleep(0.1)
     lock.truncate(0)
@@ -330,7 +455,8 @@ def _only_one() -> TextIO:
 
 
 def down() -> None:
-    """Undoes the cluster of this machine, however its run ended. Only for who has the lock, or inherited it."""
+    """Undoes the cluster of this machine, however its run ended. Only for who has the lock, or
+    inherited it."""
     if DATA.exists():
         if not STATE.exists():
             STATE.unlink(missing_ok=True)

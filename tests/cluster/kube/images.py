@@ -1,4 +1,5 @@
-"""The images the test cluster runs: made here, since nothing can be fetched, and kept in the cache."""
+"""The images the test cluster runs: made here, since nothing can be fetched, and kept in the
+cache."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ def busybox(target: Path) -> Path:
         entry = tarfile.TarInfo("bin/busybox")
         entry.size, entry.mode = len(content), 0o755
         tar.addfile(entry, io.BytesIO(content))
-        names = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True).stdout.split()
+        names = subprocess.run(
+            [binary, "--list"], capture_output=True, text=True, check=True
+        ).stdout.split()
         for name in names:
             if name != "busybox":
                 entry = tarfile.TarInfo(f"bin/{name}")
@@ -64,10 +67,13 @@ def busybox(target: Path) -> Path:
 
 
 def base() -> str:
-    """The name for buildah of a base image with the tools of deploy/Containerfile, made by debootstrap once."""
+    """The name for buildah of a base image with the tools of deploy/Containerfile, made by
+    debootstrap once."""
     target = cache() / f"base-{_SUITE}-1.tar"
     if not target.exists():
-        with tempfile.TemporaryDirectory(dir=cache(), prefix="base-", ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(
+            dir=cache(), prefix="base-", ignore_cleanup_errors=True
+        ) as scratch:
             root, made = Path(scratch, "root"), Path(scratch, "made.tar")
             settings = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
             buildah = ["buildah", "--root", f"{scratch}/storage", "--runroot", f"{scratch}/run"]
@@ -84,7 +90,8 @@ def base() -> str:
 
 
 def product() -> Path:
-    """The product's image as ./build.sh image makes it, again only if something that goes into it changed."""
+    """The product's image as ./build.sh image makes it, again only if something that goes into it
+    changed."""
     sources = [ROOT / "deploy/Containerfile", ROOT / "dist/flexvol", ROOT / "dist/provisioner"]
     subprocess.run(["./build.sh", "build"], cwd=ROOT, check=True)
     key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
@@ -93,6 +100,8 @@ def product() -> Path:
         for old in cache().glob("image-*.tar"):
             old.unlink()
         settings = {**os.environ, "FLEXVOL_BASE_IMAGE": base()}
-        subprocess.run(["./build.sh", "image"], cwd=ROOT, check=True, env=settings, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["./build.sh", "image"], cwd=ROOT, check=True, env=settings, stdout=subprocess.DEVNULL
+        )
         shutil.move(ROOT / "dist/image.tar", target)
     return target

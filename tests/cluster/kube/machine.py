@@ -1,7 +1,6 @@
-"""What a cluster leaves on this machine, and how it is undone: processes, network namespaces, mounts, loop devices and
-cgroups. Undoing touches only what bears our mark or lies in the state directory, so it also undoes what a killed run
-left, and nothing of anyone else's.
-"""
+"""What a cluster leaves on this machine, and how it is undone: processes, network namespaces,
+mounts, loop devices and cgroups. Undoing touches only what bears our mark or lies in the state
+directory, so it also undoes what a killed run left, and nothing of anyone else's."""
 
 from __future__ import annotations
 
@@ -21,12 +20,14 @@ CGROUP_PREFIX = "flexvol-"  # and the node's name
 PREFIX = "fv-"  # of our network namespaces
 _STOP_SECONDS = 5.0
 _LAST_LINES_BYTES = 2000
-# Every program of a cluster, and what it starts (containerd's shims outlive it), has this in its environment; a
-# process number alone may be another process by now.
+# Every program of a cluster, and what it starts (containerd's shims outlive it), has this in its
+# environment; a process number alone may be another process by now.
 _MARK = "FLEXVOL_TEST_CLUSTER"
 PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # which a root made by su may lack
 _Thing = TypeVar("_Thing")
-_children: list[subprocess.Popen[bytes]] = []  # kept, because Python warns of one that is forgotten while it runs
+_children: list[
+    subprocess.Popen[bytes]
+] = []  # kept, because Python warns of one that is forgotten while it runs
 
 
 def sh(
@@ -37,10 +38,14 @@ def sh(
     Raises RuntimeError with what it printed if it fails and `check` is true.
     """
     line = [str(word) for word in argv]
-    done = subprocess.run(line, check=False, text=True, env={**os.environ, "PATH": PATH, **(env or {})}, **keywords)
+    done = subprocess.run(
+        line, check=False, text=True, env={**os.environ, "PATH": PATH, **(env or {})}, **keywords
+    )
     if check and done.returncode != 0:
         printed = "".join(text for text in (done.stdout, done.stderr) if text).strip()
-        raise RuntimeError(f"{' '.join(line)}: status {done.returncode}: {printed[-_LAST_LINES_BYTES:]}")
+        raise RuntimeError(
+            f"{' '.join(line)}: status {done.returncode}: {printed[-_LAST_LINES_BYTES:]}"
+        )
     return done
 
 
@@ -94,28 +99,53 @@ def undo(state: Path) -> None:
     held = {str(pid) for pid in (running(state, name) for name in holders) if pid is not None}
     nodes = {_mount_namespace(pid) for pid in held}
     _end(lambda: [pid for pid in _of(state, nodes) if pid not in held])
-    _end(lambda: [pid for path in cgroups() if path.exists() for pid in (path / "cgroup.procs").read_text().split()])
+    _end(
+        lambda: [
+            pid
+            for path in cgroups()
+            if path.exists()
+            for pid in (path / "cgroup.procs").read_text().split()
+        ]
+    )
     _end(lambda: _of(state, nodes))
     for line in sh("ip", "netns", "list", capture_output=True).stdout.splitlines():
         if line.startswith(PREFIX):
             sh("ip", "netns", "del", line.split()[0])
     _until_gone(cgroups, lambda path: path.rmdir())
     # Removing files must not go on into what is mounted there.
-    _until_gone(lambda: _mounts_below(state), lambda point: sh("umount", point, check=False, capture_output=True))
     _until_gone(
-        lambda: _loop_devices_of(state), lambda device: sh("losetup", "-d", device, check=False, capture_output=True)
+        lambda: _mounts_below(state),
+        lambda point: sh("umount", point, check=False, capture_output=True),
+    )
+    _until_gone(
+        lambda: _loop_devices_of(state),
+        lambda device: sh("losetup", "-d", device, check=False, capture_output=True),
     )
     shutil.rmtree(state)
 
 
 def end_node(pid: str, cgroup: str) -> None:
-    """Kills everything in the mount namespace of the process `pid`, itself too, and in the cgroup of that name."""
+    """Kills everything in the mount namespace of the process `pid`, itself too, and in the cgroup
+    of that name."""
     namespace = _mount_namespace(pid)
     if namespace is None:  # it has ended before
         return
     below = [path for path in cgroups() if cgroup in path.parts]
-    _end(lambda: [pid for pid in os.listdir("/proc") if pid.isdigit() and _mount_namespace(pid) == namespace])
-    _end(lambda: [pid for path in below if path.exists() for pid in (path / "cgroup.procs").read_text().split()])
+    _end(
+        lambda: [
+            pid
+            for pid in os.listdir("/proc")
+            if pid.isdigit() and _mount_namespace(pid) == namespace
+        ]
+    )
+    _end(
+        lambda: [
+            pid
+            for path in below
+            if path.exists()
+            for pid in (path / "cgroup.procs").read_text().split()
+        ]
+    )
 
 
 def left_behind(state: Path) -> dict[str, list[str]]:
@@ -133,7 +163,8 @@ def left_behind(state: Path) -> dict[str, list[str]]:
 
 
 def cgroup_roots() -> list[Path]:
-    """Where a node's cgroup is made: in the one tree of version 2, or in each controller's of version 1."""
+    """Where a node's cgroup is made: in the one tree of version 2, or in each controller's of
+    version 1."""
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
     return [path for path in CGROUPS.iterdir() if path.is_dir() and path.name != "unified"]
@@ -142,7 +173,12 @@ def cgroup_roots() -> list[Path]:
 def cgroups() -> list[Path]:
     """The nodes' cgroups, inner ones first; some are made by runc in a tree where we make none."""
     roots = [CGROUPS, *(path for path in CGROUPS.iterdir() if path.is_dir())]
-    found = [path for root in roots for path in root.glob(f"{CGROUP_PREFIX}node[0-9]*/**/") if path.is_dir()]
+    found = [
+        path
+        for root in roots
+        for path in root.glob(f"{CGROUP_PREFIX}node[0-9]*/**/")
+        if path.is_dir()
+    ]
     return sorted(found, key=lambda path: -len(path.parts))
 
 
@@ -174,13 +210,15 @@ def _until_gone(find: Callable[[], list[_Thing]], remove: Callable[[_Thing], obj
                 remove(thing)
         if time.monotonic() > deadline:
             raise RuntimeError(
-                f"{', '.join(str(thing) for thing in found)}: left by the cluster, and cannot be removed"
+                f"{', '.join(str(thing) for thing in found)}: left by the cluster, and cannot "
+                "be removed"
             )
         time.sleep(0.05)
 
 
 def _of(state: Path, mount_namespaces: Set[str | None] = frozenset()) -> list[str]:
-    """Processes that bear our mark, or run in a mount namespace of ours, as a test's own command in a node does."""
+    """Processes that bear our mark, or run in a mount namespace of ours, as a test's own command in
+    a node does."""
     found = [name for name in os.listdir("/proc") if name.isdigit()]
     ours = mount_namespaces - {None}
     return [pid for pid in found if _marked(pid, state) or (ours and _mount_namespace(pid) in ours)]
@@ -212,13 +250,15 @@ def _alive(pid: int) -> bool:
 
 
 def _mounts_below(state: Path) -> list[str]:
-    """Mount points in the state directory that are in this mount namespace, in the order of mounting."""
+    """Mount points in the state directory that are in this mount namespace, in the order of
+    mounting."""
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [point for point in points if point.startswith(f"{state}/")]
 
 
 def _loop_devices_of(state: Path) -> list[str]:
-    """By inode, because the path a loop device shows is the one in the mount namespace it was made in."""
+    """By inode, because the path a loop device shows is the one in the mount namespace it was made
+    in."""
     files = [path.lstat() for path in state.glob("node*/var-lib-flexvol/**/*") if path.is_file()]
     inodes = {f"{os.major(file.st_dev)}:{os.minor(file.st_dev)} {file.st_ino}" for file in files}
     columns = "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"

@@ -1,4 +1,5 @@
-"""One node: a network namespace and a mount namespace with its own standard paths, its own containerd and kubelet."""
+"""One node: a network namespace and a mount namespace with its own standard paths, its own
+containerd and kubelet."""
 
 from __future__ import annotations
 
@@ -15,9 +16,20 @@ from tests.cluster.kube.machine import PREFIX, sh, spawn
 NET = "10.77.0."
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 OWN_PATHS = (
-    "/var/lib/kubelet", "/var/lib/flexvol", "/etc/flexvol", "/var/log/flexvol", "/run/flexvol", "/var/lib/containerd",
-    "/run/containerd", "/etc/cni/net.d", "/var/lib/cni", "/run/netns", "/var/log/pods", "/var/log/containers", PLUGINS,
-)  # fmt: skip
+    "/var/lib/kubelet",
+    "/var/lib/flexvol",
+    "/etc/flexvol",
+    "/var/log/flexvol",
+    "/run/flexvol",
+    "/var/lib/containerd",
+    "/run/containerd",
+    "/etc/cni/net.d",
+    "/var/lib/cni",
+    "/run/netns",
+    "/var/log/pods",
+    "/var/log/containers",
+    PLUGINS,
+)
 PROGRAMS = ("containerd", "kubelet", "kube-proxy")
 
 
@@ -36,7 +48,9 @@ class Node:
         """A file of the node for this process, mounts in it not included."""
         for own in sorted(OWN_PATHS, key=len, reverse=True):
             if path == own or path.startswith(own + "/"):
-                return self.directory / own.strip("/").replace("/", "-") / path[len(own) :].strip("/")
+                return (
+                    self.directory / own.strip("/").replace("/", "-") / path[len(own) :].strip("/")
+                )
         raise ValueError(f"{path} is not one of the node's own paths")
 
     def enter(self, *argv: object, **keywords: Any) -> Any:
@@ -62,12 +76,20 @@ class Node:
     def _make_mount_namespace(self) -> None:
         """With its own standard paths; a process that sleeps holds it."""
         binds = "\n".join(f"mount --bind {self.path(own)} {own}" for own in OWN_PATHS)
-        binds += "\n[ ! -e /dev/log ] || mount --bind /dev/null /dev/log"  # the machine's system log is not ours
+        # the machine's system log is not ours
+        binds += "\n[ ! -e /dev/log ] || mount --bind /dev/null /dev/log"
         script = f"set -e\nmount --make-rprivate /\n{binds}\nmount --make-rshared /\n"
         script += f"cd {self.directory}\necho $$ > ns.new\nmv ns.new ns.pid\nexec sleep infinity\n"
         (self.directory / "init.sh").write_text(script)
         (self.directory / "ns.pid").unlink(missing_ok=True)
-        enter = ["nsenter", f"--net=/run/netns/{PREFIX}{self.name}", "unshare", "-m", "sh", self.directory / "init.sh"]
+        enter = [
+            "nsenter",
+            f"--net=/run/netns/{PREFIX}{self.name}",
+            "unshare",
+            "-m",
+            "sh",
+            self.directory / "init.sh",
+        ]
         spawn(self._state, f"{self.name}-ns", enter)
         while not (self.directory / "ns.pid").exists():
             time.sleep(0.02)
@@ -76,7 +98,9 @@ class Node:
         for root in machine.cgroup_roots():
             if root == machine.CGROUPS:  # version 2: what a child may use is given by its parent
                 controllers = (root / "cgroup.controllers").read_text().split()
-                (root / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
+                (root / "cgroup.subtree_control").write_text(
+                    " ".join(f"+{name}" for name in controllers)
+                )
             group = root / self._cgroup
             group.mkdir(exist_ok=True)
             for file in ("cpuset.mems", "cpuset.cpus"):
@@ -85,7 +109,11 @@ class Node:
 
     def _configure_network(self) -> None:
         subnet = f"10.88.{self.number - 1}.0/24"
-        ipam = {"type": "host-local", "ranges": [[{"subnet": subnet}]], "routes": [{"dst": "0.0.0.0/0"}]}
+        ipam = {
+            "type": "host-local",
+            "ranges": [[{"subnet": subnet}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        }
         bridge = {
             "type": "bridge",
             "bridge": "cni0",
@@ -106,21 +134,33 @@ class Node:
         (self.directory / "containerd.toml").write_text(text)
 
     def configure_kubelet(self, **changes: object) -> None:
-        """Writes kubelet's settings, which it reads when it starts: those of every node, but for the changes."""
+        """Writes kubelet's settings, which it reads when it starts: those of every node, but for
+        the changes."""
         settings = {
-            "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-            "failCgroupV1": False, "cgroupDriver": "cgroupfs", "cgroupRoot": f"/{self._cgroup}",
-            "enforceNodeAllocatable": ["pods"], "failSwapOn": False, "resolvConf": "",
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "failCgroupV1": False,
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{self._cgroup}",
+            "enforceNodeAllocatable": ["pods"],
+            "failSwapOn": False,
+            "resolvConf": "",
             "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
             "authentication": {
-                "anonymous": {"enabled": False}, "webhook": {"enabled": True},
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
                 "x509": {"clientCAFile": str(self._state / "pki/ca.crt")},
             },
-            "authorization": {"mode": "Webhook"}, "evictionHard": {"memory.available": "100Mi"},
-            "imageMinimumGCAge": "1h", "syncFrequency": "5s", "volumeStatsAggPeriod": "5s",
-            "nodeStatusUpdateFrequency": "4s", "clusterDNS": ["10.96.0.10"], "clusterDomain": "cluster.local",
+            "authorization": {"mode": "Webhook"},
+            "evictionHard": {"memory.available": "100Mi"},
+            "imageMinimumGCAge": "1h",
+            "syncFrequency": "5s",
+            "volumeStatsAggPeriod": "5s",
+            "nodeStatusUpdateFrequency": "4s",
+            "clusterDNS": ["10.96.0.10"],
+            "clusterDomain": "cluster.local",
             **changes,
-        }  # fmt: skip
+        }
         (self.directory / "kubelet.json").write_text(json.dumps(settings))
 
     def start(self, program: str) -> None:
@@ -133,19 +173,28 @@ class Node:
         lines: dict[str, list[object]] = {
             "containerd": ["containerd", "-c", d / "containerd.toml"],
             "kubelet": [
-                self._programs / "kubelet", f"--config={d}/kubelet.json", as_node, f"--hostname-override={self.name}",
-                f"--node-ip={NET}{10 + self.number}", "--v=2",
+                self._programs / "kubelet",
+                f"--config={d}/kubelet.json",
+                as_node,
+                f"--hostname-override={self.name}",
+                f"--node-ip={NET}{10 + self.number}",
+                "--v=2",
             ],
             "kube-proxy": [
-                self._programs / "kube-proxy", as_admin, f"--hostname-override={self.name}", "--proxy-mode=iptables",
-                "--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0s",
+                self._programs / "kube-proxy",
+                as_admin,
+                f"--hostname-override={self.name}",
+                "--proxy-mode=iptables",
+                "--conntrack-max-per-core=0",
+                "--conntrack-tcp-timeout-established=0s",
                 "--conntrack-tcp-timeout-close-wait=0s",
             ],
-        }  # fmt: skip
+        }
         spawn(self._state, f"{self.name}-{program}", self.inside() + lines[program])
 
     def cut_power(self) -> None:
-        """Ends everything that runs on it, containers too, and with that every mount. Its disk stays."""
+        """Ends everything that runs on it, containers too, and with that every mount. Its disk
+        stays."""
         holder = (self.directory / "ns.pid").read_text().strip()
         machine.end_node(holder, self._cgroup)
 
@@ -161,7 +210,9 @@ class Node:
     def import_image(self, archive: Path) -> None:
         """Gives an image to its containerd, which may have only just started."""
         for _ in range(100):
-            done = self.enter("ctr", "-n", "k8s.io", "images", "import", archive, check=False, capture_output=True)
+            done = self.enter(
+                "ctr", "-n", "k8s.io", "images", "import", archive, check=False, capture_output=True
+            )
             if done.returncode == 0:
                 return
             time.sleep(0.1)

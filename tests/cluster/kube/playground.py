@@ -39,7 +39,10 @@ def up() -> None:
     show("get", "pvc,pv")
     show("exec", "web", "--", "df", "-h", "/data")
     kube.keep()
-    print(f"\nThe cluster stays until: ./build.sh playground --down\nUse it with:\n\n  alias kubectl='{kubectl}'")
+    print(
+        "\nThe cluster stays until: ./build.sh playground --down\nUse it with:\n\n  alias "
+        f"kubectl='{kubectl}'"
+    )
 
 
 def main() -> None:
