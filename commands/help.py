@@ -56,9 +56,9 @@ _OPTIONS: "Dict[str, Tuple[Tuple[str, ...], str]]" = {
     "adopt": (_CLAIM, _OF_THE_PV),
 }
 _ANSWER = """
-The answer is one JSON object on stdout: "status" is Success, Failure or Not supported, and "message"
-and "reason" say why. The exit status is 0 whatever it is. On a terminal the message follows as a
-sentence on stderr."""
+The answer is one JSON object on stdout: "status" is Success, Failure or Not supported, and
+"message" and "reason" say why. The exit status is 0 whatever it is. On a terminal the
+message follows as a sentence on stderr."""
 
 
 def main(words: "List[str]") -> int:

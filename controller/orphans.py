@@ -157,8 +157,8 @@ class Orphans:
         cluster_uid = self._api.uid() if orphans else ""
         for driver, entry, one in orphans:
             if one.since == now:
-                # it may have gone with its PV since it was listed: said only if the next list has it
-                # too
+                # it may have gone with its PV since it was listed: said only if the next list
+                # has it too
                 continue
             reason, sentence = judge(entry, cluster_uid)
             counts[driver, reason] += 1
