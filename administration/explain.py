@@ -139,38 +139,21 @@ def _without_volume(
     problem = decide.problem(claim, storage_class, of_one_node)
     if problem or storage_class is None:
         return [problem], True
-    decision = decide.on_claim(
-        claim,
-        storage_class,
-        decide.Identity(drivers, "", (node or _ANY_NODE) if of_one_node else ""),
-    )
-    said, wrong = [decision.sentence] if decision.sentence else [], False
-    late = decide.is_late(storage_class)
+    identity = decide.Identity(drivers, "", (node or _ANY_NODE) if of_one_node else "")
+    decision = decide.on_claim(claim, storage_class, identity)
+    said = [decision.sentence] if decision.sentence else []
+    wrong = False
     if decision.action == decide.PROVISION:
-        if not of_one_node:
-            said.append("its volume is being made")
-        elif node in found:
-            said.append(f"its volume is being made on node {node}")
-        else:
-            said.append(f"node {node} was chosen for it, and no pod of flexvol is there")
-            wrong = True
+        sentence, wrong = _on_making(node if of_one_node else "", found)
+        said.append(sentence)
     elif decision.action == decide.TAKE:
         said.append("its volume is made on the node with the most room, before there is a pod")
-    elif late:
+    elif decide.is_late(storage_class):
         said += [_on_pod(pod) for pod in pods] or ["no pod uses it yet"]
     if of_one_node and not node:
-        rooms = capacity.rooms(api.get, namespace).get(name, {})
-        labels = [one["metadata"].get("labels") or {} for one in api.items(cluster.NODES)]
-        kind, sentence = gone_nodes.why_not_taken(
-            claim, storage_class, _size_bytes(claim), rooms, labels
-        )
-        if kind in ("labels", "room") or (kind == "nobody" and not late):
-            said.append(sentence)
-            wrong = True
-        told = ", ".join(
-            f"{hostname} {human_bytes(room)}" for hostname, room in sorted(rooms.items())
-        )
-        said += [f"room for its class: {told}"] if told else []
+        sentences, no_node_takes_it = _on_nodes(api, claim, storage_class, namespace)
+        said += sentences
+        wrong = wrong or no_node_takes_it
     warning = _last_warning(api, claim)
     if warning:
         said.append(f"last warning: {warning}")
@@ -195,6 +178,33 @@ def _on_pod(pod: Object) -> str:
                 f"{one['message']}"
             )
     return f"pod {pod['metadata']['name']} uses it"
+
+
+def _on_making(node: str, found: dict[str, Node]) -> tuple[str, bool]:
+    """Where the volume of a claim is being made, and whether somebody must act. node: the one that
+    was chosen; "" if the storage is of no single node."""
+    if not node:
+        return "its volume is being made", False
+    if node in found:
+        return f"its volume is being made on node {node}", False
+    return f"node {node} was chosen for it, and no pod of flexvol is there", True
+
+
+def _on_nodes(
+    api: cluster.Cluster, claim: Object, storage_class: Object, namespace: str
+) -> tuple[list[str], bool]:
+    """What the nodes have for a claim for which none was chosen, and whether none takes it."""
+    rooms = capacity.rooms(api.get, namespace).get(decide.class_name_of(claim), {})
+    labels = [one["metadata"].get("labels") or {} for one in api.items(cluster.NODES)]
+    size = _size_bytes(claim)
+    kind, sentence = gone_nodes.why_not_taken(claim, storage_class, size, rooms, labels)
+    nobody = kind == "nobody" and not decide.is_late(storage_class)
+    refused = kind in ("labels", "room") or nobody
+    said = [sentence] if refused else []
+    room_of = [f"{hostname} {human_bytes(room)}" for hostname, room in sorted(rooms.items())]
+    if room_of:
+        said.append("room for its class: " + ", ".join(room_of))
+    return said, refused
 
 
 def _last_warning(api: cluster.Cluster, claim: Object) -> str:

@@ -28,7 +28,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,17 @@ def retain(storage: Storage, driver: str, entry: Object) -> None:
     if is_described(entry) and entry["blank"] and entry["reclaimPolicy"] == "Delete":
         storage.adopt(driver, volume_manifest.listed_request(entry, only_if_blank=True))
         _log.info("%s is retained: its record says so from now on", entry["name"])
+
+
+def _volumes_in_use(listed: dict[str, Listed]) -> Iterator[tuple[str, Object]]:
+    """The volumes that a claim or a PV may hold, with their driver. Archives and snapshots are left
+    out: their driver or a person removes them."""
+    for driver, (volumes, _) in listed.items():
+        for entry in volumes:
+            name = entry.get("name")
+            kept = entry.get("state") == "archived" or entry.get("kind") == "snapshot"
+            if isinstance(name, str) and protocol.is_name(name) and not kept:
+                yield driver, entry
 
 
 @dataclass
@@ -131,21 +142,20 @@ class Orphans:
             self._sweep(listed, time.monotonic())
 
     def _sweep(self, listed: dict[str, Listed], now: float) -> None:
-        policies, seen, orphans = self._policies(), {}, []
-        for driver, (volumes, _) in listed.items():
-            for entry in volumes:
-                name = entry.get("name")
-                kept = entry.get("state") == "archived" or entry.get("kind") == "snapshot"
-                if not isinstance(name, str) or not protocol.is_name(name) or kept:
-                    continue  # what is kept is its driver's, or a person's, to remove
-                holder = policies.get(name)
-                if holder is None:
-                    one = self._look((driver, name), entry.get("owner"), now)
-                    seen[driver, name], holder = one, one.holder
-                    if not holder:
-                        orphans.append((driver, entry, one))
-                if holder not in ("", "Delete", _CLAIM):
-                    self._retain(driver, entry)
+        policies = self._policies()
+        seen: dict[tuple[str, str], _Seen] = {}
+        orphans = []
+        for driver, entry in _volumes_in_use(listed):
+            name = entry["name"]
+            holder = policies.get(name)
+            if holder is None:
+                one = self._look((driver, name), entry.get("owner"), now)
+                seen[driver, name] = one
+                holder = one.holder
+                if not holder:
+                    orphans.append((driver, entry, one))
+            if holder not in ("", "Delete", _CLAIM):
+                self._retain(driver, entry)
         for key, one in self._seen.items():
             if one.said and (key not in seen or seen[key].holder):
                 _log.info("volume %s is no orphan any more", key[1])

@@ -8,6 +8,7 @@ been looked at."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -111,6 +112,10 @@ def said(k8s: Kubernetes, about: str) -> list[tuple[str, int]]:
 
 def notes_of(k8s: Kubernetes, claim: str) -> dict[str, str]:
     return (k8s.get("pvc", claim) or {})["metadata"].get("annotations") or {}
+
+
+def is_given_back(k8s: Kubernetes, claim: str) -> bool:
+    return SELECTED_NODE not in notes_of(k8s, claim)
 
 
 @contextlib.contextmanager
@@ -277,9 +282,7 @@ def test_what_becomes_of_an_attempt_that_failed(
     k8s.delete("pvc", "copied")
     assert len(driver.calls("copied")) <= len(copying)  # it goes on when the claim is gone
     for name in ("exhausted", "unavailable"):
-        wait_until(
-            "the node is given back", lambda name=name: SELECTED_NODE not in notes_of(k8s, name)
-        )  # type: ignore[misc]
+        wait_until("the node is given back", functools.partial(is_given_back, k8s, name))
         assert [call[3] for call in driver.calls(name)] == scripts[name]
     assert {
         "pvc-" + (k8s.get("pvc", name) or {})["metadata"]["uid"]

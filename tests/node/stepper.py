@@ -180,7 +180,7 @@ def into_pipe(pid: int, name: str, arguments: tuple[int, ...]) -> bool:
     )
 
 
-def run(
+def run(  # noqa: C901 (one loop over what the kernel tells a tracer)
     argv: list[str], kill_at: int, deny: list[str], between: str, fail_at: int, error: str
 ) -> tuple[list[dict[str, object]], int]:
     leader = start(argv)

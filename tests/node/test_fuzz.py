@@ -379,35 +379,41 @@ PLACE = {
 }
 
 
+KINDS = (
+    "value",
+    "value",
+    "type",
+    "missing",
+    "unknown",
+    "characters",
+    "twice",
+    "text",
+    "count",
+    "directory",
+    "size",
+)
+BAD_CHARACTERS = ("\n", "\0", "\x1b[31m", "\x7f", "\u2028", "\ud800", "\udcff", "x" * 4097)
+
+
 @st.composite
 def one_wrong(draw: st.DrawFn, node: Node) -> list[bytes]:
     """The words of a valid callout of which one thing is made wrong."""
-    callout, options, words = draw(st.sampled_from(requests(node)))
-    options, words = dict(options), list(words)
+    callout, valid, words = draw(st.sampled_from(requests(node)))
+    kind = draw(st.sampled_from(KINDS))
+    options = draw(options_with(kind, callout, valid))
+    argv = [word(some) for some in words]
     at = words.index("{}")
-    wrong = {
-        _VOLUME: NO_NAME,
-        **({} if callout in ("provision", "adopt") else PLACE),
-        **WRONG[callout],
-    }
-    kind = draw(
-        st.sampled_from(
-            [
-                "value",
-                "value",
-                "type",
-                "missing",
-                "unknown",
-                "characters",
-                "twice",
-                "text",
-                "count",
-                "directory",
-                "size",
-            ]
-        )
-    )
+    argv[at] = draw(text_with(kind, options))
+    return [callout.encode(), *draw(arguments_with(kind, callout, argv, at))]
+
+
+@st.composite
+def options_with(draw: st.DrawFn, kind: str, callout: str, valid: dict[str, Any]) -> dict[str, Any]:
+    """The options, of which one is wrong if the kind of fault is one of options."""
+    options = dict(valid)
     if kind == "value":
+        place = {} if callout in ("provision", "adopt") else PLACE
+        wrong = {_VOLUME: NO_NAME, **place, **WRONG[callout]}
         key = draw(st.sampled_from(sorted(wrong)))
         options[key] = draw(wrong[key])
     elif kind == "type":
@@ -423,43 +429,44 @@ def one_wrong(draw: st.DrawFn, node: Node) -> list[bytes]:
         options[key] = draw(TEXTS)
     elif kind == "characters":
         key = draw(st.sampled_from(sorted(options)))
-        bad = draw(
-            st.sampled_from(
-                ["\n", "\0", "\x1b[31m", "\x7f", "\u2028", "\ud800", "\udcff", "x" * 4097]
-            )
-        )
+        bad = draw(st.sampled_from(BAD_CHARACTERS))
         options[key] = draw(st.permutations([options[key], bad]).map("".join))
+    return options
+
+
+@st.composite
+def text_with(draw: st.DrawFn, kind: str, options: dict[str, Any]) -> bytes:
+    """The options as JSON, which is wrong if the kind of fault is one of the text."""
     text = dumped(options)
     if kind == "twice":
         key = draw(st.sampled_from(sorted(options)))
-        text = text[:-1] + b", " + dumped({key: draw(TEXTS)})[1:]
-    elif kind == "text":
-        text = draw(
-            NO_JSON
-            | st.integers(0, len(text) - 1).map(lambda end: text[:end])
-            | st.sampled_from(
-                [
-                    text + text,
-                    b"[" + text + b"]",
-                    dumped(text.decode()),
-                    text + b"x",
-                    text + b"\xff",
-                ]
-            )
-        )
-    argv = [word(some) for some in words]
-    argv[at] = text
+        return text[:-1] + b", " + dumped({key: draw(TEXTS)})[1:]
+    if kind == "text":
+        cut = st.integers(0, len(text) - 1).map(lambda end: text[:end])
+        in_quotes = dumped(text.decode())
+        spoilt = [text + text, b"[" + text + b"]", in_quotes, text + b"x", text + b"\xff"]
+        return draw(NO_JSON | cut | st.sampled_from(spoilt))
+    return text
+
+
+@st.composite
+def arguments_with(
+    draw: st.DrawFn, kind: str, callout: str, valid: list[bytes], at: int
+) -> list[bytes]:
+    """The arguments, of which one is wrong, or too many, if the kind of fault is one of them. at:
+    which of them is the JSON."""
+    argv = list(valid)
     if kind == "count":
-        argv = draw(st.sampled_from([argv[:-1], argv + [b""], argv + argv, []]))
-    elif callout == "expandfs" and kind in ("directory", "size"):
-        argv[{"directory": 2, "size": draw(st.sampled_from([3, 4]))}[kind]] = word(
-            draw(DIRECTORIES if kind == "directory" else NO_INTEGER)
-        )
+        return draw(st.sampled_from([argv[:-1], argv + [b""], argv + argv, []]))
+    if callout == "expandfs" and kind == "directory":
+        argv[2] = word(draw(DIRECTORIES))
+    elif callout == "expandfs" and kind == "size":
+        argv[draw(st.sampled_from([3, 4]))] = word(draw(NO_INTEGER))
     elif callout == "mount" and kind == "directory":
         argv[0] = word(draw(DIRECTORIES))
     elif kind in ("directory", "size"):
         argv[at] = draw(NO_JSON)
-    return [callout.encode(), *argv]
+    return argv
 
 
 @st.composite

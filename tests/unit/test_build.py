@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/directory.py"
 
 
-def run(*argv: object, **keywords: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(word) for word in argv], capture_output=True, text=True, timeout=60, **keywords
-    )  # type: ignore[call-overload,no-any-return]
+def run(*argv: object, **keywords: Any) -> subprocess.CompletedProcess[str]:
+    words = [str(word) for word in argv]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, **keywords)
 
 
 @pytest.fixture(scope="module")
