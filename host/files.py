@@ -38,6 +38,18 @@ def open_directory(path: str) -> int:
     return descriptor
 
 
+def first_link(path: str) -> str:
+    """The first component of the absolute `path` that is a symbolic link, as a path; "" if none
+    is. open_directory refuses such a path."""
+    current = ""
+    for name in path.split("/"):
+        if name:
+            current += "/" + name
+            if os.path.islink(current):
+                return current
+    return ""
+
+
 def open_below(directory: int, name: str) -> int:
     """A descriptor of the directory `name` in `directory`. Raises NotADirectoryError if it is a
     link."""

@@ -186,7 +186,7 @@ def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
     try:
         directory = files.open_directory(path)
     except OSError as error:
-        raise Unavailable(_absent(name, path, str(error.strerror))) from None
+        raise Unavailable(_linked(name, path) or _absent(name, path, str(error.strerror))) from None
     try:
         settings = _settings(name, path, directory)
         if pool_id is not None and settings["id"] != pool_id:
@@ -199,6 +199,20 @@ def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
     except BaseException:
         os.close(directory)
         raise
+
+
+def _linked(name: str, path: str) -> str:
+    """The sentence about a symbolic link in the path of a pool, with the command that replaces the
+    link by a bind mount; "" if there is no link."""
+    link = files.first_link(path)
+    if not link:
+        return ""
+    target = os.path.join(os.path.dirname(link), os.readlink(link))
+    sentence = (
+        "pool {0} cannot be used: {1} is a symbolic link to {2}, and no link is followed to a "
+        "pool; make it a bind mount: rm {1} && mkdir {1} && mount --bind {2} {1}"
+    )
+    return sentence.format(name, link, target)
 
 
 def _absent(name: str, path: str, why: str) -> str:
@@ -259,6 +273,9 @@ def init(
 
     check_limits(reserve, overcommit)
     path = config.pool_directory(name)
+    linked = _linked(name, path)
+    if linked:
+        raise InvalidArgument(linked)
     os.makedirs(path, 0o700, exist_ok=True)
     directory = files.open_directory(path)
     try:

@@ -167,3 +167,31 @@ def test_only_root_can_look_into_a_pool_whatever_the_umask(make_node: Callable[.
         ".": 0o700, ".locks": 0o700, "pool.json": 0o600, **dict.fromkeys(locks, 0o600),
         "pvc-1": 0o700, "pvc-1/image": 0o600, "pvc-1/volume.json": 0o600,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        pytest.param("/var/lib/flexvol/big", id="the pool's directory is a link"),
+        pytest.param("/var/lib/flexvol/disks", id="a directory above the pool is a link"),
+    ],
+)
+def test_a_link_in_the_path_of_a_pool_is_refused_with_a_remedy_that_works(
+    node: Node, link: str
+) -> None:
+    path = "/var/lib/flexvol/big" if link.endswith("big") else f"{link}/big"
+    node.path("/etc/flexvol/config.json").write_text(json.dumps({"pools": {"big": path}}))
+    node.path("/var/lib/kubelet/disk").mkdir()
+    node.path(link).symlink_to("/var/lib/kubelet/disk")
+
+    refused = node.enter(*node.executable, "pool", "init", "big")
+
+    assert refused.returncode == 1
+    assert list(node.path("/var/lib/kubelet/disk").iterdir()) == []
+    message = node.fails("Unavailable", "provision", node.request("pvc-1", pool="big"))
+    assert f"{link} is a symbolic link to /var/lib/kubelet/disk" in message
+    assert message in refused.stderr.decode()
+    remedy = message.partition("make it a bind mount: ")[2]
+    assert node.enter("sh", "-c", remedy).returncode == 0
+    node.command("pool", "init", "big", "--reserve", "0")
+    node.ok("provision", node.request("pvc-1", pool="big"))

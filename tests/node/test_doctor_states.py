@@ -1,0 +1,65 @@
+"""A table of states that a node can be in: for each of them doctor names what is wrong, says what
+to do, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from tests.node.conftest import Node
+
+PLUGINS = "/var/lib/kubelet/plugins-exec"
+POOL = "/var/lib/flexvol/default"
+
+
+class State(NamedTuple):
+    """id: the state as a sentence. prepare: brings a node with the driver and an empty pool
+    `default` into it. words: all of them are in what doctor says. status: doctor's exit status, 0
+    for a state that is only remarked on."""
+
+    id: str
+    prepare: Callable[[Node], None]
+    words: tuple[str, ...]
+    status: int = 1
+
+
+def run(node: Node, *line: str) -> None:
+    done = node.enter(*line)
+    assert done.returncode == 0, done
+
+
+def link_to_the_pool(node: Node) -> None:
+    run(node, "mv", POOL, "/var/lib/kubelet/big-disk")
+    node.path(POOL).symlink_to("/var/lib/kubelet/big-disk")
+
+
+STATES = [
+    State(
+        "the directory of a pool is a link to another disk",
+        link_to_the_pool,
+        (
+            "pool default",
+            f"{POOL} is a symbolic link",
+            f"rm {POOL} && mkdir {POOL} && mount --bind /var/lib/kubelet/big-disk {POOL}",
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("state", STATES, ids=[state.id for state in STATES])
+def test_doctor_names_the_state_and_the_remedy_and_changes_nothing(
+    node: Node, state: State
+) -> None:
+    node.command("install", PLUGINS)
+    state.prepare(node)
+    before = node.snapshot()
+
+    done = node.enter(*node.executable, "doctor", PLUGINS)
+
+    report = done.stdout.decode()
+    assert done.stderr == b""
+    assert [word for word in state.words if word not in report] == [], report
+    assert done.returncode == state.status, report
+    assert node.snapshot() == before
