@@ -50,6 +50,14 @@ def first_link(path: str) -> str:
     return ""
 
 
+def make_directory(directory: int, name: str) -> None:
+    """Makes the directory `name` in `directory`, for root alone, unless it is there."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=directory)
+    except FileExistsError:
+        return
+
+
 def open_below(directory: int, name: str) -> int:
     """A descriptor of the directory `name` in `directory`. Raises NotADirectoryError if it is a
     link."""
@@ -164,19 +172,22 @@ def write(directory: int, name: str, content: bytes) -> None:
     os.fsync(directory)
 
 
-def try_lock(descriptor: int) -> bool:
-    """True if the lock on the open file was free and is ours now."""
+def try_lock(descriptor: int, shared: bool = False) -> bool:
+    """True if the lock on the open file was free and is ours now. shared: ours and that of others
+    who share it."""
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         return True
     except BlockingIOError:
         return False
 
 
-def lock(descriptor: int, what: str, seconds: float) -> None:
-    """Takes the lock on an open file. Raises Busy, naming who holds it, after `seconds`."""
+def lock(descriptor: int, what: str, seconds: float, shared: bool = False) -> None:
+    """Takes the lock on an open file, as try_lock has it. Raises Busy, naming who holds it, after
+    `seconds`."""
     for _ in attempts(seconds):
-        if try_lock(descriptor):
+        if try_lock(descriptor, shared):
             return
     holder = lock_holder(descriptor) or "another node or container has it"
     raise Busy("{} is locked, {}; gave up after {:g} s".format(what, holder, seconds))

@@ -7,11 +7,12 @@ id in it, every callout answers Unavailable: a disk that is not mounted must nei
 "already deleted" nor fill the disk below it."""
 
 import binascii
+import errno
 import os
 import stat
 
 from host import config, files
-from protocol import InvalidArgument, ResourceExhausted, Unavailable, is_name, shown
+from protocol import Busy, InvalidArgument, ResourceExhausted, Unavailable, is_name, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ IMAGE = "image"
 _SCHEMA = 1
 _LOCKS = ".locks"
 DEFAULT_MADE = ".default-pool-was-made"
-# A volume's lock is one of this many files, by a hash of its name: a file for each name ever used
-# would never go.
-_LOCK_FILES = 1024
+_LOCK_SUFFIX = ".lock"  # a volume's lock file; no pool's lock and no older lock ends so
+# In an older flexvol a volume's lock was one of this many files, by a hash of its name.
+_OLDER_LOCK_FILES = 1024
 _LOCK_SECONDS = 20
+# Why a disk takes no new file: it is full, a quota is used up, it is mounted read-only.
+_NO_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # Above kubelet's line of eviction for want of disk space, 10 %, since the default pool shares the
 # root disk.
 DEFAULT_RESERVE = "15%"
@@ -44,6 +47,40 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
+
+
+class VolumeLock(Lock):
+    """A held lock of one volume. Its file is removed with the volume: whoever waits for the lock
+    then looks at the file's name again, and makes a new file."""
+
+    def __init__(self, pool: "Pool", volume: str, descriptor: int, older: "Optional[int]") -> None:
+        super().__init__(descriptor)
+        self._pool = pool
+        self._volume = volume
+        self._older = older
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            if not files.exists(self._pool.directory, self._volume):
+                self._pool.remove_lock_file(self._volume)
+        finally:
+            if self._older is not None:
+                os.close(self._older)
+            super().__exit__(*exception)
+
+
+class Look:
+    """Keeps the callouts of a volume away while the volume is looked at."""
+
+    def __init__(self) -> None:
+        self.descriptors: "List[int]" = []
+
+    def __enter__(self) -> "Look":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self.descriptors:
+            os.close(descriptor)
 
 
 class Figures:
@@ -79,25 +116,136 @@ class Pool:
 
     def lock(self) -> Lock:
         """The lock under which room is counted and taken."""
-        return self._lock("pool", "pool " + self.name)
+        return Lock(self._lock_file("pool", "pool " + self.name, _LOCK_SECONDS))
 
-    def volume_lock(self, volume: str, seconds: float = _LOCK_SECONDS) -> Lock:
-        """The lock that serialises the callouts of a volume. Raises Busy after `seconds`."""
-        number = binascii.crc32(volume.encode()) % _LOCK_FILES
-        return self._lock("{:03x}".format(number), "volume " + volume, seconds)
+    def volume_lock(self, volume: str, seconds: float = _LOCK_SECONDS) -> VolumeLock:
+        """The lock that serialises the callouts of a volume, also of one that is not made yet.
+        No two volumes share a lock. Raises Busy after `seconds`."""
+        what = "volume " + volume
+        older = self._older_lock(volume, what, seconds)
+        try:
+            descriptor = self._lock_file(volume + _LOCK_SUFFIX, what, seconds)
+        except BaseException:
+            if older is not None:
+                os.close(older)
+            raise
+        return VolumeLock(self, volume, descriptor, older)
 
-    def _lock(self, name: str, what: str, seconds: float = _LOCK_SECONDS) -> Lock:
-        directory = files.open_below(self.directory, _LOCKS)
+    def look(self, volume: str, seconds: float) -> Look:
+        """Waits until no callout is at work on the volume, and keeps others away meanwhile. No
+        file is made, and none is opened for writing. Raises Busy after `seconds`."""
+        look = Look()
         try:
-            descriptor = files.open_file(directory, name, os.O_RDWR | os.O_CREAT)
-        finally:
-            os.close(directory)
+            for name in (_older_lock_file(volume), volume + _LOCK_SUFFIX):
+                try:
+                    descriptor = self._open_lock(name, os.O_RDONLY)
+                except FileNotFoundError:
+                    continue  # nobody has locked this volume since the file was removed
+                look.descriptors.append(descriptor)
+                files.lock(descriptor, "volume " + volume, seconds, shared=True)
+        except BaseException:
+            look.__exit__()
+            raise
+        return look
+
+    def _older_lock(self, volume: str, what: str, seconds: float) -> "Optional[int]":
+        """Keeps away an older flexvol, which may serve this pool too while nodes are updated. The
+        older one locks the file of the name's hash for itself alone. We share that lock, so that
+        two volumes of one hash do not wait for each other. A pool that no older flexvol has
+        served has no such file."""
         try:
-            files.lock(descriptor, what, seconds)
+            descriptor = self._open_lock(_older_lock_file(volume), os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            files.lock(descriptor, what, seconds, shared=True)
         except BaseException:
             os.close(descriptor)
             raise
-        return Lock(descriptor)
+        return descriptor
+
+    def _lock_file(self, name: str, what: str, seconds: float) -> int:
+        """The descriptor of the lock file `name`, locked. While we waited, its volume may have
+        been deleted and the file with it; then the lock is one of the new file of that name."""
+        while True:
+            descriptor = self._open_lock(name, os.O_RDWR | os.O_CREAT)
+            try:
+                files.lock(descriptor, what, seconds)
+                if self._is_lock_file(name, descriptor):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _is_lock_file(self, name: str, descriptor: int) -> bool:
+        """Whether the open file is still the one of that name. NFS may remember the name of a
+        file that another node removed; but whoever has just got a lock has a fresh count of the
+        file's names."""
+        have = os.fstat(descriptor)
+        try:
+            named = os.stat(_LOCKS + "/" + name, dir_fd=self.directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return have.st_nlink == 1 and (have.st_dev, have.st_ino) == (named.st_dev, named.st_ino)
+
+    def _open_lock(self, name: str, flags: int) -> int:
+        directory = self._open_locks(make=bool(flags & os.O_CREAT))
+        try:
+            return files.open_file(directory, name, flags)
+        except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
+            raise Unavailable(
+                "pool {} at {} has no room for a lock file: {}; see its disk with: df {}".format(
+                    self.name, self.path, error.strerror, self.path
+                )
+            ) from None
+        finally:
+            os.close(directory)
+
+    def _open_locks(self, make: bool) -> int:
+        """A descriptor of the directory of lock files, which a copy of a pool may lack."""
+        try:
+            return files.open_below(self.directory, _LOCKS)
+        except FileNotFoundError:
+            if not make:
+                raise
+        files.make_directory(self.directory, _LOCKS)
+        return files.open_below(self.directory, _LOCKS)
+
+    def remove_lock_file(self, volume: str) -> None:
+        """Removes the lock file of a volume that is gone. The caller holds that lock."""
+        try:
+            os.unlink(_LOCKS + "/" + volume + _LOCK_SUFFIX, dir_fd=self.directory)
+        except FileNotFoundError:
+            return  # somebody has removed the directory of locks
+
+    def sweep_lock_files(self) -> None:
+        """Removes the lock files that killed callouts left of volumes that are gone."""
+        for volume in self._lock_files_left():
+            try:
+                lock = self.volume_lock(volume, seconds=0)
+            except Busy:
+                continue  # a callout is at work with that name
+            lock.__exit__()
+
+    def _lock_files_left(self) -> "List[str]":
+        """The names of volumes that have a lock file and no directory."""
+        try:
+            directory = self._open_locks(make=False)
+        except FileNotFoundError:
+            return []
+        try:
+            names = os.listdir("/proc/self/fd/{}".format(directory))
+        finally:
+            os.close(directory)
+        volumes = [name[: -len(_LOCK_SUFFIX)] for name in names if name.endswith(_LOCK_SUFFIX)]
+        return [
+            volume
+            for volume in volumes
+            if is_name(volume) and not files.exists(self.directory, volume)
+        ]
 
     def names(self) -> "List[str]":
         """The names of its volumes, sorted."""
@@ -177,6 +325,10 @@ class Pool:
                     self._overcommit,
                 )
             )
+
+
+def _older_lock_file(volume: str) -> str:
+    return "{:03x}".format(binascii.crc32(volume.encode()) % _OLDER_LOCK_FILES)
 
 
 def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:

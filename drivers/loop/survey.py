@@ -179,7 +179,7 @@ def _is_left(place: "Pool", hidden: str) -> bool:
     if volume.goes_on(place, hidden):
         return False
     try:
-        with place.volume_lock(hidden.partition("-")[2], seconds=0):
+        with place.look(hidden.partition("-")[2], seconds=0):
             return True
     except Busy:
         return False
@@ -192,7 +192,7 @@ def _look(place: "Pool", name: str, machine: _Machine) -> "Dict[str, Any]":
             entry.update(_describe(found, machine))
             if entry["troubles"]:
                 time.sleep(_SETTLE_SECONDS)
-                with place.volume_lock(name, seconds=_LOCK_SECONDS):
+                with place.look(name, _LOCK_SECONDS):
                     entry.update(_describe(found, _Machine()))
     except Busy as busy:
         entry["troubles"] = [

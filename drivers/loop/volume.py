@@ -526,6 +526,7 @@ def sweep(pool: "Pool") -> None:
             from drivers.loop import transfer  # late: there seldom is one
 
             transfer.sweep(pool, name)
+    pool.sweep_lock_files()
 
 
 def goes_on(pool: "Pool", making: str) -> bool:

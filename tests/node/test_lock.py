@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -254,30 +255,146 @@ def test_who_locked_a_file_in_a_subvolume_is_named(
         assert f"process {os.getpid()} " in str(files.lock_holder(locked.fileno()))
 
 
-@pytest.mark.parametrize("callout", ["mount", "delete", "provision"])
-def test_a_callout_waits_for_a_lock_only_so_long_and_says_who_has_it(
-    node: Node, for_python: Path, callout: str
-) -> None:
-    node.provision()
+CALLOUTS_OF_ONE = ["mount", "delete", "provision"]
+
+
+@pytest.fixture
+def hasty(node: Node, for_python: Path) -> Node:
+    """A node whose driver waits one second for the lock of a volume."""
     node.executable = edited(
         for_python,
         node.directory / "hasty",
         "drivers/loop/pool.py",
         {"_LOCK_SECONDS = 20": "_LOCK_SECONDS = 1"},
     )
+    return node
+
+
+def words_of(node: Node, callout: str, volume: str = "pvc-1") -> list[str]:
     words = {
-        "mount": [node.pod_dir("web"), node.options()], "delete": [node.deletion()],
-        "provision": [node.request("pvc-1")],
-    }  # fmt: skip
-    number = binascii.crc32(b"pvc-1") % 1024
-    with node.path(f"/var/lib/flexvol/default/.locks/{number:03x}").open("w") as held:
+        "mount": [node.pod_dir("web", volume), node.options(volume)],
+        "delete": [node.deletion(volume)],
+        "provision": [node.request(volume)],
+    }
+    return [callout, *words[callout]]
+
+
+def lock_file(node: Node, volume: str = "pvc-1") -> Path:
+    return node.path(f"/var/lib/flexvol/default/.locks/{volume}.lock")
+
+
+def older_lock_file(node: Node, volume: str = "pvc-1") -> Path:
+    """The lock file that an older flexvol used for the volume, and for others of the same hash."""
+    number = binascii.crc32(volume.encode()) % 1024
+    return node.path(f"/var/lib/flexvol/default/.locks/{number:03x}")
+
+
+@pytest.mark.parametrize("callout", CALLOUTS_OF_ONE)
+@pytest.mark.parametrize("file", [lock_file, older_lock_file])
+def test_a_callout_waits_for_a_lock_only_so_long_and_says_who_has_it(
+    hasty: Node, callout: str, file: Callable[[Node], Path]
+) -> None:
+    hasty.provision()
+    with file(hasty).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         began = time.monotonic()
 
-        message = node.fails("Busy", callout, *words[callout])
+        message = hasty.fails("Busy", *words_of(hasty, callout))
 
         assert 1 <= time.monotonic() - began < 10
     assert re.fullmatch(
         rf"volume pvc-1 is locked, process {os.getpid()} \(.*\) has it; gave up after 1 s", message
     )
-    node.ok(callout, *words[callout])
+    hasty.ok(*words_of(hasty, callout))
+
+
+def of_one_hash(volume: str) -> str:
+    """Another volume's name, with the same hash of 10 bits."""
+    wanted = binascii.crc32(volume.encode()) % 1024
+    names = (f"pvc-{number}" for number in range(2, 1 << 20))
+    return next(name for name in names if binascii.crc32(name.encode()) % 1024 == wanted)
+
+
+@pytest.mark.parametrize("callout", CALLOUTS_OF_ONE)
+@pytest.mark.parametrize("served_before", [False, True], ids=["a new pool", "an older pool"])
+def test_a_callout_that_hangs_holds_up_no_other_volume(
+    hasty: Node, callout: str, served_before: bool
+) -> None:
+    """While a mount of one volume waits for its image, each callout of another one goes on, also
+    of one whose name has the same hash."""
+    hasty.provision()
+    if served_before:
+        older_lock_file(hasty).touch()
+    other = of_one_hash("pvc-1")
+    if callout != "provision":
+        hasty.provision(other)
+    with hasty.image().open("rb+") as image:
+        fcntl.flock(image, fcntl.LOCK_EX)
+        line = [*hasty.executable, *words_of(hasty, "mount")]
+        hanging = hasty.start(*line, stdin=subprocess.DEVNULL)
+        wait_until_open(hanging, image.fileno())
+        stop(hanging.pid)
+        assert "is locked" in hasty.fails("Busy", *words_of(hasty, "mount"))
+
+        hasty.ok(*words_of(hasty, callout, other))
+
+        stop(hanging.pid, signal.SIGCONT)
+    hanging.communicate(timeout=30)  # it was stopped for longer than it waits for an image
+
+
+def stop(pid: int, how: signal.Signals = signal.SIGSTOP) -> None:
+    for process in (pid, *children(pid)):
+        os.kill(process, how)
+
+
+def test_a_lock_file_goes_with_its_volume(node: Node) -> None:
+    node.provision()
+    node.provision("pvc-2")
+    locks = lock_file(node).parent
+    assert "is not in pool" in node.fails("NotFound", *words_of(node, "mount", "pvc-3"))
+    assert {path.name for path in locks.iterdir()} == {"pool", "pvc-1.lock", "pvc-2.lock"}
+
+    node.ok("delete", node.deletion())
+
+    assert {path.name for path in locks.iterdir()} == {"pool", "pvc-2.lock"}
+    lock_file(node, "pvc-9").touch()  # as a callout leaves it that is killed in its last step
+    node.ok("list")
+    assert {path.name for path in locks.iterdir()} == {"pool", "pvc-2.lock"}
+
+
+def test_whoever_waited_for_the_lock_of_a_volume_that_went_takes_the_new_file(node: Node) -> None:
+    node.provision()
+    with lock_file(node).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = node.start(
+            *node.executable, *words_of(node, "provision"), stdin=subprocess.DEVNULL
+        )
+        wait_until_open(waiting, held.fileno())
+        lock_file(node).unlink()
+        with lock_file(node).open("w") as new:
+            fcntl.flock(new, fcntl.LOCK_EX)
+            fcntl.flock(held, fcntl.LOCK_UN)
+            wait_until_open(waiting, new.fileno())
+            assert waiting.poll() is None
+    assert b"Success" in waiting.communicate(timeout=30)[0]
+
+
+def test_looking_at_a_volume_makes_no_lock_file(node: Node) -> None:
+    node.provision()
+    lock_file(node).unlink()
+    node.image().with_name("volume.json").write_text("{")  # so that it is looked at with its lock
+    node.path("/var/lib/flexvol/default/.new-pvc-3").mkdir()
+
+    node.command("status")
+    assert node.enter(*node.executable, "doctor").returncode == 1
+
+    assert [path.name for path in lock_file(node).parent.iterdir()] == ["pool"]
+
+
+def test_a_pool_whose_directory_of_locks_was_lost_has_it_again(node: Node) -> None:
+    node.provision()
+    shutil.rmtree(lock_file(node).parent)
+
+    node.mount("web")
+
+    assert lock_file(node).parent.stat().st_mode & 0o7777 == 0o700
