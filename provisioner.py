@@ -60,6 +60,14 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="shared mode: serve all claims, if elected, under this name",
     )
+    _add_options(parser)
+    settings = parser.parse_args(words)
+    settings.driver = settings.driver or list(DRIVERS)
+    _check(parser, settings)
+    return settings
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--driver", action="append", metavar="VENDOR/NAME", help="default: flexvol/loop; repeatable"
     )
@@ -100,19 +108,15 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         type=float,
         default=3600,
         metavar="N",
-        help=(
-            "how long a volume that was never "
-            "mounted has "
-            "neither PV "
-            "nor claim "
-            "before it is "
-            "deleted (default 3600)"
-        ),
+        help="how long a volume that was never mounted has neither PV nor claim before it is "
+        "deleted (default 3600)",
     )
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--version", action="version", version=protocol.VERSION)
-    settings = parser.parse_args(words)
-    settings.driver = settings.driver or list(DRIVERS)
+
+
+def _check(parser: argparse.ArgumentParser, settings: argparse.Namespace) -> None:
+    """Ends the program with a sentence if a value cannot be."""
     for driver in settings.driver:
         if driver.count("/") != 1 or not all(map(protocol.is_name, driver.split("/"))):
             parser.error(f"--driver {driver}: expected VENDOR/NAME, as in flexvol/loop")
@@ -122,7 +126,6 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         parser.error(f"--orphan-grace-seconds {settings.orphan_grace_seconds}: expected 0 or more")
     if settings.workers < 1:
         parser.error(f"--workers {settings.workers}: expected 1 or more")
-    return settings
 
 
 def _namespace() -> str:

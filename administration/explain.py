@@ -91,25 +91,24 @@ def _with_volume(
     words.append(f"{human_bytes(used)} used" if isinstance(used, int) else "")
     users = f"used by pod {', '.join(row.pods)}" if row.pods else "no pod uses it"
     said = [", ".join(filter(None, words)), users, *([row.why] if row.why else [])]
-    us = decide.Identity(drivers, decide.annotations_of(volume).get(decide.IDENTITY, ""), node)
     if claim["metadata"].get("deletionTimestamp"):
-        said.append(
-            "the claim is being deleted" + (", when no pod uses it any more" if pods else "")
-        )
-    decision = decide.on_volume({**volume, "status": {"phase": "Released"}}, us)
-    if decision.action == decide.DELETE:
-        said.append(
-            "deleting the claim deletes the volume and its data"
-            + (", when no pod uses it" if pods else "")
-        )
-    else:
-        policy = volume["spec"].get("persistentVolumeReclaimPolicy")
-        why = f" ({decision.sentence})" if decision.sentence else ""
-        said.append(
-            "deleting the claim leaves the volume and its PV, whose reclaim policy is "
-            f"{policy}{why}"
-        )
+        when = ", when no pod uses it any more" if pods else ""
+        said.append("the claim is being deleted" + when)
+    said.append(_on_deletion(volume, drivers, node, pods))
     return said, row.is_wrong
+
+
+def _on_deletion(volume: Object, drivers: dict[str, str], node: str, pods: list[Object]) -> str:
+    """What becomes of the volume and its data when the claim is deleted."""
+    identity = decide.annotations_of(volume).get(decide.IDENTITY, "")
+    released = {**volume, "status": {"phase": "Released"}}
+    decision = decide.on_volume(released, decide.Identity(drivers, identity, node))
+    if decision.action == decide.DELETE:
+        when = ", when no pod uses it" if pods else ""
+        return "deleting the claim deletes the volume and its data" + when
+    policy = volume["spec"].get("persistentVolumeReclaimPolicy")
+    why = f" ({decision.sentence})" if decision.sentence else ""
+    return f"deleting the claim leaves the volume and its PV, whose reclaim policy is {policy}{why}"
 
 
 def _without_volume(

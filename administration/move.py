@@ -215,26 +215,29 @@ class Mover:
             raise NotMoved(f"the move of {_name(plan)} was ended by somebody else")
         return now
 
-    def _begin(self, volume: Object, to: str) -> Object:
-        name, spec = volume["metadata"]["name"], volume["spec"]
-        source = decide.node_of(volume, self._drivers)
-        if not source:
-            raise NotMoved(f"{name} is on no node: no node's provisioner made it")
+    def _check_unused(self, volume: Object) -> None:
+        """Raises NotMoved if the volume is being deleted, or a pod uses it."""
+        name = volume["metadata"]["name"]
         claim = lost.claim_of(self._api, volume)
-        policy = spec.get("persistentVolumeReclaimPolicy")
+        policy = volume["spec"].get("persistentVolumeReclaimPolicy")
         if volume["metadata"].get("deletionTimestamp") or (claim is None and policy == "Delete"):
             raise NotMoved(
                 f"{name} is being deleted, or its claim {lost.full_name(volume)} is not bound to it"
             )
         for pod in lost.pods_of(self._api, claim) if claim else []:
-            if pod["spec"].get("nodeName") and pod.get("status", {}).get("phase") not in (
-                "Succeeded",
-                "Failed",
-            ):
+            ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+            if pod["spec"].get("nodeName") and not ended:
                 raise NotMoved(
                     f"{name} is in use by pod {pod['metadata']['name']}; stop it first, or "
                     "drain the node"
                 )
+
+    def _begin(self, volume: Object, to: str) -> Object:
+        name, spec = volume["metadata"]["name"], volume["spec"]
+        source = decide.node_of(volume, self._drivers)
+        if not source:
+            raise NotMoved(f"{name} is on no node: no node's provisioner made it")
+        self._check_unused(volume)
         if not _is_in_pool(volume):
             raise NotMoved(f"{name} is in no pool; its driver must move it")
         entry = self._entry({"volume": volume}, source) or {"error": "it is not there"}
@@ -247,6 +250,7 @@ class Mover:
             raise NotMoved(f"{name} awaits its claim; bind it first")
         pool = self._room(to, spec["flexVolume"], name, int(entry["sizeBytes"]))
         hostname = nodes.hostname(self._api, to)
+        policy = spec.get("persistentVolumeReclaimPolicy")
         plan = {
             "id": uuid.uuid4().hex,
             "source": source,

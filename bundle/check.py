@@ -19,33 +19,12 @@ import tempfile
 from pathlib import Path
 from typing import TextIO
 
-from bundle import environment, interpreters, pack
+from bundle import environment, interpreters, pack, packages
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = (3, 6)
 BESIDE = 2  # runs at once beside the cluster's tests
 MANY = 20  # failures: what the rest needs is broken, and every test would wait for it in vain
-# Program or file -> the Debian package that has it.
-PACKAGES = {
-    "/usr/share/doc/python3-venv": "python3-venv",
-    "shellcheck": "shellcheck",
-    "strace": "strace",
-    "mkfs.ext4": "e2fsprogs",
-    "mkfs.xfs": "xfsprogs",
-    "mkfs.btrfs": "btrfs-progs",
-    "fuse2fs": "fuse2fs",
-    "containerd": "containerd",
-    "runc": "runc",
-    "/usr/lib/cni/bridge": "containernetworking-plugins",
-    "iptables": "iptables",
-    "openssl": "openssl",
-    "ip": "iproute2",
-    "busybox": "busybox-static",
-    "debootstrap": "debootstrap",
-    "buildah": "buildah",
-    "promtool": "prometheus",
-    "systemd-analyze": "systemd",
-}
 # What vermin sees and the code asks for before it uses it.
 NEWER = (
     "os.posix_spawn",
@@ -120,24 +99,9 @@ def _test_with_every_python(python: Path) -> int:
 
 
 def _install() -> None:
-    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    missing = [
-        package
-        for what, package in PACKAGES.items()
-        if not (os.path.exists(what) if what.startswith("/") else shutil.which(what, path=path))
-    ]
-    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        settings = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for line in (
-            ["update", "-q"],
-            ["install", "-q", "-y", "--no-install-recommends", *missing],
-        ):
-            subprocess.run(["apt-get", *line], check=True, env=settings, stdout=subprocess.DEVNULL)
-    elif missing:
-        print(
-            f"missing, and only root on Debian gets them installed here: {' '.join(missing)}",
-            file=sys.stderr,
-        )
+    lacking = packages.install("test")
+    if lacking:
+        print(lacking, file=sys.stderr)
     if shutil.which("go") is None and not os.environ.get("FLEXVOL_KUBE_BIN"):
         print(
             "Go is missing, so there is no Kubernetes to test on: install Go 1.26 (Debian 12's "

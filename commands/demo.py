@@ -15,7 +15,7 @@ import caller
 import flexvol
 import process
 import protocol
-from host import config, log, loopdev, mounts
+from host import config, filesystems, log, loopdev, mounts
 from table import human_bytes
 
 TYPE_CHECKING = False
@@ -55,6 +55,13 @@ def main(words: "List[str]") -> int:
     return 0
 
 
+def _file_system() -> str:
+    """xfs where this machine can make and mount it, because it grows while it is in use; else
+    ext4."""
+    xfs = filesystems.get("xfs")
+    return "ext4" if filesystems.missing(["mkfs.xfs"]) or not xfs.in_kernel() else "xfs"
+
+
 def _left(image: "Optional[Tuple[int, int]]") -> "List[str]":
     """The demo's mounts, and the loop devices on its image, that are still there."""
     found = [
@@ -72,66 +79,82 @@ class _Life:
         self._archive = archive
         self._work = work
         self._pool = "demo-{}".format(os.getpid())
+        self._fs_type = _file_system()
         self._place: "Dict[str, str]" = {}
         self.image: "Optional[Tuple[int, int]]" = None  # its device and inode
 
     def live(self) -> None:
         process.run([self._archive, "pool", "init", self._pool, "--reserve", "0"], 30).check()
-        print("pool {} in {}\n".format(self._pool, config.pool_directory(self._pool)))
+        print("pool {} in {}".format(self._pool, config.pool_directory(self._pool)))
+        print(self._why_this_file_system() + "\n")
         print("{:10} {:46} {:>7}  {}".format("CALLOUT", "WHAT FOR", "TIME", "REPLY"))
         self._call("init", "kubelet finds the driver")
-        request = dict(
-            _CLAIM,
-            **{
-                protocol.VOLUME: _NAME,
-                protocol.FS_TYPE: "xfs",
-                protocol.REQUEST_BYTES: str(_SIZE_BYTES),
-                "pool": self._pool,
-            },
-        )
-        made = (
-            self._call(
-                "provision", "a claim of 320Mi, xfs", options=protocol.Options(request)
-            ).volume
-            or {}
-        )
-        self._place = made["options"]
-        status = os.stat(os.path.join(config.pool_directory(self._pool), _NAME, "image"))
-        self.image = status.st_dev, status.st_ino
-        web, backup = self._pod("web"), self._pod("backup")
-        self._call(
-            "mount", "pod web, read-write", mount_dir=web, options=self._mount_options("web", "rw")
-        )
-        self._call(
-            "mount",
-            "pod backup on the same node, read-only",
-            mount_dir=backup,
-            options=self._mount_options("backup", "ro"),
-        )
+        self._provision()
+        web = self._pod("web")
+        backup = self._pod("backup")
+        self._mount("web", "rw", "pod web, read-write")
+        self._mount("backup", "ro", "pod backup on the same node, read-only")
         self._note("web writes, backup reads it", self._share(web, backup))
         self._note("web writes until the disk is full", self._fill(web))
-        self._call(
-            "expandfs",
-            "the claim grows to 640Mi while web runs",
-            options=self._mount_options("web", "rw"),
-            device="",
-            mount_dir=web,
-            new_bytes=_GROWN_BYTES,
-            old_bytes=_SIZE_BYTES,
-        )
+        self._grow(web)
         self._note("web writes on", self._write_on(web))
         self._call("unmount", "pod web ends", mount_dir=web)
         self._call("unmount", "pod backup ends", mount_dir=backup)
-        self._call(
-            "delete",
-            "the claim is deleted",
-            options=protocol.Options(dict(_CLAIM, **dict(self._place, **{protocol.VOLUME: _NAME}))),
+        self._delete()
+
+    def _why_this_file_system(self) -> str:
+        if self._fs_type == "xfs":
+            return "its volume is xfs, which grows while it is in use on every node"
+        return (
+            "its volume is ext4, because mkfs.xfs (package xfsprogs) or the kernel's xfs is missing"
         )
-        left = self._call("list", "what is left in the pool").volumes
-        self._expect(
-            not [entry for entry in left or [] if entry["pool"] == self._pool],
-            "the pool is not empty",
-        )
+
+    def _provision(self) -> None:
+        request = {
+            protocol.VOLUME: _NAME,
+            protocol.FS_TYPE: self._fs_type,
+            protocol.REQUEST_BYTES: str(_SIZE_BYTES),
+            "pool": self._pool,
+        }
+        what = "a claim of 320Mi, {}".format(self._fs_type)
+        options = protocol.Options(dict(_CLAIM, **request))
+        made = self._call("provision", what, options=options).volume or {}
+        self._place = made["options"]
+        status = os.stat(os.path.join(config.pool_directory(self._pool), _NAME, "image"))
+        self.image = status.st_dev, status.st_ino
+
+    def _mount(self, pod: str, access: str, what: str) -> None:
+        options = self._mount_options(pod, access)
+        self._call("mount", what, mount_dir=self._pod(pod), options=options)
+
+    def _grow(self, web: str) -> None:
+        """While the pods run, if the kernel lets this process; else, as on a node, when the pods
+        start next."""
+        arguments: "Dict[str, Union[str, int, protocol.Options]]" = {
+            "options": self._mount_options("web", "rw"),
+            "device": "",
+            "mount_dir": web,
+            "new_bytes": _GROWN_BYTES,
+            "old_bytes": _SIZE_BYTES,
+        }
+        try:
+            self._call("expandfs", "the claim grows to 640Mi while web runs", **arguments)
+            return
+        except protocol.Unavailable:
+            if self._fs_type != "ext4":
+                raise
+        for pod in ("web", "backup"):
+            self._call("unmount", "pod {} ends".format(pod), mount_dir=self._pod(pod))
+        self._mount("web", "rw", "pod web starts again, and its volume grows")
+        self._mount("backup", "ro", "pod backup starts again")
+
+    def _delete(self) -> None:
+        place = dict(self._place, **{protocol.VOLUME: _NAME})
+        options = protocol.Options(dict(_CLAIM, **place))
+        self._call("delete", "the claim is deleted", options=options)
+        left = self._call("list", "what is left in the pool").volumes or []
+        ours = [entry for entry in left if entry["pool"] == self._pool]
+        self._expect(not ours, "the pool is not empty")
 
     def clean_up(self) -> None:
         """Also after a failure: unmounts, and removes the pool with what is in it, which all is
@@ -148,7 +171,7 @@ class _Life:
         return path
 
     def _mount_options(self, pod: str, access: str) -> protocol.Options:
-        own = {protocol.VOLUME: _NAME, protocol.FS_TYPE: "xfs", protocol.READ_WRITE: access}
+        own = {protocol.VOLUME: _NAME, protocol.FS_TYPE: self._fs_type, protocol.READ_WRITE: access}
         own.update({protocol.POD_NAMESPACE: "demo", protocol.POD_NAME: pod, protocol.POD_UID: pod})
         return protocol.Options(dict(own, **self._place))
 

@@ -246,33 +246,19 @@ class Cluster:
         seconds: float = _ANSWER_SECONDS,
     ) -> tuple[int, bytes, str]:
         """Runs a program in the pod `namespace/name`, in its first container, as `kubectl exec`
-        does. feed: what it
-        reads from its standard input, which is never closed: the program must know the end. take:
-        what is done with
-        what it prints, as it comes. seconds: how long there may be silence. Returns its exit
-        status, what it printed (if not taken), and its errors. Raises Refused, also if the program
-        cannot be started, or Unreachable."""
-        namespace, name = pod.split("/")
-        api = kubernetes.client.CoreV1Api(
-            kubernetes.client.ApiClient(self._client.configuration)
-        )  # streams bend it
+        does.
+
+        feed: what the program reads from its standard input, which is never closed: the program
+        must know the end. take: what is done with what the program prints, as it comes. seconds:
+        how long there may be silence. Returns its exit status, what it printed (if not taken), and
+        its errors. Raises Refused, also if the program cannot be started, or Unreachable."""
         printed, errors, ending = bytearray(), bytearray(), bytearray()
         channels = {1: take or printed.extend, 2: errors.extend, 3: ending.extend}
+        what = f"exec {argv[0]} in {pod}"
         try:
-            stream = kubernetes.stream.stream(
-                api.connect_get_namespaced_pod_exec,
-                name,
-                namespace,
-                command=argv,
-                stdin=feed is not None,
-                stdout=True,
-                stderr=True,
-                binary=True,
-                _preload_content=False,
-            )
-            connection = (
-                stream.sock
-            )  # the client's own loop polls it, and does not see what TLS has read already
+            stream = self._start(pod, argv, feed is not None)
+            # The client's own loop polls the connection and does not see what TLS has read.
+            connection = stream.sock
             with contextlib.ExitStack() as after:
                 after.callback(connection.shutdown)
                 connection.settimeout(seconds)
@@ -292,11 +278,26 @@ class Cluster:
             OSError,
             ValueError,
         ) as error:
-            raise _translated(error, f"exec {argv[0]} in {pod}") from None
-        return (
-            _exit_status(bytes(ending), f"exec {argv[0]} in {pod}"),
-            bytes(printed),
-            errors.decode(errors="replace"),
+            raise _translated(error, what) from None
+        status = _exit_status(bytes(ending), what)
+        return status, bytes(printed), errors.decode(errors="replace")
+
+    def _start(self, pod: str, argv: list[str], with_input: bool) -> Any:
+        """Starts a program in the pod `namespace/name`; returns the client's stream to it."""
+        namespace, name = pod.split("/")
+        # A client of its own, because a stream changes how its client makes requests.
+        client = kubernetes.client.ApiClient(self._client.configuration)
+        api = kubernetes.client.CoreV1Api(client)
+        return kubernetes.stream.stream(
+            api.connect_get_namespaced_pod_exec,
+            name,
+            namespace,
+            command=argv,
+            stdin=with_input,
+            stdout=True,
+            stderr=True,
+            binary=True,
+            _preload_content=False,
         )
 
     def follow(

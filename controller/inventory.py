@@ -106,23 +106,50 @@ class Row:
 
 
 def join(listed: dict[Key, Listed], silent: dict[Key, str], there: Objects | None) -> list[Row]:
-    """listed: by node and driver. silent: why one did not answer: its volumes are neither there nor
+    """One row for each volume.
+
+    listed: by node and driver. silent: why one did not answer: its volumes are neither there nor
     gone. there: None if there is no API server; then all that can be told of a volume is that it is
     listed."""
-    joined, there = there is not None, there or Objects({}, [], [], [], set(), "")
-    claims = {
-        (claim["metadata"]["namespace"], claim["metadata"]["name"]): claim for claim in there.claims
-    }
-    pods: dict[Key, list[str]] = {}
-    for pod in there.pods:
-        for claim_name in lost.claims_of_pod(pod):
-            pods.setdefault((pod["metadata"]["namespace"], claim_name), []).append(
-                pod["metadata"]["name"]
-            )
-    volumes = {(_driver(one), one["metadata"]["name"]): one for one in there.volumes}
-    rows, unseen = [], dict(volumes)
+    objects = there or Objects({}, [], [], [], set(), "")
+    join = _Join(objects)
+    for (node, driver), (entries, _) in sorted(listed.items()):
+        for entry in entries:
+            name = entry.get("name")
+            if not isinstance(name, str) or not protocol.is_name(name):
+                continue
+            if there is None:
+                owner = entry.get("owner")
+                join.add(name, node, driver, owner, LISTED, "", _trouble(entry), entry)
+            else:
+                join.add_listed(name, node, driver, entry)
+    for (driver, name), volume in join.unseen.items():
+        if driver in objects.drivers.values():
+            node = decide.node_of(volume, objects.drivers)
+            state, why = _absent(volume, node, driver, listed, silent, objects)
+            join.add(name, node, driver, volume["spec"].get("claimRef"), state, "", why, {})
+    return join.rows
+
+
+class _Join:
+    """The rows as they are made. unseen: the PVs whose volume no driver has listed so far, by
+    driver and name."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.rows: list[Row] = []
+        self._objects = objects
+        self._volumes = {(_driver(one), one["metadata"]["name"]): one for one in objects.volumes}
+        self.unseen = dict(self._volumes)
+        self._claims = {_key(claim["metadata"]): claim for claim in objects.claims}
+        self._pods: dict[Key, list[str]] = {}
+        for pod in objects.pods:
+            namespace = pod["metadata"]["namespace"]
+            for claim_name in lost.claims_of_pod(pod):
+                users = self._pods.setdefault((namespace, claim_name), [])
+                users.append(pod["metadata"]["name"])
 
     def add(
+        self,
         name: str,
         node: str,
         driver: str,
@@ -132,48 +159,24 @@ def join(listed: dict[Key, Listed], silent: dict[Key, str], there: Objects | Non
         why: str,
         entry: Object,
     ) -> None:
+        """whose: the claimRef of the PV, or the owner that the driver lists."""
         key = _key(whose)
-        users = sorted(pods.get(key, [])) if state not in NO_PV[1:] else []
-        rows.append(
-            Row(name, node, driver, "/".join(filter(None, key)), users, state, reason, why, entry)
-        )
+        users = sorted(self._pods.get(key, [])) if state not in NO_PV[1:] else []
+        claim = "/".join(filter(None, key))
+        self.rows.append(Row(name, node, driver, claim, users, state, reason, why, entry))
 
-    for (node, driver), (entries, _) in sorted(listed.items()):
-        for entry in entries:
-            name = entry.get("name")
-            if not isinstance(name, str) or not protocol.is_name(name):
-                continue
-            volume = volumes.get((driver, name))
-            if not joined:
-                add(name, node, driver, entry.get("owner"), LISTED, "", _trouble(entry), entry)
-            elif volume is not None and _holds(entry, node, volume, there.drivers):
-                unseen.pop((driver, name), None)
-                state, why = _with_volume(volume, claims)
-                add(
-                    name,
-                    node,
-                    driver,
-                    volume["spec"].get("claimRef"),
-                    state,
-                    "",
-                    _trouble(entry) or why,
-                    entry,
-                )
-            else:
-                add(
-                    name,
-                    node,
-                    driver,
-                    entry.get("owner"),
-                    *_without_volume(entry, volume, claims, there),
-                    entry,
-                )
-    for (driver, name), volume in unseen.items():
-        if driver in there.drivers.values():
-            node = decide.node_of(volume, there.drivers)
-            state, why = _absent(volume, node, driver, listed, silent, there)
-            add(name, node, driver, volume["spec"].get("claimRef"), state, "", why, {})
-    return rows
+    def add_listed(self, name: str, node: str, driver: str, entry: Object) -> None:
+        """A volume that its driver lists, with its PV if there is one that means it."""
+        volume = self._volumes.get((driver, name))
+        if volume is not None and _holds(entry, node, volume, self._objects.drivers):
+            self.unseen.pop((driver, name), None)
+            state, why = _with_volume(volume, self._claims)
+            claim = volume["spec"].get("claimRef")
+            self.add(name, node, driver, claim, state, "", _trouble(entry) or why, entry)
+        else:
+            owner = entry.get("owner")
+            found = _without_volume(entry, volume, self._claims, self._objects)
+            self.add(name, node, driver, owner, *found, entry)
 
 
 def _driver(volume: Object) -> str:

@@ -6,7 +6,7 @@ has few values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import prometheus_client
@@ -14,6 +14,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 Object = dict[str, Any]
+# What each driver listed: its volumes and its pools.
+ByDriver = Mapping[str, tuple[list[Object], list[Object]]]
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BY_CLASS = ("class",)
 _POOL_KEYS = (
@@ -81,7 +83,7 @@ class Inventory(Collector):
 
     def __init__(
         self,
-        listed: Callable[[], Mapping[str, tuple[list[Object], list[Object]]]],
+        listed: Callable[[], ByDriver],
         waiting: Callable[[], int],
     ):
         """listed: by driver, its volumes and pools. waiting: how many keys the queue holds."""
@@ -94,70 +96,75 @@ class Inventory(Collector):
         queue.add_metric((), self._waiting())
         yield queue
         listed = self._listed()
-        in_pool, per_volume = ("driver", "pool"), ("driver", "pool", "volume")
-        pools = [
-            GaugeMetricFamily(f"flexvol_pool_{name}", about, labels=in_pool)
-            for name, about in (
-                ("capacity_bytes", "Size of the pool's disk"),
-                ("committed_bytes", "What its volumes were promised"),
-                ("used_bytes", "What its volumes have taken of the disk"),
-                ("reserve_bytes", "What is left free of the disk"),
-                ("free_bytes", "What may still be promised to new volumes"),
-                ("cordoned", "1 if it takes no new volumes because a person said so"),
-                ("up", "0 if the pool cannot be used; its disk is not mounted, for example"),
-            )
-        ]
-        volumes = GaugeMetricFamily("flexvol_volumes", "Volumes in the pool", labels=in_pool)
-        size = GaugeMetricFamily(
-            "flexvol_volume_size_bytes", "The volume's hard limit", labels=per_volume
-        )
-        used = GaugeMetricFamily(
-            "flexvol_volume_used_bytes", "What it has taken of the disk", labels=per_volume
-        )
-        bad = GaugeMetricFamily(
-            "flexvol_volume_error",
-            "1 if the volume cannot be read, or its file system is damaged",
-            labels=per_volume,
-        )
-        info = GaugeMetricFamily(
-            "flexvol_volume_info",
-            "Whose it is; to join by",
-            labels=(
-                *per_volume,
-                "persistentvolumeclaim_namespace",
-                "persistentvolumeclaim",
-                "class",
-                "fs_type",
-            ),
-        )
-        for driver, (listed_volumes, listed_pools) in listed.items():
-            for pool in listed_pools:
-                labels = (driver, str(pool.get("name", "")))
-                for family, key in zip(pools, _POOL_KEYS, strict=False):
-                    if key in pool:
-                        family.add_metric(labels, pool[key])
-                pools[-1].add_metric(labels, "error" not in pool)
-                volumes.add_metric(
-                    labels, sum(1 for one in listed_volumes if one.get("pool") == pool.get("name"))
-                )
-            for volume in listed_volumes:
-                names = (driver, str(volume.get("pool", "")), str(volume.get("name", "")))
-                bad.add_metric(names, "error" in volume or bool(volume.get("damaged")))
-                if "error" in volume:
-                    continue
-                size.add_metric(names, volume.get("sizeBytes", 0))
-                used.add_metric(names, volume.get("usedBytes", 0))
-                owner = (
-                    volume.get("kind") != "snapshot" and volume.get("owner")
-                ) or {}  # its claim has one volume
-                about = (
-                    owner.get("namespace"),
-                    owner.get("name"),
-                    volume.get("class"),
-                    volume.get("fsType"),
-                )
-                info.add_metric((*names, *(str(word or "") for word in about)), 1)
-        yield from (*pools, volumes, size, used, bad, info)
+        yield from _pool_metrics(listed)
+        yield from _volume_metrics(listed)
+
+
+_IN_POOL = ("driver", "pool")
+_PER_VOLUME = (*_IN_POOL, "volume")
+_POOL_METRICS = (
+    ("capacity_bytes", "Size of the pool's disk"),
+    ("committed_bytes", "What its volumes were promised"),
+    ("used_bytes", "What its volumes have taken of the disk"),
+    ("reserve_bytes", "What is left free of the disk"),
+    ("free_bytes", "What may still be promised to new volumes"),
+    ("cordoned", "1 if it takes no new volumes because a person said so"),
+    ("up", "0 if the pool cannot be used; its disk is not mounted, for example"),
+)
+
+
+def _pool_metrics(listed: ByDriver) -> Iterator[Metric]:
+    pools = [
+        GaugeMetricFamily(f"flexvol_pool_{name}", about, labels=_IN_POOL)
+        for name, about in _POOL_METRICS
+    ]
+    volumes = GaugeMetricFamily("flexvol_volumes", "Volumes in the pool", labels=_IN_POOL)
+    for driver, (listed_volumes, listed_pools) in listed.items():
+        for pool in listed_pools:
+            labels = (driver, str(pool.get("name", "")))
+            for family, key in zip(pools, _POOL_KEYS, strict=False):
+                if key in pool:
+                    family.add_metric(labels, pool[key])
+            pools[-1].add_metric(labels, "error" not in pool)
+            inside = [one for one in listed_volumes if one.get("pool") == pool.get("name")]
+            volumes.add_metric(labels, len(inside))
+    yield from (*pools, volumes)
+
+
+def _volume_metrics(listed: ByDriver) -> Iterator[Metric]:
+    size = GaugeMetricFamily(
+        "flexvol_volume_size_bytes", "The volume's hard limit", labels=_PER_VOLUME
+    )
+    used = GaugeMetricFamily(
+        "flexvol_volume_used_bytes", "What it has taken of the disk", labels=_PER_VOLUME
+    )
+    bad = GaugeMetricFamily(
+        "flexvol_volume_error",
+        "1 if the volume cannot be read, or its file system is damaged",
+        labels=_PER_VOLUME,
+    )
+    of_claim = ("persistentvolumeclaim_namespace", "persistentvolumeclaim", "class", "fs_type")
+    info = GaugeMetricFamily(
+        "flexvol_volume_info", "Whose it is; to join by", labels=(*_PER_VOLUME, *of_claim)
+    )
+    for driver, (listed_volumes, _) in listed.items():
+        for volume in listed_volumes:
+            names = (driver, str(volume.get("pool", "")), str(volume.get("name", "")))
+            bad.add_metric(names, "error" in volume or bool(volume.get("damaged")))
+            if "error" in volume:
+                continue
+            size.add_metric(names, volume.get("sizeBytes", 0))
+            used.add_metric(names, volume.get("usedBytes", 0))
+            info.add_metric((*names, *_about(volume)), 1)
+    yield from (size, used, bad, info)
+
+
+def _about(volume: Object) -> tuple[str, ...]:
+    """Namespace and name of the volume's claim, its class and its file system; "" for what is not
+    known. A snapshot has the owner of its volume, and the claim has one volume only."""
+    owner = {} if volume.get("kind") == "snapshot" else volume.get("owner") or {}
+    about = (owner.get("namespace"), owner.get("name"), volume.get("class"), volume.get("fsType"))
+    return tuple(str(word or "") for word in about)
 
 
 def show(

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import table
+from bundle import packages
 from tests.cluster.kube import build, images
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.api import Api
@@ -432,7 +433,7 @@ def main() -> None:
     settings = parser.parse_args()
     settings.only = settings.only or list(MEASUREMENTS)
     settings.controller_manager = settings.controller_manager or list(CONTROLLER_MANAGERS)
-    lacking = kube.missing()
+    lacking = packages.install("bench") or kube.missing()
     if lacking:
         raise SystemExit(lacking)
     with tempfile.TemporaryDirectory(prefix="flexvol-bench-") as scratch:

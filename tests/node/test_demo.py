@@ -36,3 +36,20 @@ def test_the_demo_tells_the_whole_life_and_cleans_up(
     assert node.mounts() == []
     assert list(node.path("/var/lib/flexvol").iterdir()) == []
     assert list(scratch.iterdir()) == []
+
+
+def test_without_xfss_tools_the_demo_shows_what_ext4_can(make_node: Callable[..., Node]) -> None:
+    node = make_node()
+    hide = "mount --bind /dev/null $(command -v mkfs.xfs || echo /usr/sbin/mkfs.xfs)"
+    hidden = node.enter("sh", "-c", f"PATH=$PATH:/usr/sbin:/sbin; {hide}")
+    assert hidden.returncode == 0, hidden
+
+    done = node.enter(*node.executable, "demo")
+
+    assert done.returncode == 0, done
+    told = done.stdout.decode()
+    assert "a claim of 320Mi, ext4" in told
+    assert "No space left on device" in told
+    assert "64 MiB more; the file system has" in told
+    assert node.mounts() == []
+    assert list(node.path("/var/lib/flexvol").iterdir()) == []

@@ -6,6 +6,7 @@ FLEXVOL_KUBE_BIN names a directory that already holds the programs, for people w
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -42,8 +43,11 @@ def programs() -> Path:
     sources = [HERE / name for name in ("main.go", "reply.go", "go.mod", "go.sum", "gomod.sh")]
     key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     target = cache() / f"kube-{VERSION}-{key}"
-    if not target.exists():
-        _build(target, sources)
+    with open(cache() / f"kube-{VERSION}.lock", "w") as lock:
+        # A second run waits for the first: two builds at once take twice as long for the same.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _build(target, sources)
     return target
 
 
@@ -76,11 +80,7 @@ def _build(target: Path, sources: list[Path]) -> None:
         subprocess.run(line, cwd=work, check=True)
         for name in (*PROGRAMS, REPLY):
             (made / name).symlink_to("kube")
-        try:
-            made.rename(target)
-        except OSError:
-            if not target.exists():  # else another run made it meanwhile
-                raise
+        made.rename(target)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from bundle import packages
 from tests.cluster.kube import machine
 from tests.cluster.kube.api import Api
 from tests.cluster.kube.machine import PREFIX, sh, spawn
@@ -41,34 +42,14 @@ exec "$@"
 SUPERVISED = ("kube-scheduler", "kube-controller-manager")
 CONTROL_PLANE = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 SERVER = f"https://{NET}1:6443"
-PACKAGES = {
-    "containerd": "containerd",
-    "runc": "runc",
-    "iptables": "iptables",
-    "openssl": "openssl",
-    "ip": "iproute2",
-    "nsenter": "util-linux",
-    "/usr/lib/cni/bridge": "containernetworking-plugins",
-    "busybox": "busybox-static",
-    "debootstrap": "debootstrap",
-    "buildah": "buildah",
-    "mkfs.xfs": "xfsprogs",
-    "mkfs.btrfs": "btrfs-progs",
-}
 
 
 def missing() -> str:
     """What this machine lacks to run a cluster, as one line; empty if nothing."""
     if os.geteuid() != 0:
         return "the test cluster needs root"
-    packages = sorted(
-        {
-            package
-            for program, package in PACKAGES.items()
-            if shutil.which(program, path=machine.PATH) is None
-        }
-    )
-    return f"the test cluster needs the packages {' '.join(packages)}" if packages else ""
+    lacking = packages.missing("playground")
+    return f"the test cluster needs the packages {' '.join(lacking)}" if lacking else ""
 
 
 def wait_until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:

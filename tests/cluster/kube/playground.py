@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import tempfile
 from pathlib import Path
 
+from bundle import packages
 from tests.cluster.kube import build, cluster, images
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -15,9 +17,11 @@ EXAMPLE = "tests/cluster/kube/example"
 
 
 def up() -> None:
-    lacking = cluster.missing()
+    if os.geteuid() != 0:
+        raise SystemExit("playground: a cluster needs root; run it with sudo")
+    lacking = packages.install("playground")
     if lacking:
-        raise SystemExit(lacking)
+        raise SystemExit(f"playground: {lacking}")
     try:
         kube = cluster.Cluster(build.programs())
     except RuntimeError as error:
