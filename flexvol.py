@@ -20,8 +20,10 @@ from protocol import (
     Internal,
     InvalidArgument,
     Options,
+    is_name,
     parse_arguments,
     shown,
+    system_failure,
 )
 
 TYPE_CHECKING = False
@@ -140,9 +142,7 @@ def answer(driver: str, callout: str, arguments: "List[str]") -> "Dict[str, Any]
     except Failure as failure:
         reply = failure.to_dict()
     except OSError as error:
-        reply = Internal(
-            "{}{}{}".format(error.strerror, ": " if error.filename else "", error.filename or "")
-        ).to_dict()
+        reply = system_failure(error, _about(callout, parsed)).to_dict()
     except BaseException as error:
         reply = Internal(_bug(error)).to_dict()
     if callout != "init" or reply["status"] == FAILURE:
@@ -192,6 +192,20 @@ def load(name: str) -> "Driver":
     raise Internal("drivers.{} holds no subclass of Driver".format(name))
 
 
+def _about(callout: str, parsed: "Dict[str, Any]") -> str:
+    """What a callout worked on, as a sentence about its failure begins."""
+    options = parsed.get("options")
+    if isinstance(options, Options):
+        try:
+            pool = options.own.get("pool", "")
+            where = " in pool {}".format(pool) if is_name(pool) else ""
+            return "volume {}{}".format(options.volume, where)
+        except Failure:
+            return callout
+    path = parsed.get("mount_dir") or parsed.get("device_dir")
+    return "{} {}".format(callout, path) if path else callout
+
+
 def _subject(parsed: "Dict[str, Any]") -> str:
     """What a callout was about, for the log: the volume and the pod or node, or the directory."""
     options = parsed.get("options")
@@ -231,5 +245,5 @@ def _run_command(name: str, words: "List[str]") -> int:
     except Failure as failure:
         print("flexvol {}: {}".format(name, failure.message), file=sys.stderr)
     except OSError as error:
-        print("flexvol {}: {}".format(name, error), file=sys.stderr)
+        print(system_failure(error, "flexvol " + name).message, file=sys.stderr)
     return 1

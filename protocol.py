@@ -5,6 +5,8 @@ touches no file, process or clock. Facts about Kubernetes come from its source,
 pkg/volume/flexvolume (1.36); where the public specification differs, the source is right. A
 callout's cost is its imports, so json is imported late."""
 
+import errno
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple, Type
@@ -93,6 +95,75 @@ FAILURES: "Dict[str, Type[Failure]]" = {
         NotSupported,
     )
 }
+
+# What the kernel's errors mean to a person: errno -> the failure, what is wrong, what to do. Only
+# those are here that have one meaning whichever system call returned them; "its disk" is that of
+# the volume or pool that the sentence begins with.
+_FULL = "free some space on it"
+_SEE_LOG = "see dmesg for what is wrong with the disk"
+_SERVER = "see that the disk's server answers, and mount the disk again if that does not help"
+_SYSTEM_ERRORS: "Dict[int, Tuple[Type[Failure], str, str]]" = {
+    errno.ENOSPC: (ResourceExhausted, "its disk is full", _FULL),
+    errno.EDQUOT: (ResourceExhausted, "the quota on its disk is used up", _FULL),
+    errno.EFBIG: (
+        ResourceExhausted,
+        "its disk's file system, or the limit of this process, takes no file of that size",
+        "ask for less, or use a pool on xfs",
+    ),
+    errno.EROFS: (Unavailable, "its disk is read-only", _SEE_LOG + ", and mount it writable"),
+    errno.EIO: (Unavailable, "its disk reports an error", _SEE_LOG),
+    errno.EREMOTEIO: (Unavailable, "its disk reports an error", _SEE_LOG),
+    errno.ENXIO: (Unavailable, "its disk is gone", _SEE_LOG),
+    errno.ENODEV: (Unavailable, "its disk is gone", _SEE_LOG),
+    errno.ESTALE: (Unavailable, "its disk's server has forgotten the file", _SERVER),
+    errno.ENOTCONN: (Unavailable, "its disk's server does not answer", _SERVER),
+    errno.ETIMEDOUT: (Unavailable, "its disk's server does not answer", _SERVER),
+    errno.EHOSTDOWN: (Unavailable, "its disk's server does not answer", _SERVER),
+    errno.EHOSTUNREACH: (Unavailable, "its disk's server does not answer", _SERVER),
+    errno.ENOMEM: (Unavailable, "this node is out of memory", "free some, or end what takes it"),
+    errno.EMFILE: (
+        Unavailable,
+        "this process may open no more files",
+        "raise kubelet's limit of open files",
+    ),
+    errno.ENFILE: (Unavailable, "this node may open no more files", "raise the sysctl fs.file-max"),
+    errno.EPERM: (
+        Internal,
+        "the kernel does not permit it",
+        "run it as root of the node itself, or see what a security module or a filter of system "
+        "calls forbids",
+    ),
+    errno.EACCES: (
+        Internal,
+        "the kernel does not permit it",
+        "run it as root of the node itself, or see what a security module forbids",
+    ),
+    errno.ENOTDIR: (
+        Internal,
+        "a part of the path is a link, or no directory",
+        "see what lies there; loop doctor looks at all pools",
+    ),
+}
+
+
+def system_failure(error: OSError, about: str) -> Failure:
+    """The failure that an error of a system call is to whoever called the driver.
+
+    about: what was worked on, such as "volume pvc-1 in pool default", with which its sentence
+    begins. The reason is one that sends a claim elsewhere where another node may do better.
+    """
+    words = error.strerror or type(error).__name__
+    if isinstance(error.filename, str):
+        words = "{}: {}".format(shown(error.filename), words)
+    known = _SYSTEM_ERRORS.get(error.errno or 0)
+    if known is None:
+        return Internal(
+            "{}: a system call failed unexpectedly ({}); loop doctor tells more".format(
+                about, words
+            )
+        )
+    kind, wrong, remedy = known
+    return kind("{}: {} ({}); {}".format(about, wrong, words, remedy))
 
 
 class Callout:

@@ -3,8 +3,10 @@ failures."""
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
+import os
 
 import pytest
 
@@ -362,3 +364,38 @@ def test_the_failures_are_known_by_their_names() -> None:
 def test_what_is_shown_is_quoted_escaped_and_cut() -> None:
     assert protocol.shown("a'b\n\u202e") == '"a\'b\\n\\u202e"'
     assert protocol.shown("x" * 65536) == "'" + "x" * 79 + "...' (65536 characters)"
+
+
+@pytest.mark.parametrize("code", sorted(errno.errorcode), ids=lambda code: errno.errorcode[code])
+def test_every_error_of_the_kernel_is_a_sentence_that_says_of_what_and_what_to_do(
+    code: int,
+) -> None:
+    error = OSError(code, os.strerror(code), "/var/lib/flexvol/default/pvc-1/image")
+
+    failure = protocol.system_failure(error, "volume pvc-1 in pool default")
+
+    assert failure.message.startswith("volume pvc-1 in pool default: ")
+    assert os.strerror(code) in failure.message
+    assert "'/var/lib/flexvol/default/pvc-1/image'" in failure.message
+    assert failure.message.partition("; ")[2]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        pytest.param(errno.ENOSPC, "ResourceExhausted", id="a full disk sends a claim elsewhere"),
+        pytest.param(errno.EFBIG, "ResourceExhausted", id="a file that is too large does"),
+        pytest.param(errno.EROFS, "Unavailable", id="a read-only disk does"),
+        pytest.param(errno.EIO, "Unavailable", id="a disk that fails does"),
+        pytest.param(errno.ESTALE, "Unavailable", id="a file server that forgot does"),
+        pytest.param(errno.EPERM, "Internal", id="what is not permitted leaves the outcome open"),
+        pytest.param(errno.EEXIST, "Internal", id="what nobody expected leaves the outcome open"),
+    ],
+)
+def test_the_reason_is_what_becomes_of_the_claim(code: int, reason: str) -> None:
+    assert protocol.system_failure(OSError(code, "words"), "volume v").reason == reason
+
+
+def test_an_error_without_a_number_or_a_path_is_a_sentence_too() -> None:
+    assert protocol.system_failure(OSError(), "list").message.startswith("list: a system call ")
+    assert "(words)" in protocol.system_failure(OSError(errno.EIO, "words", 7), "list").message
