@@ -48,7 +48,7 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
     line = [
         executable(PLUGIN_DIRECTORY, driver),
         "snapshot",
-        *([f"--keep={settings.keep}"] if settings.keep else []),
+        *([f"--keep={settings.keep}"] if settings.keep is not None else []),
     ]
     line += ["--", volume["metadata"]["name"], *([settings.name] if settings.name else [])]
     status, said, errors = api.execute(pod, line, seconds=_SILENCE_SECONDS)

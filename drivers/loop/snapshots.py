@@ -12,12 +12,12 @@ import signal
 import time
 
 from drivers.loop import copies, pool, volume
-from host import loopdev, mounts
+from host import files, loopdev, mounts
 from protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Optional
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
     from drivers.loop.pool import Pool
     from drivers.loop.volume import Volume
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FREEZE, _THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW
 _FROZEN_SECONDS = 30  # to share blocks takes far less, and pods wait for it
 FROZEN = "frozen"
+_NAMES_A_SECOND = 1000  # how many snapshots of one volume get a name after the same second
 _TAKEN = {
     FROZEN: "its file system was frozen for it, so nothing in it is half written",
     copies.IN_USE: "crash-consistent: what its pods had fsynced is in it, as after a power cut",
@@ -35,27 +36,63 @@ _TAKEN = {
 def make(of: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
     """Makes a snapshot of the volume `of`, called `name` or after the time, and deletes the oldest
     ones of that volume beyond `keep`. Says what it did, line by line."""
-    now = time.time()
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    name = check_name("snapshot name", name or "{}-{}".format(of, stamp))
     with _pool_with(check_name("volume name", of)) as place:
-        with volume.get(place, of) as source, place.volume_lock(name):
+        record, how = _make_named(place, of, name)
+        yield "made {} of {}: {}".format(record["name"], of, _TAKEN[how])
+        if keep is None:
+            return
+        snapshots = volume.snapshots(place, of)
+        failures = []
+        for old in surplus(snapshots, volume.snapshot_order(record), keep):
+            try:
+                yield _delete(place, str(old["name"]), old)
+            except NotFound:
+                continue  # another run with --keep has deleted it
+            except Failure as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+
+
+def surplus(
+    snapshots: "List[Dict[str, Any]]", newest: "Tuple[int, str, str]", keep: int
+) -> "List[Dict[str, Any]]":
+    """Which of the snapshots of one volume are deleted after a new one was made.
+
+    snapshots: their records, the oldest first. newest: the place of the new one in that order.
+    keep: how many may be left, the new one included; at least 1.
+
+    Only older ones are counted and deleted: the new one stays, and so do those that other runs
+    have made since, whose own `keep` then counts this one."""
+    older = [one for one in snapshots if volume.snapshot_order(one) < newest]
+    count = len(older) + 1 - keep
+    return older[: max(0, count)]
+
+
+def _make_named(place: "Pool", of: str, name: str) -> "Tuple[Dict[str, Any], str]":
+    """Makes a snapshot called `name`, or after the time if that is "". Returns its record, and in
+    which state of its source it was made."""
+    now = time.time()
+    for candidate in [check_name("snapshot name", name)] if name else _free_names(of, now):
+        with volume.get(place, of) as source, place.volume_lock(candidate):
             source.check_volume()
-            if volume.find(place, name) is not None:
-                raise InvalidArgument(
-                    "{} is there already in pool {}; choose another name".format(name, place.name)
-                )
-            record = dict(
-                source.record, name=name, kind=volume.SNAPSHOT, blank=False, newUuid="", thick=False
-            )
-            record["created"] = volume.stamp(now)
-            yield "made {} of {}: {}".format(name, of, _TAKEN[_make(source, record)])
-        if keep is not None:
-            others = [
-                old for old in _of(place, of) if old != name
-            ]  # a clock that was set back makes it no older
-            for old in others[: len(others) + 1 - keep]:
-                yield _delete(place, old)
+            if files.exists(place.directory, candidate):
+                continue
+            record = dict(source.record, name=candidate, kind=volume.SNAPSHOT)
+            record.update(blank=False, newUuid="", thick=False, created=volume.stamp(now))
+            return _make(source, record)
+    raise InvalidArgument(
+        "{} is there already in pool {}; choose another name".format(name or of, place.name)
+    )
+
+
+def _free_names(of: str, now: float) -> "Iterator[str]":
+    """Names after the time. The second of two snapshots within one second gets a number too."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    first = check_name("snapshot name", "{}-{}".format(of, stamp))
+    yield first
+    for number in range(2, _NAMES_A_SECOND):
+        yield check_name("snapshot name", "{}-{}".format(first, number))
 
 
 def delete(name: str) -> str:
@@ -79,34 +116,22 @@ def _pool_with(name: str) -> "Pool":
     raise NotFound("; ".join(["there is no {} in the pools of this node".format(name)] + away))
 
 
-def _of(place: "Pool", of: str) -> "List[str]":
-    """The snapshots of a volume, the oldest first."""
-    found = []
-    for name in place.names():
-        try:
-            with volume.get(place, name) as one:
-                if one.record["kind"] == volume.SNAPSHOT and one.record["source"] == of:
-                    found.append((one.record["created"], name))
-        except (
-            Failure,
-            OSError,
-        ):  # damaged, or deleted meanwhile: not one that is provably ours to delete
-            continue
-    return [name for _, name in sorted(found)]
-
-
-def _delete(place: "Pool", name: str) -> str:
+def _delete(place: "Pool", name: str, expected: "Optional[Dict[str, Any]]" = None) -> str:
+    """Deletes the snapshot `name`. expected: its record; another snapshot that has taken its name
+    meanwhile is then left, with NotFound."""
     with place.volume_lock(name), volume.get(place, name) as found:
         if found.record["kind"] != volume.SNAPSHOT:
             raise InvalidArgument(
                 "{} is a volume and no snapshot; its claim is what is deleted".format(name)
             )
+        if expected is not None and found.record != expected:
+            raise NotFound("snapshot {} was replaced by another one just now".format(name))
         volume.delete(found)
     return "deleted {} of {}".format(name, found.record["source"])
 
 
-def _make(source: "Volume", record: "Dict[str, Any]") -> str:
-    """Returns in which state of the source it was made."""
+def _make(source: "Volume", record: "Dict[str, Any]") -> "Tuple[Dict[str, Any], str]":
+    """Returns the record of the snapshot, and in which state of the source it was made."""
     frozen = False
 
     def still(share: "Callable[[], bool]", in_use: bool) -> bool:
@@ -130,7 +155,7 @@ def _make(source: "Volume", record: "Dict[str, Any]") -> str:
     with made:
         if frozen:
             made.save(taken=FROZEN)
-        return str(made.record["taken"])
+        return made.record, str(made.record["taken"])
 
 
 def _mounted_at(source: "Volume") -> str:

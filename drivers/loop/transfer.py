@@ -279,6 +279,8 @@ def _as_copy(record: "Dict[str, Any]") -> "Dict[str, Any]":
     """The record of a copy that takes the volume's place: of what the stream's says only what a
     record says."""
     copy = {key: record[key] for key in volume.FIELDS}
+    if "number" in record:
+        copy["number"] = record["number"]
     archive = record["archive"] and {"seconds": record["archive"]["seconds"], "since": 0}
     move = record["move"] and {"id": record["move"]["id"], "to": ""}
     return dict(copy, schema=volume.SCHEMA, blank=False, archive=archive, move=move)

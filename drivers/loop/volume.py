@@ -17,6 +17,7 @@ from protocol import (
     AWAITED,
     Busy,
     Claim,
+    Failure,
     Internal,
     InvalidArgument,
     NotFound,
@@ -27,7 +28,7 @@ from protocol import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
     from drivers.loop.pool import Lock, Pool
     from protocol import Options, Pod
@@ -46,6 +47,7 @@ _SINCE: "Dict[str, Any]" = {
     "move": None,
 }
 VOLUME, SNAPSHOT = "volume", "snapshot"
+_NUMBERS = 1 << 53  # of snapshots; every JSON library reads whole numbers below this
 # While a copy is being made: of what, in which state, and how far it is.
 _COPYING = ("copyOf", "copiedBytes")
 _MAKING = ".new-"
@@ -322,6 +324,7 @@ def _wrong_inside(record: "Dict[str, Any]") -> "List[str]":
         "fsUuid": _is_uuid(record["fsUuid"]),
         "newUuid": _is_uuid(record["newUuid"]),
         "move": move is None or _are(str, map(move.get, ("id", "to"))),
+        "number": _are_below(_NUMBERS, [record.get("number", 0)]),
     }
     return [key for key in right if not right[key]]
 
@@ -391,9 +394,12 @@ def make(pool: "Pool", record: "Dict[str, Any]", fill: "Callable[[Volume], None]
                 images.reserve(volume.directory, record["sizeBytes"], record["thick"])
         fill(volume)
         volume.record = {key: value for key, value in volume.record.items() if key not in _COPYING}
-        volume.save()
-        os.rename(making, name, src_dir_fd=pool.directory, dst_dir_fd=pool.directory)
-        os.fsync(pool.directory)
+        if record["kind"] == SNAPSHOT:
+            with pool.lock():
+                volume.record["number"] = _next_number(pool, record["source"])
+                _publish(volume, making)
+        else:
+            _publish(volume, making)
         return volume
     except BaseException as error:
         if volume is not None:
@@ -405,6 +411,43 @@ def make(pool: "Pool", record: "Dict[str, Any]", fill: "Callable[[Volume], None]
         ):
             remove(pool, making)
         raise
+
+
+def _publish(volume: Volume, making: str) -> None:
+    """Gives a volume that is complete its name; on disk then."""
+    directory = volume.pool.directory
+    volume.save()
+    os.rename(making, volume.name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
+
+
+def snapshots(pool: "Pool", of: str) -> "List[Dict[str, Any]]":
+    """The records of the snapshots of the volume `of`, the oldest first. A damaged one is not
+    among them: nothing proves whose it is."""
+    records = []
+    for name in pool.names():
+        try:
+            with get(pool, name) as volume:
+                record = volume.record
+        except (Failure, OSError):  # damaged, or deleted meanwhile
+            continue
+        if record["kind"] == SNAPSHOT and record["source"] == of:
+            records.append(record)
+    return sorted(records, key=snapshot_order)
+
+
+def snapshot_order(record: "Dict[str, Any]") -> "Tuple[int, str, str]":
+    """What snapshots of one volume are ordered by: the numbers they were given one after the
+    other. Clocks may be set, so their times decide only among those that an older flexvol made,
+    without a number, and that are older than all others."""
+    return record.get("number", 0), record["created"], record["name"]
+
+
+def _next_number(pool: "Pool", of: str) -> int:
+    """The number of the next snapshot of the volume `of`. The caller holds the pool's lock until
+    it has that number."""
+    highest = max((snapshot_order(record)[0] for record in snapshots(pool, of)), default=0)
+    return min(highest + 1, _NUMBERS - 1)
 
 
 def _continued(pool: "Pool", record: "Dict[str, Any]") -> "Optional[Volume]":

@@ -3,6 +3,7 @@ ever sees itself."""
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import signal
@@ -199,6 +200,68 @@ def test_a_clock_that_was_set_back_makes_the_new_snapshot_no_older(sharing: Node
 
     assert said[1:] == ["deleted old of pvc-1"]
     assert names(sharing) == ["new", "pvc-1"]
+
+
+@pytest.mark.parametrize(("made", "keep"), [(8, 7), (3, 7), (2, 1), (7, 3)])
+def test_the_newest_are_left_also_of_those_made_within_one_second(
+    copying: Node, made: int, keep: int
+) -> None:
+    copying.provision()
+    order = [f"{letter}-{number}" for number, letter in enumerate("hcfbgade"[:made])]
+
+    for name in order:
+        snapshot(copying, "pvc-1", name, "--keep", str(keep))
+
+    left = sorted(set(names(copying)) - {"pvc-1"})
+    assert left == sorted(order[-keep:])
+
+
+def test_runs_at_once_leave_as_many_as_each_keeps_and_the_newest(copying: Node) -> None:
+    copying.provision()
+    for name in ("one", "two", "three"):
+        snapshot(copying, "pvc-1", name)
+
+    line = [*copying.executable, "snapshot", "pvc-1"]
+    running = [copying.start(*line, f"at-once-{run}", "--keep", "2") for run in range(4)]
+    said = [run.communicate(timeout=60)[0].decode() for run in running]
+
+    left = set(names(copying)) - {"pvc-1"}
+    assert all(run.returncode == 0 for run in running), said
+    assert len(left) == 2 and all(name.startswith("at-once-") for name in left), said
+
+
+def test_two_without_a_name_in_one_second_get_two_names(copying: Node) -> None:
+    copying.provision()
+
+    made = [snapshot(copying, "pvc-1")[0].split()[1] for _ in range(4)]
+
+    assert len(set(made)) == 4
+    assert sorted(made) == sorted(set(names(copying)) - {"pvc-1"})
+
+
+def test_a_damaged_one_is_neither_counted_nor_deleted(copying: Node) -> None:
+    copying.provision()
+    for name in ("first", "second", "third"):
+        snapshot(copying, "pvc-1", name)
+    copying.image("second").with_name("volume.json").write_text("{")
+
+    said = snapshot(copying, "pvc-1", "fourth", "--keep", "2")
+
+    assert said[1:] == ["deleted first of pvc-1"]
+    assert copying.image("second").exists()
+    assert {"third", "fourth"} <= set(names(copying))
+
+
+def test_one_that_cannot_be_deleted_now_does_not_cost_a_newer_one(copying: Node) -> None:
+    copying.provision()
+    for name in ("first", "second", "third"):
+        snapshot(copying, "pvc-1", name)
+    with copying.image("first").open("r+b") as image:
+        fcntl.flock(image, fcntl.LOCK_EX)
+
+        assert "volume first is in use" in refused(copying, "pvc-1", "fourth", "--keep", "2")
+
+    assert names(copying) == ["first", "fourth", "pvc-1", "third"]
 
 
 def wait_a_second() -> None:
