@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drivers.loop.pool import Pool
     from drivers.loop.volume import Volume
 
-PREFIX = ".archived-"
+PREFIX = volumes.ARCHIVED
 _LONGEST_HOURS = 1000000
 _VOLUME_AT = len(PREFIX) + 17
 
@@ -61,7 +61,9 @@ def put(found: "Volume") -> str:
     written = os.stat(pools.IMAGE, dir_fd=found.directory, follow_symlinks=False).st_mtime
     since = int(max(time.time(), written))  # a clock that is behind must not end its time early
     archive = dict(found.record["archive"], since=since)
-    return volumes.take_away(found, PREFIX, "-" + found.name, archive=archive)[1:]
+    hidden = volumes.take_away(found, PREFIX, "-" + found.name, archive=archive)
+    volumes.kept_seconds(found.pool)  # its time begins now, and not when `list` sees it
+    return hidden[1:]
 
 
 def holds(found: "Volume") -> bool:
@@ -105,20 +107,22 @@ def restore(found: "Volume", **changes: "Any") -> str:
 
 
 def sweep(pool: "Pool") -> None:
-    """Removes the archives whose time is over. One that is brought back, looked at or damaged
-    stays."""
+    """Removes the archives whose time is over by the pool's clock. One that is brought back, looked
+    at or damaged stays."""
+    ages = volumes.kept_seconds(pool)
     for name in names(pool):
         try:
             with volumes.get(pool, name) as found:
-                end = until(found)
-                if end and time.time() > end:
+                seconds = int((found.record["archive"] or {}).get("seconds", 0))
+                if seconds and ages.get(name, 0) >= seconds:
                     volumes.delete(found)
         except (Failure, OSError):
             continue  # the list says what is wrong with it
 
 
 def until(found: "Volume") -> int:
-    """When its time is over, in seconds since 1970; 0 if never."""
+    """When its time is over if the node is up until then, in seconds since 1970 by the clock that
+    the node had when it was archived; 0 if never. It is told to people, and decides nothing."""
     seconds, since = (
         int((found.record["archive"] or {}).get(key, 0)) for key in ("seconds", "since")
     )

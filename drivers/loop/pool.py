@@ -114,9 +114,9 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         os.close(self.directory)
 
-    def lock(self) -> Lock:
-        """The lock under which room is counted and taken."""
-        return Lock(self._lock_file("pool", "pool " + self.name, _LOCK_SECONDS))
+    def lock(self, seconds: float = _LOCK_SECONDS) -> Lock:
+        """The lock under which room is counted and taken. Raises Busy after `seconds`."""
+        return Lock(self._lock_file("pool", "pool " + self.name, seconds))
 
     def volume_lock(self, volume: str, seconds: float = _LOCK_SECONDS) -> VolumeLock:
         """The lock that serialises the callouts of a volume, also of one that is not made yet.
@@ -190,7 +190,7 @@ class Pool:
         return have.st_nlink == 1 and (have.st_dev, have.st_ino) == (named.st_dev, named.st_ino)
 
     def _open_lock(self, name: str, flags: int) -> int:
-        directory = self._open_locks(make=bool(flags & os.O_CREAT))
+        directory = self.open_locks(make=bool(flags & os.O_CREAT))
         try:
             return files.open_file(directory, name, flags)
         except OSError as error:
@@ -204,8 +204,9 @@ class Pool:
         finally:
             os.close(directory)
 
-    def _open_locks(self, make: bool) -> int:
-        """A descriptor of the directory of lock files, which a copy of a pool may lack."""
+    def open_locks(self, make: bool) -> int:
+        """A descriptor of the directory with the lock files and the pool's clock, which a copy of a
+        pool may lack."""
         try:
             return files.open_below(self.directory, _LOCKS)
         except FileNotFoundError:
@@ -233,7 +234,7 @@ class Pool:
     def _lock_files_left(self) -> "List[str]":
         """The names of volumes that have a lock file and no directory."""
         try:
-            directory = self._open_locks(make=False)
+            directory = self.open_locks(make=False)
         except FileNotFoundError:
             return []
         try:

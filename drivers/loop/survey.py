@@ -176,7 +176,7 @@ def _finding(error: Exception) -> "Finding":
 def _is_left(place: "Pool", hidden: str) -> bool:
     """Whether no one is at work on the hidden directory. A volume being made is locked by its name,
     except a copy between two calls."""
-    if volume.goes_on(place, hidden):
+    if volume.goes_on(hidden, volume.kept_seconds(place, write=False)):
         return False
     try:
         with place.look(hidden.partition("-")[2], seconds=0):

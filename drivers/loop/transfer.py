@@ -16,7 +16,6 @@ import errno
 import itertools
 import os
 import struct
-import time
 
 from drivers.loop import image, pool, volume
 from host import files, filesystems, loopdev
@@ -207,14 +206,14 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
         return name
 
 
-def sweep(place: "Pool", hidden: str) -> None:
-    """Removes what came of a stream that was cut, if for a day nothing more has come."""
+def sweep(place: "Pool", hidden: str, ages: "Dict[str, float]") -> None:
+    """Removes what came of a stream that was cut, if for a day nothing more has come. ages: as
+    volume.kept_seconds has them."""
+    if ages.get(hidden, 0) < _GIVEN_UP_SECONDS:
+        return
     try:
         with place.volume_lock(hidden[len(volume.IMPORTING) :], seconds=0):
-            directory = os.stat(
-                hidden, dir_fd=place.directory, follow_symlinks=False
-            )  # which each new record changes
-            if time.time() - directory.st_mtime >= _GIVEN_UP_SECONDS:
+            if volume.kept_seconds(place).get(hidden, 0) >= _GIVEN_UP_SECONDS:
                 _forget(place, hidden)
     except (Busy, FileNotFoundError):
         return

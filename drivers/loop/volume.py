@@ -56,6 +56,8 @@ HIDDEN = (_MAKING, _DELETING)
 IMPORTING = (
     ".importing-"  # what has come of a volume's stream, until all of it has; see transfer.py
 )
+ARCHIVED = ".archived-"  # see archive.py
+_KEPT = (_MAKING, IMPORTING, ARCHIVED)  # what may be kept for a time
 _FILES = (
     pools.IMAGE,
     filesystems.UNDO,
@@ -555,31 +557,53 @@ def check_free(pool: "Pool", name: str) -> None:
 def sweep(pool: "Pool") -> None:
     """Removes what crashes left: volumes whose deletion had begun, and volumes nobody is making any
     more."""
+    ages = kept_seconds(pool)
     for name in pool.hidden():
         if name.startswith(_DELETING):
             remove(pool, name)
-        elif name.startswith(_MAKING):
+        elif name.startswith(_MAKING) and not goes_on(name, ages):
             try:
                 with pool.volume_lock(name[len(_MAKING) :], seconds=0):
-                    if not goes_on(pool, name):
+                    if not goes_on(name, kept_seconds(pool)):
                         remove(pool, name)
             except Busy:
                 continue  # it is being made right now
         elif name.startswith(IMPORTING):
             from drivers.loop import transfer  # late: there seldom is one
 
-            transfer.sweep(pool, name)
+            transfer.sweep(pool, name, ages)
     pool.sweep_lock_files()
 
 
-def goes_on(pool: "Pool", making: str) -> bool:
-    """Whether it is a copy between two calls. One that nobody goes on with, as its claim is gone,
-    is old."""
+def goes_on(making: str, ages: "Dict[str, float]") -> bool:
+    """Whether the directory is a copy between two calls. A copy that nobody has gone on with for
+    long is none: its claim is gone. ages: as kept_seconds has them."""
+    return making in ages and ages[making] < _COPYING_SECONDS
+
+
+def kept_seconds(pool: "Pool", write: bool = True) -> "Dict[str, float]":
+    """For how many seconds, by the pool's clock, each hidden directory has been as it is that is
+    kept for a time: archives, copies that are being made, and streams that have not come whole.
+    write: whether the clock notes what it has seen; see clock.ages."""
+    marks = {name: _mark(pool, name) for name in pool.hidden() if name.startswith(_KEPT)}
+    marks = {name: mark for name, mark in marks.items() if mark}
+    if not marks:
+        return {}
+    from drivers.loop import clock  # late: most pools have nothing of the kind
+
+    return clock.ages(pool, marks, write)
+
+
+def _mark(pool: "Pool", name: str) -> str:
+    """What is another one after each step of a copy or a stream; "" for what is kept for no time.
+    An archive stays as it is, and has a name that no other ever had."""
+    if name.startswith(ARCHIVED):
+        return name
     try:
-        record = os.stat(making + "/" + RECORD, dir_fd=pool.directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return abs(time.time() - record.st_mtime) < _COPYING_SECONDS
+        status = os.stat(name + "/" + RECORD, dir_fd=pool.directory, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return "" if name.startswith(_MAKING) else name  # no step of it was completed
+    return "{} {}".format(status.st_ino, status.st_mtime_ns)
 
 
 def remove(pool: "Pool", name: str) -> None:

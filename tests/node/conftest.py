@@ -4,6 +4,7 @@ it every mount and loop device."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -100,6 +101,30 @@ class Node:
         reply = self.run(*argv)
         assert reply["status"] == "Success", reply
         return reply
+
+    @contextlib.contextmanager
+    def up_for(self, seconds: int) -> Iterator[None]:
+        """As if the node had been up for so many seconds more: the kernel's clock since boot is
+        ahead in a time namespace. The wall clock is as it is."""
+        usual = self.executable
+        self.executable = ["unshare", "-T", "--fork", "--boottime", str(seconds), *usual]
+        try:
+            yield
+        finally:
+            self.executable = usual
+
+    @contextlib.contextmanager
+    def clock_ahead(self, for_python: Path, seconds: int) -> Iterator[None]:
+        """As if the wall clock were so many seconds ahead, or behind. It is the clock of one
+        program only: that of this machine is not set."""
+        usual = self.executable
+        text = f"import time\nreal = time.time\ntime.time = lambda: real() + {seconds}\n"
+        target = self.directory / f"clock-{seconds}"
+        self.executable = edited(for_python, target, "flexvol.py", {"import time\n": text})
+        try:
+            yield
+        finally:
+            self.executable = usual
 
     def fails(self, reason: str, *argv: str) -> str:
         """Runs a callout that must fail for `reason`, and returns its message."""

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from tests.node.conftest import MIB, UID, Node
 from tests.node.test_crash import pool_of, step
 
+HOUR = 3600
 ARCHIVE: Any = {"onDelete": "archive", "archiveFor": "720h"}
 
 
@@ -32,14 +34,6 @@ def archives(node: Node) -> list[dict[str, Any]]:
 
 def directory(node: Node, archive: dict[str, Any]) -> Path:
     return node.path(f"/var/lib/flexvol/default/.{archive['name']}")
-
-
-def aged(node: Node, archive: dict[str, Any], seconds: int) -> None:
-    """As if it had been archived so long before."""
-    file = directory(node, archive) / "volume.json"
-    record = json.loads(file.read_text())
-    record["archive"]["since"] -= seconds
-    file.write_text(json.dumps(record))
 
 
 def read(node: Node, volume: str = "pvc-1") -> str:
@@ -106,14 +100,125 @@ def test_an_archive_counts_as_room_until_its_time_is_over_and_then_it_goes(node:
     node.ok("delete", node.deletion())
     (archive,) = archives(node)
 
-    aged(node, archive, 720 * 3600 - 60)
-    assert node.ok("list")["pools"][0]["committedBytes"] == before
-    assert len(archives(node)) == 1
-    aged(node, archive, 61)
+    with node.up_for(720 * HOUR - 60):
+        assert node.ok("list")["pools"][0]["committedBytes"] == before
+        assert len(archives(node)) == 1
 
-    assert archives(node) == []
+    with node.up_for(720 * HOUR + 1):
+        assert archives(node) == []
     assert not directory(node, archive).exists()
     assert node.ok("list")["pools"][0]["committedBytes"] == 0
+
+
+@pytest.mark.parametrize("days", [31, 36500, -31, -10000])
+def test_a_wall_clock_that_is_wrong_deletes_no_archive(
+    node: Node, for_python: Path, days: int
+) -> None:
+    used(node)
+    node.ok("delete", node.deletion())
+    used(node, "pvc-2")
+
+    with node.clock_ahead(for_python, days * 24 * HOUR):
+        assert len(archives(node)) == 1
+        node.ok("delete", node.deletion("pvc-2"))  # archived by the clock that is wrong
+        assert len(archives(node)) == 2
+    assert len(archives(node)) == 2
+    with node.up_for(719 * HOUR):
+        assert len(archives(node)) == 2
+
+    with node.up_for(721 * HOUR):
+        assert archives(node) == []
+
+
+def test_the_time_in_which_the_node_was_up_adds_up_and_a_new_boot_adds_nothing(
+    node: Node,
+) -> None:
+    used(node)
+    node.ok("delete", node.deletion())
+    file = node.path("/var/lib/flexvol/default/.locks/clock")
+
+    for boot in range(8):  # each is up for 90 hours from its first look on
+        clock = json.loads(file.read_text())
+        boots = {f"boot-{index}": seen for index, seen in enumerate(clock["boots"].values())}
+        file.write_text(json.dumps({**clock, "boots": boots}))
+        with node.up_for(1000 * HOUR):
+            assert len(archives(node)) == 1
+        with node.up_for(1090 * HOUR):
+            assert len(archives(node)) == (1 if boot < 7 else 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        b"{",
+        b"[]",
+        b'{"seconds": 1e400, "boots": {}, "since": {}}',
+        b'{"seconds": "1", "boots": {}, "since": {}}',
+        b'{"seconds": 1, "boots": {"x": [1]}, "since": {}}',
+        b'{"seconds": 1, "boots": {}, "since": []}',
+        b"\xff" * 2000,
+    ],
+)
+def test_a_pool_clock_that_is_lost_or_damaged_begins_anew(
+    node: Node, content: bytes | None
+) -> None:
+    used(node)
+    node.ok("delete", node.deletion())
+    with node.up_for(700 * HOUR):
+        node.ok("list")
+    file = node.path("/var/lib/flexvol/default/.locks/clock")
+
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+
+    with node.up_for(1000 * HOUR):
+        assert len(archives(node)) == 1
+    with node.up_for(1719 * HOUR):
+        assert len(archives(node)) == 1
+    with node.up_for(1721 * HOUR):
+        assert archives(node) == []
+
+
+def test_an_archive_of_an_older_flexvol_is_kept_from_when_it_is_first_seen(node: Node) -> None:
+    used(node)
+    node.ok("delete", node.deletion())
+    (archive,) = archives(node)
+    node.path("/var/lib/flexvol/default/.locks/clock").unlink()
+    file = directory(node, archive) / "volume.json"
+    record = json.loads(file.read_text())
+    record["archive"]["since"] -= 10 * 8760 * HOUR
+    file.write_text(json.dumps(record))
+
+    assert len(archives(node)) == 1
+    with node.up_for(719 * HOUR):
+        assert len(archives(node)) == 1
+    with node.up_for(721 * HOUR):
+        assert archives(node) == []
+
+
+def test_nodes_that_share_a_pool_count_the_same_time_once(
+    node: Node, make_node: Callable[..., Node]
+) -> None:
+    used(node)
+    other = make_node("other", pool=node.directory / "var/lib/flexvol")
+    boot = other.directory / "boot"
+    boot.write_text("another boot\n")
+    as_other = ["mount", "--bind", str(boot), "/proc/sys/kernel/random/boot_id"]
+    assert other.enter(*as_other).returncode == 0
+    node.ok("delete", node.deletion())
+    other.ok("list")
+
+    for hours in (200, 400, 600):
+        for one in (node, other):
+            with one.up_for(hours * HOUR):
+                assert len(archives(one)) == 1
+
+    with other.up_for(721 * HOUR):
+        assert archives(other) == []
 
 
 def test_without_a_time_it_is_kept_until_its_owner_deletes_the_archive_by_its_name(
@@ -123,8 +228,8 @@ def test_without_a_time_it_is_kept_until_its_owner_deletes_the_archive_by_its_na
     node.ok("delete", node.deletion())
     (archive,) = archives(node)
     assert "keptUntil" not in archive
-    aged(node, archive, 1 << 30)
-    assert len(archives(node)) == 1
+    with node.up_for(1 << 30):
+        assert len(archives(node)) == 1
 
     node.fails("InvalidArgument", "delete", node.deletion(archive["name"], uid="other"))
     node.ok("delete", node.deletion(archive["name"]))
@@ -165,19 +270,20 @@ def test_an_archive_that_somebody_looks_at_stays_also_when_its_time_is_over(node
     used(node)
     node.ok("delete", node.deletion())
     (archive,) = archives(node)
-    aged(node, archive, 721 * 3600)
     image = directory(node, archive) / "image"
     held = f"/var/lib/flexvol/default/.{archive['name']}/image"
     holder = node.start("flock", held, "sh", "-c", "echo locked; cat", stdin=subprocess.PIPE)
     assert holder.stdin and holder.stdout and holder.stdout.readline() == b"locked\n"
 
-    assert len(archives(node)) == 1
+    with node.up_for(721 * HOUR):
+        assert len(archives(node)) == 1
     assert image.exists()
 
     holder.stdin.close()
     holder.wait(10)
     holder.stdout.close()
-    assert archives(node) == []
+    with node.up_for(721 * HOUR):
+        assert archives(node) == []
 
 
 @pytest.mark.parametrize(

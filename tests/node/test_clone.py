@@ -335,7 +335,8 @@ def test_a_clone_of_a_volume_whose_root_was_not_given_its_owner_yet_gets_it(shar
 def hasty(copying: Node, for_python: Path) -> Node:
     """A node whose driver must answer provision within a moment: each call copies one piece, and no
     more."""
-    changes = {'"provision": Callout(("options",), 600,': '"provision": Callout(("options",), 60,'}
+    create = '("options",), {}, _PROVISIONER, "create a volume'
+    changes = {create.format(600): create.format(60)}
     copying.executable = edited(for_python, copying.directory / "hasty", "protocol.py", changes)
     return copying
 
@@ -424,13 +425,18 @@ def test_a_copy_waits_for_one_of_the_same_source_and_loses_nothing(hasty: Node) 
 
 
 def test_a_copy_that_nobody_goes_on_with_is_swept_and_one_whose_claim_is_gone_is_undone(
-    hasty: Node,
+    hasty: Node, for_python: Path
 ) -> None:
     write_pieces(hasty, 5)
     hasty.fails("Pending", "provision", clone_request(hasty))
-    (record,) = hasty.path("/var/lib/flexvol/default").glob(".new*/volume.json")
-    os.utime(record, (0, 0))
     hasty.ok("list")
+    with hasty.clock_ahead(for_python, 1 << 27):
+        hasty.ok("list")
+    with hasty.up_for(3500):
+        hasty.ok("list")
+    assert len(hidden(hasty)) == 1
+    with hasty.up_for(3700):
+        hasty.ok("list")
     assert hidden(hasty) == []
 
     hasty.fails("Pending", "provision", clone_request(hasty))

@@ -424,16 +424,23 @@ def test_what_came_of_a_stream_is_forgotten_when_that_is_said(node: Node, other:
     assert "nothing of volume pvc-1 is kept" in other.command("import", "--forget", "pvc-1")
 
 
-def test_what_came_of_a_stream_is_given_up_after_a_day(node: Node, other: Node) -> None:
+def test_what_came_of_a_stream_is_given_up_after_a_day(
+    node: Node, other: Node, for_python: Path
+) -> None:
     filled(node)
     refused(other, export(node)[: 4 * MIB])
     (hidden,) = pool_of(other)
     other.ok("list")
     assert pool_of(other) == {hidden}
 
-    yesterday = time.time() - 25 * 3600
-    os.utime(other.path(f"/var/lib/flexvol/default/{hidden}"), (yesterday, yesterday))
-    other.ok("list")
+    with other.clock_ahead(for_python, 1 << 27):
+        other.ok("list")
+    with other.up_for(23 * 3600):
+        other.ok("list")
+    assert pool_of(other) == {hidden}
+
+    with other.up_for(25 * 3600):
+        other.ok("list")
 
     assert pool_of(other) == set()
     assert arrived(other) == 0
