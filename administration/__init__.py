@@ -17,7 +17,17 @@ from typing import Any
 import protocol
 from controller import cluster, lost
 
-COMMANDS = ("inventory", "explain", "adopt", "static", "snapshot", "move", "release", "uninstall")
+COMMANDS = (
+    "inventory",
+    "explain",
+    "adopt",
+    "static",
+    "snapshot",
+    "cancel-expansion",
+    "move",
+    "release",
+    "uninstall",
+)
 _HELP = ("help", "--help", "-h")
 
 
@@ -71,4 +81,4 @@ def main(words: list[str], default_drivers: Sequence[str], program: str) -> int:
 
 
 def _command(name: str) -> Any:
-    return importlib.import_module(f"administration.{name}")
+    return importlib.import_module(f"administration.{name.replace('-', '_')}")

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 import protocol
-from controller import cluster
+from controller import cluster, decide, lost
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,3 +31,31 @@ def get(api: cluster.Cluster, settings: argparse.Namespace) -> dict[str, Any]:
             f"there is no claim {name} in namespace {namespace}; -n names another namespace"
         )
     return claim
+
+
+def volume_of(
+    api: cluster.Cluster, claim: dict[str, Any], drivers: dict[str, str]
+) -> tuple[dict[str, Any], str]:
+    """The PV that the claim is bound to, and its driver.
+
+    :raises NotFound: if the claim is not bound.
+    :raises InvalidArgument: if the PV is of none of the drivers.
+    """
+    name = claim["spec"].get("volumeName")
+    volume = api.get(f"{cluster.VOLUMES}/{name}") if name else None
+    if volume is None or not _is_of(volume, claim):
+        raise protocol.NotFound(
+            f"the claim {lost.full_name(claim)} is not bound, so it has no volume"
+        )
+    driver = drivers.get(decide.annotations_of(volume).get(decide.PROVISIONED_BY, ""))
+    if driver is None or (volume["spec"].get("flexVolume") or {}).get("driver") != driver:
+        raise protocol.InvalidArgument(
+            f"the PV {name} of the claim {lost.full_name(claim)} is of no driver of flexvol here "
+            f"({', '.join(drivers.values())}); --driver names another"
+        )
+    return volume, driver
+
+
+def _is_of(volume: dict[str, Any], claim: dict[str, Any]) -> bool:
+    owner = volume["spec"].get("claimRef") or {}
+    return bool(owner.get("uid") == claim["metadata"]["uid"])

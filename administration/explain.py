@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from administration import by_provisioner, claims, nodes
+from administration import by_provisioner, cancel_expansion, claims, nodes
 from administration.nodes import Node
 from controller import capacity, cluster, decide, gone_nodes, inventory, lost
 from table import human_bytes, printable
@@ -91,11 +91,15 @@ def _with_volume(
     words.append(f"{human_bytes(used)} used" if isinstance(used, int) else "")
     users = f"used by pod {', '.join(row.pods)}" if row.pods else "no pod uses it"
     said = [", ".join(filter(None, words)), users, *([row.why] if row.why else [])]
+    pools = listed[row.node, driver].pools if (row.node, driver) in listed else []
+    expansion = cancel_expansion.advice(claim, volume, row.entry, pools)
+    if expansion:
+        said.append(expansion)
     if claim["metadata"].get("deletionTimestamp"):
         when = ", when no pod uses it any more" if pods else ""
         said.append("the claim is being deleted" + when)
     said.append(_on_deletion(volume, drivers, node, pods))
-    return said, row.is_wrong
+    return said, row.is_wrong or bool(expansion)
 
 
 def _on_deletion(volume: Object, drivers: dict[str, str], node: str, pods: list[Object]) -> str:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-import protocol
 from administration import claims, nodes
-from controller import cluster, decide, lost
+from controller import cluster, decide
 from controller.storage import PLUGIN_DIRECTORY, executable
 
 _SILENCE_SECONDS = 3600.0  # a copy of many blocks says nothing on its way
@@ -29,21 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
     claim = claims.get(api, settings)
-    volume = (
-        api.get(f"{cluster.VOLUMES}/{claim['spec']['volumeName']}")
-        if claim["spec"].get("volumeName")
-        else None
-    )
-    whose = ((volume or {}).get("spec", {}).get("claimRef") or {}).get("uid")
-    if volume is None or whose != claim["metadata"]["uid"]:
-        raise protocol.NotFound(
-            f"the claim {lost.full_name(claim)} is not bound, so there is no volume to keep"
-        )
-    driver = drivers.get(decide.annotations_of(volume).get(decide.PROVISIONED_BY, ""))
-    if driver is None or (volume["spec"].get("flexVolume") or {}).get("driver") != driver:
-        raise protocol.InvalidArgument(
-            f"{volume['metadata']['name']} is of no driver of ours; see --driver"
-        )
+    volume, driver = claims.volume_of(api, claim, drivers)
     pod = nodes.get(api, settings.namespace, decide.node_of(volume, drivers)).pod
     line = [
         executable(PLUGIN_DIRECTORY, driver),

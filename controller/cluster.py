@@ -145,6 +145,11 @@ class Cluster:
             NODES: core.list_node,
         }
 
+    @property
+    def server(self) -> str:
+        """The address of the API server, as the kubeconfig has it."""
+        return str(self._client.configuration.host)
+
     def get(self, path: str, seconds: float = _ANSWER_SECONDS) -> Object | None:
         """The object at `path`, read live; None if it is not there."""
         try:

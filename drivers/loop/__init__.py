@@ -7,7 +7,17 @@ import os
 from drivers import Driver
 from drivers.loop import archive, image, pool, volume
 from host import filesystems, mounts
-from protocol import AWAITED, Busy, Failure, InvalidArgument, Reply, integer, shown
+from protocol import (
+    AWAITED,
+    Busy,
+    Failure,
+    InvalidArgument,
+    Reply,
+    ResourceExhausted,
+    integer,
+    is_name,
+    shown,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +62,10 @@ class LoopDriver(Driver):
         with _pool_of(options) as place, place.volume_lock(name) as lock, volume.get(
             place, name
         ) as found:
-            image.grow(found, image.round_up(new_bytes, found.fs_type), mount_dir, lock)
+            try:
+                image.grow(found, image.round_up(new_bytes, found.fs_type), mount_dir, lock)
+            except (InvalidArgument, ResourceExhausted) as error:
+                raise type(error)("{}; {}".format(error, _without_growth(found))) from None
             return Reply(volume_new_size=found.size_bytes)
 
     def provision(self, options: "Options") -> Reply:
@@ -246,6 +259,19 @@ def _pool_of(options: "Options") -> "Pool":
         if not own.get(key):
             raise InvalidArgument("option {} is missing".format(key))
     return pool.open_pool(own["pool"], own["poolId"])
+
+
+def _without_growth(found: "volume.Volume") -> str:
+    """The way out where a volume cannot grow as its claim asks. Kubernetes has none: it has raised
+    the PV before it asked the driver, and repeats the call until the driver succeeds."""
+    owner = found.owner
+    claim = "NAMESPACE/CLAIM"
+    if owner is not None and is_name(owner.namespace) and is_name(owner.name):
+        claim = "{}/{}".format(owner.namespace, owner.name)
+    return (
+        "volume {} keeps its {} MiB and its data; to give the growth up: kubectl flexvol "
+        "cancel-expansion {}"
+    ).format(found.name, found.size_bytes >> 20, claim)
 
 
 def _boolean(key: str, value: str) -> bool:

@@ -150,6 +150,25 @@ def test_growth_past_the_pools_limit_is_refused_and_changes_nothing(node: Node) 
     assert (size(pod), node.record(), node.image().stat().st_size) == (before, record, 320 * MIB)
 
 
+@pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
+def test_growth_that_does_not_fit_names_the_volume_and_the_command_that_gives_it_up(
+    node: Node, fs: str
+) -> None:
+    node.provision(size=320 * MIB, fs=fs)
+    pod = node.mount("web")
+    (pod / "data").write_text("kept")
+
+    message = node.fails("ResourceExhausted", *expand(node, "web", 1 << 50))
+
+    assert message.endswith(
+        "; volume pvc-1 keeps its 320 MiB and its data; to give the growth up: "
+        "kubectl flexvol cancel-expansion shop/data"
+    )
+    assert (pod / "data").read_text() == "kept"
+    node.unmount("web")
+    assert (node.mount("next") / "data").read_text() == "kept"
+
+
 def test_growth_of_a_volume_that_is_not_mounted_is_kept_for_the_next_pod(node: Node) -> None:
     node.provision(size=320 * MIB, fs="xfs")
 

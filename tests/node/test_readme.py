@@ -57,6 +57,8 @@ ELSEWHERE = {
     + "test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use",
     "kubectl flexvol move pvc": MOVE
     + "test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_the_other_node",
+    "kubectl flexvol cancel-expansion": "tests/cluster/test_expansion.py"
+    "::test_an_expansion_that_does_not_fit_is_given_up_under_a_running_pod",
     "kubectl flexvol snapshot": "tests/cluster/test_clone.py"
     "::test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim",
     "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
