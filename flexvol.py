@@ -41,7 +41,7 @@ COMMANDS = {
     "doctor": "find what is wrong on this node, and say what to do about it",
     "install": "put this file into kubelet's plugin directory and prove that it works there",
     "uninstall": "take this file out of kubelet's plugin directory, if no volume needs it any more",
-    "pool": "make a pool, the directory that volumes live in, or close it to new volumes",
+    "pool": "make, show, close or remove a pool, the directory that volumes live in",
     "trim": "give blocks that volumes have free back to their pools",
     "export": "write a volume, while no pod uses it, as a stream or a bare image to stdout",
     "import": "make a volume of such a stream from stdin, when all of it has come",

@@ -164,6 +164,7 @@ class _Life:
             mounts.unmount(self._pod(pod))
         for path in (self._work, config.pool_directory(self._pool)):
             shutil.rmtree(path)
+        config.forget(self._pool)
 
     def _pod(self, name: str) -> str:
         path = os.path.join(self._work, "pods", name, "volumes", "flexvol~loop", _NAME)

@@ -43,7 +43,8 @@ def main(words: "List[str]") -> int:
     arguments = parser.parse_args(words)
     driver = flexvol.load(arguments.driver)
     archive = flexvol.archive()
-    print(driver.prepare_node())
+    for sentence in driver.prepare_node(arguments.host_root):
+        print(sentence)
     name = "{}~{}".format(arguments.vendor, arguments.driver)
     plugin_dir = arguments.plugin_dir
     if plugin_dir is None:

@@ -71,7 +71,7 @@ def _volumes(driver: str) -> "List[str]":
         whose = " of claim {namespace}/{name}".format(**owner) if owner else ""
         found.append("{} in pool {}{}".format(volume["name"], volume.get("pool", "-"), whose))
     return found + [
-        "pool {}: {}".format(pool["name"], pool["error"])
+        "pool {} is away and may hold volumes: {}".format(pool["name"], pool["error"])
         for pool in listed.pools or []
         if "error" in pool
     ]

@@ -42,8 +42,8 @@ def wanted(
     owner: Object | None,
 ) -> dict[str, Object]:
     """The objects that should exist, by name. pools: by driver, as its `list` answered. owner: the
-    reference to the pod with which they go. A class names its pool by the parameter `pool`; without
-    it, it is the pool called default, or the only one."""
+    reference to the pod with which they go. A class names its pool by the parameter `pool`; a
+    class without it means the pool `default`, or the only one."""
     objects = {}
     for storage_class in classes:
         driver = us.drivers.get(storage_class["provisioner"])
@@ -69,8 +69,20 @@ def wanted(
 
 def _free_bytes(parameters: dict[str, str], pools: list[Object]) -> int:
     """Of the pool that the class means; 0 if it is not on this node, or its disk is away."""
-    name = parameters.get("pool") or ("default" if len(pools) > 1 else pools[0].get("name"))
-    return next((int(pool.get("freeBytes", 0)) for pool in pools if pool.get("name") == name), 0)
+    name = parameters.get("pool") or _default_name(pools)
+    for pool in pools:
+        if pool.get("name") == name and not pool.get("error"):
+            return int(pool.get("freeBytes", 0))
+    return 0
+
+
+def _default_name(pools: list[Object]) -> str:
+    """The pool of a class that names none: `default`, or the only one, unless its driver says
+    that a class gets it only by its name (`byName`)."""
+    only = pools[0]
+    if len(pools) > 1 or only.get("byName"):
+        return "default"
+    return str(only.get("name"))
 
 
 def _hash(text: str) -> str:

@@ -35,17 +35,18 @@ def why(volume: Object, drivers: dict[str, str], node_exists: bool) -> tuple[str
 
 def pool_replaced(volume: Object, pools: list[Object]) -> str | None:
     """Why the storage of a PV of this node is gone; empty if it is not; None if that cannot be
-    told, because the pool's
-    disk is away. pools: as the driver listed them."""
+    told, because the pool's disk is away. pools: as the driver listed them."""
     options = volume["spec"]["flexVolume"].get("options") or {}
     name, pool_id = options.get("pool", ""), options.get("poolId", "")
     if not pool_id or any(pool.get("id") == pool_id for pool in pools):
         return ""
-    now = next((pool["id"] for pool in pools if pool.get("name") == name and pool.get("id")), None)
-    return now and (
-        f"pool {name} of the node was replaced: its id is {now}, the volume's is "
-        f"{protocol.shown(pool_id)}"
-    )
+    for pool in pools:
+        if pool.get("name") == name and pool.get("id") and not pool.get("error"):
+            return (
+                f"pool {name} of the node was replaced: its id is {pool['id']}, the volume's is "
+                f"{protocol.shown(pool_id)}"
+            )
+    return None
 
 
 def node_exists(get: Callable[[str], Object | None], name: str) -> bool:

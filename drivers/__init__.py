@@ -116,12 +116,24 @@ class Driver:
 
     # Not callouts: what the commands of this program ask of a driver.
 
-    def prepare_node(self) -> str:
-        """What `flexvol install` does on a node besides the copying; says what it did."""
-        return "nothing to prepare"
+    def prepare_node(self, host_root: str) -> "List[str]":
+        """What `flexvol install` does on a node besides the copying; returns sentences about it.
+        host_root: where the node's / is."""
+        return []
 
-    def make_pool(self, name: str, reserve: str, overcommit: float) -> str:
-        """`flexvol pool init`; says what it did. reserve: "15%" or bytes; overcommit: a factor."""
+    def make_pool(self, name: str, reserve: str, overcommit: float, replace: bool) -> str:
+        """`flexvol pool init`; returns a sentence about it. reserve: "15%" or bytes; overcommit: a
+        factor; replace: also in the place of another pool of that name."""
+        raise NotSupported("this driver has no pools")
+
+    def remove_pool(self, name: str, away: bool) -> str:
+        """`flexvol pool remove`; returns a sentence about it. away: only forgets a pool whose disk
+        will not come back."""
+        raise NotSupported("this driver has no pools")
+
+    def pool_table(self) -> "List[Dict[str, str]]":
+        """`flexvol pool list`: name, id, path and state of each pool of this node, there or
+        away."""
         raise NotSupported("this driver has no pools")
 
     def cordon_pool(self, name: str, cordoned: bool) -> str:

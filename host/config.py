@@ -1,16 +1,32 @@
-"""The node's own settings, /etc/flexvol/config.json; without the file every default holds.
+"""What the node knows of flexvol in /etc/flexvol, where no data disk is: its administrator's
+settings, and the pools that were made here.
 
+config.json is the administrator's; without the file every default holds.
 {"pools": {"NAME": "/var/lib/flexvol/DIRECTORY"}}: where a pool lies, if not in a directory of its
 own name. {"mountFlags": ["nosuid", "nodev"]}: what every volume is mounted with; these two unless
-the file says otherwise."""
+the file says otherwise.
 
+pools.json is ours; only `flexvol install` and `flexvol pool` write it.
+{"schema": 1, "pools": {"NAME": {"id": "ID", "path": "DIRECTORY"}}}: the pools of this node, also
+while their disks are away. Such a pool has "former" too, a list of ids, if it was made with
+--replace; {"defaultRemoved": true} keeps install from making the pool `default` again."""
+
+import os
+
+from host import files
 from protocol import Unavailable, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List
 
-CONFIG = "/etc/flexvol/config.json"
+DIRECTORY = "/etc/flexvol"
+CONFIG = DIRECTORY + "/config.json"
+POOLS_FILE = "pools.json"
+POOLS = DIRECTORY + "/" + POOLS_FILE
+_POOLS_SCHEMA = 1
+# Writing pools.json takes milliseconds; whoever holds its lock longer than this hangs.
+_LOCK_SECONDS = 20
 # Every pool lies in here; other disks are mounted or bound below it.
 ROOT = "/var/lib/flexvol"
 
@@ -38,18 +54,24 @@ def mount_flags() -> "List[str]":
     return flags
 
 
-def _settings() -> "Dict[str, Any]":
+def _read(path: str) -> "Dict[str, Any]":
+    """The JSON object in the file; an empty one if there is no file."""
     import json
 
     try:
-        with open(CONFIG, "rb") as file:
-            settings: "Any" = json.loads(file.read().decode("utf-8"))
+        with open(path, "rb") as file:
+            content: "Any" = json.loads(file.read().decode("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise Unavailable("{} cannot be read: {}".format(CONFIG, error)) from None
-    if not isinstance(settings, dict):
-        raise Unavailable("{}: expected one JSON object".format(CONFIG))
+        raise Unavailable("{} cannot be read: {}".format(path, error)) from None
+    if not isinstance(content, dict):
+        raise Unavailable("{}: expected one JSON object".format(path))
+    return content
+
+
+def _settings() -> "Dict[str, Any]":
+    settings = _read(CONFIG)
     unknown = sorted(set(settings) - {"pools", "mountFlags"})
     if unknown:
         raise Unavailable(
@@ -58,12 +80,156 @@ def _settings() -> "Dict[str, Any]":
     return settings
 
 
+class Remembered:
+    """A pool that was made on this node. id: of its pool.json. path: its directory. former: the ids
+    of the pools of this name that it has replaced."""
+
+    def __init__(self, pool_id: str, path: str, former: "List[str]") -> None:
+        self.id = pool_id
+        self.path = path
+        self.former = former
+
+    def is_one_of_its_ids(self, pool_id: str) -> bool:
+        """Whether a pool with that id was made on this node under this name. A disk that comes back
+        after its replacement is not a stranger's."""
+        return pool_id == self.id or pool_id in self.former
+
+
+def remembered() -> "Dict[str, Remembered]":
+    """The pools that were made on this node, by name, there or away. Raises Unavailable if
+    pools.json cannot be understood."""
+    return {
+        name: Remembered(entry["id"], entry["path"], entry.get("former", []))
+        for name, entry in _memory()["pools"].items()
+    }
+
+
+def is_default_removed() -> bool:
+    """Whether a person has removed the pool `default`, and has not made it again."""
+    return _memory().get("defaultRemoved") is True
+
+
+def remember(name: str, pool_id: str, path: str) -> bool:
+    """Notes that the pool is one of this node's. Returns whether anything was new. The id that the
+    pool of this name had until now stays known as a former one."""
+    with _Changed() as memory:
+        before = memory["pools"].get(name, {})
+        former = [known for known in before.get("former", []) if known != pool_id]
+        if before and before["id"] != pool_id:
+            former.append(before["id"])
+        entry: "Dict[str, Any]" = {"id": pool_id, "path": path}
+        if former:
+            entry["former"] = former
+        memory["pools"][name] = entry
+        if name == "default":
+            memory.pop("defaultRemoved", None)
+        return bool(before != entry)
+
+
+def forget(name: str) -> None:
+    """The pool is none of this node's any more."""
+    with _Changed() as memory:
+        memory["pools"].pop(name, None)
+        if name == "default":
+            memory["defaultRemoved"] = True
+
+
+def check_writable() -> None:
+    """Raises Unavailable if no pool can be noted, before a pool is made."""
+    try:
+        os.makedirs(DIRECTORY, 0o755, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(error) from None
+    if not os.access(DIRECTORY, os.W_OK):
+        raise _unwritable(OSError(0, "it is read-only"))
+
+
+class _Changed:
+    """pools.json under its lock, to be changed; written at the end if anything has changed."""
+
+    def __enter__(self) -> "Dict[str, Any]":
+        try:
+            os.makedirs(DIRECTORY, 0o755, exist_ok=True)
+            self._directory = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _unwritable(error) from None
+        try:
+            files.lock(self._directory, DIRECTORY, _LOCK_SECONDS)
+            self._memory = _memory()
+            self._before = _text(self._memory)
+        except BaseException:
+            os.close(self._directory)
+            raise
+        return self._memory
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            text = _text(self._memory)
+            if kind is not None or text == self._before:
+                return
+            if text == _text(_nothing()):
+                os.unlink(POOLS_FILE, dir_fd=self._directory)
+            else:
+                files.write(self._directory, POOLS_FILE, text.encode("ascii"))
+        except OSError as error:
+            raise _unwritable(error) from None
+        finally:
+            os.close(self._directory)
+
+
+def _text(memory: "Dict[str, Any]") -> str:
+    import json
+
+    return json.dumps(memory, indent=1, sort_keys=True) + "\n"
+
+
+def _unwritable(error: OSError) -> Unavailable:
+    return Unavailable(
+        "{} cannot be written ({}); the node's pools are noted there, so that a pool whose disk "
+        "is away is missed: make {} writable".format(POOLS, error.strerror, DIRECTORY)
+    )
+
+
+def _nothing() -> "Dict[str, Any]":
+    return {"schema": _POOLS_SCHEMA, "pools": {}}
+
+
+def _memory() -> "Dict[str, Any]":
+    memory = _read(POOLS) or _nothing()
+    if memory.get("schema") != _POOLS_SCHEMA:
+        raise Unavailable(
+            "{} has a schema other than {}; use a newer flexvol".format(POOLS, _POOLS_SCHEMA)
+        )
+    pools = memory.get("pools")
+    if not isinstance(pools, dict) or not all(map(_is_entry, pools.values())):
+        raise Unavailable(
+            '{} is damaged: expected {{"pools": {{"NAME": {{"id": "ID", "path": "DIRECTORY"}}}}}}; '
+            "mend it, or mount the disks of all pools, move the file aside and run: loop "
+            "install".format(POOLS)
+        )
+    return memory
+
+
+def _is_entry(entry: "Any") -> bool:
+    if not isinstance(entry, dict):
+        return False
+    former = entry.get("former", [])
+    words = [entry.get("id"), entry.get("path"), *(former if isinstance(former, list) else [None])]
+    return all(isinstance(word, str) for word in words)
+
+
 def pool_directory(name: str) -> str:
-    """The directory of the pool `name`: always below ROOT, never through '..'."""
+    """The directory of the pool `name`: always below ROOT, never through '..'. The administrator's
+    config.json decides, then where the pool was made."""
     check_name("pool name", name)
-    path = pools().get(name, ROOT + "/" + name)
+    file = CONFIG
+    path = pools().get(name)
+    if path is None:
+        known = remembered().get(name)
+        path = known.path if known else ROOT + "/" + name
+        file = POOLS
     if not path.startswith(ROOT + "/") or ".." in path.split("/"):
         raise Unavailable(
-            "{}: pool {} is at {}; a pool lies below {}".format(CONFIG, name, path, ROOT)
+            "{}: pool {} is at {}; a pool lies below {}".format(file, name, path, ROOT)
         )
     return path

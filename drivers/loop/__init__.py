@@ -5,7 +5,7 @@ device. Each callout reads: validate, lock, do."""
 import os
 
 from drivers import Driver
-from drivers.loop import archive, image, pool, volume
+from drivers.loop import archive, image, pool, registry, volume
 from host import filesystems, mounts
 from protocol import (
     AWAITED,
@@ -151,7 +151,7 @@ class LoopDriver(Driver):
     def list(self) -> Reply:
         volumes: "List[Dict[str, Any]]" = []
         pools: "List[Dict[str, Any]]" = []
-        for name in pool.names():
+        for name in registry.names():
             try:
                 with pool.open_pool(name) as place:
                     volume.sweep(place)
@@ -161,14 +161,14 @@ class LoopDriver(Driver):
                         _describe(place, entry) for entry in place.names() + archive.names(place)
                     )
             except (Failure, OSError) as error:
-                pools.append({"name": name, "error": str(error)})
+                pools.append(pool.describe_absent(name, error))
         return Reply(volumes=volumes, pools=pools)
 
-    def prepare_node(self) -> str:
-        return pool.init_default()
+    def prepare_node(self, host_root: str) -> "List[str]":
+        return registry.prepare_node(host_root)
 
-    def make_pool(self, name: str, reserve: str, overcommit: float) -> str:
-        place, made = pool.init(name, reserve, overcommit)
+    def make_pool(self, name: str, reserve: str, overcommit: float, replace: bool) -> str:
+        place, made = registry.init(name, reserve, overcommit, replace)
         with place:
             said = "{} pool {} at {} (id {})".format(
                 "made" if made else "found", place.name, place.path, place.id
@@ -179,6 +179,12 @@ class LoopDriver(Driver):
                     "may promise too"
                 )
             return said
+
+    def remove_pool(self, name: str, away: bool) -> str:
+        return registry.remove(name, away)
+
+    def pool_table(self) -> "List[Dict[str, str]]":
+        return registry.table()
 
     def cordon_pool(self, name: str, cordoned: bool) -> str:
         from drivers.loop import upkeep  # late: no callout needs it

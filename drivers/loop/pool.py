@@ -1,10 +1,9 @@
 """Pools: a name becomes a directory that is provably the right one, with its limits, its lock and
 its volumes.
 
-A pool is made by `flexvol pool init` or `flexvol install`, never by a callout. Without its
-pool.json, or with another
-id in it, every callout answers Unavailable: a disk that is not mounted must neither read as
-"already deleted" nor fill the disk below it."""
+A pool is made by `flexvol pool init` or `flexvol install` (registry.py), never by a callout.
+Without its pool.json, or with another id in it, every callout answers Unavailable: a disk that is
+not mounted must neither read as "already deleted" nor fill the disk below it."""
 
 import binascii
 import errno
@@ -16,14 +15,14 @@ from protocol import Busy, InvalidArgument, ResourceExhausted, Unavailable, is_n
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional
 
 DEFAULT = "default"
 FILE = "pool.json"
 IMAGE = "image"
 _SCHEMA = 1
 _LOCKS = ".locks"
-DEFAULT_MADE = ".default-pool-was-made"
+OWN_FILES = (FILE, "." + FILE + ".new", _LOCKS)
 _LOCK_SUFFIX = ".lock"  # a volume's lock file; no pool's lock and no older lock ends so
 # In an older flexvol a volume's lock was one of this many files, by a hash of its name.
 _OLDER_LOCK_FILES = 1024
@@ -295,10 +294,24 @@ class Pool:
             "reserveBytes": figures.reserve,
             "freeBytes": free,
             "cordoned": self.cordoned,
+            "byName": True,
         }
 
+    def remove_locks(self) -> None:
+        """Removes the lock files and their directory, with the pool."""
+        directory = files.open_below(self.directory, _LOCKS)
+        try:
+            for name in os.listdir(directory):
+                os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(directory)
+        os.rmdir(_LOCKS, dir_fd=self.directory)
+
     def check_open(self) -> None:
-        """Raises ResourceExhausted if it takes no new volumes."""
+        """Raises ResourceExhausted if it takes no new volumes, and Unavailable if it was removed
+        since it was opened. The caller holds the lock."""
+        if not files.exists(self.directory, FILE):
+            raise Unavailable("pool {} was removed meanwhile".format(self.name))
         if self.cordoned:
             raise ResourceExhausted(
                 (
@@ -333,20 +346,29 @@ def _older_lock_file(volume: str) -> str:
 
 
 def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
-    """Opens the pool `name`. Raises Unavailable if it is not there, or is not the one with
-    `pool_id`."""
+    """Opens the pool `name`. Raises Unavailable if the pool is away, or is not the one with
+    `pool_id`; without `pool_id`, if it is not the one that was made here under that name."""
     path = config.pool_directory(name)
+    known = config.remembered().get(name)
     try:
         directory = files.open_directory(path)
     except OSError as error:
-        raise Unavailable(_linked(name, path) or _absent(name, path, str(error.strerror))) from None
+        sentence = linked(name, path)
+        if not sentence:
+            sentence = _absent(name, path, str(error.strerror), bool(known or pool_id))
+        raise Unavailable(sentence) from None
     try:
-        settings = _settings(name, path, directory)
+        settings = _settings(name, path, directory, bool(known or pool_id))
         if pool_id is not None and settings["id"] != pool_id:
             raise Unavailable(
                 "pool {} at {} was replaced: its id is {}, the volume's is {}".format(
                     name, path, settings["id"], shown(pool_id)
                 )
+            )
+        if pool_id is None and known and not known.is_one_of_its_ids(settings["id"]):
+            raise Unavailable(
+                "pool {} is away: at {} is a pool with the id {}, and this node's has {}; mount "
+                "its own disk there".format(name, path, settings["id"], known.id)
             )
         return Pool(name, path, directory, settings)
     except BaseException:
@@ -354,10 +376,11 @@ def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
         raise
 
 
-def _linked(name: str, path: str) -> str:
+def linked(name: str, path: str, root: str = "") -> str:
     """The sentence about a symbolic link in the path of a pool, with the command that replaces the
-    link by a bind mount; "" if there is no link."""
-    link = files.first_link(path)
+    link by a bind mount; "" if there is no link. root: where the node's / is, without a slash at
+    the end."""
+    link = files.first_link(root + path)
     if not link:
         return ""
     target = os.path.join(os.path.dirname(link), os.readlink(link))
@@ -365,23 +388,30 @@ def _linked(name: str, path: str) -> str:
         "pool {0} cannot be used: {1} is a symbolic link to {2}, and no link is followed to a "
         "pool; make it a bind mount: rm {1} && mkdir {1} && mount --bind {2} {1}"
     )
-    return sentence.format(name, link, target)
+    return sentence.format(name, link[len(root) :], target)
 
 
-def _absent(name: str, path: str, why: str) -> str:
+def _absent(name: str, path: str, why: str, was_made: bool) -> str:
+    """The sentence about a pool that cannot be found. A new pool is proposed only where none of
+    that name is known: in the place of one that is away it would hide the volumes of that one."""
+    if was_made:
+        return (
+            "pool {} is not mounted at {} ({}), so it is away with its volumes; mount its disk "
+            "there, and all goes on by itself"
+        ).format(name, path, why)
     return (
         "pool {} is not mounted, or was never made, at {} ({}); mount its disk, or run: "
         "loop pool init {}"
     ).format(name, path, why, name)
 
 
-def _settings(name: str, path: str, directory: int) -> "Dict[str, Any]":
+def _settings(name: str, path: str, directory: int, was_made: bool) -> "Dict[str, Any]":
     import json
 
     try:
         settings = json.loads(files.read(directory, FILE).decode("utf-8"))
     except FileNotFoundError:
-        raise Unavailable(_absent(name, path, "it has no " + FILE)) from None
+        raise Unavailable(_absent(name, path, "it has no " + FILE, was_made)) from None
     except (ValueError, RecursionError) as error:
         raise Unavailable("{}/{} cannot be read: {}".format(path, FILE, error)) from None
     if not isinstance(settings, dict) or settings.get("schema") != _SCHEMA:
@@ -417,96 +447,13 @@ def reserve_bytes(reserve: "Any", capacity: int) -> int:
     return capacity * int(number) // 100 if text.endswith("%") else int(number)
 
 
-def init(
-    name: str, reserve: str = DEFAULT_RESERVE, overcommit: float = DEFAULT_OVERCOMMIT
-) -> "Tuple[Pool, bool]":
-    """Makes the pool `name`, or finds it. Returns it, open, and whether it was made. Raises
-    InvalidArgument if its directory holds other things."""
-    import json
-
-    check_limits(reserve, overcommit)
-    path = config.pool_directory(name)
-    linked = _linked(name, path)
-    if linked:
-        raise InvalidArgument(linked)
-    os.makedirs(path, 0o700, exist_ok=True)
-    directory = files.open_directory(path)
+def describe_absent(name: str, error: Exception) -> "Dict[str, Any]":
+    """What `list` tells of a pool that cannot be used: why, and which pool of this node it is."""
+    entry: "Dict[str, Any]" = {"name": name, "error": str(error), "byName": True}
     try:
-        with Lock(os.dup(directory)) as held:
-            files.lock(held.descriptor, "pool " + name, _LOCK_SECONDS)
-            if files.exists(directory, FILE):
-                return open_pool(name), False
-            strange = [
-                entry
-                for entry in os.listdir(directory)
-                if entry not in (_LOCKS, "lost+found", "." + FILE + ".new")
-            ]
-            if strange:
-                raise InvalidArgument(
-                    "{} is not empty ({}); a pool is made in an empty directory".format(
-                        path, strange[0]
-                    )
-                )
-            os.fchmod(directory, 0o700)
-            if not files.exists(directory, _LOCKS):
-                os.mkdir(_LOCKS, 0o700, dir_fd=directory)
-            settings = {
-                "schema": _SCHEMA,
-                "id": binascii.hexlify(os.urandom(8)).decode(),
-                "overcommit": overcommit,
-                "reserve": reserve,
-            }
-            files.write(directory, FILE, json.dumps(settings, indent=1).encode())
-        return open_pool(name), True
-    finally:
-        os.close(directory)
-
-
-def init_default() -> str:
-    """Makes the default pool, once: where it was made before and is not there now, its disk is
-    away, and a new pool in its place would fill the disk below and hide itself when the other is
-    back. Says what it did."""
-    made_before = os.path.join(config.ROOT, DEFAULT_MADE)
-    try:
-        with open_pool(DEFAULT) as place:
-            _note_made(place)  # it may have been made by hand, or the note be lost in a crash
-            return "found pool {} at {} (id {})".format(place.name, place.path, place.id)
-    except Unavailable as absent:
-        if os.path.exists(made_before):
-            return "{}; it was made before ({}), so it is not made anew".format(absent, made_before)
-    with init(DEFAULT)[0] as place:
-        _note_made(place)
-        return "made pool {} at {} (id {})".format(place.name, place.path, place.id)
-
-
-def _note_made(place: Pool) -> None:
-    root = files.open_directory(config.ROOT)
-    try:
-        if not files.exists(root, DEFAULT_MADE):
-            files.write(root, DEFAULT_MADE, (place.id + "\n").encode())
-    finally:
-        os.close(root)
-
-
-def _is_there(path: str) -> bool:
-    """Raises PermissionError where os.path.exists would say no."""
-    try:
-        os.stat(path)
-        return True
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
-def names() -> "List[str]":
-    """The pools of this node: those the config places, and those made below the root. One may be
-    unmounted."""
-    placed = config.pools()
-    try:
-        below = os.listdir(config.ROOT)
-    except FileNotFoundError:
-        below = []
-    taken = {os.path.basename(path) for path in placed.values()}
-    made = {
-        name for name in below if is_name(name) and _is_there(os.path.join(config.ROOT, name, FILE))
-    }
-    return sorted(set(placed) | (made - taken))
+        known = config.remembered().get(name)
+    except Unavailable:
+        return entry  # the error is about the same file
+    if known:
+        entry["id"] = known.id
+    return entry

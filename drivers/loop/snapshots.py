@@ -11,7 +11,7 @@ import select
 import signal
 import time
 
-from drivers.loop import copies, pool, volume
+from drivers.loop import copies, pool, registry, volume
 from host import files, loopdev, mounts
 from protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
 
@@ -104,7 +104,7 @@ def delete(name: str) -> str:
 def _pool_with(name: str) -> "Pool":
     """The pool that holds it, open."""
     away = []
-    for pool_name in pool.names():
+    for pool_name in registry.names():
         try:
             place = pool.open_pool(pool_name)
         except Failure as failure:

@@ -7,7 +7,7 @@ told, so that a callout at work is not taken for damage."""
 import os
 import time
 
-from drivers.loop import pool, volume
+from drivers.loop import pool, registry, volume
 from host import config, files, filesystems, loopdev, mounts
 from protocol import Busy, Failure
 
@@ -52,7 +52,7 @@ class _Machine:
 def status() -> "List[Dict[str, Any]]":
     """An entry for each volume in the pools of this node, as Driver.status has it."""
     machine, entries = _Machine(), []
-    for name in pool.names():
+    for name in registry.names():
         try:
             with pool.open_pool(name) as place:
                 entries += [_look(place, volume_name, machine) for volume_name in place.names()]
@@ -64,12 +64,12 @@ def status() -> "List[Dict[str, Any]]":
 def pools() -> "List[Dict[str, Any]]":
     """An entry for each pool of this node, as Driver.list has it."""
     entries: "List[Dict[str, Any]]" = []
-    for name in pool.names():
+    for name in registry.names():
         try:
             with pool.open_pool(name) as place:
                 entries.append(place.describe())
         except (Failure, OSError) as error:
-            entries.append({"name": name, "error": str(error)})
+            entries.append(pool.describe_absent(name, error))
     return entries
 
 
@@ -80,13 +80,12 @@ def examine() -> "List[Finding]":
     findings = [_free_device()]
     for kind in filesystems.TABLE.values():
         findings.append(_file_system(kind, kind.name in used or kind.name == filesystems.DEFAULT))
-    names = pool.names()
-    if pool.DEFAULT not in names and (
-        not names or os.path.exists(os.path.join(config.ROOT, pool.DEFAULT_MADE))
-    ):
+    names = registry.names()
+    if not names:
         names.append(pool.DEFAULT)
     for name in names:
         findings += _examine_pool(name)
+    findings += _not_remembered(names)
     volumes = [entry for entry in entries if entry["name"] != _ALL]
     for entry in volumes:
         findings += [
@@ -165,6 +164,18 @@ def _examine_pool(name: str) -> "Iterator[Finding]":
                     )
     except (Failure, OSError) as error:
         yield _finding(error)
+
+
+def _not_remembered(names: "List[str]") -> "Iterator[Finding]":
+    """Of pools that are there, but not noted: nobody would miss one whose disk is away."""
+    for name in names:
+        if registry.is_remembered(name) or not os.path.isdir(config.pool_directory(name)):
+            continue
+        yield (
+            "pool {0} is not noted in {1}, so it would not be missed while its disk is away; "
+            "noted by: loop pool init {0}".format(name, config.POOLS),
+            "",
+        )
 
 
 def _finding(error: Exception) -> "Finding":

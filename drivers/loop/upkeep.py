@@ -7,7 +7,7 @@ import os
 import struct
 import time
 
-from drivers.loop import pool, volume
+from drivers.loop import pool, registry, volume
 from host import files, loopdev, mounts
 from protocol import Failure
 
@@ -50,7 +50,7 @@ def cordon(name: str, cordoned: bool) -> str:
 def trim(pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
     """Gives back what the mounted thin volumes have free, one after the other; as Driver.trim has
     it."""
-    for name in pool.names() if pool_name is None else [pool_name]:
+    for name in registry.names() if pool_name is None else [pool_name]:
         try:
             with pool.open_pool(name) as place:
                 for volume_name in place.names():

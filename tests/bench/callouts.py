@@ -100,6 +100,7 @@ def main() -> None:
     finally:
         shutil.rmtree(work)
         shutil.rmtree(f"/var/lib/flexvol/{POOL}", ignore_errors=True)
+        subprocess.run([ROOT / "dist/flexvol", "pool", "remove", POOL, "--away"], check=False)
     python, loop = dict(medians)["python3 -I -S -c pass"], dict(medians)["mount -o loop"]
     rows = [
         [title, f"{taken * 1000:.1f}", f"{taken / python:.1f}", f"{taken / loop:.1f}"]

@@ -218,6 +218,12 @@ def make_pool(node: Any, driver: Path) -> Path:
     return path
 
 
+def remove_pool(node: Any, driver: Path) -> None:
+    """Removes what make_pool has made, with what is in it."""
+    shutil.rmtree(node.path(POOL))
+    node.enter(driver, "pool", "remove", Path(POOL).name, "--away", capture_output=True)
+
+
 def volumes_in(pool: Path) -> set[str]:
     """Hidden ones too, as a leak is one."""
     return {entry.name for entry in pool.iterdir()} - {"pool.json", ".locks"}

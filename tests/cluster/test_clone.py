@@ -41,6 +41,7 @@ def sharing(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     for node in NODES:
         cluster.nodes[node].enter("umount", path)
         cluster.nodes[node].enter("rmdir", path)
+        cluster.nodes[node].enter(DRIVER, "pool", "remove", name, "--away", capture_output=True)
 
 
 def copy_of(claim: str, **changes: str) -> dict[str, Any]:

@@ -387,7 +387,8 @@ def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(
             "",
             "",
         ]  # a disk that is away is no loss
-        k8s.cluster.nodes["node1"].enter(DRIVER, "pool", "init", "default", capture_output=True)
+        replace = [DRIVER, "pool", "init", "default", "--replace"]
+        k8s.cluster.nodes["node1"].enter(*replace, capture_output=True)
         k8s.event("kept", "VolumeLost", "pool default of the node was replaced")
         wait_until("the volume is given up", lambda: k8s.get("pv", names[1]) is None)
         assert k8s.get("pvc", "left") is None

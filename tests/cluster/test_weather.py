@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -28,6 +27,7 @@ from tests.cluster.own_provisioner import (
     delete_claims,
     events,
     make_pool,
+    remove_pool,
     storage_class,
     volumes_in,
 )
@@ -66,13 +66,14 @@ def one_provisioner(cluster: Cluster) -> Iterator[Weather]:
     with Proxy(SERVER, account(cluster), AUTHORITY) as proxy:
         words = ("--node=node1", f"--health-port={HEALTH_PORT}")
         provisioner = OwnProvisioner(cluster, "weather", proxy.url, "weather/loop", *words)
-        pool = make_pool(provisioner.node, provisioner.install(ROOT / "dist/flexvol"))
+        driver = provisioner.install(ROOT / "dist/flexvol")
+        pool = make_pool(provisioner.node, driver)
         default = Kubernetes(cluster, "default")
         default.apply(storage_class("weather/loop", parameters={"pool": Path(POOL).name}))
         with provisioner:
             yield Weather(provisioner, proxy, pool)
         default.delete("storageclass", CLASS)
-        shutil.rmtree(pool)
+        remove_pool(provisioner.node, driver)
 
 
 @pytest.fixture(scope="module")

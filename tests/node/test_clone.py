@@ -33,7 +33,7 @@ def pool_on(node: Node, fs: str, size: int = 6 << 30) -> None:
     os.truncate(disk, size)
     subprocess.run([f"mkfs.{fs}", "-q", disk], check=True)
     assert node.enter("mount", "-o", "loop", str(disk), "/var/lib/flexvol/default").returncode == 0
-    node.command("pool", "init", "default", "--reserve", "0")
+    node.command("pool", "init", "default", "--reserve", "0", "--replace")
 
 
 @pytest.fixture(params=["xfs", "btrfs"])

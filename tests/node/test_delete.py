@@ -55,7 +55,7 @@ def test_a_pool_whose_disk_is_not_mounted_deletes_nothing(node: Node) -> None:
     assert node.enter("mount", "-t", "tmpfs", "none", "/var/lib/flexvol/default").returncode == 0
 
     assert "not mounted" in node.fails("Unavailable", "delete", deletion)
-    node.command("pool", "init", "default")  # another pool in its place
+    node.command("pool", "init", "default", "--replace")  # another pool in its place
     assert "was replaced" in node.fails("Unavailable", "delete", deletion)
 
     assert node.enter("umount", "/var/lib/flexvol/default").returncode == 0

@@ -35,7 +35,55 @@ def link_to_the_pool(node: Node) -> None:
     node.path(POOL).symlink_to("/var/lib/kubelet/big-disk")
 
 
+def everything_removed(node: Node) -> None:
+    run(node, "sh", "-c", "rm -rf /var/lib/flexvol/*")
+
+
+def another_disk_over_the_pool(node: Node) -> None:
+    run(node, "mount", "-t", "tmpfs", "none", POOL)
+
+
+def a_strangers_pool_in_its_place(node: Node) -> None:
+    another_disk_over_the_pool(node)
+    stranger = '{"schema": 1, "id": "0123456789abcdef", "overcommit": 1, "reserve": "0"}'
+    node.path(f"{POOL}/pool.json").write_text(stranger)
+
+
+def no_memory_of_the_pool(node: Node) -> None:
+    node.path("/etc/flexvol/pools.json").unlink()
+
+
+def damaged_memory(node: Node) -> None:
+    node.path("/etc/flexvol/pools.json").write_text("{")
+
+
 STATES = [
+    State(
+        "everything below /var/lib/flexvol was removed",
+        everything_removed,
+        (f"WRONG  pool default is not mounted at {POOL}", "mount its disk there"),
+    ),
+    State(
+        "another disk is mounted over a pool",
+        another_disk_over_the_pool,
+        (f"WRONG  pool default is not mounted at {POOL} (it has no pool.json)",),
+    ),
+    State(
+        "the pool of another node is mounted in the place of a pool",
+        a_strangers_pool_in_its_place,
+        ("WRONG  pool default is away", "0123456789abcdef", "mount its own disk there"),
+    ),
+    State(
+        "a pool is there that the node has not noted",
+        no_memory_of_the_pool,
+        ("pool default is not noted in /etc/flexvol/pools.json", "loop pool init default"),
+        status=0,
+    ),
+    State(
+        "the note of the node's pools is damaged",
+        damaged_memory,
+        ("WRONG  /etc/flexvol/pools.json cannot be read",),
+    ),
     State(
         "the directory of a pool is a link to another disk",
         link_to_the_pool,

@@ -256,5 +256,5 @@ def small_pool(node: Node) -> Node:
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
     pool = "/var/lib/flexvol/default"
     assert node.enter("mount", "-o", "loop", str(disk), pool).returncode == 0
-    node.command("pool", "init", "default", "--reserve", "0")
+    node.command("pool", "init", "default", "--reserve", "0", "--replace")
     return node

@@ -36,6 +36,10 @@ def storage_class(
         ({}, [{"name": "only", "freeBytes": 3}], "3"),
         ({}, [{"name": "default", "freeBytes": -5}], "0"),
         ({}, POOLS[1:], "0"),
+        ({}, [{"name": "default", "error": "gone"}, {"name": "fast", "freeBytes": 7}], "0"),
+        ({}, [{"name": "fast", "freeBytes": 7, "byName": True}], "0"),
+        ({"pool": "fast"}, [{"name": "fast", "freeBytes": 7, "byName": True}], "7"),
+        ({"pool": "a"}, [{"name": "a", "freeBytes": 7, "error": "its disk is read-only"}], "0"),
     ],
 )
 def test_the_room_of_the_pool_that_the_class_means(

@@ -66,6 +66,8 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) 
             "its id is 2, the volume's is '1'",
         ),
         ({"pool": "a", "poolId": "1"}, [{"name": "a", "error": "away"}], None),
+        ({"pool": "a", "poolId": "1"}, [{"name": "a", "id": "1", "error": "away"}], ""),
+        ({"pool": "a", "poolId": "1"}, [{"name": "a", "id": "2", "error": "away"}], None),
         ({"pool": "a", "poolId": "1"}, [{"name": "b", "id": "2"}], None),
         ({"pool": "a", "poolId": "1"}, [], None),
         ({}, [{"name": "a", "id": "2"}], ""),

@@ -1,0 +1,273 @@
+"""Which pools this node has: they are made, found again, noted in /etc/flexvol/pools.json, and
+removed here.
+
+The note is what tells a pool whose disk is away from a pool that never was. Only what a person or
+`flexvol install` runs makes, notes or removes a pool; callouts only read."""
+
+import binascii
+import os
+
+from drivers.loop import pool as pools
+from host import config, files
+from protocol import InvalidArgument, Unavailable, is_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple
+
+    from drivers.loop.pool import Pool
+
+_SCHEMA = 1
+_LOCK_SECONDS = 20
+# Where an older flexvol noted the id of the pool `default`: on the pool's own disk, if that is
+# mounted at the root of the pools.
+_OLDER_NOTE = ".default-pool-was-made"
+# What may be in the directory of a pool that holds nothing: ours, and what mkfs makes.
+_NOTHING = (*pools.OWN_FILES, "lost+found")
+
+
+def names() -> "List[str]":
+    """The pools of this node: those that were made here, those that the config places, and those
+    that are found below the root. Some may be away."""
+    placed = config.pools()
+    known = config.remembered()
+    try:
+        below = os.listdir(config.ROOT)
+    except (FileNotFoundError, NotADirectoryError):
+        below = []
+    taken = set(placed.values()) | {entry.path for entry in known.values()}
+    found = set()
+    for name in below:
+        path = os.path.join(config.ROOT, name)
+        if is_name(name) and path not in taken and _is_there(os.path.join(path, pools.FILE)):
+            found.add(name)
+    return sorted(set(placed) | set(known) | found)
+
+
+def _is_there(path: str) -> bool:
+    """Raises PermissionError where os.path.exists would say no."""
+    try:
+        os.stat(path)
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def is_remembered(name: str) -> bool:
+    return name in config.remembered()
+
+
+def init(
+    name: str,
+    reserve: str = pools.DEFAULT_RESERVE,
+    overcommit: float = pools.DEFAULT_OVERCOMMIT,
+    replace: bool = False,
+) -> "Tuple[Pool, bool]":
+    """Makes the pool `name`, or finds it, and notes it. Returns it, open, and whether it was made.
+    Raises InvalidArgument if its directory holds other things, or if another pool of that name is
+    noted, there or away, unless `replace` gives that one up."""
+    pools.check_limits(reserve, overcommit)
+    path = config.pool_directory(name)
+    linked = pools.linked(name, path)
+    if linked:
+        raise InvalidArgument(linked)
+    if not replace:
+        _check_not_replaced(name)
+    config.check_writable()
+    os.makedirs(path, 0o700, exist_ok=True)
+    directory = files.open_directory(path)
+    try:
+        with pools.Lock(os.dup(directory)) as held:
+            files.lock(held.descriptor, "pool " + name, _LOCK_SECONDS)
+            made = not files.exists(directory, pools.FILE)
+            if made:
+                _make(directory, path, reserve, overcommit)
+            with pools.open_pool(name, _id_at(directory, path)) as pool:
+                config.remember(name, pool.id, path)
+    finally:
+        os.close(directory)
+    return pools.open_pool(name), made
+
+
+def _check_not_replaced(name: str) -> None:
+    """Raises InvalidArgument if a pool of that name was made here, and is not the one there."""
+    if not is_remembered(name):
+        return
+    try:
+        pools.open_pool(name).__exit__()
+    except Unavailable as absent:
+        raise InvalidArgument(
+            "{}. No other pool is made in its place: its claims would be taken for lost. Only if "
+            "its disk will never come back: --replace".format(absent)
+        ) from None
+
+
+def _make(directory: int, path: str, reserve: str, overcommit: float) -> None:
+    import json
+
+    strange = [entry for entry in os.listdir(directory) if entry not in _NOTHING]
+    if strange:
+        raise InvalidArgument(
+            "{} is not empty ({}); a pool is made in an empty directory".format(path, strange[0])
+        )
+    os.fchmod(directory, 0o700)
+    settings = {
+        "schema": _SCHEMA,
+        "id": binascii.hexlify(os.urandom(8)).decode(),
+        "overcommit": overcommit,
+        "reserve": reserve,
+    }
+    files.write(directory, pools.FILE, json.dumps(settings, indent=1).encode())
+
+
+def _id_at(directory: int, path: str) -> "Optional[str]":
+    """The id in the pool.json that is there; None if that cannot be read, which open_pool says."""
+    import json
+
+    try:
+        settings: "Any" = json.loads(files.read(directory, pools.FILE).decode("utf-8"))
+        return str(settings["id"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def prepare_node(host_root: str) -> "List[str]":
+    """What `flexvol install` does at each start on a node: makes the pool `default` once, and notes
+    each pool that is there. host_root: where the node's / is. Returns a sentence for each pool.
+    Raises InvalidArgument if no pod could ever mount a volume of `default`."""
+    _refuse_links(host_root)
+    sentences = [_default()]
+    for name in names():
+        if name != pools.DEFAULT:
+            sentences.append(_look(name))
+    return sentences
+
+
+def _refuse_links(host_root: str) -> None:
+    """A container's mount leads through a link, and the driver on the node does not: claims would
+    be bound, and no pod would get its volume."""
+    root = host_root.rstrip("/")
+    link = pools.linked(pools.DEFAULT, config.pool_directory(pools.DEFAULT), root)
+    if link:
+        raise InvalidArgument(link)
+
+
+def _default() -> str:
+    """Makes the default pool, once. Where it was made before and is not there now, its disk is
+    away: a new pool in its place would fill the disk below, and hide itself when the other is
+    back."""
+    name = pools.DEFAULT
+    older_id = _older_note()
+    try:
+        with pools.open_pool(name) as pool:
+            config.remember(name, pool.id, pool.path)
+            sentence = "found pool {} at {} (id {})".format(name, pool.path, pool.id)
+    except Unavailable as absent:
+        if older_id and not is_remembered(name):
+            config.remember(name, older_id, config.pool_directory(name))
+        if is_remembered(name):
+            sentence = "{}; it was made before, so it is not made anew".format(absent)
+        elif config.is_default_removed():
+            sentence = (
+                "pool default was removed, so it is not made anew; made again by: loop pool init "
+                "default"
+            )
+        else:
+            with init(name)[0] as pool:
+                sentence = "made pool {} at {} (id {})".format(name, pool.path, pool.id)
+    if older_id:
+        os.unlink(os.path.join(config.ROOT, _OLDER_NOTE))
+    return sentence
+
+
+def _older_note() -> str:
+    """The id that an older flexvol noted; "" if there is no such note."""
+    try:
+        with open(os.path.join(config.ROOT, _OLDER_NOTE)) as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _look(name: str) -> str:
+    """Notes the pool, if it is there; says what is known of it."""
+    try:
+        with pools.open_pool(name) as pool:
+            is_new = config.remember(name, pool.id, pool.path) if _is_new(pool) else False
+            how = "noted" if is_new else "found"
+            return "{} pool {} at {} (id {})".format(how, name, pool.path, pool.id)
+    except (Unavailable, InvalidArgument) as absent:
+        return str(absent)
+
+
+def _is_new(pool: "Pool") -> bool:
+    known = config.remembered().get(pool.name)
+    return known is None or (known.id == pool.id and known.path != pool.path)
+
+
+def table() -> "List[Dict[str, str]]":
+    """The pools of this node: name, id, path and state of each."""
+    rows = []
+    known = config.remembered()
+    for name in names():
+        row = {"name": name, "id": known[name].id if name in known else "", "path": ""}
+        try:
+            row["path"] = config.pool_directory(name)
+            with pools.open_pool(name) as pool:
+                row.update(id=pool.id, state="cordoned" if pool.cordoned else "takes volumes")
+        except (Unavailable, InvalidArgument, OSError) as error:
+            row["state"] = str(error)
+        if name not in known:
+            row["state"] += " (not noted: loop pool init {} notes it)".format(name)
+        rows.append(row)
+    return rows
+
+
+def remove(name: str, away: bool) -> str:
+    """Takes an empty pool from this node. away: only forgets a pool whose disk will not come back.
+    Raises InvalidArgument while the pool holds anything, or is away and `away` is not said."""
+    if name not in names():
+        raise InvalidArgument("this node has no pool {}; see: loop pool list".format(name))
+    placed = ""
+    if name in config.pools():
+        placed = "; {} places it still: take it out there".format(config.CONFIG)
+    try:
+        pool = pools.open_pool(name)
+    except Unavailable as absent:
+        if not away:
+            raise InvalidArgument(
+                "{}. A pool that is away may hold volumes, so it is not removed. Only if its "
+                "disk will never come back: --away, which forgets the pool".format(absent)
+            ) from None
+        config.forget(name)
+        return "forgot pool {}, which is away; its disk is as it was{}".format(name, placed)
+    with pool:
+        if away:
+            raise InvalidArgument("pool {} is there, so it is not removed as away".format(name))
+        _remove(pool)
+    return "removed pool {} from {}{}".format(name, pool.path, placed)
+
+
+def _remove(pool: "Pool") -> None:
+    """Under the lock of the pool, which whoever makes a volume holds while its room is taken."""
+    with pool.lock():
+        held = sorted(entry for entry in os.listdir(pool.path) if entry not in _NOTHING)
+        if held:
+            raise InvalidArgument(
+                "pool {} holds {} volumes, copies or other files, so it is not removed: {}; see: "
+                "loop list".format(pool.name, len(held), ", ".join(held[:10]))
+            )
+        config.forget(pool.name)
+        os.unlink(pools.FILE, dir_fd=pool.directory)
+        pool.remove_locks()
+    os.fsync(pool.directory)
+    _remove_directory(pool.path)
+
+
+def _remove_directory(path: str) -> None:
+    """The empty directory of a removed pool; a disk that is mounted there, or what mkfs made on
+    it, stays."""
+    try:
+        os.rmdir(path)
+    except OSError:
+        return
