@@ -75,12 +75,15 @@ def pools() -> "List[Dict[str, Any]]":
 
 def examine() -> "List[Finding]":
     """Everything that was looked at; what is wrong has a remedy."""
+    try:
+        names = registry.names()
+    except Failure as unreadable:  # the node's settings, or its note of the pools
+        return [_free_device(), _unreadable(unreadable)]
     entries = status()
     used = {entry.get("fsType") for entry in entries}
     findings = [_free_device()]
     for kind in filesystems.TABLE.values():
         findings.append(_file_system(kind, kind.name in used or kind.name == filesystems.DEFAULT))
-    names = registry.names()
     if not names:
         names.append(pool.DEFAULT)
     for name in names:
@@ -182,6 +185,12 @@ def _finding(error: Exception) -> "Finding":
     """Of a pool that cannot be read; a failure's own sentence ends with what to do."""
     what, _, remedy = str(error).partition("; ")
     return what, remedy or "see that its disk is mounted and sound"
+
+
+def _unreadable(error: Failure) -> "Finding":
+    """Of a file in /etc/flexvol, without which no pool can be found."""
+    what, _, remedy = str(error).partition("; ")
+    return what, remedy or "mend that file; it is JSON, and every call for a volume reads it"
 
 
 def _is_left(place: "Pool", hidden: str) -> bool:

@@ -57,6 +57,10 @@ def damaged_memory(node: Node) -> None:
     node.path("/etc/flexvol/pools.json").write_text("{")
 
 
+def damaged_settings(node: Node) -> None:
+    node.path("/etc/flexvol/config.json").write_text("{")
+
+
 STATES = [
     State(
         "everything below /var/lib/flexvol was removed",
@@ -82,7 +86,12 @@ STATES = [
     State(
         "the note of the node's pools is damaged",
         damaged_memory,
-        ("WRONG  /etc/flexvol/pools.json cannot be read",),
+        ("WRONG  /etc/flexvol/pools.json cannot be read", "mend that file"),
+    ),
+    State(
+        "the administrator's settings are no JSON",
+        damaged_settings,
+        ("WRONG  /etc/flexvol/config.json cannot be read", "mend that file"),
     ),
     State(
         "the directory of a pool is a link to another disk",
