@@ -25,6 +25,7 @@ _ATTR_ATIME = 0x70
 _MS_REMOUNT, _MS_BIND = 32, 4096
 _UMOUNT_NOFOLLOW = 8
 _AT_FDCWD = -100
+_AT_SYMLINK_NOFOLLOW = 0x100
 _UNMOUNTS = 64
 _STAGE_SECONDS = 20
 
@@ -239,6 +240,27 @@ def replay(device: str, fs_type: str, options: "Sequence[str]") -> None:
     except _Missing:
         with _Stage(device) as stage:
             _mount(device, stage, fs_type, 0, ",".join(options))
+
+
+def open_root(path: str) -> int:
+    """A descriptor of the root of the file system that is mounted at `path`.
+
+    It leads through a mount of our own that is nowhere, so that whoever unmounts `path` meanwhile
+    need not wait; before kernel 5.2 through `path` itself. Raises FileNotFoundError if nothing is
+    mounted there (any more): what is there is then the directory below."""
+    try:
+        flags = _OPEN_TREE_CLONE | _CLOEXEC | _AT_SYMLINK_NOFOLLOW
+        tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags, what="open_tree")
+    except _Missing:
+        tree = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
+    finally:
+        os.close(tree)
+    if os.fstat(root).st_dev != os.stat(os.path.dirname(path)).st_dev:
+        return root
+    os.close(root)
+    raise FileNotFoundError(errno.ENOENT, "not mounted any more", path)
 
 
 def unmount(path: str) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.node.conftest import MIB, Node
+from tests.node.conftest import MIB, Node, edited
+from tests.node.test_disk_truth import wait_until
 
 UNITS = ROOT / "deploy/systemd"
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
@@ -85,6 +86,79 @@ def test_only_the_pool_that_is_named_is_trimmed_and_one_that_is_away_is_an_error
     assert set(trimmed(node, "--pool", "fast")) == {"pvc-2"}
     assert set(trimmed(node)) == {"pvc-1", "pvc-2"}
     assert "not mounted" in trimmed(node, "--pool", "other", status=1)["*"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("fs", "size"), [("ext4", 64 * MIB), ("xfs", 300 * MIB), ("btrfs", 112 * MIB)]
+)
+def test_a_pod_ends_while_its_volume_is_trimmed(
+    node: Node, for_python: Path, fs: str, size: int
+) -> None:
+    node.provision(size=size, fs=fs)
+    node.mount("web")
+    began = node.path("/run/flexvol/trims")
+    usual = node.executable
+    slow = "(open('/run/flexvol/trims', 'w').close(), time.sleep(3), fcntl.ioctl)[2](root, _FITRIM"
+    changes = {"fcntl.ioctl(root, _FITRIM": slow}
+    line = edited(for_python, node.directory / "slow", "drivers/loop/upkeep.py", changes)
+    trimming = node.start(*line, "trim")
+    wait_until(began.exists)
+
+    node.unmount("web")
+
+    assert node.mounts() == []
+    assert trimming.poll() is None
+    trimming.communicate(timeout=30)
+    assert trimming.returncode == 0
+    node.until_devices(0)
+    node.executable = usual
+    node.ok("delete", node.deletion())
+
+
+def test_a_volume_is_free_one_piece_after_its_pod_has_ended(node: Node, for_python: Path) -> None:
+    node.provision(size=64 * MIB)
+    node.mount("web")
+    pieces = node.path("/run/flexvol/pieces")
+    line = edited(
+        for_python,
+        node.directory / "slow",
+        "drivers/loop/upkeep.py",
+        {
+            "_PIECE_BYTES = 1 << 30": "_PIECE_BYTES = 1 << 20",
+            "fcntl.ioctl(root, _FITRIM": (
+                "(open('/run/flexvol/pieces', 'a').write('x'), time.sleep(0.5), fcntl.ioctl)[2]"
+                "(root, _FITRIM"
+            ),
+        },
+    )
+    trimming = node.start(*line, "trim")
+    wait_until(lambda: pieces.exists() and len(pieces.read_text()) > 2)
+
+    node.unmount("web")
+
+    before = len(pieces.read_text())
+    trimming.communicate(timeout=30)
+    assert len(pieces.read_text()) <= before + 1 < 64
+    node.until_devices(0)
+
+
+def test_all_of_a_file_system_is_trimmed_piece_by_piece(node: Node, for_python: Path) -> None:
+    for name, fs, size in (("e", "ext4", 300), ("x", "xfs", 310), ("b", "btrfs", 330)):
+        node.provision(f"pvc-{name}", size=size * MIB, fs=fs)
+        (node.mount("web", f"pvc-{name}") / "kept").write_bytes(b"k" * 4 * MIB)
+        fill_holes(node, f"pvc-{name}")
+    node.executable = edited(
+        for_python,
+        node.directory / "pieces",
+        "drivers/loop/upkeep.py",
+        {"_PIECE_BYTES = 1 << 30": "_PIECE_BYTES = 128 << 20"},
+    )
+
+    given = trimmed(node)
+
+    assert given["pvc-e"]["givenBytes"] > 260 * MIB
+    assert given["pvc-x"]["givenBytes"] > 220 * MIB
+    assert given["pvc-b"]["givenBytes"] > 220 * MIB
 
 
 def test_a_table_for_people_says_the_bytes(node: Node) -> None:
