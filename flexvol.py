@@ -19,6 +19,7 @@ from protocol import (
     Failure,
     Internal,
     InvalidArgument,
+    NotSupported,
     Options,
     is_name,
     parse_arguments,
@@ -140,7 +141,7 @@ def answer(driver: str, callout: str, arguments: "List[str]") -> "Dict[str, Any]
         parsed = parse_arguments(callout, arguments)
         reply: "Dict[str, Any]" = getattr(load(driver), callout)(**parsed).to_dict()
     except Failure as failure:
-        reply = failure.to_dict()
+        reply = _naming(failure, callout, parsed).to_dict()
     except OSError as error:
         reply = system_failure(error, _about(callout, parsed)).to_dict()
     except BaseException as error:
@@ -192,16 +193,33 @@ def load(name: str) -> "Driver":
     raise Internal("drivers.{} holds no subclass of Driver".format(name))
 
 
+def _naming(failure: Failure, callout: str, parsed: "Dict[str, Any]") -> Failure:
+    """The failure, whose sentence names the volume or directory it is about: an event and a log
+    line are read where nobody sees the call's arguments."""
+    named = _volume(parsed) or parsed.get("mount_dir") or parsed.get("device_dir")
+    if not named or named in failure.message or isinstance(failure, NotSupported):
+        return failure
+    return type(failure)("{}: {}".format(_about(callout, parsed), failure.message))
+
+
+def _volume(parsed: "Dict[str, Any]") -> str:
+    """The name of the volume that a callout is about; "" if it is about none, or has no right
+    name."""
+    options = parsed.get("options")
+    if not isinstance(options, Options):
+        return ""
+    try:
+        return options.volume
+    except Failure:
+        return ""
+
+
 def _about(callout: str, parsed: "Dict[str, Any]") -> str:
     """What a callout worked on, as a sentence about its failure begins."""
-    options = parsed.get("options")
-    if isinstance(options, Options):
-        try:
-            pool = options.own.get("pool", "")
-            where = " in pool {}".format(pool) if is_name(pool) else ""
-            return "volume {}{}".format(options.volume, where)
-        except Failure:
-            return callout
+    volume = _volume(parsed)
+    if volume:
+        pool = parsed["options"].own.get("pool", "")
+        return "volume {}{}".format(volume, " in pool " + pool if is_name(pool) else "")
     path = parsed.get("mount_dir") or parsed.get("device_dir")
     return "{} {}".format(callout, path) if path else callout
 
