@@ -134,7 +134,9 @@ def next_step(now: Sizes, size: int) -> str:
         # (allocatedResources) is less than what was asked.
         is_cut = now.allocated is not None and now.allocated < now.asked
         return HOLD if is_cut else ""
-    return FINISH if now.has_conditions and not now.resize else ""
+    # Claim and PV say the true size. A resize state that is left would keep the claim from growing
+    # again: kube-controller-manager goes on with the old allocatedResources.
+    return FINISH if now.has_conditions or now.resize else ""
 
 
 def refusal(now: Sizes, truth: Truth) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from administration import cancel_expansion
@@ -147,6 +147,10 @@ ACTORS = [
 sizes_in_bytes = st.integers(64 * MIB - 5000, 64 * MIB)
 
 
+@example(
+    64 * MIB - 5000,
+    [World.we_go_on, World.we_go_on, World.controller_starts, World.kubelet_expands],
+)
 @given(sizes_in_bytes, st.lists(st.sampled_from(ACTORS), max_size=25))
 def test_whoever_interferes_the_end_is_the_truth_and_the_volume_grows_again(
     recorded: int, turns: list[Any]
