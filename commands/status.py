@@ -40,6 +40,8 @@ def main(words: "List[str]") -> int:
         print(aligned(_POOL_HEADINGS, [_pool_row(pool) for pool in pools]) + "\n")
     print(aligned(_HEADINGS, [row for volume in volumes for row in _rows(volume)]))
     for volume in volumes:
+        if volume.get("remark"):
+            print("\n" + volume["remark"])
         for what, remedy in volume["troubles"]:
             print("\nvolume {}: {}\n    do this: {}".format(volume["name"], what, remedy))
     return 0

@@ -168,9 +168,9 @@ class Driver:
 
     def status(self) -> "List[Dict[str, Any]]":
         """`flexvol status`: one entry for each volume on this node: name, pool, owner, sizeBytes,
-        usedBytes, fsType, kind, source, image, devices, mounts (path, pod, readOnly) and troubles
-        (what, remedy); as much of it as can be found out. The name "*" stands for all volumes of a
-        pool that cannot be read."""
+        usedBytes, fsType, kind, source, image, devices, mounts (path, pod, readOnly), remark (a
+        sentence about what needs no remedy, or "") and troubles (what, remedy); as much of it as
+        can be found out. The name "*" stands for all volumes of a pool that cannot be read."""
         raise NotSupported("this driver does not tell what is on a node")
 
     def examine(self) -> "List[Tuple[str, str]]":

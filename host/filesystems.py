@@ -1,8 +1,8 @@
 """ext4, xfs and btrfs: make, identify, check and grow, one class each in one table.
 
 Every file system is made for 4096-byte sectors, so that an image mounts on every disk, and with the
-features that kernel 4.18 knows and no newer ones, because the tools in the container are newer than
-the node's kernel may be."""
+features that kernel 4.18 knows and no newer ones (features.py), because the tools in the container
+are newer than the node's kernel may be."""
 
 import binascii
 import errno
@@ -11,12 +11,12 @@ import os
 import struct
 
 import process
-from host import files, mounts
+from host import features, files, mounts
 from protocol import Internal, InvalidArgument, Unavailable, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Iterable, List, Optional, Tuple
+    from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 MIB = 1 << 20
 _BLOCK_BYTES = 4096
@@ -27,6 +27,68 @@ _GROW_SECONDS = 240
 UNDO = "undo"
 _UNDO_BYTES = 16 * MIB
 _UNDO_MAGIC = b"E2UNDO02"
+_VERSION_SECONDS = 10
+_LOG_BYTES = 2 << 30  # the largest log that xfs has
+_REFUSAL_CHARACTERS = 200
+# A kernel refuses a commit interval of more than INT_MAX ticks, of which it has 1000 a second at
+# most.
+_COMMIT_SECONDS = 2147483
+
+
+class Value:
+    """What the value of an option of mkfs or mount may be. says: for a message. holds: whether a
+    text is one."""
+
+    def __init__(self, says: str, holds: "Callable[[str], bool]") -> None:
+        self.says = says
+        self.holds = holds
+
+
+_NO_VALUE = Value("takes no value", lambda text: text == "")
+
+
+def _number(text: str) -> "Optional[int]":
+    """A whole number as people write it; None for anything else. The kernel reads 010 as 8."""
+    if not text or text.strip("0123456789") or (text[0] == "0" and text != "0"):
+        return None
+    return int(text)
+
+
+def _whole(least: int, most: int) -> Value:
+    def holds(text: str) -> bool:
+        number = _number(text)
+        return number is not None and least <= number <= most
+
+    return Value("is a whole number from {} to {}".format(least, most), holds)
+
+
+def _one_of(*words: str) -> Value:
+    return Value("is one of " + ", ".join(words), lambda text: text in words)
+
+
+def _bytes(text: str) -> int:
+    """A number of bytes, which may end in k, m or g; 0 for anything else."""
+    shift = {"k": 10, "m": 20, "g": 30}.get(text[-1:], 0)
+    number = _number(text[:-1] if shift else text)
+    return 0 if number is None else number << shift
+
+
+def _power_of_two(least: int, most: int) -> Value:
+    def holds(text: str) -> bool:
+        size = _bytes(text)
+        return least <= size <= most and size & size - 1 == 0
+
+    says = "is a power of two from {}k to {}k, like 64k".format(least >> 10, most >> 10)
+    return Value(says, holds)
+
+
+def _keyed(key: str, value: Value) -> Value:
+    """KEY=VALUE, as mkfs has it after some options."""
+
+    def holds(text: str) -> bool:
+        return text.startswith(key + "=") and value.holds(text[len(key) + 1 :])
+
+    return Value("is {}=VALUE, which {}".format(key, value.says), holds)
 
 
 class FileSystem:
@@ -39,19 +101,41 @@ class FileSystem:
     minimum_grown_bytes = 0
     mount_tools: "Tuple[str, ...]" = ()
 
-    # What a class may ask for, with the form of the value: options of mkfs, and options of the
-    # mounted file system.
-    make_options: "Dict[str, str]" = {}
-    mount_options: "Dict[str, str]" = {}
+    # What a class may ask for: options of mkfs, and options of the mounted file system. Values
+    # beyond these are refused by every mkfs, or by every kernel from 4.18 on.
+    make_options: "Dict[str, Value]" = {}
+    mount_options: "Dict[str, Value]" = {}
 
     def make(self, image: int, uuid: str, thick: bool, options: "List[str]", lock: int) -> None:
         """Makes it in the open file `image`, of which nothing is given back to the pool if `thick`.
 
         uuid: what it is known by from now on. options: checked words for mkfs. lock: the descriptor
-        of a lock that the tool must hold as long as it lives. Raises Internal with the tool's
-        words."""
-        line = self._make_line(uuid, thick) + options + ["/proc/self/fd/{}".format(image)]
-        process.run(line, _MAKE_SECONDS, (image, lock)).check()
+        of a lock that the tool must hold as long as it lives. Raises InvalidArgument if mkfs
+        refuses the options for an image of this size; Internal, with the tool's words, if it
+        cannot make the file system at all, or makes it with features that are not allowed."""
+        line = self._make_line(uuid, thick)
+        target = ["/proc/self/fd/{}".format(image)]
+        made = process.run(line + options + target, _MAKE_SECONDS, (image, lock))
+        if made.status != 0 and options:
+            without = process.run(line + target, _MAKE_SECONDS, (image, lock))
+            if without.status == 0:
+                raise InvalidArgument(
+                    "mkfsOptions {}: {} refuses them for a volume of {} MiB: {}".format(
+                        shown(" ".join(options)),
+                        line[0],
+                        os.fstat(image).st_size >> 20,
+                        _refusal(made),
+                    )
+                )
+        made.check()
+        surplus = features.surplus(self.name, image)
+        if surplus:
+            tool = process.run([line[0], "-V"], _VERSION_SECONDS).text
+            raise Internal(
+                "{} ({}) makes {} with {}, which is none of the features of kernel {} that "
+                "volumes have; nothing was left; use an older version of that tool, or a newer "
+                "flexvol".format(line[0], tool[:80], self.name, ", ".join(surplus), features.KERNEL)
+            )
 
     def _make_line(self, uuid: str, thick: bool) -> "List[str]":
         raise NotImplementedError
@@ -60,27 +144,48 @@ class FileSystem:
         """Raises InvalidArgument unless they are pairs of an option and its value that a class may
         ask for."""
         for number in range(0, len(words), 2):
-            pair = " ".join(words[number : number + 2])
-            self._check("mkfs option", pair, pair.partition(" "), self.make_options)
+            pair = words[number : number + 2]
+            self._check(
+                "mkfs option", " ".join(pair), pair[0], "".join(pair[1:]), self.make_options
+            )
 
     def check_mount_option(self, option: str) -> None:
         """Raises InvalidArgument unless a class may ask for it: one of the file system, or a flag
         of each mount."""
-        flags = {flag: "" for flag in mounts.FLAGS if flag != "ro"}
-        self._check(
-            "mount option", option, option.partition("="), dict(self.mount_options, **flags)
-        )
+        name, equals, value = option.partition("=")
+        if equals and not value:
+            value = equals  # so that "nodelalloc=" is refused as well as "commit="
+        self._check("mount option", option, name, value, self._known_mount_options())
+
+    def allows_mount_option(self, option: str) -> bool:
+        """Whether a class may ask for it."""
+        try:
+            self.check_mount_option(option)
+            return True
+        except InvalidArgument:
+            return False
+
+    def knows_mount_option(self, option: str) -> bool:
+        """Whether a class may ask for one of that name, whatever its value."""
+        return option.partition("=")[0] in self._known_mount_options()
+
+    def _known_mount_options(self) -> "Dict[str, Value]":
+        flags = {flag: _NO_VALUE for flag in mounts.FLAGS if flag != "ro"}
+        return dict(self.mount_options, **flags)
 
     def _check(
-        self, what: str, shown_as: str, parts: "Tuple[str, str, str]", allowed: "Dict[str, str]"
+        self, what: str, shown_as: str, name: str, value: str, known: "Dict[str, Value]"
     ) -> None:
-        import re
-
-        name, _, value = parts
-        if name not in allowed or not re.match("(?:" + allowed[name] + r")\Z", value):
+        if name not in known:
             raise InvalidArgument(
                 "{} {} is not one that a class may have for {}: {}".format(
-                    what, shown(shown_as), self.name, ", ".join(sorted(allowed)) or "none"
+                    what, shown(shown_as), self.name, ", ".join(sorted(known)) or "none"
+                )
+            )
+        if not known[name].holds(value):
+            raise InvalidArgument(
+                "{} {}: {} of {} {}".format(
+                    what, shown(shown_as), name, self.name, known[name].says
                 )
             )
 
@@ -147,12 +252,16 @@ class Ext4(FileSystem):
         "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,"
         "huge_file,dir_nlink,extra_isize,metadata_csum"
     )
-    make_options = {"-i": r"\d+", "-m": r"[1-4]?\d", "-J": r"size=\d+"}
+    make_options = {
+        "-i": _whole(1024, 64 * MIB),
+        "-m": _whole(0, 49),
+        "-J": _keyed("size", _whole(4, 40000)),
+    }
     mount_options = {
-        "commit": r"\d+",
-        "data": "ordered|journal",
-        "nodelalloc": "",
-        "journal_checksum": "",
+        "commit": _whole(0, _COMMIT_SECONDS),
+        "data": _one_of("ordered", "journal"),
+        "nodelalloc": _NO_VALUE,
+        "journal_checksum": _NO_VALUE,
     }
     _RESIZE = 0x40086610  # EXT4_IOC_RESIZE_FS
     _VALID, _ERRORS = 1, 2
@@ -300,16 +409,25 @@ class NotPermitted(Unavailable):
         return "Unavailable"
 
 
+def _is_log_size(text: str) -> bool:
+    return text[-1:] in ("m", "g") and 0 < _bytes(text) <= _LOG_BYTES
+
+
 class Xfs(FileSystem):
     name = "xfs"
     minimum_bytes = 300 * MIB  # mkfs.xfs refuses less since 5.19
-    make_options = {"-i": r"maxpct=\d{1,2}", "-d": r"agcount=\d+", "-l": r"size=\d+[mg]"}
+    make_options = {
+        "-i": _keyed("maxpct", _whole(0, 100)),
+        "-d": _keyed("agcount", _whole(2, 1000000)),
+        "-l": _keyed("size", Value("is a size like 64m or 1g", _is_log_size)),
+    }
     mount_options = {
-        "allocsize": r"\d+[km]?",
-        "logbufs": "[2-8]",
-        "logbsize": r"\d+k?",
-        "largeio": "",
-        "swalloc": "",
+        # At least a page of this kernel.
+        "allocsize": _power_of_two(os.sysconf("SC_PAGE_SIZE"), 1 << 30),
+        "logbufs": _whole(2, 8),
+        "logbsize": _power_of_two(16 << 10, 256 << 10),
+        "largeio": _NO_VALUE,
+        "swalloc": _NO_VALUE,
     }
     _GEOMETRY = 0x80705864  # XFS_IOC_FSGEOMETRY_V1
     _GROW_DATA = 0x4010586E  # XFS_IOC_FSGROWFSDATA
@@ -319,6 +437,8 @@ class Xfs(FileSystem):
         ((5, 10), "-m", "bigtime=0,inobtcount=0"),
         ((5, 19), "-i", "nrext64=0"),
         ((6, 10), "-i", "exchange=0"),
+        ((6, 10), "-n", "parent=0"),
+        ((6, 13), "-m", "metadir=0"),
     )
 
     def _make_line(self, uuid: str, thick: bool) -> "List[str]":
@@ -331,7 +451,7 @@ class Xfs(FileSystem):
         return line + (["-K"] if thick else [])
 
     def _version(self) -> "Tuple[int, ...]":
-        words = process.run(["mkfs.xfs", "-V"], 10).check().text.split()
+        words = process.run(["mkfs.xfs", "-V"], _VERSION_SECONDS).check().text.split()
         try:
             return tuple(int(number) for number in words[-1].split(".")[:2])
         except (ValueError, IndexError):
@@ -374,15 +494,29 @@ class Xfs(FileSystem):
             fcntl.ioctl(root, self._GROW_DATA, struct.pack("=QI4x", wanted, maximum_inode_percent))
 
 
+def _is_compression(text: str) -> bool:
+    """The kernel takes a level that it does not have for another one, or refuses it."""
+    method, colon, level = text.partition(":")
+    levels = {"zlib": 9, "zstd": 15}
+    if not colon:
+        return method in levels or method == "lzo"
+    return method in levels and _whole(1, levels[method]).holds(level)
+
+
+_COMPRESSION = Value("is zlib, zlib:1 to zlib:9, lzo, zstd, or zstd:1 to zstd:15", _is_compression)
+
+
 class Btrfs(FileSystem):
     name = "btrfs"
     minimum_bytes = 112 * MIB
     minimum_grown_bytes = 256 * MIB  # btrfs_ioctl_resize refuses less
-    make_options = {"-m": "dup|single", "-n": "4096|8192|16384|32768"}
-    _COMPRESSION = r"(zlib|lzo|zstd)(:\d+)?"
+    make_options = {
+        "-m": _one_of("dup", "single"),
+        "-n": _one_of("4096", "8192", "16384", "32768"),
+    }
     mount_options = {
-        "autodefrag": "",
-        "commit": r"\d+",
+        "autodefrag": _NO_VALUE,
+        "commit": _whole(0, _COMMIT_SECONDS),
         "compress": _COMPRESSION,
         "compress-force": _COMPRESSION,
     }
@@ -406,7 +540,21 @@ class Btrfs(FileSystem):
             "-U",
             uuid,
         ]
+        without = self._defaults_too_new()
+        if without:
+            line += ["-O", ",".join("^" + name for name in without)]
         return line + (["-K"] if thick else [])
+
+    def _defaults_too_new(self) -> "List[str]":
+        """The features that this mkfs makes unless it is told not to, and that are not allowed. It
+        lists the ones it knows, a default one as: "no-holes - ... (compat=3.14, default=5.15)"."""
+        listed = process.run(["mkfs.btrfs", "-O", "list-all"], _VERSION_SECONDS).check()
+        names = []
+        for line in listed.output.decode("utf-8", "replace").splitlines():
+            name = line.split(" ")[0]
+            if "default=" in line and name not in features.BTRFS_NAMES:
+                names.append(name)
+        return names
 
     def discard_options(self, thick: bool) -> "List[str]":
         return ["nodiscard"] if thick else ["discard"]
@@ -447,6 +595,14 @@ def _crc32c(data: bytes) -> int:
         for _ in range(8):
             value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
     return value ^ 0xFFFFFFFF
+
+
+def _refusal(failed: "process.Result") -> str:
+    """The first words in which mkfs says what it does not take; how it is called comes after
+    them, and what btrfs has to tell of its defaults before them."""
+    words = failed.text.partition("Usage:")[0]
+    _, _, error = words.rpartition("ERROR: ")
+    return error.strip()[:_REFUSAL_CHARACTERS]
 
 
 def _remove_undo(directory: int) -> None:

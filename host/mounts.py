@@ -322,6 +322,23 @@ def _is_volume(source: str) -> bool:
     )
 
 
+class OptionRefused(Internal):
+    """The kernel refused a mount, perhaps for one of its options. option: the one that the kernel
+    named; "" if it named none, so that it may be the file system that is wrong."""
+
+    def __init__(self, message: str, option: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+    @property
+    def reason(self) -> str:
+        return "Internal"
+
+
+# With what a kernel refuses an option that it does not have, or a value or a set of them.
+_REFUSALS = (errno.EINVAL, errno.ERANGE, errno.EOPNOTSUPP)
+
+
 class _Missing(Exception):
     """This kernel does not have the system call."""
 
@@ -345,23 +362,28 @@ def _call(number: int, *arguments: "Any", what: str) -> int:
 def _new_tree(device: str, fs_type: str, options: "Sequence[str]") -> int:
     """A mount of `device` that is nowhere yet, and writable."""
     context = _call(_FSOPEN, fs_type.encode(), 1, what="fsopen")
+    option = ""
     try:
         try:
             _configure(context, _FS_STRING, "source", device)
             for option in options:
                 key, _, value = option.partition("=")
                 _configure(context, _FS_STRING if value else _FS_FLAG, key, value or None)
+            option = ""
             _configure(context, _FS_CREATE, None, None)
             tree = _call(_FSMOUNT, context, 1, 0, what="fsmount")
         except OSError as error:
-            raise Internal(
-                "cannot mount {} as {}: {}{}".format(
-                    device, fs_type, error.strerror, _explanation(context)
-                )
-            ) from None
+            words = "cannot mount {} as {}: {}{}".format(
+                device, fs_type, error.strerror, _explanation(context)
+            )
+            raise _mount_failure(error.errno, words, option) from None
     finally:
         os.close(context)
     return _with_flags(tree, ())
+
+
+def _mount_failure(code: "Optional[int]", words: str, option: str = "") -> Internal:
+    return OptionRefused(words, option) if code in _REFUSALS else Internal(words)
 
 
 def _with_flags(tree: int, flags: "Sequence[str]") -> int:
@@ -491,7 +513,8 @@ def _mount(source: str, target: str, fs_type: str, flags: int, data: str) -> Non
         code = ctypes.get_errno()
         if code == errno.ENOENT:
             raise FileNotFoundError(code, os.strerror(code), target)
-        raise Internal("cannot mount {} at {}: {}".format(source, target, os.strerror(code)))
+        words = "cannot mount {} at {}: {}".format(source, target, os.strerror(code))
+        raise _mount_failure(code, words)
 
 
 class _Stage:

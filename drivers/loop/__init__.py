@@ -43,7 +43,7 @@ class LoopDriver(Driver):
         ) as found:
             found.check_pod(pod)
             image.mount(found, mount_dir, read_only, lock)
-        return Reply()
+            return Reply(message=found.without_options)
 
     def unmount(self, mount_dir: str) -> Reply:
         mounts.check_path(mount_dir)

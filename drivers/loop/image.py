@@ -4,6 +4,7 @@ while it is mounted.
 The kernel holds the lock: a loop device keeps the locked open file it was given, so there is never
 a second one on the same image, on this node or, where the pool is shared, on another."""
 
+import errno
 import os
 
 from drivers.loop import pool as pools
@@ -146,18 +147,83 @@ def _mount_device(
     read_only: bool,
     prepare: "Callable[[int], None]",
 ) -> None:
+    """Mounts it with the options of its record, but without those that this kernel refuses: the
+    data matters more than how it is cached. Another kernel may have them, or an older flexvol may
+    have let a class have them."""
     kind = filesystems.get(volume.fs_type)
-    for option in volume.record["mountOptions"]:
-        kind.check_mount_option(option)  # the record, too, may have been copied in from elsewhere
-    options = [option for option in volume.record["mountOptions"] if option not in mounts.FLAGS]
-    options += kind.discard_options(volume.thick)
-    mounts.mount(loop.path, kind.name, options, mount_dir, _flags(volume, read_only), prepare)
+    refused = _refused_options(volume)
+    wanted = [
+        option
+        for option in volume.record["mountOptions"]
+        if option not in mounts.FLAGS and option not in refused
+    ]
+    flags = _flags(volume, read_only)
+
+    def mount_with(options: "List[str]") -> None:
+        left_out = refused + [option for option in wanted if option not in options]
+
+        def prepare_and_note(root: int) -> None:
+            prepare(root)
+            _note_left_out(volume, left_out)
+
+        every = options + kind.discard_options(volume.thick)
+        mounts.mount(loop.path, kind.name, every, mount_dir, flags, prepare_and_note)
+
+    _without_refused(mount_with, wanted)
+
+
+def _refused_options(volume: "Volume") -> "List[str]":
+    """The mount options of its record that no class may have: the record, too, may have been
+    copied in from elsewhere, or be of an older flexvol."""
+    kind = filesystems.get(volume.fs_type)
+    options: "List[str]" = volume.record["mountOptions"]
+    return [option for option in options if not kind.allows_mount_option(option)]
+
+
+def _without_refused(mount_with: "Callable[[List[str]], None]", options: "List[str]") -> None:
+    """Calls `mount_with` with as many of the options as the kernel takes. Where the kernel names
+    the option that it refuses, that one is left out; where it names none, one after the other is,
+    and at last all. Raises the first refusal if the options are not the reason."""
+    try:
+        mount_with(options)
+        return
+    except mounts.OptionRefused as refusal:
+        if not options:
+            raise
+        first = refusal
+    if first.option in options:
+        rest = [option for option in options if option != first.option]
+        _without_refused(mount_with, rest)
+        return
+    fewer = [options[:number] + options[number + 1 :] for number in range(len(options))]
+    for attempt in fewer + [[]]:
+        try:
+            mount_with(attempt)
+            return
+        except mounts.OptionRefused:
+            continue
+    raise first
+
+
+def _note_left_out(volume: "Volume", options: "List[str]") -> None:
+    """Writes into the record which mount options the volume is mounted without, for status and the
+    log. That a full pool has no room for that does not keep the volume from its pod."""
+    if volume.left_out == options:
+        return
+    try:
+        volume.save(leftOut=options)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
 
 
 def _flags(volume: "Volume", read_only: bool) -> "List[str]":
     """What this one mount gets: from the node's config, the class and the pod."""
+    refused = _refused_options(volume)
     flags = config.mount_flags() + [
-        option for option in volume.record["mountOptions"] if option in mounts.FLAGS
+        option
+        for option in volume.record["mountOptions"]
+        if option in mounts.FLAGS and option not in refused
     ]
     return sorted(set(flags + (["ro"] if read_only else [])))
 

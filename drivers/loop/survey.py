@@ -95,6 +95,8 @@ def examine() -> "List[Finding]":
             ("volume {}: {}".format(entry["name"], what), remedy)
             for what, remedy in entry["troubles"]
         ]
+        if entry.get("remark"):
+            findings.append((entry["remark"], ""))
     mounted = sum(1 for entry in volumes if entry.get("mounts"))
     findings.append(("volumes: {}, of them mounted: {}".format(len(volumes), mounted), ""))
     return findings
@@ -242,6 +244,7 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
         }
         entry.update(
             usedBytes=found.used_bytes,
+            remark=found.without_options if shown else "",
             image="{}/{}/{}".format(found.pool.path, found.name, pool.IMAGE),
             devices=[device.path for device in devices],
             mounts=[

@@ -258,7 +258,8 @@ def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
         ) from None
     name, kind = check_name("volume name", record["name"]), filesystems.get(record["fsType"])
     for option in record["mountOptions"]:
-        kind.check_mount_option(option)
+        if not kind.knows_mount_option(option):
+            kind.check_mount_option(option)  # a value that is refused here is left out by mount
     sizes = (record["sizeBytes"], length, begin)
     if not all(type(size) is int for size in sizes) or not 0 <= begin <= length < 1 << 63:
         raise InvalidArgument("the stream of volume {} has sizes that are none".format(name))
@@ -269,6 +270,7 @@ def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
             "volume {} has sectors of another size than {}".format(name, loopdev.SECTOR_BYTES)
         )
     words = list(record.values()) + list((record["owner"] or {}).values()) + record["accessModes"]
+    words += record["mountOptions"]
     if not all(word.isprintable() for word in words if isinstance(word, str)):
         raise InvalidArgument("the record of volume {} holds control characters".format(name))
     return _as_copy(record), length, begin

@@ -111,6 +111,21 @@ class Volume:
         return bool(self.record["thick"])
 
     @property
+    def left_out(self) -> "List[str]":
+        """The mount options that its last mount went without, as the kernel refused them."""
+        options: "List[str]" = self.record.get("leftOut", [])
+        return options
+
+    @property
+    def without_options(self) -> str:
+        """The sentence about them; "" if there are none."""
+        if not self.left_out:
+            return ""
+        words = "volume {} is mounted without {}: the kernel of this node refuses it for {}"
+        options = " and ".join(shown(option) for option in self.left_out)
+        return words.format(self.name, options, self.fs_type)
+
+    @property
     def owner(self) -> "Optional[Claim]":
         owner = self.record["owner"]
         return Claim(owner["namespace"], owner["name"], owner["uid"]) if owner else None
@@ -316,6 +331,7 @@ def _wrong_inside(record: "Dict[str, Any]") -> "List[str]":
     right = {
         "accessModes": _are(str, record["accessModes"]),
         "mountOptions": _are(str, record["mountOptions"]),
+        "leftOut": _is_list_of_words(record.get("leftOut", [])),
         "owner": owner is None or _are(str, map(owner.get, ("namespace", "name", "uid"))),
         "root": root is None
         or (
@@ -338,6 +354,10 @@ def _are_below(limit: int, values: "Any") -> bool:
 
 def _is_uuid(value: str) -> bool:
     return not value or (len(value) == 36 and not set(value) - set("0123456789abcdefABCDEF-"))
+
+
+def _is_list_of_words(value: "Any") -> bool:
+    return isinstance(value, list) and _are(str, value)
 
 
 def _are(kind: type, values: "Any") -> bool:
