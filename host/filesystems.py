@@ -11,7 +11,7 @@ import os
 import struct
 
 import process
-from host import features, files, mounts
+from host import features, mounts, undo
 from protocol import Internal, InvalidArgument, Unavailable, shown
 
 TYPE_CHECKING = False
@@ -23,10 +23,7 @@ _BLOCK_BYTES = 4096
 _MAKE_SECONDS = 300
 _CHECK_SECONDS = 540
 _GROW_SECONDS = 240
-# What a tool that changes an image keeps beside it until it is done; see Ext4._undoable.
-UNDO = "undo"
 _UNDO_BYTES = 16 * MIB
-_UNDO_MAGIC = b"E2UNDO02"
 _VERSION_SECONDS = 10
 _LOG_BYTES = 2 << 30  # the largest log that xfs has
 _REFUSAL_CHARACTERS = 200
@@ -218,21 +215,23 @@ class FileSystem:
         """Whether the kernel noted in the superblock that it found errors."""
         return False
 
-    def recover(self, device: str, directory: int, lock: int) -> None:
-        """Undoes a `repair` or `grow_unmounted` that was killed on its way, by what it left in the
-        open `directory` of the volume. These three, and no callout else, run tools on an image that
-        may hold data; as for `make`, `lock` is held as long as the tool lives."""
+    def recover(self, place: "undo.Place") -> bool:
+        """Undoes what a tool that was killed on its way has left, by what lies in the volume's
+        directory, if the image is what that tool left. Returns whether the file system needs a full
+        check. `recover`, `repair`, `set_uuid` and `grow_unmounted`, and no callout else, run tools
+        on an image that may hold data."""
+        return False
 
-    def repair(self, device: str, directory: int, lock: int) -> None:
-        """Repairs what needs no decision, before the first mount. Raises Unavailable for anything
-        worse."""
+    def repair(self, place: "undo.Place", everything: bool = False) -> None:
+        """Repairs what needs no decision, before the first mount. everything: looks also where
+        nothing is noted. Raises Unavailable for anything worse."""
 
-    def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
+    def set_uuid(self, place: "undo.Place", uuid: str) -> None:
         """Gives a copy that was never mounted another UUID than its source; `recover` deals with
         what was cut short. It may be of a file system in use, so that there is a log to replay."""
         raise NotImplementedError
 
-    def grow_unmounted(self, device: str, directory: int, lock: int) -> None:
+    def grow_unmounted(self, place: "undo.Place") -> None:
         """Fills the grown device while it is not mounted, after `grow` was NotPermitted."""
         raise NotImplementedError
 
@@ -264,7 +263,6 @@ class Ext4(FileSystem):
         "journal_checksum": _NO_VALUE,
     }
     _RESIZE = 0x40086610  # EXT4_IOC_RESIZE_FS
-    _VALID, _ERRORS = 1, 2
 
     def _make_line(self, uuid: str, thick: bool) -> "List[str]":
         discard = "nodiscard" if thick else "discard"
@@ -299,37 +297,16 @@ class Ext4(FileSystem):
         return _uuid_text((self._superblock(device) or bytes(1024))[0x68:0x78])
 
     def has_errors(self, device: int) -> bool:
-        (state,) = struct.unpack_from("<H", self._superblock(device) or bytes(1024), 0x3A)
         # After a crash without errors there is none: the kernel replays the journal, as after every
         # power cut.
-        return not state & self._VALID or bool(state & self._ERRORS)
+        return undo.has_errors(self._superblock(device) or bytes(1024))
 
-    def recover(self, device: str, directory: int, lock: int) -> None:
-        try:
-            undo = files.open_file(directory, UNDO, os.O_RDWR)
-        except FileNotFoundError:
-            return
-        try:
-            if (
-                os.pread(undo, len(_UNDO_MAGIC), 0) == _UNDO_MAGIC
-            ):  # else nothing was written to the device yet
-                line = ["e2undo", "-f", "/proc/self/fd/{}".format(undo), device]
-                undone = process.run(line, _GROW_SECONDS, (undo, lock))
-                check = ["e2fsck", "-f", "-n", device]
-                if undone.status != 0 and process.run(check, _CHECK_SECONDS, (lock,)).status != 0:
-                    raise Internal(
-                        "a check or growth was cut short and cannot be undone; run e2fsck on a "
-                        "copy of the image, then "
-                        "put that in its place and remove the file {} beside it: {}".format(
-                            UNDO, undone.text[-200:]
-                        )
-                    )
-        finally:
-            os.close(undo)
-        _remove_undo(directory)
+    def recover(self, place: "undo.Place") -> bool:
+        return undo.recover(place, _CHECK_SECONDS)
 
-    def repair(self, device: str, directory: int, lock: int) -> None:
-        result = self._undoable(["e2fsck", "-p"], (0, 1), device, directory, lock, _CHECK_SECONDS)
+    def repair(self, place: "undo.Place", everything: bool = False) -> None:
+        line = ["e2fsck", "-f", "-p"] if everything else ["e2fsck", "-p"]
+        result = undo.run(line, (0, 1), place, _CHECK_SECONDS)
         if result.status not in (0, 1):
             raise Unavailable(
                 (
@@ -339,17 +316,17 @@ class Ext4(FileSystem):
                 + result.text[-300:]
             )
 
-    def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
-        self.repair(device, directory, lock)  # which replays the journal
+    def set_uuid(self, place: "undo.Place", uuid: str) -> None:
+        self.repair(place)  # which replays the journal
         # The checksums of all metadata go on from the old UUID, which kernel 4.4 and e2fsprogs 1.43
         # understand.
         line = ["tune2fs", "-O", "metadata_csum_seed", "-U", uuid]
-        self._undoable(line, (0,), device, directory, lock, _GROW_SECONDS).check()
+        undo.run(line, (0,), place, _GROW_SECONDS).check()
 
-    def grow_unmounted(self, device: str, directory: int, lock: int) -> None:
-        with open(device, "rb") as grown:
+    def grow_unmounted(self, place: "undo.Place") -> None:
+        with open(place.device, "rb") as grown:
             room = _UNDO_BYTES + grown.seek(0, os.SEEK_END) // 1024
-        disk = os.fstatvfs(directory)
+        disk = os.fstatvfs(place.directory)
         if disk.f_bavail * disk.f_frsize < room:
             raise Unavailable(
                 "its growth needs {} MiB of the pool's disk, which has less; free some".format(
@@ -357,36 +334,8 @@ class Ext4(FileSystem):
                 )
             )
         # resize2fs wants a check whose date is newer than the last mount's.
-        self._undoable(
-            ["e2fsck", "-f", "-p"], (0, 1), device, directory, lock, _CHECK_SECONDS
-        ).check(1)
-        self._undoable(["resize2fs"], (0,), device, directory, lock, _GROW_SECONDS).check()
-
-    def _undoable(
-        self,
-        line: "List[str]",
-        good: "Tuple[int, ...]",
-        device: str,
-        directory: int,
-        lock: int,
-        seconds: int,
-    ) -> "process.Result":
-        """Runs a tool that keeps what it overwrites, since one that is killed in between, or fails
-        for want of space,
-        leaves what neither the kernel nor e2fsck -p takes: a superblock without its checksum, half
-        a resize. Unless it ends with a `good` status it is undone."""
-        undo = files.open_file(directory, UNDO, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        try:
-            result = process.run(
-                [*line, "-z", "/proc/self/fd/{}".format(undo), device], seconds, (undo, lock)
-            )
-        finally:
-            os.close(undo)
-        if result.status in good:
-            _remove_undo(directory)
-        else:
-            self.recover(device, directory, lock)
-        return result
+        undo.run(["e2fsck", "-f", "-p"], (0, 1), place, _CHECK_SECONDS).check(1)
+        undo.run(["resize2fs"], (0,), place, _GROW_SECONDS).check()
 
     def grow(self, root: int, size_bytes: int) -> None:
         try:
@@ -469,22 +418,29 @@ class Xfs(FileSystem):
     def uuid(self, device: int) -> str:
         return _uuid_text(os.pread(device, 16, 32))
 
-    def recover(self, device: str, directory: int, lock: int) -> None:
-        """A log that was cleared by half neither mounts nor lets xfs_db try again. Nothing was left
-        in it."""
-        if files.exists(directory, UNDO):
-            process.run(["xfs_repair", "-L", device], _CHECK_SECONDS, (lock,)).check()
-            _remove_undo(directory)
+    def recover(self, place: "undo.Place") -> bool:
+        """An older flexvol let xfs_db set the UUID, and noted that; when that was cut short the log
+        may be one that the kernel does not mount. What the kernel mounts needs nothing. Nothing is
+        cleared by force, because a restored image may have data in its log."""
+        if not undo.is_left(place.directory):
+            return False
+        try:
+            mounts.replay(place.device, self.name, ["nouuid"])
+        except Internal as refusal:
+            raise Unavailable(
+                "the kernel does not mount this copy, which was stopped while it got a UUID of its "
+                "own; make the copy again, or put a backup of the image in its place and remove "
+                "the file undo beside it: {}".format(refusal)
+            ) from None
+        undo.forget(place.directory)
+        return False
 
-    def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
-        mounts.replay(device, self.name, ["nouuid"])
-        files.write(directory, UNDO, b"the log is empty\n")
-        result = process.run(
-            ["xfs_db", "-x", "-c", "uuid " + uuid, device], _GROW_SECONDS, (lock,)
-        ).check()
-        if uuid not in result.text:  # its exit status is 0 all the same
-            raise Internal("xfs_db did not set the UUID {}: {}".format(uuid, result.text[-300:]))
-        _remove_undo(directory)
+    def set_uuid(self, place: "undo.Place", uuid: str) -> None:
+        from host import xfs_uuid  # late: few volumes are copies
+
+        mounts.replay(place.device, self.name, ["nouuid"])
+        with open(place.device, "r+b", 0) as device:
+            xfs_uuid.change(device.fileno(), binascii.unhexlify(uuid.replace("-", "")), _crc32c)
 
     def grow(self, root: int, size_bytes: int) -> None:
         geometry = fcntl.ioctl(root, self._GEOMETRY, bytes(112))
@@ -568,12 +524,12 @@ class Btrfs(FileSystem):
     def uuid(self, device: int) -> str:
         return _uuid_text(os.pread(device, 16, self._SUPERBLOCK + 0x20))
 
-    def set_uuid(self, device: str, directory: int, uuid: str, lock: int) -> None:
+    def set_uuid(self, place: "undo.Place", uuid: str) -> None:
         """As `btrfstune -m` does: metadata keep the old UUID, which the superblock has beside the
         new one. But the tool begins new transactions, after which the kernel refuses the log that a
         copy of a volume in use has (tried). This is one write; the kernel writes the superblock's
         other copies with its next commit."""
-        with open(device, "r+b", 0) as file:
+        with open(place.device, "r+b", 0) as file:
             block = bytearray(os.pread(file.fileno(), _BLOCK_BYTES, self._SUPERBLOCK))
             (features,) = struct.unpack_from("<Q", block, 0xBC)
             if not features & self._METADATA_UUID:
@@ -589,11 +545,14 @@ class Btrfs(FileSystem):
 
 
 def _crc32c(data: bytes) -> int:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
     value = 0xFFFFFFFF
     for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        value = value >> 8 ^ table[(value ^ byte) & 255]
     return value ^ 0xFFFFFFFF
 
 
@@ -603,15 +562,6 @@ def _refusal(failed: "process.Result") -> str:
     words = failed.text.partition("Usage:")[0]
     _, _, error = words.rpartition("ERROR: ")
     return error.strip()[:_REFUSAL_CHARACTERS]
-
-
-def _remove_undo(directory: int) -> None:
-    """For good: what is mounted after it must never be undone."""
-    try:
-        os.unlink(UNDO, dir_fd=directory)
-    except FileNotFoundError:
-        return
-    os.fsync(directory)
 
 
 def new_uuid() -> str:

@@ -8,7 +8,7 @@ import errno
 import os
 
 from drivers.loop import pool as pools
-from host import config, files, filesystems, loopdev, mounts
+from host import config, files, filesystems, loopdev, mounts, undo
 from protocol import Busy, Internal, ResourceExhausted, Unavailable
 
 TYPE_CHECKING = False
@@ -231,37 +231,38 @@ def _flags(volume: "Volume", read_only: bool) -> "List[str]":
 def _mount_first(
     volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, lock: "Lock"
 ) -> None:
-    file_system = filesystems.get(volume.fs_type)
-    file_system.recover(loop.path, volume.directory, lock.descriptor)
+    kind = filesystems.get(volume.fs_type)
+    check(volume, loop.descriptor)
+    place = undo.Place(loop.path, volume.directory, lock.descriptor)
     if volume.thick:
         loop.refuse_discard()
-    _give_uuid(volume, loop, lock)
+    needs_check = kind.recover(place)
+    _give_uuid(volume, loop, place)
     prepare = _preparation(volume, loop)
-    if file_system.has_errors(loop.descriptor):
+    if needs_check or kind.has_errors(loop.descriptor):
         disk = os.fstatvfs(volume.pool.directory)
         if disk.f_bavail * disk.f_frsize < _REPAIR_BYTES:
             raise Unavailable(
                 "volume {} needs a check, which writes, and its pool is full".format(volume.name)
             )
-        file_system.repair(loop.path, volume.directory, lock.descriptor)
+        kind.repair(place, needs_check)
     if volume.record["blank"]:
         volume.save(blank=False)  # from now on there may be data in it
 
     try:
         _mount_device(volume, loop, mount_dir, read_only, prepare)
     except filesystems.NotPermitted:
-        file_system.grow_unmounted(loop.path, volume.directory, lock.descriptor)
+        kind.grow_unmounted(place)
         _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop))
 
 
-def _give_uuid(volume: "Volume", loop: "Loop", lock: "Lock") -> None:
+def _give_uuid(volume: "Volume", loop: "Loop", place: "undo.Place") -> None:
     """A copy has its source's UUID until its first mount, and no kernel mounts two file systems of
     one UUID."""
     kind, uuid = filesystems.get(volume.fs_type), volume.record["newUuid"]
     if uuid:
         if kind.uuid(loop.descriptor) != uuid:
-            check(volume, loop.descriptor)
-            kind.set_uuid(loop.path, volume.directory, uuid, lock.descriptor)
+            kind.set_uuid(place, uuid)
         volume.save(fsUuid=uuid, newUuid="")
 
 
@@ -295,7 +296,8 @@ def check(volume: "Volume", device: int) -> int:
     kind = filesystems.get(volume.fs_type)
     size = kind.size_bytes(device)
     uuid = volume.record["fsUuid"]
-    if size is None or (uuid and kind.uuid(device) != uuid):
+    known = (uuid, volume.record["newUuid"])  # of a copy that has just got its own: both may be
+    if size is None or (uuid and kind.uuid(device) not in known):
         raise Internal(
             (
                 "volume {}: its image does not carry the {} that its record says{}; it is "

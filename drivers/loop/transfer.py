@@ -18,7 +18,7 @@ import os
 import struct
 
 from drivers.loop import image, pool, volume
-from host import files, filesystems, loopdev
+from host import files, filesystems, loopdev, undo
 from protocol import Busy, Failure, InvalidArgument, Unavailable, check_name
 
 TYPE_CHECKING = False
@@ -88,7 +88,7 @@ def send(
 
 def _hold(found: "Volume", move: "Optional[Dict[str, str]]") -> int:
     """Its image, open, with the lock that keeps it from being mounted."""
-    if files.exists(found.directory, filesystems.UNDO):
+    if undo.is_left(found.directory):
         words = "volume {}: a tool was stopped while it changed it; its next mount puts that right"
         raise Unavailable(words.format(found.name))
     descriptor = found.open_image()

@@ -11,7 +11,7 @@ import time
 
 from drivers.loop import image as images
 from drivers.loop import pool as pools
-from host import files, filesystems, loopdev
+from host import files, filesystems, loopdev, undo
 from protocol import (
     ANY,
     AWAITED,
@@ -60,8 +60,7 @@ ARCHIVED = ".archived-"  # see archive.py
 _KEPT = (_MAKING, IMPORTING, ARCHIVED)  # what may be kept for a time
 _FILES = (
     pools.IMAGE,
-    filesystems.UNDO,
-    "." + filesystems.UNDO + ".new",
+    *undo.FILES,
     RECORD,
     "." + RECORD + ".new",
 )
@@ -543,7 +542,7 @@ def take_away(volume: Volume, prefix: str, suffix: str = "", **changes: "Any") -
             )
         )
     if (
-        pools.IMAGE not in present and filesystems.UNDO not in present
+        pools.IMAGE not in present and undo.FILE not in present
     ):  # taken away by hand: there is nothing to lose
         rename(volume, hidden)
         return hidden
