@@ -134,9 +134,11 @@ def next_step(now: Sizes, size: int) -> str:
         # (allocatedResources) is less than what was asked.
         is_cut = now.allocated is not None and now.allocated < now.asked
         return HOLD if is_cut else ""
-    # Claim and PV say the true size. A resize state that is left would keep the claim from growing
-    # again: kube-controller-manager goes on with the old allocatedResources.
-    return FINISH if now.has_conditions or now.resize else ""
+    # Nothing is asked for beyond what the claim has. kube-controller-manager, when it starts amid
+    # our steps, may leave a state that waits for a call which kubelet has no reason to make, and
+    # then goes on with the old allocatedResources when the claim is raised again.
+    has_traces = now.resize or now.has_conditions or now.is_noted
+    return HOLD if has_traces else ""
 
 
 def refusal(now: Sizes, truth: Truth) -> str:
@@ -253,10 +255,8 @@ class _Cancellation:
         if not next_step(now, truth.size):
             self._say(f"nothing is to be given up for the claim {name}, {_says(now, truth)}")
             return 0
-        self._say(
-            f"cluster {self._api.server}: gives up the expansion of the claim {name}, "
-            f"{_says(now, truth)}"
-        )
+        what = "gives up the expansion of" if now.asked > truth.size else "clears the expansion of"
+        self._say(f"cluster {self._api.server}: {what} the claim {name}, {_says(now, truth)}")
         deadline = time.monotonic() + _SECONDS
         while self._go_on(now, truth):
             if time.monotonic() > deadline:
@@ -359,7 +359,7 @@ def changes(step: str, now: Sizes, size: int, claim: Object) -> Object:
                 "allocatedResourceStatuses": {"storage": INFEASIBLE},
             }
         }
-    final = {"storage": quantity(size if is_held(now, size) else now.capacity)}
+    final = {"storage": quantity(size)}
     conditions = (claim.get("status") or {}).get("conditions") or []
     return {
         "status": {

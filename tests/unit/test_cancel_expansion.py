@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from administration import cancel_expansion
-from administration.cancel_expansion import FINISH, HOLD, Sizes, Truth
+from administration.cancel_expansion import HOLD, Sizes, Truth
 from controller import cluster
 from controller.volume_manifest import quantity
 
@@ -119,6 +119,12 @@ class World:
         if self.now.resize == PENDING:
             self.status(allocatedResourceStatuses={"storage": INFEASIBLE})
 
+    def controller_notes_late(self) -> None:
+        """Its patch of the PV has no precondition."""
+        if self.now.resize == PENDING:
+            before = {"metadata": {"annotations": {NOTE: quantity(self.now.capacity)}}}
+            self.volume = merged(self.volume, before)
+
     def user_lowers(self) -> None:
         """As far as the API server lets them."""
         lower = self.now.capacity + MIB // 2
@@ -141,6 +147,7 @@ ACTORS = [
     World.kubelet_expands,
     World.kubelet_fails_late,
     World.user_lowers,
+    World.controller_notes_late,
     World.room_appears,
     World.call_that_had_begun_succeeds,
 ]
@@ -169,6 +176,9 @@ def test_whoever_interferes_the_end_is_the_truth_and_the_volume_grows_again(
     assert now.asked <= world.size, "claim and PV promise no more than there is"
     if now.resize == "":
         assert now.request <= now.capacity <= world.size
+        assert not now.is_noted
+    else:
+        assert now.capacity < now.asked, "kubelet has something to record"
     world.room = 2000 * GIB
     grown = {"resources": {"requests": {"storage": "1000Gi"}}}
     world.claim = merged(world.claim, {"spec": grown})
@@ -178,7 +188,7 @@ def test_whoever_interferes_the_end_is_the_truth_and_the_volume_grows_again(
     assert world.now.capacity == world.now.volume == world.size == 1000 * GIB
 
 
-@given(sizes_in_bytes, st.lists(st.sampled_from(ACTORS[:1] + ACTORS[3:5]), max_size=8))
+@given(sizes_in_bytes, st.lists(st.sampled_from(ACTORS[:1] + ACTORS[3:6]), max_size=8))
 def test_without_room_claim_and_volume_say_the_true_size(recorded: int, turns: list[Any]) -> None:
     world = World(900 * GIB, recorded=recorded)
     for turn in turns:
@@ -257,7 +267,8 @@ def test_it_is_refused_while_the_growth_can_succeed(now: Sizes, truth: Truth, wo
 def test_what_a_late_failure_leaves_on_the_claim_is_cleared() -> None:
     assert cancel_expansion.next_step(GROWING, 64 * MIB) == HOLD
     leftover = Sizes(GIB, GIB, GIB, "", GIB, has_conditions=True)
-    assert cancel_expansion.next_step(leftover, GIB) == FINISH
+    assert cancel_expansion.next_step(leftover, GIB) == HOLD
+    assert cancel_expansion.next_step(leftover._replace(has_conditions=False), GIB) == ""
 
 
 def test_the_true_size_is_the_drivers_word_alone() -> None:
