@@ -72,24 +72,28 @@ def chosen(
     """The volume of that name to adopt; None if it has its PV, `volume`. Raises a Failure that says
     why not."""
     if not found:
-        raise protocol.NotFound("no node that answers has such a volume")
+        raise protocol.NotFound(f"no node that answers has a volume {name}")
     if volume is not None:
         node = decide.node_of(volume, drivers)
         if node in [one.node for one in found]:
             return None
+        owner = f"node {node}" if node else "another driver"
         raise protocol.InvalidArgument(
-            f"there is a PV of that name, of {f'node {node}' if node else 'somebody else'}; "
-            "delete that PV first, "
-            f"or give it up: provisioner release {name}"
+            f"the PV {name} exists already, and is of {owner}; if that is gone for good, give "
+            f"the PV up, which deletes no data: provisioner release {name}"
         )
     if len(found) > 1:
         raise protocol.InvalidArgument(
-            f"it is on {' and '.join(one.node for one in found)}; say which with --node"
+            f"the volume {name} is on node {' and on node '.join(one.node for one in found)}; name "
+            "one with --node"
         )
     if found[0].entry.get("error"):
         raise protocol.Internal(str(found[0].entry["error"]))
     if _other(found[0].entry):
-        raise protocol.Busy(f"it is no volume in use: {protocol.shown(_other(found[0].entry))}")
+        raise protocol.Busy(
+            f"the volume {name} cannot be adopted while it is "
+            f"{protocol.shown(_other(found[0].entry))}; see: provisioner inventory"
+        )
     return found[0]
 
 
@@ -98,11 +102,11 @@ def claim_of(found: Found) -> Name:
     name = _names(found.owner)
     if name == (protocol.ANY, protocol.ANY):
         raise protocol.InvalidArgument(
-            "it was made for any claim; its PV is made again by provisioner static"
+            "the volume was made for any claim; its PV is made again by: provisioner static"
         )
     if not all(map(protocol.is_name, name)):
         raise protocol.InvalidArgument(
-            "its record names no claim; say for which it is: --claim NAMESPACE/NAME"
+            "the volume's record names no claim; name one: --claim NAMESPACE/NAME"
         )
     return name
 
@@ -163,7 +167,8 @@ def check_claim(found: Found, claim: Name, live: Object | None) -> None:
         )
     if not bound and live["metadata"]["uid"] == found.owner.get("uid"):
         raise protocol.Busy(
-            f"its claim {claim} waits, and the provisioner of its node is about to make the PV"
+            f"the claim {claim} waits, and the provisioner of its node is about to make the PV; "
+            "run this again if it does not within a minute"
         )
 
 
@@ -181,7 +186,10 @@ def made(entry: Object) -> Object:
         or size < 1
         or not isinstance(fs_type, str)
     ):
-        raise protocol.Internal("its driver does not say its size, file system and options in full")
+        raise protocol.Internal(
+            "the volume's driver does not list its size, file system and options in full; see its "
+            "list on the node"
+        )
     return {"options": options, "capacityBytes": size, "fsType": fs_type}
 
 
@@ -248,7 +256,7 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
         wrong = wrong or not done
     print(aligned(_HEADINGS, rows) if rows else "there is nothing to adopt")
     for (node, driver), why in sorted(silent.items()):
-        print(f"{driver} on node {node} does not say what it has: {why}", file=sys.stderr)
+        print(f"the driver {driver} on node {node} lists no volumes: {why}", file=sys.stderr)
     return 1 if wrong else 0
 
 
@@ -374,4 +382,6 @@ class _Adoption:
             ):  # somebody adopts it at the same time: what the PV says counts
                 if all(theirs):
                     self._record(found, there["spec"]["claimRef"])
-                raise protocol.Busy(f"somebody else has just made its PV, for {theirs}") from None
+                raise protocol.Busy(
+                    f"somebody else has just made the PV, for the claim {theirs}"
+                ) from None

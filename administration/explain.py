@@ -60,20 +60,19 @@ def _with_volume(
     name = claim["spec"]["volumeName"]
     volume = api.get(f"{cluster.VOLUMES}/{name}")
     if volume is None:
-        return [f"its PV {name} does not exist"], True
-    whose, source = volume["spec"].get("claimRef") or {}, volume["spec"].get("flexVolume") or {}
-    if whose.get("uid", claim["metadata"]["uid"]) != claim["metadata"]["uid"]:
         return [
-            (
-                f"its PV {name} belongs to the claim {lost.full_name(volume)} with the uid "
-                f"{whose['uid']}"
-            )
+            f"its PV {name} does not exist; if its volume does (see: kubectl flexvol inventory), "
+            f"bring the PV back: kubectl flexvol adopt {name}"
         ], True
-    if source.get("driver") not in drivers.values():
-        return [
-            f"its PV {name} is not of a driver of flexvol here ({', '.join(drivers.values())})"
-        ], False
-    node, driver = decide.node_of(volume, drivers), source["driver"]
+    owner = volume["spec"].get("claimRef") or {}
+    if owner.get("uid", claim["metadata"]["uid"]) != claim["metadata"]["uid"]:
+        whose = f"{lost.full_name(volume)} with the uid {owner['uid']}"
+        return [f"its PV {name} belongs to the claim {whose}"], True
+    driver = str((volume["spec"].get("flexVolume") or {}).get("driver", ""))
+    if driver not in drivers.values():
+        ours = ", ".join(drivers.values())
+        return [f"its PV {name} is not of a driver of flexvol here ({ours})"], False
+    node = decide.node_of(volume, drivers)
     listed, silent = nodes.list_all(
         api, [one for one in found.values() if node in ("", one.name)], [driver]
     )
@@ -126,7 +125,8 @@ def _without_volume(
     name, notes = decide.class_name_of(claim), decide.annotations_of(claim)
     if claim["spec"].get("storageClassName") == "" and not name:
         return [
-            "nothing is made for a claim of no class: it waits for a PV of none that fits"
+            'this claim asks for no storage class (storageClassName: ""), so nothing is '
+            "provisioned for it; it waits for an existing PV without a class"
         ], False
     storage_class = api.get(cluster.path_to(cluster.CLASSES, name)) if name else None
     if storage_class is not None and not decide.provisioner_of(claim):
@@ -137,7 +137,9 @@ def _without_volume(
     provisioner, node = decide.provisioner_of(claim), notes.get(decide.SELECTED_NODE, "")
     if storage_class is not None and provisioner not in drivers:
         ours = ", ".join(drivers)
-        return [f"it is for the provisioner {provisioner}, and flexvol's here are: {ours}"], True
+        return [
+            f"this claim is for the provisioner {provisioner}; flexvol's nodes here serve {ours}"
+        ], True
     of_one_node = "" not in found or drivers.get(provisioner) not in found[""].drivers
     problem = decide.problem(claim, storage_class, of_one_node)
     if problem or storage_class is None:
@@ -152,7 +154,7 @@ def _without_volume(
     elif decision.action == decide.TAKE:
         said.append("its volume is made on the node with the most room, before there is a pod")
     elif decide.is_late(storage_class):
-        said += [_on_pod(pod) for pod in pods] or ["no pod uses it yet"]
+        said += [_on_pod(pod) for pod in pods] or ["no pod uses the claim yet"]
     if of_one_node and not node:
         sentences, no_node_takes_it = _on_nodes(api, claim, storage_class, namespace)
         said += sentences
@@ -177,10 +179,10 @@ def _on_pod(pod: Object) -> str:
     for one in pod["status"].get("conditions") or []:
         if one["type"] == "PodScheduled" and one["status"] != "True" and one.get("message"):
             return (
-                f"pod {pod['metadata']['name']} uses it, and the scheduler says of that: "
+                f"pod {pod['metadata']['name']} uses the claim, and the scheduler says: "
                 f"{one['message']}"
             )
-    return f"pod {pod['metadata']['name']} uses it"
+    return f"pod {pod['metadata']['name']} uses the claim"
 
 
 def _on_making(node: str, found: dict[str, Node]) -> tuple[str, bool]:
@@ -190,7 +192,10 @@ def _on_making(node: str, found: dict[str, Node]) -> tuple[str, bool]:
         return "its volume is being made", False
     if node in found:
         return f"its volume is being made on node {node}", False
-    return f"node {node} was chosen for it, and no pod of flexvol is there", True
+    return (
+        f"node {node} was chosen for the claim, and no pod of flexvol is on that node; see: "
+        "kubectl -n flexvol get pods -o wide"
+    ), True
 
 
 def _on_nodes(

@@ -212,7 +212,9 @@ class Mover:
         self._api.patch(f"{self._moves}/move-{_name(plan)}", change)
         now = self._plan(_name(plan))
         if now is None or now["id"] != plan["id"]:
-            raise NotMoved(f"the move of {_name(plan)} was ended by somebody else")
+            raise NotMoved(
+                f"the move of {_name(plan)} was ended by somebody else; see: provisioner inventory"
+            )
         return now
 
     def _check_unused(self, volume: Object) -> None:
@@ -240,7 +242,9 @@ class Mover:
         self._check_unused(volume)
         if not _is_in_pool(volume):
             raise NotMoved(f"{name} is in no pool; its driver must move it")
-        entry = self._entry({"volume": volume}, source) or {"error": "it is not there"}
+        entry = self._entry({"volume": volume}, source) or {
+            "error": "the volume is not in its list"
+        }
         if entry.get("error") or not entry.get("owner") or entry.get("state"):
             raise NotMoved(
                 f"node {source} does not list {name} as whole: "

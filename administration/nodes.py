@@ -103,7 +103,14 @@ def list_all(
         for driver in drivers or node.drivers
         if node.name or driver in node.drivers
     ]
-    silent = {(node.name, driver): "it did not answer in time" for node, driver in asked}
+    silent = {
+        (
+            node.name,
+            driver,
+        ): f"the pod {node.pod} did not answer in time; see: kubectl describe node"
+        + (f" {node.name}" if node.name else "s")
+        for node, driver in asked
+    }
 
     def ask(node: Node, driver: str) -> None:
         try:
@@ -129,7 +136,10 @@ def hostname(api: cluster.Cluster, name: str) -> str:
     node = api.get(f"{cluster.NODES}/{name}") or {"metadata": {}}
     label = (node["metadata"].get("labels") or {}).get("kubernetes.io/hostname", "")
     if not label:
-        raise protocol.Unavailable(f"node {name} has no label kubernetes.io/hostname")
+        raise protocol.Unavailable(
+            f"node {name} has no label kubernetes.io/hostname, which kubelet sets; restart that "
+            "node's kubelet"
+        )
     return str(label)
 
 

@@ -156,7 +156,7 @@ def problem(claim: Object, storage_class: Object | None, of_one_node: bool) -> s
     """Why the claim can never be served as it stands; empty if it can."""
     name = class_name_of(claim)
     if storage_class is None and not name:
-        return "it names no storage class; name one in a new claim"
+        return "the claim names no storage class; name one in a new claim"
     if storage_class is None:
         return (
             f'its storage class "{name}" does not exist; create it, or name another in a new claim'
@@ -206,8 +206,8 @@ def _unsupported(claim: Object, storage_class: Object, of_one_node: bool) -> str
         return "volumeMode Block is not possible with FlexVolume; use Filesystem"
     if any((spec.get("selector") or {}).values()):
         return (
-            "a selector cannot choose what is made anew; remove spec.selector, or name the "
-            "PV in spec.volumeName"
+            "the claim has a selector, which only chooses among PVs that exist; leave "
+            "spec.selector out of a new claim, or name the PV in spec.volumeName"
         )
     source = data_source(claim)
     if source and (

@@ -231,10 +231,10 @@ def _without_volume(
     another volume."""
     claim = claims.get(_key(entry.get("owner")))
     if entry.get("kind") == SNAPSHOT:
-        return SNAPSHOT, "", f"it is one of {entry.get('source')}"
+        return SNAPSHOT, "", f"it is a snapshot of {entry.get('source')}"
     if entry.get("state") == ARCHIVED:
         until = f", which is kept until {entry['keptUntil']}" if entry.get("keptUntil") else ""
-        return ARCHIVED, "", f"it is what was left of {entry.get('archiveOf')}{until}"
+        return ARCHIVED, "", f"it is the archive of {entry.get('archiveOf')}{until}"
     if elsewhere:
         where = decide.node_of(elsewhere, there.drivers)
         return (
@@ -264,7 +264,7 @@ def _absent(
         unknown = (
             f"no pod of flexvol is on its node {node}"
             if node
-            else "nothing says which node has it, and none does"
+            else "its PV names no node, and no node lists it"
         )
         return UNSEEN, silent.get((node, driver), unknown)
     pool = (volume["spec"]["flexVolume"].get("options") or {}).get("pool")
@@ -275,4 +275,4 @@ def _absent(
     ]
     return MISSING, errors[
         0
-    ] if errors else "its driver does not list it; see whether its directory is in its pool"
+    ] if errors else "its driver does not list it; look for its directory in its pool on the node"

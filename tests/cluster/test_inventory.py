@@ -292,7 +292,10 @@ def test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is(
     k8s.claim("data")
     status, said = explained(ask, k8s, "data")
     assert status == 0
-    assert said[:2] == ["it waits for a pod that uses it to be scheduled", "no pod uses it yet"]
+    assert said[:2] == [
+        "it waits for a pod that uses it to be scheduled",
+        "no pod uses the claim yet",
+    ]
     assert said[2].startswith("room for its class: node1 ") and "node2 " in said[2]
 
     k8s.pod("reader", node="node2")
@@ -342,7 +345,10 @@ def test_explain_says_that_a_claim_of_no_class_waits_for_a_pv(k8s: Kubernetes, a
 
     assert explained(ask, k8s, "classless") == (
         0,
-        ["nothing is made for a claim of no class: it waits for a PV of none that fits"],
+        [
+            'this claim asks for no storage class (storageClassName: ""), so nothing is '
+            "provisioned for it; it waits for an existing PV without a class"
+        ],
     )
 
 

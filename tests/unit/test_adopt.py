@@ -67,12 +67,16 @@ def test_a_volume_with_its_pv_is_left_as_it_is() -> None:
     [
         ([], None, "no node that answers"),
         ([], volume(), "no node that answers"),
-        ([found()], volume(node="node2"), "there is a PV of that name, of node node2"),
-        ([found()], {**volume(), "spec": {"hostPath": {}}}, "of somebody else"),
-        ([found(), found(node="node2")], None, "it is on node1 and node2; say which"),
+        ([found()], volume(node="node2"), "exists already, and is of node node2"),
+        ([found()], {**volume(), "spec": {"hostPath": {}}}, "of another driver"),
+        (
+            [found(), found(node="node2")],
+            None,
+            "is on node node1 and on node node2; name one with --node",
+        ),
         ([found(error="its image is missing")], None, "its image is missing"),
-        ([found(state="archived")], None, "no volume in use: 'archived'"),
-        ([found(kind="snapshot")], None, "no volume in use: 'snapshot'"),
+        ([found(state="archived")], None, "cannot be adopted while it is 'archived'"),
+        ([found(kind="snapshot")], None, "cannot be adopted while it is 'snapshot'"),
     ],
 )
 def test_what_is_not_adopted(there: list[Found], pv: dict[str, Any] | None, said: str) -> None:

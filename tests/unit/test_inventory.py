@@ -154,7 +154,13 @@ CASES: list[Case] = [
         "archived",
         "pvc-1, which is kept",
     ),
-    ([entry("a", kind="snapshot", source="pvc-1")], [], [claim("a")], "snapshot", "one of pvc-1"),
+    (
+        [entry("a", kind="snapshot", source="pvc-1")],
+        [],
+        [claim("a")],
+        "snapshot",
+        "a snapshot of pvc-1",
+    ),
     ([entry("a")], [volume("a", "node2")], [claim("a")], "orphan", "another volume, on node node2"),
 ]
 
