@@ -333,9 +333,31 @@ class Ext4(FileSystem):
                     room >> 20
                 )
             )
+        with open(place.device, "rb") as grown:
+            reserved = self._reserved_bytes(place)
+            has, wanted = self.size_bytes(grown.fileno()) or 0, grown.seek(0, os.SEEK_END)
+        if has < reserved < wanted:
+            self._resize(place, str(reserved // _BLOCK_BYTES))
+        self._resize(place)
+
+    def _resize(self, place: "undo.Place", *blocks: str) -> None:
         # resize2fs wants a check whose date is newer than the last mount's.
         undo.run(["e2fsck", "-f", "-p"], (0, 1), place, _CHECK_SECONDS).check(1)
-        undo.run(["resize2fs"], (0,), place, _GROW_SECONDS).check()
+        undo.run(["resize2fs"], (0,), place, _GROW_SECONDS, blocks).check()
+
+    def _reserved_bytes(self, place: "undo.Place") -> int:
+        """The size up to which the blocks that mkfs reserved hold the descriptors of all groups.
+        resize2fs does not pass it in one step ("Illegal doubly indirect block found"), but grows to
+        it, and from there to any size."""
+        block = place.superblock()
+        (blocks,) = struct.unpack_from("<I", block, 4)
+        (group_blocks,) = struct.unpack_from("<I", block, 0x20)
+        (reserved,) = struct.unpack_from("<H", block, 0xCE)
+        (descriptor_bytes,) = struct.unpack_from("<H", block, 0xFE)
+        groups_per_block = _BLOCK_BYTES // (descriptor_bytes or 32)
+        groups = -(-int(blocks) // int(group_blocks))
+        descriptor_blocks = -(-groups // groups_per_block) + int(reserved)
+        return int(descriptor_blocks * groups_per_block * group_blocks * _BLOCK_BYTES)
 
     def grow(self, root: int, size_bytes: int) -> None:
         try:

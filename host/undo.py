@@ -15,7 +15,7 @@ from protocol import Internal, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Tuple
+    from typing import Any, Dict, List, Sequence, Tuple
 
 FILE = "undo"
 OF = "undo.json"
@@ -88,8 +88,14 @@ def forget(directory: int) -> None:
         os.fsync(directory)
 
 
-def run(line: "List[str]", good: "Tuple[int, ...]", place: Place, seconds: int) -> "process.Result":
-    """Runs a tool that keeps what it overwrites.
+def run(
+    line: "List[str]",
+    good: "Tuple[int, ...]",
+    place: Place,
+    seconds: int,
+    last: "Sequence[str]" = (),
+) -> "process.Result":
+    """Runs a tool that keeps what it overwrites. last: its words after the device.
 
     A tool that is killed in between, or fails for want of space, leaves what neither the kernel nor
     e2fsck -p takes: a superblock without its checksum, half a resize. Unless the tool ends with a
@@ -97,7 +103,7 @@ def run(line: "List[str]", good: "Tuple[int, ...]", place: Place, seconds: int) 
     _note(place, line[0])
     kept = files.open_file(place.directory, FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        words = [*line, "-z", "/proc/self/fd/{}".format(kept), place.device]
+        words = [*line, "-z", "/proc/self/fd/{}".format(kept), place.device, *last]
         result = process.run(words, seconds, (kept, place.lock))
     finally:
         os.close(kept)

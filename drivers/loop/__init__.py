@@ -328,7 +328,9 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
             image = found.open_image()
             try:
                 entry.update(name=name, usedBytes=found.used_bytes, options=options, **options)
-                entry["damaged"] = filesystems.get(found.fs_type).has_errors(image)
+                kind = filesystems.get(found.fs_type)
+                entry["damaged"] = kind.has_errors(image)
+                entry["fileSystemBytes"] = kind.size_bytes(image) or 0
                 if archive.holds(found):
                     entry.update(archive.describe(found))
                 elif found.moving_to:

@@ -8,8 +8,8 @@ import errno
 import os
 
 from drivers.loop import pool as pools
-from host import config, files, filesystems, loopdev, mounts, undo
-from protocol import Busy, Internal, ResourceExhausted, Unavailable
+from host import config, files, filesystems, log, loopdev, mounts, undo
+from protocol import Busy, Failure, Internal, ResourceExhausted, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,11 +133,12 @@ def _mount_again(
     if not loop.is_mounted():
         _mount_first(volume, loop, mount_dir, read_only, lock)
         return
-    prepare = _preparation(volume, loop)
     try:
-        _mount_device(volume, loop, mount_dir, read_only, prepare)
-    except filesystems.NotPermitted:  # it grows when no other mount namespace has it any more
-        _mount_device(volume, loop, mount_dir, read_only, lambda _root: None)
+        _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop))
+    except (filesystems.NotPermitted, _NotGrown) as failed:
+        # A growth that is not permitted is done when no other mount namespace has it any more.
+        _log_growth(_not_grown(volume, loop, failed))
+        _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop, grows=False))
 
 
 def _mount_device(
@@ -230,7 +231,9 @@ def _flags(volume: "Volume", read_only: bool) -> "List[str]":
 
 def _mount_first(
     volume: "Volume", loop: "Loop", mount_dir: str, read_only: bool, lock: "Lock"
-) -> None:
+) -> "Optional[Failure]":
+    """Mounts what no pod here has. A growth that fails does not keep the pod from its data: then
+    the file system is mounted with the size that it has, and why is returned."""
     kind = filesystems.get(volume.fs_type)
     check(volume, loop.descriptor)
     place = undo.Place(loop.path, volume.directory, lock.descriptor)
@@ -238,7 +241,7 @@ def _mount_first(
         loop.refuse_discard()
     needs_check = kind.recover(place)
     _give_uuid(volume, loop, place)
-    prepare = _preparation(volume, loop)
+    check(volume, loop.descriptor)
     if needs_check or kind.has_errors(loop.descriptor):
         disk = os.fstatvfs(volume.pool.directory)
         if disk.f_bavail * disk.f_frsize < _REPAIR_BYTES:
@@ -250,10 +253,45 @@ def _mount_first(
         volume.save(blank=False)  # from now on there may be data in it
 
     try:
-        _mount_device(volume, loop, mount_dir, read_only, prepare)
-    except filesystems.NotPermitted:
-        kind.grow_unmounted(place)
         _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop))
+        return None
+    except filesystems.NotPermitted:
+        why = _grow_unmounted(volume, loop, place)
+    except _NotGrown as failed:
+        why = _not_grown(volume, loop, failed)
+    if why:
+        _log_growth(why)
+    _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop, grows=False))
+    return why
+
+
+class _NotGrown(Exception):
+    """The file system could not be grown, and has the size that it had."""
+
+
+def _grow_unmounted(volume: "Volume", loop: "Loop", place: "undo.Place") -> "Optional[Failure]":
+    """Why the growth by a tool failed; None if it did not. Raises a failure if the file system is
+    not as it was before."""
+    kind = filesystems.get(volume.fs_type)
+    try:
+        kind.grow_unmounted(place)
+        return None
+    except (Failure, OSError) as error:
+        kind.recover(place)
+        return _not_grown(volume, loop, error)
+
+
+def _not_grown(volume: "Volume", loop: "Loop", error: Exception) -> Failure:
+    has = filesystems.get(volume.fs_type).size_bytes(loop.descriptor) or 0
+    return Unavailable(
+        "volume {} has {} MiB, {} MiB asked: {}".format(
+            volume.name, has >> 20, volume.size_bytes >> 20, error
+        )
+    )
+
+
+def _log_growth(failure: Failure) -> None:
+    log.write("loop", "growth", "", failure.to_dict(), 0)
 
 
 def _give_uuid(volume: "Volume", loop: "Loop", place: "undo.Place") -> None:
@@ -266,19 +304,30 @@ def _give_uuid(volume: "Volume", loop: "Loop", place: "undo.Place") -> None:
         volume.save(fsUuid=uuid, newUuid="")
 
 
-def _preparation(volume: "Volume", loop: "Loop") -> "Callable[[int], None]":
+def _preparation(volume: "Volume", loop: "Loop", grows: bool = True) -> "Callable[[int], None]":
     """What is to be done through the mounted root before a pod sees it. Raises Internal if the
-    image is not ours."""
+    image is not ours. What it returns raises NotPermitted or _NotGrown if it `grows` and cannot."""
     small = check(volume, loop.descriptor) < volume.size_bytes
 
     def prepare(root: int) -> None:
-        if small:
-            filesystems.get(volume.fs_type).grow(root, volume.size_bytes)
+        if small and grows:
+            _grow_root(volume, root)
         if volume.record["root"]:
             _set_root(root, volume.record["root"])
             volume.save(root=None)  # once: from now on the pods decide
 
     return prepare
+
+
+def _grow_root(volume: "Volume", root: int) -> None:
+    try:
+        filesystems.get(volume.fs_type).grow(root, volume.size_bytes)
+    except filesystems.NotPermitted:
+        raise
+    except OSError as error:
+        raise _NotGrown("the kernel does not grow it: {}".format(error.strerror)) from None
+    except Failure as failure:
+        raise _NotGrown(failure.message) from None
 
 
 def check(volume: "Volume", device: int) -> int:
@@ -351,19 +400,31 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
             if filesystems.get(volume.fs_type).has_errors(loop.descriptor):
                 raise
             mounts.unmount(mount_dir)
-            try:
-                _mount_first(volume, loop, mount_dir, False, lock)
-            except BaseException:
-                # kubelet takes the volume for mounted, so it must be, grown or not.
-                if mounts.at(mount_dir) is None:
-                    _mount_device(volume, loop, mount_dir, False, lambda _root: None)
-                raise
+            why = _mount_again_grown(volume, loop, mount_dir, lock)
             if not _is_starting(mount_dir):
                 raise Internal(
                     "volume {}: its pod began while the volume grew; delete the pod".format(
                         volume.name
                     )
                 ) from None
+            if why:
+                raise why from None
+        except _NotGrown as failed:
+            raise _not_grown(volume, loop, failed) from None
+
+
+def _mount_again_grown(
+    volume: "Volume", loop: "Loop", mount_dir: str, lock: "Lock"
+) -> "Optional[Failure]":
+    """As _mount_first, after an unmount; kubelet takes the volume for mounted, so it must be,
+    grown or not, unless a tool's work could not be undone."""
+    try:
+        return _mount_first(volume, loop, mount_dir, False, lock)
+    except BaseException:
+        if mounts.at(mount_dir) is None and not undo.is_left(volume.directory):
+            prepare = _preparation(volume, loop, grows=False)
+            _mount_device(volume, loop, mount_dir, False, prepare)
+        raise
 
 
 def _is_starting(mount_dir: str) -> bool:
@@ -406,6 +467,6 @@ def _grow_mounted(volume: "Volume", loop: "Loop", mount_dir: str) -> None:
     if (file_system.size_bytes(loop.descriptor) or 0) < volume.size_bytes:
         root = os.open(mount_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            file_system.grow(root, volume.size_bytes)
+            _grow_root(volume, root)
         finally:
             os.close(root)

@@ -8,7 +8,7 @@ import os
 import time
 
 from drivers.loop import pool, registry, volume
-from host import config, files, filesystems, loopdev, mounts
+from host import config, files, filesystems, loopdev, mounts, undo
 from protocol import Busy, Failure
 
 TYPE_CHECKING = False
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Finding = Tuple[str, str]  # what, and its remedy
 
 _FULL_BYTES = 16 << 20
+# No file system fills its image to the last byte: ext4 leaves out a last group of a few blocks.
+_ROUNDED_BYTES = 16 << 20
 _LOCK_SECONDS = 5
 _SETTLE_SECONDS = 0.2
 _ALL = "*"
@@ -261,9 +263,34 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
                 else _troubles(found, image)
             ),
         )
+        size = _file_system_bytes(found, image, [mount for mount, _ in shown])
+        entry["fileSystemBytes"] = size
+        if 0 < size < found.size_bytes - _ROUNDED_BYTES:
+            entry["troubles"].append(_smaller(found, size))
         return entry
     finally:
         os.close(image)
+
+
+def _file_system_bytes(found: "Volume", image: int, shown: "List[mounts.Mount]") -> int:
+    """The size of its file system; xfs writes its superblock long after it grew, so that a mount
+    may know a larger one. 0 if the image holds none."""
+    sizes = [filesystems.get(found.fs_type).size_bytes(image) or 0]
+    for mount in shown[:1]:
+        disk = os.statvfs(mount.path)
+        sizes.append(disk.f_blocks * disk.f_frsize)
+    return max(sizes)
+
+
+def _smaller(found: "Volume", size_bytes: int) -> "Finding":
+    """Of a volume whose growth did not come to its end."""
+    what = "its {} has {} MiB, {} MiB asked".format(
+        found.fs_type, size_bytes >> 20, found.size_bytes >> 20
+    )
+    return what, (
+        "it grows when its next pod starts; the driver's log says why it did not: "
+        "journalctl -t flexvol, or /var/log/flexvol/loop.log"
+    )
 
 
 def _shows(mount: "mounts.Mount", device: _Device) -> bool:
@@ -293,6 +320,13 @@ def _troubles(found: "Volume", image: int) -> "Iterator[Finding]":
                 length, kind.name, found.size_bytes
             ),
             "restore the image from a backup; flexvol leaves it alone",
+        )
+    elif undo.is_left(found.directory):
+        yield (
+            "a check or growth of its {} was stopped, and what it overwrote is kept in {}/{}/undo "
+            "(of which image that is: undo.json)".format(kind.name, found.pool.path, found.name),
+            "its next mount puts that back, if the image is still as the tool left it; a backup "
+            "may be put in place of the image",
         )
     elif kind.has_errors(image):
         yield (

@@ -61,7 +61,28 @@ def damaged_settings(node: Node) -> None:
     node.path("/etc/flexvol/config.json").write_text("{")
 
 
+def a_growth_that_did_not_come_to_its_end(node: Node) -> None:
+    node.provision(size=64 << 20)
+    path = node.pod_dir("web")
+    node.fails("Internal", "expandfs", node.options(), "", path, str(256 << 20), "0")
+
+
+def a_check_that_was_stopped(node: Node) -> None:
+    node.provision()
+    node.image().with_name("undo").write_bytes(b"E2UNDO02")
+
+
 STATES = [
+    State(
+        "the file system of a volume is smaller than the volume",
+        a_growth_that_did_not_come_to_its_end,
+        ("WRONG  volume pvc-1: its ext4 has 64 MiB, 256 MiB asked", "when its next pod starts"),
+    ),
+    State(
+        "a check or growth of a volume was stopped",
+        a_check_that_was_stopped,
+        ("WRONG  volume pvc-1: a check or growth of its ext4 was stopped", f"{POOL}/pvc-1/undo"),
+    ),
     State(
         "everything below /var/lib/flexvol was removed",
         everything_removed,
