@@ -3,7 +3,8 @@
 State: bound; released (its claim is gone); available (it waits for a claim); pending (its PV is not
 written yet); snapshot; archived; foreign (made for another cluster); orphan (no PV, no claim);
 missing (a PV without storage); unseen (its node did not answer). The exit status is 1 if there is
-any of the last three, a damaged volume, or a pool that is away."""
+any of the last three, a damaged volume, one with less than its PV promises, a pool that is away, or
+two pools with one id."""
 
 from __future__ import annotations
 
@@ -68,13 +69,18 @@ def run(api: cluster.Cluster | None, drivers: dict[str, str], settings: argparse
     silent = [
         {"node": node, "driver": driver, "error": why} for (node, driver), why in unanswered.items()
     ]
+    twice = inventory.same_pools(listed)
     if settings.dry_run:
         rows = [row for row in rows if row.state in inventory.NO_PV]
     if settings.json:
         volumes = [_object(row) for row in rows]
-        print(
-            json.dumps({"volumes": volumes, "poolsAway": away, "driversSilent": silent}, indent=1)
-        )
+        everything = {
+            "volumes": volumes,
+            "poolsAway": away,
+            "poolsTwice": twice,
+            "driversSilent": silent,
+        }
+        print(json.dumps(everything, indent=1))
     else:
         if settings.dry_run:
             said = [f"{_name(row)} {_would(row)}" for row in rows] or [
@@ -87,9 +93,10 @@ def run(api: cluster.Cluster | None, drivers: dict[str, str], settings: argparse
         said += [
             f"node {one['node'] or '-'}: driver {one['driver']}: {one['error']}" for one in silent
         ]
+        said += twice
         for sentence in said:
             print(("" if settings.dry_run else "\n") + printable(sentence))
-    return int(any(row.is_wrong for row in rows) or bool(away or silent))
+    return int(any(row.is_wrong for row in rows) or bool(away or twice or silent))
 
 
 def look(

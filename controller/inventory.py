@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import protocol
-from controller import decide, lost
+from controller import cluster, decide, lost
 from controller.storage import Listed
 
 Object = dict[str, Any]
@@ -88,7 +88,8 @@ class Objects(NamedTuple):
 class Row:
     """A volume. claim: namespace/name. reason: of an orphan, one of REASONS. why: what is wrong
     with it, or what it
-    waits for. entry: as its driver lists it; empty if none does."""
+    waits for. entry: as its driver lists it; empty if none does. is_too_small: it has less than
+    the cluster says."""
 
     name: str
     node: str
@@ -100,9 +101,12 @@ class Row:
     why: str
     entry: Object
 
+    is_too_small: bool = False
+
     @property
     def is_wrong(self) -> bool:
-        return self.state in _WRONG or bool(self.entry.get("error") or self.entry.get("damaged"))
+        damaged = bool(self.entry.get("error") or self.entry.get("damaged"))
+        return self.state in _WRONG or damaged or self.is_too_small
 
 
 def join(listed: dict[Key, Listed], silent: dict[Key, str], there: Objects | None) -> list[Row]:
@@ -158,12 +162,15 @@ class _Join:
         reason: str,
         why: str,
         entry: Object,
+        is_too_small: bool = False,
     ) -> None:
         """whose: the claimRef of the PV, or the owner that the driver lists."""
         key = _key(whose)
         users = sorted(self._pods.get(key, [])) if state not in NO_PV[1:] else []
         claim = "/".join(filter(None, key))
-        self.rows.append(Row(name, node, driver, claim, users, state, reason, why, entry))
+        self.rows.append(
+            Row(name, node, driver, claim, users, state, reason, why, entry, is_too_small)
+        )
 
     def add_listed(self, name: str, node: str, driver: str, entry: Object) -> None:
         """A volume that its driver lists, with its PV if there is one that means it."""
@@ -171,8 +178,10 @@ class _Join:
         if volume is not None and _holds(entry, node, volume, self._objects.drivers):
             self.unseen.pop((driver, name), None)
             state, why = _with_volume(volume, self._claims)
-            claim = volume["spec"].get("claimRef")
-            self.add(name, node, driver, claim, state, "", _trouble(entry) or why, entry)
+            whose = volume["spec"].get("claimRef")
+            short = _shortfall(entry, volume, self._claims.get(_key(whose)))
+            why = _trouble(entry) or short or why
+            self.add(name, node, driver, whose, state, "", why, entry, bool(short))
         else:
             owner = entry.get("owner")
             found = _without_volume(entry, volume, self._claims, self._objects)
@@ -199,6 +208,59 @@ def _trouble(entry: Object) -> str:
         else ""
     )
     return str(entry.get("error") or damage)
+
+
+def _shortfall(entry: Object, volume: Object, claim: Object | None) -> str:
+    """The sentence about a volume that has less than the cluster says, as after an older copy of it
+    was put back; "" if it has as much. An expansion that goes on is no shortfall: the PV's size is
+    raised at its begin and the claim's at its end, so the claim counts if there is one."""
+    size, quantity = entry.get("sizeBytes"), (volume["spec"].get("capacity") or {}).get("storage")
+    if claim:
+        quantity = ((claim.get("status") or {}).get("capacity") or {}).get("storage")
+    if not isinstance(size, int) or not quantity:
+        return ""
+    promised = cluster.size_bytes(quantity)
+    if size >= promised:
+        return ""
+    return (
+        f"the PV promises {promised >> 20} MiB and the volume has {size >> 20} MiB, as after an "
+        f"older copy of it was put back; ask for more than {promised >> 20} MiB in the claim, and "
+        "the volume grows to that"
+    )
+
+
+def same_pools(listed: dict[Key, Listed]) -> list[str]:
+    """A sentence for each pool id that is in more than one place: of a copied disk, such as a
+    cloned machine's, or of a disk that was moved to another node."""
+    there: dict[tuple[str, str], list[str]] = {}
+    away: dict[tuple[str, str], list[str]] = {}
+    for (node, driver), (_, pools) in sorted(listed.items()):
+        for pool in pools:
+            if isinstance(pool.get("id"), str):
+                where = f"pool {pool['name']}" + (f" of node {node}" if node else "")
+                found = away if pool.get("error") else there
+                found.setdefault((driver, pool["id"]), []).append(where)
+    sentences = []
+    for (driver, pool_id), places in there.items():
+        if len(places) > 1:
+            sentences.append(_twins(pool_id, places))
+        elif (driver, pool_id) in away:
+            missed = ", ".join(away[driver, pool_id])
+            sentences.append(
+                f"{missed} is away, and {places[0]} has its id {pool_id}: its disk was moved "
+                "there. Mount the disk where it was, or see the README for volumes that are on "
+                "another node (kubectl flexvol adopt)"
+            )
+    return sentences
+
+
+def _twins(pool_id: str, places: list[str]) -> str:
+    return (
+        f"{' and '.join(places)} have the same id {pool_id}, so one is a copy of the other, as on "
+        "a cloned machine, and a volume's PV may mean either; on the copy, move its volumes away "
+        "(kubectl flexvol move --all NODE), then make its pool anew: loop pool remove NAME, and "
+        "loop pool init NAME. Nodes that share one disk on purpose need nothing"
+    )
 
 
 def _holds(entry: Object, node: str, volume: Object, drivers: dict[str, str]) -> bool:
@@ -237,11 +299,14 @@ def _without_volume(
         return ARCHIVED, "", f"it is the archive of {entry.get('archiveOf')}{until}"
     if elsewhere:
         where = decide.node_of(elsewhere, there.drivers)
-        return (
-            ORPHAN,
-            "",
-            f"the PV of its name means another volume, on node {where}; this one is left alone",
-        )
+        why = f"the PV of its name means another volume, on node {where}; this one is left alone"
+        options = elsewhere["spec"]["flexVolume"].get("options") or {}
+        if options.get("poolId") and options["poolId"] == entry.get("poolId"):
+            why += (
+                ". But its pool has the id that the PV names: its disk was moved or copied to this "
+                "node, or this node had the other name before"
+            )
+        return ORPHAN, "", why
     if claim and claim["metadata"]["uid"] == entry["owner"].get("uid"):
         return PENDING, "", "its PV is not written yet, or was deleted while its claim is there"
     reason, why = judge(entry, there.cluster_uid)

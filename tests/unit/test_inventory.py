@@ -260,3 +260,97 @@ def test_without_an_api_server_a_volume_is_listed_with_its_owner_and_no_more() -
     (row,) = inventory.join({("", DRIVER): Listed([entry("a")], [])}, {}, None)
 
     assert (row.state, row.claim, row.is_wrong) == ("listed", "shop/a", False)
+
+
+def sized(quantity: str, claimed: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A PV of that capacity, and its claim with the capacity that it has got so far."""
+    whose = claim("a")
+    whose["status"] = {"capacity": {"storage": claimed}} if claimed else {}
+    return volume("a", capacity={"storage": quantity}), whose
+
+
+@pytest.mark.parametrize(
+    ("has_mib", "quantity", "claimed", "words"),
+    [
+        pytest.param(64, "128Mi", "128Mi", "128 MiB and the volume has 64 MiB", id="older copy"),
+        pytest.param(128, "128Mi", "128Mi", "", id="as promised"),
+        pytest.param(130, "128Mi", "128Mi", "", id="rounded up"),
+        pytest.param(64, "128Mi", "64Mi", "", id="an expansion goes on"),
+        pytest.param(32, "128Mi", "64Mi", "64 MiB and the volume has 32 MiB", id="both at once"),
+        pytest.param(64, "128Mi", None, "", id="a claim that has nothing yet"),
+    ],
+)
+def test_a_volume_with_less_than_the_cluster_says_is_wrong(
+    has_mib: int, quantity: str, claimed: str | None, words: str
+) -> None:
+    pv, whose = sized(quantity, claimed)
+
+    row = joined([entry("a", sizeBytes=has_mib << 20)], [pv], [whose])
+
+    assert row.state == "bound"
+    assert row.is_wrong == bool(words)
+    assert words in row.why if words else row.why == ""
+
+
+def test_a_volume_that_waits_for_a_claim_is_compared_with_its_pv() -> None:
+    pv = volume("a", capacity={"storage": "128Mi"}, claimRef=None)
+
+    row = joined([entry("a", sizeBytes=64 << 20)], [pv], [])
+
+    assert (row.state, row.is_wrong) == ("available", True)
+    assert "128 MiB and the volume has 64 MiB" in row.why
+
+
+def pool(name: str, pool_id: str, **more: Any) -> Listed:
+    return Listed([], [{"name": name, "id": pool_id, **more}])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        pytest.param(
+            pool("default", "5f"),
+            pool("default", "5f"),
+            "pool default of node node1 and pool default of node node2 have the same id 5f",
+            id="a cloned machine",
+        ),
+        pytest.param(
+            pool("fast", "5f", error="away"),
+            pool("disk", "5f"),
+            "pool fast of node node1 is away, and pool disk of node node2 has its id 5f",
+            id="a disk that was moved",
+        ),
+        pytest.param(pool("default", "5f"), pool("default", "60"), "", id="two pools"),
+        pytest.param(
+            pool("default", "5f", error="x"), pool("default", "5f", error="x"), "", id="both away"
+        ),
+        pytest.param(pool("default", "5f"), Listed([], [{"name": "default"}]), "", id="no ids"),
+    ],
+)
+def test_one_pool_id_in_two_places_is_said(first: Listed, second: Listed, words: str) -> None:
+    sentences = inventory.same_pools({("node1", DRIVER): first, ("node2", DRIVER): second})
+
+    assert len(sentences) == bool(words)
+    assert words in "".join(sentences)
+
+
+def test_two_pools_of_one_node_with_one_id_are_said_too() -> None:
+    copied = Listed([], [{"name": "old", "id": "5f"}, {"name": "new", "id": "5f"}])
+
+    (sentence,) = inventory.same_pools({("node1", DRIVER): copied})
+
+    assert "pool old of node node1 and pool new of node node1 have the same id 5f" in sentence
+
+
+def test_a_volume_whose_pool_came_with_its_disk_from_another_node_is_told_apart() -> None:
+    """Also a machine that was installed anew under another name, with its old disk."""
+    there = inventory.Objects(
+        {"loop.flexvol": DRIVER}, [volume("a", "node2")], [claim("a")], [], {"node1", "node2"}, OURS
+    )
+    moved, other = (
+        inventory.join({("node1", DRIVER): Listed([one], [])}, {}, there)[0]
+        for one in (entry("a"), entry("a", poolId="60"))
+    )
+
+    assert "its disk was moved or copied to this node" in moved.why
+    assert "moved or copied" not in other.why
