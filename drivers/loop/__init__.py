@@ -154,8 +154,9 @@ class LoopDriver(Driver):
         for name in registry.names():
             try:
                 with pool.open_pool(name) as place:
-                    volume.sweep(place)
-                    archive.sweep(place)
+                    if not place.trouble():
+                        volume.sweep(place)
+                        archive.sweep(place)
                     pools.append(place.describe())
                     volumes.extend(
                         _describe(place, entry) for entry in place.names() + archive.names(place)
@@ -325,7 +326,7 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
             )
             entry: "Dict[str, Any]" = {key: found.record[key] for key in fields}
             options = {"pool": place.name, "poolId": place.id}
-            image = found.open_image()
+            image = found.open_image(os.O_RDONLY)  # the disk may be read-only
             try:
                 entry.update(name=name, usedBytes=found.used_bytes, options=options, **options)
                 kind = filesystems.get(found.fs_type)

@@ -11,7 +11,15 @@ import os
 import stat
 
 from host import config, files
-from protocol import Busy, InvalidArgument, ResourceExhausted, Unavailable, is_name, shown
+from protocol import (
+    Busy,
+    Failure,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+    is_name,
+    shown,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +28,11 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 FILE = "pool.json"
 IMAGE = "image"
+RECORD = "volume.json"  # beside the image; see volume.py
 _SCHEMA = 1
 _LOCKS = ".locks"
 OWN_FILES = (FILE, "." + FILE + ".new", _LOCKS)
+_MADE_BY_MKFS = "lost+found"
 _LOCK_SUFFIX = ".lock"  # a volume's lock file; no pool's lock and no older lock ends so
 # In an older flexvol a volume's lock was one of this many files, by a hash of its name.
 _OLDER_LOCK_FILES = 1024
@@ -248,8 +258,50 @@ class Pool:
         ]
 
     def names(self) -> "List[str]":
-        """The names of its volumes, sorted."""
-        return sorted(name for name in self._entries() if is_name(name) and name != FILE)
+        """The names of its volumes, sorted. A directory that has lost its image or its record is
+        still one."""
+        return sorted(name for name in self._entries() if is_name(name) and self._is_volume(name))
+
+    def strange(self) -> "List[str]":
+        """What lies in the pool, sorted, and is not flexvol's. It is left alone, and is no damage.
+        Names with a dot are not judged."""
+        return sorted(
+            name
+            for name in self._entries()
+            if not name.startswith(".")
+            and name not in (FILE, _MADE_BY_MKFS)
+            and not (is_name(name) and self._is_volume(name))
+        )
+
+    def _is_volume(self, name: str) -> bool:
+        try:
+            entry = os.stat(name, dir_fd=self.directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False  # deleted at this very moment
+        if not stat.S_ISDIR(entry.st_mode):
+            return False
+        return any(files.exists(self.directory, name + "/" + own) for own in (IMAGE, RECORD))
+
+    def trouble(self) -> str:
+        """Why no callout can work in the pool although the pool is there, and what to do; "" if
+        callouts can. Tries what each of them does first, which is to take a lock."""
+        if os.fstatvfs(self.directory).f_flag & os.ST_RDONLY:
+            return (
+                "pool {0} at {1} is on a disk that is read-only, so no volume can be made, mounted "
+                "or deleted there; see dmesg for why, then: mount -o remount,rw {1}"
+            ).format(self.name, self.path)
+        try:
+            os.close(self.lock(seconds=0).descriptor)
+        except Busy:
+            return ""  # somebody is at work
+        except Failure as failure:
+            return str(failure)
+        except OSError as error:
+            return (
+                "pool {0} at {1}: its lock files cannot be used ({1}/{2}: {3}); move {1}/{2} out "
+                "of the pool, and flexvol makes it anew"
+            ).format(self.name, self.path, _LOCKS, error.strerror)
+        return ""
 
     def _entries(self) -> "List[str]":
         """Read by a descriptor of its own each time: btrfs leaves out what came since one was
@@ -285,7 +337,7 @@ class Pool:
         is there may grow."""
         figures = self.figures()
         free = 0 if self.cordoned else figures.free
-        return {
+        entry: "Dict[str, Any]" = {
             "name": self.name,
             "id": self.id,
             "capacityBytes": figures.capacity,
@@ -296,6 +348,13 @@ class Pool:
             "cordoned": self.cordoned,
             "byName": True,
         }
+        strange = self.strange()
+        if strange:
+            entry["strange"] = strange
+        trouble = self.trouble()
+        if trouble:
+            entry.update(error=trouble, freeBytes=0)
+        return entry
 
     def remove_locks(self) -> None:
         """Removes the lock files and their directory, with the pool."""

@@ -26,6 +26,8 @@ _ROUNDED_BYTES = 16 << 20
 _LOCK_SECONDS = 5
 _SETTLE_SECONDS = 0.2
 _ALL = "*"
+# Under such a name NFS and FUSE keep a deleted file until its last user is gone.
+_HELD_BY_THE_DISK = (".nfs", ".fuse_hidden")
 _POD_LOGS = "/var/log/pods"
 
 
@@ -142,6 +144,9 @@ def _file_system(kind: "filesystems.FileSystem", is_used: bool) -> "Finding":
 def _examine_pool(name: str) -> "Iterator[Finding]":
     try:
         with pool.open_pool(name) as place:
+            trouble = place.trouble()
+            if trouble:
+                yield _split(trouble)
             figures, disk = place.figures(), os.fstatvfs(place.directory)
             if place.cordoned:
                 yield (
@@ -165,10 +170,12 @@ def _examine_pool(name: str) -> "Iterator[Finding]":
                 yield numbers, ""
             for hidden in place.hidden():
                 if hidden.startswith(volume.HIDDEN) and _is_left(place, hidden):
-                    yield (
-                        "{}/{} was left by a callout that was killed".format(place.path, hidden),
-                        "loop list",
-                    )
+                    yield _left(place, hidden)
+            for name in place.strange():
+                yield _strange(place, name), ""
+            for name in place.names():
+                for entry in _strange_in(place, name):
+                    yield _strange(place, name + "/" + entry), ""
     except (Failure, OSError) as error:
         yield _finding(error)
 
@@ -185,9 +192,48 @@ def _not_remembered(names: "List[str]") -> "Iterator[Finding]":
         )
 
 
+def _left(place: "Pool", hidden: str) -> "Finding":
+    """Of what a killed callout left, which the next `list` removes, but for what is not ours."""
+    strange = [
+        name for name in _strange_in(place, hidden) if not name.startswith(_HELD_BY_THE_DISK)
+    ]
+    if strange:
+        return (
+            "{}; the rest of that directory then goes by itself".format(
+                _strange(place, hidden + "/" + strange[0])
+            ),
+            "",
+        )
+    return "{}/{} was left by a callout that was killed".format(place.path, hidden), "loop list"
+
+
+def _strange(place: "Pool", name: str) -> str:
+    return (
+        "{0}/{1} is not flexvol's and is left alone; no volume misses it if you move it out of "
+        "the pool"
+    ).format(place.path, name)
+
+
+def _strange_in(place: "Pool", name: str) -> "List[str]":
+    """What is not ours in the directory of a volume."""
+    try:
+        directory = files.open_below(place.directory, name)
+    except OSError:
+        return []  # deleted at this very moment, or told as what it is
+    try:
+        return volume.strange_in(directory)
+    finally:
+        os.close(directory)
+
+
 def _finding(error: Exception) -> "Finding":
-    """Of a pool that cannot be read; a failure's own sentence ends with what to do."""
-    what, _, remedy = str(error).partition("; ")
+    """Of a pool that cannot be read."""
+    return _split(str(error))
+
+
+def _split(sentence: str) -> "Finding":
+    """A failure's own sentence ends with what to do."""
+    what, _, remedy = sentence.partition("; ")
     return what, remedy or "see that its disk is mounted and sound"
 
 

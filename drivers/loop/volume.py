@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from drivers.loop.pool import Lock, Pool
     from protocol import Options, Pod
 
-RECORD = "volume.json"
+RECORD = pools.RECORD
 SCHEMA = 3
 # Schema 1 had no identity of its file system, and no wish for its root's owner; 2 no copies,
 # archives and moves.
@@ -154,11 +154,11 @@ class Volume:
         self.record.update(changes)
         files.write(self.directory, RECORD, _json(self.record))
 
-    def open_image(self) -> int:
+    def open_image(self, flags: int = os.O_RDWR) -> int:
         """Its descriptor. Raises Internal if it is missing, is a link, or is a file elsewhere
         too."""
         try:
-            image = files.open_file(self.directory, pools.IMAGE, os.O_RDWR)
+            image = files.open_file(self.directory, pools.IMAGE, flags)
         except FileNotFoundError:
             raise Internal(
                 (
@@ -534,11 +534,12 @@ def take_away(volume: Volume, prefix: str, suffix: str = "", **changes: "Any") -
     `prefix`, which hides it, and `suffix`, and returns it; on disk then. changes: of its record."""
     hidden = prefix + binascii.hexlify(os.urandom(8)).decode() + suffix
     present = os.listdir(volume.directory)
-    strange = [name for name in present if name not in _FILES]
+    strange = strange_in(volume.directory)
     if strange:
         raise Internal(
-            "volume {} holds {}, which is not ours; it is left alone".format(
-                volume.name, shown(strange[0])
+            "volume {} holds {}, which is not flexvol's, so nothing of it is touched; move that "
+            "out of {}/{}, and the volume goes at the next try".format(
+                volume.name, shown(strange[0]), volume.pool.path, volume.name
             )
         )
     if (
@@ -555,6 +556,12 @@ def take_away(volume: Volume, prefix: str, suffix: str = "", **changes: "Any") -
         return hidden
     finally:
         os.close(image)
+
+
+def strange_in(directory: int) -> "List[str]":
+    """What lies in the open directory of a volume and is not flexvol's, sorted."""
+    names = os.listdir("/proc/self/fd/{}".format(directory))
+    return sorted(name for name in names if name not in _FILES)
 
 
 def rename(volume: Volume, name: str) -> None:

@@ -72,6 +72,39 @@ def a_check_that_was_stopped(node: Node) -> None:
     node.image().with_name("undo").write_bytes(b"E2UNDO02")
 
 
+def locks_left_behind_by_a_copy(node: Node) -> None:
+    node.provision()
+    run(node, "rm", "-r", f"{POOL}/.locks")
+
+
+def no_locks_can_be_made(node: Node) -> None:
+    run(node, "sh", "-c", f"rm -rf {POOL}/.locks && touch {POOL}/.locks")
+
+
+def read_only_disk(node: Node) -> None:
+    run(node, "mount", "--bind", POOL, POOL)
+    run(node, "mount", "-o", "remount,bind,ro", POOL)
+
+
+def a_file_in_the_pool(node: Node) -> None:
+    node.path(f"{POOL}/photo").write_text("precious")
+
+
+def a_directory_in_the_pool(node: Node) -> None:
+    node.path(f"{POOL}/backup").mkdir()
+    node.path(f"{POOL}/backup/photo").write_text("precious")
+
+
+def a_file_beside_an_image(node: Node) -> None:
+    node.provision()
+    node.path(f"{POOL}/pvc-1/photo").write_text("precious")
+
+
+def a_file_in_what_was_left_of_a_deletion(node: Node) -> None:
+    node.path(f"{POOL}/.deleted-00ff").mkdir()
+    node.path(f"{POOL}/.deleted-00ff/photo").write_text("precious")
+
+
 STATES = [
     State(
         "the file system of a volume is smaller than the volume",
@@ -82,6 +115,46 @@ STATES = [
         "a check or growth of a volume was stopped",
         a_check_that_was_stopped,
         ("WRONG  volume pvc-1: a check or growth of its ext4 was stopped", f"{POOL}/pvc-1/undo"),
+    ),
+    State(
+        "a pool was copied without its lock files, which are made again",
+        locks_left_behind_by_a_copy,
+        ("pool default at", "Nothing is wrong."),
+        status=0,
+    ),
+    State(
+        "something else lies where the lock files of a pool are made",
+        no_locks_can_be_made,
+        ("WRONG  pool default at", f"move {POOL}/.locks out of the pool"),
+    ),
+    State(
+        "the disk of a pool is read-only",
+        read_only_disk,
+        ("WRONG  pool default at", "read-only", f"mount -o remount,rw {POOL}"),
+    ),
+    State(
+        "a file that is not flexvol's lies in a pool",
+        a_file_in_the_pool,
+        (f"{POOL}/photo is not flexvol's and is left alone", "move it out of the pool"),
+        status=0,
+    ),
+    State(
+        "a directory that is not flexvol's lies in a pool",
+        a_directory_in_the_pool,
+        (f"{POOL}/backup is not flexvol's and is left alone",),
+        status=0,
+    ),
+    State(
+        "a file that is not flexvol's lies beside an image",
+        a_file_beside_an_image,
+        (f"{POOL}/pvc-1/photo is not flexvol's and is left alone",),
+        status=0,
+    ),
+    State(
+        "a file that is not flexvol's lies in what was left of a deletion",
+        a_file_in_what_was_left_of_a_deletion,
+        (f"{POOL}/.deleted-00ff/photo is not flexvol's", "goes by itself"),
+        status=0,
     ),
     State(
         "everything below /var/lib/flexvol was removed",
