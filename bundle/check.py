@@ -2,8 +2,8 @@
 shellcheck and pytest.
 
 A node may have any Python: pytest runs everything with the newest one on this machine, what a node
-does again with the oldest, and a short set of that with every other. The cluster's tests run beside
-all others.
+does again with the oldest, and a short set of that with every other. The virtual machines of
+tests/vm have Pythons of their own. The cluster's tests run beside all others.
 
 With words it only runs pytest with them. FLEXVOL_NO_SKIP=1 makes every test that would be skipped a
 failure."""
@@ -77,6 +77,7 @@ def _test_with_every_python(python: Path) -> int:
     node: list[list[object]] = [["tests/unit", "tests/node", f"--python={newest}"]]
     if older:
         node.append(["tests/node", f"--python={older[0]}"])
+    node.append(["tests/vm"])
     node += [["tests/node", "-m", "short", f"--python={other}"] for other in older[1:]]
     pytest = (python, "-m", "pytest", f"--maxfail={MANY}")
 

@@ -33,6 +33,9 @@ NEEDS = (
     ("fuse2fs", "fuse2fs", _ALL),
     ("promtool", "prometheus", _ALL),
     ("systemd-analyze", "systemd", _ALL),
+    ("qemu-system-x86_64", "qemu-system-x86", _ALL),
+    ("cpio", "cpio", _ALL),
+    ("modprobe", "kmod", _ALL),
 )
 WORDS = frozenset(word for _, _, words in NEEDS for word in words)
 # Where tools lie that the PATH of a root made by su lacks.

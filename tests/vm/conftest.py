@@ -1,0 +1,98 @@
+"""Virtual machines for the tests: started when one is wanted, their images from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.vm import image
+from tests.vm.guest import DRIVER, FILES, Guest
+from tests.vm.machine import Machine
+
+OLD = "bullseye"
+NEW = "trixie"
+MakeGuest = Callable[..., Guest]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/vm/" in item.nodeid:
+            item.add_marker(pytest.mark.vm)
+
+
+@pytest.fixture(scope="session")
+def images() -> Callable[[str], image.Image]:
+    """The image of a Debian release."""
+    lacking = image.missing()
+    if lacking:
+        pytest.skip(lacking)
+    return image.build
+
+
+@pytest.fixture(scope="session")
+def start_guest(
+    built: Path,
+    images: Callable[[str], image.Image],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> MakeGuest:
+    """Starts a node in a machine, with the built file as a node has it after installation: with the
+    bytecode of its Python. Who starts it ends it."""
+    compiled = tmp_path_factory.mktemp("compiled")
+
+    def start(
+        suite: str,
+        directory: Path,
+        disk: Path | None = None,
+        network: tuple[str, ...] = (),
+        keeps: bool = True,
+    ) -> Guest:
+        driver = compiled / suite
+        known = driver.exists()
+        files = {**FILES, "flexvol": driver if known else built}
+        machine = Machine(images(suite), directory, files, disk, network, keeps)
+        if not known:
+            try:
+                machine.must(DRIVER, "precompile")
+                content = machine.must("cat", DRIVER)
+            except BaseException:
+                machine.cut()
+                raise
+            driver.write_bytes(content.encode("utf-8", "surrogateescape"))
+            driver.chmod(0o755)
+        return Guest(machine)
+
+    return start
+
+
+@pytest.fixture
+def make_guest(start_guest: MakeGuest, tmp_path: Path) -> Iterator[MakeGuest]:
+    """Starts nodes that end with the test."""
+    made: list[Guest] = []
+
+    def make(
+        suite: str = NEW,
+        name: str = "machine",
+        disk: Path | None = None,
+        network: tuple[str, ...] = (),
+    ) -> Guest:
+        made.append(start_guest(suite, tmp_path / name, disk, network))
+        return made[-1]
+
+    yield make
+    for guest in made:
+        guest.close()
+
+
+@pytest.fixture
+def make_disk(tmp_path: Path) -> Callable[..., Path]:
+    """Makes an empty disk with a file system for a node to remember what it has."""
+
+    def make(name: str = "disk", size: str = "4G", fs: str = "xfs") -> Path:
+        path = tmp_path / name
+        image.run("truncate", "-s", size, path)
+        image.run(f"mkfs.{fs}", "-q", path)
+        return path
+
+    return make

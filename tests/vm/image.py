@@ -1,0 +1,167 @@
+"""Root disks for the machines: Debian's packages, unpacked and not installed, with Debian's kernel.
+
+A package's scripts are not run: nothing here needs what they do, and unpacking takes a third of the
+time. The kernel is the one for virtual machines ("cloud"), which has fewer drivers and starts
+sooner."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from bundle.environment import cache
+
+HERE = Path(__file__).resolve().parent
+PROGRAMS = (
+    "qemu-system-x86_64",
+    "debootstrap",
+    "dpkg-deb",
+    "cpio",
+    "modprobe",
+    "busybox",
+    "mke2fs",
+)
+# The name of Debian's release -> its kernel.
+KERNELS = {"bullseye": "5.10", "trixie": "6.12"}
+_PACKAGES = (
+    "linux-image-cloud-amd64,python3,nfs-kernel-server,nfs-common,kmod,iproute2,procps,"
+    "e2fsprogs,xfsprogs,btrfs-progs"
+)
+# What the root disk needs before it can be mounted.
+_FIRST_MODULES = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic")
+_USELESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "boot")
+_ROOT_BYTES = 4 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """A root disk, its kernel and its initial memory disk."""
+
+    directory: Path
+
+    @property
+    def root(self) -> Path:
+        return self.directory / "root.img"
+
+    @property
+    def kernel(self) -> Path:
+        return self.directory / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        return self.directory / "initrd.gz"
+
+
+def missing() -> str:
+    """Why no machine can be had here, or nothing."""
+    path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    absent = [program for program in PROGRAMS if not shutil.which(program, path=path)]
+    if absent:
+        return "no virtual machine here without " + ", ".join(absent)
+    if os.geteuid() != 0:
+        return "making the root disk of a virtual machine needs root"
+    return ""
+
+
+def build(suite: str) -> Image:
+    """The image of a Debian release, made now if it is not in the cache."""
+    parts = [Path(__file__), HERE / "init.sh", HERE / "initrd.sh"]
+    key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
+    image = Image(cache() / f"vm-{suite}-{key}")
+    with open(cache() / f"vm-{suite}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits for the first to make it
+        if image.directory.exists():
+            return image
+        for old in cache().glob(f"vm-{suite}-*"):
+            shutil.rmtree(old)
+        with tempfile.TemporaryDirectory(dir=cache(), prefix=f"making-vm-{suite}-") as scratch:
+            made = Image(Path(scratch, "image"))
+            made.directory.mkdir()
+            _make(suite, Path(scratch), made)
+            made.directory.rename(image.directory)
+    return image
+
+
+def _make(suite: str, scratch: Path, image: Image) -> None:
+    packages = _download(suite, scratch / "packages")
+    root = scratch / "root"
+    root.mkdir()
+    # base-files first: it has the links of a merged /usr, which all others rely on.
+    for package in sorted(packages, key=lambda path: not path.name.startswith("base-files_")):
+        run("dpkg-deb", "--extract", package, root)
+    _complete(root)
+    version = next((root / "lib/modules").iterdir()).name
+    shutil.copy(root / f"boot/vmlinuz-{version}", image.kernel)
+    run("depmod", "-b", root, version)
+    _make_initrd(root, version, scratch / "initrd", image.initrd)
+    for useless in _USELESS:
+        shutil.rmtree(root / useless, ignore_errors=True)
+    with image.root.open("w") as file:
+        file.truncate(_ROOT_BYTES)
+    run("mke2fs", "-q", "-t", "ext4", "-d", root, image.root)
+
+
+def _download(suite: str, directory: Path) -> list[Path]:
+    """The release's packages, from where this machine's debootstrap takes them."""
+    line = ("debootstrap", "--download-only", "--keep-debootstrap-dir", "--variant=minbase")
+    done = subprocess.run(
+        [*line, f"--include={_PACKAGES}", suite, directory],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"debootstrap {suite}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return list((directory / "var/cache/apt/archives").glob("*.deb"))
+
+
+def _complete(root: Path) -> None:
+    """What the packages' own scripts would have made and the tests need."""
+    for name in ("proc", "sys", "dev", "run", "tmp", "new", "payload", "root"):
+        (root / name).mkdir(exist_ok=True)
+    for name in ("passwd", "group"):
+        shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / "etc" / name)
+    if not (root / "bin/sh").exists():
+        (root / "bin/sh").symlink_to("dash")
+    init = root / "init.sh"
+    shutil.copy(HERE / "init.sh", init)
+    init.chmod(0o755)
+
+
+def _make_initrd(root: Path, version: str, directory: Path, target: Path) -> None:
+    for name in ("bin", "modules", "dev", "new"):
+        (directory / name).mkdir(parents=True)
+    busybox = shutil.which("busybox")
+    assert busybox
+    shutil.copy(busybox, directory / "bin/busybox")
+    shutil.copy(HERE / "initrd.sh", directory / "init")
+    (directory / "init").chmod(0o755)
+    order: list[str] = []
+    for module in _FIRST_MODULES:
+        shown = run("modprobe", "-d", root, "-S", version, "--show-depends", module)
+        for line in shown.splitlines():
+            kind, _, file = line.strip().partition(" ")
+            if kind != "insmod" or Path(file).name in order:  # the kernel has it built in
+                continue
+            shutil.copy(file, directory / "modules")
+            order.append(Path(file).name)
+    (directory / "order").write_text("".join(f"{name}\n" for name in order))
+    archive = subprocess.run(
+        "find . | cpio -o -H newc --quiet | gzip -1",
+        shell=True,
+        cwd=directory,
+        capture_output=True,
+        check=True,
+    )
+    target.write_bytes(archive.stdout)
+
+
+def run(*line: str | Path) -> str:
+    """Runs a program that must succeed; returns its output."""
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout
