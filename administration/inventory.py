@@ -61,10 +61,8 @@ def run(api: cluster.Cluster | None, drivers: dict[str, str], settings: argparse
     else:
         rows, listed, unanswered = look(api, settings.namespace, settings.driver, settings.node)
     away = [
-        {"node": node, "pool": str(pool.get("name")), "error": str(pool["error"])}
-        for (node, _), (_, pools) in listed.items()
-        for pool in pools
-        if pool.get("error")
+        {"node": node, "pool": pool, "error": why}
+        for node, pool, why in inventory.pools_away(listed)
     ]
     silent = [
         {"node": node, "driver": driver, "error": why} for (node, driver), why in unanswered.items()

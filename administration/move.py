@@ -36,6 +36,7 @@ from typing import Any
 import protocol
 from administration import inventory, nodes
 from controller import cluster, decide, lost, secrets, volume_manifest
+from controller.inventory import pools_away
 from controller.storage import PLUGIN_DIRECTORY, executable
 from table import human_bytes
 
@@ -82,7 +83,7 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
     print(f"{len(names) - failed} of {len(names)} volumes of node {settings.source} were moved")
     # A node that is drained may be wiped next: snapshots, archives and what has no PV are not
     # moved, so they are named.
-    rows, _, silent = inventory.look(api, settings.namespace, None, settings.source)
+    rows, listed, silent = inventory.look(api, settings.namespace, None, settings.source)
     left = [
         f"{row.name} stays on node {settings.source}: it is {row.state}"
         for row in rows
@@ -91,6 +92,10 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
     left += [
         f"what stays of {driver} on node {node} is not known: {why}"
         for (node, driver), why in silent.items()
+    ]
+    left += [
+        f"what stays in pool {pool} of node {node} is not known: {why}"
+        for node, pool, why in pools_away(listed)
     ]
     for sentence in left:
         print(sentence, file=sys.stderr)

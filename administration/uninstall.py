@@ -11,7 +11,16 @@ import json
 
 from administration import inventory, nodes
 from controller.cluster import Cluster
-from controller.inventory import ARCHIVED, AVAILABLE, BOUND, MISSING, PENDING, RELEASED, SNAPSHOT
+from controller.inventory import (
+    ARCHIVED,
+    AVAILABLE,
+    BOUND,
+    MISSING,
+    PENDING,
+    RELEASED,
+    SNAPSHOT,
+    pools_away,
+)
 from controller.storage import PLUGIN_DIRECTORY
 from table import aligned, printable
 
@@ -44,12 +53,9 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
         f"driver {driver} on node {node or '-'}: {why}"
         for (node, driver), why in sorted(silent.items())
     ]
-    for (node, _), (_, pools) in sorted(listed.items()):
-        unknown += [
-            f"pool {one.get('name')} on node {node or '-'}: {one['error']}"
-            for one in pools
-            if one.get("error")
-        ]
+    unknown += [
+        f"pool {pool} on node {node or '-'}: {why}" for node, pool, why in pools_away(listed)
+    ]
     if settings.json:
         print(json.dumps({"volumes": found, "unknown": unknown}, indent=1))
     elif found or unknown:

@@ -157,14 +157,13 @@ class Capacity:
 
     def publish(self, roughly: bool = False) -> None:
         """Brings the objects up to date, now. roughly: but for small changes, unless something of
-        ours has changed. Raises Refused, Unreachable or a Failure."""
+        ours has changed. Raises Refused, Unreachable or a Failure; also after a driver did not
+        list, when its known pools are published without room."""
         with self._lock:
             roughly, began = roughly and not self._changed.is_set(), time.monotonic()
             self._changed.clear()
             try:
-                self.listed = {
-                    driver: self._storage.list(driver) for driver in self._us.drivers.values()
-                }
+                failure = self._list()
             finally:
                 self._pause_seconds = min(
                     max(_OFTEN_SECONDS, _SHARE * (time.monotonic() - began)), _EVERY_SECONDS
@@ -189,7 +188,26 @@ class Capacity:
                     f"{self._collection}/{name}", self._published[name]["metadata"]["uid"]
                 )
                 del self._published[name]
+            if failure is not None:
+                raise failure
             self._exact_at = self._exact_at if roughly else began
+
+    def _list(self) -> protocol.Failure | None:
+        """Asks the drivers. Returns why one of them did not list. Its pools are then known by name
+        only: nobody may rely on the room that they had, and metrics must not call them well.
+        Raises that Failure if none of its pools is known."""
+        failure = None
+        listed = {}
+        for driver in self._us.drivers.values():
+            try:
+                listed[driver] = self._storage.list(driver)
+            except protocol.Failure as error:
+                if driver not in self.listed:
+                    raise
+                failure = error
+                listed[driver] = _unknown(self.listed[driver], str(error))
+        self.listed = listed
+        return failure
 
     def _write(self, name: str, wish: Object) -> None:
         there = self._published.get(name)
@@ -220,6 +238,15 @@ class Capacity:
                 self._read_at = float("-inf")
                 _log.exception("bug while publishing capacity")
             time.sleep(_AT_MOST_EVERY_SECONDS)
+
+
+def _unknown(before: Listed, error: str) -> Listed:
+    """What is left of an earlier list when a driver does not list any more."""
+    kept = ("name", "id", "byName")
+    pools = [
+        {**{key: pool[key] for key in kept if key in pool}, "error": error} for pool in before.pools
+    ]
+    return Listed([], pools)
 
 
 def same(there: Object | None, wish: Object, roughly: bool) -> bool:

@@ -229,6 +229,16 @@ def _shortfall(entry: Object, volume: Object, claim: Object | None) -> str:
     )
 
 
+def pools_away(listed: dict[Key, Listed]) -> list[tuple[str, str, str]]:
+    """The pools that cannot be used, away or sick: node, name and why."""
+    return [
+        (node, str(pool.get("name")), str(pool["error"]))
+        for (node, _), (_, pools) in sorted(listed.items())
+        for pool in pools
+        if pool.get("error")
+    ]
+
+
 def same_pools(listed: dict[Key, Listed]) -> list[str]:
     """A sentence for each pool id that is in more than one place: of a copied disk, such as a
     cloned machine's, or of a disk that was moved to another node."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from controller import metrics
 from tests.node.conftest import MIB, Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
@@ -92,6 +93,22 @@ def test_a_pool_whose_disk_is_away_is_in_every_view(node: Node, fast: Disk) -> N
     fast.mount()
     assert "error" not in pools(node)["fast"]
     assert [volume["name"] for volume in node.ok("list")["volumes"]] == ["pvc-1"]
+
+
+def test_the_metrics_of_the_alert_say_that_the_pool_is_down(node: Node, fast: Disk) -> None:
+    def up() -> dict[str, float]:
+        reply = node.ok("list")
+        listed = {"flexvol/loop": (reply["volumes"], reply["pools"])}
+        (family,) = [
+            found
+            for found in metrics.Inventory(lambda: listed, lambda: 0).collect()
+            if found.name == "flexvol_pool_up"
+        ]
+        return {one.labels["pool"]: one.value for one in family.samples}
+
+    assert up() == {"default": 1, "fast": 1}
+    fast.unmount()
+    assert up() == {"default": 1, "fast": 0}
 
 
 @pytest.mark.parametrize("callout", ["mount", "expandfs", "delete", "provision", "adopt"])

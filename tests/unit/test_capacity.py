@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import protocol
 from controller import capacity
 from controller.decide import Identity
 from controller.storage import Listed
@@ -110,6 +111,7 @@ class Published:
 
     def __init__(self) -> None:
         self.free, self.written = 1 << 30, list[str]()
+        self.failure = ""
 
     def get(self, path: str) -> Any:
         return {"items": []}
@@ -122,7 +124,9 @@ class Published:
         return self.create(path, wish)
 
     def list(self, driver: str) -> Listed:
-        return Listed([], [{"name": "only", "freeBytes": self.free}])
+        if self.failure:
+            raise protocol.Unavailable(self.failure)
+        return Listed([], [{"name": "only", "id": "5f", "freeBytes": self.free}])
 
 
 def test_a_small_change_is_written_by_the_next_round_that_is_not_rough() -> None:
@@ -142,3 +146,36 @@ def test_a_small_change_is_written_by_the_next_round_that_is_not_rough() -> None
     both.free -= 4096
     node.publish()
     assert both.written[2:] == [str((1 << 30) - 8192)]
+
+
+def test_a_driver_that_does_not_list_any_more_has_no_room_and_its_pools_are_not_well() -> None:
+    both: Any = Published()
+    node = capacity.Capacity(
+        both, both, US, "flexvol", None, lambda: [storage_class()], lambda: "host"
+    )
+    node.publish()
+    both.failure = "pools.json cannot be read"
+
+    with pytest.raises(protocol.Unavailable, match="cannot be read"):
+        node.publish()
+
+    assert both.written == [str(1 << 30), "0"]
+    (pool,) = node.listed["flexvol/loop"].pools
+    assert pool == {"name": "only", "id": "5f", "error": "pools.json cannot be read"}
+    assert node.has_pools("flexvol/loop")
+    both.failure = ""
+    node.publish()
+    assert both.written[2:] == [str(1 << 30)]
+
+
+def test_a_driver_that_never_listed_has_nothing_published() -> None:
+    both: Any = Published()
+    both.failure = "the driver is not installed"
+    node = capacity.Capacity(
+        both, both, US, "flexvol", None, lambda: [storage_class()], lambda: "host"
+    )
+
+    with pytest.raises(protocol.Unavailable):
+        node.publish()
+
+    assert both.written == []

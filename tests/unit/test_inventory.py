@@ -354,3 +354,11 @@ def test_a_volume_whose_pool_came_with_its_disk_from_another_node_is_told_apart(
 
     assert "its disk was moved or copied to this node" in moved.why
     assert "moved or copied" not in other.why
+
+
+def test_pools_that_cannot_be_used_are_named_with_their_nodes() -> None:
+    pools = [{"name": "default", "id": "5f"}, {"name": "fast", "id": "60", "error": "away"}]
+
+    assert inventory.pools_away({("node1", DRIVER): Listed([], pools)}) == [
+        ("node1", "fast", "away")
+    ]
