@@ -15,10 +15,11 @@ from protocol import Internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, List, Mapping, NoReturn, Optional, Sequence
+    from typing import Callable, Dict, Iterator, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 _OUTPUT_LIMIT_BYTES = 1 << 20
 _REAP_SECONDS = 2
+_CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_SLAVE, _MNT_DETACH = 0x20000, 4096, 0x4000, 1 << 19, 2
 
 
 class TimedOut(Internal):
@@ -60,7 +61,10 @@ def run(
     output.
 
     inherit: descriptors it gets beside the standard ones: a lock that must be held as long as it
-    lives.
+    lives. Such a program works on a volume, and is shown no mounts: e2fsck and mkfs ask each
+    mounted loop device for its file, xfs_repair each mount for its root, and a dead server of
+    another volume would keep them for ever. That nobody has the volume mounted is made sure of by
+    the volume's locks.
     environment: all of it; by default ours, with LC_ALL=C so that messages can be read. Raises
     TimedOut after `seconds`, Internal if it cannot be started or prints more than the limit. Its
     process group is dead then, except for a process the kernel will not let die, which is not
@@ -114,13 +118,119 @@ def bounded(work: "Callable[[], bytes]", seconds: float) -> "Optional[bytes]":
     try:
         return _read(reader, deadline, sys.maxsize, "the callout", seconds) or None
     except TimedOut:
-        os.kill(pid, signal.SIGSTOP)  # so that it starts nothing more
-        for descendant in _descendants(pid) + [pid]:
-            _kill(descendant)
+        kill_tree(pid)
         return None
     finally:
         os.close(reader)
         _reap(pid, time.monotonic() + _REAP_SECONDS)
+
+
+class Answer:
+    """What came of one work of `side_by_side`. output: what the work gave. complete: whether the
+    work ended by itself, and without an exception."""
+
+    def __init__(self, output: bytes, complete: bool) -> None:
+        self.output = output
+        self.complete = complete
+
+
+class _Child:
+    """A process that does one work, and what it has given until now."""
+
+    def __init__(self, pid: int, reader: int, deadline: float) -> None:
+        self.pid = pid
+        self.reader = reader
+        self.deadline = deadline
+        self.output = b""
+
+
+def side_by_side(
+    works: "Sequence[Callable[[], Iterator[bytes]]]", quiet_seconds: float, seconds: float
+) -> "List[Answer]":
+    """Does each work in a child of its own, all at the same time, so that one that hangs keeps no
+    other. What a work yields is its output.
+
+    A child is killed when nothing has come from it for `quiet_seconds`, and when `seconds` are
+    over. A child that the kernel does not let die is not waited for. It has none of our
+    descriptors, so that it holds no lock, and nobody waits for the end of its output."""
+    end = time.monotonic() + seconds
+    children = []
+    for work in works:
+        pid, reader = _start(work)
+        children.append(_Child(pid, reader, min(end, time.monotonic() + quiet_seconds)))
+    _gather(children, quiet_seconds, end)
+    for child in children:
+        if child.reader >= 0:
+            os.close(child.reader)
+            kill_tree(child.pid)
+    reaped_by = time.monotonic() + _REAP_SECONDS
+    return [
+        Answer(child.output, _reap(child.pid, reaped_by) == 0 and child.reader < 0)
+        for child in children
+    ]
+
+
+def _gather(children: "List[_Child]", quiet_seconds: float, end: float) -> None:
+    """Reads what the children give until each has closed its output, which sets its reader to -1,
+    or has let its deadline pass."""
+    poll = select.poll()
+    open_ones = {child.reader: child for child in children}
+    for reader in open_ones:
+        poll.register(reader, select.POLLIN)
+    while open_ones:
+        now = time.monotonic()
+        for reader in [reader for reader, child in open_ones.items() if child.deadline <= now]:
+            poll.unregister(reader)
+            del open_ones[reader]
+        left = [child.deadline - now for child in open_ones.values()]
+        for reader, _ in poll.poll(min(left) * 1000) if left else []:
+            child = open_ones[reader]
+            chunk = os.read(reader, 1 << 16)
+            child.output += chunk
+            child.deadline = min(end, time.monotonic() + quiet_seconds)
+            if not chunk:
+                poll.unregister(reader)
+                del open_ones[reader]
+                os.close(reader)
+                child.reader = -1
+
+
+def _start(work: "Callable[[], Iterator[bytes]]") -> "Tuple[int, int]":
+    """The child that does the work, and the descriptor from which its output is read."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid != 0:
+        os.close(writer)
+        return pid, reader
+    status = 1
+    try:
+        _keep_only(writer)
+        for piece in work():
+            while piece:
+                piece = piece[os.write(writer, piece) :]
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _keep_only(descriptor: int) -> None:
+    """Closes all other descriptors; those of the standard streams lead nowhere then."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2 and number != descriptor:
+            try:
+                os.close(number)
+            except OSError:  # the one with which the directory was read
+                continue
+
+
+def kill_tree(pid: int) -> None:
+    """Kills the process and all that it has started."""
+    os.kill(pid, signal.SIGSTOP)  # so that it starts nothing more
+    for descendant in _descendants(pid) + [pid]:
+        _kill(descendant)
 
 
 def _descendants(pid: int) -> "List[int]":
@@ -184,8 +294,8 @@ def _spawn(
     try:
         for descriptor in inherit:
             os.set_inheritable(descriptor, True)
-        if not hasattr(os, "posix_spawn"):
-            return _fork(program, argv, environment, out)
+        if inherit or not hasattr(os, "posix_spawn"):
+            return _fork(program, argv, environment, out, bool(inherit))
         return os.posix_spawn(
             program,
             argv,
@@ -204,11 +314,37 @@ def _spawn(
             os.set_inheritable(descriptor, was)
 
 
-def _fork(program: str, argv: "List[str]", environment: "Dict[str, str]", out: int) -> int:
+def _fork(
+    program: str, argv: "List[str]", environment: "Dict[str, str]", out: int, is_alone: bool
+) -> int:
     pid = os.fork()
     if pid == 0:
-        _exec(program, argv, environment, out)
+        try:
+            if is_alone:
+                _hide_mounts()
+        finally:
+            _exec(program, argv, environment, out)
     return pid
+
+
+def _hide_mounts() -> None:
+    """In a child: moves it to a mount namespace of its own, in which the list of mounts is empty.
+    Where that is not permitted, as in a container, the mounts of the node are not there."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNS) != 0:
+        return
+    # What is unmounted on the node is unmounted here too. Where the node's mounts are private, the
+    # namespace would keep the volumes of pods mounted until the program ends.
+    libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None)
+    with open("/proc/self/mounts", "rb") as lines:
+        paths = [line.split(b" ")[1] for line in lines if line.startswith(b"/dev/loop")]
+    for path in paths:
+        if b"/pods/" in path and b"/volumes/" in path:
+            libc.umount2(path, _MNT_DETACH)
+    for name in (b"mounts", b"mountinfo"):
+        libc.mount(b"/dev/null", b"/proc/self/" + name, None, ctypes.c_ulong(_MS_BIND), None)
 
 
 def _exec(program: str, argv: "List[str]", environment: "Dict[str, str]", out: int) -> "NoReturn":

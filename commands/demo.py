@@ -20,7 +20,7 @@ from table import human_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Tuple, Union
+    from typing import Dict, List, Union
 
 _MIB = 1 << 20
 _SIZE_BYTES, _GROWN_BYTES = 320 * _MIB, 640 * _MIB
@@ -45,7 +45,7 @@ def main(words: "List[str]") -> int:
             life.live()
         finally:
             life.clean_up()
-        left = _left(life.image)
+        left = _left(life.pool_path)
         if left:
             raise protocol.Internal("something is left: " + ", ".join(left))
     finally:
@@ -62,14 +62,18 @@ def _file_system() -> str:
     return "ext4" if filesystems.missing(["mkfs.xfs"]) or not xfs.in_kernel() else "xfs"
 
 
-def _left(image: "Optional[Tuple[int, int]]") -> "List[str]":
-    """The demo's mounts, and the loop devices on its image, that are still there."""
+def _left(pool_path: str) -> "List[str]":
+    """The demo's mounts, and the loop devices on images of its pool, that are still there."""
     found = [
         mount.path
         for mount in mounts.table()
         if "/flexvol-demo-{}-".format(os.getpid()) in mount.path
     ]
-    return found + [loop.path for loop in loopdev.devices() if loop.backing() == image]
+    return found + [
+        device
+        for device, path in loopdev.backing_paths().items()
+        if path is not None and path.startswith(pool_path + "/")
+    ]
 
 
 class _Life:
@@ -81,7 +85,7 @@ class _Life:
         self._pool = "demo-{}".format(os.getpid())
         self._fs_type = _file_system()
         self._place: "Dict[str, str]" = {}
-        self.image: "Optional[Tuple[int, int]]" = None  # its device and inode
+        self.pool_path = config.pool_directory(self._pool)
 
     def live(self) -> None:
         process.run([self._archive, "pool", "init", self._pool, "--reserve", "0"], 30).check()
@@ -120,8 +124,6 @@ class _Life:
         options = protocol.Options(dict(_CLAIM, **request))
         made = self._call("provision", what, options=options).volume or {}
         self._place = made["options"]
-        status = os.stat(os.path.join(config.pool_directory(self._pool), _NAME, "image"))
-        self.image = status.st_dev, status.st_ino
 
     def _mount(self, pod: str, access: str, what: str) -> None:
         options = self._mount_options(pod, access)

@@ -1,8 +1,10 @@
 """Loop devices by ioctl: found by the device and inode of what backs them, attached with a
 descriptor we locked.
 
-A path is never compared: the kernel cuts it, keeps it after a rename, and it looks alike in other
-mount namespaces. Numbers and structures are those of include/uapi/linux/loop.h."""
+What decides is the inode. It is asked only of devices that can be on the file: the kernel answers
+from the file's own disk or server, which hangs where that does. Which devices cannot be is told by
+sysfs, where the path of the file stands as a text. Numbers and structures are those of
+include/uapi/linux/loop.h."""
 
 import errno
 import fcntl
@@ -10,11 +12,13 @@ import os
 import struct
 import time
 
+import process
+from host import config
 from protocol import Internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, Optional, Tuple, Union
+    from typing import Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 SECTOR_BYTES = 4096
 
@@ -26,6 +30,8 @@ _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64
 _CONFIG = struct.Struct("=II232s64x")  # struct loop_config
 _ATTEMPTS = 64
 _AGAIN_SECONDS = 2
+_ANSWER_SECONDS = 2  # a disk that is only busy answers a stat within this time
+_DELETED = " (deleted)"
 
 
 class Loop:
@@ -91,24 +97,100 @@ class Loop:
 _NEW_INFO = (0, 0, 0, 0, 0, 0, 0, 0, _AUTOCLEAR | _DIRECT_IO, b"", b"", b"", 0, 0)
 
 
-def find(image: int) -> "Optional[Loop]":
-    """The open loop device on the file behind the descriptor `image`, or None."""
+def find(image: int, path: str) -> "Optional[Loop]":
+    """The loop device on the file behind the descriptor `image`, open for reading, or None. path:
+    of that file, which is the image of a volume."""
+    return next(of_image(image, path, backing_paths()), None)
+
+
+def backing_paths() -> "Dict[str, Optional[str]]":
+    """The backing path of each loop device that has a file."""
+    return {device: backing_path(device) for device in attached()}
+
+
+def of_image(image: int, path: str, by_path: "Dict[str, Optional[str]]") -> "Iterator[Loop]":
+    """All loop devices that `find` could give, of those in `by_path`."""
     status = os.fstat(image)
     wanted = (status.st_dev, status.st_ino)
-    for path in attached():
-        loop = _open(path)
-        if loop is not None:
-            if loop.backing() == wanted:
-                return loop
+    sure = [device for device, backing in by_path.items() if backing == path]
+    doubtful = [
+        device for device, backing in by_path.items() if backing != path and _may_be(backing, path)
+    ]
+    for device in sure + _answering(doubtful):
+        loop = _open(device, os.O_RDONLY)  # udev probes a device that was open for writing
+        if loop is None:
+            continue
+        if loop.backing() == wanted:
+            yield loop
+        else:
             loop.close()
-    return None
 
 
-def attached() -> "Iterator[str]":
+def attached() -> "List[str]":
     """The paths of all loop devices that have a file."""
-    for name in os.listdir("/sys/block"):
-        if name.startswith("loop") and os.path.exists("/sys/block/{}/loop".format(name)):
-            yield "/dev/" + name
+    return [
+        "/dev/" + name
+        for name in os.listdir("/sys/block")
+        if name.startswith("loop") and os.path.exists("/sys/block/{}/loop".format(name))
+    ]
+
+
+def backing_path(device: str) -> "Optional[str]":
+    """The path of the file behind the device /dev/loopN, as the kernel writes it from memory: as
+    this process's root has it, or from the root of another mount namespace; "" if no file is
+    there (any more); None if the path is too long to be written."""
+    name = "/sys/block/{}/loop/backing_file".format(os.path.basename(device))
+    try:
+        with open(name, "rb") as file:
+            path = os.fsdecode(file.read().rstrip(b"\n"))
+    except OSError as error:
+        return None if error.errno == errno.ENAMETOOLONG else ""
+    # The kernel also calls a file deleted of which it has dropped the name, as on NFS and FUSE.
+    return path[: -len(_DELETED)] if path.endswith(_DELETED) else path
+
+
+def _may_be(backing: "Optional[str]", path: str) -> bool:
+    """Whether a device with the backing path can be on the volume's image at `path`, though the
+    two differ. A mount namespace may have the pool at another place. Where it has the pool at the
+    place of ours, the volume's directory and the image still have the same names."""
+    if backing is None:
+        return True
+    directory, name = os.path.split(backing)
+    if name != os.path.basename(path):
+        return name != "" and _is_bound_image(backing)
+    if os.path.basename(directory) == os.path.basename(os.path.dirname(path)):
+        return True
+    return not backing.startswith(config.ROOT + "/")  # that is another volume of this node
+
+
+def _is_bound_image(path: str) -> bool:
+    """Whether the file at `path` is an image that was bound there, under another name."""
+    with open("/proc/self/mountinfo", "rb") as lines:
+        mounts = [line.split(b" ", 5) for line in lines]
+    return any(
+        fields[4] == os.fsencode(path) and os.path.basename(fields[3]) == b"image"
+        for fields in mounts
+    )
+
+
+def _answering(devices: "List[str]") -> "List[str]":
+    """Those of the devices whose file answers. Each is asked by a child, since its file may be
+    another pool's, whose server is dead. A file that does not answer is not the volume's image,
+    which has just answered."""
+    if not devices:
+        return []
+    works = [_question(device) for device in devices]
+    answers = process.side_by_side(works, _ANSWER_SECONDS, _ANSWER_SECONDS)
+    return [device for device, answer in zip(devices, answers) if answer.output]
+
+
+def _question(device: str) -> "Callable[[], Iterator[bytes]]":
+    def ask() -> "Iterator[bytes]":
+        loop = _open(device, os.O_RDONLY)
+        if loop is not None and loop.backing() is not None:
+            yield b"answers"
+
+    return ask
 
 
 def _open(path: str, access: int = os.O_RDWR) -> "Optional[Loop]":
@@ -119,16 +201,6 @@ def _open(path: str, access: int = os.O_RDWR) -> "Optional[Loop]":
         if error.errno in (errno.ENOENT, errno.ENXIO, errno.EACCES, errno.EPERM):
             return None
         raise
-
-
-def devices() -> "Iterator[Loop]":
-    """Every attached loop device, to look at: udev probes one that is closed after it was open for
-    writing."""
-    for path in attached():
-        loop = _open(path, os.O_RDONLY)
-        if loop is not None:
-            with loop:
-                yield loop
 
 
 def next_free() -> str:

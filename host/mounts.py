@@ -8,7 +8,7 @@ import ctypes
 import errno
 import os
 
-from host import config, files
+from host import config, files, loopdev
 from protocol import Busy, Internal, InvalidArgument, shown
 
 TYPE_CHECKING = False
@@ -310,16 +310,8 @@ def _is_volume(source: str) -> bool:
     that disk."""
     if not source.startswith("/dev/loop") or not source[9:].isdecimal():
         return False
-    try:
-        with open("/sys/block/{}/loop/backing_file".format(source[5:]), "rb") as file:
-            backing = os.fsdecode(file.read().rstrip(b"\n"))
-    except OSError:
-        return True
-    return (
-        not backing
-        or backing.startswith(config.ROOT + "/")
-        or backing.endswith(("/image", "/image (deleted)"))
-    )
+    backing = loopdev.backing_path(source)
+    return not backing or backing.startswith(config.ROOT + "/") or backing.endswith("/image")
 
 
 class OptionRefused(Internal):

@@ -6,7 +6,7 @@ import os
 
 from drivers import Driver
 from drivers.loop import archive, image, pool, registry, volume
-from host import filesystems, mounts
+from host import apart, filesystems, mounts
 from protocol import (
     AWAITED,
     Busy,
@@ -14,6 +14,7 @@ from protocol import (
     InvalidArgument,
     Reply,
     ResourceExhausted,
+    Unavailable,
     integer,
     is_name,
     shown,
@@ -151,18 +152,12 @@ class LoopDriver(Driver):
     def list(self) -> Reply:
         volumes: "List[Dict[str, Any]]" = []
         pools: "List[Dict[str, Any]]" = []
-        for name in registry.names():
-            try:
-                with pool.open_pool(name) as place:
-                    if not place.trouble():
-                        volume.sweep(place)
-                        archive.sweep(place)
-                    pools.append(place.describe())
-                    volumes.extend(
-                        _describe(place, entry) for entry in place.names() + archive.names(place)
-                    )
-            except (Failure, OSError) as error:
-                pools.append(pool.describe_absent(name, error))
+        for name, look in apart.look(registry.names(), _list_pool).items():
+            if look.error:
+                pools.append(pool.describe_absent(name, Unavailable(look.error)))
+                continue
+            pools.append(look.entries[0])
+            volumes.extend(look.entries[1:])
         return Reply(volumes=volumes, pools=pools)
 
     def prepare_node(self, host_root: str) -> "List[str]":
@@ -305,6 +300,22 @@ def _id(key: str, own: "Dict[str, str]") -> int:
             "option {} is {}; it is at most {}".format(key, number, (1 << 32) - 2)
         )
     return number
+
+
+def _list_pool(name: str) -> "Iterator[Dict[str, Any]]":
+    """What `list` tells of the pool, and then of each volume in it."""
+    try:
+        with pool.open_pool(name) as place:
+            if not place.trouble():
+                volume.sweep(place)
+                archive.sweep(place)
+            described = place.describe()
+            entries = [_describe(place, entry) for entry in place.names() + archive.names(place)]
+    except (Failure, OSError) as error:
+        yield pool.describe_absent(name, error)
+        return
+    yield described
+    yield from entries
 
 
 def _describe(place: "Pool", name: str) -> "Dict[str, Any]":

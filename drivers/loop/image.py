@@ -71,7 +71,7 @@ def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> No
     and mounted."""
     image = volume.open_image()
     try:
-        found = loopdev.find(image)
+        found = volume.find_loop(image)
         if found is not None:
             with found:
                 mounts.clear_stage(found.path)
@@ -379,7 +379,7 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
     image = volume.open_image()
     try:
         _grow_image(volume, image, size_bytes)
-        loop = loopdev.find(image)
+        loop = volume.find_loop(image)
     finally:
         os.close(image)
     if loop is None:

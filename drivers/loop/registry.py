@@ -8,17 +8,18 @@ import binascii
 import os
 
 from drivers.loop import pool as pools
-from host import config, files
-from protocol import InvalidArgument, Unavailable, is_name
+from host import apart, config, files
+from protocol import Failure, InvalidArgument, Unavailable, is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
 
     from drivers.loop.pool import Pool
 
 _SCHEMA = 1
 _LOCK_SECONDS = 20
+_STRANGER_SECONDS = 5  # within which a directory that no note knows says whether it is a pool
 # Where an older flexvol noted the id of the pool `default`: on the pool's own disk, if that is
 # mounted at the root of the pools.
 _OLDER_NOTE = ".default-pool-was-made"
@@ -36,12 +37,35 @@ def names() -> "List[str]":
     except (FileNotFoundError, NotADirectoryError):
         below = []
     taken = set(placed.values()) | {entry.path for entry in known.values()}
-    found = set()
-    for name in below:
-        path = os.path.join(config.ROOT, name)
-        if is_name(name) and path not in taken and _is_there(os.path.join(path, pools.FILE)):
-            found.add(name)
+    strangers = [
+        name for name in below if is_name(name) and os.path.join(config.ROOT, name) not in taken
+    ]
+    looks = apart.look(strangers, _is_pool, _STRANGER_SECONDS) if strangers else {}
+    # A disk that does not answer may be a pool.
+    found = {name for name, look in looks.items() if look.error or look.entries[0]}
     return sorted(set(placed) | set(known) | found)
+
+
+def open_pool(name: str) -> "Pool":
+    """As pool.open_pool, for a command of a person: raises Unavailable if the pool does not
+    answer."""
+    error = apart.look([name], _touch)[name].error
+    if error:
+        raise Unavailable(error)
+    return pools.open_pool(name)
+
+
+def _touch(name: str) -> "Iterator[bool]":
+    try:
+        with pools.open_pool(name) as pool:
+            yield pool.names() != []
+    except (Failure, OSError):
+        yield False  # whoever opens the pool is told why
+
+
+def _is_pool(name: str) -> "Iterator[bool]":
+    """Whether the directory below the root, which is not known, is a pool."""
+    yield _is_there(os.path.join(config.ROOT, name, pools.FILE))
 
 
 def _is_there(path: str) -> bool:

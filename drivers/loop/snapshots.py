@@ -12,7 +12,7 @@ import signal
 import time
 
 from drivers.loop import copies, pool, registry, volume
-from host import files, loopdev, mounts
+from host import apart, files, mounts
 from protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
 
 TYPE_CHECKING = False
@@ -102,18 +102,23 @@ def delete(name: str) -> str:
 
 
 def _pool_with(name: str) -> "Pool":
-    """The pool that holds it, open."""
-    away = []
-    for pool_name in registry.names():
+    """The pool that holds the volume or snapshot, open. Raises NotFound, with the pools that could
+    not be seen."""
+
+    def look_for(pool_name: str) -> "Iterator[Any]":
         try:
-            place = pool.open_pool(pool_name)
-        except Failure as failure:
-            away.append(str(failure))
-            continue
-        if name in place.names():
-            return place
-        os.close(place.directory)
-    raise NotFound("; ".join(["there is no {} in the pools of this node".format(name)] + away))
+            with pool.open_pool(pool_name) as place:
+                yield name in place.names()
+        except (Failure, OSError) as error:
+            yield str(error)
+
+    unseen = []
+    for pool_name, look in apart.look(registry.names(), look_for).items():
+        if look.error or isinstance(look.entries[0], str):
+            unseen.append(look.error or look.entries[0])
+        elif look.entries[0]:
+            return pool.open_pool(pool_name)
+    raise NotFound("; ".join(["there is no {} in the pools of this node".format(name)] + unseen))
 
 
 def _delete(place: "Pool", name: str, expected: "Optional[Dict[str, Any]]" = None) -> str:
@@ -162,7 +167,7 @@ def _mounted_at(source: "Volume") -> str:
     """Where our mount namespace shows it; "" if nowhere."""
     image = source.open_image()
     try:
-        loop = loopdev.find(image)
+        loop = source.find_loop(image)
     finally:
         os.close(image)
     if loop is None:

@@ -8,8 +8,8 @@ import os
 import time
 
 from drivers.loop import pool, registry, volume
-from host import config, files, filesystems, loopdev, mounts, undo
-from protocol import Busy, Failure
+from host import apart, config, files, filesystems, loopdev, mounts, undo
+from protocol import Busy, Failure, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _FULL_BYTES = 16 << 20
 _ROUNDED_BYTES = 16 << 20
 _LOCK_SECONDS = 5
 _SETTLE_SECONDS = 0.2
+_STATUS_SECONDS = 300  # of a node with very many volumes that are not well
 _ALL = "*"
 # Under such a name NFS and FUSE keep a deleted file until its last user is gone.
 _HELD_BY_THE_DISK = (".nfs", ".fuse_hidden")
@@ -41,40 +42,69 @@ class _Device:
 
 
 class _Machine:
-    """What all volumes are compared with, read once. devices: by device and inode of what backs
-    them."""
+    """What all volumes are compared with, read once, without a touch of any pool's disk."""
 
     def __init__(self) -> None:
-        self.devices: "Dict[Any, List[_Device]]" = {}
-        for loop in loopdev.devices():
-            self.devices.setdefault(loop.backing(), []).append(
-                _Device(loop.path, loop.clears_itself())
-            )
+        self.backing_paths = loopdev.backing_paths()
         self.mounts = list(mounts.table())
+
+    def devices_of(self, found: "Volume", image: int) -> "List[_Device]":
+        devices = []
+        for loop in loopdev.of_image(image, found.image_path, self.backing_paths):
+            with loop:
+                devices.append(_Device(loop.path, loop.clears_itself()))
+        return devices
 
 
 def status() -> "List[Dict[str, Any]]":
     """An entry for each volume in the pools of this node, as Driver.status has it."""
-    machine, entries = _Machine(), []
-    for name in registry.names():
+    return _status(registry.names())
+
+
+def _status(names: "List[str]") -> "List[Dict[str, Any]]":
+    machine = _Machine()
+
+    def look_at(name: str) -> "Iterator[Dict[str, Any]]":
         try:
             with pool.open_pool(name) as place:
-                entries += [_look(place, volume_name, machine) for volume_name in place.names()]
+                for volume_name in place.names():
+                    yield _look(place, volume_name, machine)
         except (Failure, OSError) as error:
-            entries.append({"name": _ALL, "pool": name, "troubles": [_finding(error)]})
+            yield {"name": _ALL, "pool": name, "troubles": [_finding(error)]}
+
+    entries: "List[Dict[str, Any]]" = []
+    for name, look in apart.look(names, look_at, seconds=_STATUS_SECONDS).items():
+        entries += look.entries
+        if look.error:
+            unseen = [
+                (look.error.partition("; ")[0] + _unseen(look), look.error.partition("; ")[2])
+            ]
+            entries.append({"name": _ALL, "pool": name, "troubles": unseen})
     return entries
+
+
+def _unseen(look: "apart.Look") -> str:
+    """How far the look at a pool came."""
+    if not look.entries:
+        return "; none of its volumes was seen"
+    return "; what comes after volume {} was not seen".format(look.entries[-1]["name"])
 
 
 def pools() -> "List[Dict[str, Any]]":
     """An entry for each pool of this node, as Driver.list has it."""
-    entries: "List[Dict[str, Any]]" = []
-    for name in registry.names():
+
+    def look_at(name: str) -> "Iterator[Dict[str, Any]]":
         try:
             with pool.open_pool(name) as place:
-                entries.append(place.describe())
+                yield place.describe()
         except (Failure, OSError) as error:
-            entries.append(pool.describe_absent(name, error))
-    return entries
+            yield pool.describe_absent(name, error)
+
+    looks = apart.look(registry.names(), look_at)
+    return [
+        pool.describe_absent(name, Unavailable(look.error)) if look.error else look.entries[0]
+        for name, look in looks.items()
+    ]
 
 
 def examine() -> "List[Finding]":
@@ -90,8 +120,14 @@ def examine() -> "List[Finding]":
         findings.append(_file_system(kind, kind.name in used or kind.name == filesystems.DEFAULT))
     if not names:
         names.append(pool.DEFAULT)
-    for name in names:
-        findings += _examine_pool(name)
+    for entry in entries:
+        if entry["name"] == _ALL:
+            findings += entry["troubles"]
+            names.remove(entry["pool"])
+    for look in apart.look(names, _examine_pool).values():
+        findings += look.entries
+        if look.error:
+            findings.append(_finding(Unavailable(look.error)))
     findings += _not_remembered(names)
     volumes = [entry for entry in entries if entry["name"] != _ALL]
     for entry in volumes:
@@ -279,8 +315,7 @@ def _look(place: "Pool", name: str, machine: _Machine) -> "Dict[str, Any]":
 def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
     image = found.open_image()
     try:
-        backing = os.fstat(image)
-        devices = machine.devices.get((backing.st_dev, backing.st_ino), [])
+        devices = machine.devices_of(found, image)
         shown = [
             (mount, device)
             for mount in machine.mounts
@@ -293,7 +328,7 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
         entry.update(
             usedBytes=found.used_bytes,
             remark=found.without_options if shown else "",
-            image="{}/{}/{}".format(found.pool.path, found.name, pool.IMAGE),
+            image=found.image_path,
             devices=[device.path for device in devices],
             mounts=[
                 {

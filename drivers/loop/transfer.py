@@ -17,7 +17,7 @@ import itertools
 import os
 import struct
 
-from drivers.loop import image, pool, volume
+from drivers.loop import image, pool, registry, volume
 from host import files, filesystems, loopdev, undo
 from protocol import Busy, Failure, InvalidArgument, Unavailable, check_name
 
@@ -60,7 +60,7 @@ def send(
     import hashlib
     import json
 
-    with pool.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
+    with registry.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
         found = volume.get(place, name)
         with found:
             descriptor = _hold(found, move)
@@ -138,7 +138,7 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
     """How much of a volume's stream is here, on disk: where one that goes on with it begins. Raises
     InvalidArgument if
     the volume is here. move_id: of the move it must be of."""
-    with pool.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
+    with registry.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
         volume.check_free(place, name)
         found = _begun(place, name)
         if found is None:
@@ -153,7 +153,7 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
 
 def forget(pool_name: str, name: str) -> None:
     """Gives up what has come of a volume's stream, and its room; Busy if more is coming."""
-    with pool.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
+    with registry.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
         if volume.IMPORTING + name in place.hidden():
             _forget(place, volume.IMPORTING + name)
 
@@ -180,7 +180,7 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
         raise Unavailable(
             "the stream was cut in its first lines; export the volume again"
         ) from None
-    with pool.open_pool(pool_name) as place:
+    with registry.open_pool(pool_name) as place:
         volume.sweep(place)
         name, wrong = str(record["name"]), ""
         with place.volume_lock(name):

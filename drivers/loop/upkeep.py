@@ -8,7 +8,7 @@ import struct
 import time
 
 from drivers.loop import pool, registry, volume
-from host import files, loopdev, mounts
+from host import apart, files, mounts
 from protocol import Failure
 
 TYPE_CHECKING = False
@@ -29,6 +29,8 @@ _TRIM_ERRORS = {
         "the right CAP_SYS_ADMIN is missing; run it as root of the node, not in a container"
     ),
 }
+_TRIM_SECONDS = 600  # a large file system on a slow disk has ended by then
+_HANGING_VOLUMES = 2
 _SETTLE_SECONDS, _LOOK_SECONDS = 10.0, 0.05
 
 
@@ -37,7 +39,7 @@ def cordon(name: str, cordoned: bool) -> str:
     begun goes on."""
     import json
 
-    with pool.open_pool(name) as place, place.lock():
+    with registry.open_pool(name) as place, place.lock():
         settings = json.loads(files.read(place.directory, pool.FILE).decode("utf-8"))
         before = settings.get("cordoned") is True
         if before != cordoned:
@@ -53,15 +55,47 @@ def cordon(name: str, cordoned: bool) -> str:
 
 def trim(pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
     """Gives back what the mounted thin volumes have free, one after the other; as Driver.trim has
-    it."""
+    it. Each volume is trimmed by a process of its own, and a pool is left after two volumes that
+    hang."""
     for name in registry.names() if pool_name is None else [pool_name]:
+        look = apart.look([name], _volumes)[name]
+        if look.error:
+            yield {"name": "*", "pool": name, "error": look.error}
+            continue
+        hanging = 0
+        for found in look.entries:
+            if "error" in found or hanging == _HANGING_VOLUMES:
+                yield {"error": "its pool hangs", **found}
+                continue
+            entry, hangs = _trim_apart(name, found["name"])
+            hanging += hangs
+            yield {**found, **entry}
+
+
+def _trim_apart(pool_name: str, name: str) -> "Tuple[Dict[str, Any], bool]":
+    """What came of one volume, and whether it hangs."""
+
+    def work(pool_name: str) -> "Iterator[Dict[str, Any]]":
         try:
-            with pool.open_pool(name) as place:
-                for volume_name in place.names():
-                    entry: "Dict[str, Any]" = {"name": volume_name, "pool": name}
-                    yield dict(entry, **_trim(place, volume_name))
+            with pool.open_pool(pool_name) as place:
+                yield _trim(place, name)
         except (Failure, OSError) as error:
-            yield {"name": "*", "pool": name, "error": str(error)}
+            yield {"error": str(error)}
+
+    look = apart.look([pool_name], work, _TRIM_SECONDS, _TRIM_SECONDS)[pool_name]
+    if not look.error:
+        return look.entries[0], False
+    hangs = "it did not end within {} s; see its disk, and dmesg".format(_TRIM_SECONDS)
+    return {"error": hangs}, True
+
+
+def _volumes(pool_name: str) -> "Iterator[Dict[str, Any]]":
+    try:
+        with pool.open_pool(pool_name) as place:
+            for name in place.names():
+                yield {"name": name, "pool": pool_name}
+    except (Failure, OSError) as error:
+        yield {"name": "*", "pool": pool_name, "error": str(error)}
 
 
 def _trim(place: "Pool", name: str) -> "Dict[str, Any]":
@@ -131,7 +165,7 @@ def _open_root(found: "volume.Volume") -> "Optional[int]":
     """The root of its file system, through one of its mounts; None if it has none."""
     image = found.open_image()
     try:
-        loop = loopdev.find(image)
+        loop = found.find_loop(image)
     finally:
         os.close(image)
     if loop is None:

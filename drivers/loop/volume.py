@@ -224,7 +224,7 @@ class Volume:
         for _ in files.attempts(_IN_USE_SECONDS):
             if files.try_lock(image):
                 self._check_current(image)
-                loop = loopdev.find(image)
+                loop = self.find_loop(image)
                 if loop is None:
                     return
                 loop.close()
@@ -238,6 +238,14 @@ class Volume:
                 else "on another node or in another container, which must let go first",
             )
         )
+
+    @property
+    def image_path(self) -> str:
+        return "{}/{}/{}".format(self.pool.path, self.name, pools.IMAGE)
+
+    def find_loop(self, image: int) -> "Optional[loopdev.Loop]":
+        """The loop device on its open image, or None."""
+        return loopdev.find(image, self.image_path)
 
     def made_by_hand(self, device: str) -> str:
         """The sentence for a device that does not hold the lock, as all of ours do."""

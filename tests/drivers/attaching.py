@@ -53,7 +53,7 @@ class Disk:
 
     def device(self) -> str:
         """The path of its loop device, or ""."""
-        loop = loopdev.find(self.image)
+        loop = loopdev.find(self.image, os.path.join(self.path, "image"))
         if loop is None:
             return ""
         with loop:
@@ -215,7 +215,7 @@ class AttachingDriver(Driver):
         self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int
     ) -> Reply:
         with Disk(options.volume) as disk:
-            loop = loopdev.find(disk.image)
+            loop = loopdev.find(disk.image, os.path.join(disk.path, "image"))
             if loop is None or loop.path != device:
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))
             with loop:

@@ -4,7 +4,6 @@ system."""
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pytest
 
 from protocol import CALLOUTS
 from tests.node.conftest import MIB, Node
+from tests.node.fuse_disk import Disk, processes_of
 
 LIMIT_SECONDS = 8
 ANSWER_SECONDS = 5  # the driver stops waiting this long before its limit
@@ -26,35 +26,6 @@ for callout in protocol.CALLOUTS.values():
     callout.seconds = {LIMIT_SECONDS}
 sys.exit(flexvol.main(["loop"] + sys.argv[2:]))
 """
-
-
-class Disk:
-    """A FUSE file system, mounted in a node as the directory of its pools, whose daemon can be
-    stopped."""
-
-    def __init__(self, node: Node, image: Path) -> None:
-        subprocess.run(["truncate", "-s", str(512 * MIB), image], check=True)
-        subprocess.run(["mkfs.ext4", "-q", image], check=True)
-        self._daemon = node.start(
-            "fuse2fs", "-f", "-o", "allow_other", str(image), "/var/lib/flexvol"
-        )
-        deadline = time.monotonic() + 10
-        while "fuse" not in Path(f"/proc/{node.holder_pid}/mountinfo").read_text():
-            assert self._daemon.poll() is None and time.monotonic() < deadline, (
-                self._daemon.communicate()
-            )
-            time.sleep(0.05)
-
-    def stop(self) -> None:
-        os.kill(self._daemon.pid, signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        os.kill(self._daemon.pid, signal.SIGCONT)
-
-    def close(self) -> None:
-        self.go_on()
-        self._daemon.kill()
-        self._daemon.communicate(timeout=20)
 
 
 @pytest.fixture
@@ -80,19 +51,6 @@ def disk(node: Node, tmp_path: Path) -> Iterator[Disk]:
         yield disk
     finally:
         disk.close()
-
-
-def processes_of(node: Node) -> set[int]:
-    """The processes in the node's mount namespace."""
-    namespace = os.readlink(f"/proc/{node.holder_pid}/ns/mnt")
-    found = set()
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(path / "ns/mnt") == namespace:
-                found.add(int(path.name))
-        except OSError:  # it ended meanwhile
-            continue
-    return found
 
 
 def test_no_callout_outlives_its_limit_and_each_succeeds_when_the_disk_goes_on(
