@@ -20,10 +20,53 @@ if TYPE_CHECKING:
 _OUTPUT_LIMIT_BYTES = 1 << 20
 _REAP_SECONDS = 2
 _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_SLAVE, _MNT_DETACH = 0x20000, 4096, 0x4000, 1 << 19, 2
+_LOOK_SECONDS = 5  # how often a program is looked at for progress
 
 
 class TimedOut(Internal):
     """The program was killed because its time was over."""
+
+
+class _Deadline:
+    """The time that a program may take."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        return self._end - time.monotonic()
+
+
+class _WhileAtWork(_Deadline):
+    """The time for which a program may make no progress: use no processor, read and write
+    nothing."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.pid = 0
+        self._seen: "List[str]" = []
+
+    def left(self) -> float:
+        now = _progress(self.pid) if self.pid else []
+        if now != self._seen:
+            self._seen = now
+            self._end = time.monotonic() + self.seconds
+        return super().left()
+
+
+def _progress(pid: int) -> "List[str]":
+    """What grows while the program, or a program that it started, works."""
+    figures = []
+    for process in [pid, *_descendants(pid)]:
+        try:
+            with open("/proc/{}/stat".format(process)) as stat:
+                figures += stat.read().rpartition(")")[2].split()[11:13]
+            with open("/proc/{}/io".format(process)) as counters:
+                figures.append(counters.read())
+        except OSError:  # it ended, or this container may not read that
+            continue
+    return figures
 
 
 class Result:
@@ -56,6 +99,7 @@ def run(
     inherit: "Sequence[int]" = (),
     environment: "Optional[Dict[str, str]]" = None,
     output_limit_bytes: int = _OUTPUT_LIMIT_BYTES,
+    while_at_work: bool = False,
 ) -> Result:
     """Runs `argv` (a name is looked up on PATH) and waits for its end and for the end of its
     output.
@@ -65,14 +109,16 @@ def run(
     mounted loop device for its file, xfs_repair each mount for its root, and a dead server of
     another volume would keep them for ever. That nobody has the volume mounted is made sure of by
     the volume's locks.
-    environment: all of it; by default ours, with LC_ALL=C so that messages can be read. Raises
-    TimedOut after `seconds`, Internal if it cannot be started or prints more than the limit. Its
-    process group is dead then, except for a process the kernel will not let die, which is not
+    environment: all of it; by default ours, with LC_ALL=C so that messages can be read.
+    while_at_work: `seconds` is how long the program may make no progress, not how long it takes.
+
+    Raises TimedOut after `seconds`, Internal if it cannot be started or prints more than the limit.
+    Its process group is dead then, except for a process the kernel will not let die, which is not
     waited for."""
     environment = dict(os.environ, LC_ALL="C") if environment is None else environment
     program = find(argv[0], environment)
     reader, writer = os.pipe()
-    deadline = time.monotonic() + seconds
+    limit = _WhileAtWork(seconds) if while_at_work else _Deadline(seconds)
     try:
         try:
             pid = _spawn(program, list(argv), environment, writer, inherit)
@@ -81,15 +127,17 @@ def run(
         finally:
             os.close(writer)
         status = None
+        if isinstance(limit, _WhileAtWork):
+            limit.pid = pid
         try:
-            output = _read(reader, deadline, output_limit_bytes, argv[0], seconds)
-            status = _reap(pid, deadline)
+            output = _read(reader, limit, output_limit_bytes, argv[0])
+            status = _reap(pid, limit)
             if status is None:
                 raise TimedOut("{} did not end within {:g} s".format(argv[0], seconds))
         finally:
             if status is None:
                 kill_group(pid)
-                _reap(pid, time.monotonic() + _REAP_SECONDS)
+                _reap(pid, _Deadline(_REAP_SECONDS))
     finally:
         os.close(reader)
     return Result(argv, status, output)
@@ -114,15 +162,52 @@ def bounded(work: "Callable[[], bytes]", seconds: float) -> "Optional[bytes]":
         finally:
             os._exit(0)
     os.close(writer)
-    deadline = time.monotonic() + seconds
+    limit = _Deadline(seconds)
     try:
-        return _read(reader, deadline, sys.maxsize, "the callout", seconds) or None
+        return _read(reader, limit, sys.maxsize, "the callout") or None
     except TimedOut:
         kill_tree(pid)
         return None
     finally:
         os.close(reader)
-        _reap(pid, time.monotonic() + _REAP_SECONDS)
+        _reap(pid, _Deadline(_REAP_SECONDS))
+
+
+def detached(
+    work: "Callable[[], bytes]", keep: "Sequence[int]", seconds: float
+) -> "Optional[bytes]":
+    """What `work` returns, done in a process that is none of our descendants, and in no group or
+    session of ours, so that it outlives us whatever ends us. None if it goes on after `seconds`;
+    empty if it ended without an answer.
+
+    keep: the descriptors that it has of ours; it has no others, since whoever reads what we print
+    waits for the end of all who could write there."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                _keep_only(*keep, writer)
+                _tell(writer, work())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    try:
+        return _read(reader, _Deadline(seconds), sys.maxsize, "the work")
+    except TimedOut:
+        return None
+    finally:
+        os.close(reader)
+
+
+def _tell(writer: int, answer: bytes) -> None:
+    try:
+        while answer:
+            answer = answer[os.write(writer, answer) :]
+    except BrokenPipeError:
+        return  # nobody waits any more
 
 
 class Answer:
@@ -163,7 +248,7 @@ def side_by_side(
         if child.reader >= 0:
             os.close(child.reader)
             kill_tree(child.pid)
-    reaped_by = time.monotonic() + _REAP_SECONDS
+    reaped_by = _Deadline(_REAP_SECONDS)
     return [
         Answer(child.output, _reap(child.pid, reaped_by) == 0 and child.reader < 0)
         for child in children
@@ -213,13 +298,13 @@ def _start(work: "Callable[[], Iterator[bytes]]") -> "Tuple[int, int]":
         os._exit(status)
 
 
-def _keep_only(descriptor: int) -> None:
+def _keep_only(*descriptors: int) -> None:
     """Closes all other descriptors; those of the standard streams lead nowhere then."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
     for number in map(int, os.listdir("/proc/self/fd")):
-        if number > 2 and number != descriptor:
+        if number > 2 and number not in descriptors:
             try:
                 os.close(number)
             except OSError:  # the one with which the directory was read
@@ -361,17 +446,21 @@ def _exec(program: str, argv: "List[str]", environment: "Dict[str, str]", out: i
         os._exit(127)
 
 
-def _read(reader: int, deadline: float, limit_bytes: int, name: str, seconds: float) -> bytes:
+def _read(reader: int, limit: _Deadline, limit_bytes: int, name: str) -> bytes:
     chunks: "List[bytes]" = []
     size = 0
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        left = limit.left()
+        if left <= 0:
             raise TimedOut(
-                "{} did not end, or did not close its output, within {:g} s".format(name, seconds)
+                "{} did not end, or did not close its output, within {:g} s".format(
+                    name, limit.seconds
+                )
             )
+        if not poll.poll(min(left, _LOOK_SECONDS) * 1000):
+            continue
         chunk = os.read(reader, 1 << 16)
         if not chunk:
             return b"".join(chunks)
@@ -381,13 +470,13 @@ def _read(reader: int, deadline: float, limit_bytes: int, name: str, seconds: fl
         chunks.append(chunk)
 
 
-def _reap(pid: int, deadline: float) -> "Optional[int]":
+def _reap(pid: int, limit: _Deadline) -> "Optional[int]":
     pause = 0.0005
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        if time.monotonic() >= deadline:
+        if limit.left() <= 0:
             return None
         time.sleep(pause)
         pause = min(pause * 2, 0.05)

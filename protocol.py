@@ -33,7 +33,11 @@ class Failure(Exception):
 
     @property
     def reason(self) -> str:
-        return type(self).__name__
+        """The name of the contract's failure that this is, or is a kind of."""
+        for kind in type(self).__mro__:
+            if kind.__name__ in FAILURES:
+                return kind.__name__
+        return Internal.__name__
 
     @property
     def message(self) -> str:

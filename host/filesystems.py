@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 _BLOCK_BYTES = 4096
 _MAKE_SECONDS = 300
-_CHECK_SECONDS = 540
-_GROW_SECONDS = 240
+# A tool that checks, grows or changes what is in an image may take hours. It is killed, and undone,
+# after so long without progress.
+_IDLE_SECONDS = 600
 _UNDO_BYTES = 16 * MIB
 _VERSION_SECONDS = 10
 _LOG_BYTES = 2 << 30  # the largest log that xfs has
@@ -302,11 +303,11 @@ class Ext4(FileSystem):
         return undo.has_errors(self._superblock(device) or bytes(1024))
 
     def recover(self, place: "undo.Place") -> bool:
-        return undo.recover(place, _CHECK_SECONDS)
+        return undo.recover(place, _IDLE_SECONDS)
 
     def repair(self, place: "undo.Place", everything: bool = False) -> None:
         line = ["e2fsck", "-f", "-p"] if everything else ["e2fsck", "-p"]
-        result = undo.run(line, (0, 1), place, _CHECK_SECONDS)
+        result = undo.run(line, (0, 1), place, _IDLE_SECONDS)
         if result.status not in (0, 1):
             raise Unavailable(
                 (
@@ -321,7 +322,7 @@ class Ext4(FileSystem):
         # The checksums of all metadata go on from the old UUID, which kernel 4.4 and e2fsprogs 1.43
         # understand.
         line = ["tune2fs", "-O", "metadata_csum_seed", "-U", uuid]
-        undo.run(line, (0,), place, _GROW_SECONDS).check()
+        undo.run(line, (0,), place, _IDLE_SECONDS).check()
 
     def grow_unmounted(self, place: "undo.Place") -> None:
         with open(place.device, "rb") as grown:
@@ -342,8 +343,8 @@ class Ext4(FileSystem):
 
     def _resize(self, place: "undo.Place", *blocks: str) -> None:
         # resize2fs wants a check whose date is newer than the last mount's.
-        undo.run(["e2fsck", "-f", "-p"], (0, 1), place, _CHECK_SECONDS).check(1)
-        undo.run(["resize2fs"], (0,), place, _GROW_SECONDS, blocks).check()
+        undo.run(["e2fsck", "-f", "-p"], (0, 1), place, _IDLE_SECONDS).check(1)
+        undo.run(["resize2fs"], (0,), place, _IDLE_SECONDS, blocks).check()
 
     def _reserved_bytes(self, place: "undo.Place") -> int:
         """The size up to which the blocks that mkfs reserved hold the descriptors of all groups.
@@ -374,10 +375,6 @@ class Ext4(FileSystem):
 
 class NotPermitted(Unavailable):
     """Growth while mounted needs a capability that this process does not have."""
-
-    @property
-    def reason(self) -> str:
-        return "Unavailable"
 
 
 def _is_log_size(text: str) -> bool:

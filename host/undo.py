@@ -104,7 +104,7 @@ def run(
     kept = files.open_file(place.directory, FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         words = [*line, "-z", "/proc/self/fd/{}".format(kept), place.device, *last]
-        result = process.run(words, seconds, (kept, place.lock))
+        result = process.run(words, seconds, (kept, place.lock), while_at_work=True)
     finally:
         os.close(kept)
     if result.status in good:
@@ -157,7 +157,7 @@ def _is_sound(place: Place, seconds: int) -> bool:
     if has_errors(block) or _state(block)["log"]:
         return False
     check = ["e2fsck", "-f", "-n", place.device]
-    return process.run(check, seconds, (place.lock,)).status == 0
+    return process.run(check, seconds, (place.lock,), while_at_work=True).status == 0
 
 
 def has_errors(superblock: bytes) -> bool:
@@ -176,7 +176,7 @@ def _put_back(place: Place, is_compared: bool, seconds: int) -> None:
     try:
         force = ["-f"] if is_compared else []
         line = ["e2undo", *force, "/proc/self/fd/{}".format(kept), place.device]
-        undone = process.run(line, seconds, (kept, place.lock))
+        undone = process.run(line, seconds, (kept, place.lock), while_at_work=True)
     finally:
         os.close(kept)
     if undone.status != 0 and not _is_sound(place, seconds):

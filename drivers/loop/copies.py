@@ -11,7 +11,7 @@ import time
 from drivers.loop import image as images
 from drivers.loop import pool as pools
 from drivers.loop import volume as volumes
-from host import files, filesystems, undo
+from host import files, filesystems, undo, work
 from protocol import CALLOUTS, Busy, InvalidArgument, Pending, shown
 
 TYPE_CHECKING = False
@@ -114,6 +114,7 @@ def _quiet(source: "Volume", image: int) -> "Tuple[int, int]":
     """The image's length, and something that each callout at work changes. Raises Busy while a
     tool's work on the image may have to be undone."""
     if undo.is_left(source.directory):
+        work.check_idle(source.pool.directory, source.name)
         raise Busy(
             "volume {} is being checked or grown, or that was cut short; mount it first".format(
                 source.name

@@ -8,8 +8,8 @@ import errno
 import os
 
 from drivers.loop import pool as pools
-from host import config, files, filesystems, log, loopdev, mounts, undo
-from protocol import Busy, Failure, Internal, ResourceExhausted, Unavailable
+from host import config, files, filesystems, log, loopdev, mounts, undo, work
+from protocol import Busy, Failure, Internal, Pending, ResourceExhausted, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,21 +234,12 @@ def _mount_first(
 ) -> "Optional[Failure]":
     """Mounts what no pod here has. A growth that fails does not keep the pod from its data: then
     the file system is mounted with the size that it has, and why is returned."""
-    kind = filesystems.get(volume.fs_type)
     check(volume, loop.descriptor)
     place = undo.Place(loop.path, volume.directory, lock.descriptor)
     if volume.thick:
         loop.refuse_discard()
-    needs_check = kind.recover(place)
-    _give_uuid(volume, loop, place)
+    _make_ready(volume, loop, place)
     check(volume, loop.descriptor)
-    if needs_check or kind.has_errors(loop.descriptor):
-        disk = os.fstatvfs(volume.pool.directory)
-        if disk.f_bavail * disk.f_frsize < _REPAIR_BYTES:
-            raise Unavailable(
-                "volume {} needs a check, which writes, and its pool is full".format(volume.name)
-            )
-        kind.repair(place, needs_check)
     if volume.record["blank"]:
         volume.save(blank=False)  # from now on there may be data in it
 
@@ -265,6 +256,49 @@ def _mount_first(
     return why
 
 
+def _make_ready(volume: "Volume", loop: "Loop", place: "undo.Place") -> None:
+    """Undoes what was stopped, gives a copy its UUID, and repairs what the kernel noted as bad."""
+    kind, uuid = filesystems.get(volume.fs_type), volume.record["newUuid"]
+    is_bad = undo.is_left(volume.directory) or kind.has_errors(loop.descriptor)
+    has_other_uuid = bool(uuid) and kind.uuid(loop.descriptor) != uuid
+
+    def task() -> None:
+        needs_check = kind.recover(place)
+        # A copy has its source's UUID until its first mount, and no kernel mounts two file systems
+        # of one UUID.
+        if has_other_uuid and kind.uuid(loop.descriptor) != uuid:
+            kind.set_uuid(place, uuid)
+        if needs_check or kind.has_errors(loop.descriptor):
+            _check_room_to_repair(volume)
+            kind.repair(place, needs_check)
+
+    if is_bad or has_other_uuid:
+        doing = "checked" if is_bad else "prepared for its first mount"
+        _work(volume, loop, place, doing, task)
+    if uuid:
+        volume.save(fsUuid=uuid, newUuid="")
+
+
+def _check_room_to_repair(volume: "Volume") -> None:
+    disk = os.fstatvfs(volume.pool.directory)
+    if disk.f_bavail * disk.f_frsize < _REPAIR_BYTES:
+        raise Unavailable(
+            "volume {} needs a check, which writes, and its pool is full".format(volume.name)
+        )
+
+
+def _work(
+    volume: "Volume", loop: "Loop", place: "undo.Place", doing: str, task: "Callable[[], None]"
+) -> None:
+    keep = (volume.pool.directory, loop.descriptor, place.lock)
+    site = work.Site(volume.name, volume.directory, keep)
+    work.do(site, _doing(volume, doing), task)
+
+
+def _doing(volume: "Volume", participle: str) -> str:
+    return "its {} is being {}".format(volume.fs_type, participle)
+
+
 class _NotGrown(Exception):
     """The file system could not be grown, and has the size that it had."""
 
@@ -273,12 +307,26 @@ def _grow_unmounted(volume: "Volume", loop: "Loop", place: "undo.Place") -> "Opt
     """Why the growth by a tool failed; None if it did not. Raises a failure if the file system is
     not as it was before."""
     kind = filesystems.get(volume.fs_type)
+    earlier = work.earlier_failure(volume.directory, _doing(volume, "grown"))
+    if earlier is not None:
+        return earlier
+
+    def task() -> None:
+        try:
+            kind.grow_unmounted(place)
+        except (Failure, OSError) as error:
+            kind.recover(place)
+            raise _not_grown(volume, loop, error) from None
+
     try:
-        kind.grow_unmounted(place)
+        _work(volume, loop, place, "grown", task)
         return None
-    except (Failure, OSError) as error:
-        kind.recover(place)
-        return _not_grown(volume, loop, error)
+    except Pending:
+        raise
+    except Failure as failure:
+        if undo.is_left(volume.directory):
+            raise
+        return failure
 
 
 def _not_grown(volume: "Volume", loop: "Loop", error: Exception) -> Failure:
@@ -292,16 +340,6 @@ def _not_grown(volume: "Volume", loop: "Loop", error: Exception) -> Failure:
 
 def _log_growth(failure: Failure) -> None:
     log.write("loop", "growth", "", failure.to_dict(), 0)
-
-
-def _give_uuid(volume: "Volume", loop: "Loop", place: "undo.Place") -> None:
-    """A copy has its source's UUID until its first mount, and no kernel mounts two file systems of
-    one UUID."""
-    kind, uuid = filesystems.get(volume.fs_type), volume.record["newUuid"]
-    if uuid:
-        if kind.uuid(loop.descriptor) != uuid:
-            kind.set_uuid(place, uuid)
-        volume.save(fsUuid=uuid, newUuid="")
 
 
 def _preparation(volume: "Volume", loop: "Loop", grows: bool = True) -> "Callable[[int], None]":
@@ -420,6 +458,8 @@ def _mount_again_grown(
     grown or not, unless a tool's work could not be undone."""
     try:
         return _mount_first(volume, loop, mount_dir, False, lock)
+    except Pending:
+        raise  # a tool works on the image; kubelet finds the directory unmounted, and calls mount
     except BaseException:
         if mounts.at(mount_dir) is None and not undo.is_left(volume.directory):
             prepare = _preparation(volume, loop, grows=False)

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from host import config, files
+from host import config, files, work
 from protocol import (
     Busy,
     Failure,
@@ -131,9 +131,16 @@ class Pool:
         """The lock that serialises the callouts of a volume, also of one that is not made yet.
         No two volumes share a lock. Raises Busy after `seconds`."""
         what = "volume " + volume
+        if work.going_on(self.directory, volume):
+            seconds = 0  # that may take hours, and nobody waits for it
         older = self._older_lock(volume, what, seconds)
         try:
             descriptor = self._lock_file(volume + _LOCK_SUFFIX, what, seconds)
+        except Busy:
+            if older is not None:
+                os.close(older)
+            work.check_idle(self.directory, volume)
+            raise
         except BaseException:
             if older is not None:
                 os.close(older)

@@ -8,7 +8,7 @@ import os
 import time
 
 from drivers.loop import pool, registry, volume
-from host import apart, config, files, filesystems, loopdev, mounts, undo
+from host import apart, config, files, filesystems, loopdev, mounts, undo, work
 from protocol import Busy, Failure, Unavailable
 
 TYPE_CHECKING = False
@@ -301,6 +301,10 @@ def _look(place: "Pool", name: str, machine: _Machine) -> "Dict[str, Any]":
                 with place.look(name, _LOCK_SECONDS):
                     entry.update(_describe(found, _Machine()))
     except Busy as busy:
+        remark = work.going_on(place.directory, name)
+        if remark:
+            entry.update(remark=remark, troubles=[])
+            return entry
         entry["troubles"] = [
             (str(busy), "a callout hangs; see what that process waits for, and dmesg")
         ]

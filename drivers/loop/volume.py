@@ -11,7 +11,7 @@ import time
 
 from drivers.loop import image as images
 from drivers.loop import pool as pools
-from host import files, filesystems, loopdev, undo
+from host import files, filesystems, loopdev, undo, work
 from protocol import (
     ANY,
     AWAITED,
@@ -61,6 +61,7 @@ _KEPT = (_MAKING, IMPORTING, ARCHIVED)  # what may be kept for a time
 _FILES = (
     pools.IMAGE,
     *undo.FILES,
+    *work.FILES,
     RECORD,
     "." + RECORD + ".new",
 )
