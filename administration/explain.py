@@ -16,6 +16,8 @@ from table import human_bytes, printable
 
 Object = dict[str, Any]
 _ANY_NODE = "any"
+# No file system fills its image to the last byte.
+_ROUNDED_BYTES = 16 << 20
 
 
 arguments = claims.arguments
@@ -94,11 +96,26 @@ def _with_volume(
     expansion = cancel_expansion.advice(claim, volume, row.entry, pools)
     if expansion:
         said.append(expansion)
+    said += _on_size(row.entry, bool(row.pods))
     if claim["metadata"].get("deletionTimestamp"):
         when = ", when no pod uses it any more" if pods else ""
         said.append("the claim is being deleted" + when)
     said.append(_on_deletion(volume, drivers, node, pods))
     return said, row.is_wrong or bool(expansion)
+
+
+def _on_size(entry: Object, in_use: bool) -> list[str]:
+    """Of a volume whose file system is smaller than the volume, because its growth did not come to
+    an end. A mounted xfs writes its new size to the disk a minute later."""
+    has, asked = entry.get("fileSystemBytes"), entry.get("sizeBytes")
+    if not isinstance(has, int) or not isinstance(asked, int) or not has:
+        return []
+    if has >= asked - _ROUNDED_BYTES or (in_use and entry.get("fsType") == "xfs"):
+        return []
+    return [
+        f"its file system has {human_bytes(has)}, {human_bytes(asked)} asked; it grows when its "
+        "next pod starts, and the pod's events say why it did not"
+    ]
 
 
 def _on_deletion(volume: Object, drivers: dict[str, str], node: str, pods: list[Object]) -> str:
