@@ -143,7 +143,7 @@ def _copy(source: "Volume", image: int, made: "Volume", target: int, length: int
         images.allocate(target, 0, made.size_bytes)
     begin = files.copy(image, target, begin, length, time.monotonic() + _COPY_SECONDS)
     if begin < length:
-        made.save(copiedBytes=begin)
+        made.save(copiedBytes=begin, copiedTo=files.identity(target))
         raise Pending(
             "{} of {} MiB of {} are copied to {}".format(
                 begin >> 20, length >> 20, source.name, made.name

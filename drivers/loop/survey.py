@@ -205,8 +205,7 @@ def _examine_pool(name: str) -> "Iterator[Finding]":
             else:
                 yield numbers, ""
             for hidden in place.hidden():
-                if hidden.startswith(volume.HIDDEN) and _is_left(place, hidden):
-                    yield _left(place, hidden)
+                yield from _on_hidden(place, hidden)
             for name in place.strange():
                 yield _strange(place, name), ""
             for name in place.names():
@@ -260,6 +259,26 @@ def _strange_in(place: "Pool", name: str) -> "List[str]":
         return volume.strange_in(directory)
     finally:
         os.close(directory)
+
+
+def _on_hidden(place: "Pool", hidden: str) -> "Iterator[Finding]":
+    """Of a directory that is no volume yet, or none any more."""
+    path = "{}/{}".format(place.path, hidden)
+    if hidden.startswith(volume.IMPORTING):
+        name = hidden[len(volume.IMPORTING) :]
+        yield (
+            "{} is what has come of the stream of volume {}; an import that goes on with it takes "
+            "it up, and a day after the last of it came it is removed".format(path, name),
+            "",
+        )
+    elif hidden.startswith(volume.HIDDEN) and _is_left(place, hidden):
+        yield _left(place, hidden)
+    elif volume.goes_on(hidden, volume.kept_seconds(place, write=False)):
+        yield (
+            "{} is a copy that is half done; the next call for its claim goes on with it, if "
+            "its source is as it was, and else begins anew".format(path),
+            "",
+        )
 
 
 def _finding(error: Exception) -> "Finding":

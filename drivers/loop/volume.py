@@ -48,8 +48,8 @@ _SINCE: "Dict[str, Any]" = {
 }
 VOLUME, SNAPSHOT = "volume", "snapshot"
 _NUMBERS = 1 << 53  # of snapshots; every JSON library reads whole numbers below this
-# While a copy is being made: of what, in which state, and how far it is.
-_COPYING = ("copyOf", "copiedBytes")
+# While a copy is being made: of what, in which state, how far it is, and in which file.
+_COPYING = ("copyOf", "copiedBytes", "copiedTo")
 _MAKING = ".new-"
 _DELETING = ".deleted-"
 HIDDEN = (_MAKING, _DELETING)
@@ -489,12 +489,26 @@ def _continued(pool: "Pool", record: "Dict[str, Any]") -> "Optional[Volume]":
         return None
     if volume is None:
         return None
-    before, same = volume.record, ("copyOf", "sizeBytes", "thick")
-    if "copiedBytes" in before and all(before.get(key) == record.get(key) for key in same):
-        volume.record = dict(record, copiedBytes=before["copiedBytes"])
+    before = volume.record
+    is_of_it = all(before.get(key) == record.get(key) for key in ("copyOf", "sizeBytes", "thick"))
+    if is_of_it and "copiedBytes" in before and before.get("copiedTo") == _image_identity(volume):
+        kept = {key: before[key] for key in ("copiedBytes", "copiedTo")}
+        volume.record = dict(record, **kept)
         return volume
     os.close(volume.directory)
     return None
+
+
+def _image_identity(volume: Volume) -> str:
+    """As files.identity has it; "" if the image is missing."""
+    try:
+        image = volume.open_image()
+    except Failure:
+        return ""
+    try:
+        return files.identity(image)
+    finally:
+        os.close(image)
 
 
 def new_record(

@@ -373,6 +373,24 @@ def hidden(node: Node) -> list[str]:
     return [path.name for path in node.path("/var/lib/flexvol/default").glob(".new*")]
 
 
+def test_a_half_done_copy_whose_image_was_exchanged_begins_anew(hasty: Node) -> None:
+    """What had been copied is not in the other file."""
+    wanted = write_pieces(hasty, 5)
+    hasty.fails("Pending", "provision", clone_request(hasty))
+    (image,) = hasty.path("/var/lib/flexvol/default").glob(".new*/image")
+    assert copied(hasty) > 0
+    other = image.with_name("other")
+    with other.open("wb") as file:
+        file.truncate(image.stat().st_size)
+    other.rename(image)
+    report = hasty.enter(*hasty.executable, "doctor").stdout.decode()
+    assert f"{image.parent.name} is a copy that is half done" in report
+
+    go_on(hasty, 100)
+
+    are_apart(hasty, wanted)
+
+
 def test_a_long_copy_goes_on_from_call_to_call_and_is_seen_when_it_is_whole(hasty: Node) -> None:
     wanted = write_pieces(hasty, 5)
     progress = []

@@ -105,7 +105,19 @@ def a_file_in_what_was_left_of_a_deletion(node: Node) -> None:
     node.path(f"{POOL}/.deleted-00ff/photo").write_text("precious")
 
 
+def a_stream_that_was_cut(node: Node) -> None:
+    node.provision()
+    line = "{0} export pvc-1 | head -c 200000 | sed s/pvc-1/pvc-2/ | {0} import"
+    node.enter("sh", "-c", line.format(" ".join(node.executable)))
+
+
 STATES = [
+    State(
+        "what came of a stream that was cut",
+        a_stream_that_was_cut,
+        (f"{POOL}/.importing-pvc-2 is what has come of the stream of volume pvc-2",),
+        status=0,
+    ),
     State(
         "the file system of a volume is smaller than the volume",
         a_growth_that_did_not_come_to_its_end,
