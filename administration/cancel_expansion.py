@@ -120,9 +120,9 @@ def is_held(now: Sizes, size: int) -> bool:
     return now.resize == INFEASIBLE and now.allocated == size
 
 
-def next_step(now: Sizes, size: int) -> str:
+def next_step(now: Sizes, size: int, records: bool = False) -> str:
     """The step that is due for a volume of really `size` bytes; empty if nothing is to be
-    undone."""
+    undone. records: whether we record a growth in kubelet's place."""
     if is_held(now, size):
         if now.request > size:
             return LOWER_REQUEST if now.capacity < size else HOLD
@@ -133,7 +133,7 @@ def next_step(now: Sizes, size: int) -> str:
         # The volume has grown as asked. kubelet records that, unless what it is to grow to
         # (allocatedResources) is less than what was asked.
         is_cut = now.allocated is not None and now.allocated < now.asked
-        return HOLD if is_cut else ""
+        return HOLD if is_cut or records else ""
     # Nothing is asked for beyond what the claim has. kube-controller-manager, when it starts amid
     # our steps, may leave a state that waits for a call which kubelet has no reason to make, and
     # then goes on with the old allocatedResources when the claim is raised again.
@@ -148,9 +148,10 @@ def refusal(now: Sizes, truth: Truth) -> str:
     if now.asked <= truth.size:
         if now.capacity < now.asked and not next_step(now, truth.size):
             return (
-                f"the volume has grown to {human_bytes(truth.size)} on its node already; kubelet "
-                "writes that on the claim within minutes while a pod runs, or when the next pod "
-                "starts"
+                f"the volume has {human_bytes(truth.size)} on its node already; kubelet writes "
+                "that on the claim within minutes while a pod runs, or when the next pod starts. "
+                "If its file system cannot be grown and keeps a pod from starting, repeat this "
+                "command with --even-if-it-fits: the pod then starts with the file system as it is"
             )
         return ""
     if truth.room is None and not now.has_failed:
@@ -210,7 +211,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--even-if-it-fits",
         action="store_true",
-        help="although the pool has room: for a growth that fails for another reason",
+        help="although the pool has room: for a growth that fails for another reason. What the "
+        "volume has taken of the pool it keeps, and claim and PV then say so",
     )
 
 
@@ -252,7 +254,7 @@ class _Cancellation:
         now, truth = self._read()
         name = lost.full_name(self._claim)
         self._check(now, truth)
-        if not next_step(now, truth.size):
+        if not self._next_step(now, truth):
             self._say(f"nothing is to be given up for the claim {name}, {_says(now, truth)}")
             return 0
         what = "gives up the expansion of" if now.asked > truth.size else "clears the expansion of"
@@ -268,9 +270,12 @@ class _Cancellation:
         self._say(_outcome(self._claim, now, truth))
         return 0
 
+    def _next_step(self, now: Sizes, truth: Truth) -> str:
+        return next_step(now, truth.size, records=self._settings.even_if_it_fits)
+
     def _go_on(self, now: Sizes, truth: Truth) -> bool:
         """Does the next step. Returns False when none is left, also after a while."""
-        step = next_step(now, truth.size)
+        step = self._next_step(now, truth)
         if step:
             self._do(step, now, truth.size)
             self._is_settled = False
@@ -286,7 +291,7 @@ class _Cancellation:
         name = lost.full_name(self._claim)
         if self._claim["metadata"].get("deletionTimestamp"):
             raise protocol.Busy(f"the claim {name} is being deleted; nothing was changed")
-        if self._settings.even_if_it_fits and now.asked > truth.size:
+        if self._settings.even_if_it_fits:
             return
         why = refusal(now, truth)
         if why:

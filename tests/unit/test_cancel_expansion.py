@@ -61,8 +61,11 @@ class World:
 
     def we_go_on(self) -> str:
         step = cancel_expansion.next_step(self.now, self.size)
-        if step == "":
-            return step
+        if step:
+            self.do(step)
+        return step
+
+    def do(self, step: str) -> None:
         changes = cancel_expansion.changes(step, self.now, self.size, self.claim)
         if step == cancel_expansion.SET_VOLUME:
             self.volume = merged(self.volume, changes)
@@ -72,7 +75,6 @@ class World:
             wanted = cluster.size_bytes(changes["spec"]["resources"]["requests"]["storage"])
             assert wanted > self.now.capacity, "the API server refuses this request"
             self.claim = merged(self.claim, changes)
-        return step
 
     def controller_starts(self) -> None:
         """kube-controller-manager looks at each claim when it starts."""
@@ -233,7 +235,7 @@ FAILING = GROWING._replace(has_failed=True, has_conditions=True)
         pytest.param(
             GROWING,
             Truth(GIB, "fast", 0),
-            "has grown to 1 GiB on its node already",
+            "has 1 GiB on its node already",
             id="a volume that has grown only waits for kubelet's word",
         ),
         pytest.param(
@@ -264,6 +266,18 @@ def test_it_is_refused_while_the_growth_can_succeed(now: Sizes, truth: Truth, wo
 
     assert words in why
     assert bool(why) == bool(words)
+
+
+def test_a_volume_whose_file_system_cannot_be_grown_is_recorded_as_it_is_when_told() -> None:
+    world = World(1 * GIB)
+    world.size = 1 * GIB
+    assert cancel_expansion.next_step(world.now, world.size) == ""
+
+    while step := cancel_expansion.next_step(world.now, world.size, records=True):
+        world.do(step)
+
+    assert world.now.capacity == world.now.volume == world.now.request == 1 * GIB
+    assert not world.now.resize
 
 
 def test_what_a_late_failure_leaves_on_the_claim_is_cleared() -> None:
