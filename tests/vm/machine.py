@@ -139,18 +139,18 @@ class Machine:
         return job
 
     def run(
-        self, *argv: str, stdin: bytes = b"", seconds: int = 120
+        self, *argv: str, stdin: bytes = b"", seconds: int = 300
     ) -> subprocess.CompletedProcess[bytes]:
         """Runs a program to its end."""
         return self.start(*argv, stdin=stdin, seconds=seconds, stream=False).wait(seconds + 30)
 
-    def must(self, *argv: str, stdin: bytes = b"", seconds: int = 120) -> str:
+    def must(self, *argv: str, stdin: bytes = b"", seconds: int = 300) -> str:
         """Runs a program that must succeed; returns its output."""
         done = self.run(*argv, stdin=stdin, seconds=seconds)
         assert done.returncode == 0, f"{done}\n{self.console()}"
         return done.stdout.decode(errors="surrogateescape")
 
-    def shell(self, script: str, seconds: int = 120) -> str:
+    def shell(self, script: str, seconds: int = 300) -> str:
         """Runs lines of sh, each of which must succeed; returns their output."""
         return self.must("sh", "-e", "-c", script, seconds=seconds)
 
