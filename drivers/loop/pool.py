@@ -298,7 +298,8 @@ class Pool:
                 "or deleted there; see dmesg for why, then: mount -o remount,rw {1}"
             ).format(self.name, self.path)
         try:
-            os.close(self.lock(seconds=0).descriptor)
+            with self.lock(seconds=0):
+                return ""
         except Busy:
             return ""  # somebody is at work
         except Failure as failure:
@@ -308,7 +309,6 @@ class Pool:
                 "pool {0} at {1}: its lock files cannot be used ({1}/{2}: {3}); move {1}/{2} out "
                 "of the pool, and flexvol makes it anew"
             ).format(self.name, self.path, _LOCKS, error.strerror)
-        return ""
 
     def _entries(self) -> "List[str]":
         """Read by a descriptor of its own each time: btrfs leaves out what came since one was
