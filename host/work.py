@@ -107,6 +107,13 @@ def earlier_failure(directory: int, doing: str) -> "Optional[Failure]":
     return _failure_in(note)
 
 
+def clear(directory: int) -> None:
+    """Removes the note of work that has ended without a word, because it was killed. The caller
+    holds the volume's lock, so no work goes on."""
+    if files.exists(directory, FILE) and "failure" not in _read(directory):
+        _remove(directory)
+
+
 def _failure_in(note: "Dict[str, Any]") -> Failure:
     outcome = note["failure"]
     kind = FAILURES.get(outcome.get("reason"), Internal)

@@ -235,6 +235,7 @@ def _mount_first(
     """Mounts what no pod here has. A growth that fails does not keep the pod from its data: then
     the file system is mounted with the size that it has, and why is returned."""
     check(volume, loop.descriptor)
+    work.clear(volume.directory)
     place = undo.Place(loop.path, volume.directory, lock.descriptor)
     if volume.thick:
         loop.refuse_discard()

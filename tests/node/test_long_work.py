@@ -169,6 +169,47 @@ def test_the_work_outlives_the_callout_and_what_its_caller_kills(node: Node) -> 
     check_data(node, "web")
 
 
+def workers(node: Node) -> list[int]:
+    """The processes that work on the volume: those that have its undo file open."""
+    undo = node.image().with_name("undo").stat().st_ino
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if link.stat().st_ino == undo:
+                found.add(int(link.parts[2]))
+        except OSError:  # it ended meanwhile
+            continue
+    return sorted(found)
+
+
+def test_the_next_mount_does_what_a_killed_worker_had_begun(node: Node) -> None:
+    with_data(node)
+    note_errors(node)
+    with_tool(node, "e2fsck", HELD)
+    being(node, "checked", "Pending", "mount", node.pod_dir("web"), node.options())
+    for process in workers(node):
+        subprocess.run(["kill", "-9", str(process)], check=True)
+    go_on(node)
+
+    until_mounted(node)
+
+    check_data(node, "web")
+    assert {path.name for path in node.image().parent.iterdir()} == {"image", "volume.json"}
+
+
+def test_the_note_of_a_worker_that_was_killed_at_its_end_goes_with_the_next_mount(
+    node: Node,
+) -> None:
+    with_data(node)
+    note = node.image().with_name("work.json")
+    note.write_text('{"doing": "its ext4 is being checked", "since": 1}')
+
+    node.mount("web")
+
+    assert not note.exists()
+    check_data(node, "web")
+
+
 def test_work_that_stands_still_is_given_up_and_undone(
     node: Node, built: Path, tmp_path: Path
 ) -> None:

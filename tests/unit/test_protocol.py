@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+import process
 import protocol
 from drivers import Driver
 from protocol import (
@@ -399,3 +400,19 @@ def test_the_reason_is_what_becomes_of_the_claim(code: int, reason: str) -> None
 def test_an_error_without_a_number_or_a_path_is_a_sentence_too() -> None:
     assert protocol.system_failure(OSError(), "list").message.startswith("list: a system call ")
     assert "(words)" in protocol.system_failure(OSError(errno.EIO, "words", 7), "list").message
+
+
+def test_the_reason_of_every_kind_of_failure_is_one_of_the_contract() -> None:
+    class Own(protocol.Busy):
+        """As the author of a driver may make one."""
+
+    class Other(Own):
+        """And one of that."""
+
+    class Bare(protocol.Failure):
+        """Of no kind that the contract has."""
+
+    reasons = [kind("").to_dict()["reason"] for kind in (process.TimedOut, Own, Other, Bare)]
+    assert reasons == ["Internal", "Busy", "Busy", "Internal"]
+    for name, kind in protocol.FAILURES.items():
+        assert kind("").reason == name
