@@ -7,6 +7,7 @@ import os
 import struct
 import time
 
+from host import abi
 from protocol import Busy, Internal
 
 TYPE_CHECKING = False
@@ -14,18 +15,18 @@ if TYPE_CHECKING:
     from typing import Iterator, Optional
 
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
-# FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_NOCOW_FL; BTRFS_IOC_FS_INFO, which only btrfs answers.
-_GET_FLAGS, _SET_FLAGS, _NO_COPY_ON_WRITE, _BTRFS_FS_INFO = (
-    0x80086601,
-    0x40086602,
-    0x00800000,
-    0x8400941F,
-)
-_CLONE_RANGE = 0x4020940D  # FICLONERANGE
+# FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_NOCOW_FL; BTRFS_IOC_FS_INFO, which only btrfs answers;
+# FICLONERANGE.
+_GET_FLAGS = abi.ioctl(abi.READ, 0x66, 1, abi.LONG_BYTES)
+_SET_FLAGS = abi.ioctl(abi.WRITE, 0x66, 2, abi.LONG_BYTES)
+_NO_COPY_ON_WRITE = 0x00800000
+_BTRFS_FS_INFO = abi.ioctl(abi.READ, 0x94, 31, 1024)
+_CLONE_RANGE = abi.ioctl(abi.WRITE, 0x94, 13, 32)
 # Of statx: flags, the bit of the time of birth, and where struct statx has it.
 _AT_EMPTY_PATH, _AT_STATX_FORCE_SYNC = 0x1000, 0x2000
 _STATX_BIRTH, _BIRTH_OFFSET = 0x800, 80
 _CHUNK_BYTES = 8 << 20
+_SOUND_DIRECT_IO = (6, 15)
 
 
 def open_directory(path: str) -> int:
@@ -109,15 +110,32 @@ def overwrite_in_place(descriptor: int) -> None:
     """Sees to it that what is written over a block of the file goes to that block. btrfs takes a
     new one, also of an allocated file, unless the file is told otherwise while it is empty. Other
     file systems need no telling."""
-    try:
-        fcntl.ioctl(descriptor, _BTRFS_FS_INFO, bytes(1024))
-    except OSError:
-        return  # not btrfs
+    if not _is_on_btrfs(descriptor):
+        return
     flags = bytearray(8)
     fcntl.ioctl(descriptor, _GET_FLAGS, flags)
     fcntl.ioctl(
         descriptor, _SET_FLAGS, struct.pack("=Q", struct.unpack("=Q", flags)[0] | _NO_COPY_ON_WRITE)
     )
+
+
+def _is_on_btrfs(descriptor: int) -> bool:
+    try:
+        fcntl.ioctl(descriptor, _BTRFS_FS_INFO, bytes(1024))
+        return True
+    except OSError:
+        return False
+
+
+def may_have_direct_io(descriptor: int) -> bool:
+    """Whether direct I/O leaves the open file whole. Before kernel 6.15 btrfs takes the checksum of
+    a block, and writes what the block holds a moment later, when a pod may have changed it; the
+    block then cannot be read any more. A file that is overwritten in place has no checksums."""
+    if abi.kernel() >= _SOUND_DIRECT_IO or not _is_on_btrfs(descriptor):
+        return True
+    flags = bytearray(8)
+    fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+    return bool(struct.unpack("=Q", flags)[0] & _NO_COPY_ON_WRITE)
 
 
 def share(source: int, target: int, size_bytes: int) -> bool:

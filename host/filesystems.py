@@ -11,7 +11,7 @@ import os
 import struct
 
 import process
-from host import features, mounts, undo
+from host import abi, features, mounts, undo
 from protocol import Internal, InvalidArgument, Unavailable, shown
 
 TYPE_CHECKING = False
@@ -263,7 +263,7 @@ class Ext4(FileSystem):
         "nodelalloc": _NO_VALUE,
         "journal_checksum": _NO_VALUE,
     }
-    _RESIZE = 0x40086610  # EXT4_IOC_RESIZE_FS
+    _RESIZE = abi.ioctl(abi.WRITE, 0x66, 16, 8)  # EXT4_IOC_RESIZE_FS
 
     def _make_line(self, uuid: str, thick: bool) -> "List[str]":
         discard = "nodiscard" if thick else "discard"
@@ -397,8 +397,8 @@ class Xfs(FileSystem):
         "largeio": _NO_VALUE,
         "swalloc": _NO_VALUE,
     }
-    _GEOMETRY = 0x80705864  # XFS_IOC_FSGEOMETRY_V1
-    _GROW_DATA = 0x4010586E  # XFS_IOC_FSGROWFSDATA
+    _GEOMETRY = abi.ioctl(abi.READ, 0x58, 100, 112)  # XFS_IOC_FSGEOMETRY_V1
+    _GROW_DATA = abi.ioctl(abi.WRITE, 0x58, 110, 16)  # XFS_IOC_FSGROWFSDATA
     # What newer tools turn on by themselves and kernel 4.18 refuses, with the version that can turn
     # it off.
     _NEWER = (
@@ -495,7 +495,7 @@ class Btrfs(FileSystem):
         "compress": _COMPRESSION,
         "compress-force": _COMPRESSION,
     }
-    _RESIZE = 0x50009403  # BTRFS_IOC_RESIZE
+    _RESIZE = abi.ioctl(abi.WRITE, 0x94, 3, 4096)  # BTRFS_IOC_RESIZE
     _SUPERBLOCK = 65536
     _METADATA_UUID = 1 << 10  # an incompatible feature, of kernel 5.0
 

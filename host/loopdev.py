@@ -9,12 +9,13 @@ include/uapi/linux/loop.h."""
 import errno
 import fcntl
 import os
+import stat
 import struct
 import time
 
 import process
-from host import config
-from protocol import Internal
+from host import config, files
+from protocol import Internal, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _AUTOCLEAR, _DIRECT_IO = 4, 16
 _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64
 _CONFIG = struct.Struct("=II232s64x")  # struct loop_config
 _ATTEMPTS = 64
+_CONTROL = "/dev/loop-control"
 _AGAIN_SECONDS = 2
 _ANSWER_SECONDS = 2  # a disk that is only busy answers a stat within this time
 _DELETED = " (deleted)"
@@ -70,7 +72,7 @@ class Loop:
             raise
 
     def set_clears_itself(self) -> None:
-        fcntl.ioctl(self.descriptor, _SET_STATUS64, _INFO.pack(*_NEW_INFO))
+        fcntl.ioctl(self.descriptor, _SET_STATUS64, _new_info(_AUTOCLEAR))
 
     def follow_size(self) -> None:
         """Takes on the size its file has grown to."""
@@ -94,7 +96,8 @@ class Loop:
             file.write("0")
 
 
-_NEW_INFO = (0, 0, 0, 0, 0, 0, 0, 0, _AUTOCLEAR | _DIRECT_IO, b"", b"", b"", 0, 0)
+def _new_info(flags: int) -> bytes:
+    return _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, b"", b"", b"", 0, 0)
 
 
 def find(image: int, path: str) -> "Optional[Loop]":
@@ -194,19 +197,69 @@ def _question(device: str) -> "Callable[[], Iterator[bytes]]":
 
 
 def _open(path: str, access: int = os.O_RDWR) -> "Optional[Loop]":
-    """None if it went away, or if this container does not have the machine's devices."""
+    """None if the device went away, or if this container does not have the machine's devices."""
     try:
-        return Loop(path, os.open(path, access | os.O_CLOEXEC))
+        return _open_node(path, access)
+    except Unavailable:  # what has its name in this /dev is something else
+        return None
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENXIO, errno.EACCES, errno.EPERM):
+        if error.errno in (errno.ENOENT, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EROFS):
             return None
         raise
+
+
+def _open_node(path: str, access: int) -> Loop:
+    """Opens the device, whose node is made where /dev is a copy of the machine's: the kernel puts
+    the node of a new device into its own /dev only. Raises OSError."""
+    number = _number(path)
+    try:
+        descriptor = os.open(path, access | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if number is None or not os.path.exists(_CONTROL):
+            raise  # no loop devices are meant to be used here
+        _make_node(path, number)
+        descriptor = os.open(path, access | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    if number is not None and (not stat.S_ISBLK(status.st_mode) or status.st_rdev != number):
+        os.close(descriptor)
+        raise Unavailable(
+            "{0} is not the device that the kernel has by that name; /dev is a copy: replace it, "
+            "rm {0} && {1}".format(path, _mknod(path, number))
+        )
+    return Loop(path, descriptor)
+
+
+def _number(path: str) -> "Optional[int]":
+    """The device number that the kernel gave it; None if it has no such device, or no /sys here."""
+    try:
+        with open("/sys/block/{}/dev".format(os.path.basename(path))) as file:
+            major, minor = file.read().split(":")
+    except FileNotFoundError:
+        return None
+    return os.makedev(int(major), int(minor))
+
+
+def _make_node(path: str, number: int) -> None:
+    try:
+        os.mknod(path, stat.S_IFBLK | 0o660, number)
+    except FileExistsError:  # another callout made it at the same moment
+        return
+
+
+def _mknod(path: str, number: int) -> str:
+    """The command that makes the node."""
+    return "mknod -m 660 {} b {} {}".format(path, os.major(number), os.minor(number))
+
+
+def can_make_node() -> bool:
+    """Whether a node that is missing in /dev is made when its device is used."""
+    return os.path.exists(_CONTROL) and os.access("/dev", os.W_OK)
 
 
 def next_free() -> str:
     """The path of a device that no file is attached to; the kernel makes one if it has none. Raises
     OSError."""
-    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
         return "/dev/loop{}".format(fcntl.ioctl(control, _GET_FREE))
     finally:
@@ -216,13 +269,13 @@ def next_free() -> str:
 def attach(image: int) -> Loop:
     """Attaches the open and locked file `image`. The device keeps this very descriptor's open file,
     so the lock lives exactly as long as the device, whatever becomes of us."""
-    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
         for _ in range(_ATTEMPTS):
             number = fcntl.ioctl(control, _GET_FREE)
             path = "/dev/loop{}".format(number)
             _renew(control, number, path)
-            loop = _open(path)
+            loop = _open_free(path)
             if loop is None:
                 continue
             try:
@@ -241,6 +294,31 @@ def attach(image: int) -> Loop:
             _ATTEMPTS
         )
     )
+
+
+def _open_free(path: str) -> "Optional[Loop]":
+    """None if the device went away again. Raises Unavailable, saying what is missing, if it cannot
+    be used here."""
+    try:
+        return _open_node(path, os.O_RDWR)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        if error.errno not in (errno.ENOENT, errno.EPERM, errno.EACCES, errno.EROFS):
+            raise
+        number = _number(path)
+        if number is None:
+            return None
+        if os.path.exists(path):
+            raise Unavailable(
+                "cannot open the free loop device {}: {}; the container in which kubelet runs may "
+                "not use the machine's devices: run it privileged".format(path, error.strerror)
+            ) from None
+        raise Unavailable(
+            "the kernel has the free loop device {0}, but /dev here is a copy without a node for "
+            "it, and none can be made ({1}); give kubelet the machine's /dev, or run there: "
+            "{2}".format(path, error.strerror, _mknod(path, number))
+        ) from None
 
 
 def _renew(control: int, number: int, path: str) -> None:
@@ -269,7 +347,8 @@ def _limit(path: str, name: str) -> str:
 
 
 def _configure(loop: Loop, image: int) -> None:
-    info = _INFO.pack(*_NEW_INFO)
+    direct = files.may_have_direct_io(image)
+    info = _new_info(_AUTOCLEAR | (_DIRECT_IO if direct else 0))
     try:
         _ioctl(loop, _CONFIGURE, _CONFIG.pack(image, SECTOR_BYTES, info))
         return
@@ -284,7 +363,8 @@ def _configure(loop: Loop, image: int) -> None:
     try:
         loop.set_clears_itself()
         _ioctl(loop, _SET_BLOCK_SIZE, SECTOR_BYTES)
-        _direct_io(loop)
+        if direct:
+            _direct_io(loop)
     except OSError:
         fcntl.ioctl(loop.descriptor, _CLR_FD)
         raise

@@ -8,7 +8,7 @@ import ctypes
 import errno
 import os
 
-from host import config, files, loopdev
+from host import abi, config, files, loopdev
 from protocol import Busy, Internal, InvalidArgument, shown
 
 TYPE_CHECKING = False
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 _STAGE = "/run/flexvol/stage"
 
-# System call numbers since 5.2 are the same on every architecture but alpha.
-_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
-_OPEN_TREE_CLONE, _CLOEXEC, _MOVE_FROM_EMPTY_PATH, _AT_EMPTY_PATH = 1, 0o2000000, 4, 0x1000
+_OPEN_TREE = abi.system_call(428)
+_MOVE_MOUNT = abi.system_call(429)
+_FSOPEN = abi.system_call(430)
+_FSCONFIG = abi.system_call(431)
+_FSMOUNT = abi.system_call(432)
+_MOUNT_SETATTR = abi.system_call(442)
+_OPEN_TREE_CLONE, _MOVE_FROM_EMPTY_PATH, _AT_EMPTY_PATH = 1, 4, 0x1000
 _FS_FLAG, _FS_STRING, _FS_CREATE = 0, 1, 6
 _ATTR_ATIME = 0x70
 _MS_REMOUNT, _MS_BIND = 32, 4096
@@ -28,6 +32,7 @@ _AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
 _UNMOUNTS = 64
 _STAGE_SECONDS = 20
+_READINGS = 10
 
 # The flags that each mount has of its own. Name -> bit for mount_setattr, and for mount(2) and
 # statvfs.
@@ -89,21 +94,33 @@ class Mount:
 
 def table(process: "Union[int, str]" = "self") -> "Iterator[Mount]":
     """The mounts of our own mount namespace, or of a process's, in the order they were made."""
-    with open(
-        "/proc/{}/mountinfo".format(process), encoding="utf-8", errors="surrogateescape"
-    ) as lines:
-        for line in lines:
-            left, _, right = line.rstrip("\n").partition(" - ")
-            fields, tail = left.split(" "), right.split(" ")
-            yield Mount(
-                fields[2],
-                _plain(fields[3]),
-                _plain(fields[4]),
-                fields[5],
-                tail[0],
-                _plain(tail[1]),
-                tail[-1],
-            )
+    for line in filter(None, _mountinfo(process).split("\n")):
+        left, _, right = line.partition(" - ")
+        fields, tail = left.split(" "), right.split(" ")
+        yield Mount(
+            fields[2],
+            _plain(fields[3]),
+            _plain(fields[4]),
+            fields[5],
+            tail[0],
+            _plain(tail[1]),
+            tail[-1],
+        )
+
+
+def _mountinfo(process: "Union[int, str]") -> str:
+    """The whole text. Before kernel 5.8 a mount that comes or goes while the text is read, page by
+    page, can hide another one that was there all the time; so the text is read until two readings
+    agree, or until that is given up."""
+    path = "/proc/{}/mountinfo".format(process)
+    before = b""
+    for _ in range(_READINGS):
+        with open(path, "rb") as file:
+            now = file.read()
+        if now == before:
+            break
+        before = now
+    return os.fsdecode(before)
 
 
 def elsewhere() -> "Iterator[Tuple[int, Mount]]":
@@ -191,9 +208,20 @@ def mount(
     prepare: called with a descriptor of the mounted root before it appears at `path`.
     """
     try:
-        tree = _new_tree(device, fs_type, options)
+        _mount_tree(device, fs_type, options, path, flags, prepare)
     except _Missing:
-        return _mount_staged(device, fs_type, options, path, flags, prepare)
+        _mount_staged(device, fs_type, options, path, flags, prepare)
+
+
+def _mount_tree(
+    device: str,
+    fs_type: str,
+    options: "Sequence[str]",
+    path: str,
+    flags: "Sequence[str]",
+    prepare: "Callable[[int], None]",
+) -> None:
+    tree = _new_tree(device, fs_type, options)
     try:
         _with_root(".", prepare, tree)
         _set_flags(tree, flags)
@@ -209,17 +237,16 @@ def bind(source: str, path: str, flags: "Sequence[str]", must_be_mount: bool = F
     waits for no lock, and what is shown would then be the directory below it, on the node's own
     disk."""
     try:
-        tree = _call(
-            _OPEN_TREE,
-            _AT_FDCWD,
-            os.fsencode(source),
-            _OPEN_TREE_CLONE | _CLOEXEC,
-            what="open_tree",
-        )
-        tree = _with_flags(tree, flags)
+        _bind_tree(source, path, flags, must_be_mount)
     except _Missing:
-        return _bind_staged(source, path, flags, must_be_mount)
+        _bind_staged(source, path, flags, must_be_mount)
+
+
+def _bind_tree(source: str, path: str, flags: "Sequence[str]", must_be_mount: bool) -> None:
+    how = _OPEN_TREE_CLONE | os.O_CLOEXEC
+    tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), how, what="open_tree")
     try:
+        _set_flags(tree, flags)
         if must_be_mount:
             _check_mounted(source)
         _publish(tree, path)
@@ -249,7 +276,7 @@ def open_root(path: str) -> int:
     need not wait; before kernel 5.2 through `path` itself. Raises FileNotFoundError if nothing is
     mounted there (any more): what is there is then the directory below."""
     try:
-        flags = _OPEN_TREE_CLONE | _CLOEXEC | _AT_SYMLINK_NOFOLLOW
+        flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_SYMLINK_NOFOLLOW
         tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags, what="open_tree")
     except _Missing:
         tree = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -332,7 +359,7 @@ _REFUSALS = (errno.EINVAL, errno.ERANGE, errno.EOPNOTSUPP)
 
 
 class _Missing(Exception):
-    """This kernel does not have the system call."""
+    """This kernel does not have the system call, or a filter of system calls does not know it."""
 
 
 class _Attributes(ctypes.Structure):
@@ -346,7 +373,9 @@ def _call(number: int, *arguments: "Any", what: str) -> int:
     if result >= 0:
         return result
     code = ctypes.get_errno()
-    if code == errno.ENOSYS:
+    # A filter that is older than the call answers EPERM. If it is the kernel that forbids the
+    # call, then it forbids what is tried instead too, and says so.
+    if code in (errno.ENOSYS, errno.EPERM):
         raise _Missing(what)
     raise OSError(code, "{}: {}".format(what, os.strerror(code)))
 

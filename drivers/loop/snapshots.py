@@ -12,7 +12,7 @@ import signal
 import time
 
 from drivers.loop import copies, pool, registry, volume
-from host import apart, files, mounts
+from host import abi, apart, files, mounts
 from protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
 
 TYPE_CHECKING = False
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from drivers.loop.pool import Pool
     from drivers.loop.volume import Volume
 
-_FREEZE, _THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW
+_FREEZE = abi.ioctl(abi.READ_WRITE, 0x58, 119, 4)  # FIFREEZE
+_THAW = abi.ioctl(abi.READ_WRITE, 0x58, 120, 4)  # FITHAW
 _FROZEN_SECONDS = 30  # to share blocks takes far less, and pods wait for it
 FROZEN = "frozen"
 _NAMES_A_SECOND = 1000  # how many snapshots of one volume get a name after the same second

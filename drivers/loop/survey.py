@@ -149,7 +149,7 @@ def _free_device() -> "Finding":
         return "no loop device can be had: {}".format(
             error
         ), "load the kernel module: modprobe loop"
-    if not os.path.exists(path):
+    if not os.path.exists(path) and not loopdev.can_make_node():
         return "the next loop device, {}, is not in /dev".format(
             path
         ), "run it on the node, not in a container"

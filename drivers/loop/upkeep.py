@@ -8,7 +8,7 @@ import struct
 import time
 
 from drivers.loop import pool, registry, volume
-from host import apart, files, mounts
+from host import abi, apart, files, mounts
 from protocol import Failure
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from drivers.loop.pool import Pool
 
-_FITRIM = 0xC0185879
+_FITRIM = abi.ioctl(abi.READ_WRITE, 0x58, 121, 24)
 _RANGE = struct.Struct("=QQQ")  # struct fstrim_range: start, length, least extent, all in bytes
 # How much of a file system is trimmed at a time. ext4 notes only for whole groups of blocks, of
 # 128 MiB, that they are trimmed.

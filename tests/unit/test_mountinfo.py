@@ -1,0 +1,38 @@
+"""The list of mounts is read until two readings agree: an old kernel leaves lines out of a list
+that changes while it is read, which no kernel of today can be made to do."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from host import mounts
+
+LINE = "{0} 1 7:{0} / /pods/{0} rw - ext4 /dev/loop{0} rw\n"
+ALL = "".join(LINE.format(number) for number in (1, 2, 3))
+TORN = "".join(LINE.format(number) for number in (1, 3))
+
+
+def paths_read(monkeypatch: pytest.MonkeyPatch, readings: list[str]) -> list[str]:
+    left = iter(readings)
+    monkeypatch.setattr(mounts, "open", lambda *_: io.BytesIO(next(left).encode()), raising=False)
+    return [mount.path for mount in mounts.table()]
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [[ALL, ALL], [TORN, ALL, ALL], [ALL, TORN, ALL, ALL], [TORN, ALL, TORN, ALL, ALL]],
+    ids=["at rest", "torn first", "torn in between", "torn twice"],
+)
+def test_a_torn_reading_hides_no_mount(
+    monkeypatch: pytest.MonkeyPatch, readings: list[str]
+) -> None:
+    assert paths_read(monkeypatch, readings) == ["/pods/1", "/pods/2", "/pods/3"]
+
+
+def test_a_list_that_never_stands_still_is_not_read_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readings = ["".join(LINE.format(number) for number in range(last)) for last in range(1, 50)]
+    assert paths_read(monkeypatch, readings)[-1] == "/pods/9"
