@@ -190,7 +190,11 @@ def load(name: str) -> "Driver":
             and member.__module__ == module.__name__
         ):
             return member()
-    raise Internal("drivers.{} holds no subclass of Driver".format(name))
+    raise Internal(
+        "drivers.{} holds no subclass of Driver; write one, as in examples/directory.py".format(
+            name
+        )
+    )
 
 
 def _naming(failure: Failure, callout: str, parsed: "Dict[str, Any]") -> Failure:

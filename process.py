@@ -466,7 +466,11 @@ def _read(reader: int, limit: _Deadline, limit_bytes: int, name: str) -> bytes:
             return b"".join(chunks)
         size += len(chunk)
         if size > limit_bytes:
-            raise Internal("{} printed more than {} bytes".format(name, limit_bytes))
+            raise Internal(
+                "{} printed more than {} bytes and was stopped; run it by hand to see why".format(
+                    name, limit_bytes
+                )
+            )
         chunks.append(chunk)
 
 

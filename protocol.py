@@ -405,7 +405,9 @@ class Options:
             ) from None
         if not isinstance(values, dict):
             raise InvalidArgument(
-                "the options are not a JSON object but a {}".format(type(values).__name__)
+                (
+                    'the options are not a JSON object but a {}; they are like {{"KEY": "VALUE"}}'
+                ).format(type(values).__name__)
             )
         for key, value in values.items():
             if not isinstance(value, str):
@@ -492,7 +494,11 @@ class Options:
                 try:
                     decoded[key[len(_SECRET) :]] = Secret(binascii.a2b_base64(value.encode()))
                 except ValueError:
-                    raise InvalidArgument("option {} is not base64".format(shown(key))) from None
+                    raise InvalidArgument(
+                        "option {} is not base64; kubelet passes each value of a Secret so".format(
+                            shown(key)
+                        )
+                    ) from None
         return decoded
 
     @property
@@ -564,7 +570,7 @@ class Options:
     def _need(self, key: str) -> str:
         value = self._values.get(key, "")
         if not value:
-            raise InvalidArgument("option {} is missing".format(key))
+            raise InvalidArgument("option {} is missing; see: loop --help".format(key))
         return value
 
     def _integer(self, key: str) -> int:
@@ -583,7 +589,7 @@ def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
         )
     if len(arguments) != len(row.arguments):
         raise InvalidArgument(
-            "{} takes {} arguments{}, but got {}".format(
+            "{} takes {} arguments{}, but got {}; see: loop --help".format(
                 callout,
                 len(row.arguments),
                 " (" + " ".join("<" + name + ">" for name in row.arguments) + ")"

@@ -54,7 +54,7 @@ def read(path: str) -> "Tuple[bytes, Dict[str, bytes]]":
         with zipfile.ZipFile(path) as packed:
             damaged = packed.testzip()
             if damaged:
-                raise Internal("{} is damaged at {}".format(path, damaged))
+                raise Internal("{} is damaged at {}; install it again".format(path, damaged))
             names = [name for name in packed.namelist() if not name.endswith(".pyc")]
             begin = min(entry.header_offset for entry in packed.infolist())
             entries = {name: packed.read(name) for name in names}

@@ -66,9 +66,12 @@ def _import(parser: argparse.ArgumentParser) -> None:
 def _run_export(settings: argparse.Namespace) -> int:
     begin = integer("--from", settings.begin)
     if bool(settings.move) != bool(settings.to):
-        raise InvalidArgument("--move and --to go together")
+        raise InvalidArgument("--move and --to go together; give both, or none")
     if settings.raw and (begin or settings.move):
-        raise InvalidArgument("a bare image is written from its beginning, and is not moved")
+        raise InvalidArgument(
+            "a bare image is written from its beginning, and is not moved; leave out --from "
+            "and --move"
+        )
     if os.isatty(1):
         raise InvalidArgument("this is a terminal; write the stream to a file or a program")
     move = {"id": settings.move, "to": settings.to} if settings.move else None

@@ -424,7 +424,9 @@ class Xfs(FileSystem):
             return tuple(int(number) for number in words[-1].split(".")[:2])
         except (ValueError, IndexError):
             raise Internal(
-                "mkfs.xfs -V printed {}, which holds no version".format(shown(" ".join(words)))
+                "mkfs.xfs -V printed {}, which holds no version; install xfsprogs anew".format(
+                    shown(" ".join(words))
+                )
             ) from None
 
     def size_bytes(self, device: int) -> "Optional[int]":

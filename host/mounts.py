@@ -181,7 +181,11 @@ def check_path(path: str) -> None:
     """Raises InvalidArgument unless `path` is absolute and written as mountinfo writes it. It need
     not exist."""
     if path[:1] != "/" or any(name in ("", ".", "..") for name in path[1:].split("/")):
-        raise InvalidArgument("mount directory {} is not a plain absolute path".format(shown(path)))
+        raise InvalidArgument(
+            (
+                "mount directory {} is not a plain absolute path; kubelet names it without . and .."
+            ).format(shown(path))
+        )
 
 
 def check_directory(path: str) -> None:
@@ -327,7 +331,12 @@ def _unmount(path: str) -> str:
             code = ctypes.get_errno()
             kind = Busy if code == errno.EBUSY else Internal
             raise kind("cannot unmount {}: {}".format(path, os.strerror(code)))
-    raise Internal("{} is still mounted after {} unmounts".format(path, _UNMOUNTS))
+    raise Internal(
+        (
+            "{0} is still mounted after {1} unmounts; see what mounts it again and again, in: "
+            "findmnt {0}"
+        ).format(path, _UNMOUNTS)
+    )
 
 
 def _is_volume(source: str) -> bool:
@@ -474,7 +483,10 @@ def _check_flags(tree: int, flags: "Sequence[str]") -> None:
     wanted = _old_flags(flags)
     if have & _old_flags(FLAGS) != wanted:
         raise Internal(
-            "the kernel mounted with the flags {:#x} instead of {:#x}".format(have, wanted)
+            (
+                "the kernel mounted with the flags {:#x} instead of {:#x}, so it was undone; "
+                "see dmesg"
+            ).format(have, wanted)
         )
 
 

@@ -95,11 +95,20 @@ def _take_uuid_out_of_log(device: int, layout: _Layout, checksum: "Checksum") ->
     header = bytearray(_read_log(device, layout, block, _LOG_BLOCK_BYTES))
     (length,) = struct.unpack_from(">I", header, 12)
     if length > _SMALL_RECORD_BYTES:
-        raise Internal("the last record of the xfs's log has {} bytes".format(length))
+        raise Internal(
+            (
+                "the last record of the xfs's log has {} bytes; run xfs_repair on a copy of "
+                "the image"
+            ).format(length)
+        )
     data = _read_log(device, layout, block + 1, length)
     (written,) = struct.unpack_from("<I", header, _HEADER_CRC)
     if _record_checksum(header, data, checksum) != written:
-        raise Internal("the last record of the xfs's log is not as its checksum says")
+        raise Internal(
+            "the last record of the xfs's log is not as its checksum says; run xfs_repair on a "
+            "copy of "
+            "the image"
+        )
     header[_HEADER_UUID] = bytes(16)
     struct.pack_into("<I", header, _HEADER_CRC, _record_checksum(header, data, checksum))
     os.pwrite(device, header, layout.log_at + block * _LOG_BLOCK_BYTES)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Tuple
 
     from drivers.loop.pool import Pool
-    from protocol import Options
+    from protocol import Claim, Options
 
 _PLACE = ("pool", "poolId")
 _PARAMETERS = ("pool", "thick", "mkfsOptions", "uid", "gid", "mode", "onDelete", "archiveFor")
@@ -92,24 +92,7 @@ class LoopDriver(Driver):
             elif found is None:
                 found = volume.create(place, options, size_bytes, fs_type, wish, lock)
             with found:
-                if (
-                    found.owner is None
-                    or found.owner.uid != claim.uid
-                    or found.record["kind"] != volume.VOLUME
-                ):
-                    raise InvalidArgument(
-                        "volume {} exists and is a snapshot, or owned by another claim".format(name)
-                    )
-                if source and found.record["source"] != source:
-                    raise InvalidArgument(
-                        "volume {} exists and is no copy of {}".format(name, source)
-                    )
-                if found.fs_type != fs_type or found.size_bytes < size_bytes:
-                    raise InvalidArgument(
-                        "volume {} exists with {} and {} bytes, not {} and {}".format(
-                            name, found.fs_type, found.size_bytes, fs_type, size_bytes
-                        )
-                    )
+                _check_made_for(found, claim, source, fs_type, size_bytes)
                 return Reply(
                     volume={
                         "options": {"pool": place.name, "poolId": place.id},
@@ -232,7 +215,9 @@ class LoopDriver(Driver):
                 return Reply(message="it is kept already")
             if options.only_if_awaited and found.moving_to:
                 raise Busy(
-                    "volume {} is being moved to node {}".format(name, shown(found.moving_to))
+                    "volume {} is being moved to node {}; a claim gets it when that is done".format(
+                        name, shown(found.moving_to)
+                    )
                 )
             if options.only_if_awaited and not found.awaits(claim):
                 raise InvalidArgument(
@@ -254,12 +239,37 @@ class LoopDriver(Driver):
         return Reply()
 
 
+def _check_made_for(
+    found: "volume.Volume", claim: "Claim", source: str, fs_type: str, size_bytes: int
+) -> None:
+    """Raises InvalidArgument unless the volume is what the claim asks for: an earlier call may have
+    made it for another claim, as another copy, or of another size."""
+    is_volume = found.record["kind"] == volume.VOLUME
+    if found.owner is None or found.owner.uid != claim.uid or not is_volume:
+        raise InvalidArgument(
+            "volume {} exists and is a snapshot, or owned by another claim; it is left "
+            "alone".format(found.name)
+        )
+    if source and found.record["source"] != source:
+        raise InvalidArgument(
+            "volume {} exists and is no copy of {}; it is left alone".format(found.name, source)
+        )
+    if found.fs_type != fs_type or found.size_bytes < size_bytes:
+        raise InvalidArgument(
+            "volume {} exists with {} and {} bytes, not {} and {}; it is left alone".format(
+                found.name, found.fs_type, found.size_bytes, fs_type, size_bytes
+            )
+        )
+
+
 def _pool_of(options: "Options") -> "Pool":
     """The pool that the PV names, which must still be the one with the PV's id."""
     own = options.expect_own(_PLACE)
     for key in _PLACE:
         if not own.get(key):
-            raise InvalidArgument("option {} is missing".format(key))
+            raise InvalidArgument(
+                "option {} is missing; the volume's PV names its pool and its pool's id".format(key)
+            )
     return pool.open_pool(own["pool"], own["poolId"])
 
 

@@ -37,11 +37,16 @@ def clone(
     with volumes.get(pool, options.source_volume) as source:
         if source.owner is None or source.owner.namespace != options.claim.namespace:
             wrong = (
-                "volume {} does not belong to namespace {}, so no claim there may have a copy of it"
+                "volume {} does not belong to namespace {}, so no claim there may have a "
+                "copy of it; "
+                "make the claim in the namespace of the volume's own claim"
             )
             raise InvalidArgument(wrong.format(source.name, shown(options.claim.namespace)))
         if fs_type != source.fs_type or size_bytes < source.size_bytes:
-            wrong = "a copy of volume {} is {} of {} MiB or more, and {} of {} MiB is asked for"
+            wrong = (
+                "a copy of volume {} is {} of {} MiB or more, and {} of {} MiB is asked for; "
+                "make the claim as large, and its class of the same fsType"
+            )
             numbers = source.size_bytes >> 20, fs_type, size_bytes >> 20
             raise InvalidArgument(wrong.format(source.name, source.fs_type, *numbers))
         if size_bytes > source.size_bytes:
@@ -145,7 +150,7 @@ def _copy(source: "Volume", image: int, made: "Volume", target: int, length: int
     if begin < length:
         made.save(copiedBytes=begin, copiedTo=files.identity(target))
         raise Pending(
-            "{} of {} MiB of {} are copied to {}".format(
+            "{} of {} MiB of {} are copied to {}; the next call goes on".format(
                 begin >> 20, length >> 20, source.name, made.name
             )
         )

@@ -95,7 +95,10 @@ def _is_shown(loop: "Optional[Loop]", mount_dir: str) -> bool:
         return False
     if loop is None or all(existing.path != top.path for existing in mounts.of_device(loop.path)):
         raise Internal(
-            "{} is a mount of {} already, not of this volume".format(mount_dir, top.source)
+            (
+                "{0} is a mount of {1} already, not of this volume; see what uses it, then: "
+                "umount {0}"
+            ).format(mount_dir, top.source)
         )
     return True
 
@@ -114,7 +117,9 @@ def _mount_again(
     ):
         # kubelet's own words (pkg/volume/util), which it says only of volumes that are attached.
         raise Busy(
-            "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
+            "volume uses the ReadWriteOncePod access mode and is already in use by another "
+            "pod; it is "
+            "mounted when that pod has ended"
         )
     for existing in mounts.of_device(loop.path):
         how = existing.stopped()
@@ -284,7 +289,10 @@ def _check_room_to_repair(volume: "Volume") -> None:
     disk = os.fstatvfs(volume.pool.directory)
     if disk.f_bavail * disk.f_frsize < _REPAIR_BYTES:
         raise Unavailable(
-            "volume {} needs a check, which writes, and its pool is full".format(volume.name)
+            (
+                "volume {} needs a check, which writes, and its pool {} is full; free some of "
+                "its disk"
+            ).format(volume.name, volume.pool.name)
         )
 
 
@@ -430,7 +438,11 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
     with loop:
         loop.follow_size()
         if not _is_shown(loop, mount_dir):
-            raise Internal("volume {} is not mounted at {}".format(volume.name, mount_dir))
+            raise Internal(
+                "volume {} is not mounted at {}; it grows when its next pod starts".format(
+                    volume.name, mount_dir
+                )
+            )
         try:
             _grow_mounted(volume, loop, mount_dir)
         except filesystems.NotPermitted:

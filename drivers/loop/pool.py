@@ -377,7 +377,9 @@ class Pool:
         """Raises ResourceExhausted if it takes no new volumes, and Unavailable if it was removed
         since it was opened. The caller holds the lock."""
         if not files.exists(self.directory, FILE):
-            raise Unavailable("pool {} was removed meanwhile".format(self.name))
+            raise Unavailable(
+                "pool {} was removed meanwhile; name another one in the class".format(self.name)
+            )
         if self.cordoned:
             raise ResourceExhausted(
                 (
@@ -486,7 +488,7 @@ def _settings(name: str, path: str, directory: int, was_made: bool) -> "Dict[str
         )
     check_limits(settings.get("reserve"), settings.get("overcommit"))
     if not isinstance(settings.get("id"), str):
-        raise Unavailable("{}/{} has no id".format(path, FILE))
+        raise Unavailable("{}/{} has no id; put the file back from a backup".format(path, FILE))
     return settings
 
 

@@ -267,7 +267,12 @@ def remove(name: str, away: bool) -> str:
         return "forgot pool {}, which is away; its disk is as it was{}".format(name, placed)
     with pool:
         if away:
-            raise InvalidArgument("pool {} is there, so it is not removed as away".format(name))
+            raise InvalidArgument(
+                (
+                    "pool {0} is there, so it is not removed as away; without --away: loop pool "
+                    "remove {0}"
+                ).format(name)
+            )
         _remove(pool)
     return "removed pool {} from {}{}".format(name, pool.path, placed)
 

@@ -131,7 +131,11 @@ def _delete(place: "Pool", name: str, expected: "Optional[Dict[str, Any]]" = Non
                 "{} is a volume and no snapshot; its claim is what is deleted".format(name)
             )
         if expected is not None and found.record != expected:
-            raise NotFound("snapshot {} was replaced by another one just now".format(name))
+            raise NotFound(
+                (
+                    "snapshot {} was replaced by another one just now; the new one is left alone"
+                ).format(name)
+            )
         volume.delete(found)
     return "deleted {} of {}".format(name, found.record["source"])
 

@@ -19,7 +19,7 @@ import struct
 
 from drivers.loop import image, pool, registry, volume
 from host import files, filesystems, loopdev, undo
-from protocol import Busy, Failure, InvalidArgument, Unavailable, check_name
+from protocol import Busy, Failure, InvalidArgument, Unavailable, check_name, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -229,7 +229,9 @@ def _forget(place: "Pool", hidden: str) -> None:
     try:
         if not files.try_lock(descriptor):
             raise Busy(
-                "volume {} is being imported just now".format(hidden[len(volume.IMPORTING) :])
+                "volume {} is being imported just now; wait until that has ended".format(
+                    hidden[len(volume.IMPORTING) :]
+                )
             )
         volume.remove(place, hidden)
     finally:
@@ -243,7 +245,9 @@ def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
 
     if _read(source, len(_FIRST_LINE)) != _FIRST_LINE:
         raise InvalidArgument(
-            "this is not a stream that flexvol export writes, or of another version"
+            "this is not a stream of flexvol export, or one of another version; export the "
+            "volume with "
+            "the version that imports it"
         )
     line = source.readline(_HEADER_BYTES)
     try:
@@ -262,17 +266,29 @@ def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
             kind.check_mount_option(option)  # a value that is refused here is left out by mount
     sizes = (record["sizeBytes"], length, begin)
     if not all(type(size) is int for size in sizes) or not 0 <= begin <= length < 1 << 63:
-        raise InvalidArgument("the stream of volume {} has sizes that are none".format(name))
+        raise InvalidArgument(
+            "the stream of volume {} states impossible sizes (sizeBytes {}, length {}, from {}); "
+            "export it again".format(name, *(shown(str(size)) for size in sizes))
+        )
     if length % image.MIB or begin % _BLOCK_BYTES or not 0 < record["sizeBytes"] <= length:
-        raise InvalidArgument("the stream of volume {} has sizes that no volume has".format(name))
+        raise InvalidArgument(
+            "the stream of volume {} states sizes that no volume has (sizeBytes {}, length {}, "
+            "from {}); "
+            "export it again".format(name, *sizes)
+        )
     if record["sectorBytes"] != loopdev.SECTOR_BYTES:
         raise InvalidArgument(
-            "volume {} has sectors of another size than {}".format(name, loopdev.SECTOR_BYTES)
+            (
+                "volume {} has sectors of another size than {} bytes; make a volume here and copy "
+                "its files"
+            ).format(name, loopdev.SECTOR_BYTES)
         )
     words = list(record.values()) + list((record["owner"] or {}).values()) + record["accessModes"]
     words += record["mountOptions"]
     if not all(word.isprintable() for word in words if isinstance(word, str)):
-        raise InvalidArgument("the record of volume {} holds control characters".format(name))
+        raise InvalidArgument(
+            "the record of volume {} holds control characters; export it again".format(name)
+        )
     return _as_copy(record), length, begin
 
 
@@ -328,7 +344,11 @@ def _lock(found: "Volume", length: int, begin: int) -> int:
     descriptor = found.open_image()
     try:
         if not files.try_lock(descriptor):
-            raise Busy("volume {} is being imported just now".format(found.record["name"]))
+            raise Busy(
+                "volume {} is being imported just now; wait until that has ended".format(
+                    found.record["name"]
+                )
+            )
         found.save(imported=begin)
         with found.pool.lock():
             os.ftruncate(descriptor, begin)

@@ -231,14 +231,10 @@ class Volume:
                 loop.close()
                 raise Busy(self.made_by_hand(loop.path))
         holder = files.lock_holder(image)
-        raise Busy(
-            "volume {} is in use {}".format(
-                self.name,
-                "on this node: " + holder
-                if holder
-                else "on another node or in another container, which must let go first",
-            )
-        )
+        where = "on another node or in another container"
+        if holder:
+            where = "on this node: " + holder
+        raise Busy("volume {} is in use {}; who uses it must let go first".format(self.name, where))
 
     @property
     def image_path(self) -> str:
@@ -265,7 +261,11 @@ class Volume:
                 self.name + "/" + pools.IMAGE, dir_fd=self.pool.directory, follow_symlinks=False
             )
         except FileNotFoundError:
-            raise NotFound("volume {} was deleted meanwhile".format(self.name)) from None
+            raise NotFound(
+                "volume {} was deleted meanwhile; nothing is left of it to work on".format(
+                    self.name
+                )
+            ) from None
         if (have.st_dev, have.st_ino) != (now.st_dev, now.st_ino) or have.st_nlink != 1:
             raise Busy("volume {} was replaced meanwhile; try again".format(self.name))
 
@@ -292,7 +292,9 @@ def get(pool: "Pool", name: str) -> Volume:
     """As `find`, but NotFound if it is not there."""
     volume = find(pool, name)
     if volume is None:
-        raise NotFound("volume {} is not in pool {} of this node".format(name, pool.name))
+        raise NotFound(
+            "volume {} is not in pool {} of this node; see: loop status".format(name, pool.name)
+        )
     return volume
 
 
@@ -314,7 +316,7 @@ def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
 def check_record(record: "Any", name: str, where: str) -> "Dict[str, Any]":
     """The record, made new if it is of an older flexvol. Raises Internal if it is no volume's."""
     if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
-        raise Internal("{} is not a volume's record".format(where))
+        raise Internal("{} is not a volume's record; put the file back from a backup".format(where))
     if record["schema"] > SCHEMA:
         raise Internal(
             "{} has schema {}; this flexvol knows {}: install a newer one".format(
