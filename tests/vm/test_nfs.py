@@ -1,0 +1,198 @@
+"""A pool on NFS 4.2: shared by two machines, whose kernels let only one of them have a volume; and
+a server that stands still, or loses its power, and comes back.
+
+The server, which mounts its own export too, has the new kernel; the other machine the old one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.vm.conftest import NEW, OLD, MakeGuest
+from tests.vm.guest import DRIVER, Guest, fsynced
+from tests.vm.image import run
+from tests.vm.machine import cable
+
+POOL = "/var/lib/flexvol/default"
+LIMIT_SECONDS = 30  # of each callout while the server stands still; the real ones are minutes
+# The driver with other limits; its answers come five seconds before each.
+SHORT = f"""
+import sys
+sys.path.insert(0, "{DRIVER}")
+import flexvol, protocol
+for callout in protocol.CALLOUTS.values():
+    callout.seconds = {LIMIT_SECONDS}
+sys.exit(flexvol.main(["loop"] + sys.argv[1:]))
+"""
+# Clients that come back within the grace time get their locks again; then others may have them.
+SERVE = """
+mkdir -p /disk
+mount /dev/vdc /disk
+mkdir -p /disk/export /disk/nfs
+cp -an /var/lib/nfs/. /disk/nfs
+mount --bind /disk/nfs /var/lib/nfs
+modprobe -a nfsd virtio_net
+mount -t nfsd nfsd /proc/fs/nfsd
+mkdir -p /var/lib/nfs/rpc_pipefs /run/rpc_pipefs /var/lib/nfs/nfsdcld /var/lib/nfs/v4recovery
+mount -t rpc_pipefs sunrpc /var/lib/nfs/rpc_pipefs
+mount -t rpc_pipefs sunrpc /run/rpc_pipefs
+echo 10 > /proc/fs/nfsd/nfsv4gracetime
+echo 10 > /proc/fs/nfsd/nfsv4leasetime
+touch /var/lib/nfs/etab /var/lib/nfs/rmtab /etc/exports
+rpcbind
+nfsdcld
+exportfs -o rw,no_root_squash,fsid=0,insecure,no_subtree_check,sync '*:/disk/export'
+rpc.mountd
+rpc.nfsd -N 3 2
+"""
+MOUNT = f"""
+modprobe nfs
+mkdir -p {POOL}
+mount -t nfs -o vers=4.2 10.0.0.1:/ {POOL}
+"""
+
+
+class Pair:
+    """The server and the other machine."""
+
+    def __init__(self, server: Callable[[], Guest], other: Guest) -> None:
+        self._start_server = server
+        self.other = other
+        self.server = self._started()
+        self._join(self.server)
+        self._join(other)
+
+    def start_server_again(self) -> None:
+        """Cuts the server's power, and starts it with the same disk."""
+        self.server.close()
+        self.server = self._started()
+        self._join(self.server)
+
+    def close(self) -> None:
+        self.server.close()
+        self.other.close()
+
+    def _started(self) -> Guest:
+        server = self._start_server()
+        connect(server, "server", "10.0.0.1")
+        server.machine.shell(SERVE)
+        return server
+
+    def _join(self, guest: Guest) -> None:
+        guest.machine.shell(MOUNT, seconds=300)
+        guest.command("pool", "init", "default", "--reserve", "0")
+
+
+def connect(guest: Guest, name: str, address: str) -> None:
+    """Gives the machine its address on the cable, and its name: two NFS clients of one name are
+    one client to the server, which then refuses neither of them the other's locks."""
+    guest.machine.shell(
+        f"echo {name} > /proc/sys/kernel/hostname; modprobe virtio_net;"
+        f"ip addr add {address}/24 dev eth0; ip link set eth0 up"
+    )
+
+
+@pytest.fixture(scope="module")
+def pair(start_guest: MakeGuest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    directory = tmp_path_factory.mktemp("pair")
+    disk = directory / "disk"
+    run("truncate", "-s", "2G", disk)
+    run("mkfs.ext4", "-q", disk)
+    ours, theirs = cable(directory)
+    other = start_guest(OLD, directory / "other", network=theirs)
+    try:
+        connect(other, "other", "10.0.0.2")
+        pair = Pair(lambda: start_guest(NEW, directory / "server", disk, ours), other)
+    except BaseException:
+        other.close()
+        raise
+    yield pair
+    pair.close()
+
+
+def answers_in_time(guest: Guest, *words: str) -> dict[str, Any]:
+    """What a callout answers that may not wait for the server."""
+    began = time.monotonic()
+    done = guest.machine.run("python3", "-I", "-S", "-c", SHORT, *words, seconds=180)
+    assert done.returncode == 0, done
+    # A margin for the emulated processor, which starts a Python in seconds.
+    assert time.monotonic() - began < LIMIT_SECONDS + 30
+    reply: dict[str, Any] = json.loads(done.stdout)
+    return reply
+
+
+def test_only_one_of_two_machines_has_a_volume(pair: Pair) -> None:
+    pair.server.provision()
+    pod = pair.server.start_pod(str(pair.server.mount("web")))
+    pod.until_lines(3)
+
+    message = pair.other.fails("Busy", "mount", pair.other.pod_dir("web"), pair.other.options())
+
+    assert "another node" in message
+    assert pair.other.mounts() == []
+    assert pair.other.loop_devices() == []
+    assert "in use" in pair.other.fails("Busy", "delete", pair.other.deletion())
+    pod.until_lines(1)
+    numbers = pair.server.stop_pod(pod)
+    pair.server.unmount("web")
+    assert pair.other.lost(str(pair.other.mount("web")), numbers) == "whole"
+    message = pair.server.fails("Busy", "mount", pair.server.pod_dir("web"), pair.server.options())
+    assert "another node" in message
+    pair.other.unmount("web")
+    pair.server.ok("delete", pair.server.deletion())
+
+
+def test_a_server_that_stands_still_delays_and_loses_nothing(pair: Pair) -> None:
+    pair.other.provision("pvc-2")
+    directory = str(pair.other.mount("web", "pvc-2"))
+    pod = pair.other.start_pod(directory)
+    pod.until_lines(3)
+
+    pair.server.machine.freeze()
+    try:
+        listed = answers_in_time(pair.other, "list")
+        mounted = answers_in_time(
+            pair.other, "mount", pair.other.pod_dir("late", "pvc-2"), pair.other.options("pvc-2")
+        )
+    finally:
+        pair.server.machine.thaw()
+
+    assert "pool" in listed.get("message", json.dumps(listed))
+    assert mounted["status"] == "Failure", mounted
+    assert "pool" in mounted["message"]
+    pod.until_lines(3)
+    pair.other.mount("late", "pvc-2")
+    pair.other.unmount("late", "pvc-2")
+    numbers = pair.other.stop_pod(pod)
+    assert pair.other.lost(directory, numbers) == "whole"
+    pair.other.unmount("web", "pvc-2")
+    pair.other.ok("delete", pair.other.deletion("pvc-2"))
+    assert pair.other.listing(POOL) - {".locks", "pool.json", "lost+found"} == set()
+
+
+def test_a_server_that_lost_its_power_comes_back_and_the_volume_is_still_fenced(
+    pair: Pair,
+) -> None:
+    pair.other.provision("pvc-3")
+    directory = str(pair.other.mount("web", "pvc-3"))
+    pod = pair.other.start_pod(directory)
+    pod.until_lines(3)
+
+    pair.start_server_again()
+
+    before = len(fsynced(pod))
+    pod.until_lines(3, 180)
+    assert len(fsynced(pod)) > before
+    message = pair.server.fails(
+        "Busy", "mount", pair.server.pod_dir("web", "pvc-3"), pair.server.options("pvc-3")
+    )
+    assert "another node" in message
+    numbers = pair.other.stop_pod(pod)
+    pair.other.unmount("web", "pvc-3")
+    assert pair.server.lost(str(pair.server.mount("web", "pvc-3")), numbers) == "whole"
+    pair.server.unmount("web", "pvc-3")
+    pair.server.ok("delete", pair.server.deletion("pvc-3"))
