@@ -1,13 +1,16 @@
 """Mounts: read from mountinfo, made complete before they appear, undone until they are gone.
 
-The kernel's mount API of 5.2 and mount_setattr of 5.12 let a mount get its size, owner and flags
-while it is nowhere and then appear in one step. Where they are missing the mount is prepared in a
-directory of our own and bound from there, since a bind takes over its source's flags."""
+The kernel's mount API of 5.2 lets a mount get its size, owner and flags while it is nowhere and
+then appear in one step; a callout that is killed leaves nothing of it. Where that is missing the
+mount is prepared in a directory of our own, a stage, and bound from there, since a bind takes over
+its source's flags. A stage that a killed callout left is cleared by the next callout of any volume
+that mounts or unmounts."""
 
 import ctypes
 import errno
 import os
 
+import process
 from host import abi, config, files, loopdev
 from protocol import Busy, Internal, InvalidArgument, shown
 
@@ -33,6 +36,8 @@ _AT_SYMLINK_NOFOLLOW = 0x100
 _UNMOUNTS = 64
 _STAGE_SECONDS = 20
 _READINGS = 10
+_CLEAR_SECONDS = 3  # to unmount what nobody uses, and has hardly written, takes milliseconds
+_LOCK_SUFFIX = ".lock"
 
 # The flags that each mount has of its own. Name -> bit for mount_setattr, and for mount(2) and
 # statvfs.
@@ -127,15 +132,15 @@ def elsewhere() -> "Iterator[Tuple[int, Mount]]":
     """The mounts of every other mount namespace of this machine, each with the number of a process
     in it."""
     seen = {os.readlink("/proc/self/ns/mnt")}
-    for process in map(int, filter(str.isdigit, os.listdir("/proc"))):
+    for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
-            namespace = os.readlink("/proc/{}/ns/mnt".format(process))
-            found = list(table(process)) if namespace not in seen else []
+            namespace = os.readlink("/proc/{}/ns/mnt".format(number))
+            found = list(table(number)) if namespace not in seen else []
         except OSError:  # it ended meanwhile
             continue
         seen.add(namespace)
         for mount in found:
-            yield process, mount
+            yield number, mount
 
 
 def device_number(path: str) -> str:
@@ -225,10 +230,15 @@ def _mount_tree(
     flags: "Sequence[str]",
     prepare: "Callable[[int], None]",
 ) -> None:
-    tree = _new_tree(device, fs_type, options)
+    tree = _new_tree(device, fs_type, options, [flag for flag in flags if flag != "ro"])
     try:
         _with_root(".", prepare, tree)
-        _set_flags(tree, flags)
+        if "ro" in flags:
+            # Another mount of the same superblock: to change the flags of a mount takes a call of
+            # kernel 5.12.
+            writable = tree
+            tree = _new_tree(device, fs_type, options, flags)
+            os.close(writable)
         _publish(tree, path)
     finally:
         os.close(tree)
@@ -243,7 +253,10 @@ def bind(source: str, path: str, flags: "Sequence[str]", must_be_mount: bool = F
     try:
         _bind_tree(source, path, flags, must_be_mount)
     except _Missing:
-        _bind_staged(source, path, flags, must_be_mount)
+        try:
+            _mount_beside(source, path, flags)
+        except _Missing:
+            _bind_staged(source, path, flags, must_be_mount)
 
 
 def _bind_tree(source: str, path: str, flags: "Sequence[str]", must_be_mount: bool) -> None:
@@ -258,6 +271,31 @@ def _bind_tree(source: str, path: str, flags: "Sequence[str]", must_be_mount: bo
         os.close(tree)
 
 
+def _mount_beside(source: str, path: str, flags: "Sequence[str]") -> None:
+    tree = _beside(source, flags)
+    try:
+        _publish(tree, path)
+    finally:
+        os.close(tree)
+
+
+def _beside(source: str, flags: "Sequence[str]") -> int:
+    """Another mount of the superblock that is mounted at `source`, nowhere yet. It has flags of
+    its own from the beginning, which takes no call of kernel 5.12. Raises _Missing if `source` is
+    no mount of a whole file system on a loop device."""
+    mounted = at(source)
+    if mounted is None or mounted.root != "/" or not _is_volume(mounted.source):
+        raise _Missing("a superblock")
+    tree = _new_tree(mounted.source, mounted.fs_type, (), flags)
+    try:
+        # If it was unmounted meanwhile, this is a superblock without the volume's options.
+        _check_mounted(source)
+        return tree
+    except BaseException:
+        os.close(tree)
+        raise
+
+
 def _check_mounted(source: str) -> None:
     if at(source) is None:
         raise FileNotFoundError(errno.ENOENT, "not mounted any more", source)
@@ -267,7 +305,7 @@ def replay(device: str, fs_type: str, options: "Sequence[str]") -> None:
     """Has the kernel replay the log of the file system on `device`: mounts it where nobody sees it,
     and unmounts it."""
     try:
-        os.close(_new_tree(device, fs_type, options))
+        os.close(_new_tree(device, fs_type, options, ()))
     except _Missing:
         with _Stage(device) as stage:
             _mount(device, stage, fs_type, 0, ",".join(options))
@@ -297,17 +335,21 @@ def open_root(path: str) -> int:
 def unmount(path: str) -> None:
     """Unmounts `path` until nothing is mounted there. Raises Busy while something in it is in use,
     and touches only mounts of loop devices."""
-    device = _unmount(path)
-    if device:
-        clear_stage(device)
+    clear_stages()
+    _unmount(path)
 
 
-def clear_stage(device: str) -> None:
-    """Clears what a killed callout left where it prepared a mount of the device, unless one is
-    being prepared now."""
-    stage = _Stage(device)
-    if os.path.exists(stage.path):
-        stage.clear_if_left()
+def clear_stages() -> None:
+    """Clears what killed callouts left where they prepared mounts, of whatever volume: the volume's
+    own next callout may never come. What is being prepared now is left alone."""
+    try:
+        names = os.listdir(_STAGE)
+    except FileNotFoundError:
+        return  # this kernel has never needed one since the boot
+    stages = [_Stage(name) for name in names if not name.endswith(_LOCK_SUFFIX)]
+    works = [stage.clear_if_left for stage in stages]
+    # A volume whose disk hangs keeps only its own stage.
+    process.side_by_side(works, _CLEAR_SECONDS, _CLEAR_SECONDS)
 
 
 def _unmount(path: str) -> str:
@@ -389,8 +431,13 @@ def _call(number: int, *arguments: "Any", what: str) -> int:
     raise OSError(code, "{}: {}".format(what, os.strerror(code)))
 
 
-def _new_tree(device: str, fs_type: str, options: "Sequence[str]") -> int:
-    """A mount of `device` that is nowhere yet, and writable."""
+def _mount_failure(code: "Optional[int]", words: str, option: str = "") -> Internal:
+    return OptionRefused(words, option) if code in _REFUSALS else Internal(words)
+
+
+def _new_tree(device: str, fs_type: str, options: "Sequence[str]", flags: "Sequence[str]") -> int:
+    """A mount of `device`, with exactly these flags of its own, that is nowhere yet. The superblock
+    is writable; where the device is mounted already it is that one, with the options it has."""
     context = _call(_FSOPEN, fs_type.encode(), 1, what="fsopen")
     option = ""
     try:
@@ -401,7 +448,7 @@ def _new_tree(device: str, fs_type: str, options: "Sequence[str]") -> int:
                 _configure(context, _FS_STRING if value else _FS_FLAG, key, value or None)
             option = ""
             _configure(context, _FS_CREATE, None, None)
-            tree = _call(_FSMOUNT, context, 1, 0, what="fsmount")
+            tree = _call(_FSMOUNT, context, 1, _new_flags(flags), what="fsmount")
         except OSError as error:
             words = "cannot mount {} as {}: {}{}".format(
                 device, fs_type, error.strerror, _explanation(context)
@@ -409,17 +456,8 @@ def _new_tree(device: str, fs_type: str, options: "Sequence[str]") -> int:
             raise _mount_failure(error.errno, words, option) from None
     finally:
         os.close(context)
-    return _with_flags(tree, ())
-
-
-def _mount_failure(code: "Optional[int]", words: str, option: str = "") -> Internal:
-    return OptionRefused(words, option) if code in _REFUSALS else Internal(words)
-
-
-def _with_flags(tree: int, flags: "Sequence[str]") -> int:
-    """The tree with these flags; it is closed if that fails."""
     try:
-        _set_flags(tree, flags)
+        _check_flags(tree, flags)
         return tree
     except BaseException:
         os.close(tree)
@@ -450,8 +488,8 @@ def _explanation(context: int) -> str:
 
 def _set_flags(tree: int, flags: "Sequence[str]") -> None:
     """Sets exactly these: a copy of a mount has its source's."""
-    wanted = sum(_FLAGS[flag][0] for flag in flags)
-    others = sum(bit for bit, _ in _FLAGS.values()) & ~wanted
+    wanted = _new_flags(flags)
+    others = _new_flags(FLAGS) & ~wanted
     attributes = _Attributes(wanted, others | _ATTR_ATIME, 0, 0)
     _call(
         _MOUNT_SETATTR,
@@ -488,6 +526,10 @@ def _check_flags(tree: int, flags: "Sequence[str]") -> None:
                 "see dmesg"
             ).format(have, wanted)
         )
+
+
+def _new_flags(flags: "Iterable[str]") -> int:
+    return sum(_FLAGS[flag][0] for flag in flags)
 
 
 def _old_flags(flags: "Iterable[str]") -> int:
@@ -551,9 +593,8 @@ def _mount(source: str, target: str, fs_type: str, flags: int, data: str) -> Non
 
 
 class _Stage:
-    """A directory of our own to prepare a mount of `device` in, locked. Its name is the device's,
-    so what a killed callout left here is cleared by the next one that mounts this device or
-    unmounts it from a pod."""
+    """A directory of our own to prepare a mount of `device` in, locked. Its name is the device's.
+    What a killed callout left here is cleared by the next callout that mounts or unmounts."""
 
     def __init__(self, device: str) -> None:
         self.path = os.path.join(_STAGE, os.path.basename(device))
@@ -561,7 +602,7 @@ class _Stage:
 
     def __enter__(self) -> str:
         os.makedirs(_STAGE, 0o700, exist_ok=True)
-        self._lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(self.path + _LOCK_SUFFIX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         files.lock(self._lock, self.path, _STAGE_SECONDS)
         self._clear()
         os.mkdir(self.path, 0o700)
@@ -573,11 +614,13 @@ class _Stage:
         finally:
             os.close(self._lock)
 
-    def clear_if_left(self) -> None:
-        lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def clear_if_left(self) -> "Iterator[bytes]":
+        """A work for process.side_by_side."""
+        lock = os.open(self.path + _LOCK_SUFFIX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if files.try_lock(lock):
                 self._clear()
+                yield b"cleared"
         finally:
             os.close(lock)
 

@@ -102,35 +102,9 @@ class LoopDriver(Driver):
                 )
 
     def delete(self, options: "Options") -> Reply:
-        name, claim = options.volume, options.claim
-        with _pool_of(options) as place, place.volume_lock(name):
-            volume.sweep(place)
-            found = volume.find(place, name) or archive.find(place, name)
-            if found is None:
-                return Reply(message="it was already gone")
-            with found:
-                if found.owner is None or found.owner.uid != claim.uid or claim.uid == AWAITED:
-                    raise InvalidArgument(
-                        "volume {} is owned by claim uid {}, not {}; it is left alone".format(
-                            name,
-                            shown(found.owner.uid) if found.owner else "none",
-                            shown(claim.uid),
-                        )
-                    )
-                found.check_volume()
-                if options.only_if_blank and not found.record["blank"]:
-                    raise InvalidArgument(
-                        "volume {} has been mounted and may hold data; it is left alone".format(
-                            name
-                        )
-                    )
-                if (
-                    archive.is_wished(found)
-                    and (found.record["move"] or {}).get("id", "") != options.taken_back
-                ):
-                    return Reply(message="it is archived as " + archive.put(found))
-                volume.delete(found)
-        return Reply()
+        with _pool_of(options) as place:
+            volume.sweep(place)  # before the lock: what a killed provision left has the same one
+            return _delete(place, options)
 
     def list(self) -> Reply:
         volumes: "List[Dict[str, Any]]" = []
@@ -310,6 +284,33 @@ def _id(key: str, own: "Dict[str, str]") -> int:
             "option {} is {}; it is at most {}".format(key, number, (1 << 32) - 2)
         )
     return number
+
+
+def _delete(place: "Pool", options: "Options") -> Reply:
+    name, claim = options.volume, options.claim
+    with place.volume_lock(name):
+        found = volume.find(place, name) or archive.find(place, name)
+        if found is None:
+            return Reply(message="it was already gone")
+        with found:
+            if found.owner is None or found.owner.uid != claim.uid or claim.uid == AWAITED:
+                raise InvalidArgument(
+                    "volume {} is owned by claim uid {}, not {}; it is left alone".format(
+                        name,
+                        shown(found.owner.uid) if found.owner else "none",
+                        shown(claim.uid),
+                    )
+                )
+            found.check_volume()
+            if options.only_if_blank and not found.record["blank"]:
+                raise InvalidArgument(
+                    "volume {} has been mounted and may hold data; it is left alone".format(name)
+                )
+            move = (found.record["move"] or {}).get("id", "")
+            if archive.is_wished(found) and move != options.taken_back:
+                return Reply(message="it is archived as " + archive.put(found))
+            volume.delete(found)
+    return Reply()
 
 
 def _list_pool(name: str) -> "Iterator[Dict[str, Any]]":

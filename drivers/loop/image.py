@@ -69,12 +69,12 @@ def allocate(descriptor: int, begin: int, size_bytes: int) -> None:
 def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> None:
     """Shows the volume at `mount_dir`: bound to a mount that is there, or first attached, checked
     and mounted."""
+    mounts.clear_stages()
     image = volume.open_image()
     try:
         found = volume.find_loop(image)
         if found is not None:
             with found:
-                mounts.clear_stage(found.path)
                 if not _is_shown(found, mount_dir):
                     _mount_again(volume, found, image, mount_dir, read_only, lock)
             return

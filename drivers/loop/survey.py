@@ -479,7 +479,7 @@ def _unmounted(device: _Device, staged: "List[mounts.Mount]") -> "Finding":
         where = staged[0].path
         return (
             "only a killed callout's preparation is left, at " + where,
-            "the next mount clears it, or: umount " + where,
+            "the next mount or unmount of any volume clears it, or: umount " + where,
         )
     if holders:
         first = min(holders)

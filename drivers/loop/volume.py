@@ -654,7 +654,21 @@ def _mark(pool: "Pool", name: str) -> str:
         status = os.stat(name + "/" + RECORD, dir_fd=pool.directory, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return "" if name.startswith(_MAKING) else name  # no step of it was completed
+    if name.startswith(_MAKING) and not _is_half_copied(pool, name):
+        return ""  # it was killed between its last step and the one that publishes it
     return "{} {}".format(status.st_ino, status.st_mtime_ns)
+
+
+def _is_half_copied(pool: "Pool", making: str) -> bool:
+    """Whether it is a copy that a later call goes on with."""
+    try:
+        volume = find(pool, making)
+    except Internal:  # its record is damaged
+        return False
+    if volume is None:
+        return False
+    with volume:
+        return "copiedBytes" in volume.record
 
 
 def remove(pool: "Pool", name: str) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tests.node.conftest import MIB, UID, Node
-from tests.node.test_crash import pool_of, step
+from tests.node.killing import step
+from tests.node.test_crash import pool_of
 
 HOUR = 3600
 ARCHIVE: Any = {"onDelete": "archive", "archiveFor": "720h"}

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,12 @@ from typing import Any
 import pytest
 
 from tests.node.conftest import MIB, Node
+from tests.node.killing import LACKING, deny, step
 
 needs_stepper = pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
 )
 
-STEPPER = Path(__file__).with_name("stepper.py")
-OLD_KERNEL = ("fsopen", "open_tree", "LOOP_CONFIGURE")
-# The end of a case's name -> the calls that its kernel does not have.
-LACKING = {"old-kernel": OLD_KERNEL, "kernel-5.10": ("mount_setattr",)}
 SAMPLE = 40
 STEP = 16 * MIB
 DATA = b"written before and fsynced\n" * 4000
@@ -299,38 +295,6 @@ CASES: dict[str, Callable[[Node], Case]] = {
 }
 
 
-def step(node: Node, tmp_path: Path, argv: list[str], kill_at: int = 0) -> list[dict[str, Any]]:
-    """Runs the callout under the stepper; returns the calls it made until it was killed."""
-    report = tmp_path / "calls.json"
-    if node.executable[0] == sys.executable:  # it runs under the stepper anyway
-        line = [
-            *node.executable[:2],
-            str(report),
-            "--kill-at",
-            str(kill_at),
-            *node.executable[3:],
-            *argv,
-        ]
-    else:
-        line = [
-            sys.executable,
-            str(STEPPER),
-            str(report),
-            "--kill-at",
-            str(kill_at),
-            "--",
-            *node.executable,
-            *argv,
-        ]
-    done = node.enter(*line)
-    assert report.exists(), done.stderr.decode()
-    calls: list[dict[str, Any]] = json.loads(report.read_text())
-    report.unlink()
-    if not kill_at:
-        assert json.loads(done.stdout)["status"] == "Success", done.stdout
-    return calls
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_killed_at_every_call_it_converges(
     node: Node,
@@ -341,15 +305,7 @@ def test_killed_at_every_call_it_converges(
 ) -> None:
     denied = next((calls for kernel, calls in LACKING.items() if name.endswith(kernel)), None)
     if denied:
-        node.executable = [
-            sys.executable,
-            str(STEPPER),
-            "/dev/null",
-            "--deny",
-            *denied,
-            "--",
-            *node.executable,
-        ]
+        deny(node, denied)
     record_property("kill points", kill_everywhere(name, CASES[name](node), tmp_path, campaign))
 
 

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from tests.node.conftest import MIB, Node
-from tests.node.test_crash import CASES, STEPPER, clean_state, pool_of
+from tests.node.killing import STEPPER
+from tests.node.test_crash import CASES, clean_state, pool_of
 
 FAILED_CASES = (
     "provision-ext4",

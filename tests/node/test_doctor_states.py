@@ -111,12 +111,29 @@ def a_stream_that_was_cut(node: Node) -> None:
     node.enter("sh", "-c", line.format(" ".join(node.executable)))
 
 
+def a_stage_that_a_killed_mount_left(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    stage = "/run/flexvol/stage/" + node.loop_devices()[0].rpartition("/")[2]
+    run(node, "mkdir", "-p", stage)
+    run(node, "mount", "--bind", node.pod_dir("web"), stage)
+    run(node, "umount", node.pod_dir("web"))
+
+
 STATES = [
     State(
         "what came of a stream that was cut",
         a_stream_that_was_cut,
         (f"{POOL}/.importing-pvc-2 is what has come of the stream of volume pvc-2",),
         status=0,
+    ),
+    State(
+        "a mount was killed on an old kernel, and its stage is left",
+        a_stage_that_a_killed_mount_left,
+        (
+            "WRONG  volume pvc-1: only a killed callout's preparation is left",
+            "the next mount or unmount of any volume clears it, or: umount /run/flexvol/stage/",
+        ),
     ),
     State(
         "the file system of a volume is smaller than the volume",

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.node.conftest import MIB, Node
+from tests.node.killing import step
 from tests.node.test_clone import check_sound, checksum, clone, fill, pool_on
-from tests.node.test_crash import check_data, needs_stepper, step, with_data
+from tests.node.test_crash import check_data, needs_stepper, with_data
 from tests.node.test_expand import may_grow_mounted_ext4
 
 pytestmark = needs_stepper

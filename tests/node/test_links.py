@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.node.conftest import MIB, Node
-from tests.node.test_crash import STEPPER
+from tests.node.killing import STEPPER
 
 ROUNDS, ROUNDS_LIMIT = 6, 60
 # Exchanges two names of a directory, each time at once, until it is ended.

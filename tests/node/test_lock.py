@@ -25,7 +25,7 @@ import pytest
 
 from host import files
 from tests.node.conftest import MIB, Node, edited
-from tests.node.test_crash import OLD_KERNEL, STEPPER, step
+from tests.node.killing import OLD_KERNEL, STEPPER, step
 
 
 @pytest.fixture
