@@ -82,8 +82,8 @@ def _init(verbs: "Any") -> argparse.ArgumentParser:
     )
     init.add_argument(
         "--reserve",
-        default="15%",
-        help='left free on its disk: bytes, or per cent (default "15%%")',
+        default="20%",
+        help='left free on its disk: bytes, or per cent (default "20%%")',
     )
     init.add_argument(
         "--overcommit",

@@ -122,7 +122,7 @@ class Driver:
         return []
 
     def make_pool(self, name: str, reserve: str, overcommit: float, replace: bool) -> str:
-        """`flexvol pool init`; returns a sentence about it. reserve: "15%" or bytes; overcommit: a
+        """`flexvol pool init`; returns a sentence about it. reserve: "20%" or bytes; overcommit: a
         factor; replace: also in the place of another pool of that name."""
         raise NotSupported("this driver has no pools")
 

@@ -39,9 +39,10 @@ _OLDER_LOCK_FILES = 1024
 _LOCK_SECONDS = 20
 # Why a disk takes no new file: it is full, a quota is used up, it is mounted read-only.
 _NO_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-# Above kubelet's line of eviction for want of disk space, 10 %, since the default pool shares the
-# root disk.
-DEFAULT_RESERVE = "15%"
+# The default pool shares the root disk with kubelet, which deletes images from 85 % use on and
+# evicts pods when 15 % are left for images (imageGCHighThresholdPercent, imagefs.available). A full
+# pool must leave more than that.
+DEFAULT_RESERVE = "20%"
 DEFAULT_OVERCOMMIT = 1.0
 
 
@@ -505,12 +506,12 @@ def check_limits(reserve: "Any", overcommit: "Any") -> None:
 
 
 def reserve_bytes(reserve: "Any", capacity: int) -> int:
-    """ "15%" of `capacity`, or a number of bytes."""
+    """ "20%" of `capacity`, or a number of bytes."""
     text = str(reserve)
     number = text[:-1] if text.endswith("%") else text
     if not number.isdecimal() or (text.endswith("%") and int(number) > 100):
         raise InvalidArgument(
-            'reserve is {}; it is a number of bytes or per cent, like "15%"'.format(shown(text))
+            'reserve is {}; it is a number of bytes or per cent, like "20%"'.format(shown(text))
         )
     return capacity * int(number) // 100 if text.endswith("%") else int(number)
 

@@ -195,3 +195,14 @@ def test_a_link_in_the_path_of_a_pool_is_refused_with_a_remedy_that_works(
     assert node.enter("sh", "-c", remedy).returncode == 0
     node.command("pool", "init", "big", "--reserve", "0")
     node.ok("provision", node.request("pvc-1", pool="big"))
+
+
+def test_the_reserve_of_a_new_pool_is_above_where_kubelet_deletes_images(node: Node) -> None:
+    node.command("pool", "init", "fresh")
+    node.command("pool", "init", "older", "--reserve", "15%")
+
+    pools = {pool["name"]: pool for pool in node.ok("list")["pools"]}
+
+    capacity = pools["fresh"]["capacityBytes"]
+    assert pools["fresh"]["reserveBytes"] == capacity * 20 // 100
+    assert pools["older"]["reserveBytes"] == capacity * 15 // 100
