@@ -294,7 +294,8 @@ class Mover:
             raise NotMoved(f"node {node} has no pool {pool_name} for {name}: {pool['error']}")
         if any(one.get("name") == name for one in listed.volumes):
             raise NotMoved(f"node {node} has a volume {name} already; nothing is overwritten")
-        room = int(pool.get("freeBytes", 0))
+        free = int(pool.get("freeBytes", 0))
+        room = min(free, int(pool.get("maximumVolumeBytes", free)))
         if room < size_bytes:
             sizes = f"{human_bytes(room)}, and {name} has {human_bytes(size_bytes)}"
             raise NotMoved(f"pool {pool_name} of node {node} has room for {sizes}")

@@ -49,7 +49,11 @@ def main(words: "List[str]") -> int:
 
 def _pool_row(pool: "Dict[str, Any]") -> "List[str]":
     keys = ("capacityBytes", "reserveBytes", "committedBytes", "usedBytes", "freeBytes")
-    state = pool.get("error") or ("cordoned" if pool.get("cordoned") else "takes volumes")
+    state = (
+        pool.get("error")
+        or pool.get("noRoom")
+        or ("cordoned" if pool.get("cordoned") else "takes volumes")
+    )
     return [pool["name"], *(human_bytes(pool[key]) if key in pool else "?" for key in keys), state]
 
 

@@ -50,7 +50,9 @@ def wanted(
         if driver is None or not pools.get(driver):
             continue
         class_name = storage_class["metadata"]["name"]
-        free = max(0, _free_bytes(storage_class.get("parameters") or {}, pools[driver]))
+        pool = _pool_of(storage_class.get("parameters") or {}, pools[driver])
+        free = max(0, int(pool.get("freeBytes", 0)))
+        largest = max(0, int(pool.get("maximumVolumeBytes", free)))
         # by which deploy/policy.yaml knows whose it is
         name = f"flexvol-{_hash(class_name)}-{us.node}"
         objects[name] = {
@@ -62,18 +64,19 @@ def wanted(
             "nodeTopology": {"matchLabels": {"kubernetes.io/hostname": hostname}},
             "storageClassName": class_name,
             "capacity": str(free),
-            "maximumVolumeSize": str(free),
+            "maximumVolumeSize": str(min(free, largest)),
         }
     return objects
 
 
-def _free_bytes(parameters: dict[str, str], pools: list[Object]) -> int:
-    """Of the pool that the class means; 0 if it is not on this node, or its disk is away."""
+def _pool_of(parameters: dict[str, str], pools: list[Object]) -> Object:
+    """The pool that the class means, as its driver lists it; {} if it is not on this node, or its
+    disk is away."""
     name = parameters.get("pool") or _default_name(pools)
     for pool in pools:
         if pool.get("name") == name and not pool.get("error"):
-            return int(pool.get("freeBytes", 0))
-    return 0
+            return pool
+    return {}
 
 
 def _default_name(pools: list[Object]) -> str:
@@ -90,16 +93,16 @@ def _hash(text: str) -> str:
 
 
 def rooms(get: Callable[[str], Object | None], namespace: str) -> dict[str, dict[str, int]]:
-    """What all nodes have published: by class, bytes by hostname. get: reads a path, as
+    """How large a volume all nodes can make: by class, bytes by hostname. get: reads a path, as
     Cluster.get."""
     found: dict[str, dict[str, int]] = {}
     for one in (get(_collection(namespace)) or {"items": []})["items"]:
         hostname = ((one.get("nodeTopology") or {}).get("matchLabels") or {}).get(
             "kubernetes.io/hostname", ""
         )
-        found.setdefault(one["storageClassName"], {})[hostname] = cluster.size_bytes(
-            one.get("capacity", "0")
-        )
+        free = cluster.size_bytes(one.get("capacity", "0"))
+        largest = cluster.size_bytes(one.get("maximumVolumeSize") or one.get("capacity", "0"))
+        found.setdefault(one["storageClassName"], {})[hostname] = min(free, largest)
     return found
 
 

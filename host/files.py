@@ -106,17 +106,29 @@ def identity(descriptor: int) -> str:
     return "{} {}.{:09}".format(number, seconds, nanoseconds)
 
 
-def overwrite_in_place(descriptor: int) -> None:
+def overwrite_in_place(descriptor: int, in_place: bool = True) -> None:
     """Sees to it that what is written over a block of the file goes to that block. btrfs takes a
-    new one, also of an allocated file, unless the file is told otherwise while it is empty. Other
-    file systems need no telling."""
-    if not _is_on_btrfs(descriptor):
+    new one, also of an allocated file, unless the file is told otherwise while it is empty; such a
+    file has no checksums. Other file systems need no telling."""
+    flags = _btrfs_flags(descriptor)
+    if flags is None:
         return
+    wanted = flags | _NO_COPY_ON_WRITE if in_place else flags & ~_NO_COPY_ON_WRITE
+    fcntl.ioctl(descriptor, _SET_FLAGS, struct.pack("=Q", wanted))
+
+
+def is_overwritten_in_place(descriptor: int) -> bool:
+    flags = _btrfs_flags(descriptor)
+    return flags is None or bool(flags & _NO_COPY_ON_WRITE)
+
+
+def _btrfs_flags(descriptor: int) -> "Optional[int]":
+    """The inode flags of a file on btrfs; None on every other file system."""
+    if not _is_on_btrfs(descriptor):
+        return None
     flags = bytearray(8)
     fcntl.ioctl(descriptor, _GET_FLAGS, flags)
-    fcntl.ioctl(
-        descriptor, _SET_FLAGS, struct.pack("=Q", struct.unpack("=Q", flags)[0] | _NO_COPY_ON_WRITE)
-    )
+    return int(struct.unpack("=Q", flags)[0])
 
 
 def _is_on_btrfs(descriptor: int) -> bool:
@@ -131,11 +143,7 @@ def may_have_direct_io(descriptor: int) -> bool:
     """Whether direct I/O leaves the open file whole. Before kernel 6.15 btrfs takes the checksum of
     a block, and writes what the block holds a moment later, when a pod may have changed it; the
     block then cannot be read any more. A file that is overwritten in place has no checksums."""
-    if abi.kernel() >= _SOUND_DIRECT_IO or not _is_on_btrfs(descriptor):
-        return True
-    flags = bytearray(8)
-    fcntl.ioctl(descriptor, _GET_FLAGS, flags)
-    return bool(struct.unpack("=Q", flags)[0] & _NO_COPY_ON_WRITE)
+    return abi.kernel() >= _SOUND_DIRECT_IO or is_overwritten_in_place(descriptor)
 
 
 def share(source: int, target: int, size_bytes: int) -> bool:

@@ -96,11 +96,10 @@ def _fill(source: "Volume", image: int, made: "Volume", still: "Still") -> None:
         length, _ = before = _quiet(source, image)
         if length > made.size_bytes:
             raise Busy("volume {} grows; try again".format(source.name))
-        shared = (
-            not source.thick
-            and not made.thick
-            and still(lambda: files.share(image, target, length), in_use)
-        )
+        shared = False
+        if not source.thick and not made.thick:
+            _write_alike(image, made, target)
+            shared = still(lambda: source.pool.share(image, target, length), in_use)
         if not shared:
             _copy(source, image, made, target, length)
         elif _quiet(source, image) != before:
@@ -113,6 +112,19 @@ def _fill(source: "Volume", image: int, made: "Volume", still: "Still") -> None:
         made.record.update(fsUuid=uuid, taken=IN_USE if shared and in_use else UNMOUNTED)
     finally:
         os.close(target)
+
+
+def _write_alike(image: int, made: "Volume", target: int) -> None:
+    """btrfs shares no blocks between a file that it overwrites in place and one that it does not,
+    as images were in an older flexvol. The empty `target` becomes as the source's image is."""
+    in_place = files.is_overwritten_in_place(image)
+    if in_place == files.is_overwritten_in_place(target):
+        return
+    with made.pool.lock():
+        length = os.fstat(target).st_size
+        os.ftruncate(target, 0)
+        files.overwrite_in_place(target, in_place)
+        os.ftruncate(target, length)
 
 
 def _quiet(source: "Volume", image: int) -> "Tuple[int, int]":

@@ -30,13 +30,13 @@ def round_up(size_bytes: int, fs_type: str) -> int:
     return -(-size_bytes // MIB) * MIB
 
 
-def reserve(directory: int, size_bytes: int, thick: bool) -> None:
+def reserve(directory: int, size_bytes: int) -> None:
     """Makes the empty image; its length is what the pool's accounting counts, so the room is taken
-    from now on."""
+    from now on. A block of it that was written once is overwritten in place, also on btrfs: a new
+    block for each write would need room that nobody has promised."""
     descriptor = files.open_file(directory, pools.IMAGE, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        if thick:
-            files.overwrite_in_place(descriptor)
+        files.overwrite_in_place(descriptor)
         os.ftruncate(descriptor, size_bytes)
     finally:
         os.close(descriptor)
@@ -504,7 +504,7 @@ def _grow_image(volume: "Volume", image: int, size_bytes: int) -> None:
     with volume.pool.lock():
         length = os.fstat(image).st_size
         if size_bytes > length:
-            volume.pool.check_room(size_bytes - length)
+            volume.pool.check_room(size_bytes - length, size_bytes)
             if volume.thick:
                 allocate(image, length, size_bytes)
             else:

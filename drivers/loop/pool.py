@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from host import config, files, work
+from host import config, disks, files, work
 from protocol import (
     Busy,
     Failure,
@@ -24,6 +24,8 @@ from protocol import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional
+
+    from drivers.loop.room import Figures
 
 DEFAULT = "default"
 FILE = "pool.json"
@@ -93,17 +95,17 @@ class Look:
             os.close(descriptor)
 
 
-class Figures:
-    """A pool's accounting, all in bytes. capacity: of its file system. committed: what its volumes
-    were promised.
-    used: what they have taken. reserve: what is left free. free: what may still be promised."""
+class RoomLock(Lock):
+    """The held lock of a pool's room, whose file also holds what is remembered of the room."""
 
-    def __init__(self, capacity: int, committed: int, used: int, reserve: int, free: int) -> None:
-        self.capacity = capacity
-        self.committed = committed
-        self.used = used
-        self.reserve = reserve
-        self.free = free
+    def __init__(self, pool: "Pool", descriptor: int) -> None:
+        super().__init__(descriptor)
+        self._pool = pool
+        pool.room_lock = self
+
+    def __exit__(self, *exception: object) -> None:
+        self._pool.room_lock = None
+        super().__exit__(*exception)
 
 
 class Pool:
@@ -117,6 +119,7 @@ class Pool:
         self._overcommit = float(settings["overcommit"])
         self._reserve = str(settings["reserve"])
         self.cordoned = settings.get("cordoned") is True
+        self.room_lock: "Optional[RoomLock]" = None  # while we hold it
 
     def __enter__(self) -> "Pool":
         return self
@@ -124,9 +127,9 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         os.close(self.directory)
 
-    def lock(self, seconds: float = _LOCK_SECONDS) -> Lock:
+    def lock(self, seconds: float = _LOCK_SECONDS) -> RoomLock:
         """The lock under which room is counted and taken. Raises Busy after `seconds`."""
-        return Lock(self._lock_file("pool", "pool " + self.name, seconds))
+        return RoomLock(self, self._lock_file("pool", "pool " + self.name, seconds))
 
     def volume_lock(self, volume: str, seconds: float = _LOCK_SECONDS) -> VolumeLock:
         """The lock that serialises the callouts of a volume, also of one that is not made yet.
@@ -207,19 +210,19 @@ class Pool:
         return have.st_nlink == 1 and (have.st_dev, have.st_ino) == (named.st_dev, named.st_ino)
 
     def _open_lock(self, name: str, flags: int) -> int:
-        directory = self.open_locks(make=bool(flags & os.O_CREAT))
         try:
-            return files.open_file(directory, name, flags)
+            directory = self.open_locks(make=bool(flags & os.O_CREAT))
+            try:
+                return files.open_file(directory, name, flags)
+            finally:
+                os.close(directory)
         except OSError as error:
             if error.errno not in _NO_FILE:
                 raise
             raise Unavailable(
-                "pool {} at {} has no room for a lock file: {}; see its disk with: df {}".format(
-                    self.name, self.path, error.strerror, self.path
-                )
+                "pool {0} at {1} has no room for a lock file: {2}; see its disk with: df {1}, and "
+                "its inodes with: df -i {1}".format(self.name, self.path, error.strerror)
             ) from None
-        finally:
-            os.close(directory)
 
     def open_locks(self, make: bool) -> int:
         """A descriptor of the directory with the lock files and the pool's clock, which a copy of a
@@ -320,25 +323,13 @@ class Pool:
         """The directories of volumes being made or deleted."""
         return [name for name in self._entries() if name.startswith(".") and name != _LOCKS]
 
-    def figures(self) -> Figures:
-        """Counts every image, published or not: its length is promised, its blocks are used. What
-        other files on the same disk take, and what root may not use, is not ours to promise."""
-        committed = used = 0
-        for name in self.names() + self.hidden():
-            try:
-                image = os.stat(name + "/" + IMAGE, dir_fd=self.directory, follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            if stat.S_ISREG(image.st_mode):
-                committed += image.st_size
-                used += image.st_blocks * 512
-        disk = os.fstatvfs(self.directory)
-        capacity = disk.f_blocks * disk.f_frsize
-        reserve = reserve_bytes(self._reserve, capacity)
-        usable = max(0, disk.f_bavail * disk.f_frsize + used - reserve)
-        return Figures(
-            capacity, committed, used, reserve, max(0, int(usable * self._overcommit) - committed)
-        )
+    def figures(self) -> "Figures":
+        """What the pool has promised, and what it still can; see room.py."""
+        from drivers.loop import room  # late: few callouts count
+
+        disk = disks.Disk(self.directory)
+        reserve = reserve_bytes(self._reserve, disk.capacity)
+        return room.figures(self, disk, reserve, self._overcommit)
 
     def describe(self) -> "Dict[str, Any]":
         """What `list` tells of it. In a cordoned pool there is no room for a new volume, but what
@@ -349,19 +340,24 @@ class Pool:
             "name": self.name,
             "id": self.id,
             "capacityBytes": figures.capacity,
-            "committedBytes": figures.committed,
-            "usedBytes": figures.used,
+            "committedBytes": figures.promised,
+            "usedBytes": figures.owned,
             "reserveBytes": figures.reserve,
+            "metadataBytes": figures.metadata,
+            "othersBytes": figures.others,
             "freeBytes": free,
+            "maximumVolumeBytes": min(free, figures.largest_image),
             "cordoned": self.cordoned,
             "byName": True,
         }
+        if figures.obstacle:
+            entry["noRoom"] = figures.obstacle
         strange = self.strange()
         if strange:
             entry["strange"] = strange
         trouble = self.trouble()
         if trouble:
-            entry.update(error=trouble, freeBytes=0)
+            entry.update(error=trouble, freeBytes=0, maximumVolumeBytes=0)
         return entry
 
     def remove_locks(self) -> None:
@@ -389,25 +385,26 @@ class Pool:
                 ).format(self.name)
             )
 
-    def check_room(self, more_bytes: int) -> None:
-        """Raises ResourceExhausted, with the numbers, if so much cannot be promised. The caller
-        holds the lock."""
-        now = self.figures()
-        if more_bytes > now.free:
-            raise ResourceExhausted(
-                "pool {} has no room for {} MiB more: {} MiB can still be promised (capacity "
-                "{} MiB, promised {} MiB, "
-                "reserve {} MiB, overcommit {:g}); free some, grow the disk, or see "
-                "pool.json".format(
-                    self.name,
-                    -(-more_bytes >> 20),
-                    now.free >> 20,
-                    now.capacity >> 20,
-                    now.committed >> 20,
-                    now.reserve >> 20,
-                    self._overcommit,
-                )
-            )
+    def check_room(self, more_bytes: int, size_bytes: int = 0) -> None:
+        """Raises ResourceExhausted, with the numbers, if `more_bytes` cannot be promised, or if no
+        image there can have `size_bytes`; Unavailable if the disk takes nothing. The caller holds
+        the lock."""
+        self.figures().check(self.name, more_bytes, size_bytes)
+
+    def share(self, source: int, target: int, size_bytes: int) -> bool:
+        """Lets the open image `target` begin with so many bytes of the image `source`, on the same
+        blocks; False where that cannot be. Raises ResourceExhausted if the pool could then no
+        longer keep what it has promised."""
+        from drivers.loop import room
+
+        with self.lock():
+            room.forget(self, (source, target))
+            if not files.share(source, target, size_bytes):
+                return False
+            figures = self.figures()
+            if figures.loses_by_sharing:
+                figures.check(self.name, 0, 0)
+        return True
 
 
 def _older_lock_file(volume: str) -> str:

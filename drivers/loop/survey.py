@@ -195,7 +195,16 @@ def _examine_pool(name: str) -> "Iterator[Finding]":
             numbers = (
                 "pool {} at {}: {} MiB can still be promised, {} MiB are free on its disk of {} MiB"
             ).format(name, place.path, figures.free >> 20, left >> 20, figures.capacity >> 20)
-            if left < _FULL_BYTES:
+            if figures.obstacle and not trouble:
+                yield (
+                    "pool {} at {}: nothing can be made on its disk, as {}".format(
+                        name, place.path, figures.obstacle
+                    ),
+                    "see dmesg and df -i {0}; mount it writable again, or free some".format(
+                        place.path
+                    ),
+                )
+            elif left < _FULL_BYTES:
                 yield (
                     numbers,
                     "free some space at once: writes to thin volumes fail when it is used up",

@@ -331,10 +331,10 @@ def _open(place: "Pool", record: "Dict[str, Any]", length: int, begin: int) -> "
         _forget(place, hidden)
     with place.lock():
         place.check_open()
-        place.check_room(length)
+        place.check_room(length, length)
         os.mkdir(hidden, 0o700, dir_fd=place.directory)
         directory = files.open_below(place.directory, hidden)
-        image.reserve(directory, length, record["thick"])
+        image.reserve(directory, length)
     found = volume.Volume(place, hidden, directory, record)
     return found, _lock(found, length, 0)
 

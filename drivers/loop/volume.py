@@ -11,7 +11,7 @@ import time
 
 from drivers.loop import image as images
 from drivers.loop import pool as pools
-from host import files, filesystems, loopdev, undo, work
+from host import disks, files, filesystems, loopdev, undo, work
 from protocol import (
     ANY,
     AWAITED,
@@ -420,11 +420,11 @@ def make(pool: "Pool", record: "Dict[str, Any]", fill: "Callable[[Volume], None]
             remove(pool, making)  # left by a crash; the lock is ours, so no one is making it
             with pool.lock():
                 pool.check_open()
-                pool.check_room(record["sizeBytes"])
+                pool.check_room(record["sizeBytes"], record["sizeBytes"])
                 os.mkdir(making, 0o700, dir_fd=pool.directory)
                 volume = Volume(pool, name, files.open_below(pool.directory, making), record)
-                images.reserve(volume.directory, record["sizeBytes"], record["thick"])
-        fill(volume)
+                images.reserve(volume.directory, record["sizeBytes"])
+        _fill(volume, fill)
         volume.record = {key: value for key, value in volume.record.items() if key not in _COPYING}
         if record["kind"] == SNAPSHOT:
             with pool.lock():
@@ -445,12 +445,29 @@ def make(pool: "Pool", record: "Dict[str, Any]", fill: "Callable[[Volume], None]
         raise
 
 
+def _fill(volume: Volume, fill: "Callable[[Volume], None]") -> None:
+    """A tool that says that the pool's disk is full or broken has the reason that such an error of
+    our own has: the claim may go to another node."""
+    try:
+        fill(volume)
+    except Internal as error:
+        about = "volume {} in pool {}".format(volume.name, volume.pool.name)
+        raise disks.failure_in(error.message, about) or error from None
+
+
 def _publish(volume: Volume, making: str) -> None:
     """Gives a volume that is complete its name; on disk then."""
     directory = volume.pool.directory
     volume.save()
     os.rename(making, volume.name, src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        # The volume is there, so this is no failure after which another node may make it.
+        raise Internal(
+            "volume {} is made in pool {}, and it is not known whether the disk keeps it: {}; see "
+            "dmesg".format(volume.name, volume.pool.name, error.strerror)
+        ) from None
 
 
 def snapshots(pool: "Pool", of: str) -> "List[Dict[str, Any]]":

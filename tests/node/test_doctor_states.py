@@ -120,6 +120,20 @@ def a_stage_that_a_killed_mount_left(node: Node) -> None:
     run(node, "umount", node.pod_dir("web"))
 
 
+def disk_of_its_own(node: Node, *options: str) -> None:
+    """Makes the pool anew on an ext4 disk of 120 MiB."""
+    disk = str(node.directory / "disk")
+    run(node, "truncate", "-s", "120M", disk)
+    run(node, "mkfs.ext4", "-q", *options, disk)
+    run(node, "mount", "-o", "loop", disk, POOL)
+    node.command("pool", "init", "default", "--replace", "--reserve", "0")
+
+
+def disk_without_inodes(node: Node) -> None:
+    disk_of_its_own(node, "-N", "64")
+    run(node, "sh", "-c", f"n=0; while touch {POOL}/.taken-$n; do n=$((n+1)); done 2>&1")
+
+
 STATES = [
     State(
         "what came of a stream that was cut",
@@ -184,6 +198,11 @@ STATES = [
         a_file_in_what_was_left_of_a_deletion,
         (f"{POOL}/.deleted-00ff/photo is not flexvol's", "goes by itself"),
         status=0,
+    ),
+    State(
+        "the disk of a pool has no inodes left",
+        disk_without_inodes,
+        (f"WRONG  pool default at {POOL}", "No space left on device", f"df -i {POOL}"),
     ),
     State(
         "everything below /var/lib/flexvol was removed",

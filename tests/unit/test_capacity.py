@@ -55,6 +55,28 @@ def test_the_room_of_the_pool_that_the_class_means(
     assert found["metadata"]["ownerReferences"] == [OWNER]
 
 
+@pytest.mark.parametrize(
+    ("largest", "published"),
+    [
+        pytest.param({"maximumVolumeBytes": 16 << 40}, 16 << 40, id="one file is the limit"),
+        pytest.param({"maximumVolumeBytes": 1 << 62}, 40 << 40, id="the room is the limit"),
+        pytest.param({}, 40 << 40, id="a driver that does not say"),
+    ],
+)
+def test_no_volume_is_promised_that_is_longer_than_its_pool_can_make(
+    largest: dict[str, int], published: int
+) -> None:
+    pool = {"name": "default", "freeBytes": 40 << 40, **largest}
+
+    (found,) = capacity.wanted(
+        [storage_class()], {"flexvol/loop": [pool]}, US, "host", OWNER
+    ).values()
+
+    assert (found["capacity"], found["maximumVolumeSize"]) == (str(40 << 40), str(published))
+    items = {"items": [found]}
+    assert capacity.rooms(lambda _path: items, "flexvol") == {"c": {"host": published}}
+
+
 def test_nothing_for_classes_of_others_and_for_a_driver_without_pools() -> None:
     classes = [storage_class("a"), storage_class("b", "other")]
 
