@@ -107,6 +107,8 @@ def _fill(source: "Volume", image: int, made: "Volume", still: "Still") -> None:
                 "volume {} was changed by a callout meanwhile; try again".format(source.name)
             )
         os.fsync(target)
+        if made.thick:
+            images.fill_holes(target)
         # The UUID at that moment: the source may be a copy itself that was given another.
         uuid = filesystems.get(source.fs_type).uuid(target)
         made.record.update(fsUuid=uuid, taken=IN_USE if shared and in_use else UNMOUNTED)

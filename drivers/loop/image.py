@@ -52,6 +52,8 @@ def make(directory: int, fs_type: str, uuid: str, wish: "Wish", lock: "Lock") ->
             descriptor, uuid, wish.thick, wish.make_options, lock.descriptor
         )
         os.fsync(descriptor)
+        if wish.thick:
+            fill_holes(descriptor)
     finally:
         os.close(descriptor)
 
@@ -64,6 +66,27 @@ def allocate(descriptor: int, begin: int, size_bytes: int) -> None:
         raise ResourceExhausted(
             "the pool's disk cannot give {} bytes: {}".format(size_bytes, error.strerror)
         ) from None
+
+
+def fill_holes(descriptor: int) -> None:
+    """Takes the blocks again that a thick image has lost: to mkfs, which zeroes some by giving them
+    back, where the pool's disk knows no other way (tmpfs), or to a copy tool. Data stay as they
+    are. Raises ResourceExhausted if the image still has fewer blocks than bytes."""
+    length = os.fstat(descriptor).st_size
+    if _taken(descriptor) < length:
+        allocate(descriptor, 0, length)
+        os.fsync(descriptor)
+    taken = _taken(descriptor)
+    if taken < length:
+        raise ResourceExhausted(
+            "the pool's disk has given {} of the {} bytes of a thick image; make a thin one".format(
+                taken, length
+            )
+        )
+
+
+def _taken(descriptor: int) -> int:
+    return os.fstat(descriptor).st_blocks * 512
 
 
 def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> None:
@@ -506,12 +529,21 @@ def _grow_image(volume: "Volume", image: int, size_bytes: int) -> None:
         if size_bytes > length:
             volume.pool.check_room(size_bytes - length, size_bytes)
             if volume.thick:
-                allocate(image, length, size_bytes)
+                _allocate_more(image, length, size_bytes)
             else:
                 os.ftruncate(image, size_bytes)
             os.fsync(image)
     if size_bytes > volume.size_bytes:
         volume.save(sizeBytes=size_bytes)
+
+
+def _allocate_more(image: int, length: int, size_bytes: int) -> None:
+    """Makes a thick image longer, or leaves it as it was."""
+    try:
+        allocate(image, length, size_bytes)
+    except ResourceExhausted:
+        os.ftruncate(image, length)
+        raise
 
 
 def _grow_mounted(volume: "Volume", loop: "Loop", mount_dir: str) -> None:

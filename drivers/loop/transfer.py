@@ -391,6 +391,8 @@ def _fill(found: "Volume", descriptor: int, length: int, source: "BinaryIO") -> 
         )
         raise Unavailable(words.format(found.record["name"], here, length)) from None
     os.fsync(descriptor)
+    if found.thick:
+        image.fill_holes(descriptor)
     own = hashlib.sha256()
     for where, block in _blocks(descriptor, length):
         _add(own, where, block)
