@@ -11,8 +11,8 @@ import errno
 import os
 
 import process
-from host import abi, config, files, loopdev
-from protocol import Busy, Internal, InvalidArgument, shown
+from host import abi, config, files, freezing, loopdev
+from protocol import Busy, Failure, Internal, InvalidArgument, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -304,11 +304,73 @@ def _check_mounted(source: str) -> None:
 def replay(device: str, fs_type: str, options: "Sequence[str]") -> None:
     """Has the kernel replay the log of the file system on `device`: mounts it where nobody sees it,
     and unmounts it."""
+    mount_unseen(device, fs_type, options, lambda _root: None)
+
+
+def mount_unseen(
+    device: str, fs_type: str, options: "Sequence[str]", work: "Callable[[int], None]"
+) -> None:
+    """Mounts `device` where nobody sees it, calls `work` with a descriptor of its root, and
+    unmounts it."""
     try:
-        os.close(_new_tree(device, fs_type, options, ()))
+        tree = _new_tree(device, fs_type, options, ())
     except _Missing:
         with _Stage(device) as stage:
             _mount(device, stage, fs_type, 0, ",".join(options))
+            _with_root(stage, work)
+        return
+    try:
+        _with_root(".", work, tree)
+    finally:
+        os.close(tree)
+
+
+def is_nowhere(device: str) -> bool:
+    """Whether no mount of the block device is in any mount namespace of this machine."""
+    number = device_number(device)
+    if any(mount.is_of(number, device) for mount in table()):
+        return False
+    return not any(mount.is_of(number, device) for _, mount in elsewhere())
+
+
+def is_frozen(mount: Mount, device: str) -> bool:
+    """Whether the file system on the block device that `mount` shows is frozen, and not by a
+    snapshot of ours. Where that cannot be seen the answer is False."""
+    try:
+        root = open_root(mount.path)
+    except (FileNotFoundError, PermissionError):
+        return False  # it was unmounted meanwhile; or we may not look
+    try:
+        frozen = freezing.is_frozen(mount.fs_type, device, root)
+        return frozen is True and files.try_lock(root)  # a snapshot of ours holds that lock
+    finally:
+        os.close(root)
+
+
+def thaw_unmounted(device: str, fs_type: str) -> bool:
+    """Thaws the file system on a loop device if it was frozen and then unmounted everywhere.
+    Returns whether it was.
+
+    Such a file system is still there, although nobody can reach it: it keeps its device, and with
+    it the lock on the image. The kernel shows it again to whoever mounts the device."""
+    if not os.path.exists("/sys/block/{}/loop".format(os.path.basename(device))):
+        return False  # the device went away with its last mount, as it should
+    if not is_nowhere(device) or not _is_taken(device):
+        return False
+    thawed = []
+    mount_unseen(device, fs_type, (), lambda root: thawed.append(freezing.thaw(root)))
+    return thawed == [True]
+
+
+def _is_taken(device: str) -> bool:
+    """Whether the kernel has a file system on the device, which it opens for itself alone."""
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+        return False
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return True
+        raise
 
 
 def open_root(path: str) -> int:
@@ -350,6 +412,15 @@ def clear_stages() -> None:
     works = [stage.clear_if_left for stage in stages]
     # A volume whose disk hangs keeps only its own stage.
     process.side_by_side(works, _CLEAR_SECONDS, _CLEAR_SECONDS)
+
+
+def thaw_left(mount: Mount) -> None:
+    """Thaws the file system of a mount that is gone, if it was frozen and nobody has it any more.
+    What cannot be thawed now is thawed by its next mount, and named by status and doctor."""
+    try:
+        thaw_unmounted(mount.source, mount.fs_type)
+    except (Failure, OSError):
+        return
 
 
 def _unmount(path: str) -> str:

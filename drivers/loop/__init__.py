@@ -48,11 +48,16 @@ class LoopDriver(Driver):
 
     def unmount(self, mount_dir: str) -> Reply:
         mounts.check_path(mount_dir)
+        mounted = mounts.at(mount_dir)
         mounts.unmount(mount_dir)
         try:
             os.rmdir(mount_dir)  # never what is in it: that would be data written past the volume
         except FileNotFoundError:
             return Reply(message="it was already gone")
+        finally:
+            if mounted is not None:
+                # After the directory, with which the mounts of other namespaces there have gone.
+                mounts.thaw_left(mounted)
         return Reply()
 
     def expandfs(

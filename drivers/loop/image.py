@@ -152,12 +152,14 @@ def _mount_again(
                 "mount repairs what needs no "
                 "decision".format(volume.name, volume.fs_type, how)
             )
+        _check_thawed(volume, existing, loop)
         try:
             mounts.bind(existing.path, mount_dir, _flags(volume, read_only), must_be_mount=True)
             return
         except FileNotFoundError:
             continue  # unmounted meanwhile
     loop.follow_size()  # a callout may have been killed between the image's growth and the device's
+    mounts.thaw_unmounted(loop.path, volume.fs_type)
     if not loop.is_mounted():
         _mount_first(volume, loop, mount_dir, read_only, lock)
         return
@@ -167,6 +169,18 @@ def _mount_again(
         # A growth that is not permitted is done when no other mount namespace has it any more.
         _log_growth(_not_grown(volume, loop, failed))
         _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop, grows=False))
+
+
+def _check_thawed(volume: "Volume", mount: "Optional[mounts.Mount]", loop: "Loop") -> None:
+    """Raises Busy if the file system is frozen: whatever writes to it would wait without end, be it
+    a pod, kubelet or we."""
+    if mount is not None and mounts.is_frozen(mount, loop.path):
+        raise Busy(
+            "volume {0}: its {1} at {2} is frozen, so whatever writes to it waits; unless a backup "
+            "is at work on it, thaw it with: fsfreeze -u {2}".format(
+                volume.name, volume.fs_type, mount.path
+            )
+        )
 
 
 def _mount_device(
@@ -466,6 +480,7 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
                     volume.name, mount_dir
                 )
             )
+        _check_thawed(volume, mounts.at(mount_dir), loop)
         try:
             _grow_mounted(volume, loop, mount_dir)
         except filesystems.NotPermitted:

@@ -5,14 +5,13 @@ pods wrote is on the image, and nothing is half done. From elsewhere, as in the 
 container, the copy is as after a power cut."""
 
 import errno
-import fcntl
 import os
 import select
 import signal
 import time
 
 from drivers.loop import copies, pool, registry, volume
-from host import abi, apart, files, mounts
+from host import apart, files, freezing, mounts
 from protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
 
 TYPE_CHECKING = False
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from drivers.loop.pool import Pool
     from drivers.loop.volume import Volume
 
-_FREEZE = abi.ioctl(abi.READ_WRITE, 0x58, 119, 4)  # FIFREEZE
-_THAW = abi.ioctl(abi.READ_WRITE, 0x58, 120, 4)  # FITHAW
 _FROZEN_SECONDS = 30  # to share blocks takes far less, and pods wait for it
 FROZEN = "frozen"
 _NAMES_A_SECOND = 1000  # how many snapshots of one volume get a name after the same second
@@ -191,6 +188,8 @@ def _frozen(path: str, work: "Callable[[], bool]") -> bool:
     ):  # unmounted meanwhile: it is the disk below
         os.close(root)
         raise Busy("the volume was unmounted from {} just now; try again".format(path))
+    # So that others see that it is frozen by us. Our child keeps the lock for as long as it is.
+    files.try_lock(root)
     ours, orders = os.pipe()
     told, tell = os.pipe()
     child = os.fork()
@@ -213,7 +212,7 @@ def _frozen(path: str, work: "Callable[[], bool]") -> bool:
         late = os.read(told, 16) != b"in time"
         os.close(told)
         if os.waitpid(child, 0)[1] != 0:
-            _thaw(root)  # it was killed
+            freezing.thaw(root)  # it was killed
         os.close(root)
     if late:
         raise Busy(
@@ -243,7 +242,7 @@ def _freeze_until(root: int, orders: int, tell: int) -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     try:
-        fcntl.ioctl(root, _FREEZE, 0)
+        freezing.freeze(root)
     except OSError as error:
         os.write(tell, str(error.errno).encode())
         os._exit(0)
@@ -251,14 +250,6 @@ def _freeze_until(root: int, orders: int, tell: int) -> None:
         os.write(tell, b"0")
         in_time = bool(select.select([orders], [], [], _FROZEN_SECONDS)[0])
     finally:
-        _thaw(root)
+        freezing.thaw(root)
     os.write(tell, b"in time" if in_time else b"late")
     os._exit(0)
-
-
-def _thaw(root: int) -> None:
-    try:
-        fcntl.ioctl(root, _THAW, 0)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # it is not frozen
-            raise

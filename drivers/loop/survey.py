@@ -475,8 +475,8 @@ def _device_troubles(
         mine = [mount for mount, of in shown if of is device]
         if not any(not mounts.is_staged(mount) for mount in mine):
             yield _unmounted(device, mine)
-    for mount in [mount for mount, _ in shown if mount.root == "/"][:1]:
-        yield from _file_system_troubles(mount)
+    for mount, device in [(mount, of) for mount, of in shown if mount.root == "/"][:1]:
+        yield from _file_system_troubles(mount, device)
 
 
 def _unmounted(device: _Device, staged: "List[mounts.Mount]") -> "Finding":
@@ -506,9 +506,34 @@ def _unmounted(device: _Device, staged: "List[mounts.Mount]") -> "Finding":
             ).format(device.path),
             "the next mount takes it over; or: losetup -d " + device.path,
         )
-    return "{} is not mounted, but a process keeps it open".format(
-        device.path
-    ), "find it with: fuser -v " + device.path
+    if _is_open(device.path):
+        return "{} is not mounted, but a process keeps it open".format(
+            device.path
+        ), "find it with: fuser -v " + device.path
+    return (
+        "{} is not mounted, and no process keeps it open, but the kernel does: its file system was "
+        "frozen, as backups do, and unmounted before it was thawed".format(device.path),
+        "the next mount thaws it; or: mount {0} /mnt && fsfreeze -u /mnt; umount /mnt".format(
+            device.path
+        ),
+    )
+
+
+def _is_open(device: str) -> bool:
+    """Whether a process has the device open."""
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        directory = "/proc/{}/fd".format(process)
+        try:
+            names = os.listdir(directory)
+        except OSError:  # it ended meanwhile
+            continue
+        for name in names:
+            try:
+                if os.readlink(directory + "/" + name) == device:
+                    return True
+            except OSError:  # it was closed meanwhile
+                continue
+    return False
 
 
 def _process(process: int) -> str:
@@ -519,7 +544,15 @@ def _process(process: int) -> str:
         return "process {}, which ended".format(process)
 
 
-def _file_system_troubles(mount: "mounts.Mount") -> "Iterator[Finding]":
+def _file_system_troubles(mount: "mounts.Mount", device: _Device) -> "Iterator[Finding]":
+    if mounts.is_frozen(mount, device.path):
+        yield (
+            "its {} is frozen at {}, so whatever writes to it waits".format(
+                mount.fs_type, mount.path
+            ),
+            "unless a backup is at work on it: fsfreeze -u " + mount.path,
+        )
+        return
     how = mount.stopped()
     if how:
         remedy = (
