@@ -212,6 +212,11 @@ class FileSystem:
         it."""
         raise NotImplementedError
 
+    def mounted_bytes(self, root: int) -> int:
+        """The size that the kernel knows of the mounted file system with the open directory
+        `root`, where it may be newer than the superblock's; else 0."""
+        return 0
+
     def has_errors(self, device: int) -> bool:
         """Whether the kernel noted in the superblock that it found errors."""
         return False
@@ -463,12 +468,22 @@ class Xfs(FileSystem):
         with open(place.device, "r+b", 0) as device:
             xfs_uuid.change(device.fileno(), binascii.unhexlify(uuid.replace("-", "")), _crc32c)
 
+    def mounted_bytes(self, root: int) -> int:
+        block_bytes, _, blocks = self._geometry(root)
+        return block_bytes * blocks
+
     def grow(self, root: int, size_bytes: int) -> None:
-        geometry = fcntl.ioctl(root, self._GEOMETRY, bytes(112))
-        block_bytes, maximum_inode_percent, blocks = struct.unpack_from("=I24xIQ", geometry, 0)
+        block_bytes, maximum_inode_percent, blocks = self._geometry(root)
         wanted = size_bytes // block_bytes
         if wanted > blocks:
             fcntl.ioctl(root, self._GROW_DATA, struct.pack("=QI4x", wanted, maximum_inode_percent))
+
+    def _geometry(self, root: int) -> "Tuple[int, int, int]":
+        """Bytes a block, how many per cent of the space inodes may take, and the blocks, of the
+        mounted file system with the open directory `root` (struct xfs_fsop_geom_v1)."""
+        geometry = fcntl.ioctl(root, self._GEOMETRY, bytes(112))
+        block_bytes, inode_percent, blocks = struct.unpack_from("=I24xIQ", geometry, 0)
+        return int(block_bytes), int(inode_percent), int(blocks)
 
 
 def _is_compression(text: str) -> bool:

@@ -386,13 +386,20 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
 
 
 def _file_system_bytes(found: "Volume", image: int, shown: "List[mounts.Mount]") -> int:
-    """The size of its file system; xfs writes its superblock long after it grew, so that a mount
-    may know a larger one. 0 if the image holds none."""
-    sizes = [filesystems.get(found.fs_type).size_bytes(image) or 0]
-    for mount in shown[:1]:
-        disk = os.statvfs(mount.path)
-        sizes.append(disk.f_blocks * disk.f_frsize)
-    return max(sizes)
+    """The size of its file system; 0 if the image holds none. xfs writes its superblock long after
+    it grew, so a mounted one is asked too."""
+    kind = filesystems.get(found.fs_type)
+    written = kind.size_bytes(image) or 0
+    if not shown or not written:
+        return written
+    try:
+        root = mounts.open_root(shown[0].path)
+    except OSError:  # unmounted meanwhile, or stopped, which _file_system_troubles names
+        return written
+    try:
+        return max(written, kind.mounted_bytes(root))
+    finally:
+        os.close(root)
 
 
 def _smaller(found: "Volume", size_bytes: int) -> "Finding":

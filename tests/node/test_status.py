@@ -332,3 +332,15 @@ def test_looking_changes_nothing(node: Node, hold: Callable[[str], int]) -> None
 
     assert (node.snapshot(), node.mounts(), node.loop_devices()) == before
     assert node.path("/var/lib/flexvol/default/.new-pvc-3").is_dir()
+
+
+def test_an_xfs_that_has_just_grown_is_as_large_as_the_kernel_knows(node: Node) -> None:
+    """Its superblock is written a minute later, and the log is no part of what df shows."""
+    node.provision(size=320 * MIB, fs="xfs")
+    node.mount("u-1")
+    words = [node.options(), "", node.pod_dir("u-1"), str(1024 * MIB), str(320 * MIB)]
+    node.ok("expandfs", *words)
+
+    found = volumes(node)["pvc-1"]
+
+    assert (found["fileSystemBytes"], found["troubles"]) == (1024 * MIB, [])
