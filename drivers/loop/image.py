@@ -336,9 +336,16 @@ def _check_room_to_repair(volume: "Volume") -> None:
 def _work(
     volume: "Volume", loop: "Loop", place: "undo.Place", doing: str, task: "Callable[[], None]"
 ) -> None:
-    keep = (volume.pool.directory, loop.descriptor, place.lock)
-    site = work.Site(volume.name, volume.directory, keep)
-    work.do(site, _doing(volume, doing), task)
+    keep = [volume.pool.directory, loop.descriptor, place.lock]
+    older = volume.pool.lock_out_older(volume.name)
+    if older is not None:
+        keep.append(older)
+    try:
+        site = work.Site(volume.name, volume.directory, keep)
+        work.do(site, _doing(volume, doing), task)
+    finally:
+        if older is not None:
+            os.close(older)
 
 
 def _doing(volume: "Volume", participle: str) -> str:

@@ -184,6 +184,22 @@ class Pool:
             raise
         return descriptor
 
+    def lock_out_older(self, volume: str) -> "Optional[int]":
+        """A descriptor that keeps an older flexvol away from the volume as long as a process has it
+        open, also if no older one has served this pool so far: a node may go back to it. The
+        caller holds the volume's lock. None if the disk is full, so that there is no room for the
+        file."""
+        try:
+            descriptor = self._open_lock(_older_lock_file(volume), os.O_RDWR | os.O_CREAT)
+        except Unavailable:
+            return None
+        try:
+            files.lock(descriptor, "volume " + volume, _LOCK_SECONDS, shared=True)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
     def _lock_file(self, name: str, what: str, seconds: float) -> int:
         """The descriptor of the lock file `name`, locked. While we waited, its volume may have
         been deleted and the file with it; then the lock is one of the new file of that name."""

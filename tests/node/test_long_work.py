@@ -3,6 +3,7 @@ call says what is going on, and when it is done the mount succeeds."""
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from tests.node.conftest import MIB, Node, edited
 from tests.node.test_crash import check_data, with_data
 from tests.node.test_expand import grow_at_next_pod, size, tool_grows, with_tool
+from tests.node.test_lock import older_lock_file
 
 GO = "/run/flexvol/go"
 HELD = f'while [ ! -e {GO} ]; do sleep 0.05; done; exec "$real" "$@"'
@@ -90,6 +92,24 @@ def test_a_long_check_goes_on_and_every_call_meanwhile_says_so(node: Node) -> No
     names = {path.name for path in node.image().parent.iterdir()}
     assert names == {"image", "volume.json"}
     assert len(node.loop_devices()) == 1
+
+
+def test_an_older_flexvol_waits_for_long_work(node: Node) -> None:
+    """It knows only the lock that is named by the hash of the volume's name, makes its file where
+    there is none, and would take what the check keeps to undo itself for a leftover."""
+    with_data(node)
+    note_errors(node)
+    with_tool(node, "e2fsck", HELD)
+    being(node, "checked", "Pending", "mount", node.pod_dir("web"), node.options())
+
+    with older_lock_file(node).open("a") as older:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(older, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+        go_on(node)
+        until_mounted(node)
+        fcntl.flock(older, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    check_data(node, "web")
 
 
 @tool_grows
