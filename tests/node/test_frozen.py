@@ -36,8 +36,10 @@ def freeze(node: Node) -> None:
 
 
 def troubles(node: Node) -> list[dict[str, str]]:
-    (volume,) = json.loads(node.command("status", "--json"))["volumes"]
-    found: list[dict[str, str]] = volume["troubles"]
+    volumes = json.loads(node.command("status", "--json"))["volumes"]
+    found: list[dict[str, str]] = next(
+        volume["troubles"] for volume in volumes if volume["name"] == "pvc-1"
+    )
     return found
 
 
