@@ -7,6 +7,7 @@ import os
 import struct
 import time
 
+import process
 from host import abi
 from protocol import Busy, Internal
 
@@ -144,6 +145,26 @@ def may_have_direct_io(descriptor: int) -> bool:
     a block, and writes what the block holds a moment later, when a pod may have changed it; the
     block then cannot be read any more. A file that is overwritten in place has no checksums."""
     return abi.kernel() >= _SOUND_DIRECT_IO or is_overwritten_in_place(descriptor)
+
+
+def write_back(root: "Optional[int]", seconds: float) -> None:
+    """Has the kernel write what the file system of the open file `root` holds back, or all file
+    systems if that is None, and waits for so long at most. The kernel begins with all of them at
+    once, so a dead server keeps only whoever waits; and that process has no lock of ours."""
+    keep = () if root is None else (root,)
+    process.detached(lambda: _sync(root), keep, seconds)
+
+
+def _sync(root: "Optional[int]") -> bytes:
+    if root is None:
+        os.sync()
+        return b"done"
+    import ctypes  # late: few callouts need it
+
+    if ctypes.CDLL(None, use_errno=True).syncfs(root) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return b"done"
 
 
 def share(source: int, target: int, size_bytes: int) -> bool:

@@ -38,6 +38,9 @@ _STAGE_SECONDS = 20
 _READINGS = 10
 _CLEAR_SECONDS = 3  # to unmount what nobody uses, and has hardly written, takes milliseconds
 _LOCK_SUFFIX = ".lock"
+# Processes in whose mount namespace pods' volumes are mounted: kubelet, those that it is a part
+# of, and CRI-O, which stays when kubelet is restarted.
+_KUBELETS = ("kubelet", "k3s", "rke2", "kubelite", "crio")
 
 # The flags that each mount has of its own. Name -> bit for mount_setattr, and for mount(2) and
 # statvfs.
@@ -68,6 +71,7 @@ class Mount:
         fs_type: str,
         source: str,
         super_flags: str,
+        process: "Union[int, str]" = "self",
     ) -> None:
         self.device = device
         self.root = root
@@ -76,6 +80,21 @@ class Mount:
         self.fs_type = fs_type
         self.source = source
         self.super_flags = super_flags
+        self.process = process
+
+    @property
+    def reach(self) -> str:
+        """Its path for this process, also if it is in the mount namespace of another one."""
+        return self.path if self.process == "self" else self._root + self.path
+
+    @property
+    def _root(self) -> str:
+        return "/proc/{}/root".format(self.process)
+
+    def command(self, *words: str) -> str:
+        """The command of these words, to be run where the mount is."""
+        inside = () if self.process == "self" else ("nsenter", "-t", str(self.process), "-m")
+        return " ".join(inside + words)
 
     def is_of(self, number: str, path: str) -> bool:
         """Whether it shows the block device `path`, whose number is "major:minor". btrfs gives its
@@ -89,7 +108,7 @@ class Mount:
         if {"ro", "emergency_ro", "shutdown"}.intersection(self.super_flags.split(",")):
             return "has gone read-only after an error"
         try:
-            os.stat(self.path)
+            os.stat(self.reach)
             return ""
         except FileNotFoundError:  # unmounted and removed meanwhile
             return ""
@@ -110,6 +129,7 @@ def table(process: "Union[int, str]" = "self") -> "Iterator[Mount]":
             tail[0],
             _plain(tail[1]),
             tail[-1],
+            process,
         )
 
 
@@ -126,6 +146,54 @@ def _mountinfo(process: "Union[int, str]") -> str:
             break
         before = now
     return os.fsdecode(before)
+
+
+def of_pods() -> "List[Mount]":
+    """The mounts of our own mount namespace, and of the kubelets' that work with our pools in
+    another one, as OpenShift's does. What is mounted in both is given once, as ours."""
+    found = list(table())
+    known = {(mount.device, mount.path) for mount in found}
+    for number in _kubelets():
+        try:
+            theirs = list(table(number))
+        except OSError:  # it ended meanwhile
+            continue
+        for mount in theirs:
+            if (mount.device, mount.path) not in known:
+                known.add((mount.device, mount.path))
+                found.append(mount)
+    return found
+
+
+def _kubelets() -> "Iterator[int]":
+    """A process of each other mount namespace in which a kubelet, or the runtime beside it, works
+    with our pools. The kubelet of a cluster in containers has pools of its own."""
+    seen = {os.readlink("/proc/self/ns/mnt")}
+    ours = _identity(config.ROOT)
+    for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            if not _is_kubelet(number):
+                continue
+            namespace = os.readlink("/proc/{}/ns/mnt".format(number))
+            if namespace in seen:
+                continue
+            if _identity("/proc/{}/root{}".format(number, config.ROOT)) != ours:
+                continue
+        except OSError:  # it ended meanwhile, or its pools are not there
+            continue
+        seen.add(namespace)
+        yield number
+
+
+def _is_kubelet(number: int) -> bool:
+    with open("/proc/{}/cmdline".format(number), "rb") as file:
+        program = os.fsdecode(file.read()).split("\0")[0].split(" ")[0]
+    return os.path.basename(program) in _KUBELETS
+
+
+def _identity(path: str) -> "Tuple[int, int]":
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def elsewhere() -> "Iterator[Tuple[int, Mount]]":
@@ -149,11 +217,13 @@ def device_number(path: str) -> str:
     return "{}:{}".format(os.major(number), os.minor(number))
 
 
-def of_device(path: str, parts: bool = False) -> "List[Mount]":
+def of_device(path: str, parts: bool = False, also_kubelets: bool = False) -> "List[Mount]":
     """The mounts that show the whole file system on the block device `path`; with `parts` also
-    those of a directory in it, such as kubelet's for a subPath."""
+    those of a directory in it, such as kubelet's for a subPath. Of our own mount namespace, and
+    with `also_kubelets` as of_pods has them."""
     number = device_number(path)
-    shown = [mount for mount in table() if mount.is_of(number, path) and not is_staged(mount)]
+    every = of_pods() if also_kubelets else list(table())
+    shown = [mount for mount in every if mount.is_of(number, path) and not is_staged(mount)]
     return [mount for mount in shown if parts or mount.root == "/"]
 
 
@@ -382,7 +452,9 @@ def open_root(path: str) -> int:
     try:
         flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_SYMLINK_NOFOLLOW
         tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags, what="open_tree")
-    except _Missing:
+    except (_Missing, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # EINVAL: it is in another mount namespace
         tree = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)

@@ -16,7 +16,7 @@ from protocol import CALLOUTS, Busy, InvalidArgument, Pending, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Tuple
+    from typing import Any, Callable, Dict, Optional, Tuple
 
     from drivers.loop.pool import Pool
     from drivers.loop.volume import Volume, Wish
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Still = Callable[[Callable[[], bool], bool], bool]
 
 _COPY_SECONDS = CALLOUTS["provision"].seconds - 60  # the rest is for locks, and for the answer
+_SYNC_SECONDS = 10
 # In which state of its source a copy was made, as its record tells it.
 UNMOUNTED, IN_USE = "unmounted", "in use"
 
@@ -56,15 +57,28 @@ def clone(
         return make(source, record)
 
 
-def at_once(share: "Callable[[], bool]", in_use: bool) -> bool:
-    """What is written and not fsynced comes too, also from file systems that our mount namespace
-    does not show."""
+def at_once(source: "Volume", share: "Callable[[], bool]", in_use: bool) -> bool:
+    """What is written and not fsynced comes too, if that can be written soon."""
     if in_use:
-        os.sync()
+        _write_back(source)
     return share()
 
 
-def make(source: "Volume", record: "Dict[str, Any]", still: "Still" = at_once) -> "Volume":
+def _write_back(source: "Volume") -> None:
+    """Has written what the source's file system holds back; where no mount of it is seen, as in the
+    provisioner's container, what all file systems do."""
+    roots = source.mounted_at()
+    if not roots:
+        files.write_back(None, _SYNC_SECONDS)
+        return
+    root = os.open(roots[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        files.write_back(root, _SYNC_SECONDS)
+    finally:
+        os.close(root)
+
+
+def make(source: "Volume", record: "Dict[str, Any]", still: "Optional[Still]" = None) -> "Volume":
     """Makes and publishes the copy of that record. still: calls what it is given, knowing whether
     the source is in use, while that keeps still. The caller holds the copy's lock; not the
     source's, as both may be one file."""
@@ -78,7 +92,10 @@ def make(source: "Volume", record: "Dict[str, Any]", still: "Still" = at_once) -
             )
             raise InvalidArgument(wrong.format(source.fs_type, source.name))
         record.update(source=source.name, copyOf=_version(source, image))
-        return volumes.make(source.pool, record, lambda made: _fill(source, image, made, still))
+        while_still = still or (lambda share, in_use: at_once(source, share, in_use))
+        return volumes.make(
+            source.pool, record, lambda made: _fill(source, image, made, while_still)
+        )
     finally:
         os.close(image)
 

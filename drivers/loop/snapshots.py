@@ -11,7 +11,7 @@ import signal
 import time
 
 from drivers.loop import copies, pool, registry, volume
-from host import apart, files, freezing, mounts
+from host import apart, files, freezing
 from protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
 
 TYPE_CHECKING = False
@@ -143,7 +143,7 @@ def _make(source: "Volume", record: "Dict[str, Any]") -> "Tuple[Dict[str, Any], 
 
     def still(share: "Callable[[], bool]", in_use: bool) -> bool:
         nonlocal frozen
-        path = _mounted_at(source) if in_use else ""
+        path = next(iter(source.mounted_at()), "") if in_use else ""
         if path:
             try:
                 shared = _frozen(path, share)
@@ -151,7 +151,7 @@ def _make(source: "Volume", record: "Dict[str, Any]") -> "Tuple[Dict[str, Any], 
                 return shared
             except PermissionError:
                 pass  # it is not as good without
-        return copies.at_once(share, in_use)
+        return copies.at_once(source, share, in_use)
 
     while True:
         try:
@@ -163,19 +163,6 @@ def _make(source: "Volume", record: "Dict[str, Any]") -> "Tuple[Dict[str, Any], 
         if frozen:
             made.save(taken=FROZEN)
         return made.record, str(made.record["taken"])
-
-
-def _mounted_at(source: "Volume") -> str:
-    """Where our mount namespace shows it; "" if nowhere."""
-    image = source.open_image()
-    try:
-        loop = source.find_loop(image)
-    finally:
-        os.close(image)
-    if loop is None:
-        return ""
-    with loop:
-        return next((mount.path for mount in mounts.of_device(loop.path, parts=True)), "")
 
 
 def _frozen(path: str, work: "Callable[[], bool]") -> bool:

@@ -46,7 +46,7 @@ class _Machine:
 
     def __init__(self) -> None:
         self.backing_paths = loopdev.backing_paths()
-        self.mounts = list(mounts.table())
+        self.mounts = mounts.of_pods()
 
     def devices_of(self, found: "Volume", image: int) -> "List[_Device]":
         devices = []
@@ -495,7 +495,8 @@ def _unmounted(device: _Device, staged: "List[mounts.Mount]") -> "Finding":
         where = staged[0].path
         return (
             "only a killed callout's preparation is left, at " + where,
-            "the next mount or unmount of any volume clears it, or: umount " + where,
+            "the next mount or unmount of any volume clears it, or: "
+            + staged[0].command("umount", where),
         )
     if holders:
         first = min(holders)

@@ -171,9 +171,9 @@ def _open_root(found: "volume.Volume") -> "Optional[int]":
     if loop is None:
         return None
     with loop:
-        for mount in mounts.of_device(loop.path):
+        for mount in mounts.of_device(loop.path, also_kubelets=True):
             try:
-                return mounts.open_root(mount.path)
+                return mounts.open_root(mount.reach)
             except FileNotFoundError:  # unmounted meanwhile
                 continue
     return None

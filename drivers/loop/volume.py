@@ -11,7 +11,7 @@ import time
 
 from drivers.loop import image as images
 from drivers.loop import pool as pools
-from host import disks, files, filesystems, loopdev, undo, work
+from host import disks, files, filesystems, loopdev, mounts, undo, work
 from protocol import (
     ANY,
     AWAITED,
@@ -173,6 +173,20 @@ class Volume:
                 "volume {}: its image has a second name (a hard link); refused".format(self.name)
             )
         return image
+
+    def mounted_at(self) -> "List[str]":
+        """Where our mount namespace shows the volume or a part of it, or kubelet's does: paths for
+        this process."""
+        image = self.open_image()
+        try:
+            loop = self.find_loop(image)
+        finally:
+            os.close(image)
+        if loop is None:
+            return []
+        with loop:
+            shown = mounts.of_device(loop.path, parts=True, also_kubelets=True)
+            return [mount.reach for mount in shown]
 
     def check_pod(self, pod: "Optional[Pod]") -> None:
         """Raises InvalidArgument unless it is a volume, and the pod of its owner's namespace.
