@@ -9,6 +9,7 @@ The clock is a file beside the pool's locks. It also holds since when each hidde
 is. A clock that is lost or damaged begins anew, and so does the time of all it knew."""
 
 import os
+import time
 
 from host import files
 from protocol import Failure
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 FILE = "clock"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
-_UPTIME = "/proc/uptime"  # CLOCK_BOOTTIME, which runs on while the machine sleeps
+# The kernel's clock since boot, which runs on while the machine sleeps; Python 3.6 has no name for
+# it. The file /proc/uptime is not that everywhere: lxcfs shows a container's age in it.
+_CLOCK_BOOTTIME = 7
 # How much time a look may lose that does not write what it saw. `list` looks every few seconds.
 _WRITE_SECONDS = 60.0
 # The boots of nodes that have not looked for so long are forgotten; a shared pool has many nodes.
@@ -100,8 +103,7 @@ def _now() -> "Tuple[str, float]":
     """Which boot of which node this is, and how many seconds ago it was."""
     with open(_BOOT_ID) as file:
         boot = file.read().strip()
-    with open(_UPTIME) as file:
-        return boot, float(file.read().split()[0])
+    return boot, time.clock_gettime(_CLOCK_BOOTTIME)
 
 
 def _note(pool: "Pool", marks: "Dict[str, str]") -> None:

@@ -131,6 +131,20 @@ def test_a_wall_clock_that_is_wrong_deletes_no_archive(
         assert archives(node) == []
 
 
+def test_an_uptime_file_that_a_container_shows_its_own_way_deletes_no_archive(
+    node: Node, tmp_path: Path
+) -> None:
+    """lxcfs shows a container's age as /proc/uptime, and a pod in that container sees the kernel's:
+    one boot with two times."""
+    used(node)
+    node.ok("delete", node.deletion())
+    (tmp_path / "uptime").write_text(f"{10 * 8760 * HOUR}.00 0.00\n")
+    mounted = node.enter("mount", "--bind", str(tmp_path / "uptime"), "/proc/uptime")
+    assert mounted.returncode == 0, mounted
+
+    assert len(archives(node)) == 1
+
+
 def test_the_time_in_which_the_node_was_up_adds_up_and_a_new_boot_adds_nothing(
     node: Node,
 ) -> None:
