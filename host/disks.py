@@ -137,7 +137,8 @@ def _can_share(file: int) -> bool:
 
 def shared_bytes(file: int, most_extents: int) -> "Tuple[Optional[int], int]":
     """How many bytes of the open file lie in blocks that another file has too, and how many extents
-    were read for that. None if that cannot be known, or the file has more extents than that."""
+    were read for that. None if the file has more extents than that, or if the file system does not
+    tell; then none were read."""
     length = os.fstat(file).st_size
     begin, shared, seen = 0, 0, 0
     while begin < length:
@@ -155,15 +156,15 @@ def shared_bytes(file: int, most_extents: int) -> "Tuple[Optional[int], int]":
     return shared, seen
 
 
-def may_share(file: int) -> bool:
+def may_share(file: int) -> "Optional[bool]":
     """Whether any of a few extents, spread over the open file, is shared with another file. A copy
-    of a whole file shows in each of them."""
+    of a whole file shows in each of them. None where the file system does not tell."""
     length = os.fstat(file).st_size
     for sample in range(_SAMPLES):
         begin = length * sample // _SAMPLES
         extents = _extents(file, begin, length, _EXTENTS_A_SAMPLE)
         if extents is None:
-            return True
+            return None
         if any(flags & _SHARED for _, _, _, flags in extents):
             return True
     return False

@@ -7,8 +7,9 @@ twice, so that the first of them that writes it needs another block. So
     room = available to us + blocks that are ours alone - reserve - metadata - promised
 
 where "promised" is the sum of the images' lengths, and "ours alone" counts a shared block at most
-once, and not at all where the other file may be a stranger's, or where the file system frees no
-part of an extent before all of it is free (btrfs).
+once, and not at all where the other file may be a stranger's, where the file system frees no
+part of an extent before all of it is free (btrfs), or where it does not tell what is shared (NFS),
+so that a copy and its source count as shared with all their blocks.
 
 To read which blocks of an image are shared takes some microseconds an extent, and an image may have
 100,000 of them. Each image's shared bytes are therefore remembered. Between two copies of it they
@@ -189,6 +190,8 @@ def _find_shared(pool: "Pool", images: "List[_Image]") -> None:
         is_fresh = known is not None and now - known[1] < _LOOK_AGAIN_SECONDS
         if not is_fresh and budget > 0 and memory.can_learn:
             found, extents = _look(pool, image)
+            if found is None and extents == 0 and image.family is not None and not is_family:
+                found = 0  # as `_may_share` has it: it may have been copied before, and is not now
             budget -= max(1, extents)
             known = [image.taken if found is None else found, now]
             memory.learn(image.inode, known)
@@ -216,19 +219,23 @@ def _family(pool: "Pool", entry: str) -> "Optional[List[str]]":
 
 
 def _may_share(pool: "Pool", image: _Image) -> bool:
+    """Where the file system does not tell (NFS, FUSE), an image that is neither a copy nor copied
+    shares with copies of its copies at most. Each of these has a source in its record, and counts
+    as shared with all its blocks, so what is shared is still counted once."""
     file = _open(pool, image)
     if file is None:
         return True
     try:
-        return disks.may_share(file)
+        answer = disks.may_share(file)
     finally:
         os.close(file)
+    return image.family is None if answer is None else answer
 
 
 def _look(pool: "Pool", image: _Image) -> "Any":
     file = _open(pool, image)
     if file is None:
-        return None, 0
+        return None, 1
     try:
         return disks.shared_bytes(file, _MOST_EXTENTS)
     finally:

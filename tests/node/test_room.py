@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.node.conftest import MIB, Node
+from tests.node.fuse_disk import Disk
 
 OTHER = "9b7be9c4-1111-4222-8333-944445555666"
 POOL = "/var/lib/flexvol/default"
@@ -257,6 +258,33 @@ def test_a_clone_takes_as_much_of_the_promise_as_an_empty_volume(node: Node, fs:
     data = 100 * MIB if fs == "btrfs" else 0
     taken = before["freeBytes"] - after["freeBytes"]
     assert abs(taken - 128 * MIB - data) < 24 * MIB, (before, after)
+
+
+def test_what_a_volume_has_written_is_its_own_where_no_extents_are_told(
+    node: Node, tmp_path: Path
+) -> None:
+    """NFS and FUSE do not tell which blocks a file shares, but only a copy shares any."""
+    disk = Disk(node, tmp_path / "disk", "/var/lib/flexvol/far")
+    try:
+        node.path("/var/lib/flexvol/far/lost+found").rmdir()
+        node.command("pool", "init", "far", "--reserve", "0")
+        node.provision("pvc-1", 128 * MIB, pool="far")
+        before = far(node)
+
+        write(node.path("/var/lib/flexvol/far/pvc-1/image"), 16 * MIB, 128 * MIB)
+
+        # As after a boot: what was remembered is forgotten.
+        os.truncate(node.path("/var/lib/flexvol/far/.locks/pool"), 0)
+        after = far(node)
+        assert after["usedBytes"] >= 112 * MIB
+        assert before["freeBytes"] - after["freeBytes"] < 8 * MIB
+    finally:
+        disk.close()
+
+
+def far(node: Node) -> dict[str, Any]:
+    (pool,) = [pool for pool in node.ok("list")["pools"] if pool["name"] == "far"]
+    return dict(pool)
 
 
 @pytest.mark.parametrize("fs", ["xfs", "btrfs"])
