@@ -38,7 +38,7 @@ def main(words: "List[str]") -> int:
     print(
         "\nNothing is wrong."
         if not wrong
-        else "\n{} wrong.".format("1 thing is" if wrong == 1 else str(wrong) + " are")
+        else "\n{} wrong.".format("1 thing is" if wrong == 1 else str(wrong) + " things are")
     )
     return 1 if wrong else 0
 

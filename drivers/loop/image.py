@@ -429,8 +429,8 @@ def check(volume: "Volume", device: int) -> int:
     if length < volume.size_bytes:
         raise Internal(
             (
-                "volume {}: its image has {} bytes and its record says {}; it was cut, and is "
-                "left alone"
+                "volume {}: its image has {} bytes and its record says {}, so it is left "
+                "alone; restore image and volume.json together from one backup"
             ).format(volume.name, length, volume.size_bytes)
         )
     kind = filesystems.get(volume.fs_type)
@@ -447,8 +447,8 @@ def check(volume: "Volume", device: int) -> int:
     if size > length:
         raise Internal(
             (
-                "volume {}: its {} has {} bytes and its image only {}; it was cut, and is "
-                "left alone"
+                "volume {}: its {} has {} bytes and its image only {}, so it is left "
+                "alone; restore image and volume.json together from one backup"
             ).format(volume.name, volume.fs_type, size, length)
         )
     return size

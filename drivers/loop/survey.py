@@ -210,7 +210,10 @@ def _examine_pool(name: str) -> "Iterator[Finding]":
                     "free some space at once: writes to thin volumes fail when it is used up",
                 )
             elif figures.free < _FULL_BYTES:
-                yield numbers, "delete volumes, grow the disk, or lower the reserve in pool.json"
+                yield (
+                    numbers,
+                    "grow the disk, lower the reserve in pool.json, or delete unneeded claims",
+                )
             else:
                 yield numbers, ""
             for hidden in place.hidden():
@@ -339,7 +342,11 @@ def _look(place: "Pool", name: str, machine: _Machine) -> "Dict[str, Any]":
     except (Failure, OSError) as error:
         if name in place.names():  # else it was deleted meanwhile
             entry["troubles"] = [
-                (str(error), "put it right, or move its directory out of the pool")
+                (
+                    str(error),
+                    "put right what is named here, or restore image and volume.json from one "
+                    "backup; do not remove the volume's directory, its data may be whole",
+                )
             ]
     return entry
 
@@ -439,14 +446,14 @@ def _troubles(found: "Volume", image: int) -> "Iterator[Finding]":
             "its image of {} bytes does not hold the {} of {} bytes that its record says".format(
                 length, kind.name, found.size_bytes
             ),
-            "restore the image from a backup; flexvol leaves it alone",
+            "restore image and volume.json together from one backup; flexvol leaves them alone",
         )
     elif undo.is_left(found.directory):
         yield (
             "a check or growth of its {} was stopped, and what it overwrote is kept in {}/{}/undo "
             "(of which image that is: undo.json)".format(kind.name, found.pool.path, found.name),
-            "its next mount puts that back, if the image is still as the tool left it; a backup "
-            "may be put in place of the image",
+            "its next mount puts that back, if the image is still as the tool left it; instead, "
+            "image and volume.json may be restored from one backup",
         )
     elif kind.has_errors(image):
         yield (

@@ -248,7 +248,10 @@ class Volume:
         where = "on another node or in another container"
         if holder:
             where = "on this node: " + holder
-        raise Busy("volume {} is in use {}; who uses it must let go first".format(self.name, where))
+        raise Busy(
+            "volume {} is in use {}; its pods, or whatever else has it, must end first (see: loop "
+            "status)".format(self.name, where)
+        )
 
     @property
     def image_path(self) -> str:
@@ -320,7 +323,9 @@ def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
         record = json.loads(files.read(directory, RECORD).decode("utf-8"))
     except FileNotFoundError:
         raise Internal(
-            "{} is missing, so this is not a volume of ours; it is left alone".format(where)
+            "{} is missing, so the directory is left alone; restore that file from a backup".format(
+                where
+            )
         ) from None
     except (ValueError, RecursionError) as error:
         raise Internal("{} cannot be read: {}".format(where, error)) from None

@@ -200,7 +200,7 @@ def _no_record(node: Node) -> None:
         (_another_file_system, "its image does not carry the {} that its record says; "),
         (_another_volumes_image, "does not carry the {} that its record says was made in it"),
         (_another_uuid, "does not carry the {} that its record says was made in it"),
-        (_cut, "was cut"),
+        (_cut, "bytes and its "),
     ],
 )
 def test_an_image_that_is_not_what_was_made_is_left_alone(
@@ -217,7 +217,7 @@ def test_an_image_that_is_not_what_was_made_is_left_alone(
         (_a_link, "symbolic link"),
         (_newer_record, "schema 4"),
         (_another_name, "it names volume"),
-        (_no_record, "not a volume of ours"),
+        (_no_record, "volume.json is missing"),
     ],
 )
 def test_a_link_and_a_record_that_is_not_of_this_volume_are_left_alone(
