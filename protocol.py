@@ -570,7 +570,7 @@ class Options:
     def _need(self, key: str) -> str:
         value = self._values.get(key, "")
         if not value:
-            raise InvalidArgument("option {} is missing; see: loop --help".format(key))
+            raise InvalidArgument("option {} is missing; see: loop help CALLOUT".format(key))
         return value
 
     def _integer(self, key: str) -> int:
@@ -589,7 +589,7 @@ def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
         )
     if len(arguments) != len(row.arguments):
         raise InvalidArgument(
-            "{} takes {} arguments{}, but got {}; see: loop --help".format(
+            "{0} takes {1} arguments{2}, but got {3}; see: loop help {0}".format(
                 callout,
                 len(row.arguments),
                 " (" + " ".join("<" + name + ">" for name in row.arguments) + ")"

@@ -99,7 +99,11 @@ def _run_import(settings: argparse.Namespace) -> int:
         return 0
     if settings.forget is not None:
         transfer.forget(settings.pool, settings.forget)
-        print("nothing of volume {} is kept in pool {}".format(settings.forget, settings.pool))
+        print(
+            "no unfinished stream of volume {} is in pool {} any more".format(
+                settings.forget, settings.pool
+            )
+        )
         return 0
     if os.isatty(0):
         raise InvalidArgument("this is a terminal; give the stream from a file or a program")

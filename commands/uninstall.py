@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from typing import List
 
 _SHOWN = 10
+_DELETED_BY = (
+    "Delete the claims of the volumes; a snapshot: loop snapshot --delete NAME. Mount the disk of "
+    "a pool that is away; if it will never come back: loop pool remove NAME --away"
+)
 
 
 def main(words: "List[str]") -> int:
@@ -34,8 +38,16 @@ def main(words: "List[str]") -> int:
     path = os.path.join(
         arguments.plugin_dir or kubelet.plugin_directory()[0], name, arguments.driver
     )
-    _refuse("pods of this node have volumes of {} mounted".format(name), _mounted(name))
-    _refuse("there are volumes of {} on this node".format(name), _volumes(arguments.driver))
+    _refuse(
+        "pods of this node have volumes of {} mounted".format(name),
+        "Stop these pods first.",
+        _mounted(name),
+    )
+    _refuse(
+        "there are, or may be, volumes of {} on this node".format(name),
+        _DELETED_BY,
+        _volumes(arguments.driver),
+    )
     if not os.path.exists(path):
         print("there is no {}".format(path))
         return 0
@@ -77,9 +89,11 @@ def _volumes(driver: str) -> "List[str]":
     ]
 
 
-def _refuse(why: str, found: "List[str]") -> None:
+def _refuse(why: str, remedy: str, found: "List[str]") -> None:
     if found:
         more = "\n  and {} more".format(len(found) - _SHOWN) if len(found) > _SHOWN else ""
         raise Internal(
-            "{}, so nothing was changed:\n  {}{}".format(why, "\n  ".join(found[:_SHOWN]), more)
+            "{}, so nothing was changed:\n  {}{}\n{}".format(
+                why, "\n  ".join(found[:_SHOWN]), more, remedy
+            )
         )

@@ -133,9 +133,10 @@ class LoopDriver(Driver):
             )
             if os.fstat(place.directory).st_dev == os.stat(os.path.dirname(place.path)).st_dev:
                 said += (
-                    "; it is no disk of its own: what it promises, others on the same disk "
-                    "may promise too"
-                )
+                    "; the pool shares its disk with the directory above it, so both may promise "
+                    "the same room. If a disk was to be mounted there: loop pool remove {0}, then "
+                    "mkdir -p {1}, mount the disk, loop pool init {0}"
+                ).format(name, place.path)
             return said
 
     def remove_pool(self, name: str, away: bool) -> str:

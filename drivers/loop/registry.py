@@ -283,8 +283,11 @@ def _remove(pool: "Pool") -> None:
         held = sorted(entry for entry in os.listdir(pool.path) if entry not in _NOTHING)
         if held:
             raise InvalidArgument(
-                "pool {} holds {} volumes, copies or other files, so it is not removed: {}; see: "
-                "loop list".format(pool.name, len(held), ", ".join(held[:10]))
+                (
+                    "pool {} holds {} volumes, copies or other files, so it is not removed: {}; "
+                    "delete the claims of the volumes, and move away what is not flexvol's (see: "
+                    "loop status, loop doctor)"
+                ).format(pool.name, len(held), ", ".join(held[:10]))
             )
         config.forget(pool.name)
         os.unlink(pools.FILE, dir_fd=pool.directory)

@@ -25,7 +25,7 @@ _FROZEN_SECONDS = 30  # to share blocks takes far less, and pods wait for it
 FROZEN = "frozen"
 _NAMES_A_SECOND = 1000  # how many snapshots of one volume get a name after the same second
 _TAKEN = {
-    FROZEN: "its file system was frozen for it, so nothing in it is half written",
+    FROZEN: "its file system was frozen for it, so all written before is in it",
     copies.IN_USE: "crash-consistent: what its pods had fsynced is in it, as after a power cut",
     copies.UNMOUNTED: "no pod was using it",
 }
@@ -116,7 +116,12 @@ def _pool_with(name: str) -> "Pool":
             unseen.append(look.error or look.entries[0])
         elif look.entries[0]:
             return pool.open_pool(pool_name)
-    raise NotFound("; ".join(["there is no {} in the pools of this node".format(name)] + unseen))
+    raise NotFound(
+        "; ".join(
+            ["no volume or snapshot {} is in the pools of this node; see: loop status".format(name)]
+            + unseen
+        )
+    )
 
 
 def _delete(place: "Pool", name: str, expected: "Optional[Dict[str, Any]]" = None) -> str:
@@ -125,7 +130,7 @@ def _delete(place: "Pool", name: str, expected: "Optional[Dict[str, Any]]" = Non
     with place.volume_lock(name), volume.get(place, name) as found:
         if found.record["kind"] != volume.SNAPSHOT:
             raise InvalidArgument(
-                "{} is a volume and no snapshot; its claim is what is deleted".format(name)
+                "{} is a volume and no snapshot; to delete a volume, delete its claim".format(name)
             )
         if expected is not None and found.record != expected:
             raise NotFound(
@@ -215,9 +220,10 @@ def _raise(path: str, code: int) -> None:
         raise PermissionError(code, os.strerror(code))
     if code == errno.EBUSY:
         raise Busy(
-            "the file system at {0} is frozen by somebody else; thawed by: fsfreeze -u {0}".format(
-                path
-            )
+            (
+                "the file system at {0} is frozen by somebody else; unless a backup is at work on "
+                "it, thaw it with: fsfreeze -u {0}"
+            ).format(path)
         )
     raise Internal("the file system at {} cannot be frozen: {}".format(path, os.strerror(code)))
 

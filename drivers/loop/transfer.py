@@ -387,9 +387,12 @@ def _fill(found: "Volume", descriptor: int, length: int, source: "BinaryIO") -> 
         found.save(imported=here)
         words = (
             "the stream of volume {0} was cut; {1} of {2} bytes are here; go on with: "
-            "flexvol export --from {1} {0}"
+            "loop export --pool POOL --from {1} {0} (POOL: where the volume is), into: loop import "
+            "--pool {3}"
         )
-        raise Unavailable(words.format(found.record["name"], here, length)) from None
+        raise Unavailable(
+            words.format(found.record["name"], here, length, found.pool.name)
+        ) from None
     os.fsync(descriptor)
     if found.thick:
         image.fill_holes(descriptor)

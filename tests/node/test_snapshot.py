@@ -63,7 +63,7 @@ def test_root_freezes_a_volume_in_use_and_a_claim_begins_with_what_it_held(
     (root / "data/later").write_text("x")
 
     assert said == (
-        "made first of pvc-1: its file system was frozen for it, so nothing in it is half written"
+        "made first of pvc-1: its file system was frozen for it, so all written before is in it"
     )
     record = sharing.record("first")
     assert (record["kind"], record["source"], record["taken"]) == ("snapshot", "pvc-1", "frozen")
@@ -145,7 +145,7 @@ def test_a_snapshot_is_no_volume(sharing: Node) -> None:
     assert "first is a snapshot of pvc-1" in refused(sharing, "first")
     assert "first is there already" in refused(sharing, *SMALL)
     assert "is a volume and no snapshot" in refused(sharing, "--delete", "pvc-1")
-    assert "there is no pvc-9 in the pools" in refused(sharing, "pvc-9")
+    assert "no volume or snapshot pvc-9 is in the pools" in refused(sharing, "pvc-9")
     assert "is not a name" in refused(sharing, "pvc-1", "../x")
     message = sharing.fails(
         "InvalidArgument",
@@ -403,7 +403,7 @@ def test_what_somebody_else_froze_stays_frozen(node: Node, writing: Writer) -> N
     path = node.pod_dir("web")
     assert node.enter("fsfreeze", "-f", path).returncode == 0
     try:
-        assert f"frozen by somebody else; thawed by: fsfreeze -u {path}" in refused(node, *SMALL)
+        assert f"thaw it with: fsfreeze -u {path}" in refused(node, *SMALL)
         writing.until(frozen=True)
     finally:
         assert node.enter("fsfreeze", "-u", path).returncode == 0
