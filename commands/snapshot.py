@@ -20,7 +20,10 @@ def main(words: "List[str]") -> int:
         "name", nargs="?", default="", metavar="NAME", help="by default VOLUME and the time (UTC)"
     )
     parser.add_argument(
-        "--keep", type=int, metavar="N", help="then delete the volume's oldest snapshots beyond N"
+        "--keep",
+        type=int,
+        metavar="N",
+        help="then delete the volume's oldest snapshots beyond N, whatever their names",
     )
     parser.add_argument(
         "--delete", metavar="NAME", help="delete that snapshot, and do nothing else"

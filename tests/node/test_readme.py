@@ -109,7 +109,6 @@ def installed(node: Node, tmp_path: Path) -> Node:
     disk = tmp_path / "disk"
     for line in (["truncate", "-s", str(128 * MIB), disk], ["mkfs.ext4", "-q", disk]):
         assert node.enter(*map(str, line)).returncode == 0
-    node.path("/var/lib/flexvol/fast").mkdir()
     (volume,) = set(re.findall(r"pvc-[0-9a-f-]{36}", " ".join(commands())))
     node.provision(volume)
     (node.mount("web", volume) / "kept").write_text("kept")
