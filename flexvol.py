@@ -198,10 +198,12 @@ def load(name: str) -> "Driver":
 
 
 def _naming(failure: Failure, callout: str, parsed: "Dict[str, Any]") -> Failure:
-    """The failure, whose sentence names the volume or directory it is about: an event and a log
-    line are read where nobody sees the call's arguments."""
+    """The failure, whose sentence names the volume, pool or directory it is about: an event and a
+    log line are read where nobody sees the call's arguments."""
     named = _volume(parsed) or parsed.get("mount_dir") or parsed.get("device_dir")
-    if not named or named in failure.message or isinstance(failure, NotSupported):
+    if not named or isinstance(failure, NotSupported):
+        return failure
+    if named in failure.message or failure.message.startswith("pool "):
         return failure
     return type(failure)("{}: {}".format(_about(callout, parsed), failure.message))
 

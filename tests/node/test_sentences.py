@@ -36,7 +36,7 @@ FAILURES: dict[str, tuple[Callable[[Node], list[str]], str]] = {
     ),
     "a pool that is away": (
         lambda node: ["provision", node.request("pvc-1", pool="fast")],
-        "volume pvc-1 in pool fast: pool fast is not mounted",
+        "pool fast is not mounted",
     ),
     "a directory that is none": (
         lambda node: ["mount", POD + "/..", node.options()],
