@@ -184,6 +184,43 @@ def test_a_python_elsewhere_on_the_path_is_found(archive: Path, tmp_path: Path) 
     assert json.loads(done.stdout)["status"] == "Success"
 
 
+def old_python(path: Path) -> Path:
+    """An interpreter that says that it is Python 3.5; it understands `-I -S -c CODE ARGUMENTS`."""
+    path.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        "sys.version_info = (3, 5, 3, 'final', 0)\n"
+        "code, sys.argv = sys.argv[4], ['-c'] + sys.argv[5:]\n"
+        "exec(code)\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+def test_a_python_that_is_too_old_is_passed_over(archive: Path, tmp_path: Path) -> None:
+    old = old_python(tmp_path / "old-python3")
+    (tmp_path / "python3").symlink_to(os.path.realpath("/usr/bin/python3"))
+    beside = header(archive, tmp_path / "flexvol", str(old))
+
+    done = run(beside, "provision", "{}", "too many", env={"PATH": str(tmp_path)})
+
+    assert "provision takes 1 arguments" in json.loads(done.stdout)["message"]
+
+
+def test_where_all_pythons_are_too_old_the_failure_names_them(
+    archive: Path, tmp_path: Path
+) -> None:
+    old = old_python(tmp_path / "python3")
+    alone = header(archive, tmp_path / "flexvol", str(old))
+
+    done = run(alone, "init", env={"PATH": str(tmp_path)})
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["message"] == (
+        f"the Pythons of this node are older than 3.6 ({old}): install python3, 3.6 or newer"
+    )
+
+
 def test_a_driver_of_ones_own_becomes_part_of_it_and_its_default(
     archive: Path, tmp_path: Path
 ) -> None:
