@@ -3,7 +3,8 @@ is known to do."""
 
 import argparse
 import os
-import re
+
+from host import kubelet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +23,8 @@ DISTRIBUTIONS = {
 }
 # Of those whose kubelet is part of a larger process.
 _ARGUMENT_FILES = ("/etc/rancher/k3s/config.yaml", "/var/snap/microk8s/current/args/kubelet")
-_ARGUMENT = re.compile(r"""^[^#\n]*\bvolume-plugin-dir=["']?([^\s"',\]]+)""", re.MULTILINE)
-_SETTING = re.compile(
-    r"""(?:^|[{,])\s*["']?volumePluginDir["']?\s*:\s*["']?([^"',}\s]+)""", re.MULTILINE
-)
+_ARGUMENT = r"""^[^#\n]*\bvolume-plugin-dir=["']?([^\s"',\]]+)"""
+_SETTING = r"""(?:^|[{,])\s*["']?volumePluginDir["']?\s*:\s*["']?([^"',}\s]+)"""
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
@@ -57,44 +56,20 @@ def plugin_directory() -> "Tuple[str, str]":
 
 
 def _of_process() -> "Optional[Tuple[str, str]]":
-    """A kubelet in another mount namespace, a container's, is not this node's."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--volume-plugin-dir")
-    parser.add_argument("--config")
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open("/proc/{}/cmdline".format(pid), "rb") as file:
-                words = os.fsdecode(file.read()).split("\0")[:-1]
-            if not words or os.path.basename(words[0]) != "kubelet":
-                continue
-            if os.readlink("/proc/{}/ns/mnt".format(pid)) != os.readlink("/proc/self/ns/mnt"):
-                continue
-        except OSError:  # it ended meanwhile
-            continue
-        arguments = parser.parse_known_args(words[1:])[0]
-        how = "kubelet, process {}, says so".format(pid)
-        directory = (
-            arguments.volume_plugin_dir or _search(_SETTING, arguments.config) or PLUGIN_DIRECTORY
-        )
-        return directory.rstrip("/"), how
+    for number, words in kubelet.processes():
+        directory = kubelet.argument(words, "--volume-plugin-dir")
+        if not directory:
+            directory = kubelet.search(_SETTING, kubelet.argument(words, "--config"))
+        how = "kubelet, process {}, says so".format(number)
+        return (directory or PLUGIN_DIRECTORY).rstrip("/"), how
     return None
 
 
 def _of_argument_files() -> "Optional[Tuple[str, str]]":
     for path in _ARGUMENT_FILES:
-        directory = _search(_ARGUMENT, path)
+        directory = kubelet.search(_ARGUMENT, path)
         if directory:
             return directory.rstrip("/"), path + " says so"
         if os.path.exists(path):
             return PLUGIN_DIRECTORY, "{} names no other".format(path)
     return None
-
-
-def _search(what: "re.Pattern[str]", path: "Optional[str]") -> "Optional[str]":
-    """What is found in a file of settings; YAML, JSON or arguments."""
-    try:
-        with open(path or os.devnull, encoding="utf-8", errors="replace") as file:
-            found = what.search(file.read())
-    except OSError:
-        return None
-    return found.group(1) if found else None

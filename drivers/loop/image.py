@@ -8,7 +8,7 @@ import errno
 import os
 
 from drivers.loop import pool as pools
-from host import config, files, filesystems, log, loopdev, mounts, undo, work
+from host import config, files, filesystems, kubelet, log, loopdev, mounts, undo, work
 from protocol import Busy, Failure, Internal, Pending, ResourceExhausted, Unavailable
 
 TYPE_CHECKING = False
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 MIB = filesystems.MIB
 _REPAIR_BYTES = 16 * MIB
-_POD_LOGS = "/var/log/pods"
 
 
 def round_up(size_bytes: int, fs_type: str) -> int:
@@ -533,9 +532,10 @@ def _is_starting(mount_dir: str) -> bool:
     pod = os.path.dirname(os.path.dirname(os.path.dirname(mount_dir)))
     if os.path.basename(os.path.dirname(pod)) != "pods":
         return False
-    return not _names(pod + "/containers") and not [
-        name for name in _names(_POD_LOGS) if name.endswith("_" + os.path.basename(pod))
-    ]
+    if _names(pod + "/containers"):
+        return False
+    ending = "_" + os.path.basename(pod)
+    return not any(name.endswith(ending) for name in _names(kubelet.pod_logs_directory()))
 
 
 def _names(directory: str) -> "List[str]":

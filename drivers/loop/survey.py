@@ -8,7 +8,7 @@ import os
 import time
 
 from drivers.loop import pool, registry, volume
-from host import apart, config, files, filesystems, loopdev, mounts, undo, work
+from host import apart, config, files, filesystems, kubelet, loopdev, mounts, undo, work
 from protocol import Busy, Failure, Unavailable
 
 TYPE_CHECKING = False
@@ -29,7 +29,6 @@ _STATUS_SECONDS = 300  # of a node with very many volumes that are not well
 _ALL = "*"
 # Under such a name NFS and FUSE keep a deleted file until its last user is gone.
 _HELD_BY_THE_DISK = (".nfs", ".fuse_hidden")
-_POD_LOGS = "/var/log/pods"
 
 
 class _Device:
@@ -47,6 +46,19 @@ class _Machine:
     def __init__(self) -> None:
         self.backing_paths = loopdev.backing_paths()
         self.mounts = mounts.of_pods()
+        self._pod_logs = _entries(kubelet.pod_logs_directory())
+
+    def pod(self, path: str) -> str:
+        """The pod whose directory holds `path`: its uid, with namespace and name if its logs tell
+        them; "" for none."""
+        words = path.split("/")
+        if "pods" not in words[:-2]:
+            return ""
+        uid = words[words.index("pods") + 1]
+        for log in self._pod_logs:
+            if log.endswith("_" + uid):
+                return "{1}/{2} ({0})".format(uid, *log.split("_"))
+        return uid
 
     def devices_of(self, found: "Volume", image: int) -> "List[_Device]":
         devices = []
@@ -54,6 +66,13 @@ class _Machine:
             with loop:
                 devices.append(_Device(loop.path, loop.clears_itself()))
         return devices
+
+
+def _entries(directory: str) -> "List[str]":
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def status() -> "List[Dict[str, Any]]":
@@ -372,7 +391,7 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
             mounts=[
                 {
                     "path": mount.path,
-                    "pod": _pod(mount.path),
+                    "pod": machine.pod(mount.path),
                     "readOnly": "ro" in mount.flags.split(","),
                 }
                 for mount, _ in shown
@@ -422,19 +441,6 @@ def _smaller(found: "Volume", size_bytes: int) -> "Finding":
 
 def _shows(mount: "mounts.Mount", device: _Device) -> bool:
     return mount.is_of(device.number, device.path)
-
-
-def _pod(path: str) -> str:
-    """The pod whose directory holds `path`: its uid, with namespace and name if its logs tell them;
-    "" for none."""
-    words = path.split("/")
-    if "pods" not in words[:-2]:
-        return ""
-    uid = words[words.index("pods") + 1]
-    for log in os.listdir(_POD_LOGS) if os.path.isdir(_POD_LOGS) else []:
-        if log.endswith("_" + uid):
-            return "{1}/{2} ({0})".format(uid, *log.split("_"))
-    return uid
 
 
 def _troubles(found: "Volume", image: int) -> "Iterator[Finding]":

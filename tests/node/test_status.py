@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -344,3 +345,26 @@ def test_an_xfs_that_has_just_grown_is_as_large_as_the_kernel_knows(node: Node) 
     found = volumes(node)["pvc-1"]
 
     assert (found["fileSystemBytes"], found["troubles"]) == (1024 * MIB, [])
+
+
+def test_a_pods_name_is_found_where_kubelet_keeps_its_logs(node: Node, tmp_path: Path) -> None:
+    """podLogsDir in kubelet's settings; Kubernetes has it since 1.30."""
+    settings = tmp_path / "kubelet.yaml"
+    settings.write_text("kind: KubeletConfiguration\npodLogsDir: /var/lib/kubelet/logs\n")
+    node.path("/var/lib/kubelet/logs/shop_web_u-1").mkdir(parents=True)
+    node.provision()
+    node.mount("u-1")
+    script = 'exec -a kubelet sh -c "echo ready; read forever" "$@"'
+    words = ["bash", "-c", script, "bash", "kubelet", "--config", str(settings)]
+    kubelet = node.start(*words, stdin=subprocess.PIPE)
+    assert kubelet.stdin and kubelet.stdout
+    try:
+        assert kubelet.stdout.readline() == b"ready\n"
+
+        (mount,) = volumes(node)["pvc-1"]["mounts"]
+    finally:
+        kubelet.stdin.close()
+        kubelet.wait(10)
+        kubelet.stdout.close()
+
+    assert mount["pod"] == "shop/web (u-1)"

@@ -1,0 +1,60 @@
+"""What the running kubelet's settings say, for the few places where a driver depends on them."""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator, List, Optional, Tuple
+
+# podLogsDir of KubeletConfiguration, since Kubernetes 1.30
+_POD_LOGS = "/var/log/pods"
+_POD_LOGS_SETTING = r"""(?:^|[{,])\s*["']?podLogsDir["']?\s*:\s*["']?([^"',}\s]+)"""
+
+
+def processes() -> "Iterator[Tuple[int, List[str]]]":
+    """Number and command line of each kubelet of our own mount namespace. One in another, such as
+    a container's, may be another node's."""
+    ours = os.readlink("/proc/self/ns/mnt")
+    for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            with open("/proc/{}/cmdline".format(number), "rb") as file:
+                words = os.fsdecode(file.read()).split("\0")[:-1]
+            if not words or os.path.basename(words[0]) != "kubelet":
+                continue
+            if os.readlink("/proc/{}/ns/mnt".format(number)) == ours:
+                yield number, words
+        except OSError:  # it ended meanwhile
+            continue
+
+
+def argument(words: "List[str]", name: str) -> "Optional[str]":
+    """The value of an argument of a command line, given as `--name=value` or as two words; the
+    last one counts. None if it is not given."""
+    value = None
+    for number, word in enumerate(words):
+        if word.startswith(name + "="):
+            value = word[len(name) + 1 :]
+        elif word == name and number + 1 < len(words):
+            value = words[number + 1]
+    return value
+
+
+def search(pattern: str, path: "Optional[str]") -> "Optional[str]":
+    """What is found in a file of settings; YAML, JSON or arguments. None if it is not there."""
+    import re  # late: few callouts need it
+
+    try:
+        with open(path or os.devnull, encoding="utf-8", errors="replace") as file:
+            found = re.search(pattern, file.read(), re.MULTILINE)
+    except OSError:
+        return None
+    return found.group(1) if found else None
+
+
+def pod_logs_directory() -> str:
+    """Where kubelet makes a directory for each pod's logs, NAMESPACE_NAME_UID."""
+    for _, words in processes():
+        directory = search(_POD_LOGS_SETTING, argument(words, "--config"))
+        if directory:
+            return directory
+    return _POD_LOGS
