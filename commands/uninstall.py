@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _DELETED_BY = (
-    "Delete the claims of the volumes; a snapshot: loop snapshot --delete NAME. Mount the disk of "
-    "a pool that is away; if it will never come back: loop pool remove NAME --away"
+    "Delete the claims of the volumes; a snapshot: loop snapshot --delete NAME; an archived "
+    "volume: loop delete (see: loop help delete). Mount the disk of a pool that is away; if it "
+    "will never come back: loop pool remove NAME --away"
 )
 
 

@@ -228,7 +228,7 @@ def _check_made_for(
     if found.owner is None or found.owner.uid != claim.uid or not is_volume:
         raise InvalidArgument(
             "volume {} exists and is a snapshot, or owned by another claim; it is left "
-            "alone".format(found.name)
+            "alone (see: loop status)".format(found.name)
         )
     if source and found.record["source"] != source:
         raise InvalidArgument(

@@ -31,9 +31,10 @@ def wish(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
     what, span = own.get("onDelete", "delete"), own.get("archiveFor", "")
     if what not in ("delete", "archive") or (span and what == "delete"):
         raise InvalidArgument(
-            "option onDelete is {}; it is delete or archive, which archiveFor needs".format(
-                shown(what)
-            )
+            (
+                "option onDelete is {}; it may be delete or archive, and archiveFor is only "
+                "allowed beside onDelete: archive"
+            ).format(shown(what))
         )
     hours = integer("option archiveFor, in hours,", span[:-1]) if span.endswith("h") else 0
     if span and not 0 < hours <= _LONGEST_HOURS:

@@ -285,8 +285,9 @@ def _remove(pool: "Pool") -> None:
             raise InvalidArgument(
                 (
                     "pool {} holds {} volumes, copies or other files, so it is not removed: {}; "
-                    "delete the claims of the volumes, and move away what is not flexvol's (see: "
-                    "loop status, loop doctor)"
+                    "delete the claims of the volumes, snapshots with: loop snapshot --delete "
+                    "NAME, and archives (.archived-...) with: loop delete (see: loop help delete); "
+                    "loop list has them all, and loop doctor names what is not flexvol's"
                 ).format(pool.name, len(held), ", ".join(held[:10]))
             )
         config.forget(pool.name)

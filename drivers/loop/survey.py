@@ -483,7 +483,7 @@ def _device_troubles(
             what = "{} was attached to it by hand, without the lock that protects it".format(
                 device.path
             )
-            yield what, "unmount that, then: losetup -d " + device.path
+            yield what, "unmount what is mounted from {0}, then: losetup -d {0}".format(device.path)
         return
     if len(devices) > 1:
         yield (

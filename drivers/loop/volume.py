@@ -264,9 +264,8 @@ class Volume:
     def made_by_hand(self, device: str) -> str:
         """The sentence for a device that does not hold the lock, as all of ours do."""
         return (
-            "volume {} is on {}, which was attached by hand; detach it with: losetup -d {}".format(
-                self.name, device, device
-            )
+            "volume {} is on {}, which was attached by hand; unmount what is mounted from it, "
+            "then: losetup -d {}".format(self.name, device, device)
         )
 
     def _check_current(self, descriptor: int) -> None:

@@ -304,8 +304,8 @@ def test_an_archive_that_somebody_looks_at_stays_also_when_its_time_is_over(node
 @pytest.mark.parametrize(
     ("own", "words"),
     [
-        ({"onDelete": "keep"}, "onDelete is 'keep'; it is delete or archive"),
-        ({"archiveFor": "720h"}, "is 'delete'; it is delete or archive, which archiveFor needs"),
+        ({"onDelete": "keep"}, "onDelete is 'keep'; it may be delete or archive"),
+        ({"archiveFor": "720h"}, "beside onDelete: archive"),
         (
             {"onDelete": "archive", "archiveFor": "720"},
             "is '720'; it is a time in hours, like 720h",
