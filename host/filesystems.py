@@ -11,7 +11,7 @@ import os
 import struct
 
 import process
-from host import abi, features, mounts, undo
+from host import abi, features, mounts, undo, work
 from protocol import Internal, InvalidArgument, Unavailable, shown
 
 TYPE_CHECKING = False
@@ -26,6 +26,8 @@ _MAKE_SECONDS = 300
 _IDLE_SECONDS = 600
 _UNDO_BYTES = 16 * MIB
 _VERSION_SECONDS = 10
+# How e2fsck ends that has left errors as they are, with or without having mended others.
+_UNDECIDED = (4, 5)
 _LOG_BYTES = 2 << 30  # the largest log that xfs has
 _REFUSAL_CHARACTERS = 200
 # A kernel refuses a commit interval of more than INT_MAX ticks, of which it has 1000 a second at
@@ -313,14 +315,15 @@ class Ext4(FileSystem):
     def repair(self, place: "undo.Place", everything: bool = False) -> None:
         line = ["e2fsck", "-f", "-p"] if everything else ["e2fsck", "-p"]
         result = undo.run(line, (0, 1), place, _IDLE_SECONDS)
-        if result.status not in (0, 1):
-            raise Unavailable(
+        if result.status in _UNDECIDED:
+            raise work.NeedsDecision(
                 (
                     "the file system has errors that need a decision; run e2fsck on a copy of "
                     "the image: "
                 )
                 + result.text[-300:]
             )
+        result.check(1)
 
     def set_uuid(self, place: "undo.Place", uuid: str) -> None:
         self.repair(place)  # which replays the journal

@@ -11,7 +11,7 @@ import time
 
 import process
 from host import files, log
-from protocol import FAILURES, Busy, Failure, Internal, Pending
+from protocol import FAILURES, Busy, Failure, Internal, Pending, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ FILES = (FILE, "." + FILE + ".new")
 # How long a callout waits for the end of the work. Most work takes milliseconds.
 _PATIENCE_SECONDS = 30
 _DAY_SECONDS = 24 * 3600
+
+
+class NeedsDecision(Unavailable):
+    """A tool found what only a person can decide. It would find the same in the same image."""
 
 
 class Site:
@@ -71,7 +75,8 @@ def _work(site: Site, note: "Dict[str, Any]", task: "Callable[[], None]") -> byt
     outcome = failure.to_dict()
     log.write("loop", "work", site.volume, outcome, time.monotonic() - began)
     state = _image_state(site.directory)
-    _write(site.directory, dict(note, failure=outcome, image=state))
+    lasts = isinstance(failure, NeedsDecision)
+    _write(site.directory, dict(note, failure=outcome, image=state, lasts=lasts))
     return json.dumps(outcome).encode("ascii")
 
 
@@ -89,10 +94,14 @@ def _failure_of(task: "Callable[[], None]") -> "Optional[Failure]":
 
 def _raise_earlier(site: Site, doing: str) -> None:
     """Raises the failure of such work that ended when nobody waited, while the image is as that
-    work left it; work that fails after an hour would fail after an hour again."""
+    work left it. What needs a decision is told again and again, as a check that finds it after an
+    hour would find it after an hour again. Any other failure is told once: a disk that stood still
+    may go on, and a full pool have room, which the image does not show."""
     note = _read(site.directory)
     if "failure" not in note or note.get("doing") != doing:
         return
+    if note.get("lasts") is not True:
+        _remove(site.directory)
     if note.get("image") == _image_state(site.directory):
         raise _failure_in(note)
 

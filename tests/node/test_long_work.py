@@ -164,6 +164,40 @@ def test_a_long_check_that_fails_is_told_to_who_asks_next_and_not_begun_anew(nod
     check_data(node, "web")
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("sleep 2; kill -STOP $$", id="its disk stood still"),
+        pytest.param("sleep 2; kill -KILL $$", id="the kernel killed it for want of memory"),
+        pytest.param("sleep 2; exit 8", id="it could not work"),
+    ],
+)
+def test_a_long_check_that_came_to_no_verdict_is_begun_anew(
+    node: Node, tmp_path: Path, script: str
+) -> None:
+    with_data(node)
+    note_errors(node)
+    node.executable = edited(
+        Path(node.executable[0]),
+        tmp_path / "other",
+        "host/filesystems.py",
+        {"_IDLE_SECONDS = 600": "_IDLE_SECONDS = 4"},
+    )
+    with_tool(node, "e2fsck", script)
+    words = ["mount", node.pod_dir("web"), node.options()]
+    being(node, "checked", "Pending", *words)
+    deadline = time.monotonic() + 60
+    while (reply := node.run(*words))["reason"] in ("Busy", "Pending"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "decision" not in reply["message"]
+
+    node.path("/run/flexvol/bin/e2fsck").unlink()
+
+    until_mounted(node)
+    check_data(node, "web")
+
+
 def test_the_work_outlives_the_callout_and_what_its_caller_kills(node: Node) -> None:
     with_data(node)
     note_errors(node)
