@@ -49,10 +49,21 @@ def names() -> "List[str]":
 def open_pool(name: str) -> "Pool":
     """As pool.open_pool, for a command of a person: raises Unavailable if the pool does not
     answer."""
-    error = apart.look([name], _touch)[name].error
-    if error:
-        raise Unavailable(error)
+    _check_answers(name)
     return pools.open_pool(name)
+
+
+def _check_answers(name: str) -> None:
+    """Raises Unavailable if the disk or server of the pool hangs."""
+    hang = _hanging([name]).get(name)
+    if hang:
+        raise Unavailable(hang)
+
+
+def _hanging(names: "List[str]") -> "Dict[str, str]":
+    """Those of the pools whose disk or server hangs, each with the sentence about it."""
+    looks = apart.look(names, _touch)
+    return {name: look.error for name, look in looks.items() if look.error}
 
 
 def _touch(name: str) -> "Iterator[bool]":
@@ -92,6 +103,7 @@ def init(
     noted, there or away, unless `replace` gives that one up."""
     pools.check_limits(reserve, overcommit)
     path = config.pool_directory(name)
+    _check_answers(name)
     linked = pools.linked(name, path)
     if linked:
         raise InvalidArgument(linked)
@@ -159,11 +171,16 @@ def prepare_node(host_root: str) -> "List[str]":
     """What `flexvol install` does at each start on a node: makes the pool `default` once, and notes
     each pool that is there. host_root: where the node's / is. Returns a sentence for each pool.
     Raises InvalidArgument if no pod could ever mount a volume of `default`."""
-    _refuse_links(host_root)
-    sentences = [_default()]
-    for name in names():
+    known = names()
+    hanging = _hanging(sorted({pools.DEFAULT, *known}))
+    if pools.DEFAULT in hanging:
+        sentences = [hanging[pools.DEFAULT]]
+    else:
+        _refuse_links(host_root)
+        sentences = [_default()]
+    for name in known:
         if name != pools.DEFAULT:
-            sentences.append(_look(name))
+            sentences.append(hanging.get(name) or _look(name))
     return sentences
 
 
@@ -233,10 +250,14 @@ def table() -> "List[Dict[str, str]]":
     """The pools of this node: name, id, path and state of each."""
     rows = []
     known = config.remembered()
-    for name in names():
+    every = names()
+    hanging = _hanging(every)
+    for name in every:
         row = {"name": name, "id": known[name].id if name in known else "", "path": ""}
         try:
             row["path"] = config.pool_directory(name)
+            if name in hanging:
+                raise Unavailable(hanging[name])
             with pools.open_pool(name) as pool:
                 row.update(id=pool.id, state="cordoned" if pool.cordoned else "takes volumes")
         except (Unavailable, InvalidArgument, OSError) as error:
@@ -256,7 +277,7 @@ def remove(name: str, away: bool) -> str:
     if name in config.pools():
         placed = "; {} places it still: take it out there".format(config.CONFIG)
     try:
-        pool = pools.open_pool(name)
+        pool = open_pool(name)
     except Unavailable as absent:
         if not away:
             raise InvalidArgument(

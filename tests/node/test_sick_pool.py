@@ -149,6 +149,28 @@ def test_a_persons_commands_end_and_say_what_they_could_not_see(sick: Sick) -> N
     assert done.returncode == 0 and len(done.stdout) == 64 * MIB
 
 
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["install", "/var/lib/kubelet/plugins"], 0),
+        (["pool", "list"], 0),
+        (["pool", "init", "nfs"], 1),
+        (["pool", "init", "nfs", "--replace"], 1),
+        (["pool", "remove", "nfs"], 1),
+    ],
+    ids=["install", "list", "init", "init in its place", "remove"],
+)
+def test_who_makes_or_removes_pools_is_told_which_one_hangs(
+    sick: Sick, words: list[str], status: int
+) -> None:
+    """Without an install that ends, a node would serve no claims of its sound pools either."""
+    done, seconds = timed(sick.node.enter, *sick.node.executable, *words)
+
+    assert done.returncode == status, done
+    assert b"pool nfs does not answer" in done.stdout + done.stderr
+    assert seconds < 60
+
+
 def test_looks_at_a_pool_that_hangs_do_not_become_more_and_more(sick: Sick) -> None:
     node = sick.node
     before = processes_of(node)
