@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 _SCHEMA = 1
 _LOCK_SECONDS = 20
 _STRANGER_SECONDS = 5  # within which a directory that no note knows says whether it is a pool
-# Where an older flexvol noted the id of the pool `default`: on the pool's own disk, if that is
-# mounted at the root of the pools.
+# Where an older flexvol notes the id of the pool `default`: on the pool's own disk, if that is
+# mounted at the root of the pools. It is kept for a node that goes back to an older flexvol, which
+# would else make another pool in the place of one that is away.
 _OLDER_NOTE = ".default-pool-was-made"
 # What may be in the directory of a pool that holds nothing: ours, and what mkfs makes.
 _NOTHING = (*pools.OWN_FILES, "lost+found")
@@ -202,23 +203,34 @@ def _default() -> str:
     try:
         with pools.open_pool(name) as pool:
             config.remember(name, pool.id, pool.path)
-            sentence = "found pool {} at {} (id {})".format(name, pool.path, pool.id)
+            _note_for_older(older_id, pool.id)
+            return "found pool {} at {} (id {})".format(name, pool.path, pool.id)
     except Unavailable as absent:
-        if older_id and not is_remembered(name):
+        if older_id and not is_remembered(name) and not config.is_default_removed():
             config.remember(name, older_id, config.pool_directory(name))
         if is_remembered(name):
-            sentence = "{}; it was made before, so it is not made anew".format(absent)
-        elif config.is_default_removed():
-            sentence = (
-                "pool default was removed, so it is not made anew; made again by: loop pool init "
-                "default"
-            )
-        else:
-            with init(name)[0] as pool:
-                sentence = "made pool {} at {} (id {})".format(name, pool.path, pool.id)
-    if older_id:
-        os.unlink(os.path.join(config.ROOT, _OLDER_NOTE))
-    return sentence
+            return "{}; it was made before, so it is not made anew".format(absent)
+    if config.is_default_removed():
+        return (
+            "pool default was removed, so it is not made anew; made again by: loop pool init "
+            "default"
+        )
+    with init(name)[0] as pool:
+        _note_for_older(older_id, pool.id)
+        return "made pool {} at {} (id {})".format(name, pool.path, pool.id)
+
+
+def _note_for_older(noted_id: str, pool_id: str) -> None:
+    if noted_id:
+        return
+    try:
+        root = files.open_directory(config.ROOT)
+        try:
+            files.write(root, _OLDER_NOTE, (pool_id + "\n").encode("ascii"))
+        finally:
+            os.close(root)
+    except OSError:
+        return  # a disk that cannot be written to; the node's own note is in pools.json
 
 
 def _older_note() -> str:

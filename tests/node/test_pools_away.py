@@ -220,7 +220,23 @@ def test_what_an_older_flexvol_noted_on_the_data_disk_is_taken_over(
     assert "not made anew" in node.command("install", PLUGINS)
 
     assert pools(node)["default"]["id"] == "0123456789abcdef"
-    assert not note.exists()
+
+
+def test_a_node_that_goes_back_to_an_older_flexvol_gets_no_second_default_pool(
+    make_node: Callable[..., Node],
+) -> None:
+    """An older flexvol makes the pool `default` unless it finds this file."""
+    node = make_node()
+    note = node.path(f"{ROOT}/.default-pool-was-made")
+
+    node.command("install", PLUGINS)
+
+    assert note.read_text() == node.pool_id() + "\n"
+    node.command("install", PLUGINS)
+    assert note.read_text() == node.pool_id() + "\n"
+    node.command("pool", "remove", "default")
+    assert "pool default was removed" in node.command("install", PLUGINS)
+    assert note.exists()
 
 
 def test_install_notes_the_pools_that_an_older_flexvol_made(node: Node, fast: Disk) -> None:
