@@ -109,9 +109,19 @@ class RoomLock(Lock):
 
 
 class Pool:
-    """An open pool. directory: its descriptor, through which everything in it is reached."""
+    """An open pool. directory: its descriptor, through which everything in it is reached.
+    replaced_by: the id of the pool that a person made in its place with --replace; "" if none. Such
+    a former pool serves the volumes that it has and takes no new ones: it may lie on the root
+    disk, below the disk of the pool that is meant."""
 
-    def __init__(self, name: str, path: str, directory: int, settings: "Dict[str, Any]") -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        directory: int,
+        settings: "Dict[str, Any]",
+        replaced_by: str = "",
+    ) -> None:
         self.name = name
         self.path = path
         self.directory = directory
@@ -119,6 +129,7 @@ class Pool:
         self._overcommit = float(settings["overcommit"])
         self._reserve = str(settings["reserve"])
         self.cordoned = settings.get("cordoned") is True
+        self.replaced_by = replaced_by
         self.room_lock: "Optional[RoomLock]" = None  # while we hold it
 
     def __enter__(self) -> "Pool":
@@ -351,7 +362,7 @@ class Pool:
         """What `list` tells of it. In a cordoned pool there is no room for a new volume, but what
         is there may grow."""
         figures = self.figures()
-        free = 0 if self.cordoned else figures.free
+        free = 0 if self.cordoned or self.replaced_by else figures.free
         entry: "Dict[str, Any]" = {
             "name": self.name,
             "id": self.id,
@@ -366,7 +377,9 @@ class Pool:
             "cordoned": self.cordoned,
             "byName": True,
         }
-        if figures.obstacle:
+        if self.replaced_by:
+            entry["noRoom"] = self.former()
+        elif figures.obstacle:
             entry["noRoom"] = figures.obstacle
         strange = self.strange()
         if strange:
@@ -386,6 +399,14 @@ class Pool:
             os.close(directory)
         os.rmdir(_LOCKS, dir_fd=self.directory)
 
+    def former(self) -> str:
+        """The sentence about a pool that was replaced by another one."""
+        return (
+            "pool {} is away: at {} is a former pool of that name (id {}), which serves its "
+            "volumes and takes no new ones, and the pool that replaced it has the id {}; mount the "
+            "disk of that one there"
+        ).format(self.name, self.path, self.id, self.replaced_by)
+
     def check_open(self) -> None:
         """Raises ResourceExhausted if it takes no new volumes, and Unavailable if it was removed
         since it was opened. The caller holds the lock."""
@@ -393,6 +414,8 @@ class Pool:
             raise Unavailable(
                 "pool {} was removed meanwhile; name another one in the class".format(self.name)
             )
+        if self.replaced_by:
+            raise Unavailable(self.former())
         if self.cordoned:
             raise ResourceExhausted(
                 (
@@ -452,7 +475,10 @@ def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
                 "pool {} is away: at {} is a pool with the id {}, and this node's has {}; mount "
                 "its own disk there".format(name, path, settings["id"], known.id)
             )
-        return Pool(name, path, directory, settings)
+        replaced_by = ""
+        if known and settings["id"] != known.id:
+            replaced_by = known.id
+        return Pool(name, path, directory, settings, replaced_by)
     except BaseException:
         os.close(directory)
         raise

@@ -271,13 +271,19 @@ def table() -> "List[Dict[str, str]]":
             if name in hanging:
                 raise Unavailable(hanging[name])
             with pools.open_pool(name) as pool:
-                row.update(id=pool.id, state="cordoned" if pool.cordoned else "takes volumes")
+                row.update(id=pool.id, state=_state(pool))
         except (Unavailable, InvalidArgument, OSError) as error:
             row["state"] = str(error)
         if name not in known:
             row["state"] += " (not noted: loop pool init {} notes it)".format(name)
         rows.append(row)
     return rows
+
+
+def _state(pool: "Pool") -> str:
+    if pool.replaced_by:
+        return pool.former()
+    return "cordoned" if pool.cordoned else "takes volumes"
 
 
 def remove(name: str, away: bool) -> str:

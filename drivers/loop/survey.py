@@ -202,6 +202,8 @@ def _examine_pool(name: str) -> "Iterator[Finding]":
             trouble = place.trouble()
             if trouble:
                 yield _split(trouble)
+            if place.replaced_by:
+                yield _split(place.former())
             figures, disk = place.figures(), os.fstatvfs(place.directory)
             if place.cordoned:
                 yield (
@@ -404,7 +406,7 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
         )
         size = _file_system_bytes(found, image, [mount for mount, _ in shown])
         entry["fileSystemBytes"] = size
-        if 0 < size < found.size_bytes - _ROUNDED_BYTES:
+        if not entry["troubles"] and 0 < size < found.size_bytes - _ROUNDED_BYTES:
             entry["troubles"].append(_smaller(found, size))
         return entry
     finally:

@@ -180,6 +180,26 @@ def test_a_stranger_in_its_place_takes_no_volumes_until_a_person_says_so(
     node.unmount("web")
 
 
+def test_a_former_pool_below_the_disk_of_the_one_that_is_away_takes_no_volumes(
+    node: Node, fast: Disk
+) -> None:
+    """The pool was made before its disk was mounted, and once more on the disk."""
+    fast.unmount()
+    node.command("pool", "init", "fast", "--replace", "--reserve", "0")
+    hidden = node.pool_id("fast")
+    node.ok("provision", node.request("pvc-2", pool="fast"))
+    fast.mount()
+    node.command("pool", "init", "fast", "--replace", "--reserve", "0")
+    fast.unmount()
+
+    assert pools(node)["fast"]["freeBytes"] == 0
+    said = node.fails("Unavailable", "provision", node.request("pvc-3", pool="fast"))
+    assert "is a former pool of that name" in said and "mount the disk" in said
+    assert "is a former pool of that name" in node.command("pool", "list")
+    assert "is a former pool of that name" in node.enter(*node.executable, "doctor").stdout.decode()
+    node.ok("delete", node.deletion("pvc-2", pool="fast", poolId=hidden))
+
+
 def test_a_disk_at_the_root_of_the_pools_that_is_absent_at_boot(
     make_node: Callable[..., Node],
 ) -> None:
