@@ -506,15 +506,31 @@ def snapshots(pool: "Pool", of: str) -> "List[Dict[str, Any]]":
 def snapshot_order(record: "Dict[str, Any]") -> "Tuple[int, str, str]":
     """What snapshots of one volume are ordered by: the numbers they were given one after the
     other. Clocks may be set, so their times decide only among those that an older flexvol made,
-    without a number, and that are older than all others."""
+    without a number; these get theirs when the next one is made."""
     return record.get("number", 0), record["created"], record["name"]
 
 
 def _next_number(pool: "Pool", of: str) -> int:
     """The number of the next snapshot of the volume `of`. The caller holds the pool's lock until
-    it has that number."""
-    highest = max((snapshot_order(record)[0] for record in snapshots(pool, of)), default=0)
+    it has that number.
+
+    Those without a number are given theirs first. An older flexvol made them after all that have
+    one: before the update, when none had, or beside this flexvol, or when the node was set back."""
+    records = snapshots(pool, of)
+    highest = max((snapshot_order(record)[0] for record in records), default=0)
+    for record in records:
+        if not record.get("number"):
+            highest = min(highest + 1, _NUMBERS - 1)
+            _give_number(pool, record["name"], highest)
     return min(highest + 1, _NUMBERS - 1)
+
+
+def _give_number(pool: "Pool", snapshot: str, number: int) -> None:
+    try:
+        with get(pool, snapshot) as volume:
+            volume.save(number=number)
+    except (NotFound, FileNotFoundError):
+        return  # it was deleted meanwhile
 
 
 def _continued(pool: "Pool", record: "Dict[str, Any]") -> "Optional[Volume]":
@@ -664,7 +680,7 @@ def sweep(pool: "Pool") -> None:
 def goes_on(making: str, ages: "Dict[str, float]") -> bool:
     """Whether the directory is a copy between two calls. A copy that nobody has gone on with for
     long is none: its claim is gone. ages: as kept_seconds has them."""
-    return making in ages and ages[making] < _COPYING_SECONDS
+    return making.startswith(_MAKING) and ages.get(making, _COPYING_SECONDS) < _COPYING_SECONDS
 
 
 def kept_seconds(pool: "Pool", write: bool = True) -> "Dict[str, float]":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -214,6 +215,43 @@ def test_the_newest_are_left_also_of_those_made_within_one_second(
 
     left = sorted(set(names(copying)) - {"pvc-1"})
     assert left == sorted(order[-keep:])
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [[], ["s-3"], ["s-2", "s-3"], ["s-1", "s-2", "s-3"]],
+    ids=["none of them", "the last one", "the last two", "all of them"],
+)
+def test_what_an_older_flexvol_made_after_the_update_is_newer_than_what_was_there(
+    copying: Node, newer: list[str]
+) -> None:
+    """On a node that was set back, or beside it in a shared pool. It gives no numbers."""
+    copying.provision()
+    for name in ("s-1", "s-2", "s-3"):
+        snapshot(copying, "pvc-1", name)
+    for name in newer:
+        path = copying.image(name).with_name("volume.json")
+        record = json.loads(path.read_text())
+        del record["number"]
+        path.write_text(json.dumps(record))
+
+    said = snapshot(copying, "pvc-1", "s-4", "--keep", "2")
+
+    assert said[1:] == ["deleted s-1 of pvc-1", "deleted s-2 of pvc-1"]
+    assert snapshot(copying, "pvc-1", "s-5", "--keep", "2")[1:] == ["deleted s-3 of pvc-1"]
+
+
+def test_a_snapshot_of_a_volume_that_is_to_grow_is_not_called_wrong(copying: Node) -> None:
+    """No pod ever starts with a snapshot, so that it would grow."""
+    copying.provision()
+    arguments = [copying.options(), "", copying.pod_dir("web"), str(256 * MIB), "0"]
+    copying.fails("Internal", "expandfs", *arguments)
+    snapshot(copying, "pvc-1", "kept")
+
+    said = copying.enter(*copying.executable, "doctor").stdout.decode()
+
+    assert "volume pvc-1: its ext4 has 64 MiB, 256 MiB asked" in said
+    assert "volume kept" not in said
 
 
 def test_runs_at_once_leave_as_many_as_each_keeps_and_the_newest(copying: Node) -> None:
