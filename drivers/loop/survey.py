@@ -406,7 +406,9 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
         )
         size = _file_system_bytes(found, image, [mount for mount, _ in shown])
         entry["fileSystemBytes"] = size
-        if not entry["troubles"] and 0 < size < found.size_bytes - _ROUNDED_BYTES:
+        is_volume = found.record["kind"] == volume.VOLUME  # no pod ever starts with a snapshot
+        is_smaller = 0 < size < found.size_bytes - _ROUNDED_BYTES
+        if is_volume and is_smaller and not entry["troubles"]:
             entry["troubles"].append(_smaller(found, size))
         return entry
     finally:

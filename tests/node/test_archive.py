@@ -54,6 +54,7 @@ def test_what_is_deleted_is_listed_with_its_time_and_adopt_brings_it_back_with_a
     assert "already gone" in node.ok("delete", node.deletion())["message"]
     (archive,) = archives(node)
     assert said == f"it is archived as {archive['name']}"
+    assert "half done" not in node.enter(*node.executable, "doctor").stdout.decode()
     assert (archive["archiveOf"], archive["owner"]["uid"]) == ("pvc-1", UID)
     kept_seconds = [
         time.mktime(time.strptime(archive[key], "%Y-%m-%dT%H:%M:%SZ"))
