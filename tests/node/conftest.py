@@ -31,10 +31,24 @@ NAMESPACE = "shop"
 UID = "8a6ad8b3-1111-4222-8333-944445555666"
 
 
+# The kernel and the tools decide what these files test, and not the interpreter: they are run with
+# the newest Python only.
+NEWEST_ONLY = {
+    "test_features.py",
+    "test_next_call.py",
+    "test_options.py",
+    "test_room.py",
+    "test_sick_pool.py",
+    "test_thick.py",
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/node/" in item.nodeid:
             item.add_marker(pytest.mark.node)
+            if item.path.name in NEWEST_ONLY:
+                item.add_marker(pytest.mark.newest)
 
 
 class Node:
