@@ -202,9 +202,8 @@ def _default() -> str:
     older_id = _older_note()
     try:
         with pools.open_pool(name) as pool:
-            config.remember(name, pool.id, pool.path)
             _note_for_older(older_id, pool.id)
-            return "found pool {} at {} (id {})".format(name, pool.path, pool.id)
+            return _noted(pool)
     except Unavailable as absent:
         if older_id and not is_remembered(name) and not config.is_default_removed():
             config.remember(name, older_id, config.pool_directory(name))
@@ -246,11 +245,19 @@ def _look(name: str) -> str:
     """Notes the pool, if it is there; says what is known of it."""
     try:
         with pools.open_pool(name) as pool:
-            is_new = config.remember(name, pool.id, pool.path) if _is_new(pool) else False
-            how = "noted" if is_new else "found"
-            return "{} pool {} at {} (id {})".format(how, name, pool.path, pool.id)
+            return _noted(pool)
     except (Unavailable, InvalidArgument) as absent:
         return str(absent)
+
+
+def _noted(pool: "Pool") -> str:
+    """Notes the pool that is there, and says so. A former pool stays a former one: only a person
+    puts it in the place of the pool that replaced it, with --replace."""
+    if pool.replaced_by:
+        return pool.former()
+    is_new = config.remember(pool.name, pool.id, pool.path) if _is_new(pool) else False
+    how = "noted" if is_new else "found"
+    return "{} pool {} at {} (id {})".format(how, pool.name, pool.path, pool.id)
 
 
 def _is_new(pool: "Pool") -> bool:

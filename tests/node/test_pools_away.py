@@ -200,6 +200,28 @@ def test_a_former_pool_below_the_disk_of_the_one_that_is_away_takes_no_volumes(
     node.ok("delete", node.deletion("pvc-2", pool="fast", poolId=hidden))
 
 
+def test_an_install_does_not_put_a_former_pool_in_the_place_of_the_one_that_is_away(
+    node: Node,
+) -> None:
+    """The pool `default` was made on the root disk, and once more on a disk of its own; the node
+    starts without that disk."""
+    disk = Disk(node, f"{ROOT}/default")
+    disk.mount()
+    node.command("pool", "init", "default", "--replace", "--reserve", "0")
+    identity = node.pool_id()
+    disk.unmount()
+
+    said = node.command("install", PLUGINS)
+
+    assert "is a former pool of that name" in said
+    assert json.loads(node.path(REMEMBERED).read_text())["pools"]["default"]["id"] == identity
+    assert pools(node)["default"]["freeBytes"] == 0
+    node.fails("Unavailable", "provision", node.request("pvc-1"))
+    disk.mount()
+    assert "found pool default" in node.command("install", PLUGINS)
+    node.ok("provision", node.request("pvc-1"))
+
+
 def test_a_disk_at_the_root_of_the_pools_that_is_absent_at_boot(
     make_node: Callable[..., Node],
 ) -> None:
