@@ -131,7 +131,9 @@ def _check_not_replaced(name: str) -> None:
     if not is_remembered(name):
         return
     try:
-        pools.open_pool(name).__exit__()
+        with pools.open_pool(name) as pool:
+            if pool.replaced_by:
+                raise Unavailable(pool.former())
     except Unavailable as absent:
         raise InvalidArgument(
             "{}. No other pool is made in its place: its claims would be taken for lost. Only if "
@@ -319,6 +321,8 @@ def remove(name: str, away: bool) -> str:
                     "remove {0}"
                 ).format(name)
             )
+        if pool.replaced_by:
+            raise InvalidArgument(pool.former())  # else that one would be forgotten too
         _remove(pool)
     return "removed pool {} from {}{}".format(name, pool.path, placed)
 

@@ -217,6 +217,9 @@ def test_an_install_does_not_put_a_former_pool_in_the_place_of_the_one_that_is_a
     assert json.loads(node.path(REMEMBERED).read_text())["pools"]["default"]["id"] == identity
     assert pools(node)["default"]["freeBytes"] == 0
     node.fails("Unavailable", "provision", node.request("pvc-1"))
+    for words in (["init", "default"], ["remove", "default"]):
+        assert "is a former pool of that name" in refused(node, "pool", *words)
+    assert json.loads(node.path(REMEMBERED).read_text())["pools"]["default"]["id"] == identity
     disk.mount()
     assert "found pool default" in node.command("install", PLUGINS)
     node.ok("provision", node.request("pvc-1"))
