@@ -139,9 +139,8 @@ def _mount_again(
     ):
         # kubelet's own words (pkg/volume/util), which it says only of volumes that are attached.
         raise Busy(
-            "volume uses the ReadWriteOncePod access mode and is already in use by another "
-            "pod; it is "
-            "mounted when that pod has ended"
+            "volume uses the ReadWriteOncePod access mode and is already in use by another pod; "
+            "it is mounted when that pod has ended"
         )
     for existing in mounts.of_device(loop.path):
         how = existing.stopped()
