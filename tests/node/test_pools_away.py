@@ -386,3 +386,13 @@ def test_install_refuses_a_link_that_only_the_nodes_own_root_shows(
     assert f"{ROOT} is a symbolic link to /big/flexvol" in said
     assert f"rm {ROOT} && mkdir {ROOT} && mount --bind /big/flexvol {ROOT}" in said
     assert list(node.path(ROOT).iterdir()) == []
+
+
+def test_notes_that_cannot_be_read_keep_no_pod_from_its_data(node: Node) -> None:
+    node.provision()
+    notes = node.path("/etc/flexvol/pools.json")
+    notes.write_text("{")
+
+    node.mount("web")
+    node.unmount("web")
+    assert "pools.json" in node.fails("Unavailable", "provision", node.request("pvc-2"))
