@@ -18,7 +18,7 @@ from protocol import Unavailable, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Dict, List, Optional
 
 DIRECTORY = "/etc/flexvol"
 CONFIG = DIRECTORY + "/config.json"
@@ -218,14 +218,26 @@ def _is_entry(entry: "Any") -> bool:
     return all(isinstance(word, str) for word in words)
 
 
-def pool_directory(name: str) -> str:
+def known_pool(name: str, has_id: bool) -> "Optional[Remembered]":
+    """What the node notes of the pool `name`; None if nothing. has_id: the caller has the pool's
+    id from the PV, which proves that a pool is the right one; notes that cannot be read then keep
+    no pod from its data. Raises Unavailable if they cannot be read, without has_id."""
+    try:
+        return remembered().get(name)
+    except Unavailable:
+        if not has_id:
+            raise
+        return None
+
+
+def pool_directory(name: str, has_id: bool = False) -> str:
     """The directory of the pool `name`: always below ROOT, never through '..'. The administrator's
-    config.json decides, then where the pool was made."""
+    config.json decides, then where the pool was made. has_id: as known_pool has it."""
     check_name("pool name", name)
     file = CONFIG
     path = pools().get(name)
     if path is None:
-        known = remembered().get(name)
+        known = known_pool(name, has_id)
         path = known.path if known else ROOT + "/" + name
         file = POOLS
     if not path.startswith(ROOT + "/") or ".." in path.split("/"):

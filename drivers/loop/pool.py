@@ -453,8 +453,8 @@ def _older_lock_file(volume: str) -> str:
 def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
     """Opens the pool `name`. Raises Unavailable if the pool is away, or is not the one with
     `pool_id`; without `pool_id`, if it is not the one that was made here under that name."""
-    path = config.pool_directory(name)
-    known = _known(name, pool_id)
+    path = config.pool_directory(name, pool_id is not None)
+    known = config.known_pool(name, pool_id is not None)
     try:
         directory = files.open_directory(path)
     except OSError as error:
@@ -482,17 +482,6 @@ def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
     except BaseException:
         os.close(directory)
         raise
-
-
-def _known(name: str, pool_id: "Optional[str]") -> "Optional[config.Remembered]":
-    """What the node notes of the pool. A note that cannot be read keeps no pod from its data: the
-    PV has the pool's id, which proves that the pool is the right one."""
-    try:
-        return config.remembered().get(name)
-    except Unavailable:
-        if pool_id is None:
-            raise
-        return None
 
 
 def linked(name: str, path: str, root: str = "") -> str:
