@@ -418,10 +418,10 @@ def test_what_came_of_a_stream_is_forgotten_when_that_is_said(node: Node, other:
     filled(node)
     refused(other, export(node)[: 4 * MIB])
 
-    assert "nothing of volume pvc-1 is kept" in other.command("import", "--forget", "pvc-1")
+    assert "no unfinished stream of volume pvc-1" in other.command("import", "--forget", "pvc-1")
 
     assert pool_of(other) == set()
-    assert "nothing of volume pvc-1 is kept" in other.command("import", "--forget", "pvc-1")
+    assert "no unfinished stream of volume pvc-1" in other.command("import", "--forget", "pvc-1")
 
 
 def test_what_came_of_a_stream_is_given_up_after_a_day(
