@@ -405,7 +405,10 @@ def is_nowhere(device: str) -> bool:
 
 def is_frozen(mount: Mount, device: str) -> bool:
     """Whether the file system on the block device that `mount` shows is frozen, and not by a
-    snapshot of ours. Where that cannot be seen the answer is False."""
+    snapshot of ours. Where that cannot be seen the answer is False, and for a file system that
+    stopped after an error, which answers no question."""
+    if mount.stopped():
+        return False
     try:
         root = open_root(mount.path)
     except (FileNotFoundError, PermissionError):

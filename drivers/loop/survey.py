@@ -424,12 +424,12 @@ def _file_system_bytes(found: "Volume", image: int, shown: "List[mounts.Mount]")
         return written
     try:
         root = mounts.open_root(shown[0].path)
+        try:
+            return max(written, kind.mounted_bytes(root))
+        finally:
+            os.close(root)
     except OSError:  # unmounted meanwhile, or stopped, which _file_system_troubles names
         return written
-    try:
-        return max(written, kind.mounted_bytes(root))
-    finally:
-        os.close(root)
 
 
 def _smaller(found: "Volume", size_bytes: int) -> "Finding":
