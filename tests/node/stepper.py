@@ -70,7 +70,9 @@ CALLS = {
 # Of the ioctls those that change something: loop devices (but not GET_STATUS64), and growth of
 # ext4, xfs and btrfs.
 LOOP_CONFIGURE = 0x4C0A
+GROWTH = {0x40086610, 0x4010586E, 0x50009403}
 IOCTLS = {
+    *GROWTH,
     0x4C00,
     0x4C01,
     0x4C04,
@@ -78,9 +80,6 @@ IOCTLS = {
     0x4C08,
     0x4C09,
     LOOP_CONFIGURE,
-    0x40086610,
-    0x4010586E,
-    0x50009403,
 }
 
 _TRACEME, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO, _POKEUSER = 0, 7, 0x4200, 0x420E, 6
@@ -152,11 +151,11 @@ def entry(pid: int) -> tuple[str, tuple[int, ...]]:
     if info.raw[0] != _INFO_SECCOMP:  # it was killed meanwhile
         return "", ()
     number, *arguments = struct.unpack_from("=7Q", info.raw, 24)
-    name = (
-        "LOOP_CONFIGURE"
-        if arguments[1] == LOOP_CONFIGURE and CALLS[number] == "ioctl"
-        else CALLS[number]
-    )
+    name = CALLS[number]
+    if name == "ioctl" and arguments[1] == LOOP_CONFIGURE:
+        name = "LOOP_CONFIGURE"
+    elif name == "ioctl" and arguments[1] in GROWTH:
+        name = "growth"
     return name, tuple(arguments)
 
 

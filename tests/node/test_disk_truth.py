@@ -36,6 +36,9 @@ SAMPLE = 3
 TOOL_SAMPLE = 40
 # What no callout may do without, so that it fails with it; others are for its log, or undo what
 # failed.
+# A growth ("growth") is not: the volume then has the size that it had. Where tools make it grow,
+# the calls that note their work may fail for the same reason.
+GROWS_BY_TOOLS = "first-mount-ext4"
 NEEDED = {"fsync", "rename", "renameat", "ftruncate", "mkdirat", "ioctl", "LOOP_CONFIGURE"}
 
 
@@ -96,7 +99,7 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
             ]  # none, if its tools made fewer calls this time
             outcomes[reply["status"]] = outcomes.get(reply["status"], 0) + 1
             try:
-                if is_needed(failed):
+                if is_needed(failed) and name != GROWS_BY_TOOLS:
                     assert reply["status"] == "Failure"
                 if reply["status"] != "Success":
                     assert "bug" not in reply["message"] and "hang" not in reply["message"], reply
@@ -111,6 +114,9 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
                             ".locks",
                             *(["pvc-1"] if published else []),
                         }
+                elif words[0] == "mount":
+                    # A growth that fails keeps no pod from its data; the next pod's mount grows it.
+                    node.ok("unmount", words[1])
                 case.finish()
                 assert clean_state(node) == before
             except BaseException:
