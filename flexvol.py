@@ -15,6 +15,7 @@ from host import log  # early: an update may replace the file we are running fro
 from protocol import (
     CALLOUTS,
     FAILURE,
+    FAILURES,
     VERSION,
     Failure,
     Internal,
@@ -205,7 +206,8 @@ def _naming(failure: Failure, callout: str, parsed: "Dict[str, Any]") -> Failure
         return failure
     if named in failure.message or failure.message.startswith("pool "):
         return failure
-    return type(failure)("{}: {}".format(_about(callout, parsed), failure.message))
+    # A subclass of a failure may take other arguments, so it is the one that its reason names.
+    return FAILURES[failure.reason]("{}: {}".format(_about(callout, parsed), failure.message))
 
 
 def _volume(parsed: "Dict[str, Any]") -> str:
