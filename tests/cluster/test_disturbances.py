@@ -45,7 +45,7 @@ def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
     k8s.shell("web", "echo kept > /data/file")
     driver = k8s.cluster.nodes["node1"].path(DRIVER)
     older = driver.stat().st_ino
-    content = driver.read_bytes().replace(b"#!/bin/sh\n", b"#!/bin/sh\n# an older version\n", 1)
+    content = driver.read_bytes().replace(b"#!/bin/sh\n", b"#!/bin/sh\n# header-of-before\n", 1)
     aside = driver.with_name(".older")
     aside.write_bytes(content)
     aside.chmod(0o755)
@@ -64,7 +64,7 @@ def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
         capture_output=True,
     )
 
-    assert b"an older version" not in driver.read_bytes()
+    assert b"header-of-before" not in driver.read_bytes()
     assert driver.stat().st_ino != older
     assert k8s.shell("web", "cat /data/file").stdout == "kept\n"
     k8s.pod("next", node="node1")

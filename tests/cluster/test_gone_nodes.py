@@ -20,7 +20,7 @@ from tests.cluster.conftest import DRIVER, POOL, Kubernetes, Object, pod, volume
 from tests.cluster.killed_provisioner import KillingProxy
 from tests.cluster.kube.cluster import Cluster, wait_until
 from tests.cluster.proxy import kubeconfig
-from tests.cluster.test_capacity import published
+from tests.cluster.test_capacity import hostname, published
 from tests.cluster.test_claims import storage_class
 from tests.cluster.test_placement import bound_at_once, looked_again, warnings
 from tests.conftest import ROOT
@@ -373,11 +373,12 @@ def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(
     k8s.delete("pod", "kept", "left")
     for name in names:
         wait_until("it is unmounted", lambda name=name: unmounted(k8s, "node1", name))  # type: ignore[misc]
+    first = hostname(k8s, "node1")
     pool = k8s.cluster.nodes["node1"].path(POOL)
     aside = pool.parent.with_name("pool-aside")
     pool.rename(aside)
     try:
-        wait_until("the pool is missed", lambda: "node1" not in published(k8s), 40)
+        wait_until("the pool is missed", lambda: not published(k8s).get(first), 40)
         k8s.pod("stuck", claim="left", wait=False)
         wait_until(
             "it is on its node", lambda: (k8s.get("pod", "stuck") or {})["spec"].get("nodeName")
