@@ -18,6 +18,7 @@ from tests.vm.image import KERNELS
 SMALLEST = {"ext4": 64 * MIB, "btrfs": 256 * MIB}
 GIB = 1 << 30
 PLUGINS = "/var/lib/kubelet/plugins-exec"
+TRIES = 5
 
 
 @pytest.fixture(
@@ -155,7 +156,12 @@ def test_ext4_grows_a_thousandfold_in_one_step_while_a_pod_writes(guest: Guest) 
 
 
 def test_the_doctor_finds_nothing_wrong_with_the_pool(guest: Guest) -> None:
-    guest.command("install", PLUGINS)
+    # An emulated processor beside busy ones may need longer than init's ten seconds.
+    for _ in range(TRIES):
+        installed = guest.enter(*guest.executable, "install", PLUGINS)
+        if installed.returncode == 0:
+            break
+    assert installed.returncode == 0, installed
 
     found = guest.enter(DRIVER, "doctor", PLUGINS)
 
