@@ -242,7 +242,7 @@ def test_the_next_mount_does_what_a_killed_worker_had_begun(node: Node) -> None:
     with_tool(node, "e2fsck", HELD)
     being(node, "checked", "Pending", "mount", node.pod_dir("web"), node.options())
     for process in workers(node):
-        subprocess.run(["kill", "-9", str(process)], check=True)
+        subprocess.run(["kill", "-9", str(process)], check=False)  # one may have ended
     go_on(node)
 
     until_mounted(node)

@@ -359,7 +359,7 @@ def test_a_mount_during_an_update_of_the_driver_is_answered(node: Node) -> None:
     driver.write_bytes(Path(node.executable[0]).read_bytes())
     driver.chmod(0o755)
     path = node.pod_dir("web")
-    running = node.start("strace", "-f", "-o", "/dev/null", "-e", "inject=ioctl:delay_enter=300000",
+    running = node.start("strace", "-f", "-o", "/dev/null", "-e", "inject=ioctl:delay_enter=100000",
                          "/var/lib/kubelet/loop", "mount", path, node.options())  # fmt: skip
     wait_until_attached(node)
     aside = driver.with_name("newer")
