@@ -33,6 +33,12 @@ def cancel(k8s: Kubernetes, *words: str) -> str:
     return done.stdout
 
 
+def is_cancelled(k8s: Kubernetes) -> bool:
+    """Refused while claim and PV say the true size already, and kubelet is to write the rest."""
+    done = flexvol("cancel-expansion", f"{k8s.namespace}/data")
+    return done.returncode == 0
+
+
 def raise_claim(k8s: Kubernetes, size: str) -> None:
     k8s.run(
         "patch",
@@ -191,8 +197,7 @@ def test_killed_after_any_change_it_goes_on_when_it_is_run_again(
         if restarts:
             k8s.cluster.restart("kube-controller-manager")
 
-        cancel(k8s)
-
+        wait_until("it is given up", lambda: is_cancelled(k8s), 180)
         # kubelet may have to write the last of them, for which it has a minute or two.
         wait_until(
             f"the sizes are true, killed after change {number}",

@@ -407,6 +407,9 @@ def test_a_node_with_a_new_pool_has_lost_its_volumes_until_the_pool_comes_back(
         if pool.exists():
             shutil.rmtree(pool)
         aside.rename(pool)
+        # The pool that is back is the one that takes new volumes again.
+        again = [DRIVER, "pool", "init", "default", "--replace"]
+        k8s.cluster.nodes["node1"].enter(*again, capture_output=True)
     wait_until("the mark is gone", lambda: not mark_of(k8s, names[0]), 40)
     k8s.pod("again", claim="kept")
     assert k8s.shell("again", "cat /data/file").stdout == "kept\n"
