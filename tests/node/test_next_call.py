@@ -20,7 +20,7 @@ from tests.node.killing import LACKING, deny, step
 from tests.node.test_crash import DATA, clean_state, needs_stepper
 
 pytestmark = needs_stepper
-POINTS = 8
+POINTS = 4
 BUSY_SECONDS = 20
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}
 KILLED = (
