@@ -131,8 +131,9 @@ def next_step(now: Sizes, size: int, records: bool = False) -> str:
         return HOLD
     if now.capacity < now.asked:
         # The volume has grown as asked. kubelet records that, unless what it is to grow to
-        # (allocatedResources) is less than what was asked.
-        is_cut = now.allocated is not None and now.allocated < now.asked
+        # (allocatedResources) is less than what was asked, or the claim has no resize state: such
+        # a claim is never looked at (NodeExpander.runPreCheck).
+        is_cut = now.allocated is not None and (now.allocated < now.asked or not now.resize)
         return HOLD if is_cut or records else ""
     # Nothing is asked for beyond what the claim has. kube-controller-manager, when it starts amid
     # our steps, may leave a state that waits for a call which kubelet has no reason to make, and
