@@ -18,7 +18,7 @@ from protocol import Unavailable, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Dict, List, Optional, Tuple
 
 DIRECTORY = "/etc/flexvol"
 CONFIG = DIRECTORY + "/config.json"
@@ -230,14 +230,27 @@ def known_pool(name: str, has_id: bool) -> "Optional[Remembered]":
         return None
 
 
-def pool_directory(name: str, has_id: bool = False) -> str:
-    """The directory of the pool `name`: always below ROOT, never through '..'. The administrator's
-    config.json decides, then where the pool was made. has_id: as known_pool has it."""
+def locate(name: str, has_id: bool) -> "Tuple[str, Optional[Remembered]]":
+    """The directory of the pool `name`, as pool_directory has it, and what the node notes of the
+    pool; each file is read once. has_id: as known_pool has it."""
     check_name("pool name", name)
+    placed = pools().get(name)
+    known = known_pool(name, has_id)
+    return _directory(name, placed, known), known
+
+
+def pool_directory(name: str) -> str:
+    """The directory of the pool `name`: always below ROOT, never through '..'. The administrator's
+    config.json decides, then where the pool was made."""
+    check_name("pool name", name)
+    placed = pools().get(name)
+    return _directory(name, placed, None if placed is not None else remembered().get(name))
+
+
+def _directory(name: str, placed: "Optional[str]", known: "Optional[Remembered]") -> str:
     file = CONFIG
-    path = pools().get(name)
+    path = placed
     if path is None:
-        known = known_pool(name, has_id)
         path = known.path if known else ROOT + "/" + name
         file = POOLS
     if not path.startswith(ROOT + "/") or ".." in path.split("/"):

@@ -17,14 +17,19 @@ def processes() -> "Iterator[Tuple[int, List[str]]]":
     ours = os.readlink("/proc/self/ns/mnt")
     for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
-            with open("/proc/{}/cmdline".format(number), "rb") as file:
-                words = os.fsdecode(file.read()).split("\0")[:-1]
+            words = command_line(number)
             if not words or os.path.basename(words[0]) != "kubelet":
                 continue
             if os.readlink("/proc/{}/ns/mnt".format(number)) == ours:
                 yield number, words
         except OSError:  # it ended meanwhile
             continue
+
+
+def command_line(process: int) -> "List[str]":
+    """The words of a process; none of one of the kernel's. Raises OSError if it has ended."""
+    with open("/proc/{}/cmdline".format(process), "rb") as file:
+        return os.fsdecode(file.read()).split("\0")[:-1]
 
 
 def argument(words: "List[str]", name: str) -> "Optional[str]":

@@ -186,9 +186,11 @@ def _kubelets() -> "Iterator[int]":
 
 
 def _is_kubelet(number: int) -> bool:
-    with open("/proc/{}/cmdline".format(number), "rb") as file:
-        program = os.fsdecode(file.read()).split("\0")[0].split(" ")[0]
-    return os.path.basename(program) in _KUBELETS
+    from host import kubelet  # late: only a person's commands look for it
+
+    words = kubelet.command_line(number)
+    # CRI-O and others write all of their command line as one word.
+    return bool(words) and os.path.basename(words[0].split(" ")[0]) in _KUBELETS
 
 
 def _identity(path: str) -> "Tuple[int, int]":

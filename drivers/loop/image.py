@@ -8,7 +8,7 @@ import errno
 import os
 
 from drivers.loop import pool as pools
-from host import config, files, filesystems, kubelet, log, loopdev, mounts, undo, work
+from host import config, files, filesystems, log, loopdev, mounts, undo, work
 from protocol import Busy, Failure, Internal, Pending, ResourceExhausted, Unavailable
 
 TYPE_CHECKING = False
@@ -533,6 +533,8 @@ def _is_starting(mount_dir: str) -> bool:
         return False
     if _names(pod + "/containers"):
         return False
+    from host import kubelet  # late: few callouts grow a volume between two mounts
+
     ending = "_" + os.path.basename(pod)
     return not any(name.endswith(ending) for name in _names(kubelet.pod_logs_directory()))
 

@@ -453,8 +453,7 @@ def _older_lock_file(volume: str) -> str:
 def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
     """Opens the pool `name`. Raises Unavailable if the pool is away, or is not the one with
     `pool_id`; without `pool_id`, if it is not the one that was made here under that name."""
-    path = config.pool_directory(name, pool_id is not None)
-    known = config.known_pool(name, pool_id is not None)
+    path, known = config.locate(name, pool_id is not None)
     try:
         directory = files.open_directory(path)
     except OSError as error:
