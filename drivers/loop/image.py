@@ -41,6 +41,9 @@ def reserve(directory: int, size_bytes: int) -> None:
         os.close(descriptor)
 
 
+RESTORE = "restore image and volume.json together from one backup"
+
+
 def make(directory: int, fs_type: str, uuid: str, wish: "Wish", lock: "Lock") -> None:
     """Fills the reserved image with its file system, on disk when it returns."""
     descriptor = files.open_file(directory, pools.IMAGE, os.O_RDWR)
@@ -421,35 +424,33 @@ def _grow_root(volume: "Volume", root: int) -> None:
 
 def check(volume: "Volume", device: int) -> int:
     """The size of the file system on the open device or image, in bytes. Raises Internal unless it
-    is the one that the
-    record says, in an image of the size the record says: nothing is ever formatted here."""
+    is the one that the record says, in an image of the size the record says: nothing is ever
+    formatted here."""
+    why = mismatch(volume, device)
+    if why:
+        raise Internal("volume {}: {}; it is left alone; {}".format(volume.name, why, RESTORE))
+    return filesystems.get(volume.fs_type).size_bytes(device) or 0
+
+
+def mismatch(volume: "Volume", device: int) -> str:
+    """Why the open device or image is not what the volume's record says; empty if it is. It is only
+    read."""
     length = os.lseek(device, 0, os.SEEK_END)
     if length < volume.size_bytes:
-        raise Internal(
-            (
-                "volume {}: its image has {} bytes and its record says {}, so it is left "
-                "alone; restore image and volume.json together from one backup"
-            ).format(volume.name, length, volume.size_bytes)
-        )
+        return "its image has {} bytes and its record says {}".format(length, volume.size_bytes)
     kind = filesystems.get(volume.fs_type)
     size = kind.size_bytes(device)
+    if size is None:
+        return "its image does not carry the {} that its record says".format(volume.fs_type)
     uuid = volume.record["fsUuid"]
     known = (uuid, volume.record["newUuid"])  # of a copy that has just got its own: both may be
-    if size is None or (uuid and kind.uuid(device) not in known):
-        raise Internal(
-            (
-                "volume {}: its image does not carry the {} that its record says{}; it is "
-                "left alone"
-            ).format(volume.name, volume.fs_type, " was made in it" if size else "")
+    if uuid and kind.uuid(device) not in known:
+        return "its image does not carry the {} that its record says was made in it".format(
+            volume.fs_type
         )
     if size > length:
-        raise Internal(
-            (
-                "volume {}: its {} has {} bytes and its image only {}, so it is left "
-                "alone; restore image and volume.json together from one backup"
-            ).format(volume.name, volume.fs_type, size, length)
-        )
-    return size
+        return "its {} has {} bytes and its image only {}".format(volume.fs_type, size, length)
+    return ""
 
 
 def _set_root(root: int, wish: "Dict[str, Any]") -> None:

@@ -7,6 +7,7 @@ told, so that a callout at work is not taken for damage."""
 import os
 import time
 
+from drivers.loop import image as images
 from drivers.loop import pool, registry, volume
 from host import apart, config, files, filesystems, kubelet, loopdev, mounts, undo, work
 from protocol import Busy, Failure, Unavailable
@@ -449,15 +450,10 @@ def _shows(mount: "mounts.Mount", device: _Device) -> bool:
 
 def _troubles(found: "Volume", image: int) -> "Iterator[Finding]":
     """Of a volume that is not in use."""
-    length, kind = os.fstat(image).st_size, filesystems.get(found.fs_type)
-    size = kind.size_bytes(image)
-    if length < found.size_bytes or size is None or size > length:
-        yield (
-            "its image of {} bytes does not hold the {} of {} bytes that its record says".format(
-                length, kind.name, found.size_bytes
-            ),
-            "restore image and volume.json together from one backup; flexvol leaves them alone",
-        )
+    kind = filesystems.get(found.fs_type)
+    why = images.mismatch(found, image)
+    if why:
+        yield why, images.RESTORE + "; flexvol leaves them alone"
     elif undo.is_left(found.directory):
         yield (
             "a check or growth of its {} was stopped, and what it overwrote is kept in {}/{}/undo "

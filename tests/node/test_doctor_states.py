@@ -3,6 +3,7 @@ to do, and changes nothing."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,12 +18,13 @@ POOL = "/var/lib/flexvol/default"
 class State(NamedTuple):
     """id: the state as a sentence. prepare: brings a node with the driver and an empty pool
     `default` into it. words: all of them are in what doctor says. status: doctor's exit status, 0
-    for a state that is only remarked on."""
+    for a state that is only remarked on. after: ends what the machine would keep of it."""
 
     id: str
     prepare: Callable[[Node], None]
     words: tuple[str, ...]
     status: int = 1
+    after: Callable[[Node], None] = lambda node: None
 
 
 def run(node: Node, *line: str) -> None:
@@ -134,7 +136,135 @@ def disk_without_inodes(node: Node) -> None:
     run(node, "sh", "-c", f"n=0; while touch {POOL}/.taken-$n; do n=$((n+1)); done 2>&1")
 
 
+def a_disk_that_others_filled(node: Node) -> None:
+    disk_of_its_own(node)
+    node.provision()
+    run(node, "fallocate", "-l", "90M", f"{POOL}/.taken")
+
+
+def a_file_system_that_a_backup_froze(node: Node) -> None:
+    node.provision()
+    node.mount("web")
+    run(node, "fsfreeze", "-f", node.pod_dir("web"))
+    run(node, "umount", node.pod_dir("web"))
+
+
+def its_next_mount(node: Node) -> None:
+    node.mount("web")
+    node.unmount("web")
+
+
+def an_image_cut_short(node: Node) -> None:
+    node.provision()
+    run(node, "truncate", "-s", "32M", f"{POOL}/pvc-1/image")
+
+
+def the_image_of_another_volume(node: Node) -> None:
+    node.provision()
+    node.provision("pvc-2")
+    run(node, "cp", "--sparse=always", f"{POOL}/pvc-2/image", f"{POOL}/pvc-1/image")
+
+
+def an_empty_image(node: Node) -> None:
+    an_image_cut_short(node)
+    run(node, "truncate", "-s", "0", f"{POOL}/pvc-1/image")
+    run(node, "truncate", "-s", "64M", f"{POOL}/pvc-1/image")
+
+
+def no_image(node: Node) -> None:
+    node.provision()
+    run(node, "rm", f"{POOL}/pvc-1/image")
+
+
+def no_record(node: Node) -> None:
+    node.provision()
+    run(node, "rm", f"{POOL}/pvc-1/volume.json")
+
+
+def a_damaged_record(node: Node) -> None:
+    node.provision()
+    node.path(f"{POOL}/pvc-1/volume.json").write_text("{")
+
+
+def errors_that_the_kernel_noted(node: Node) -> None:
+    node.provision()
+    run(node, "debugfs", "-w", "-R", "ssv state 2", f"{POOL}/pvc-1/image")
+
+
+def a_device_made_by_hand(node: Node) -> None:
+    node.provision()
+    run(node, "losetup", "-f", f"{POOL}/pvc-1/image")
+
+
+def losetup_d(node: Node) -> None:
+    run(node, "losetup", "-d", *node.loop_devices())
+
+
+def an_option_that_the_kernel_refuses(node: Node) -> None:
+    node.provision()
+    record = {**node.record(), "mountOptions": ["commit=9999999999"]}
+    node.path(f"{POOL}/pvc-1/volume.json").write_text(json.dumps(record))
+    node.mount("web")
+
+
 STATES = [
+    State(
+        "others have filled the disk of a pool",
+        a_disk_that_others_filled,
+        (f"WRONG  pool default at {POOL}: 0 MiB can still be promised", "free some space at once"),
+    ),
+    State(
+        "a backup froze a file system that no pod has any more",
+        a_file_system_that_a_backup_froze,
+        ("WRONG  volume pvc-1", "was frozen, as backups do", "the next mount thaws it"),
+        after=its_next_mount,
+    ),
+    State(
+        "an image is shorter than the volume",
+        an_image_cut_short,
+        (
+            "WRONG  volume pvc-1: its image has 33554432 bytes and its record says 67108864",
+            "restore image and volume.json together",
+        ),
+    ),
+    State(
+        "an image has no file system",
+        an_empty_image,
+        ("WRONG  volume pvc-1: its image does not carry the ext4 that its record says",),
+    ),
+    State(
+        "the image of another volume was put in the place of an image",
+        the_image_of_another_volume,
+        ("WRONG  volume pvc-1: its image does not carry the ext4", "was made in it"),
+    ),
+    State("an image is missing", no_image, (f"its image is missing in {POOL}/pvc-1",)),
+    State(
+        "the record of a volume is missing",
+        no_record,
+        ("WRONG  volume pvc-1", "volume.json is missing", "restore that file from a backup"),
+    ),
+    State(
+        "the record of a volume is no JSON",
+        a_damaged_record,
+        ("WRONG  volume pvc-1", "volume.json cannot be read", "do not remove the volume"),
+    ),
+    State(
+        "the kernel noted errors in a file system",
+        errors_that_the_kernel_noted,
+        ("WRONG  volume pvc-1: the kernel noted errors in its ext4",),
+    ),
+    State(
+        "somebody attached a loop device to an image",
+        a_device_made_by_hand,
+        ("WRONG  volume pvc-1: /dev/loop", "was attached to it by hand", "losetup -d /dev/loop"),
+        after=losetup_d,
+    ),
+    State(
+        "the kernel refuses an option that a volume is to be mounted with",
+        an_option_that_the_kernel_refuses,
+        ("volume pvc-1 is mounted without 'commit=9999999999'",),
+        status=0,
+    ),
     State(
         "what came of a stream that was cut",
         a_stream_that_was_cut,
@@ -256,9 +386,11 @@ def test_doctor_names_the_state_and_the_remedy_and_changes_nothing(
     before = node.snapshot()
 
     done = node.enter(*node.executable, "doctor", PLUGINS)
+    after = node.snapshot()
+    state.after(node)
 
     report = done.stdout.decode()
     assert done.stderr == b""
     assert [word for word in state.words if word not in report] == [], report
     assert done.returncode == state.status, report
-    assert node.snapshot() == before
+    assert after == before
