@@ -82,9 +82,18 @@ def chosen(
             f"the PV {name} exists already, and is of {owner}; if that is gone for good, give "
             f"the PV up, which deletes no data: provisioner release {name}"
         )
+    nodes_with_it = sorted({one.node for one in found})
+    if len(found) > 1 and len(nodes_with_it) == 1:
+        pools = sorted(str(one.entry.get("pool", "")) for one in found)
+        raise protocol.InvalidArgument(
+            f"the volume {name} is in {' and in '.join('pool ' + pool for pool in pools)} of node "
+            f"{nodes_with_it[0]}, so neither was adopted; keep a copy of the one that is not "
+            f"meant (on the node: loop export {name} --pool POOL), and move its directory out of "
+            "the pool"
+        )
     if len(found) > 1:
         raise protocol.InvalidArgument(
-            f"the volume {name} is on node {' and on node '.join(one.node for one in found)}; name "
+            f"the volume {name} is on node {' and on node '.join(nodes_with_it)}; name "
             "one with --node"
         )
     if found[0].entry.get("error"):

@@ -35,6 +35,9 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
         "snapshot",
         *([f"--keep={settings.keep}"] if settings.keep is not None else []),
     ]
+    pool = (volume["spec"]["flexVolume"].get("options") or {}).get("pool")
+    if pool:
+        line.append(f"--pool={pool}")
     line += ["--", volume["metadata"]["name"], *([settings.name] if settings.name else [])]
     status, said, errors = api.execute(pod, line, seconds=_SILENCE_SECONDS)
     sys.stdout.write(said.decode(errors="replace"))

@@ -29,6 +29,9 @@ def main(words: "List[str]") -> int:
         "--delete", metavar="NAME", help="delete that snapshot, and do nothing else"
     )
     parser.add_argument(
+        "--pool", metavar="NAME", help="where it is (default: the only pool that holds it)"
+    )
+    parser.add_argument(
         "--driver", default=flexvol.DEFAULT_DRIVER, help="whose volume (default %(default)s)"
     )
     arguments = parser.parse_args(words)
@@ -40,8 +43,9 @@ def main(words: "List[str]") -> int:
         raise Internal("only root may make or delete snapshots; run it with sudo")
     driver = flexvol.load(arguments.driver)
     if arguments.delete:
-        print(driver.delete_snapshot(arguments.delete))
+        print(driver.delete_snapshot(arguments.delete, arguments.pool))
         return 0
-    for line in driver.snapshot(arguments.volume, arguments.name, arguments.keep):
+    lines = driver.snapshot(arguments.volume, arguments.name, arguments.keep, arguments.pool)
+    for line in lines:
         print(line, flush=True)
     return 0

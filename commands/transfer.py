@@ -23,9 +23,6 @@ def main(words: "List[str]") -> int:
     """words: "export" or "import", and its arguments."""
     parser = argparse.ArgumentParser(prog="flexvol " + words[0], description=__doc__)
     parser.add_argument(
-        "--pool", metavar="NAME", default="default", help="which pool (default %(default)s)"
-    )
-    parser.add_argument(
         "--driver", default=flexvol.DEFAULT_DRIVER, help="whose volume (default %(default)s)"
     )
     parser.add_argument(
@@ -40,6 +37,9 @@ def main(words: "List[str]") -> int:
 
 
 def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pool", metavar="NAME", help="where it is (default: the only pool that holds it)"
+    )
     parser.add_argument("volume", metavar="VOLUME", help="its name, as flexvol status shows it")
     parser.add_argument(
         "--from", dest="begin", metavar="BYTES", default="0", help="how much import says it has"
@@ -55,6 +55,9 @@ def _export(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pool", metavar="NAME", default="default", help="which pool (default %(default)s)"
+    )
     parser.add_argument(
         "--arrived", metavar="VOLUME", help="only print how much of its stream is here"
     )

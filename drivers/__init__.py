@@ -156,14 +156,16 @@ class Driver:
         `forget`."""
         raise NotSupported("this driver does not export or import volumes")
 
-    def snapshot(self, volume: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
+    def snapshot(
+        self, volume: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]"
+    ) -> "Iterator[str]":
         """`flexvol snapshot`: keeps what the volume holds now as `name`, or under a name of the
         driver's if that is "", and deletes the volume's oldest snapshots beyond `keep`; says what
-        it does, line by line."""
+        it does, line by line. pool_name: where the volume is; None if nobody said so."""
         raise NotSupported("this driver makes no snapshots")
 
-    def delete_snapshot(self, name: str) -> str:
-        """`flexvol snapshot --delete`; says what it did."""
+    def delete_snapshot(self, name: str, pool_name: "Optional[str]") -> str:
+        """`flexvol snapshot --delete`; says what it did. pool_name: as `snapshot` has it."""
         raise NotSupported("this driver makes no snapshots")
 
     def status(self) -> "List[Dict[str, Any]]":

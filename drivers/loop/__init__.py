@@ -165,15 +165,17 @@ class LoopDriver(Driver):
 
         return transfer
 
-    def snapshot(self, volume: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
+    def snapshot(
+        self, volume: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]"
+    ) -> "Iterator[str]":
         from drivers.loop import snapshots  # late: no callout needs it
 
-        return snapshots.make(volume, name, keep)
+        return snapshots.make(volume, name, keep, pool_name)
 
-    def delete_snapshot(self, name: str) -> str:
+    def delete_snapshot(self, name: str, pool_name: "Optional[str]") -> str:
         from drivers.loop import snapshots
 
-        return snapshots.delete(name)
+        return snapshots.delete(name, pool_name)
 
     def status(self) -> "List[Dict[str, Any]]":
         from drivers.loop import survey
@@ -187,7 +189,11 @@ class LoopDriver(Driver):
 
     def adopt(self, options: "Options") -> Reply:
         name, claim, own = options.volume, options.claim, options.expect_own(_PLACE)
-        place = pool.open_pool(own.get("pool", pool.DEFAULT), own.get("poolId"))
+        pool_name = own.get("pool", pool.DEFAULT)
+        if not own:  # a person's call; a PV names its pool and its pool's id
+            holder, _ = registry.only_holder(name, lambda place: archive.is_there(place, name))
+            pool_name = holder or pool.DEFAULT
+        place = pool.open_pool(pool_name, own.get("poolId"))
         with place, place.volume_lock(name), volume.find(place, name) or archive.get(
             place, name
         ) as found:

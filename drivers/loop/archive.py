@@ -81,6 +81,12 @@ def find(pool: "Pool", name: str) -> "Optional[Volume]":
     return volumes.find(pool, "." + name) if name.startswith(PREFIX[1:]) else None
 
 
+def is_there(pool: "Pool", name: str) -> bool:
+    """Whether a volume of that name is in the pool, or an archive that `get` gives for the name."""
+    archived = [hidden for hidden in names(pool) if name in (hidden[1:], hidden[_VOLUME_AT:])]
+    return name in pool.names() or bool(archived)
+
+
 def get(pool: "Pool", name: str) -> "Volume":
     """The archive of that name, or the only one of the volume of that name. Raises NotFound if
     there is none, and InvalidArgument if there are several."""

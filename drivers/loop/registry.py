@@ -9,11 +9,11 @@ import os
 
 from drivers.loop import pool as pools
 from host import apart, config, files
-from protocol import Failure, InvalidArgument, Unavailable, is_name
+from protocol import Failure, InvalidArgument, NotFound, Unavailable, is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
     from drivers.loop.pool import Pool
 
@@ -52,6 +52,47 @@ def open_pool(name: str) -> "Pool":
     answer."""
     _check_answers(name)
     return pools.open_pool(name)
+
+
+def pool_with(name: str, pool_name: "Optional[str]") -> "Pool":
+    """The pool that holds the volume or snapshot `name`, open: the one called `pool_name`, or the
+    only one of this node. Raises NotFound, with the pools that could not be seen, and
+    InvalidArgument if several pools hold that name."""
+    if pool_name is not None:
+        return open_pool(pool_name)
+    holder, unseen = only_holder(name, lambda pool: name in pool.names())
+    if holder is not None:
+        return pools.open_pool(holder)
+    absent = "no volume or snapshot {} is in the pools of this node; see: loop status".format(name)
+    raise NotFound("; ".join([absent, *unseen]))
+
+
+def only_holder(name: str, holds: "Callable[[Pool], bool]") -> "Tuple[Optional[str], List[str]]":
+    """The only pool of this node that holds the volume `name`, or None; and a sentence for each
+    pool that could not be seen. Raises InvalidArgument if several pools hold that name, as nothing
+    tells which of the volumes is meant."""
+
+    def look_for(pool_name: str) -> "Iterator[Any]":
+        try:
+            with pools.open_pool(pool_name) as pool:
+                yield holds(pool)
+        except (Failure, OSError) as error:
+            yield str(error)
+
+    holders: "List[str]" = []
+    unseen: "List[str]" = []
+    for pool_name, look in apart.look(names(), look_for).items():
+        if look.error or isinstance(look.entries[0], str):
+            unseen.append(look.error or look.entries[0])
+        elif look.entries[0]:
+            holders.append(pool_name)
+    if len(holders) > 1:
+        raise InvalidArgument(
+            "{} is in {}, so nothing was done; name the pool that is meant, as with: --pool "
+            "{}".format(name, " and in ".join("pool " + holder for holder in holders), holders[0])
+        )
+    holder = holders[0] if holders else None
+    return holder, unseen
 
 
 def _check_answers(name: str) -> None:

@@ -10,8 +10,8 @@ import select
 import signal
 import time
 
-from drivers.loop import copies, pool, registry, volume
-from host import apart, files, freezing
+from drivers.loop import copies, registry, volume
+from host import files, freezing
 from protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
 
 TYPE_CHECKING = False
@@ -31,10 +31,11 @@ _TAKEN = {
 }
 
 
-def make(of: str, name: str, keep: "Optional[int]") -> "Iterator[str]":
+def make(of: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]") -> "Iterator[str]":
     """Makes a snapshot of the volume `of`, called `name` or after the time, and deletes the oldest
-    ones of that volume beyond `keep`. Says what it did, line by line."""
-    with _pool_with(check_name("volume name", of)) as place:
+    ones of that volume beyond `keep`. Says what it did, line by line. pool_name: as
+    registry.pool_with has it."""
+    with registry.pool_with(check_name("volume name", of), pool_name) as place:
         record, how = _make_named(place, of, name)
         yield "made {} of {}: {}".format(record["name"], of, _TAKEN[how])
         if keep is None:
@@ -93,35 +94,10 @@ def _free_names(of: str, now: float) -> "Iterator[str]":
         yield check_name("snapshot name", "{}-{}".format(first, number))
 
 
-def delete(name: str) -> str:
-    """Deletes the snapshot of that name; says so."""
-    with _pool_with(check_name("snapshot name", name)) as place:
+def delete(name: str, pool_name: "Optional[str]") -> str:
+    """Deletes the snapshot of that name; says so. pool_name: as registry.pool_with has it."""
+    with registry.pool_with(check_name("snapshot name", name), pool_name) as place:
         return _delete(place, name)
-
-
-def _pool_with(name: str) -> "Pool":
-    """The pool that holds the volume or snapshot, open. Raises NotFound, with the pools that could
-    not be seen."""
-
-    def look_for(pool_name: str) -> "Iterator[Any]":
-        try:
-            with pool.open_pool(pool_name) as place:
-                yield name in place.names()
-        except (Failure, OSError) as error:
-            yield str(error)
-
-    unseen = []
-    for pool_name, look in apart.look(registry.names(), look_for).items():
-        if look.error or isinstance(look.entries[0], str):
-            unseen.append(look.error or look.entries[0])
-        elif look.entries[0]:
-            return pool.open_pool(pool_name)
-    raise NotFound(
-        "; ".join(
-            ["no volume or snapshot {} is in the pools of this node; see: loop status".format(name)]
-            + unseen
-        )
-    )
 
 
 def _delete(place: "Pool", name: str, expected: "Optional[Dict[str, Any]]" = None) -> str:

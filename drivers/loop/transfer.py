@@ -46,21 +46,21 @@ class _Cut(Exception):
 
 
 def send(
-    pool_name: str,
+    pool_name: "Optional[str]",
     name: str,
     out: "BinaryIO",
     begin: int,
     raw: bool,
     move: "Optional[Dict[str, str]]",
 ) -> None:
-    """Writes the stream of a volume that nobody uses (Busy otherwise), nor can use until it ends.
-    begin: how much has
-    arrived already. raw: the bare image instead. move: goes into its record first; see
-    Volume.moving_to."""
+    """Writes the stream of a volume that nobody uses (Busy otherwise), nor can use until the
+    stream ends. pool_name: as registry.pool_with has it. begin: how much has arrived already. raw:
+    the bare image instead. move: goes into its record first; see Volume.moving_to."""
     import hashlib
     import json
 
-    with registry.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
+    check_name("volume name", name)
+    with registry.pool_with(name, pool_name) as place, place.volume_lock(name):
         found = volume.get(place, name)
         with found:
             descriptor = _hold(found, move)
@@ -94,6 +94,7 @@ def _hold(found: "Volume", move: "Optional[Dict[str, str]]") -> int:
     descriptor = found.open_image()
     try:
         found.lock_image(descriptor)
+        image.check(found, descriptor)
         if move is not None:
             found.save(move=move, blank=False)
     except BaseException:

@@ -494,5 +494,8 @@ def test_a_terminal_gets_no_stream_and_a_wrong_line_is_a_usage_error(node: Node)
     assert b"this is a terminal" in done.stdout
     assert node.enter(*node.executable, "export").returncode == 2
     assert b"is not a name" in node.enter(*node.executable, "export", "../x").stderr
-    assert b"not in pool" in node.enter(*node.executable, "export", "pvc-9").stderr
+    assert (
+        b"no volume or snapshot pvc-9 is in the pools"
+        in node.enter(*node.executable, "export", "pvc-9").stderr
+    )
     assert "import says it has" in node.command("export", "--help")

@@ -74,6 +74,11 @@ def test_a_volume_with_its_pv_is_left_as_it_is() -> None:
             None,
             "is on node node1 and on node node2; name one with --node",
         ),
+        (
+            [found(pool="fast"), found(pool="default")],
+            None,
+            "is in pool default and in pool fast of node node1, so neither was adopted",
+        ),
         ([found(error="its image is missing")], None, "its image is missing"),
         ([found(state="archived")], None, "cannot be adopted while it is 'archived'"),
         ([found(kind="snapshot")], None, "cannot be adopted while it is 'snapshot'"),
