@@ -60,7 +60,8 @@ def send(
     import json
 
     check_name("volume name", name)
-    with registry.pool_with(name, pool_name) as place, place.volume_lock(name):
+    place = registry.pool_with(name, pool_name)
+    with place, place.volume_lock(name):
         found = volume.get(place, name)
         with found:
             descriptor = _hold(found, move)
