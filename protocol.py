@@ -649,6 +649,15 @@ def integer(what: str, value: str) -> int:
     return number
 
 
+def of_volume(name: str, sentence: str) -> str:
+    """The sentence about the volume `name`, which begins with that name once, as the sentence of a
+    failure may have it already."""
+    about = "volume " + name
+    if sentence.startswith((about + " ", about + ": ", about + ",")):
+        return sentence
+    return "{}: {}".format(about, sentence)
+
+
 def shown(value: str) -> str:
     """`value` as it may stand in a message: quoted, escaped, cut."""
     quoted = ascii(value)

@@ -7,13 +7,14 @@ import json
 import os
 
 import flexvol
-from protocol import Internal
+from protocol import Internal, of_volume
 from table import aligned, human_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List
 
+_ALL = "*"  # the name of an entry that is about all volumes of a pool
 _POOL_HEADINGS = ("POOL", "DISK", "RESERVE", "PROMISED", "USED", "ROOM", "STATE")
 _HEADINGS = ("VOLUME", "CLAIM", "SIZE", "USED", "DEVICE", "POD", "MOUNTED AT", "IMAGE")
 
@@ -43,7 +44,9 @@ def main(words: "List[str]") -> int:
         if volume.get("remark"):
             print("\n" + volume["remark"])
         for what, remedy in volume["troubles"]:
-            print("\nvolume {}: {}\n    do this: {}".format(volume["name"], what, remedy))
+            if volume["name"] != _ALL:
+                what = of_volume(volume["name"], what)
+            print("\n{}\n    do this: {}".format(what, remedy))
     return 0
 
 

@@ -10,7 +10,7 @@ import time
 from drivers.loop import image as images
 from drivers.loop import pool, registry, volume
 from host import apart, config, files, filesystems, kubelet, loopdev, mounts, undo, work
-from protocol import Busy, Failure, Unavailable
+from protocol import Busy, Failure, Unavailable, of_volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,10 +151,7 @@ def examine() -> "List[Finding]":
     findings += _not_remembered(names)
     volumes = [entry for entry in entries if entry["name"] != _ALL]
     for entry in volumes:
-        findings += [
-            ("volume {}: {}".format(entry["name"], what), remedy)
-            for what, remedy in entry["troubles"]
-        ]
+        findings += [(of_volume(entry["name"], what), remedy) for what, remedy in entry["troubles"]]
         if entry.get("remark"):
             findings.append((entry["remark"], ""))
     mounted = sum(1 for entry in volumes if entry.get("mounts"))

@@ -4,6 +4,7 @@ to do, and changes nothing."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from tests.node.conftest import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 POOL = "/var/lib/flexvol/default"
+DOUBLED = re.compile(r"((?:volume|pool) \S+?):? \1\b")  # a sentence that names its volume twice
 
 
 class State(NamedTuple):
@@ -385,6 +387,7 @@ def test_doctor_names_the_state_and_the_remedy_and_changes_nothing(
     state.prepare(node)
     before = node.snapshot()
 
+    status = node.enter(*node.executable, "status").stdout.decode()
     done = node.enter(*node.executable, "doctor", PLUGINS)
     after = node.snapshot()
     state.after(node)
@@ -393,4 +396,5 @@ def test_doctor_names_the_state_and_the_remedy_and_changes_nothing(
     assert done.stderr == b""
     assert [word for word in state.words if word not in report] == [], report
     assert done.returncode == state.status, report
+    assert DOUBLED.findall(report) + DOUBLED.findall(status) == []
     assert after == before

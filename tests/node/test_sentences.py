@@ -59,6 +59,24 @@ def mounted_tmpfs(node: Node) -> str:
     return path
 
 
+@pytest.mark.parametrize("callout", ["mount", "expandfs", "delete"])
+def test_the_sentence_about_a_missing_image_names_the_volume_once(node: Node, callout: str) -> None:
+    node.provision()
+    node.image().unlink()
+    lines = {
+        "mount": [node.pod_dir("web"), node.options()],
+        "expandfs": [node.options(), "", node.pod_dir("web"), str(128 * MIB), "0"],
+        "delete": [node.deletion()],
+    }
+
+    said = node.run(callout, *lines[callout]).get("message", "")
+    reports = [
+        node.enter(*node.executable, words).stdout.decode() for words in ("status", "doctor")
+    ]
+
+    assert [text for text in [said, *reports] if "volume pvc-1: volume pvc-1" in text] == []
+
+
 @pytest.mark.parametrize("what", list(FAILURES))
 def test_the_sentence_names_the_volume_or_the_directory(node: Node, what: str) -> None:
     words, sentence = FAILURES[what]

@@ -9,6 +9,8 @@ import json
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import process
 import protocol
@@ -416,3 +418,23 @@ def test_the_reason_of_every_kind_of_failure_is_one_of_the_contract() -> None:
     assert reasons == ["Internal", "Busy", "Busy", "Internal"]
     for name, kind in protocol.FAILURES.items():
         assert kind("").reason == name
+
+
+@given(
+    name=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True),
+    tail=st.sampled_from([": its image is missing", " is in use", ", which is archived"]),
+    times=st.integers(1, 4),
+)
+def test_a_sentence_about_a_volume_names_it_once(name: str, tail: str, times: int) -> None:
+    sentence = f"volume {name}{tail}"
+    for _ in range(times):
+        sentence = protocol.of_volume(name, sentence)
+
+    assert sentence == f"volume {name}{tail}"
+    assert (
+        protocol.of_volume(name, "its image is missing") == f"volume {name}: its image is missing"
+    )
+
+
+def test_a_sentence_about_a_volume_with_a_longer_name_is_not_taken_for_its_own() -> None:
+    assert protocol.of_volume("a", "volume ab: gone") == "volume a: volume ab: gone"
