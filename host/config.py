@@ -18,13 +18,19 @@ from protocol import Unavailable, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Set, Tuple
 
 DIRECTORY = "/etc/flexvol"
 CONFIG = DIRECTORY + "/config.json"
 POOLS_FILE = "pools.json"
 POOLS = DIRECTORY + "/" + POOLS_FILE
 _POOLS_SCHEMA = 1
+# The id of a pool is in its pool.json, and in the poolId of the PVs of its volumes.
+_MEND_POOLS = (
+    'mend that file, which holds {"schema": 1, "pools": {"NAME": {"id": "ID of its pool.json", '
+    '"path": "DIRECTORY"}}} for each pool of this node; or put it back from a backup; or mount '
+    "the disks of all pools, move the file aside, and run: loop install"
+)
 # Writing pools.json takes milliseconds; whoever holds its lock longer than this hangs.
 _LOCK_SECONDS = 20
 # Every pool lies in here; other disks are mounted or bound below it.
@@ -54,24 +60,32 @@ def mount_flags() -> "List[str]":
     return flags
 
 
-def _read(path: str) -> "Dict[str, Any]":
-    """The JSON object in the file; an empty one if there is no file."""
+def _read(path: str) -> "Optional[Dict[str, Any]]":
+    """The JSON object in the file; None if there is no file."""
     import json
 
     try:
         with open(path, "rb") as file:
             content: "Any" = json.loads(file.read().decode("utf-8"))
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise Unavailable("{} cannot be read: {}".format(path, error)) from None
+        return None
+    except OSError as error:
+        raise _unreadable(path, error.strerror or "no reason is known") from None
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, str(error)) from None
     if not isinstance(content, dict):
-        raise Unavailable("{}: expected one JSON object".format(path))
+        raise _unreadable(path, "expected one JSON object")
     return content
 
 
+def _unreadable(path: str, why: str) -> Unavailable:
+    """The sentence about a file whose content cannot be known; nothing is made in its place."""
+    sentence = "{} cannot be read: {}".format(path, why)
+    return Unavailable(sentence + ("; " + _MEND_POOLS if path == POOLS else ""))
+
+
 def _settings() -> "Dict[str, Any]":
-    settings = _read(CONFIG)
+    settings = _read(CONFIG) or {}
     unknown = sorted(set(settings) - {"pools", "mountFlags"})
     if unknown:
         raise Unavailable(
@@ -102,6 +116,26 @@ def remembered() -> "Dict[str, Remembered]":
         name: Remembered(entry["id"], entry["path"], entry.get("former", []))
         for name, entry in _memory()["pools"].items()
     }
+
+
+def known_names() -> "Set[str]":
+    """The names of the pools that the node has noted or that config.json places. A file that cannot
+    be read counts as empty: the names are only told to a person."""
+    known: "Set[str]" = set()
+    for read in (pools, remembered):
+        try:
+            known.update(read())
+        except Unavailable:
+            continue  # every call that needs the file says so
+    return known
+
+
+def below_root() -> "List[str]":
+    """What lies in the directory of the pools; no disk below it is asked."""
+    try:
+        return os.listdir(ROOT)
+    except OSError:
+        return []
 
 
 def is_default_removed() -> bool:
@@ -195,17 +229,18 @@ def _nothing() -> "Dict[str, Any]":
 
 
 def _memory() -> "Dict[str, Any]":
-    memory = _read(POOLS) or _nothing()
-    if memory.get("schema") != _POOLS_SCHEMA:
+    memory = _read(POOLS)
+    if memory is None:
+        return _nothing()
+    if memory.get("schema") not in (None, _POOLS_SCHEMA):
         raise Unavailable(
             "{} has a schema other than {}; use a newer flexvol".format(POOLS, _POOLS_SCHEMA)
         )
     pools = memory.get("pools")
-    if not isinstance(pools, dict) or not all(map(_is_entry, pools.values())):
+    is_whole = isinstance(pools, dict) and all(map(_is_entry, pools.values()))
+    if memory.get("schema") is None or not is_whole:
         raise Unavailable(
-            '{} is damaged: expected {{"pools": {{"NAME": {{"id": "ID", "path": "DIRECTORY"}}}}}}; '
-            "mend it, or mount the disks of all pools, move the file aside and run: loop "
-            "install".format(POOLS)
+            "{} is damaged: it is not what flexvol wrote; {}".format(POOLS, _MEND_POOLS)
         )
     return memory
 

@@ -462,7 +462,7 @@ def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
             sentence = _absent(name, path, str(error.strerror), bool(known or pool_id))
         raise Unavailable(sentence) from None
     try:
-        settings = _settings(name, path, directory, bool(known or pool_id))
+        settings = _settings(name, path, directory, known, bool(known or pool_id))
         if pool_id is not None and settings["id"] != pool_id:
             raise Unavailable(
                 "pool {} at {} was replaced: its id is {}, the volume's is {}".format(
@@ -499,36 +499,89 @@ def linked(name: str, path: str, root: str = "") -> str:
 
 
 def _absent(name: str, path: str, why: str, was_made: bool) -> str:
-    """The sentence about a pool that cannot be found. A new pool is proposed only where none of
-    that name is known: in the place of one that is away it would hide the volumes of that one."""
+    """The sentence about a pool that cannot be found. A new pool is proposed only where the node
+    has none at all: in the place of one that is away it would hide the volumes of that one, and a
+    name that is mistyped would become a pool on the root disk."""
+    others = _others_known(name)
     if was_made:
-        return (
+        away = (
             "pool {} is not mounted at {} ({}), so it is away with its volumes; mount its disk "
             "there, and all goes on by itself"
         ).format(name, path, why)
-    return (
-        "pool {} is not mounted, or was never made, at {} ({}); mount its disk, or run: "
-        "loop pool init {}"
-    ).format(name, path, why, name)
+        if others and name not in config.known_names():
+            return "{}. This node has noted no pool of that name, but {}".format(away, others)
+        return away
+    absent = "pool {} is not mounted, or was never made, at {} ({})".format(name, path, why)
+    if others:
+        return (
+            "{}; this node has {}: see whether one of these is meant, and if not, mount the disk "
+            "of pool {}"
+        ).format(absent, others, name)
+    return "{}; mount its disk, or run: loop pool init {}".format(absent, name)
 
 
-def _settings(name: str, path: str, directory: int, was_made: bool) -> "Dict[str, Any]":
+def _others_known(name: str) -> str:
+    """The other pools of this node, in words; "" if there is none. No disk is asked, as any may
+    hang."""
+    others = sorted(config.known_names() - {name})
+    if others:
+        return " and ".join("pool " + other for other in others)
+    below = sorted(entry for entry in config.below_root() if is_name(entry) and entry != name)
+    if below:
+        return "{} in {} (see: loop pool list)".format(" and ".join(below[:10]), config.ROOT)
+    return ""
+
+
+class Damaged(Unavailable):
+    """The pool is there, and its pool.json is not as flexvol wrote it. The pool's volumes may be
+    whole, so nothing takes the place of this pool."""
+
+
+def _settings(
+    name: str, path: str, directory: int, known: "Optional[config.Remembered]", was_made: bool
+) -> "Dict[str, Any]":
+    """What pool.json says. known: what the node has noted of the pool."""
     import json
 
+    known_id = known.id if known else None
     try:
         settings = json.loads(files.read(directory, FILE).decode("utf-8"))
     except FileNotFoundError:
         raise Unavailable(_absent(name, path, "it has no " + FILE, was_made)) from None
-    except (ValueError, RecursionError) as error:
-        raise Unavailable("{}/{} cannot be read: {}".format(path, FILE, error)) from None
-    if not isinstance(settings, dict) or settings.get("schema") != _SCHEMA:
-        raise Unavailable(
+    except OSError as error:
+        raise Damaged(
+            "{}/{} cannot be read ({}); see the disk, and dmesg, first. {}".format(
+                path, FILE, error.strerror, _written_anew(known_id)
+            )
+        ) from None
+    except (Failure, ValueError, RecursionError) as error:
+        raise _damaged(path, "cannot be read: {}".format(error), known_id) from None
+    if isinstance(settings, dict) and settings.get("schema") not in (_SCHEMA, None):
+        raise Damaged(
             "{}/{} has a schema other than {}; use a newer flexvol".format(path, FILE, _SCHEMA)
         )
+    if not isinstance(settings, dict) or settings.get("schema") is None:
+        raise _damaged(path, "is not what flexvol wrote", known_id)
     check_limits(settings.get("reserve"), settings.get("overcommit"))
     if not isinstance(settings.get("id"), str):
-        raise Unavailable("{}/{} has no id; put the file back from a backup".format(path, FILE))
+        raise _damaged(path, "has no id", known_id)
     return settings
+
+
+def _damaged(path: str, why: str, known_id: "Optional[str]") -> Damaged:
+    return Damaged("{}/{} {}; {}".format(path, FILE, why, _written_anew(known_id)))
+
+
+def _written_anew(known_id: "Optional[str]") -> str:
+    """How a person puts a pool.json right."""
+    identity, where = "ID", " with the poolId that the PVs of its volumes have"
+    if known_id:
+        identity, where = shown(known_id).strip("'"), ""
+    return (
+        "the pool's volumes are left as they are: put the file back from a backup, or, if the "
+        'disk is the right one, write the file anew{}: {{"schema": {}, "id": "{}", '
+        '"reserve": "{}", "overcommit": {}}}'
+    ).format(where, _SCHEMA, identity, DEFAULT_RESERVE, DEFAULT_OVERCOMMIT)
 
 
 def check_limits(reserve: "Any", overcommit: "Any") -> None:

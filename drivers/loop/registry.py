@@ -175,6 +175,8 @@ def _check_not_replaced(name: str) -> None:
         with pools.open_pool(name) as pool:
             if pool.replaced_by:
                 raise Unavailable(pool.former())
+    except pools.Damaged:
+        raise
     except Unavailable as absent:
         raise InvalidArgument(
             "{}. No other pool is made in its place: its claims would be taken for lost. Only if "
@@ -207,7 +209,7 @@ def _id_at(directory: int, path: str) -> "Optional[str]":
     try:
         settings: "Any" = json.loads(files.read(directory, pools.FILE).decode("utf-8"))
         return str(settings["id"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (Failure, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -339,13 +341,20 @@ def _state(pool: "Pool") -> str:
 def remove(name: str, away: bool) -> str:
     """Takes an empty pool from this node. away: only forgets a pool whose disk will not come back.
     Raises InvalidArgument while the pool holds anything, or is away and `away` is not said."""
-    if name not in names():
-        raise InvalidArgument("this node has no pool {}; see: loop pool list".format(name))
+    known = names()
+    if name not in known:
+        raise InvalidArgument(
+            "this node has no pool {}; it has {}".format(
+                name, " and ".join("pool " + other for other in known) or "no pool at all"
+            )
+        )
     placed = ""
     if name in config.pools():
         placed = "; {} places it still: take it out there".format(config.CONFIG)
     try:
         pool = open_pool(name)
+    except pools.Damaged:
+        raise
     except Unavailable as absent:
         if not away:
             raise InvalidArgument(
