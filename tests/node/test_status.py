@@ -160,7 +160,7 @@ def test_an_image_that_was_cut(node: Node) -> None:
     node.provision()
     os.truncate(node.image(), 32 * MIB)
 
-    assert f"image of {32 * MIB} bytes does not hold the ext4 of {64 * MIB}" in trouble(node)[0]
+    assert f"its image has {32 * MIB} bytes and its record says {64 * MIB}" in trouble(node)[0]
 
 
 def test_a_damaged_record(node: Node) -> None:
