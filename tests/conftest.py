@@ -11,10 +11,17 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_SKIP = os.environ.get("FLEXVOL_NO_SKIP") == "1"
+
+# How long an example takes says nothing on a machine that runs other tests at the same time.
+hypothesis.settings.register_profile(
+    "flexvol", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("flexvol")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from administration import cancel_expansion
@@ -158,7 +158,6 @@ ACTORS = [
 sizes_in_bytes = st.integers(64 * MIB - 5000, 64 * MIB)
 
 
-@settings(deadline=None)
 @example(
     64 * MIB - 5000,
     [World.we_go_on, World.we_go_on, World.controller_starts, World.kubelet_expands],
@@ -194,7 +193,6 @@ def test_whoever_interferes_the_end_is_the_truth_and_the_volume_grows_again(
     assert world.now.capacity == world.now.volume == world.size == 1000 * GIB
 
 
-@settings(deadline=None)
 @given(sizes_in_bytes, st.lists(st.sampled_from(ACTORS[:1] + ACTORS[3:6]), max_size=8))
 def test_without_room_claim_and_volume_say_the_true_size(recorded: int, turns: list[Any]) -> None:
     world = World(900 * GIB, recorded=recorded)
