@@ -272,8 +272,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if (
         report.failed and isinstance(k8s, Kubernetes) and kube.STATE.exists()
     ):  # else it is the cluster's own end
-        for title, text in diagnosis(k8s):
-            report.sections.append((title, text[-8000:]))
+        try:
+            for title, text in diagnosis(k8s):
+                report.sections.append((title, text[-8000:]))
+        except (AssertionError, OSError, subprocess.SubprocessError) as error:
+            # The API server may be what has failed. The other tests go on.
+            report.sections.append(("not seen", f"{type(error).__name__}: {error}"))
 
 
 def diagnosis(k8s: Kubernetes) -> Iterator[tuple[str, str]]:

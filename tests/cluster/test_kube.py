@@ -57,7 +57,7 @@ def test_a_program_is_killed_alone_and_comes_back(k8s: Kubernetes, program: str)
     assert machine.running(STATE, name) is None
     cluster.start(program, node)
 
-    wait_until("the API server is ready", cluster.api_ready)
+    wait_until("the API server is ready", cluster.api_ready, 180)
     assert {
         file.stem: file.read_text() for file in STATE.glob("*.pid") if file.stem != name
     } == others
