@@ -42,17 +42,19 @@ class Faults:
         self.counts = dict.fromkeys(("provisioner", "driver", "kubelet", "kube-apiserver"), 0)
 
     def run(self) -> None:
-        kinds: list[Callable[[], int]] = [
-            self._provisioner,
-            self._driver,
-            self._driver,
-            self._kubelet,
-            self._server,
+        kinds: list[tuple[str, Callable[[], int]]] = [
+            ("provisioner", self._provisioner),
+            ("driver", self._driver),
+            ("driver", self._driver),
+            ("kubelet", self._kubelet),
+            ("kube-apiserver", self._server),
         ]
-        names = ("provisioner", "driver", "driver", "kubelet", "kube-apiserver")
+        due: list[tuple[str, Callable[[], int]]] = []
         while time.monotonic() < self._until:
-            which = self._chance.randrange(len(kinds))
-            self.counts[names[which]] += kinds[which]()
+            if not due:  # each of them once, before any of them again
+                due = self._chance.sample(kinds, len(kinds))
+            name, fault = due.pop()
+            self.counts[name] += fault()
             time.sleep(self._chance.uniform(1, 5))  # between faults; nothing is waited for
 
     def _provisioner(self) -> int:
