@@ -203,6 +203,14 @@ def install(cluster: kube.Cluster) -> None:
     )
 
 
+def keep_little_in_reserve(cluster: kube.Cluster) -> None:
+    """Both nodes' pools lie on this machine's disk, of which other tests take some meanwhile; a
+    fifth of it may be all that is free."""
+    for node in cluster.nodes.values():
+        path = node.path(POOL) / "pool.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "reserve": "1%"}))
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
     """The running cluster with flexvol in it."""
@@ -216,6 +224,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
         try:
             cluster.up([shell, product])
             install(cluster)
+            keep_little_in_reserve(cluster)
         except Exception:
             print(
                 cluster.report(), file=sys.stderr
