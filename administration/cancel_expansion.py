@@ -136,7 +136,7 @@ def next_step(now: Sizes, size: int, records: bool = False) -> str:
         # for what it takes for the volume's size already (actualStateOfWorld.volumeNeedsExpansion),
         # so the one byte that HOLD takes away is put back here.
         is_cut = now.allocated is not None and (now.allocated < now.asked or not now.resize)
-        return HOLD if is_cut or now.capacity == size - 1 or records else ""
+        return HOLD if is_cut or now.capacity == now.asked - 1 or records else ""
     # Nothing is asked for beyond what the claim has. kube-controller-manager, when it starts amid
     # our steps, may leave a state that waits for a call which kubelet has no reason to make, and
     # then goes on with the old allocatedResources when the claim is raised again.

@@ -163,6 +163,11 @@ sizes_in_bytes = st.integers(64 * MIB - 5000, 64 * MIB)
     [World.we_go_on, World.we_go_on, World.controller_starts, World.kubelet_expands],
 )
 @example(64 * MIB, [World.we_go_on] * 3 + [World.controller_starts])
+@example(
+    64 * MIB,
+    [World.we_go_on] * 3
+    + [World.controller_starts, World.room_appears, World.call_that_had_begun_succeeds],
+)
 @given(sizes_in_bytes, st.lists(st.sampled_from(ACTORS), max_size=25))
 def test_whoever_interferes_the_end_is_the_truth_and_the_volume_grows_again(
     recorded: int, turns: list[Any]
