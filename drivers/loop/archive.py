@@ -83,14 +83,18 @@ def find(pool: "Pool", name: str) -> "Optional[Volume]":
 
 def is_there(pool: "Pool", name: str) -> bool:
     """Whether a volume of that name is in the pool, or an archive that `get` gives for the name."""
-    archived = [hidden for hidden in names(pool) if name in (hidden[1:], hidden[_VOLUME_AT:])]
-    return name in pool.names() or bool(archived)
+    return name in pool.names() or bool(_meant(pool, name))
+
+
+def _meant(pool: "Pool", name: str) -> "List[str]":
+    """The archives of that name, and of the volume of that name."""
+    return [hidden for hidden in names(pool) if name in (hidden[1:], hidden[_VOLUME_AT:])]
 
 
 def get(pool: "Pool", name: str) -> "Volume":
     """The archive of that name, or the only one of the volume of that name. Raises NotFound if
     there is none, and InvalidArgument if there are several."""
-    found = [hidden for hidden in names(pool) if name in (hidden[1:], hidden[_VOLUME_AT:])]
+    found = _meant(pool, name)
     if len(found) > 1:
         names_of_all = ", ".join(hidden[1:] for hidden in found)
         raise InvalidArgument(

@@ -13,7 +13,7 @@ from protocol import Busy, Failure, Internal, Pending, ResourceExhausted, Unavai
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
     from drivers.loop.pool import Lock
     from drivers.loop.volume import Volume, Wish
@@ -426,31 +426,32 @@ def check(volume: "Volume", device: int) -> int:
     """The size of the file system on the open device or image, in bytes. Raises Internal unless it
     is the one that the record says, in an image of the size the record says: nothing is ever
     formatted here."""
-    why = mismatch(volume, device)
+    size, why = compare(volume, device)
     if why:
         raise Internal("volume {}: {}; it is left alone; {}".format(volume.name, why, RESTORE))
-    return filesystems.get(volume.fs_type).size_bytes(device) or 0
+    return size
 
 
-def mismatch(volume: "Volume", device: int) -> str:
-    """Why the open device or image is not what the volume's record says; empty if it is. It is only
-    read."""
+def compare(volume: "Volume", device: int) -> "Tuple[int, str]":
+    """The size of the file system on the open device or image, in bytes (0 for none), and why it is
+    not what the volume's record says ("" if it is). The device is only read."""
     length = os.lseek(device, 0, os.SEEK_END)
     if length < volume.size_bytes:
-        return "its image has {} bytes and its record says {}".format(length, volume.size_bytes)
+        return 0, "its image has {} bytes and its record says {}".format(length, volume.size_bytes)
     kind = filesystems.get(volume.fs_type)
     size = kind.size_bytes(device)
     if size is None:
-        return "its image does not carry the {} that its record says".format(volume.fs_type)
+        return 0, "its image does not carry the {} that its record says".format(volume.fs_type)
+    why = ""
     uuid = volume.record["fsUuid"]
     known = (uuid, volume.record["newUuid"])  # of a copy that has just got its own: both may be
     if uuid and kind.uuid(device) not in known:
-        return "its image does not carry the {} that its record says was made in it".format(
+        why = "its image does not carry the {} that its record says was made in it".format(
             volume.fs_type
         )
-    if size > length:
-        return "its {} has {} bytes and its image only {}".format(volume.fs_type, size, length)
-    return ""
+    elif size > length:
+        why = "its {} has {} bytes and its image only {}".format(volume.fs_type, size, length)
+    return size, why
 
 
 def _set_root(root: int, wish: "Dict[str, Any]") -> None:

@@ -448,7 +448,7 @@ def _shows(mount: "mounts.Mount", device: _Device) -> bool:
 def _troubles(found: "Volume", image: int) -> "Iterator[Finding]":
     """Of a volume that is not in use."""
     kind = filesystems.get(found.fs_type)
-    why = images.mismatch(found, image)
+    _, why = images.compare(found, image)
     if why:
         yield why, images.RESTORE + "; flexvol leaves them alone"
     elif undo.is_left(found.directory):
