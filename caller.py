@@ -27,7 +27,7 @@ from protocol import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple, Union
+    from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
 # A list of ten thousand volumes has about 4 MB.
 _OUTPUT_LIMIT_BYTES = 64 << 20
@@ -43,6 +43,19 @@ _KUBELET_FIELDS = {
     "attached": bool,
     "volumenewsize": int,
 }
+
+
+class Hangs(Internal):
+    """A call was given up, and the kernel lets a process of it not die, as with a disk that does
+    not answer."""
+
+    def __init__(self, message: str, survivors: "List[process.Survivor]") -> None:
+        super().__init__(message)
+        self._survivors = survivors
+
+    def processes(self) -> "List[int]":
+        """The numbers of those that are there still."""
+        return [survivor.pid for survivor in self._survivors if survivor.lives()]
 
 
 class _Number(str):
@@ -75,11 +88,22 @@ def call(
 
     seconds: the time limit; by default the callout's own in CALLOUTS. Raises the Failure the driver
     answered with, of the class it named; Internal if it answered with none, with garbage, or not in
-    time."""
+    time; Hangs if a process of it is left then."""
     limit = CALLOUTS[callout].seconds if seconds is None else seconds
     line = [executable] + command_line(callout, **arguments)
-    result = process.run(line, limit, output_limit_bytes=_OUTPUT_LIMIT_BYTES)
+    try:
+        result = process.run(line, limit, output_limit_bytes=_OUTPUT_LIMIT_BYTES)
+    except process.TimedOut as error:
+        survivors = process.survivors(error.group)
+        if survivors:
+            raise Hangs(str(error), survivors) from None
+        raise
     return parse(callout, result.output, result.status)
+
+
+def reap_strays(ended_before: "Set[int]") -> "Set[int]":
+    """As process.reap_strays: what drivers leave to the first process of a container."""
+    return process.reap_strays(ended_before)
 
 
 def parse(callout: str, output: bytes, status: int) -> Reply:

@@ -23,8 +23,10 @@ from protocol import (
     NotSupported,
     Options,
     is_name,
+    naming,
     parse_arguments,
     shown,
+    similar,
     system_failure,
 )
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _ANSWER_SECONDS = 5  # kept of a callout's limit, to kill what hangs and to say so
 DEFAULT_DRIVER = "loop"
 _HELP = ("--help", "-h")
+_STOPPED = 130  # as a shell has it of a program that SIGINT ended
 COMMANDS = {
     "help": "explain a callout or a command: help mount",
     "status": "show the volumes on this node, their devices, mounts and pods",
@@ -45,6 +48,7 @@ COMMANDS = {
     "uninstall": "take this file out of kubelet's plugin directory, if no volume needs it any more",
     "pool": "make, show, close or remove a pool, the directory that volumes live in",
     "trim": "give blocks that volumes have free back to their pools",
+    "delete": "delete volumes, archives and snapshots by their names; or the callout of that name",
     "export": "write a volume, while no pod uses it, as a stream or a bare image to stdout",
     "import": "make a volume of such a stream from stdin, when all of it has come",
     "snapshot": "keep what a volume holds now, for new claims that are to begin with it",
@@ -66,7 +70,7 @@ def main(argv: "List[str]") -> int:
     if words[0] == "--version":
         print(VERSION)
         return 0
-    if words[0] in COMMANDS:
+    if words[0] in COMMANDS and not _is_callout(words):
         return _run_command(words[0], words[1:])
     terminal = os.dup(2) if os.isatty(2) else None
     out = _silence()
@@ -81,6 +85,18 @@ def main(argv: "List[str]") -> int:
     return 0
 
 
+def _is_callout(words: "List[str]") -> bool:
+    """Tells the callout `delete`, whose argument is a JSON object, from the command of that name,
+    whose arguments are names of volumes. No other word is both."""
+    if words[0] not in CALLOUTS:
+        return False
+    arguments = words[1:]
+    if not arguments or arguments[0].lstrip().startswith("{"):
+        return True
+    garbled: bool = __import__("commands.delete", fromlist=["main"]).is_garbled(arguments)
+    return garbled
+
+
 def _write(descriptor: int, line: bytes) -> None:
     while line:
         line = line[os.write(descriptor, line) :]
@@ -90,7 +106,7 @@ def _bounded_answer(driver: str, callout: str, arguments: "List[str]", out: int)
     """The answer as a line, within the callout's time limit, whatever hangs. `out` is no descriptor
     of the child, or kubelet would wait for the end of a child that the kernel does not let die."""
     if callout not in CALLOUTS:
-        return _line(answer(driver, callout, arguments))
+        return _line(_with_advice(callout, answer(driver, callout, arguments)))
 
     def work() -> bytes:
         os.close(out)
@@ -109,6 +125,14 @@ def _bounded_answer(driver: str, callout: str, arguments: "List[str]", out: int)
         )
         return _line(reply)
     return line
+
+
+def _with_advice(word: str, reply: "Dict[str, Any]") -> "Dict[str, Any]":
+    """The answer to a word that is no callout, with the command or callout that may be meant."""
+    meant = similar(word, [*COMMANDS, *CALLOUTS])
+    if meant:
+        reply["message"] = "{}; {} may be meant".format(reply["message"], meant)
+    return reply
 
 
 def _line(reply: "Dict[str, Any]") -> bytes:
@@ -202,12 +226,11 @@ def _naming(failure: Failure, callout: str, parsed: "Dict[str, Any]") -> Failure
     """The failure, whose sentence names the volume, pool or directory it is about: an event and a
     log line are read where nobody sees the call's arguments."""
     named = _volume(parsed) or parsed.get("mount_dir") or parsed.get("device_dir")
-    if not named or isinstance(failure, NotSupported):
+    if not named or isinstance(failure, NotSupported) or failure.message.startswith("pool "):
         return failure
-    if named in failure.message or failure.message.startswith("pool "):
-        return failure
+    sentence = naming(_about(callout, parsed), named, failure.message)
     # A subclass of a failure may take other arguments, so it is the one that its reason names.
-    return FAILURES[failure.reason]("{}: {}".format(_about(callout, parsed), failure.message))
+    return failure if sentence == failure.message else FAILURES[failure.reason](sentence)
 
 
 def _volume(parsed: "Dict[str, Any]") -> str:
@@ -266,10 +289,23 @@ def _run_command(name: str, words: "List[str]") -> int:
         ("transfer", [name] + words) if name in ("export", "import") else (name, words)
     )
     try:
-        status: "int" = __import__("commands." + module, fromlist=["main"]).main(arguments)
+        try:
+            status: "int" = __import__("commands." + module, fromlist=["main"]).main(arguments)
+        finally:  # also after --help, which exits
+            if sys.stdout is not None:
+                sys.stdout.flush()
         return status
     except Failure as failure:
         print("flexvol {}: {}".format(name, failure.message), file=sys.stderr)
     except OSError as error:
+        # Whoever reads what a command prints may leave, as head does: that is no error to talk
+        # about, but for export, whose reader stores a volume.
+        if isinstance(error, BrokenPipeError) and name != "export":
+            from table import reader_left  # late: no callout needs it
+
+            return reader_left()
         print(system_failure(error, "flexvol " + name).message, file=sys.stderr)
+    except KeyboardInterrupt:
+        print("flexvol {}: stopped".format(name), file=sys.stderr)
+        return _STOPPED
     return 1

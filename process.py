@@ -15,16 +15,34 @@ from protocol import Internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, Iterator, List, Mapping, NoReturn, Optional, Sequence, Tuple
+    from typing import (
+        Callable,
+        Dict,
+        Iterator,
+        List,
+        Mapping,
+        NoReturn,
+        Optional,
+        Sequence,
+        Set,
+        Tuple,
+    )
 
 _OUTPUT_LIMIT_BYTES = 1 << 20
 _REAP_SECONDS = 2
 _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_SLAVE, _MNT_DETACH = 0x20000, 4096, 0x4000, 1 << 19, 2
 _LOOK_SECONDS = 5  # how often a program is looked at for progress
+# The places of some fields of /proc/PID/stat, counted from the state on.
+_STATE, _PARENT, _GROUP, _BEGAN = 0, 1, 2, 19
+# The children of ours that a `run` waits for.
+_awaited: "Set[int]" = set()
 
 
 class TimedOut(Internal):
-    """The program was killed because its time was over."""
+    """The program was killed because its time was over. group: the number of its process group, in
+    which the kernel may keep a process alive (see `survivors`); 0 if none was made."""
+
+    group = 0
 
 
 class _Deadline:
@@ -127,6 +145,7 @@ def run(
         finally:
             os.close(writer)
         status = None
+        _awaited.add(pid)
         if isinstance(limit, _WhileAtWork):
             limit.pid = pid
         try:
@@ -134,19 +153,23 @@ def run(
             status = _reap(pid, limit)
             if status is None:
                 raise TimedOut("{} did not end within {:g} s".format(argv[0], seconds))
+        except TimedOut as error:
+            error.group = pid
+            raise
         finally:
             if status is None:
                 kill_group(pid)
                 _reap(pid, _Deadline(_REAP_SECONDS))
+            _awaited.discard(pid)
     finally:
         os.close(reader)
     return Result(argv, status, output)
 
 
 def bounded(work: "Callable[[], bytes]", seconds: float) -> "Optional[bytes]":
-    """What `work` returns, done in a child so that a process the kernel will not let die is not
-    ours. After `seconds` the child and all that it started are killed, not waited for, and None is
-    returned.
+    """What `work` returns, or None. The work runs in a child, so that a system call that hangs in
+    the kernel (D state) hangs the child and not the callout. After `seconds` the child and all that
+    it started are killed, not waited for, and None is returned.
 
     Also None if the child ended without an answer. The child stays in our process group, to be
     killed with us."""
@@ -311,6 +334,64 @@ def _keep_only(*descriptors: int) -> None:
                 continue
 
 
+class Survivor:
+    """A process that was killed and has not died. It waits in the kernel, for a dead disk for
+    example."""
+
+    def __init__(self, pid: int, began: str) -> None:
+        self.pid = pid
+        self._began = began
+
+    def lives(self) -> bool:
+        """Whether it is there still. Another process of the same number began at another time."""
+        fields = _stat(self.pid)
+        return bool(fields) and fields[_STATE] != "Z" and fields[_BEGAN] == self._began
+
+
+def survivors(group: int) -> "List[Survivor]":
+    """The processes of a killed process group that are alive."""
+    found = []
+    for pid in _processes():
+        fields = _stat(pid)
+        if fields and fields[_GROUP] == str(group) and fields[_STATE] != "Z":
+            found.append(Survivor(pid, fields[_BEGAN]))
+    return found
+
+
+def reap_strays(ended_before: "Set[int]") -> "Set[int]":
+    """Reaps the children that have ended and that nobody waits for. The first process of a
+    container gets as its children all whose own parent has ended.
+
+    ended_before: what the last call returned. A child is reaped when two calls have found it ended,
+    because whoever has only just started it may not wait for it yet. Returns the children that have
+    ended and were not reaped."""
+    ended = set()
+    for pid in _processes():
+        fields = _stat(pid)
+        if fields and fields[_STATE] == "Z" and fields[_PARENT] == str(os.getpid()):
+            ended.add(pid)
+    strays = (ended & ended_before) - _awaited
+    for pid in strays:
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # whoever had started it waited for it now
+            continue
+    return ended - strays
+
+
+def _processes() -> "List[int]":
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _stat(pid: int) -> "List[str]":
+    """The fields of /proc/PID/stat from the state on; empty if there is no such process."""
+    try:
+        with open("/proc/{}/stat".format(pid)) as stat:
+            return stat.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
 def kill_tree(pid: int) -> None:
     """Kills the process and all that it has started."""
     os.kill(pid, signal.SIGSTOP)  # so that it starts nothing more
@@ -321,13 +402,10 @@ def kill_tree(pid: int) -> None:
 def _descendants(pid: int) -> "List[int]":
     """The processes that `pid` started, and those that they did."""
     children: "Dict[int, List[int]]" = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open("/proc/{}/stat".format(name)) as stat:
-                parent = int(stat.read().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        children.setdefault(parent, []).append(int(name))
+    for process in _processes():
+        fields = _stat(process)
+        if fields:
+            children.setdefault(int(fields[_PARENT]), []).append(process)
     found = list(children.get(pid, []))
     for child in found:  # which grows
         found.extend(children.get(child, []))
@@ -436,6 +514,7 @@ def _exec(program: str, argv: "List[str]", environment: "Dict[str, str]", out: i
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(out, 2)

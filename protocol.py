@@ -9,7 +9,7 @@ import errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple, Type
+    from typing import Any, Dict, Iterable, List, Optional, Tuple, Type
 
 VERSION = "0.1.0"
 
@@ -20,6 +20,7 @@ NOT_SUPPORTED = "Not supported"
 # A DNS subdomain, as Kubernetes demands of a PV's name; shorter than its 253, because a volume
 # being made or deleted has a longer name on disk and a file name ends at 255.
 NAME_LENGTH = 200
+OBJECT_NAME_LENGTH = 253  # a DNS subdomain's: apimachinery, pkg/util/validation
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
 _VALUE_LENGTH = 4096
 _SHOWN_LENGTH = 80
@@ -366,12 +367,22 @@ MOUNT_OPTIONS = _BUILT_IN + "mountOptions"
 NODE_NAME = _BUILT_IN + "node.name"
 CLUSTER_UID = _BUILT_IN + "clusterUid"
 REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB = "requestBytes", "requestMiB", "requestGiB"
+# Which parameter of the class asks for a Secret at each mount: createSecret or secretName.
+CLASS_SECRET = _BUILT_IN + "storageClass.secret"
 TAKEN_BACK = _BUILT_IN + "takenBack"
+ONLY_FIND = _BUILT_IN + "onlyFind"
 ONLY_IF_BLANK, ONLY_IF_AWAITED = _BUILT_IN + "onlyIfBlank", _BUILT_IN + "onlyIfAwaited"
+ONLY_IF_OWNER = _BUILT_IN + "onlyIfOwner"
+# In place of the owner's uid in ONLY_IF_OWNER: the volume's record names no owner.
+NO_OWNER = "none"
 # In place of a claim's uid, where no such claim is there yet: the volume awaits it. The names of
 # any claim are ANY.
 AWAITED, ANY = "awaited", "*"
 SOURCE_VOLUME = "sourceVolume"
+# The parameters of a class that the provisioner takes for itself, whatever the driver, and those
+# that it takes for a driver that uses a Secret.
+PROVISIONER_PARAMETERS = ("fsType", "csi.storage.k8s.io/fstype", "onNodeGone")
+SECRET_PARAMETERS = ("secretName", "secretNamespace", "createSecret")
 _REQUEST_KEYS = frozenset((REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB, SOURCE_VOLUME))
 
 
@@ -437,15 +448,48 @@ class Options:
         """The driver's own options: what the PV, the inline volume or the class says."""
         return {key: value for key, value in self._values.items() if not is_reserved(key)}
 
-    def expect_own(self, known: "Tuple[str, ...]") -> "Dict[str, str]":
-        """`own`, or InvalidArgument if it has a key that is not `known`."""
+    def expect_own(self, known: "Tuple[str, ...]", uses_secret: bool = False) -> "Dict[str, str]":
+        """`own`, or InvalidArgument if it has a key that is not `known`. Where the options are a
+        class's parameters, the sentence names those too that the provisioner takes for itself.
+
+        uses_secret: whether the driver's mount reads Options.secrets. A class that asks for a
+        Secret of another driver is refused: its author believes in a protection that is not
+        there."""
+        self._expect_no_secret(uses_secret)
         own = self.own
-        for key in sorted(own):
-            if key not in known:
-                raise InvalidArgument(
-                    "unknown option {}; known are: {}".format(shown(key), ", ".join(known))
-                )
+        unknown = sorted(key for key in own if key not in known)
+        if unknown:
+            of_class = PROVISIONER_PARAMETERS + (SECRET_PARAMETERS if uses_secret else ())
+            every = known + of_class if self.class_advice else known
+            raise InvalidArgument(self._unknown(unknown[0], every))
         return own
+
+    def _expect_no_secret(self, uses_secret: bool) -> None:
+        asked = self._values.get(CLASS_SECRET, "")
+        if not asked or uses_secret:
+            return
+        sentence = "the storage class has {}, and this driver uses no secret; leave {} out".format(
+            shown(asked),
+            "createSecret" if asked == "createSecret" else "secretName and secretNamespace",
+        )
+        raise InvalidArgument("; ".join(filter(None, (sentence, self.class_advice))))
+
+    def _unknown(self, key: str, known: "Tuple[str, ...]") -> str:
+        advice = self.class_advice
+        sentence = "unknown option {}; known are: {}".format(
+            shown(key), ", ".join(known) if known else "none"
+        )
+        near = similar(key, known)
+        if near:
+            sentence += "; {} may be meant".format(near)
+        return "; ".join(filter(None, (sentence, advice)))
+
+    @property
+    def class_advice(self) -> str:
+        """What a person does about a parameter of the storage class that these options are of; ""
+        if they are of none, as those of a PV."""
+        name = self._values.get(CLASS_NAME, "")
+        return class_advice(name) if name else ""
 
     @property
     def volume(self) -> str:
@@ -539,17 +583,22 @@ class Options:
         return self._values.get(CLUSTER_UID, "")
 
     @property
+    def only_find(self) -> bool:
+        """True when provisioning is undone: provision then answers where the volume is, or raises
+        NotFound, and makes nothing."""
+        return self._values.get(ONLY_FIND) == "true"
+
+    @property
     def only_if_blank(self) -> bool:
         """True when provisioning is undone or an orphan is collected: a volume that was ever
-        mounted must then not be
-        deleted. And true when a volume is adopted only to be kept: one that is not blank is kept
-        already."""
+        mounted, or was adopted, must then not be deleted. And true when a volume is adopted only to
+        be kept: one that was mounted is kept already."""
         return self._values.get(ONLY_IF_BLANK) == "true"
 
     @property
     def taken_back(self) -> "Optional[str]":
-        """In a deletion: the move that is taken back, whose copy goes for good; None if that is not
-        the reason."""
+        """delete only: the id of the cancelled move whose copy is being removed. The copy is then
+        not archived. None if there is no such move."""
         return self._values.get(TAKEN_BACK)
 
     @property
@@ -557,6 +606,13 @@ class Options:
         """True when a PV says that its claim has come: that owns the volume only if the volume
         awaited it."""
         return self._values.get(ONLY_IF_AWAITED) == "true"
+
+    @property
+    def only_if_owner(self) -> str:
+        """In an adoption: the uid of the claim that the record named when the provisioner decided;
+        NO_OWNER for none, AWAITED for a volume that awaits its claim. A record that names another
+        claim by now is left alone. "" if the adoption has no such condition."""
+        return self._values.get(ONLY_IF_OWNER, "")
 
     @property
     def source_volume(self) -> str:
@@ -628,8 +684,14 @@ def check_name(what: str, value: str) -> str:
 
 
 def is_name(value: str) -> bool:
+    return len(value) <= NAME_LENGTH and is_object_name(value)
+
+
+def is_object_name(value: str) -> bool:
+    """Whether a claim, a class or a namespace may have that name. Kubernetes allows longer ones
+    than a volume or a pool may have: there a name is that of a file too."""
     return (
-        0 < len(value) <= NAME_LENGTH
+        0 < len(value) <= OBJECT_NAME_LENGTH
         and _NAME_CHARACTERS.issuperset(value)
         and value[0] not in "-."
         and value[-1] not in "-."
@@ -649,12 +711,34 @@ def integer(what: str, value: str) -> int:
     return number
 
 
+def nobody(before: "Dict[str, str]", token: str) -> "Dict[str, str]":
+    """The owner that a volume of no claim gets while a person deletes it, as `delete` demands the
+    owner's uid. before: the owner in the volume's record; {} if it names none. token: of this
+    deletion alone."""
+    return {
+        "namespace": before.get("namespace") or ANY,
+        "name": before.get("name") or ANY,
+        "uid": "deleted-" + token,
+    }
+
+
 def of_volume(name: str, sentence: str) -> str:
-    """The sentence about the volume `name`, which begins with that name once, as the sentence of a
-    failure may have it already."""
+    """The sentence about the volume `name`, which names the volume once, as the sentence of a
+    failure may do already."""
     about = "volume " + name
-    if sentence.startswith((about + " ", about + ": ", about + ",")):
-        return sentence
+    return naming(about, about, sentence)
+
+
+def naming(about: str, words: str, sentence: str) -> str:
+    """The sentence, which begins with `about` unless it has `words` already. words: a name for
+    example; that name within a longer one does not count."""
+    begin = sentence.find(words)
+    while begin >= 0:
+        end = begin + len(words)
+        beside = sentence[max(0, begin - 1) : begin] + sentence[end : end + 1]
+        if _NAME_CHARACTERS.isdisjoint(beside):
+            return sentence
+        begin = sentence.find(words, begin + 1)
     return "{}: {}".format(about, sentence)
 
 
@@ -666,6 +750,24 @@ def shown(value: str) -> str:
         if len(quoted) <= _SHOWN_LENGTH
         else quoted[:_SHOWN_LENGTH] + "...' ({} characters)".format(len(value))
     )
+
+
+def similar(word: str, known: "Iterable[str]") -> str:
+    """The one of the known words that is most like the word; "" if none is. Letters' case does not
+    count."""
+    import difflib  # late: only a mistake needs it
+
+    by_lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(word.lower()[:_SHOWN_LENGTH], by_lower, 1)
+    return by_lower[near[0]] if near else ""
+
+
+def class_advice(name: str) -> str:
+    """What a person does about a storage class with a wrong parameter."""
+    return (
+        "a StorageClass cannot be changed: make {} anew (kubectl replace --force -f FILE); its "
+        "volumes stay as they are"
+    ).format(shown(name))
 
 
 def _is_line(value: str) -> bool:

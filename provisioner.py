@@ -19,21 +19,23 @@ import protocol
 from controller import cluster, decide, health, metrics
 from controller.capacity import Capacity
 from controller.delete import Delete
+from controller.election import Election
 from controller.events import Events
 from controller.gone_nodes import GoneNodes, Kept, Marks
 from controller.orphans import Orphans
+from controller.owners import KIND, Owners
 from controller.provision import Provision
 from controller.secrets import Secrets
-from controller.storage import DRIVERS, PLUGIN_DIRECTORY, Storage
+from controller.storage import DRIVERS, PLUGIN_DIRECTORY, Storage, reap_strays
 from controller.workqueue import WorkQueue
 
 NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _EVENTS_SECONDS = 5
 _LOG_KEYS = ("claim", "volume", "driver", "reason")
 _STAND_BY_SECONDS = 0.2
-_Watch = tuple[
-    Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]
-]  # as Cluster.follow wants them
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# As Cluster.follow wants them: changed, listed, gone.
+_Watch = tuple[Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]]
 _log = logging.getLogger("provisioner")
 
 
@@ -61,7 +63,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         help="shared mode: serve all claims, if elected, under this name",
     )
     _add_options(parser)
+    _add_cluster_options(parser)
     settings = parser.parse_args(words)
+    settings.learns = settings.cluster and not settings.driver
     settings.driver = settings.driver or list(DRIVERS)
     _check(parser, settings)
     return settings
@@ -69,32 +73,21 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--driver", action="append", metavar="VENDOR/NAME", help="default: flexvol/loop; repeatable"
+        "--driver",
+        action="append",
+        metavar="VENDOR/NAME",
+        help="default: flexvol/loop; with --cluster also what the DaemonSets of our namespace "
+        "serve; repeatable",
     )
     parser.add_argument(
         "--plugin-dir", default=PLUGIN_DIRECTORY, metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument(
-        "--workers", type=int, default=4, metavar="N", help="how many at once (default %(default)s)"
-    )
-    parser.add_argument(
-        "--node-gone-after",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="with --cluster (default %(default)s)",
-    )
-    parser.add_argument("--kubeconfig", metavar="FILE", help="for use outside the cluster")
-    parser.add_argument(
-        "--namespace",
-        default=_namespace(),
-        help=(
-            "of the Lease and the capacity objects (default: our own); secrets are made in "
-            "NAMESPACE-secrets"
-        ),
-    )
-    parser.add_argument(
-        "--pod", metavar="NAME/UID", help="our own pod, with which the capacity objects go"
+        "--workers",
+        type=int,
+        default=4,
+        metavar="N",
+        help="how many volumes are made at once (default %(default)s)",
     )
     parser.add_argument(
         "--health-port",
@@ -113,6 +106,29 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--version", action="version", version=protocol.VERSION)
+
+
+def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """What says which cluster it is, and what is done there."""
+    parser.add_argument("--kubeconfig", metavar="FILE", help="for use outside the cluster")
+    parser.add_argument(
+        "--namespace",
+        default=_namespace(),
+        help=(
+            "of the Lease and the capacity objects (default: our own); secrets are made in "
+            "NAMESPACE-secrets"
+        ),
+    )
+    parser.add_argument(
+        "--pod", metavar="NAME/UID", help="our own pod, with which the capacity objects go"
+    )
+    parser.add_argument(
+        "--node-gone-after",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="with --cluster (default %(default)s)",
+    )
 
 
 def _check(parser: argparse.ArgumentParser, settings: argparse.Namespace) -> None:
@@ -155,12 +171,20 @@ class JsonFormatter(logging.Formatter):
         return json.dumps({**line, "message": record.getMessage()})
 
 
+class TextFormatter(logging.Formatter):
+    """An entry is one line, but for an exception's trace. Whoever makes a claim may have written
+    the names in it, and could else write lines of the log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        text = super().formatMessage(record)
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def _log_to_stdout(style: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    text = TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if style == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("leaderelection").setLevel(logging.WARNING)
 
 
 class Instance:
@@ -176,15 +200,18 @@ class Instance:
         self.all_listed = threading.Event()
         self.threads: list[threading.Thread] = []  # which live as long as it does
         self._name, self._lease_name = name, lease and "-".join([lease, *sorted(self.drivers)])
-        self._lease: cluster.Lease | None = None
+        self._election: Election | None = None
         self._lock = threading.Lock()
         self._unlisted: set[str] = set()
 
     def may_work(self) -> bool:
         """Whether it is the elected one, by its own clock; in node mode nobody else has its
         storage."""
-        elected = not self._lease_name or (self._lease is not None and self._lease.held())
-        return elected and not self.stopping.is_set()
+        if self.stopping.is_set():
+            return False
+        if not self._lease_name:
+            return True
+        return self._election is not None and self._election.held()
 
     def start(
         self,
@@ -195,33 +222,30 @@ class Instance:
     ) -> None:
         """back: as Cluster.follow calls it. listed: called once, when everything was listed.
         stand_by: called when the lease was lost."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stopping.set())
+        self.run_thread(threading.Thread(target=reap_strays, name="reaper", daemon=True))
         metrics.leader.labels(self._lease_name).set_function(self.may_work)
         if self._lease_name:
-            identity = f"{self._name}_{uuid.uuid4()}"
-            leads = functools.partial(_log.info, "leading")
-            lost = functools.partial(self._lost, stand_by)
-            self._lease = self.api.lead(
-                self.settings.namespace, self._lease_name, identity, leads, lost
-            )
+            self._take_part(stand_by)
         self._unlisted = set(watches)
         for path, (changed, all_of_it, gone) in watches.items():
-            follow = (
-                path,
-                changed,
-                functools.partial(self._listed, path, all_of_it, listed),
-                gone,
-                back,
-            )
-            self.run_thread(
-                threading.Thread(target=self.api.follow, args=follow, name=path, daemon=True)
-            )
+            on_list = functools.partial(self._listed, path, all_of_it, listed)
+            follow = functools.partial(self.api.follow, path, changed, on_list, gone, back)
+            self.run_thread(threading.Thread(target=follow, name=path, daemon=True))
         if self.settings.health_port:
             health.serve(self.settings.health_port, self.dead, self.not_ready)
         _log.info(
             "provisioner %s for %s as %s", protocol.VERSION, ", ".join(self.drivers), self._name
         )
+
+    def _take_part(self, stand_by: Callable[[], None]) -> None:
+        """Starts the election. stand_by: called each time when the lease was lost."""
+        identity = f"{self._name}_{uuid.uuid4()}"
+        namespace = self.settings.namespace
+        self._election = Election(self.api, namespace, self._lease_name, identity)
+        started = functools.partial(_log.info, "leading")
+        stopped = functools.partial(self._lost, stand_by)
+        run = functools.partial(self._election.run, started, stopped)
+        self.run_thread(threading.Thread(target=run, name="election", daemon=True))
 
     def _lost(self, stand_by: Callable[[], None]) -> None:
         _log.warning("the lease is lost: standing by")
@@ -232,9 +256,14 @@ class Instance:
         thread.start()
         self.threads.append(thread)
 
+    def wait_for_stop(self) -> None:
+        """Returns when SIGTERM or SIGINT has come; from then on nothing new is begun."""
+        signal.sigwait(_STOP_SIGNALS)
+        self.stopping.set()
+
     def end(self) -> None:
-        if self._lease is not None:
-            self._lease.release()
+        if self._election is not None:
+            self._election.release()
         self.events.close(_EVENTS_SECONDS)
 
     def _listed(
@@ -267,33 +296,23 @@ class Provisioner:
     def __init__(self, settings: argparse.Namespace) -> None:
         name, node = settings.node or settings.identity, settings.node or ""
         self._instance = instance = Instance(settings, name, "" if node else "flexvol")
-        us, api, events = (
-            decide.Identity(instance.drivers, name, node),
-            instance.api,
-            instance.events,
-        )
+        us = decide.Identity(instance.drivers, name, node)
+        api = instance.api
+        events = instance.events
         at_once = settings.workers if len(instance.drivers) == 1 else max(1, settings.workers - 1)
         self._work, storage = WorkQueue(), Storage(settings.plugin_dir, at_once)
         secrets = Secrets(api, us, settings.namespace)
         self._provision = provision = Provision(api, storage, events, self._work, us, secrets)
-        self._delete = delete = Delete(api, storage, events, self._work, us, secrets)
+        delete = Delete(api, storage, events, self._work, us, secrets)
+        owners = Owners(api, storage, events, self._work, us)
         self._volumes: list[_Watch] = [
-            (delete.volume_changed, delete.volumes_listed, delete.volume_gone)
+            (delete.volume_changed, delete.volumes_listed, delete.volume_gone),
+            (owners.volume_changed, owners.volumes_listed, owners.volume_gone),
+            (_no_news, _no_news, provision.volume_gone),
         ]
         self._capacity: Capacity | None = None
         if node:
-            self._capacity = capacity = provision.capacity = delete.capacity = Capacity(
-                api,
-                storage,
-                us,
-                settings.namespace,
-                _owner(settings.pod),
-                provision.classes,
-                provision.hostname,
-            )
-            marks = Marks(api, events, us, capacity.changed)
-            self._volumes.append(_watch(marks.volumes))
-            capacity.after = [provision.room_published, lambda _: marks.check(capacity.listed)]
+            self._capacity = self._publishing(us, storage, delete)
         self._orphans = Orphans(
             api,
             storage,
@@ -306,16 +325,41 @@ class Provisioner:
             secrets,
             settings.orphan_grace_seconds,
         )
+        self._orphans.after = [owners.listed]
+        self._syncs = {"claim": provision.sync, "volume": delete.sync, KIND: owners.sync}
         self._lacking: set[str] = set()  # rights, each said once
         self._workers = [
-            threading.Thread(target=self._run, name=f"worker-{n}") for n in range(settings.workers)
+            threading.Thread(target=self._run, name=f"worker-{number}", args=(takes,))
+            for number, takes in enumerate(what_workers_take(settings.workers))
         ]
+
+    def _publishing(self, us: decide.Identity, storage: Storage, delete: Delete) -> Capacity:
+        """What only a node has: the room of its pools, and the marks on PVs whose pool is another
+        one now."""
+        instance, provision = self._instance, self._provision
+        capacity = Capacity(
+            instance.api,
+            storage,
+            us,
+            instance.settings.namespace,
+            _owner(instance.settings.pod),
+            provision.classes,
+            provision.recent_hostname,
+        )
+        capacity.is_passed_over = provision.is_passed_over
+        provision.capacity = capacity
+        delete.capacity = capacity
+        marks = Marks(instance.api, instance.events, us, capacity.changed)
+        self._volumes.append(_watch(marks.volumes))
+        capacity.after = [provision.room_published, lambda _: marks.check(capacity.listed)]
+        return capacity
 
     def run(self) -> None:
         """Works until SIGTERM or SIGINT, then finishes what is in hand."""
         provision, instance = self._provision, self._instance
         if instance.settings.health_port:
-            metrics.show(lambda: (self._capacity or self._orphans).listed, self._work.waiting)
+            listing = self._orphans.listing
+            metrics.show(listing.listed, self._waiting, listing.ages_seconds)
         watches: dict[str, _Watch] = {
             cluster.CLASSES: (
                 provision.class_changed,
@@ -332,7 +376,7 @@ class Provisioner:
         instance.start(watches, self._back, self._all_listed, provision.stand_by)
         for worker in self._workers:
             instance.run_thread(worker)
-        instance.stopping.wait()
+        instance.wait_for_stop()
         _log.info("stopping: finishing what is in hand")
         self._work.stop()
         instance.all_listed.set()
@@ -340,10 +384,21 @@ class Provisioner:
             worker.join()
         instance.end()
 
+    def _waiting(self) -> int:
+        """How much of our own work waits: not what the elected instance does, nor the claims that
+        any other node might take as well."""
+        if not self._instance.may_work():
+            return 0
+        mine = [
+            key
+            for key in self._work.waiting_keys()
+            if not self._provision.is_anyones(key[1])  # type: ignore[index]
+        ]
+        return len(mine)
+
     def _all_listed(self) -> None:
-        if (
-            self._capacity is not None
-        ):  # not before the classes are known: it takes away what is for none
+        # Not before the classes are known: it takes away what is for none.
+        if self._capacity is not None:
             self._instance.run_thread(self._capacity.thread)
         self._instance.run_thread(self._orphans.thread)
 
@@ -352,17 +407,17 @@ class Provisioner:
         self._lacking.clear()
         self._work.hurry()
 
-    def _run(self) -> None:
+    def _run(self, takes: Callable[[Any], bool]) -> None:
         self._instance.all_listed.wait()  # half a picture would lead to wrong words
         while True:
-            key: Any = self._work.get()
+            key: Any = self._work.get(takes)
             if key is None:
                 return
             while not self._instance.may_work():
                 if self._instance.stopping.wait(_STAND_BY_SECONDS):
                     return
             try:
-                (self._provision if key[0] == "claim" else self._delete).sync(key)
+                self._syncs[key[0]](key)
             except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
                 lacking = getattr(error, "lacking", "")
                 if not lacking or lacking not in self._lacking:
@@ -376,6 +431,30 @@ class Provisioner:
 
 def _watch(kept: Kept) -> _Watch:
     return kept.changed, kept.listed, kept.gone
+
+
+def what_workers_take(makers: int) -> list[Callable[[Any], bool]]:
+    """For each worker, which keys it works on. makers: how many may make volumes.
+
+    Making a volume may take minutes, and so may deleting one. One of the makers does nothing else,
+    and one worker more makes none, so that neither kind of work waits for the other."""
+    return [_takes_claims, *[_takes_all] * (makers - 1), _takes_no_claim]
+
+
+def _takes_all(key: Any) -> bool:
+    return True
+
+
+def _takes_claims(key: Any) -> bool:
+    return bool(key[0] == "claim")
+
+
+def _takes_no_claim(key: Any) -> bool:
+    return not _takes_claims(key)
+
+
+def _no_news(_: Any) -> None:
+    """Of what a part does not want to know."""
 
 
 def _each(calls: Sequence[Callable[[Any], None]]) -> Callable[[Any], None]:
@@ -396,6 +475,7 @@ def duties(settings: argparse.Namespace) -> None:
         settings.namespace,
         settings.node_gone_after,
         instance.may_work,
+        settings.learns,
     )
     watches = {
         cluster.NODES: gone.nodes,
@@ -406,8 +486,16 @@ def duties(settings: argparse.Namespace) -> None:
     instance.start(
         {path: _watch(kept) for path, kept in watches.items()}, lambda: None, start, lambda: None
     )
-    instance.stopping.wait()
+    instance.wait_for_stop()
     instance.end()
+
+
+def _keep_stop_signals_for_main_thread() -> None:
+    """Blocks the signals in all threads that are started from now on; they wait for the main
+    thread's sigwait. The kernel may deliver a signal of the process to any thread that does not
+    block it (signal(7)). Python calls the handler in the main thread only, and does not wake the
+    main thread for a signal that another thread got: a handler might never be called."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
 
 
 def start() -> int:
@@ -423,14 +511,14 @@ def main(words: list[str] | None) -> int:
         return administration.main(words, DRIVERS, "provisioner")
     settings = arguments(words)
     _log_to_stdout(settings.log_format)
+    _keep_stop_signals_for_main_thread()
     try:
         if settings.cluster:
             duties(settings)
         else:
             Provisioner(settings).run()
-    except (
-        cluster.Unreachable
-    ) as error:  # that it is away later is survived; here there is no kubeconfig
+    except cluster.Unreachable as error:
+        # There is no kubeconfig that can be used. That the API server is away later is survived.
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -1,9 +1,14 @@
-"""Rows for a person: an aligned table, and bytes in a form that can be read."""
+"""What a person reads and answers: an aligned table, bytes in a form that can be read, a
+question."""
+
+import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Sequence
 
+_READER_LEFT = 141  # as a shell has it of a program that SIGPIPE ended
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -33,3 +38,28 @@ def aligned(headings: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
     )
+
+
+def is_deletion_confirmed() -> bool:
+    """Asks whether what was shown is to be deleted, and reads a line from stdin: whether it says
+    yes. An end of stdin is a no. After a no, says that nothing was deleted."""
+    print('\nDelete that for good? Type "yes":', end=" ", flush=True)
+    try:
+        answer = sys.stdin.readline() if sys.stdin else ""
+    except KeyboardInterrupt:
+        answer = ""
+    if not answer.endswith("\n"):
+        print()  # the cursor still stands behind the question
+    if answer.strip().lower() in ("y", "yes"):
+        return True
+    print("nothing was deleted", file=sys.stderr)
+    return False
+
+
+def reader_left() -> int:
+    """For a program whose output nobody reads any more, as head leaves: sends what is still
+    unwritten nowhere, or the interpreter would complain at its end. Returns the exit status."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return _READER_LEFT

@@ -261,7 +261,7 @@ class _Cancellation:
             self._say(f"nothing is to be given up for the claim {name}, {_says(now, truth)}")
             return 0
         what = "gives up the expansion of" if now.asked > truth.size else "clears the expansion of"
-        self._say(f"cluster {self._api.server}: {what} the claim {name}, {_says(now, truth)}")
+        self._say(f"{what} the claim {name}, {_says(now, truth)}")
         deadline = time.monotonic() + _SECONDS
         while self._go_on(now, truth):
             if time.monotonic() > deadline:
@@ -331,10 +331,12 @@ class _Cancellation:
         body = changes(step, now, size, self._claim)
         try:
             if step == SET_VOLUME:
-                volume_path = f"{cluster.VOLUMES}/{self._volume['metadata']['name']}"
+                volume_path = cluster.path_to(cluster.VOLUMES, self._volume["metadata"]["name"])
                 self._patch(volume_path, self._volume, body)
             else:
-                self._patch(f"{path}/status" if "status" in body else path, self._claim, body)
+                self._patch(
+                    cluster.path_to(path, "status") if "status" in body else path, self._claim, body
+                )
         except cluster.Refused as error:
             if error.status != 409:  # somebody else has changed it: it is read again
                 raise

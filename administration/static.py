@@ -1,14 +1,14 @@
-"""Makes a volume that is no claim's yet, on a node of your choice; prints its PV as a manifest, or
-applies it.
+"""Makes a volume that is no claim's yet, with its PV, on a node of your choice.
 
-The first claim that is bound to the PV owns the volume: one whose selector names its labels. Its
-policy is Retain.
+Without --apply nothing is made: what is printed is the PV as --apply would create it.
+
+The first claim that is bound to the PV owns the volume: one whose selector names its labels. The
+PV's policy is Retain.
 
 Any claim of the PV's class may take it, so give it a class that is for such claims alone, of the
-provisioner
-kubernetes.io/no-provisioner: then the scheduler looks for a node that has such a volume. Where the
-class makes volumes itself, it may as well choose another. Running it again finds the same volume.
-"""
+provisioner kubernetes.io/no-provisioner: then the scheduler looks for a node that has such a
+volume. Where the class makes volumes itself, the scheduler may as well choose another node. Running
+the command again finds the same volume."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from typing import Any
 
 import protocol
 from administration import nodes
-from controller import cluster, decide, volume_manifest
-from controller.cluster import CLASSES, VOLUMES, Cluster
+from controller import capacity, cluster, decide, volume_manifest
+from controller.cluster import CLASSES, VOLUMES, Cluster, path_to
+from controller.storage import Listed
 
 Object = dict[str, Any]
+_MIB = 1 << 20
 _NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
 
@@ -40,7 +42,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label", action="append", type=_label, default=[], metavar="KEY=VALUE", help="repeatable"
     )
-    parser.add_argument("--apply", action="store_true", help="create the PV instead of printing it")
+    parser.add_argument(
+        "--apply",
+        action="store_true",
+        help="make the volume and create its PV, instead of only printing the PV",
+    )
 
 
 def _size_bytes(text: str) -> int:
@@ -60,10 +66,14 @@ def _label(text: str) -> tuple[str, str]:
     return key, value
 
 
+def only_reads(settings: argparse.Namespace) -> bool:
+    return not settings.apply
+
+
 def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
     name, node = protocol.check_name("volume name", settings.name), settings.node
     storage = nodes.NodeStorage(api, nodes.get(api, settings.namespace, node))
-    there = api.get(f"{VOLUMES}/{name}")
+    there = api.get(path_to(VOLUMES, name))
     if there is not None:
         if decide.node_of(there, drivers) != node:
             raise protocol.InvalidArgument(
@@ -72,7 +82,7 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
         print(f"the PV {name} is there already", file=sys.stderr)
         return 0
     storage_class = class_of(
-        settings.class_name, api.get(f"{CLASSES}/{settings.class_name}"), drivers
+        settings.class_name, api.get(path_to(CLASSES, settings.class_name)), drivers
     )
     if settings.fs_type:
         others = {
@@ -83,10 +93,13 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
         storage_class["parameters"] = {**others, decide.FS_TYPE_PARAMETERS[0]: settings.fs_type}
     driver = drivers[storage_class["provisioner"]]
     us, hostname = decide.Identity(drivers, node, node), nodes.hostname(api, node)
-    request = volume_manifest.provision_request(
-        any_claim(node), storage_class, settings.size, nodes.cluster_uid(api), name=name
-    )
-    made = storage.provision(driver, request)
+    if settings.apply:
+        request = volume_manifest.provision_request(
+            any_claim(node), storage_class, settings.size, nodes.cluster_uid(api), name=name
+        )
+        made = storage.provision(driver, request)
+    else:
+        made = planned(name, settings.size, storage_class, storage.list(driver))
     claim = {"metadata": {}, "spec": any_claim(node)["spec"]}
     volume = volume_manifest.volume_that_exists(name, claim, storage_class, made, us, hostname)
     volume["metadata"]["labels"] = dict(settings.label)
@@ -96,6 +109,53 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
         api.create(VOLUMES, volume)
         print(f"made the volume {name} on node {node}, and its PV")
     return 0
+
+
+def planned(name: str, size_bytes: int, storage_class: Object, listed: Listed) -> Object:
+    """What the driver would answer to provision, as far as what it lists tells: the volume if it is
+    there already, else the pool of the class, which every PV of the volume has to name.
+
+    :raises InvalidArgument: if the volume is somebody's.
+    :raises Unavailable: if the node lacks the pool, or the pool is away."""
+    parameters = storage_class.get("parameters") or {}
+    for entry in listed.volumes:
+        if entry.get("name") != name:
+            continue
+        if (entry.get("owner") or {}).get("uid") != protocol.AWAITED:
+            raise protocol.InvalidArgument(
+                f"the volume {name} is on that node already and not free; choose another name"
+            )
+        if entry.get("error"):
+            raise protocol.Unavailable(f"volume {name}: {entry['error']}")
+        return {
+            "options": entry["options"],
+            "capacityBytes": entry["sizeBytes"],
+            "fsType": entry["fsType"],
+        }
+    fs_type = decide.fs_type_of(parameters)
+    if not listed.pools:
+        return {"options": {}, "capacityBytes": size_bytes, "fsType": fs_type}
+    pool = _pool(parameters, listed.pools)
+    size_bytes = max(size_bytes, capacity.smallest_volume(fs_type, pool))
+    fs_type = fs_type or str(pool.get("defaultFsType") or "")
+    return {
+        "options": {"pool": pool["name"], "poolId": pool["id"]},
+        "capacityBytes": -(-size_bytes // _MIB) * _MIB,
+        "fsType": fs_type,
+    }
+
+
+def _pool(parameters: dict[str, str], pools: list[Object]) -> Object:
+    name = capacity.pool_name(parameters, pools)
+    for pool in pools:
+        if pool.get("name") == name:
+            if pool.get("error"):
+                raise protocol.Unavailable(str(pool["error"]))
+            return pool
+    known = ", ".join(str(pool.get("name")) for pool in pools)
+    raise protocol.Unavailable(
+        f"the node has no pool {protocol.shown(name)}, which the class asks for; it has: {known}"
+    )
 
 
 def class_of(name: str, storage_class: Object | None, drivers: dict[str, str]) -> Object:
@@ -112,6 +172,9 @@ def class_of(name: str, storage_class: Object | None, drivers: dict[str, str]) -
             f"the storage class {name} {of}; name one of {' or '.join(known)}"
         )
     parameters = storage_class.get("parameters") or {}
+    problem = decide.class_problem(storage_class)
+    if problem:
+        raise protocol.InvalidArgument(problem)
     secret = [key for key in decide.SECRET_PARAMETERS if key in parameters]
     if secret:
         raise protocol.InvalidArgument(

@@ -1,6 +1,6 @@
-"""Says how flexvol is taken out of the cluster once nothing needs it; lists the volumes that do,
-and then exits with 1.
+"""Says how flexvol is taken out of the cluster once nothing needs it.
 
+While there are volumes that need it, it lists them and exits with 1.
 Volumes are unmounted and deleted by flexvol alone, so they go first: those of claims, those that
 were retained, archives and snapshots. It removes nothing itself."""
 
@@ -28,15 +28,19 @@ _HEADINGS = ("VOLUME", "NODE", "CLAIM", "STATE", "DO THIS")
 # By state; any other is told by inventory.
 _REMEDIES = {
     BOUND: "delete its claim", PENDING: "delete its claim",
-    RELEASED: "wait; if it was retained and may go, set its PV's reclaim policy to Delete",
-    AVAILABLE: "delete its PV, then on its node: loop help delete",
-    SNAPSHOT: "on its node: loop help delete", ARCHIVED: "on its node: loop help delete",
-    MISSING: "mount its pool's disk, or: provisioner release PV",
+    RELEASED: "wait; if it was retained and may go: kubectl flexvol delete",
+    AVAILABLE: "delete its PV, then: kubectl flexvol delete",
+    SNAPSHOT: "kubectl flexvol delete", ARCHIVED: "kubectl flexvol delete",
+    MISSING: "mount its pool's disk; if that is dead: kubectl flexvol release PV --disk-is-gone",
 }  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
+
+
+def only_reads(_: argparse.Namespace) -> bool:
+    return True
 
 
 def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
@@ -45,14 +49,11 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
     found = [
         {
             "name": row.name, "node": row.node, "claim": row.claim, "state": row.state,
-            "remedy": _REMEDIES.get(row.state, "see: provisioner inventory"),
+            "remedy": _REMEDIES.get(row.state, "see: kubectl flexvol inventory"),
         }
         for row in rows
     ]  # fmt: skip
-    unknown = [
-        f"driver {driver} on node {node or '-'}: {why}"
-        for (node, driver), why in sorted(silent.items())
-    ]
+    unknown = sorted(set(silent.values()))
     unknown += [
         f"pool {pool} on node {node or '-'}: {why}" for node, pool, why in pools_away(listed)
     ]

@@ -24,6 +24,8 @@ from bundle import environment, interpreters, pack, packages
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = (3, 6)
 BESIDE = 2  # runs at once beside the cluster's tests
+# Older Kubernetes on which a campaign runs the cluster's tests too; tests/cluster/kube builds it.
+OLDER_KUBERNETES = ("1.34.4",)
 MANY = 20  # failures: what the rest needs is broken, and every test would wait for it in vain
 # What vermin sees and the code asks for before it uses it.
 NEWER = (
@@ -39,7 +41,12 @@ def main(words: list[str]) -> int:
     python = environment.python()
     tools = python.parent
     if words:
-        return _run(python, "-m", "pytest", *words)
+        status = 0
+        for version, some in campaign_runs(words):
+            if version:
+                os.environ["FLEXVOL_KUBERNETES"] = version
+            status |= _run(python, "-m", "pytest", *some)
+        return status
     driver_side = [name for name in pack.CONTENTS if (ROOT / name).exists()]
     status = _run(tools / "ruff", "check", ".")
     status |= _run(tools / "ruff", "format", "--check", ".")
@@ -56,6 +63,22 @@ def main(words: list[str]) -> int:
         print("the tests are not run: put right what is said above", file=sys.stderr)
         return status
     return _test_with_every_python(python)
+
+
+def campaign_runs(words: list[str]) -> list[tuple[str, list[str]]]:
+    """The runs of pytest for the words of a person: the version of Kubernetes, or "" for the one
+    that is pinned or set, and the words. A campaign of the cluster's tests has a run on each older
+    version, too."""
+    runs = [("", words)]
+    paths = [word for word in words if word.startswith("tests")]
+    of_cluster = [path for path in paths if path.startswith("tests/cluster")]
+    is_chosen = "FLEXVOL_KUBE_BIN" in os.environ or "FLEXVOL_KUBERNETES" in os.environ
+    if "--campaign" not in words or is_chosen or (paths and not of_cluster):
+        return runs
+    others = [word for word in words if word not in paths]
+    for version in OLDER_KUBERNETES:
+        runs.append((version, [*(of_cluster or ["tests/cluster"]), *others]))
+    return runs
 
 
 def _test_with_every_python(python: Path) -> int:
@@ -79,7 +102,7 @@ def _test_with_every_python(python: Path) -> int:
         node.append(["tests/node", "-m", "not newest", f"--python={older[0]}"])
     node.append(["tests/vm"])
     node += [["tests/node", "-m", "short", f"--python={other}"] for other in older[1:]]
-    pytest = (python, "-m", "pytest", f"--maxfail={MANY}", "--durations=15")
+    pytest = (python, "-m", "pytest", f"--maxfail={MANY}", "--durations=40")
 
     def beside(words: list[object]) -> tuple[int, str]:
         with tempfile.TemporaryFile("w+") as told:

@@ -7,7 +7,7 @@ import shlex
 import flexvol
 import protocol
 from drivers import Driver
-from protocol import CALLOUTS, InvalidArgument, shown
+from protocol import CALLOUTS, InvalidArgument, shown, similar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,13 +64,21 @@ message follows as a sentence on stderr."""
 def main(words: "List[str]") -> int:
     if not words:
         print(_overview())
+    elif words[0] in CALLOUTS and words[0] in flexvol.COMMANDS:
+        from commands import delete  # the one word that is both
+
+        print(delete.parser().format_help())
+        print("The callout of the same name:\n")
+        print(_callout(words[0]))
     elif words[0] in CALLOUTS:
         print(_callout(words[0]))
     elif words[0] in flexvol.COMMANDS and words[0] != "help":
         return flexvol.main(["flexvol", words[0], "--help"])
     else:
+        meant = similar(words[0], [*flexvol.COMMANDS, *CALLOUTS])
+        advice = meant + " may be meant" if meant else "see: flexvol help"
         raise InvalidArgument(
-            "there is no callout or command {}; see: flexvol help".format(shown(words[0]))
+            "there is no callout or command {}; {}".format(shown(words[0]), advice)
         )
     return 0
 

@@ -28,8 +28,9 @@ def main(words: "List[str]") -> int:
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:
         raise Internal("only root sees volumes and loop devices; run it with sudo")
-    driver = flexvol.load(arguments.driver)
-    volumes, pools = driver.status(), driver.pools()
+    seen = flexvol.load(arguments.driver).status()
+    volumes = seen.volumes or []
+    pools = seen.pools or []
     if arguments.json:
         for volume in volumes:
             volume["troubles"] = [
@@ -39,7 +40,10 @@ def main(words: "List[str]") -> int:
         return 0
     if pools:
         print(aligned(_POOL_HEADINGS, [_pool_row(pool) for pool in pools]) + "\n")
-    print(aligned(_HEADINGS, [row for volume in volumes for row in _rows(volume)]))
+    print(_volume_table(volumes, has_pools=len(pools) > 1))
+    archives = _archives(pools)
+    if archives:
+        print("\n" + archives)
     for volume in volumes:
         if volume.get("remark"):
             print("\n" + volume["remark"])
@@ -48,6 +52,34 @@ def main(words: "List[str]") -> int:
                 what = of_volume(volume["name"], what)
             print("\n{}\n    do this: {}".format(what, remedy))
     return 0
+
+
+def _volume_table(volumes: "List[Dict[str, Any]]", has_pools: bool) -> str:
+    """has_pools: the node has more than one pool, so each volume's pool is shown."""
+    headings = list(_HEADINGS)
+    rows = [row for volume in volumes for row in _rows(volume)]
+    if has_pools:
+        headings.insert(1, "POOL")
+        pool_of_row = [volume["pool"] for volume in volumes for _ in _rows(volume)]
+        for row, pool in zip(rows, pool_of_row):
+            # The further mounts of a volume have lines of their own, without its name.
+            row.insert(1, pool if row[0] else "")
+    return aligned(headings, rows)
+
+
+def _archives(pools: "List[Dict[str, Any]]") -> str:
+    """The sentence about the archives that the pools hold; "" if there are none."""
+    counts = [
+        "{} in pool {}".format(len(pool["archives"]), pool["name"])
+        for pool in pools
+        if pool.get("archives")
+    ]
+    if not counts:
+        return ""
+    return (
+        "archives of deleted volumes, which are not in the table above and take room too: {}; see "
+        "them with: loop list"
+    ).format(", ".join(counts))
 
 
 def _pool_row(pool: "Dict[str, Any]") -> "List[str]":

@@ -26,7 +26,7 @@ def main(words: "List[str]") -> int:
         "--driver", default=flexvol.DEFAULT_DRIVER, help="whose volume (default %(default)s)"
     )
     parser.add_argument(
-        "--move", metavar="ID", default="", help="what is moved, for provisioner move"
+        "--move", metavar="ID", default="", help="what is moved, for kubectl flexvol move"
     )
     (_export if words[0] == "export" else _import)(parser)
     settings = parser.parse_args(words[1:])
@@ -50,7 +50,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
         help="the bare image: a plain file system, for any other storage",
     )
     parser.add_argument(
-        "--to", metavar="NODE", default="", help="where it is moved, for provisioner move"
+        "--to", metavar="NODE", default="", help="where it is moved, for kubectl flexvol move"
     )
 
 

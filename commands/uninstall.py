@@ -1,7 +1,7 @@
 """flexvol uninstall: takes the driver out of kubelet's plugin directory. It refuses while a pod of
 this node has a volume of it, because nothing else can unmount that, and while the driver lists
 volumes, because nothing else can delete them. The pools stay. First take flexvol out of the cluster
-(provisioner uninstall says how), or its pod installs the driver again."""
+(kubectl flexvol uninstall says how), or its pod installs the driver again."""
 
 import argparse
 import os
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _DELETED_BY = (
-    "Delete the claims of the volumes; a snapshot: loop snapshot --delete NAME; an archived "
-    "volume: loop delete (see: loop help delete). Mount the disk of a pool that is away; if it "
-    "will never come back: loop pool remove NAME --away"
+    "Delete the claims of the volumes; snapshots, archives and what has no claim: loop delete "
+    "NAME. Mount the disk of a pool that is away; if it will never come back: loop pool remove "
+    "NAME --away"
 )
 
 

@@ -1,12 +1,11 @@
 """The door to the Kubernetes API, and the only file that imports its client. Objects are plain
-dicts here, quantities
-become integers, and errors become two: Refused (the server said no) and Unreachable (it said
-nothing)."""
+dicts here, quantities become integers, and errors become two: Refused (the server said no) and
+Unreachable (it said nothing)."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime
+import decimal
 import json
 import logging
 import os
@@ -15,17 +14,14 @@ import re
 import select
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 import kubernetes.client
 import kubernetes.config
-import kubernetes.leaderelection.electionconfig
-import kubernetes.leaderelection.leaderelection
-import kubernetes.leaderelection.leaderelectionrecord
+import kubernetes.config.kube_config
 import kubernetes.stream
 import kubernetes.utils
 import kubernetes.watch.watch
@@ -40,19 +36,32 @@ CLAIMS = "/api/v1/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 NODES = "/api/v1/nodes"
+NAMESPACES = "/api/v1/namespaces"
 PODS = "/api/v1/pods"
+STORAGE, COORDINATION = "/apis/storage.k8s.io/v1", "/apis/coordination.k8s.io/v1"
+APPS = "/apis/apps/v1"
 
+# The names that the objects have whose paths are made here: DNS subdomains.
+_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
+_NAME_LENGTH = 253
+_NO_OBJECT = "-"  # every object's name begins with a letter or a digit
+# What may be sent: segments of names, and behind a question mark what urlencode has escaped.
+_PATH = re.compile(r"(/(?!\.+(/|\?|$))[-.a-zA-Z0-9]+)+(\?[-.~_=&+%a-zA-Z0-9]*)?")
+# Objects in a page of a list. From Kubernetes 1.34 on the API server takes pages from its watch
+# cache (feature ListFromCacheSnapshot), and older ones from etcd. A Node has 12 KB and more.
 _PAGE = 500
+_PAGE_OF = {NODES: 50}
+# Who has to list anew does so within this time, as all nodes have to at once.
+_SPREAD_SECONDS = 3.0
 _CONNECTIONS = 32
 _WATCH_SECONDS = 240
 _WATCH_AT_LEAST_SECONDS = 10  # one that ends sooner, and had nothing to say, is none
 _ANSWER_SECONDS = 30
 _PRINTED_BYTES = 64 << 20  # a list of ten thousand volumes has about 4 MB
 _CLOSE = 8  # a WebSocket's last frame
-_SAID_AFTER = 2  # a connection that is cut once is no news
+# Log a broken watch from the second failure in a row; single disconnects are normal.
+_SAID_AFTER = 2
 _PAUSE_FIRST_SECONDS, _PAUSE_LIMIT_SECONDS = 0.5, 10.0
-_LEASE_ANSWER_SECONDS = 4  # two of them and a pause must fit into the renewal's time
-LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS = 15, 10, 2
 _RETRY_AFTER_LIMIT_SECONDS = 60.0
 # A peer that is gone without a word is noticed within half a minute, also where we only wait for
 # what it says.
@@ -90,43 +99,131 @@ class Unreachable(Exception):
     """The API server did not answer."""
 
 
-def pause_seconds(failures: int, error: Exception) -> float:
+def pause_seconds(failures: int, error: Exception, lists_anew: bool = False) -> float:
     """How long to wait after so many failures in a row: longer each time, and no less than the
-    server asked for."""
+    server asked for. lists_anew: a whole list comes next, which all nodes may want at once."""
     pause = min(_PAUSE_LIMIT_SECONDS, _PAUSE_FIRST_SECONDS * 2.0 ** min(failures, 10))
     asked: float = getattr(error, "retry_after_seconds", 0.0)
-    return max(pause * random.uniform(0.75, 1.25), asked * random.uniform(1.0, 1.25))
+    spread = random.uniform(0.0, _SPREAD_SECONDS) if lists_anew else 0.0
+    return max(pause * random.uniform(0.75, 1.25), asked * random.uniform(1.0, 1.25)) + spread
 
 
 def size_bytes(quantity: str) -> int:
-    """ "1Gi" -> 1073741824; fractions of a byte are rounded up. Raises ValueError."""
-    return int(-(-kubernetes.utils.parse_quantity(quantity) // 1))
+    """ "1Gi" -> 1073741824; fractions of a byte are rounded up, as Kubernetes rounds a quantity
+    that must be a whole number (Quantity.Value in apimachinery's pkg/api/resource): a smaller
+    volume would not fit its claim. Raises ValueError."""
+    size = kubernetes.utils.parse_quantity(quantity)
+    try:
+        # int() or ceil() alone would make an integer of a billion digits of "1e999999999".
+        whole = size // 1
+    except decimal.InvalidOperation:
+        raise ValueError(f"{quantity} is more than any disk has") from None
+    return int(whole) if whole >= size else int(whole) + 1
+
+
+# What is raised of a kubeconfig that cannot be read or is no YAML, and of YAML of something else.
+_UNREADABLE = (
+    kubernetes.config.ConfigException,
+    kubernetes.config.kube_config.yaml.YAMLError,
+    OSError,
+    UnicodeDecodeError,
+)
+_MISSHAPEN = (AttributeError, KeyError, TypeError)
+
+
+def _kubectls_files() -> str:
+    """Where kubectl looks for its kubeconfig, if none is named: files with colons between them."""
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
+def _is_for_the_pod() -> bool:
+    """Whether we are in a pod and its service account is meant. As for kubectl, that counts only
+    where there is no kubeconfig."""
+    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return False
+    files = filter(None, _kubectls_files().split(":"))
+    return not any(os.path.exists(os.path.expanduser(file)) for file in files)
+
+
+def _context(files: str, name: str | None) -> Object:
+    """The context of that name, or the current one: as for kubectl, that which the first of the
+    files names. The client takes the last one's, which may be of another cluster.
+
+    :raises kubernetes.config.ConfigException: if there is no such context."""
+    merger = kubernetes.config.kube_config.KubeConfigMerger(files)
+    configs = list(merger.config_files.values())
+    if not configs:
+        raise kubernetes.config.ConfigException(
+            "there is no such file; name one with --kubeconfig, or in KUBECONFIG"
+        )
+    contexts: Object = {}
+    for config in configs:
+        for one in config.get("contexts") or []:
+            contexts.setdefault(one["name"], one)
+    known = ", ".join(contexts) or "none"
+    current = next(filter(None, (config.get("current-context") for config in configs)), "")
+    if not name and not current:
+        raise kubernetes.config.ConfigException(
+            f"it has no current context; name one with --context; it has: {known}"
+        )
+    if (name or current) not in contexts:
+        raise kubernetes.config.ConfigException(
+            f"it has no context {name or current}; it has: {known}"
+        )
+    return dict(contexts[name or current])
 
 
 def path_to(collection: str, name: str) -> str:
-    """For a name that anyone may have written: it is one segment of the path, and never leads
-    elsewhere."""
-    return f"{collection}/{quote(name, safe='') if name.strip('.') else '-'}"
+    """The path of the object `name` of a collection, or of a subresource of an object.
+
+    Anyone may have written the name (a claim's volumeName, a person's word). A name that no object
+    can have leads to an object that is never there, and nowhere else. Escaping would not do: the
+    API server decodes %2F before it splits the path, so that "pv-1/status" would lead to a
+    subresource (k8s.io/apiserver/pkg/endpoints/request/requestinfo.go, NewRequestInfo)."""
+    can_be = len(name) <= _NAME_LENGTH and _NAME.fullmatch(name) is not None
+    return f"{collection}/{name if can_be else _NO_OBJECT}"
+
+
+def in_namespace(namespace: str, plural: str, api: str = "/api/v1") -> str:
+    """The path of a collection of one namespace. plural: as the API has it, "pods"."""
+    return path_to(path_to(f"{api}/namespaces", namespace), plural)
+
+
+def selected(collection: str, **selectors: str) -> str:
+    """The path of a list that is limited: labelSelector="a=b" or fieldSelector, as the API has
+    them."""
+    return f"{collection}?{urlencode(selectors)}"
 
 
 def claim_path(namespace: str, name: str) -> str:
-    return path_to(path_to("/api/v1/namespaces", namespace) + "/persistentvolumeclaims", name)
+    return path_to(in_namespace(namespace, "persistentvolumeclaims"), name)
 
 
 class Cluster:
     """One connection pool to one API server."""
 
-    def __init__(self, kubeconfig: str | None) -> None:
-        """kubeconfig: the file to use; None: in a pod its service account, elsewhere kubectl's own
-        file. Raises Unreachable if it cannot be used."""
+    def __init__(self, kubeconfig: str | None, context: str | None = None) -> None:
+        """kubeconfig: the file to use; None: kubectl's own, or, in a pod where there is none, its
+        service account. context: of the file, instead of its current one. Raises Unreachable if
+        they cannot be used."""
         configuration = kubernetes.client.Configuration()
+        chosen: Object = {}
+        files = kubeconfig or _kubectls_files()
+        what = f"the kubeconfig {files}"
         try:
-            if kubeconfig or "KUBERNETES_SERVICE_HOST" not in os.environ:
-                kubernetes.config.load_kube_config(kubeconfig, client_configuration=configuration)
+            if kubeconfig or context or not _is_for_the_pod():
+                chosen = _context(files, context)
+                kubernetes.config.load_kube_config(
+                    files, context=chosen["name"], client_configuration=configuration
+                )
             else:
+                what = "the pod's service account"
                 kubernetes.config.load_incluster_config(client_configuration=configuration)
-        except kubernetes.config.ConfigException as error:
-            raise Unreachable(f"the kubeconfig cannot be used: {error}") from None
+        except _UNREADABLE as error:
+            raise Unreachable(f"{what} cannot be used: {error}") from None
+        except _MISSHAPEN:
+            raise Unreachable(f"{what} cannot be used: it has not the form of one") from None
+        self._context = chosen
         configuration.connection_pool_maxsize = _CONNECTIONS
         configuration.retries = False
         kubernetes.client.Configuration.set_default(configuration)
@@ -134,10 +231,8 @@ class Cluster:
         self.failing: dict[str, str] = {}  # why a collection cannot be followed now
         options = [*urllib3.connection.HTTPConnection.default_socket_options, *_KEEPALIVE]
         self._client.rest_client.pool_manager.connection_pool_kw["socket_options"] = options
-        core, storage = (
-            kubernetes.client.CoreV1Api(self._client),
-            kubernetes.client.StorageV1Api(self._client),
-        )
+        core = kubernetes.client.CoreV1Api(self._client)
+        storage = kubernetes.client.StorageV1Api(self._client)
         self._lists = {
             CLAIMS: core.list_persistent_volume_claim_for_all_namespaces,
             VOLUMES: core.list_persistent_volume,
@@ -146,9 +241,18 @@ class Cluster:
         }
 
     @property
-    def server(self) -> str:
-        """The address of the API server, as the kubeconfig has it."""
-        return str(self._client.configuration.host)
+    def name(self) -> str:
+        """What a person knows the cluster by, and its API server's address."""
+        server = str(self._client.configuration.host)
+        if not self._context:
+            return f"of this pod ({server})"
+        cluster_name = self._context["context"].get("cluster", "")
+        return f"{cluster_name} ({server}), context {self._context['name']}"
+
+    @property
+    def namespace(self) -> str:
+        """That of the kubeconfig's context, as kubectl takes it where none is said."""
+        return str((self._context.get("context") or {}).get("namespace") or "default")
 
     def get(self, path: str, seconds: float = _ANSWER_SECONDS) -> Object | None:
         """The object at `path`, read live; None if it is not there."""
@@ -169,14 +273,15 @@ class Cluster:
     def uid(self) -> str:
         """The uid of kube-system, which stands for the cluster, read live; empty if there is
         none."""
-        namespace = self.get("/api/v1/namespaces/kube-system")
+        namespace = self.get(path_to(NAMESPACES, "kube-system"))
         return str(namespace["metadata"]["uid"]) if namespace else ""
 
     def items(self, path: str) -> Iterator[Object]:
         """All that the list at `path` has, in pages; nothing if there is no such list."""
         following = ""
         while True:
-            page = self.get(f"{path}?limit={_PAGE}&continue={quote(following)}") or {}
+            words = {"limit": str(_PAGE), "continue": following}
+            page = self.get(selected(path, **words)) or {}
             yield from page.get("items") or []
             following = page.get("metadata", {}).get("continue") or ""
             if not following:
@@ -213,6 +318,10 @@ class Cluster:
         headers: dict[str, str] | None = None,
         seconds: float = _ANSWER_SECONDS,
     ) -> Object:
+        if not _PATH.fullmatch(path):
+            raise Refused(
+                400, f"{method} {path!r}: this is the path of no object; nothing was sent"
+            )
         headers = {
             "Accept": "application/json",
             "Content-Type": "application/json",
@@ -316,11 +425,11 @@ class Cluster:
         """Never returns: lists in pages and then watches one of CLAIMS, VOLUMES, CLASSES, NODES,
         for ever.
 
-        changed: each object that is there or changes. listed: the uids of all that are there, after
-        each list.
-        gone: each object that goes. back: the server answers again after a while.
-        Errors are survived with growing pauses and said once.
-        """
+        changed: each object that is there or changes.
+        listed: the uids of all that are there, after each list.
+        gone: each object that goes.
+        back: the server answers again after a while.
+        Errors are survived with growing pauses and said once."""
         version, failures = "", 0
         while True:
             opened = float("inf")
@@ -344,38 +453,35 @@ class Cluster:
                     raise ConnectionError("the watch ended at once")
             except Exception as error:  # whatever it is: a watch that has ended unseen is worse
                 said = _translated(error, "WATCH " + path)
-                if (
-                    not isinstance(error, (urllib3.exceptions.HTTPError, OSError))
-                    and getattr(said, "status", 0) != 429
-                ):
-                    version = ""  # 410 Gone, a refusal, or something odd: begin again with a list
-                failures = (
-                    failures + 1 if time.monotonic() - opened < _WATCH_AT_LEAST_SECONDS else 1
-                )
+                if _needs_list(error, said):
+                    version = ""
+                has_lasted = time.monotonic() - opened >= _WATCH_AT_LEAST_SECONDS
+                failures = 1 if has_lasted else failures + 1
                 if failures >= _SAID_AFTER:
                     self.failing[path] = str(said)
                 if failures == _SAID_AFTER:
                     _log.warning("cannot watch: %s", said)
-                time.sleep(pause_seconds(failures, said))
+                time.sleep(pause_seconds(failures, said, lists_anew=not version))
 
     def _list(
         self, path: str, changed: Callable[[Object], None], listed: Callable[[set[str]], None]
     ) -> str:
         seen, following, version = set(), None, ""
         while True:
-            words = {"limit": _PAGE, "_preload_content": False, "_request_timeout": _ANSWER_SECONDS}
+            words = {
+                "limit": _PAGE_OF.get(path, _PAGE),
+                "_preload_content": False,
+                "_request_timeout": _ANSWER_SECONDS,
+            }
             if following:
                 words["_continue"] = following
-            page = json.loads(
-                self._lists[path](**words).data
-            )  # reading it all gives the connection back
+            answer = self._lists[path](**words)
+            page = json.loads(answer.data)  # reading it all gives the connection back
             for item in page.get("items") or []:
                 seen.add(item["metadata"]["uid"])
                 changed(item)
-            version, following = (
-                page["metadata"]["resourceVersion"],
-                page["metadata"].get("continue"),
-            )
+            version = page["metadata"]["resourceVersion"]
+            following = page["metadata"].get("continue")
             if not following:
                 listed(seen)
                 return str(version)
@@ -390,136 +496,12 @@ class Cluster:
             _request_timeout=(_ANSWER_SECONDS, _WATCH_SECONDS + _ANSWER_SECONDS),
         )
 
-    def lead(
-        self,
-        namespace: str,
-        name: str,
-        identity: str,
-        started: Callable[[], None],
-        stopped: Callable[[], None],
-    ) -> Lease:
-        """Takes part in the election for the Lease `name`, in threads of its own, for ever.
-        `started` and `stopped` are called each time leadership comes and goes; the returned lease
-        is released at the end."""
-        lease = Lease(self, namespace, name, identity)
-        config = kubernetes.leaderelection.electionconfig.Config(
-            lease,
-            LEASE_SECONDS,
-            _RENEW_SECONDS,
-            _RETRY_SECONDS,
-            onstarted_leading=started,
-            onstopped_leading=stopped,
-        )
 
-        def stand() -> None:
-            while True:
-                try:
-                    kubernetes.leaderelection.leaderelection.LeaderElection(config).run()
-                except Exception:  # an election that has ended unseen is worse
-                    _log.exception("bug in the election")
-                    time.sleep(_RETRY_SECONDS)
-
-        threading.Thread(target=stand, name="election", daemon=True).start()
-        return lease
-
-
-class Lease:
-    """What the client's election loop asks of a lock, kept in a coordination.k8s.io Lease, with
-    what that loop lacks: it survives an API server that is away, and lets go at the end."""
-
-    _KEYS = ("holderIdentity", "leaseDurationSeconds", "acquireTime", "renewTime")
-
-    def __init__(self, cluster: Cluster, namespace: str, name: str, identity: str) -> None:
-        self.name, self.namespace, self.identity = name, namespace, identity
-        self._cluster = cluster
-        self._renewed = float(
-            "-inf"
-        )  # by the monotonic clock, when the last renewal that succeeded was sent
-        self._said = ""
-        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-        self._path = f"{self._collection}/{name}"
-        self._version = ""
-        self._released = False
-
-    def held(self) -> bool:
-        """Whether it is ours for certain: others may have it before the election loop says that it
-        is lost."""
-        return time.monotonic() - self._renewed < LEASE_SECONDS
-
-    def get(self, _name: str, _namespace: str) -> tuple[bool, Any]:
-        record = kubernetes.leaderelection.leaderelectionrecord.LeaderElectionRecord
-        try:
-            lease = self._cluster.get(self._path, _LEASE_ANSWER_SECONDS)
-        except (Refused, Unreachable) as error:
-            self._say(error)
-            return False, _Answer(500, str(error))
-        if lease is None:
-            return False, _Answer(404, "not found")
-        self._version = lease["metadata"]["resourceVersion"]
-        spec = lease.get("spec") or {}
-        if not spec.get("holderIdentity"):
-            return True, None  # released: free for anyone
-        if spec["holderIdentity"] != self.identity:
-            self._renewed = float("-inf")
-        return True, record(spec["holderIdentity"], *(str(spec.get(key)) for key in self._KEYS[1:]))
-
-    def create(self, name: str, namespace: str, election_record: Any) -> bool:
-        body = {
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": self._spec(election_record),
-        }
-        return self._try(lambda: self._cluster.create(self._collection, body))
-
-    def update(self, _name: str, _namespace: str, updated_record: Any) -> bool:
-        body = {"metadata": {"resourceVersion": self._version}, "spec": self._spec(updated_record)}
-        return self._try(lambda: self._cluster.patch(self._path, body, _LEASE_ANSWER_SECONDS))
-
-    def release(self) -> None:
-        """Lets go, if it is ours, so that another takes over at once."""
-        self._released = True  # a renewal that is on its way may still come first
-        for _ in range(2):
-            there, record = self.get(self.name, self.namespace)
-            if not there or record is None or record.holder_identity != self.identity:
-                return
-            body = {"metadata": {"resourceVersion": self._version}, "spec": {"holderIdentity": ""}}
-            try:
-                self._cluster.patch(self._path, body, _LEASE_ANSWER_SECONDS)
-            except (Refused, Unreachable) as error:
-                _log.info("lease %s not released: %s", self.name, error)
-
-    def _try(self, call: Callable[[], Object | None]) -> bool:
-        began = time.monotonic()
-        try:
-            done = not self._released and call() is not None
-        except (Refused, Unreachable) as error:
-            self._say(error)
-            return False
-        if done:
-            self._renewed, self._said = began, ""
-        return done
-
-    def _say(self, error: Refused | Unreachable) -> None:
-        """Once, until the lease is ours again. That another was faster is no news."""
-        passes = not isinstance(error, Refused) or error.passes or error.status == 409
-        if not passes and str(error) != self._said:
-            self._said = str(error)
-            _log.warning("cannot take part in the election: %s", error)
-
-    def _spec(self, record: Any) -> Object:
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        return {
-            "holderIdentity": self.identity,
-            "leaseDurationSeconds": int(record.lease_duration),
-            "renewTime": now,
-        }
-
-
-class _Answer:
-    """The shape in which the election loop wants an error."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        self.body = json.dumps({"code": code})
-        self.reason = reason
+def _needs_list(error: Exception, said: Exception) -> bool:
+    """Whether a watch cannot go on from where it was: after 410 Gone, a refusal, or something odd.
+    A connection that was cut, and a server that is busy, leave the version as good as before."""
+    is_cut = isinstance(error, (urllib3.exceptions.HTTPError, OSError))
+    return not is_cut and getattr(said, "status", 0) != 429
 
 
 def _events(stream: Any) -> Iterator[Object]:

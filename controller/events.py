@@ -12,7 +12,14 @@ import time
 from collections import OrderedDict
 from typing import Any
 
-from controller.cluster import Cluster, Refused, Unreachable, pause_seconds
+from controller.cluster import (
+    Cluster,
+    Refused,
+    Unreachable,
+    in_namespace,
+    path_to,
+    pause_seconds,
+)
 
 Object = dict[str, Any]
 _log = logging.getLogger("events")
@@ -134,10 +141,10 @@ class Events:
         key = (event["involvedObject"]["uid"], event["reason"], event["message"])
         known = self._known.get(key)
         namespace = event["involvedObject"].get("namespace", "default")
-        collection = f"/api/v1/namespaces/{namespace}/events"
+        collection = in_namespace(namespace, "events")
         if known is not None:
             again = {"count": known["count"] + 1, "lastTimestamp": event["lastTimestamp"]}
-            if self._cluster.patch(f"{collection}/{known['name']}", again) is not None:
+            if self._cluster.patch(path_to(collection, known["name"]), again) is not None:
                 known["count"] += 1
                 return
         try:

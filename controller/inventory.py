@@ -22,37 +22,52 @@ BLANK, USED, RETAINED, FOREIGN, UNKNOWN = REASONS = (
 BOUND, AVAILABLE, RELEASED, PENDING = "bound", "available", "released", "pending"
 SNAPSHOT, ARCHIVED, ORPHAN, OF_OTHERS = "snapshot", "archived", "orphan", "foreign"
 MISSING, UNSEEN, LISTED = "missing", "unseen", "listed"
+MOVING = "moving"  # as a driver lists a volume of which a move makes a copy on another node
 NO_PV = (PENDING, SNAPSHOT, ARCHIVED, ORPHAN, OF_OTHERS)
 _WRONG = (ORPHAN, MISSING, UNSEEN)
-_REMEDY = "give it to a claim with the driver's adopt, or remove it with its delete"
+_WITH_USERS = (BOUND, PENDING, MISSING, UNSEEN)
+_KEPT = (AVAILABLE, SNAPSHOT, ARCHIVED, OF_OTHERS)
+_POOL_NUMBERS = (
+    "capacityBytes",
+    "committedBytes",
+    "usedBytes",
+    "reserveBytes",
+    "freeBytes",
+    "maximumVolumeBytes",
+)
+_REMEDY = "it is given to a claim by kubectl flexvol adopt, and deleted by kubectl flexvol delete"
 
 
 def judge(entry: Object, cluster_uid: str) -> tuple[str, str]:
     """Of a volume without PV and claim, as its driver lists it: one of REASONS, and the sentence.
-    Only what is BLANK
-    may be collected. cluster_uid: this cluster's."""
+    Only what is BLANK may be collected. cluster_uid: this cluster's."""
     if not is_described(entry):
         why = f" ({entry['error']})" if entry.get("error") else ""
-        return (
-            UNKNOWN,
-            (
-                "its driver does not say whose it was, of which cluster, and if it was ever "
-                f"mounted{why}"
-            ),
+        return UNKNOWN, (
+            "its driver does not say whose it was, of which cluster, and if it was ever mounted"
+            f"{why}"
         )
     if entry["clusterUid"] != cluster_uid:
-        return (
-            FOREIGN,
-            (
-                f"it was made for the cluster {entry['clusterUid']}, and this one is "
-                f"{cluster_uid}; {_REMEDY}"
-            ),
+        return FOREIGN, (
+            f"it was made for the cluster {entry['clusterUid']}, and this one is {cluster_uid}; "
+            f"{_REMEDY}"
         )
     if entry["reclaimPolicy"] != "Delete":
         return RETAINED, f"its class said {entry['reclaimPolicy']}; {_REMEDY}"
-    if not entry["blank"]:
+    if not is_never_mounted(entry):
         return USED, f"it was mounted, or was to be retained, so it may hold data; {_REMEDY}"
+    if not entry["blank"]:
+        return BLANK, (
+            f"it is a copy of {entry.get('source')} that was never mounted, whose claim went while "
+            "it was made, and is deleted when its grace time is over"
+        )
     return BLANK, "it was never mounted and is deleted when its grace time is over"
+
+
+def is_never_mounted(entry: Object) -> bool:
+    """Whether no pod and no person has had the volume since it was made: it is blank; or it is a
+    copy, which has its source's data, and its driver says so."""
+    return bool(entry.get("blank") is True or entry.get("neverMounted") is True)
 
 
 def is_described(entry: Object) -> bool:
@@ -86,10 +101,9 @@ class Objects(NamedTuple):
 
 @dataclass
 class Row:
-    """A volume. claim: namespace/name. reason: of an orphan, one of REASONS. why: what is wrong
-    with it, or what it
-    waits for. entry: as its driver lists it; empty if none does. is_too_small: it has less than
-    the cluster says."""
+    """A volume. claim: namespace/name. reason: of an orphan, one of REASONS; of a released volume,
+    RETAINED if its policy keeps it. why: what is wrong with it, or what it waits for. entry: as its
+    driver lists it; empty if none does. is_too_small: it has less than the cluster says."""
 
     name: str
     node: str
@@ -107,6 +121,12 @@ class Row:
     def is_wrong(self) -> bool:
         damaged = bool(self.entry.get("error") or self.entry.get("damaged"))
         return self.state in _WRONG or damaged or self.is_too_small
+
+    @property
+    def is_merely_kept(self) -> bool:
+        """Whether nothing is wrong with it, and nothing happens to it by itself."""
+        is_retained = self.state == RELEASED and self.reason == RETAINED
+        return not self.is_wrong and (self.state in _KEPT or is_retained)
 
 
 def join(listed: dict[Key, Listed], silent: dict[Key, str], there: Objects | None) -> list[Row]:
@@ -166,22 +186,34 @@ class _Join:
     ) -> None:
         """whose: the claimRef of the PV, or the owner that the driver lists."""
         key = _key(whose)
-        users = sorted(self._pods.get(key, [])) if state not in NO_PV[1:] else []
+        # A pod that names a claim uses the claim of that name that is there, and no predecessor.
+        owner = self._claim_of(whose) if state in _WITH_USERS else None
+        has_users = owner is not None and _bound_to(owner) in ("", name)
+        users = sorted(self._pods.get(key, [])) if has_users else []
         claim = "/".join(filter(None, key))
         self.rows.append(
             Row(name, node, driver, claim, users, state, reason, why, entry, is_too_small)
         )
+
+    def _claim_of(self, whose: Any) -> Object | None:
+        """The claim that a claimRef or a record means, if that one is there, and no other of its
+        name."""
+        claim = self._claims.get(_key(whose))
+        if claim is None or claim["metadata"]["uid"] != whose.get("uid"):
+            return None
+        return claim
 
     def add_listed(self, name: str, node: str, driver: str, entry: Object) -> None:
         """A volume that its driver lists, with its PV if there is one that means it."""
         volume = self._volumes.get((driver, name))
         if volume is not None and _holds(entry, node, volume, self._objects.drivers):
             self.unseen.pop((driver, name), None)
-            state, why = _with_volume(volume, self._claims)
             whose = volume["spec"].get("claimRef")
-            short = _shortfall(entry, volume, self._claims.get(_key(whose)))
-            why = _trouble(entry) or short or why
-            self.add(name, node, driver, whose, state, "", why, entry, bool(short))
+            claim = self._claim_of(whose)
+            state, reason, why = _with_volume(volume, claim)
+            short = _shortfall(entry, volume, claim)
+            why = _trouble(entry) or short or _move(name, entry) or why
+            self.add(name, node, driver, whose, state, reason, why, entry, bool(short))
         else:
             owner = entry.get("owner")
             found = _without_volume(entry, volume, self._claims, self._objects)
@@ -208,6 +240,17 @@ def _trouble(entry: Object) -> str:
         else ""
     )
     return str(entry.get("error") or damage)
+
+
+def _move(name: str, entry: Object) -> str:
+    """The sentence about a volume that is being moved, or whose move was cut; "" if it is not."""
+    to = entry.get("movingTo")
+    if entry.get("state") != MOVING or not isinstance(to, str):
+        return ""
+    return (
+        f"it is being moved to node {to}, and mounts for no pod until that is done; if the move "
+        f"was cut, go on with it: kubectl flexvol move {name} --to {to}"
+    )
 
 
 def _shortfall(entry: Object, volume: Object, claim: Object | None) -> str:
@@ -239,37 +282,91 @@ def pools_away(listed: dict[Key, Listed]) -> list[tuple[str, str, str]]:
     ]
 
 
+def pools(listed: dict[Key, Listed]) -> list[Object]:
+    """One entry for each pool of each node: node, driver, name, id, state, the reason of a state
+    that takes no volumes, and its numbers in bytes; None where they are not known."""
+    return [
+        _pool(node, driver, pool)
+        for (node, driver), (_, of_node) in sorted(listed.items())
+        for pool in of_node
+    ]
+
+
+def _pool(node: str, driver: str, pool: Object) -> Object:
+    state, why = _state_of_pool(pool)
+    numbers = {key: pool.get(key) for key in _POOL_NUMBERS}
+    return {
+        "node": node,
+        "driver": driver,
+        "pool": str(pool.get("name")),
+        "id": pool.get("id"),
+        "state": state,
+        "why": why,
+        **{key: value if isinstance(value, int) else None for key, value in numbers.items()},
+    }
+
+
+def _state_of_pool(pool: Object) -> tuple[str, str]:
+    if pool.get("error"):
+        return "away", str(pool["error"])
+    if pool.get("cordoned"):
+        return "cordoned", "it takes no new volumes; undone on its node by: loop pool uncordon"
+    if pool.get("noRoom"):
+        return "closed", str(pool["noRoom"])
+    return "takes volumes", ""
+
+
+class _Place(NamedTuple):
+    """Where a pool id is. words: for a sentence. is_shared: on a file system that other nodes may
+    have mounted too."""
+
+    node: str
+    words: str
+    is_shared: bool
+
+
 def same_pools(listed: dict[Key, Listed]) -> list[str]:
     """A sentence for each pool id that is in more than one place: of a copied disk, such as a
-    cloned machine's, or of a disk that was moved to another node."""
-    there: dict[tuple[str, str], list[str]] = {}
-    away: dict[tuple[str, str], list[str]] = {}
+    cloned machine's, or of a disk that was moved to another node. Nodes that have one network file
+    system mounted share the pool on purpose."""
+    there: dict[tuple[str, str], list[_Place]] = {}
+    away: dict[tuple[str, str], list[_Place]] = {}
     for (node, driver), (_, pools) in sorted(listed.items()):
         for pool in pools:
             if isinstance(pool.get("id"), str):
-                where = f"pool {pool['name']}" + (f" of node {node}" if node else "")
+                words = f"pool {pool['name']}" + (f" of node {node}" if node else "")
+                place = _Place(node, words, pool.get("mayBeShared") is True)
                 found = away if pool.get("error") else there
-                found.setdefault((driver, pool["id"]), []).append(where)
+                found.setdefault((driver, pool["id"]), []).append(place)
     sentences = []
     for (driver, pool_id), places in there.items():
+        if _are_one_network_disk(places):
+            continue
         if len(places) > 1:
-            sentences.append(_twins(pool_id, places))
+            sentences.append(_twins(pool_id, [place.words for place in places]))
         elif (driver, pool_id) in away:
-            missed = ", ".join(away[driver, pool_id])
+            missed = ", ".join(place.words for place in away[driver, pool_id])
             sentences.append(
-                f"{missed} is away, and {places[0]} has its id {pool_id}: its disk was moved "
-                "there. Mount the disk where it was, or see the README for volumes that are on "
-                "another node (kubectl flexvol adopt)"
+                f"{missed} is away, and {places[0].words} has its id {pool_id}: its disk was moved "
+                "there. Mount the disk where it was, or make its volumes that node's, which keeps "
+                "their claims: kubectl flexvol move --all --from NODE"
             )
     return sentences
+
+
+def _are_one_network_disk(places: list[_Place]) -> bool:
+    """Whether each place is another node's mount of a network file system. Two pools of one node
+    are none: their volumes would be counted twice."""
+    nodes = {place.node for place in places if place.is_shared}
+    return len(nodes) == len(places)
 
 
 def _twins(pool_id: str, places: list[str]) -> str:
     return (
         f"{' and '.join(places)} have the same id {pool_id}, so one is a copy of the other, as on "
         "a cloned machine, and a volume's PV may mean either; on the copy, move its volumes away "
-        "(kubectl flexvol move --all NODE), then make its pool anew: loop pool remove NAME, and "
-        "loop pool init NAME. Nodes that share one disk on purpose need nothing"
+        "(kubectl flexvol move --all --from NODE), then make its pool anew: loop pool remove NAME, "
+        "and loop pool init NAME. Nodes that share one disk on purpose need nothing"
     )
 
 
@@ -281,19 +378,29 @@ def _holds(entry: Object, node: str, volume: Object, drivers: dict[str, str]) ->
     return decide.node_of(volume, drivers) in ("", node) and same_pool
 
 
-def _with_volume(volume: Object, claims: dict[Key, Object]) -> tuple[str, str]:
+def _with_volume(volume: Object, claim: Object | None) -> tuple[str, str, str]:
+    """State, reason and sentence. claim: the one that the PV means, if that is there."""
     whose = volume["spec"].get("claimRef") or {}
-    claim = claims.get(_key(whose))
-    if claim and claim["metadata"]["uid"] == whose.get("uid"):
-        return BOUND, ""
+    if claim is not None:
+        bound_to = _bound_to(claim)
+        if bound_to in ("", volume["metadata"]["name"]):
+            return BOUND, "", ""
+        elsewhere = f"its claim is bound to the PV {bound_to}, so nothing uses this one"
+        return RELEASED, "", elsewhere
     if not whose.get("uid"):
-        return AVAILABLE, "it waits for its claim" if whose else "it waits for a claim"
+        return AVAILABLE, "", "it waits for its claim" if whose else "it waits for a claim"
     if volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete":
         return (
             RELEASED,
+            "",
             "its claim is gone, and it is being deleted; what hinders that is in the PV's events",
         )
-    return RELEASED, "its claim is gone, and its reclaim policy keeps it"
+    return RELEASED, RETAINED, "its claim is gone, and its reclaim policy keeps it"
+
+
+def _bound_to(claim: Object) -> str:
+    """The PV that the claim says it has, or asks for."""
+    return str((claim.get("spec") or {}).get("volumeName") or "")
 
 
 def _without_volume(
@@ -314,10 +421,15 @@ def _without_volume(
         if options.get("poolId") and options["poolId"] == entry.get("poolId"):
             why += (
                 ". But its pool has the id that the PV names: its disk was moved or copied to this "
-                "node, or this node had the other name before"
+                "node, or this node had the other name before. To keep its claim: kubectl flexvol "
+                f"move {elsewhere['metadata']['name']} --to NODE"
             )
         return ORPHAN, "", why
-    if claim and claim["metadata"]["uid"] == entry["owner"].get("uid"):
+    if (
+        claim
+        and claim["metadata"]["uid"] == entry["owner"].get("uid")
+        and not decide.is_bound_elsewhere(claim, str(entry["name"]))
+    ):
         return PENDING, "", "its PV is not written yet, or was deleted while its claim is there"
     reason, why = judge(entry, there.cluster_uid)
     return OF_OTHERS if reason == FOREIGN else ORPHAN, reason, why
@@ -337,7 +449,7 @@ def _absent(
         return MISSING, sentence
     if (node, driver) not in listed:
         unknown = (
-            f"no pod of flexvol is on its node {node}"
+            f"no pod of flexvol is on node {node}; see: kubectl describe node {node}"
             if node
             else "its PV names no node, and no node lists it"
         )
@@ -348,6 +460,6 @@ def _absent(
         for one in listed[node, driver].pools
         if one.get("name") == pool and one.get("error")
     ]
-    return MISSING, errors[
-        0
-    ] if errors else "its driver does not list it; look for its directory in its pool on the node"
+    if errors:
+        return MISSING, errors[0]
+    return MISSING, ("its driver does not list it; look for its directory in its pool on the node")

@@ -1,8 +1,10 @@
 """What Prometheus is told, under the reference library's names where it has one. Nothing here
 decides anything.
 
-Names of volumes and claims are labels of the *_info metrics only, to join by; every other metric
-has few values."""
+Names of claims are labels of the *_info metrics only, to join by, and names of volumes of the
+metrics about one volume; every other label has few values. What a driver or a person has written
+is cut and mapped here, so that nobody can make series without end, and a figure that is none is
+left out, so that one odd entry does not spoil the whole text."""
 
 from __future__ import annotations
 
@@ -18,14 +20,10 @@ Object = dict[str, Any]
 ByDriver = Mapping[str, tuple[list[Object], list[Object]]]
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BY_CLASS = ("class",)
-_POOL_KEYS = (
-    "capacityBytes",
-    "committedBytes",
-    "usedBytes",
-    "reserveBytes",
-    "freeBytes",
-    "cordoned",
-)
+# The longest name that Kubernetes gives to an object.
+_LABEL_LENGTH = 253
+# Of what a claim can be a copy. Anybody may write any other kind.
+_SOURCES = ("", "PersistentVolumeClaim", "VolumeSnapshot")
 
 provisioned = prometheus_client.Counter(
     "controller_persistentvolumeclaim_provision", "Volumes made for claims", ("class", "source")
@@ -71,6 +69,10 @@ orphans = prometheus_client.Gauge(
     "Volumes with neither a PV nor their claim, by why they are left alone",
     ("driver", "reason"),
 )
+claims_not_taken = prometheus_client.Gauge(
+    "flexvol_claims_not_taken",
+    "Claims that bind at once and that no node takes; told by the leader of --cluster",
+)
 leader = prometheus_client.Gauge(
     "flexvol_leader",
     "1 if this instance may work; always so in node mode, where there is no lease",
@@ -85,94 +87,138 @@ class Inventory(Collector):
         self,
         listed: Callable[[], ByDriver],
         waiting: Callable[[], int],
+        ages_seconds: Callable[[], Mapping[str, float]] = dict,
     ):
-        """listed: by driver, its volumes and pools. waiting: how many keys the queue holds."""
-        self._listed, self._waiting = listed, waiting
+        """listed: by driver, its volumes and pools. waiting: how many keys the queue holds.
+        ages_seconds: how long ago each driver listed."""
+        self._listed, self._waiting, self._ages_seconds = listed, waiting, ages_seconds
 
     def collect(self) -> Iterable[Metric]:
         queue = GaugeMetricFamily(
-            "flexvol_queue_depth", "Claims and PVs that wait for their turn or for a retry"
+            "flexvol_queue_depth",
+            "Claims and PVs of this instance that wait for their turn or for a retry",
         )
         queue.add_metric((), self._waiting())
         yield queue
+        ages = _Family(
+            "flexvol_list_age_seconds", "Since the driver listed its volumes and pools", ("driver",)
+        )
+        for driver, seconds in self._ages_seconds().items():
+            ages.add((driver,), seconds)
+        yield ages.metric
         listed = self._listed()
         yield from _pool_metrics(listed)
         yield from _volume_metrics(listed)
 
 
+class _Family:
+    """One metric. What cannot be a sample of it is left out: a value that is no number, and a
+    second value for the same labels, for which Prometheus would refuse more than that."""
+
+    def __init__(self, name: str, about: str, labels: tuple[str, ...]) -> None:
+        self.metric = GaugeMetricFamily(name, about, labels=labels)
+        self._there: set[tuple[str, ...]] = set()
+
+    def add(self, labels: tuple[Any, ...], value: Any) -> None:
+        texts = tuple(_as_label(label) for label in labels)
+        if texts in self._there or not isinstance(value, (int, float)):
+            return
+        try:
+            self.metric.add_metric(texts, float(value))
+        except OverflowError:  # an integer larger than any number that Prometheus has
+            return
+        self._there.add(texts)
+
+
+def _as_label(value: Any) -> str:
+    """JSON may have half a character, as \\ud800 alone, which no text in UTF-8 can hold."""
+    return str(value)[:_LABEL_LENGTH].encode(errors="replace").decode()
+
+
 _IN_POOL = ("driver", "pool")
 _PER_VOLUME = (*_IN_POOL, "volume")
-_POOL_METRICS = (
-    ("capacity_bytes", "Size of the pool's disk"),
-    ("committed_bytes", "What its volumes were promised"),
-    ("used_bytes", "What its volumes have taken of the disk"),
-    ("reserve_bytes", "What is left free of the disk"),
-    ("free_bytes", "What may still be promised to new volumes"),
-    ("cordoned", "1 if it takes no new volumes because a person said so"),
-    ("up", "0 if the pool cannot be used; its disk is not mounted, for example"),
+# The key of a pool's entry, the end of the metric's name, and what it tells.
+_POOL_FIGURES = (
+    ("capacityBytes", "capacity_bytes", "Size of the pool's disk"),
+    ("committedBytes", "committed_bytes", "What its volumes were promised"),
+    ("usedBytes", "used_bytes", "What its volumes have taken of the disk"),
+    ("reserveBytes", "reserve_bytes", "What is left free of the disk"),
+    ("freeBytes", "free_bytes", "What may still be promised to new volumes"),
+    ("cordoned", "cordoned", "1 if it takes no new volumes because a person said so"),
 )
 
 
 def _pool_metrics(listed: ByDriver) -> Iterator[Metric]:
-    pools = [
-        GaugeMetricFamily(f"flexvol_pool_{name}", about, labels=_IN_POOL)
-        for name, about in _POOL_METRICS
-    ]
-    volumes = GaugeMetricFamily("flexvol_volumes", "Volumes in the pool", labels=_IN_POOL)
+    figures = {
+        key: _Family(f"flexvol_pool_{name}", about, _IN_POOL) for key, name, about in _POOL_FIGURES
+    }
+    up = _Family(
+        "flexvol_pool_up",
+        "0 if the pool cannot be used; its disk is not mounted, for example",
+        _IN_POOL,
+    )
+    volumes = _Family("flexvol_volumes", "Volumes in the pool", _IN_POOL)
     for driver, (listed_volumes, listed_pools) in listed.items():
         for pool in listed_pools:
-            labels = (driver, str(pool.get("name", "")))
-            for family, key in zip(pools, _POOL_KEYS, strict=False):
-                if key in pool:
-                    family.add_metric(labels, pool[key])
-            pools[-1].add_metric(labels, "error" not in pool)
+            labels = (driver, pool.get("name", ""))
+            is_usable = "error" not in pool
+            up.add(labels, is_usable)
+            for key, family in figures.items():
+                family.add(labels, pool.get(key))
             inside = [one for one in listed_volumes if one.get("pool") == pool.get("name")]
-            volumes.add_metric(labels, len(inside))
-    yield from (*pools, volumes)
+            if is_usable or inside:
+                volumes.add(labels, len(inside))
+    for family in (*figures.values(), up, volumes):
+        yield family.metric
 
 
 def _volume_metrics(listed: ByDriver) -> Iterator[Metric]:
-    size = GaugeMetricFamily(
-        "flexvol_volume_size_bytes", "The volume's hard limit", labels=_PER_VOLUME
-    )
-    used = GaugeMetricFamily(
-        "flexvol_volume_used_bytes", "What it has taken of the disk", labels=_PER_VOLUME
-    )
-    bad = GaugeMetricFamily(
+    size = _Family("flexvol_volume_size_bytes", "The volume's hard limit", _PER_VOLUME)
+    used = _Family("flexvol_volume_used_bytes", "What it has taken of the disk", _PER_VOLUME)
+    bad = _Family(
         "flexvol_volume_error",
         "1 if the volume cannot be read, or its file system is damaged",
-        labels=_PER_VOLUME,
+        _PER_VOLUME,
     )
     of_claim = ("persistentvolumeclaim_namespace", "persistentvolumeclaim", "class", "fs_type")
-    info = GaugeMetricFamily(
-        "flexvol_volume_info", "Whose it is; to join by", labels=(*_PER_VOLUME, *of_claim)
-    )
+    info = _Family("flexvol_volume_info", "Whose it is; to join by", (*_PER_VOLUME, *of_claim))
     for driver, (listed_volumes, _) in listed.items():
         for volume in listed_volumes:
-            names = (driver, str(volume.get("pool", "")), str(volume.get("name", "")))
-            bad.add_metric(names, "error" in volume or bool(volume.get("damaged")))
+            names = (driver, volume.get("pool", ""), volume.get("name", ""))
+            bad.add(names, "error" in volume or bool(volume.get("damaged")))
             if "error" in volume:
                 continue
-            size.add_metric(names, volume.get("sizeBytes", 0))
-            used.add_metric(names, volume.get("usedBytes", 0))
-            info.add_metric((*names, *_about(volume)), 1)
-    yield from (size, used, bad, info)
+            size.add(names, volume.get("sizeBytes", 0))
+            used.add(names, volume.get("usedBytes", 0))
+            info.add((*names, *_about(volume)), 1)
+    for family in (size, used, bad, info):
+        yield family.metric
 
 
 def _about(volume: Object) -> tuple[str, ...]:
     """Namespace and name of the volume's claim, its class and its file system; "" for what is not
-    known. A snapshot has the owner of its volume, and the claim has one volume only."""
-    owner = {} if volume.get("kind") == "snapshot" else volume.get("owner") or {}
+    known. A snapshot and an archive have the owner of the volume that they are of, and the claim
+    has one volume only, or by now one of another storage."""
+    is_kept = volume.get("kind") == "snapshot" or volume.get("state") == "archived"
+    owner = volume.get("owner")
+    if is_kept or not isinstance(owner, dict):
+        owner = {}
     about = (owner.get("namespace"), owner.get("name"), volume.get("class"), volume.get("fsType"))
     return tuple(str(word or "") for word in about)
 
 
+def source(kind: object) -> str:
+    """The label for the kind of object that a claim is to be a copy of: one of a few."""
+    return str(kind) if kind in _SOURCES else "other"
+
+
 def show(
-    listed: Callable[[], Mapping[str, tuple[list[Object], list[Object]]]],
+    listed: Callable[[], ByDriver],
     waiting: Callable[[], int],
+    ages_seconds: Callable[[], Mapping[str, float]],
 ) -> None:
     """From now on Inventory is part of the text."""
-    prometheus_client.REGISTRY.register(Inventory(listed, waiting))
+    prometheus_client.REGISTRY.register(Inventory(listed, waiting, ages_seconds))
 
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST

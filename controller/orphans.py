@@ -6,21 +6,26 @@ the claim alive, the next attempt finds the volume. So does whoever takes a PV a
 volume without PV and claim is no proof that nobody wants it, and two traps look just like a crash:
 
 - After the loss of etcd every claim and every PV is gone. Then kube-system is new too, so its uid,
-which the record of
-  each volume has, tells the old cluster from this one; also where two clusters share a pool.
+  which the record of each volume has, tells the old cluster from this one; also where two clusters
+  share a pool.
 - A PV whose policy was changed to Retain and which was then deleted leaves a record that still says
-Delete. The record
-  also says `blank` until the first mount, and only what is blank is collected. For a volume that
-  was never mounted,
-  the wish is made durable: `retain` clears `blank` by the driver's `adopt`, with the owner it has,
-  before our finalizer lets such a PV go (delete.py), and also where a sweep sees one that did not
-  wait for us. Out of reach is a PV without our finalizer that says Retain and is deleted while we
-  are not there; its volume was never mounted, so it is empty.
+  Delete. The record also says `blank` until the first mount, and only what is blank is collected.
+  For a volume that was never mounted, the wish is made durable: `retain` clears `blank` by the
+  driver's `adopt`, with the owner it has, before our finalizer lets such a PV go (delete.py), and
+  also where a sweep sees one that did not wait for us. Out of reach is a PV without our finalizer
+  that says Retain and is deleted while we are not there; its volume was never mounted, so it is
+  empty.
 
-Collected is therefore only what the driver describes in full, as blank, made for this cluster by a
-class that said Delete, with neither claim nor PV by live reads just before, not in our hands, when
-the grace time is over, which begins when we first see it so. The driver checks owner and `blank`
-again, under its lock. All else is only said."""
+A copy (a clone, or a restored snapshot) is never blank, as it has its source's data. One that was
+never mounted, and whose claim went while it was made, is collected too. But once a copy has its PV,
+its data is somebody's: so as soon as a sweep sees that PV, the copy's record is told to keep it, by
+the same `adopt`. From then on only the deletion of the PV deletes the copy.
+
+Collected is therefore only what the driver describes in full, as blank or as a copy that was never
+mounted and had no PV, made for this cluster by a class that said Delete, with neither claim nor PV
+by live reads just before, not in our hands, when the grace time is over, which begins when we first
+see it so. The driver checks its owner and that it was never mounted again, under its lock. All else
+is only said."""
 
 from __future__ import annotations
 
@@ -36,22 +41,30 @@ import protocol
 from controller import cluster, decide, metrics, volume_manifest
 from controller.capacity import Capacity
 from controller.events import Events
-from controller.inventory import BLANK, REASONS, is_described, judge
+from controller.inventory import BLANK, REASONS, is_described, is_never_mounted, judge
+from controller.listing import Listing
 from controller.secrets import Secrets
 from controller.storage import Listed, Storage
 
 Object = dict[str, Any]
 _EVERY_SECONDS, _EVERY_SECONDS_SHARED = 5.0, 60.0  # in shared mode nobody else lists
-_LOOK_AGAIN_SECONDS = (
-    300.0  # at what has no PV that we watch: thousands of live reads each time would be too many
-)
+# Until we look again at what has no PV that we watch: thousands of live reads each time would be
+# too many.
+_LOOK_AGAIN_SECONDS = 300.0
 _CLAIM = "its claim"
 _log = logging.getLogger("orphans")
 
 
+def _is_copy(entry: Object) -> bool:
+    """Whether it is a copy that was never mounted: all that tells it from one with a pod's data is
+    its record."""
+    return is_never_mounted(entry) and entry.get("blank") is not True
+
+
 def retain(storage: Storage, driver: str, entry: Object) -> None:
     """Its PV says that it is to be kept: so does its record from now on. Raises a Failure."""
-    if is_described(entry) and entry["blank"] and entry["reclaimPolicy"] == "Delete":
+    may_be_collected = is_described(entry) and entry["reclaimPolicy"] == "Delete"
+    if may_be_collected and is_never_mounted(entry):
         storage.adopt(driver, volume_manifest.listed_request(entry, only_if_blank=True))
         _log.info("%s is retained: its record says so from now on", entry["name"])
 
@@ -97,15 +110,21 @@ class Orphans:
     ) -> None:
         """capacity: it lists in node mode. policies: of the PVs of ours, by name. in_hand: whether
         we are provisioning for the claim with that uid."""
-        self._api, self._storage, self._events, self._us = api, storage, events, us
-        self._capacity, self._policies, self._in_hand, self._may_work = (
-            capacity,
-            policies,
-            in_hand,
-            may_work,
-        )
-        self._secrets, self._grace_seconds = secrets, grace_seconds
-        self.listed: dict[str, Listed] = {}
+        self._api = api
+        self._storage = storage
+        self._events = events
+        self._us = us
+        self._capacity = capacity
+        self._policies = policies
+        self._in_hand = in_hand
+        self._may_work = may_work
+        self._secrets = secrets
+        self._grace_seconds = grace_seconds
+        # Called with the lists of all drivers, by driver, when one of them has listed.
+        self.after: list[Callable[[dict[str, Listed]], None]] = []
+        self.listing = capacity.listing if capacity else Listing(storage.list, us.drivers.values())
+        self._is_at_work = False
+        self._swept: dict[str, Listed] = {}
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._node: Object | None = None
         self.thread = threading.Thread(target=self._run, name="orphans", daemon=True)
@@ -118,11 +137,7 @@ class Orphans:
         said = ""
         while True:
             try:
-                if self._may_work():
-                    self._sweep_if_new()
-                elif self.listed:
-                    self.listed, self._seen = {}, {}
-                    self._count(Counter())
+                self._round()
                 said = ""
             except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
                 if str(error) != said:
@@ -132,16 +147,43 @@ class Orphans:
                 _log.exception("bug while looking for orphans")
             time.sleep(every)
 
+    def _round(self) -> None:
+        if self._may_work():
+            self._is_at_work = True
+            self._sweep_if_new()
+        elif self._is_at_work:
+            self._stand_by()
+
     def _sweep_if_new(self) -> None:
-        if self._capacity is not None:
-            listed = self._capacity.listed
-        else:
-            listed = {driver: self._storage.list(driver) for driver in self._us.drivers.values()}
-        if listed is not self.listed:  # the same list again is no second sight
-            self.listed = listed
-            self._sweep(listed, time.monotonic())
+        """Each driver's list is looked at once: the same list again is no second sight."""
+        if self._capacity is None:
+            self.listing.refresh()
+        failing = self.listing.failing()
+        for driver in failing:
+            _count_nothing(driver)
+        listed = self.listing.listed()
+        news = {
+            driver: one
+            for driver, one in listed.items()
+            if driver not in failing and one is not self._swept.get(driver)
+        }
+        self._swept = listed
+        if news:
+            for call in self.after:
+                call(listed)
+            self._sweep(news, time.monotonic())
+
+    def _stand_by(self) -> None:
+        """Another instance lists, and counts, from now on."""
+        self._is_at_work = False
+        self._swept = {}
+        self._seen = {}
+        if self._capacity is None:
+            self.listing.forget()
+        self._count(Counter(), set(self._us.drivers.values()))
 
     def _sweep(self, listed: dict[str, Listed], now: float) -> None:
+        """listed: of the drivers that have listed since the last sweep."""
         policies = self._policies()
         seen: dict[tuple[str, str], _Seen] = {}
         orphans = []
@@ -154,21 +196,31 @@ class Orphans:
                 holder = one.holder
                 if not holder:
                     orphans.append((driver, entry, one))
-            if holder not in ("", "Delete", _CLAIM):
+            has_volume = holder not in ("", _CLAIM)
+            if has_volume and (holder != "Delete" or _is_copy(entry)):
                 self._retain(driver, entry)
         for key, one in self._seen.items():
-            if one.said and (key not in seen or seen[key].holder):
+            if key[0] not in listed:
+                seen[key] = one
+            elif one.said and (key not in seen or seen[key].holder):
                 _log.info("volume %s is no orphan any more", key[1])
         self._seen = seen
         if any(one.since == now for _, _, one in orphans):
             self._look_again_soon()
+        self._report(orphans, set(listed), now)
+
+    def _report(
+        self, orphans: list[tuple[str, Object, _Seen]], drivers: set[str], now: float
+    ) -> None:
+        """Says what is left of the orphans of these drivers when those that may be collected are.
+        Each is a driver, an entry of its list, and what was seen of that."""
         counts: Counter[tuple[str, str]] = Counter()
         # Each time anew: a cluster that lost its etcd is another one while we run.
         cluster_uid = self._api.uid() if orphans else ""
         for driver, entry, one in orphans:
             if one.since == now:
-                # it may have gone with its PV since it was listed: said only if the next list
-                # has it too
+                # It may have gone with its PV since it was listed: it is said only if the next list
+                # has it too.
                 continue
             reason, sentence = judge(entry, cluster_uid)
             counts[driver, reason] += 1
@@ -179,7 +231,7 @@ class Orphans:
                 and self._collect(driver, entry, one)
             ):
                 counts[driver, reason] -= 1
-        self._count(counts)
+        self._count(counts, drivers)
 
     def _look(self, key: tuple[str, str], owner: Any, now: float) -> _Seen:
         before = self._seen.get(key)
@@ -193,8 +245,8 @@ class Orphans:
         return before
 
     def _holder(self, name: str, owner: Any) -> str:
-        """By live reads, in this order: a claim that is gone does not come back, and so gets no PV
-        after that."""
+        """By live reads, in this order: a claim that is gone does not come back, and one that is
+        bound to another PV stays so; neither gets a PV for this volume after that."""
         fields = [
             owner.get(key) if isinstance(owner, dict) else None
             for key in ("namespace", "name", "uid")
@@ -203,13 +255,12 @@ class Orphans:
         if uid and self._in_hand(uid):
             return _CLAIM
         whose = {"namespace": namespace, "name": claim_name, "uid": uid}
-        if (
-            protocol.is_name(namespace)
-            and protocol.is_name(claim_name)
-            and self._api.claim(whose) is not None
-        ):
+        claim = None
+        if protocol.is_object_name(namespace) and protocol.is_object_name(claim_name):
+            claim = self._api.claim(whose)
+        if claim is not None and not decide.is_bound_elsewhere(claim, name):
             return _CLAIM
-        volume = self._api.get(f"{cluster.VOLUMES}/{name}")
+        volume = self._api.get(cluster.path_to(cluster.VOLUMES, name))
         return (
             str(volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain") if volume else ""
         )
@@ -251,7 +302,9 @@ class Orphans:
         """What was made for it alone, if its class is still there to say where."""
         name = str(entry.get("class") or "")
         storage_class = (
-            self._api.get(f"{cluster.CLASSES}/{name}") if protocol.is_name(name) else None
+            self._api.get(cluster.path_to(cluster.CLASSES, name))
+            if protocol.is_object_name(name)
+            else None
         )
         if storage_class is not None and storage_class["provisioner"] in self._us.drivers:
             secret = self._secrets.wanted({"metadata": entry["owner"]}, storage_class)
@@ -267,7 +320,7 @@ class Orphans:
             owner = one.owner if isinstance(one.owner, dict) else {}
             claim = f"claim {owner.get('namespace')}/{owner.get('name')} (uid {owner.get('uid')})"
             volume = f"volume {entry['name']} of driver {driver}"
-            said = f"{volume} has no PV, and {claim} is gone: {sentence}"
+            said = f"{volume} has no PV, and {claim} is gone, or has another PV: {sentence}"
             self._tell("VolumeOrphaned", said, driver, entry["name"])
             one.said = sentence
 
@@ -277,11 +330,17 @@ class Orphans:
             "%s: %s", reason, message, extra={"volume": volume, "driver": driver, "reason": reason}
         )
         if self._us.node:
-            self._node = self._node or self._api.get(f"/api/v1/nodes/{self._us.node}")
+            self._node = self._node or self._api.get(cluster.path_to(cluster.NODES, self._us.node))
         if self._node is not None:
             self._events.warning(self._node, reason, message)
 
-    def _count(self, counts: Counter[tuple[str, str]]) -> None:
-        for driver in self._us.drivers.values():
+    def _count(self, counts: Counter[tuple[str, str]], drivers: set[str]) -> None:
+        for driver in drivers:
             for reason in REASONS:
                 metrics.orphans.labels(driver, reason).set(counts[driver, reason])
+
+
+def _count_nothing(driver: str) -> None:
+    """How many orphans the driver has is not known."""
+    for reason in REASONS:
+        metrics.orphans.remove(driver, reason)

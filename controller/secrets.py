@@ -2,8 +2,7 @@
 for one volume each.
 
 kubelet reads the Secret that a PV names, at every mount, and hands it to the driver. The
-provisioner only looks at its
-type and owner: a value is made here once and otherwise not held.
+provisioner only looks at its type and owner: a value is made here once and otherwise not held.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ RIGHTS = "deploy/secrets"
 _NAME, _NAMESPACE, _CREATE = decide.SECRET_PARAMETERS
 _KEY, _KEY_BYTES = "key", 32
 _HASH_DIGITS = 8
+_OF = "-key."  # between a volume and the instance that makes its Secret
 _ANY = "pvc.annotations['KEY']"
 _OWNER = ("flexvol/volume", "flexvol/claim-namespace", "flexvol/claim-name", "flexvol/claim-uid")
 _WORD = re.compile(r"\$\{(.*?)\}")
@@ -54,16 +54,17 @@ def wanted(
     given = {key: parameters[key] for key in decide.SECRET_PARAMETERS if key in parameters}
     create = given.pop(_CREATE, "false")
     if create not in ("true", "false"):
-        raise protocol.InvalidArgument(
-            f'{_CREATE} is {protocol.shown(create)}; it is "true" or "false"'
+        raise _wrong(
+            f'{_CREATE} is {protocol.shown(create)}; it is "true" or "false"', storage_class
         )
     metadata, volume = claim["metadata"], volume_manifest.volume_name(claim)
     driver = us.drivers[storage_class["provisioner"]]
     words = {"pvc.namespace": metadata["namespace"], "pv.name": volume}
     if create == "true":
         if _NAME in given:
-            raise protocol.InvalidArgument(
-                f"{_CREATE} makes a secret with the volume's name; remove {_NAME}, or it"
+            raise _wrong(
+                f"{_CREATE} makes a secret with the volume's name; remove {_NAME}, or it",
+                storage_class,
             )
         owner = _owner(volume, metadata["namespace"], metadata["name"], metadata["uid"])
         where = _filled(_NAMESPACE, given.get(_NAMESPACE, namespace), words)
@@ -71,13 +72,19 @@ def wanted(
     if not given:
         return None
     if len(given) == 1:
-        raise protocol.InvalidArgument(
-            f"{next(iter(given))} stands alone; give both {_NAME} and {_NAMESPACE}"
+        raise _wrong(
+            f"{next(iter(given))} stands alone; give both {_NAME} and {_NAMESPACE}", storage_class
         )
     where = _filled(_NAMESPACE, given[_NAMESPACE], words)
     notes = {_ANY.replace("KEY", key): value for key, value in decide.annotations_of(claim).items()}
     words = {"pvc.name": metadata["name"], **words, **notes}
     return Reference(where, _filled(_NAME, given[_NAME], words), driver, {})
+
+
+def _wrong(sentence: str, storage_class: Object) -> protocol.InvalidArgument:
+    """Of parameters of the class that no claim can be served with."""
+    advice = protocol.class_advice(storage_class["metadata"]["name"])
+    return protocol.InvalidArgument(f"{sentence}; {advice}")
 
 
 def _filled(parameter: str, template: str, words: dict[str, str]) -> str:
@@ -104,21 +111,34 @@ def _filled(parameter: str, template: str, words: dict[str, str]) -> str:
 
 def made_name(volume: str, instance: str) -> str:
     """Of the Secret that the instance makes for the volume. A claim may go on to another node,
-    whose instance may not touch this one's."""
+    whose instance may not touch this one's.
+
+    A node's instance has the node's name, and deploy/secrets/policy.yaml lets a node make no Secret
+    but under its own: else one node could make the Secret first that another is going to make."""
+    if _VALID[_NAME][0].fullmatch(instance):
+        return f"{volume}{_OF}{instance}"
     return f"{volume}-{hashlib.sha256(instance.encode()).hexdigest()[:_HASH_DIGITS]}"
 
 
 def made_for(volume: Object) -> Reference | None:
     """The Secret that may have been made for this PV. A PV can say what it likes: what the Secret
-    says counts."""
-    source, claim = volume["spec"].get("flexVolume") or {}, volume["spec"].get("claimRef") or {}
+    says counts, and that is for which volume it was made. The claim that the volume was made for
+    does not count: the PV may be bound to another one by now (see owners.py)."""
+    source = volume["spec"].get("flexVolume") or {}
     secret, name = source.get("secretRef") or {}, volume["metadata"]["name"]
     namespace = str(secret.get("namespace", ""))
     made = str(secret.get("name", ""))
-    if made[: -_HASH_DIGITS - 1] != name or not _VALID[_NAMESPACE][0].fullmatch(namespace):
+    if not _is_made(made, name) or not _VALID[_NAMESPACE][0].fullmatch(namespace):
         return None
-    owner = _owner(name, *(claim.get(key, "") for key in ("namespace", "name", "uid")))
-    return Reference(namespace, made, source["driver"], owner)
+    return Reference(namespace, made, source["driver"], {_OWNER[0]: name})
+
+
+def _is_made(secret: str, volume: str) -> bool:
+    """Whether made_name can have made that name of that volume's. An older flexvol put a hash
+    behind the name for nodes too."""
+    before, _, instance = secret.partition(_OF)
+    by_name = before == volume and _VALID[_NAME][0].fullmatch(instance) is not None
+    return by_name or secret[: -_HASH_DIGITS - 1] == volume
 
 
 def is_of(secret: Object, owner: dict[str, str]) -> bool:
@@ -195,7 +215,7 @@ class Secrets:
         try:
             with _refusal_explained(secret):
                 self._api.create(
-                    _path(secret).rpartition("/")[0],
+                    _collection(secret),
                     {**body, "stringData": {_KEY: value.reveal().decode()}},
                 )
         except cluster.Refused as error:
@@ -219,7 +239,11 @@ def hand_over(api: cluster.Cluster, secret: Reference | None, identity: str) -> 
 
 
 def _path(secret: Reference) -> str:
-    return f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
+    return cluster.path_to(_collection(secret), secret.name)
+
+
+def _collection(secret: Reference) -> str:
+    return cluster.in_namespace(secret.namespace, "secrets")
 
 
 @contextlib.contextmanager

@@ -25,15 +25,18 @@ def provision_request(
     *,
     name: str = "",
     source: str = "",
+    only_find: bool = False,
 ) -> protocol.Options:
-    """What the driver's provision is called with. size_bytes: the claim's request. name: of a
-    volume that a person
-    makes. source: the volume to copy."""
+    """What the driver's provision is called with.
+
+    size_bytes: the claim's request.
+    name: of a volume that a person makes.
+    source: the volume to copy.
+    only_find: nothing is to be made."""
     parameters = dict(storage_class.get("parameters") or {})
-    fs_type = next(
-        (parameters.pop(key) for key in decide.FS_TYPE_PARAMETERS if key in parameters), ""
-    )
-    for key in (*decide.SECRET_PARAMETERS, decide.ON_NODE_GONE_PARAMETER):  # they are for us
+    fs_type = decide.fs_type_of(parameters)
+    secret = _asks_for_secret(parameters)
+    for key in decide.OWN_PARAMETERS:
         parameters.pop(key, None)
     metadata = claim["metadata"]
     return protocol.Options(
@@ -53,9 +56,19 @@ def provision_request(
             protocol.MOUNT_OPTIONS: ",".join(storage_class.get("mountOptions") or []),
             protocol.NODE_NAME: decide.annotations_of(claim).get(decide.SELECTED_NODE, ""),
             protocol.CLUSTER_UID: cluster_uid,
+            **({protocol.CLASS_SECRET: secret} if secret else {}),
             **({protocol.SOURCE_VOLUME: source} if source else {}),
+            **({protocol.ONLY_FIND: "true"} if only_find else {}),
         }
     )
+
+
+def _asks_for_secret(parameters: dict[str, str]) -> str:
+    """Which parameter of the class means a Secret; "" if none does."""
+    name, _, create = decide.SECRET_PARAMETERS
+    if parameters.get(create, "false") != "false":
+        return create
+    return name if name in parameters else ""
 
 
 def persistent_volume(
@@ -71,7 +84,6 @@ def persistent_volume(
 
     The class's mountOptions are not in it: kubelet fails every mount of a FlexVolume that has some.
     """
-    metadata = claim["metadata"]
     provisioner = storage_class["provisioner"]
     spec: Object = {
         "capacity": {"storage": quantity(made["capacityBytes"])},
@@ -79,14 +91,7 @@ def persistent_volume(
         "persistentVolumeReclaimPolicy": _reclaim_policy(storage_class),
         "storageClassName": storage_class["metadata"]["name"],
         "volumeMode": "Filesystem",
-        "claimRef": {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata["uid"],
-            "resourceVersion": metadata["resourceVersion"],
-        },
+        "claimRef": _reference(claim["metadata"]),
         "flexVolume": {
             "driver": us.drivers[provisioner],
             "fsType": made["fsType"],
@@ -95,24 +100,34 @@ def persistent_volume(
     }
     if secret is not None:
         spec["flexVolume"]["secretRef"] = {"namespace": secret[0], "name": secret[1]}
+    finalizers = [decide.FINALIZER] if _reclaim_policy(storage_class) == "Delete" else []
     notes = {decide.PROVISIONED_BY: provisioner, decide.IDENTITY: us.name}
     if us.node:
         on_node_gone = (storage_class.get("parameters") or {}).get(decide.ON_NODE_GONE_PARAMETER)
         notes.update({decide.ON_NODE_GONE: on_node_gone} if on_node_gone else {})
-        term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [hostname]}
-        spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}}
+        spec["nodeAffinity"] = node_affinity(hostname)
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {
             "name": volume_name(claim),
             "annotations": notes,
-            "finalizers": [decide.FINALIZER]
-            if spec["persistentVolumeReclaimPolicy"] == "Delete"
-            else [],
+            "finalizers": finalizers,
         },
         "spec": spec,
     }
+
+
+def _reference(metadata: Object) -> Object:
+    """What a PV says of its claim, whose metadata it is."""
+    named = {key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion")}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **named}
+
+
+def node_affinity(hostname: str) -> Object:
+    """Of a PV whose storage is on the node with that hostname label."""
+    term = {"key": decide.HOSTNAME, "operator": "In", "values": [hostname]}
+    return {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}}
 
 
 def quantity(size_bytes: int) -> str:
@@ -150,20 +165,26 @@ def volume_that_exists(
     return volume
 
 
-def adopt_request(volume: Object, cluster_uid: str = "") -> protocol.Options:
-    """What the driver's adopt is called with. cluster_uid: of the cluster that a person adopts the
-    volume for. Without it a PV tells of its claim, which owns the volume only if that awaited
-    it."""
-    also = (
-        {protocol.CLUSTER_UID: cluster_uid} if cluster_uid else {protocol.ONLY_IF_AWAITED: "true"}
-    )
-    return _request(volume, also)
+def adopt_request(
+    volume: Object, cluster_uid: str = "", only_if_owner: str = ""
+) -> protocol.Options:
+    """What the driver's adopt is called with.
+
+    cluster_uid: to be recorded: of the cluster that the volume is adopted for.
+    only_if_owner: the uid of the owner that the record names so far, protocol.NO_OWNER for none.
+    With neither of them the volume gets the PV's claim only if its record awaits that claim."""
+    also = {protocol.CLUSTER_UID: cluster_uid, protocol.ONLY_IF_OWNER: only_if_owner}
+    if not cluster_uid and not only_if_owner:
+        also[protocol.ONLY_IF_AWAITED] = "true"
+    return _request(volume, {key: value for key, value in also.items() if value})
 
 
 def delete_request(
     volume: Object, only_if_blank: bool = False, taken_back: str = ""
 ) -> protocol.Options:
-    """What the driver's delete is called with. only_if_blank: what was ever mounted is to be kept.
+    """What the driver's delete is called with.
+
+    only_if_blank: what was ever mounted or adopted is to be kept.
     taken_back: the move whose copy goes, and is not archived."""
     also = {
         protocol.ONLY_IF_BLANK: "true" if only_if_blank else "",

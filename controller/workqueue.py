@@ -7,14 +7,13 @@ import heapq
 import random
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 300.0
-SLOW_SECONDS, SOON_SECONDS = (
-    300.0,
-    1.0,
-)  # for what only a change can help, and for what is on its way
+SLOW_SECONDS = 300.0  # for what only a change can help
+SOON_SECONDS = 1.0  # for what is on its way
 _OUTDATED = 100  # so many outdated entries may always be there
 
 
@@ -24,9 +23,8 @@ class WorkQueue:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._due: dict[Hashable, float] = {}  # every waiting key and when its turn is
-        self._order: list[
-            tuple[float, int, Hashable]
-        ] = []  # the same as a heap; entries can be outdated
+        # The same as a heap; entries can be outdated.
+        self._order: list[tuple[float, int, Hashable]] = []
         self._working: set[Hashable] = set()
         self._failures: dict[Hashable, int] = {}
         self._count = 0
@@ -40,13 +38,14 @@ class WorkQueue:
                 self._due[key] = due
                 self._count += 1
                 heapq.heappush(self._order, (due, self._count, key))
-                self._changed.notify()
+                self._changed.notify_all()  # one worker alone may be one that does not take it
 
-    def get(self) -> Hashable | None:
-        """The next key whose turn it is, now being worked on; waits for one. None once stopped."""
+    def get(self, takes: Callable[[Any], bool] = lambda _: True) -> Hashable | None:
+        """The next key whose turn it is, now being worked on; waits for one. takes: whether this
+        worker works on a key. None once stopped."""
         with self._changed:
             while not self._stopped:
-                key, wait_seconds = self._next()
+                key, wait_seconds = self._next(takes)
                 if key is not None:
                     del self._due[key]
                     self._working.add(key)
@@ -54,8 +53,8 @@ class WorkQueue:
                 self._changed.wait(wait_seconds)
             return None
 
-    def _next(self) -> tuple[Hashable | None, float | None]:
-        busy = []
+    def _next(self, takes: Callable[[Any], bool]) -> tuple[Hashable | None, float | None]:
+        left = []
         now = time.monotonic()
         found: tuple[Hashable | None, float | None] = (None, None)
         while self._order:
@@ -65,13 +64,14 @@ class WorkQueue:
             elif due > now:
                 found = (None, due - now)
                 break
-            elif key in self._working:
-                busy.append(heapq.heappop(self._order))  # its turn comes when `done` says so
+            elif key in self._working or not takes(key):
+                # Its turn comes when `done` says so, or is another worker's.
+                left.append(heapq.heappop(self._order))
             else:
                 heapq.heappop(self._order)
                 found = (key, None)
                 break
-        for entry in busy:
+        for entry in left:
             heapq.heappush(self._order, entry)
         return found
 
@@ -103,8 +103,14 @@ class WorkQueue:
 
     def waiting(self) -> int:
         """How many keys are in it."""
+        return len(self.waiting_keys())
+
+    def waiting_keys(self) -> list[Hashable]:
+        """Those that are in it, and those that are just being tried again after a failure. Else a
+        call that fails after ten minutes, again and again, would hardly ever seem to wait."""
         with self._changed:
-            return len(self._due)
+            tried_again = [key for key in self._working if key in self._failures]
+            return [*self._due, *(key for key in tried_again if key not in self._due)]
 
     def forget(self, key: Hashable) -> None:
         """Its object is gone, and with it its turn and the memory of its failures."""

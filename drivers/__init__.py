@@ -97,7 +97,8 @@ class Driver:
     def provision(self, options: "Options") -> Reply:
         """Creates the volume options.volume of at least options.request_bytes, or finds it; replies
         with `volume`. If options.source_volume is not "" it is a copy of that; a long one raises
-        Pending, to be called again."""
+        Pending, to be called again. With only_find it makes nothing: it finds the volume, or a copy
+        that is half made, or raises NotFound."""
         raise NotSupported("provision")
 
     def delete(self, options: "Options") -> Reply:
@@ -111,7 +112,7 @@ class Driver:
     def adopt(self, options: "Options") -> Reply:
         """Makes options.claim the owner of a volume that exists, which is not blank any more, and
         records options.cluster_uid if it is given. With only_if_awaited it refuses a volume that
-        does not await that claim."""
+        does not await that claim; with only_if_owner, one that is of yet another claim by now."""
         raise NotSupported("adopt")
 
     # Not callouts: what the commands of this program ask of a driver.
@@ -141,10 +142,6 @@ class Driver:
         again; says so."""
         raise NotSupported("this driver has no pools")
 
-    def pools(self) -> "List[Dict[str, Any]]":
-        """`flexvol status`: the pools, as `list` tells them; nothing is changed."""
-        return []
-
     def trim(self, pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
         """`flexvol trim`: gives back what the volumes' file systems have free, in that pool or in
         all: an entry for each volume, with name, pool and givenBytes, or why it was skipped
@@ -168,11 +165,12 @@ class Driver:
         """`flexvol snapshot --delete`; says what it did. pool_name: as `snapshot` has it."""
         raise NotSupported("this driver makes no snapshots")
 
-    def status(self) -> "List[Dict[str, Any]]":
-        """`flexvol status`: one entry for each volume on this node: name, pool, owner, sizeBytes,
-        usedBytes, fsType, kind, source, image, devices, mounts (path, pod, readOnly), remark (a
-        sentence about what needs no remedy, or "") and troubles (what, remedy); as much of it as
-        can be found out. The name "*" stands for all volumes of a pool that cannot be read."""
+    def status(self) -> Reply:
+        """`flexvol status`; nothing is changed. volumes: one entry for each volume on this node:
+        name, pool, owner, sizeBytes, usedBytes, fsType, kind, source, image, devices, mounts (path,
+        pod, readOnly), remark (a sentence about what needs no remedy, or "") and troubles (what,
+        remedy); as much of it as can be found out. The name "*" stands for all volumes of a pool
+        that cannot be read. pools: as `list` tells them, with archives, the names of those."""
         raise NotSupported("this driver does not tell what is on a node")
 
     def examine(self) -> "List[Tuple[str, str]]":

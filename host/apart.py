@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Within this time a sound disk answers, also a busy one.
 QUIET_SECONDS = 15
 # All looks of a callout end by then; `list` has 60 s.
-_ALL_SECONDS = 45
+ALL_SECONDS = 45
 _KILLED = 1 << 8  # SIGKILL, which is 9, in the masks of /proc/PID/status
 
 
@@ -32,7 +32,7 @@ def look(
     names: "Sequence[str]",
     work: "Callable[[str], Iterator[Any]]",
     quiet_seconds: float = QUIET_SECONDS,
-    seconds: float = _ALL_SECONDS,
+    seconds: float = ALL_SECONDS,
 ) -> "Dict[str, Look]":
     """Does the work on each pool of that name, all at once. work: yields what JSON can say, and
     handles its failures."""
@@ -41,17 +41,17 @@ def look(
     asked = []
     for name in names:
         if _mark(name) in stuck:
-            looks[name] = Look([], _unanswered(name, stuck[_mark(name)]))
+            looks[name] = Look([], unanswered(name, stuck[_mark(name)]))
         else:
             asked.append(name)
     works = [_lines_of(name, work) for name in asked]
     answers = process.side_by_side(works, quiet_seconds, seconds)
     for name, answer in zip(asked, answers):
-        looks[name] = Look(_parsed(answer.output), "" if answer.complete else _unanswered(name))
+        looks[name] = Look(_parsed(answer.output), "" if answer.complete else unanswered(name))
     return {name: looks[name] for name in names}
 
 
-def _unanswered(name: str, process_number: "Optional[int]" = None) -> str:
+def unanswered(name: str, process_number: "Optional[int]" = None) -> str:
     sentence = "pool {} does not answer, so its disk or server hangs".format(name)
     if process_number is not None:
         sentence += " (process {}, which looked at it before, waits for it)".format(process_number)

@@ -196,9 +196,8 @@ def copy(source: int, target: int, begin: int, end: int, deadline: float) -> int
         while chunk:
             written = os.pwrite(target, chunk, begin)
             begin, chunk = begin + written, chunk[written:]
-        os.fdatasync(
-            target
-        )  # little by little, so that no great rest is left for when the time is over
+        # Little by little, so that no great rest is left for when the time is over.
+        os.fdatasync(target)
         if time.monotonic() >= deadline:
             break
     return begin
@@ -258,7 +257,9 @@ def lock(descriptor: int, what: str, seconds: float, shared: bool = False) -> No
     for _ in attempts(seconds):
         if try_lock(descriptor, shared):
             return
-    holder = lock_holder(descriptor) or "another node or container has it"
+    holder = (
+        lock_holder(descriptor) or "another container, or another node that shares the pool, has it"
+    )
     raise Busy("{} is locked, {}; gave up after {:g} s".format(what, holder, seconds))
 
 

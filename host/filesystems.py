@@ -620,6 +620,14 @@ TABLE: "Dict[str, FileSystem]" = {kind.name: kind() for kind in (Ext4, Xfs, Btrf
 DEFAULT = "ext4"
 
 
+def minimum_bytes_by_name() -> "Dict[str, int]":
+    """The smallest volume with each file system; "" is the file system of a class that names
+    none."""
+    smallest = {name: kind.minimum_bytes for name, kind in TABLE.items()}
+    smallest[""] = smallest[DEFAULT]
+    return smallest
+
+
 def missing(tools: "Iterable[str]") -> "List[str]":
     """Those of the programs that this machine does not have."""
     absent = []

@@ -166,6 +166,22 @@ def _may_be(backing: "Optional[str]", path: str) -> bool:
     return not backing.startswith(config.ROOT + "/")  # that is another volume of this node
 
 
+def named_like(path: str) -> str:
+    """The device whose file is an image of the volume of that name, in whatever mount namespace;
+    "" if there is none. path: of the image."""
+    wanted = _last_two(path)
+    for device, backing in backing_paths().items():
+        if backing and _last_two(backing) == wanted:
+            return device
+    return ""
+
+
+def _last_two(path: str) -> "Tuple[str, str]":
+    """The volume's directory and the image's name."""
+    directory, name = os.path.split(path)
+    return os.path.basename(directory), name
+
+
 def _is_bound_image(path: str) -> bool:
     """Whether the file at `path` is an image that was bound there, under another name."""
     with open("/proc/self/mountinfo", "rb") as lines:

@@ -53,6 +53,22 @@ _FLAGS = {
     "nodiratime": (0x80, 2048),
 }
 FLAGS = frozenset(_FLAGS)
+# Kinds of file systems that several machines mount at once, as mountinfo names them.
+_SHARED = (
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "ceph",
+    "fuse.ceph",
+    "fuse.ceph-fuse",
+    "fuse.glusterfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ocfs2",
+    "gfs2",
+)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -146,6 +162,13 @@ def _mountinfo(process: "Union[int, str]") -> str:
             break
         before = now
     return os.fsdecode(before)
+
+
+def may_be_shared(directory: int) -> bool:
+    """Whether the open directory is on a file system that other machines may have mounted too."""
+    device = os.fstat(directory).st_dev
+    number = "{}:{}".format(os.major(device), os.minor(device))
+    return any(mount.device == number and mount.fs_type in _SHARED for mount in table())
 
 
 def of_pods() -> "List[Mount]":

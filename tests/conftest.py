@@ -33,6 +33,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--campaign", action="store_true", help="the long versions of the tests that have one"
     )
+    parser.addoption(
+        "--measured",
+        metavar="DIR",
+        type=Path,
+        default=ROOT / "dist",
+        help="where the provisioner and the driver are whose cost is measured, of an older "
+        "flexvol for example (default: dist)",
+    )
 
 
 @pytest.fixture(scope="session")

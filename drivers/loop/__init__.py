@@ -6,17 +6,19 @@ import os
 
 from drivers import Driver
 from drivers.loop import archive, image, pool, registry, volume
-from host import apart, filesystems, mounts
+from host import filesystems, mounts
 from protocol import (
     AWAITED,
+    NO_OWNER,
     Busy,
     Failure,
     InvalidArgument,
+    NotFound,
     Reply,
     ResourceExhausted,
     Unavailable,
     integer,
-    is_name,
+    is_object_name,
     shown,
 )
 
@@ -75,16 +77,12 @@ class LoopDriver(Driver):
             return Reply(volume_new_size=found.size_bytes)
 
     def provision(self, options: "Options") -> Reply:
+        if options.only_find:
+            return _find_only(options)
         name, claim, own = options.volume, options.claim, options.expect_own(_PARAMETERS)
         source = options.source_volume
-        kind = filesystems.get(options.fs_type)
-        fs_type = kind.name
+        fs_type, wish = _wish(options)
         size_bytes = image.round_up(options.request_bytes, fs_type)
-        thick = _boolean("thick", own.get("thick", "false"))
-        wish = volume.Wish(thick, own.get("mkfsOptions", "").split(), _root(own), archive.wish(own))
-        kind.check_make_options(wish.make_options)
-        for option in options.mount_options:
-            kind.check_mount_option(option)
         with pool.open_pool(own.get("pool", pool.DEFAULT)) as place, place.volume_lock(
             name
         ) as lock:
@@ -98,13 +96,7 @@ class LoopDriver(Driver):
                 found = volume.create(place, options, size_bytes, fs_type, wish, lock)
             with found:
                 _check_made_for(found, claim, source, fs_type, size_bytes)
-                return Reply(
-                    volume={
-                        "options": {"pool": place.name, "poolId": place.id},
-                        "capacityBytes": found.size_bytes,
-                        "fsType": found.fs_type,
-                    }
-                )
+                return _made(found)
 
     def delete(self, options: "Options") -> Reply:
         with _pool_of(options) as place:
@@ -114,7 +106,7 @@ class LoopDriver(Driver):
     def list(self) -> Reply:
         volumes: "List[Dict[str, Any]]" = []
         pools: "List[Dict[str, Any]]" = []
-        for name, look in apart.look(registry.names(), _list_pool).items():
+        for name, look in registry.look(_list_pool).items():
             if look.error:
                 pools.append(pool.describe_absent(name, Unavailable(look.error)))
                 continue
@@ -155,11 +147,6 @@ class LoopDriver(Driver):
 
         return upkeep.trim(pool_name)
 
-    def pools(self) -> "List[Dict[str, Any]]":
-        from drivers.loop import survey
-
-        return survey.pools()
-
     def transfer(self) -> "Any":
         from drivers.loop import transfer  # late: no callout needs it
 
@@ -177,7 +164,7 @@ class LoopDriver(Driver):
 
         return snapshots.delete(name, pool_name)
 
-    def status(self) -> "List[Dict[str, Any]]":
+    def status(self) -> Reply:
         from drivers.loop import survey
 
         return survey.status()
@@ -188,35 +175,27 @@ class LoopDriver(Driver):
         return survey.examine()
 
     def adopt(self, options: "Options") -> Reply:
-        name, claim, own = options.volume, options.claim, options.expect_own(_PLACE)
+        name, own = options.volume, options.expect_own(_PLACE)
+        # What a PV says is about the volume that there is. Only a person brings an archive back.
+        is_from_pv = bool(options.only_if_awaited or options.only_if_owner)
+        find = volume.get if is_from_pv else archive.volume_or_archive
         pool_name = own.get("pool", pool.DEFAULT)
         if not own:  # a person's call; a PV names its pool and its pool's id
             holder, _ = registry.only_holder(name, lambda place: archive.is_there(place, name))
             pool_name = holder or pool.DEFAULT
         place = pool.open_pool(pool_name, own.get("poolId"))
-        with place, place.volume_lock(name), volume.find(place, name) or archive.get(
-            place, name
-        ) as found:
-            if options.only_if_blank and not found.record["blank"]:
+        with place, place.volume_lock(name), find(place, name) as found:
+            if options.only_if_blank and not found.never_mounted:
                 return Reply(message="it is kept already")
-            if options.only_if_awaited and found.moving_to:
-                raise Busy(
-                    "volume {} is being moved to node {}; a claim gets it when that is done".format(
-                        name, shown(found.moving_to)
-                    )
-                )
-            if options.only_if_awaited and not found.awaits(claim):
-                raise InvalidArgument(
-                    "volume {} does not await this claim; see: loop help adopt".format(name)
-                )
+            if is_from_pv:
+                _check_adoption(found, options)
             found.check_volume()
-            cluster_uid = options.cluster_uid or found.record["clusterUid"]
-            changes = {
-                "owner": volume.owner_fields(claim),
-                "clusterUid": cluster_uid,
-                "blank": False,
-                "move": None,
-            }
+            changes = dict(
+                found.as_used(),
+                owner=volume.owner_fields(options.claim),
+                clusterUid=options.cluster_uid or found.record["clusterUid"],
+                move=None,
+            )
             if archive.holds(found):
                 return Reply(
                     message="it is brought back as volume " + archive.restore(found, **changes)
@@ -225,17 +204,64 @@ class LoopDriver(Driver):
         return Reply()
 
 
+def _check_adoption(found: "volume.Volume", options: "Options") -> None:
+    """Raises a Failure unless the record still is as the PV's instance took it to be: the record
+    may have changed since the instance read it."""
+    claim = options.claim
+    if found.moving_to:
+        raise Busy(
+            "volume {} is being moved to node {}; a claim gets it when that is done".format(
+                found.name, shown(found.moving_to)
+            )
+        )
+    if options.only_if_awaited and not found.awaits(claim):
+        raise InvalidArgument(
+            "volume {} does not await this claim; see: loop help adopt".format(found.name)
+        )
+    owner_uid = found.owner.uid if found.owner else NO_OWNER
+    if options.only_if_owner and owner_uid not in (options.only_if_owner, claim.uid):
+        raise Busy(
+            "volume {} was given to the claim with the uid {} just now, so it is not given to {}; "
+            "its provisioner looks again".format(found.name, shown(owner_uid), shown(claim.uid))
+        )
+
+
+def _made(found: "volume.Volume") -> Reply:
+    """The answer of provision."""
+    return Reply(
+        volume={
+            "options": {"pool": found.pool.name, "poolId": found.pool.id},
+            "capacityBytes": found.size_bytes,
+            "fsType": found.fs_type,
+        }
+    )
+
+
+def _find_only(options: "Options") -> Reply:
+    """The answer of a provision that makes nothing: its claim is gone, and what an earlier call
+    made for that claim, whole or half, is to be deleted."""
+    name = options.volume
+    with pool.open_pool(options.own.get("pool", pool.DEFAULT)) as place:
+        volume.sweep(place)  # before the lock: what a killed provision left has the same one
+        with place.volume_lock(name):
+            found = volume.find(place, name) or volume.half_made(place, name)
+            if found is None:
+                raise NotFound(
+                    "volume {} is not in pool {}; nothing is left of it to delete".format(
+                        name, place.name
+                    )
+                )
+            with found:
+                _check_owner(found, options.claim)
+                return _made(found)
+
+
 def _check_made_for(
     found: "volume.Volume", claim: "Claim", source: str, fs_type: str, size_bytes: int
 ) -> None:
     """Raises InvalidArgument unless the volume is what the claim asks for: an earlier call may have
     made it for another claim, as another copy, or of another size."""
-    is_volume = found.record["kind"] == volume.VOLUME
-    if found.owner is None or found.owner.uid != claim.uid or not is_volume:
-        raise InvalidArgument(
-            "volume {} exists and is a snapshot, or owned by another claim; it is left "
-            "alone (see: loop status)".format(found.name)
-        )
+    _check_owner(found, claim)
     if source and found.record["source"] != source:
         raise InvalidArgument(
             "volume {} exists and is no copy of {}; it is left alone".format(found.name, source)
@@ -245,6 +271,15 @@ def _check_made_for(
             "volume {} exists with {} and {} bytes, not {} and {}; it is left alone".format(
                 found.name, found.fs_type, found.size_bytes, fs_type, size_bytes
             )
+        )
+
+
+def _check_owner(found: "volume.Volume", claim: "Claim") -> None:
+    is_volume = found.record["kind"] == volume.VOLUME
+    if found.owner is None or found.owner.uid != claim.uid or not is_volume:
+        raise InvalidArgument(
+            "volume {} exists and is a snapshot, or owned by another claim; it is left "
+            "alone (see: loop status)".format(found.name)
         )
 
 
@@ -264,12 +299,29 @@ def _without_growth(found: "volume.Volume") -> str:
     the PV before it asked the driver, and repeats the call until the driver succeeds."""
     owner = found.owner
     claim = "NAMESPACE/CLAIM"
-    if owner is not None and is_name(owner.namespace) and is_name(owner.name):
+    if owner is not None and is_object_name(owner.namespace) and is_object_name(owner.name):
         claim = "{}/{}".format(owner.namespace, owner.name)
     return (
         "volume {} keeps its {} MiB and its data; to give the growth up: kubectl flexvol "
         "cancel-expansion {}"
     ).format(found.name, found.size_bytes >> 20, claim)
+
+
+def _wish(options: "Options") -> "Tuple[str, volume.Wish]":
+    """The kind of file system that the class asks for, and the rest of what it asks for. Raises
+    InvalidArgument, saying what to do about a class, if a value cannot be."""
+    own = options.own
+    try:
+        kind = filesystems.get(options.fs_type)
+        thick = _boolean("thick", own.get("thick", "false"))
+        wish = volume.Wish(thick, own.get("mkfsOptions", "").split(), _root(own), archive.wish(own))
+        kind.check_make_options(wish.make_options)
+        for option in options.mount_options:
+            kind.check_mount_option(option)
+    except InvalidArgument as error:
+        advice = options.class_advice
+        raise InvalidArgument("; ".join(filter(None, (error.message, advice)))) from None
+    return kind.name, wish
 
 
 def _boolean(key: str, value: str) -> bool:
@@ -303,7 +355,7 @@ def _delete(place: "Pool", options: "Options") -> Reply:
     with place.volume_lock(name):
         found = volume.find(place, name) or archive.find(place, name)
         if found is None:
-            return Reply(message="it was already gone")
+            return _delete_half_made(place, name, claim)
         with found:
             if found.owner is None or found.owner.uid != claim.uid or claim.uid == AWAITED:
                 raise InvalidArgument(
@@ -314,15 +366,42 @@ def _delete(place: "Pool", options: "Options") -> Reply:
                     )
                 )
             found.check_volume()
-            if options.only_if_blank and not found.record["blank"]:
-                raise InvalidArgument(
-                    "volume {} has been mounted and may hold data; it is left alone".format(name)
-                )
+            if options.only_if_blank:
+                _check_unused(found)
+                volume.delete(found)
+                return Reply()
             move = (found.record["move"] or {}).get("id", "")
             if archive.is_wished(found) and move != options.taken_back:
                 return Reply(message="it is archived as " + archive.put(found))
             volume.delete(found)
     return Reply()
+
+
+def _delete_half_made(place: "Pool", name: str, claim: "Claim") -> Reply:
+    """Takes away the copy for that claim that is half made, so that it does not keep its room for
+    the hour after which any other such copy is swept."""
+    half = volume.half_made(place, name)
+    if half is None:
+        return Reply(message="it was already gone")
+    with half:
+        if half.owner is None or half.owner.uid != claim.uid:
+            return Reply(message="it was already gone")
+        volume.remove_half_made(half)
+    return Reply(message="it was a copy that was half made")
+
+
+def _check_unused(found: "volume.Volume") -> None:
+    """Raises InvalidArgument if the volume may not go although its claim went before a pod had
+    it."""
+    if not found.never_mounted:
+        raise InvalidArgument(
+            "volume {} has been mounted and may hold data; it is left alone".format(found.name)
+        )
+    if not found.record["blank"] and found.record["reclaimPolicy"] != "Delete":
+        raise InvalidArgument(
+            "volume {} is a copy of {}, and its class keeps its volumes ({}); it is left "
+            "alone".format(found.name, found.record["source"], found.record["reclaimPolicy"])
+        )
 
 
 def _list_pool(name: str) -> "Iterator[Dict[str, Any]]":
@@ -342,37 +421,48 @@ def _list_pool(name: str) -> "Iterator[Dict[str, Any]]":
 
 
 def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
+    # The name of an archive's directory begins with a dot, which hides it from pods.
+    entry: "Dict[str, Any]" = {"name": name.lstrip("."), "pool": place.name}
     try:
         with volume.get(place, name) as found:
-            fields = (
-                "sizeBytes",
-                "fsType",
-                "thick",
-                "owner",
-                "class",
-                "reclaimPolicy",
-                "accessModes",
-                "clusterUid",
-                "created",
-                "blank",
-                "kind",
-                "source",
-            )
-            entry: "Dict[str, Any]" = {key: found.record[key] for key in fields}
+            # Told even if the image is damaged: a person may want to delete the volume then.
             options = {"pool": place.name, "poolId": place.id}
-            image = found.open_image(os.O_RDONLY)  # the disk may be read-only
-            try:
-                entry.update(name=name, usedBytes=found.used_bytes, options=options, **options)
-                kind = filesystems.get(found.fs_type)
-                entry["damaged"] = kind.has_errors(image)
-                entry["fileSystemBytes"] = kind.size_bytes(image) or 0
-                if archive.holds(found):
-                    entry.update(archive.describe(found))
-                elif found.moving_to:
-                    entry.update(state="moving", movingTo=found.moving_to)
-                entry["move"] = (found.record["move"] or {}).get("id", "")
-            finally:
-                os.close(image)
+            whose = {key: found.record[key] for key in ("owner", "kind", "source")}
+            entry.update(whose, options=options, **archive.wished(found))
+            if archive.holds(found):
+                entry.update(archive.describe(found))
+            elif found.moving_to:
+                entry.update(state="moving", movingTo=found.moving_to)
+            entry.update(_described(found), **options)
             return entry
     except (Failure, OSError) as error:  # damaged, or deleted at this very moment
-        return {"name": name, "pool": place.name, "error": str(error)}
+        return dict(entry, error=str(error))
+
+
+def _described(found: "volume.Volume") -> "Dict[str, Any]":
+    fields = (
+        "sizeBytes",
+        "fsType",
+        "thick",
+        "class",
+        "reclaimPolicy",
+        "accessModes",
+        "clusterUid",
+        "created",
+        "blank",
+    )
+    entry: "Dict[str, Any]" = {key: found.record[key] for key in fields}
+    entry["neverMounted"] = found.never_mounted
+    if found.record["kind"] == volume.SNAPSHOT:
+        # How good the copy is, and its place among those of its source.
+        entry.update(taken=found.record.get("taken", ""), number=found.record.get("number", 0))
+    image = found.open_image(os.O_RDONLY)  # the disk may be read-only
+    try:
+        entry["usedBytes"] = found.used_bytes
+        kind = filesystems.get(found.fs_type)
+        entry["damaged"] = kind.has_errors(image)
+        entry["fileSystemBytes"] = kind.size_bytes(image) or 0
+        entry["move"] = (found.record["move"] or {}).get("id", "")
+    finally:
+        os.close(image)
+    return entry

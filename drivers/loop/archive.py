@@ -43,9 +43,19 @@ def wish(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
     return {"seconds": hours * 3600, "since": 0} if what == "archive" else None
 
 
+def wished(found: "Volume") -> "Dict[str, Any]":
+    """What `list` tells of a volume that its class says to archive, and for how long (0: for
+    ever)."""
+    kept = found.record["archive"]
+    if not kept:
+        return {"onDelete": "delete"}
+    return {"onDelete": "archive", "archiveSeconds": kept["seconds"]}
+
+
 def is_wished(found: "Volume") -> bool:
-    """Whether it is to be kept when it is deleted. What was never mounted holds nothing, and the
-    old copy of a volume that was moved nothing that is not elsewhere."""
+    """Whether it is archived when it is deleted. Not archived: a volume that was never mounted and
+    is no copy (it is empty), and the old copy of a volume that was moved (its data is on the other
+    node)."""
     record, present = found.record, files.exists(found.directory, pools.IMAGE)
     return bool(
         record["archive"]
@@ -101,6 +111,11 @@ def get(pool: "Pool", name: str) -> "Volume":
             "volume {} has several archives; name one: {}".format(name, names_of_all)
         )
     return volumes.get(pool, found[0] if found else name)
+
+
+def volume_or_archive(pool: "Pool", name: str) -> "Volume":
+    """The volume of that name; if there is none, its archive. Raises as `get` does."""
+    return volumes.find(pool, name) or get(pool, name)
 
 
 def restore(found: "Volume", **changes: "Any") -> str:

@@ -12,7 +12,7 @@ from drivers.loop import image as images
 from drivers.loop import pool as pools
 from drivers.loop import volume as volumes
 from host import files, filesystems, undo, work
-from protocol import CALLOUTS, Busy, InvalidArgument, Pending, shown
+from protocol import AWAITED, CALLOUTS, Busy, InvalidArgument, Pending, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     Still = Callable[[Callable[[], bool], bool], bool]
 
-_COPY_SECONDS = CALLOUTS["provision"].seconds - 60  # the rest is for locks, and for the answer
+# A copy gives way after so long: the provisioner makes what waits before it goes on with the copy,
+# so that long copies do not keep other claims waiting. Locks and the answer take at most a minute.
+_COPY_SECONDS = min(60, CALLOUTS["provision"].seconds - 60)
 _SYNC_SECONDS = 10
 # In which state of its source a copy was made, as its record tells it.
 UNMOUNTED, IN_USE = "unmounted", "in use"
@@ -53,7 +55,8 @@ def clone(
         if size_bytes > source.size_bytes:
             size_bytes = max(size_bytes, filesystems.get(fs_type).minimum_grown_bytes)
         record = volumes.new_record(options, size_bytes, fs_type, "", wish)
-        record.update(blank=False, root=source.record["root"], newUuid=filesystems.new_uuid())
+        record.update(blank=False, neverMounted=options.claim.uid != AWAITED)
+        record.update(root=source.record["root"], newUuid=filesystems.new_uuid())
         return make(source, record)
 
 

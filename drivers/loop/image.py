@@ -284,8 +284,8 @@ def _mount_first(
         loop.refuse_discard()
     _make_ready(volume, loop, place)
     check(volume, loop.descriptor)
-    if volume.record["blank"]:
-        volume.save(blank=False)  # from now on there may be data in it
+    if volume.record["blank"] or volume.record.get("neverMounted"):
+        volume.save(**volume.as_used())  # from now on its pod may write
 
     try:
         _mount_device(volume, loop, mount_dir, read_only, _preparation(volume, loop))

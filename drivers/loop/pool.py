@@ -361,6 +361,8 @@ class Pool:
     def describe(self) -> "Dict[str, Any]":
         """What `list` tells of it. In a cordoned pool there is no room for a new volume, but what
         is there may grow."""
+        from host import filesystems, mounts  # late: few callouts list
+
         figures = self.figures()
         free = 0 if self.cordoned or self.replaced_by else figures.free
         entry: "Dict[str, Any]" = {
@@ -374,6 +376,8 @@ class Pool:
             "othersBytes": figures.others,
             "freeBytes": free,
             "maximumVolumeBytes": min(free, figures.largest_image),
+            "minimumVolumeBytes": filesystems.minimum_bytes_by_name(),
+            "defaultFsType": filesystems.DEFAULT,
             "cordoned": self.cordoned,
             "byName": True,
         }
@@ -381,6 +385,8 @@ class Pool:
             entry["noRoom"] = self.former()
         elif figures.obstacle:
             entry["noRoom"] = figures.obstacle
+        if mounts.may_be_shared(self.directory):
+            entry["mayBeShared"] = True
         strange = self.strange()
         if strange:
             entry["strange"] = strange

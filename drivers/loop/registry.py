@@ -13,13 +13,12 @@ from protocol import Failure, InvalidArgument, NotFound, Unavailable, is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
     from drivers.loop.pool import Pool
 
 _SCHEMA = 1
 _LOCK_SECONDS = 20
-_STRANGER_SECONDS = 5  # within which a directory that no note knows says whether it is a pool
 # Where an older flexvol notes the id of the pool `default`: on the pool's own disk, if that is
 # mounted at the root of the pools. It is kept for a node that goes back to an older flexvol, which
 # would else make another pool in the place of one that is away.
@@ -28,23 +27,87 @@ _OLDER_NOTE = ".default-pool-was-made"
 _NOTHING = (*pools.OWN_FILES, "lost+found")
 
 
+# The pools that gave no answer to this process, each with the sentence about that. A command that
+# looks at its pools several times waits only once for a pool that hangs.
+_silent: "Dict[str, str]" = {}
+
+
 def names() -> "List[str]":
     """The pools of this node: those that were made here, those that the config places, and those
     that are found below the root. Some may be away."""
-    placed = config.pools()
-    known = config.remembered()
-    try:
-        below = os.listdir(config.ROOT)
-    except (FileNotFoundError, NotADirectoryError):
-        below = []
-    taken = set(placed.values()) | {entry.path for entry in known.values()}
-    strangers = [
-        name for name in below if is_name(name) and os.path.join(config.ROOT, name) not in taken
-    ]
-    looks = apart.look(strangers, _is_pool, _STRANGER_SECONDS) if strangers else {}
+    certain = _certain()
+    strangers = _strangers()
+    if strangers is None:
+        return sorted(certain or {pools.DEFAULT})
+    looks = _look_at(strangers, _is_pool)
     # A disk that does not answer may be a pool.
     found = {name for name, look in looks.items() if look.error or look.entries[0]}
-    return sorted(set(placed) | set(known) | found)
+    return sorted(certain | found)
+
+
+def look(
+    work: "Callable[[str], Iterator[Any]]",
+    also: "Sequence[str]" = (),
+    seconds: float = apart.ALL_SECONDS,
+) -> "Dict[str, apart.Look]":
+    """Does the work on each pool of this node, all at once, as apart.look has it; the looks by the
+    names of the pools, sorted.
+
+    also: names of pools that are looked at whether the node has them or not. A directory below the
+    root that is in no note is looked at too, and left out if it turns out to be no pool."""
+    certain = _certain() | set(also)
+    strangers = _strangers()
+    if strangers is None:
+        return {
+            name: apart.Look([], apart.unanswered(name))
+            for name in sorted(certain or {pools.DEFAULT})
+        }
+
+    def work_in_pool(name: str) -> "Iterator[Any]":
+        if name in certain or _is_there(_pool_file(name)):
+            yield from work(name)
+
+    looks = _look_at(sorted(certain.union(strangers)), work_in_pool, seconds)
+    return {
+        name: look for name, look in looks.items() if name in certain or look.entries or look.error
+    }
+
+
+def look_at(name: str, work: "Callable[[str], Iterator[Any]]") -> "apart.Look":
+    """Does the work on the pool, or other directory, of that name, as `look` does on all."""
+    return _look_at([name], work)[name]
+
+
+def _look_at(
+    names: "Sequence[str]",
+    work: "Callable[[str], Iterator[Any]]",
+    seconds: float = apart.ALL_SECONDS,
+) -> "Dict[str, apart.Look]":
+    asked = [name for name in names if name not in _silent]
+    looks = apart.look(asked, work, seconds=seconds)
+    _silent.update({name: look.error for name, look in looks.items() if look.error})
+    return {name: looks.get(name) or apart.Look([], _silent[name]) for name in names}
+
+
+def _certain() -> "Set[str]":
+    """The names of the pools that the node has noted or that its config places. Raises Unavailable
+    if a file in /etc/flexvol cannot be read."""
+    return set(config.pools()) | set(config.remembered())
+
+
+def _strangers() -> "Optional[List[str]]":
+    """What lies below the root of the pools and is in no note, so that a look must tell whether it
+    is a pool. None if the root itself does not answer, and so no pool does."""
+    root = look_at(config.ROOT, lambda _: iter([config.below_root()]))
+    if root.error:
+        return None
+    noted = {entry.path for entry in config.remembered().values()}
+    taken = noted.union(config.pools().values())
+    return [
+        name
+        for name in root.entries[0]
+        if is_name(name) and os.path.join(config.ROOT, name) not in taken
+    ]
 
 
 def open_pool(name: str) -> "Pool":
@@ -81,10 +144,10 @@ def only_holder(name: str, holds: "Callable[[Pool], bool]") -> "Tuple[Optional[s
 
     holders: "List[str]" = []
     unseen: "List[str]" = []
-    for pool_name, look in apart.look(names(), look_for).items():
-        if look.error or isinstance(look.entries[0], str):
-            unseen.append(look.error or look.entries[0])
-        elif look.entries[0]:
+    for pool_name, seen in look(look_for).items():
+        if seen.error or isinstance(seen.entries[0], str):
+            unseen.append(seen.error or seen.entries[0])
+        elif seen.entries[0]:
             holders.append(pool_name)
     if len(holders) > 1:
         raise InvalidArgument(
@@ -97,15 +160,9 @@ def only_holder(name: str, holds: "Callable[[Pool], bool]") -> "Tuple[Optional[s
 
 def _check_answers(name: str) -> None:
     """Raises Unavailable if the disk or server of the pool hangs."""
-    hang = _hanging([name]).get(name)
+    hang = look_at(name, _touch).error
     if hang:
         raise Unavailable(hang)
-
-
-def _hanging(names: "List[str]") -> "Dict[str, str]":
-    """Those of the pools whose disk or server hangs, each with the sentence about it."""
-    looks = apart.look(names, _touch)
-    return {name: look.error for name, look in looks.items() if look.error}
 
 
 def _touch(name: str) -> "Iterator[bool]":
@@ -117,8 +174,12 @@ def _touch(name: str) -> "Iterator[bool]":
 
 
 def _is_pool(name: str) -> "Iterator[bool]":
-    """Whether the directory below the root, which is not known, is a pool."""
-    yield _is_there(os.path.join(config.ROOT, name, pools.FILE))
+    """Whether the directory below the root, which is in no note, is a pool."""
+    yield _is_there(_pool_file(name))
+
+
+def _pool_file(name: str) -> str:
+    return os.path.join(config.ROOT, name, pools.FILE)
 
 
 def _is_there(path: str) -> bool:
@@ -217,16 +278,15 @@ def prepare_node(host_root: str) -> "List[str]":
     """What `flexvol install` does at each start on a node: makes the pool `default` once, and notes
     each pool that is there. host_root: where the node's / is. Returns a sentence for each pool.
     Raises InvalidArgument if no pod could ever mount a volume of `default`."""
-    known = names()
-    hanging = _hanging(sorted({pools.DEFAULT, *known}))
-    if pools.DEFAULT in hanging:
-        sentences = [hanging[pools.DEFAULT]]
+    looks = look(_touch, also=(pools.DEFAULT,))
+    hang = looks.pop(pools.DEFAULT).error
+    if hang:
+        sentences = [hang]
     else:
         _refuse_links(host_root)
         sentences = [_default()]
-    for name in known:
-        if name != pools.DEFAULT:
-            sentences.append(hanging.get(name) or _look(name))
+    for name, seen in looks.items():
+        sentences.append(seen.error or _note_if_there(name))
     return sentences
 
 
@@ -286,7 +346,7 @@ def _older_note() -> str:
         return ""
 
 
-def _look(name: str) -> str:
+def _note_if_there(name: str) -> str:
     """Notes the pool, if it is there; says what is known of it."""
     try:
         with pools.open_pool(name) as pool:
@@ -312,19 +372,22 @@ def _is_new(pool: "Pool") -> bool:
 
 def table() -> "List[Dict[str, str]]":
     """The pools of this node: name, id, path and state of each."""
-    rows = []
     known = config.remembered()
-    every = names()
-    hanging = _hanging(every)
-    for name in every:
+
+    def row_of(name: str) -> "Iterator[Dict[str, str]]":
+        try:
+            with pools.open_pool(name) as pool:
+                yield {"id": pool.id, "state": _state(pool)}
+        except (Failure, OSError) as error:
+            yield {"state": str(error)}
+
+    rows = []
+    for name, seen in look(row_of).items():
         row = {"name": name, "id": known[name].id if name in known else "", "path": ""}
+        row.update({"state": seen.error} if seen.error else seen.entries[0])
         try:
             row["path"] = config.pool_directory(name)
-            if name in hanging:
-                raise Unavailable(hanging[name])
-            with pools.open_pool(name) as pool:
-                row.update(id=pool.id, state=_state(pool))
-        except (Unavailable, InvalidArgument, OSError) as error:
+        except (Unavailable, InvalidArgument) as error:
             row["state"] = str(error)
         if name not in known:
             row["state"] += " (not noted: loop pool init {} notes it)".format(name)
@@ -385,9 +448,9 @@ def _remove(pool: "Pool") -> None:
             raise InvalidArgument(
                 (
                     "pool {} holds {} volumes, copies or other files, so it is not removed: {}; "
-                    "delete the claims of the volumes, snapshots with: loop snapshot --delete "
-                    "NAME, and archives (.archived-...) with: loop delete (see: loop help delete); "
-                    "loop list has them all, and loop doctor names what is not flexvol's"
+                    "delete the claims of the volumes, and snapshots, archives (archived-...) and "
+                    "what has no claim with: loop delete NAME; loop list has them all, and loop "
+                    "doctor names what is not flexvol's"
                 ).format(pool.name, len(held), ", ".join(held[:10]))
             )
         config.forget(pool.name)

@@ -78,7 +78,8 @@ def _make_named(place: "Pool", of: str, name: str) -> "Tuple[Dict[str, Any], str
             if files.exists(place.directory, candidate):
                 continue
             record = dict(source.record, name=candidate, kind=volume.SNAPSHOT)
-            record.update(blank=False, newUuid="", thick=False, created=volume.stamp(now))
+            record.update(source.as_used(), newUuid="", thick=False)
+            record.update(created=volume.stamp(now))
             return _make(source, record)
     raise InvalidArgument(
         "{} is there already in pool {}; choose another name".format(name or of, place.name)
@@ -151,9 +152,8 @@ def _frozen(path: str, work: "Callable[[], bool]") -> bool:
     it, and thaws it when we are done, when we have ended in whatever way, or when the time is over.
     Raises PermissionError, or Busy."""
     root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    if (
-        os.fstat(root).st_dev == os.stat(os.path.dirname(path)).st_dev
-    ):  # unmounted meanwhile: it is the disk below
+    if os.fstat(root).st_dev == os.stat(os.path.dirname(path)).st_dev:
+        # Unmounted meanwhile: it is the disk below.
         os.close(root)
         raise Busy("the volume was unmounted from {} just now; try again".format(path))
     # So that others see that it is frozen by us. Our child keeps the lock for as long as it is.

@@ -7,19 +7,20 @@ told, so that a callout at work is not taken for damage."""
 import os
 import time
 
+from drivers.loop import archive, pool, registry, volume
 from drivers.loop import image as images
-from drivers.loop import pool, registry, volume
 from host import apart, config, files, filesystems, kubelet, loopdev, mounts, undo, work
-from protocol import Busy, Failure, Unavailable, of_volume
+from protocol import Busy, Failure, Reply, Unavailable, of_volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Tuple
+    from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
     from drivers.loop.pool import Pool
     from drivers.loop.volume import Volume
 
     Finding = Tuple[str, str]  # what, and its remedy
+    _Seen = Tuple[str, Any]  # one of the kinds below, and what was seen
 
 _FULL_BYTES = 16 << 20
 # No file system fills its image to the last byte: ext4 leaves out a last group of a few blocks.
@@ -28,6 +29,7 @@ _LOCK_SECONDS = 5
 _SETTLE_SECONDS = 0.2
 _STATUS_SECONDS = 300  # of a node with very many volumes that are not well
 _ALL = "*"
+_POOL, _VOLUME, _FINDING = "pool", "volume", "finding"
 # Under such a name NFS and FUSE keep a deleted file until its last user is gone.
 _HELD_BY_THE_DISK = (".nfs", ".fuse_hidden")
 
@@ -42,7 +44,8 @@ class _Device:
 
 
 class _Machine:
-    """What all volumes are compared with, read once, without a touch of any pool's disk."""
+    """What the volumes of a pool are compared with, read once by the process that looks at the
+    pool: the search for kubelets asks the disk that all pools lie on, which may hang."""
 
     def __init__(self) -> None:
         self.backing_paths = loopdev.backing_paths()
@@ -76,79 +79,95 @@ def _entries(directory: str) -> "List[str]":
         return []
 
 
-def status() -> "List[Dict[str, Any]]":
-    """An entry for each volume in the pools of this node, as Driver.status has it."""
-    return _status(registry.names())
+class _Survey:
+    """What one look at each pool of this node showed. pools: an entry for each pool. volumes: an
+    entry for each volume, and one named "*" for a pool of which not all could be seen. findings:
+    what there is to say of the pools."""
 
+    def __init__(self) -> None:
+        self.pools: "List[Dict[str, Any]]" = []
+        self.volumes: "List[Dict[str, Any]]" = []
+        self.findings: "List[Finding]" = []
 
-def _status(names: "List[str]") -> "List[Dict[str, Any]]":
-    machine = _Machine()
-
-    def look_at(name: str) -> "Iterator[Dict[str, Any]]":
-        try:
-            with pool.open_pool(name) as place:
-                for volume_name in place.names():
-                    yield _look(place, volume_name, machine)
-        except (Failure, OSError) as error:
-            yield {"name": _ALL, "pool": name, "troubles": [_finding(error)]}
-
-    entries: "List[Dict[str, Any]]" = []
-    for name, look in apart.look(names, look_at, seconds=_STATUS_SECONDS).items():
-        entries += look.entries
+    def add(self, name: str, look: "apart.Look") -> None:
+        """The look at the pool of that name."""
+        seen: "Dict[str, List[Any]]" = {_POOL: [], _VOLUME: [], _FINDING: []}
+        for kind, entry in look.entries:
+            seen[kind].append(entry)
         if look.error:
-            unseen = [
-                (look.error.partition("; ")[0] + _unseen(look), look.error.partition("; ")[2])
-            ]
-            entries.append({"name": _ALL, "pool": name, "troubles": unseen})
-    return entries
+            seen[_POOL].append(pool.describe_absent(name, Unavailable(look.error)))
+            unseen = {"name": _ALL, "pool": name, "troubles": [_unseen(look.error, seen[_VOLUME])]}
+            seen[_VOLUME].append(unseen)
+        self.pools += seen[_POOL][:1]
+        self.volumes += seen[_VOLUME]
+        self.findings += [(what, remedy) for what, remedy in seen[_FINDING]]
 
 
-def _unseen(look: "apart.Look") -> str:
-    """How far the look at a pool came."""
-    if not look.entries:
-        return "; none of its volumes was seen"
-    return "; what comes after volume {} was not seen".format(look.entries[-1]["name"])
+def _survey(
+    look_at_pool: "Callable[[Pool], Iterator[_Seen]]", also: "Sequence[str]" = ()
+) -> _Survey:
+    """Looks once at each pool of this node, with `look_at_pool`, and then at each volume in it.
+    also: as registry.look has it."""
 
-
-def pools() -> "List[Dict[str, Any]]":
-    """An entry for each pool of this node, as Driver.list has it."""
-
-    def look_at(name: str) -> "Iterator[Dict[str, Any]]":
+    def look_at(name: str) -> "Iterator[_Seen]":
         try:
             with pool.open_pool(name) as place:
-                yield place.describe()
+                yield from look_at_pool(place)
+                machine = _Machine()
+                is_usable = not place.trouble()
+                for volume_name in place.names():
+                    yield _VOLUME, _look(place, volume_name, machine, is_usable)
         except (Failure, OSError) as error:
-            yield pool.describe_absent(name, error)
+            yield _POOL, pool.describe_absent(name, error)
+            yield _VOLUME, {"name": _ALL, "pool": name, "troubles": [_finding(error)]}
 
-    looks = apart.look(registry.names(), look_at)
-    return [
-        pool.describe_absent(name, Unavailable(look.error)) if look.error else look.entries[0]
-        for name, look in looks.items()
-    ]
+    survey = _Survey()
+    for name, look in registry.look(look_at, also, _STATUS_SECONDS).items():
+        survey.add(name, look)
+    return survey
+
+
+def _unseen(error: str, volumes: "List[Dict[str, Any]]") -> "Finding":
+    """Of a pool that stopped answering after the entries of these volumes had come."""
+    what, _, remedy = error.partition("; ")
+    if not volumes:
+        return what + "; none of its volumes was seen", remedy
+    last = volumes[-1]["name"]
+    return what + "; what comes after volume {} was not seen".format(last), remedy
+
+
+def status() -> Reply:
+    """As Driver.status has it."""
+    survey = _survey(_describe_pool)
+    return Reply(volumes=survey.volumes, pools=survey.pools)
+
+
+def _describe_pool(place: "Pool") -> "Iterator[_Seen]":
+    try:
+        entry = place.describe()
+        entry["archives"] = [name[1:] for name in archive.names(place)]
+    except (Failure, OSError) as error:
+        entry = pool.describe_absent(place.name, error)
+    yield _POOL, entry
 
 
 def examine() -> "List[Finding]":
     """Everything that was looked at; what is wrong has a remedy."""
     try:
-        names = registry.names()
+        survey = _survey(_examine_pool)
+        if not survey.volumes and not survey.findings:  # the node has no pool at all
+            survey = _survey(_examine_pool, also=(pool.DEFAULT,))
     except Failure as unreadable:  # the node's settings, or its note of the pools
         return [_free_device(), _unreadable(unreadable)]
-    entries = status()
+    entries = survey.volumes
     used = {entry.get("fsType") for entry in entries}
     findings = [_free_device()]
     for kind in filesystems.TABLE.values():
         findings.append(_file_system(kind, kind.name in used or kind.name == filesystems.DEFAULT))
-    if not names:
-        names.append(pool.DEFAULT)
     for entry in entries:
         if entry["name"] == _ALL:
             findings += entry["troubles"]
-            names.remove(entry["pool"])
-    for look in apart.look(names, _examine_pool).values():
-        findings += look.entries
-        if look.error:
-            findings.append(_finding(Unavailable(look.error)))
-    findings += _not_remembered(names)
+    findings += survey.findings
     volumes = [entry for entry in entries if entry["name"] != _ALL]
     for entry in volumes:
         findings += [(of_volume(entry["name"], what), remedy) for what, remedy in entry["troubles"]]
@@ -163,13 +182,11 @@ def _free_device() -> "Finding":
     try:
         path = loopdev.next_free()
     except OSError as error:
-        return "no loop device can be had: {}".format(
-            error
-        ), "load the kernel module: modprobe loop"
+        what = "cannot get a loop device: {}".format(error)
+        return what, "load the kernel module: modprobe loop"
     if not os.path.exists(path) and not loopdev.can_make_node():
-        return "the next loop device, {}, is not in /dev".format(
-            path
-        ), "run it on the node, not in a container"
+        what = "the next loop device, {}, is not in /dev".format(path)
+        return what, "run it on the node, not in a container"
     return "a loop device is free: {}".format(path), ""
 
 
@@ -194,68 +211,58 @@ def _file_system(kind: "filesystems.FileSystem", is_used: bool) -> "Finding":
     return (what, remedy) if is_used else (what + "; no volume here needs it", "")
 
 
-def _examine_pool(name: str) -> "Iterator[Finding]":
+def _examine_pool(place: "Pool") -> "Iterator[_Seen]":
     try:
-        with pool.open_pool(name) as place:
-            trouble = place.trouble()
-            if trouble:
-                yield _split(trouble)
-            if place.replaced_by:
-                yield _split(place.former())
-            figures, disk = place.figures(), os.fstatvfs(place.directory)
-            if place.cordoned:
-                yield (
-                    "pool {0} is cordoned: no new volumes until: loop pool uncordon {0}".format(
-                        name
-                    ),
-                    "",
-                )
-            left = disk.f_bavail * disk.f_frsize
-            numbers = (
-                "pool {} at {}: {} MiB can still be promised, {} MiB are free on its disk of {} MiB"
-            ).format(name, place.path, figures.free >> 20, left >> 20, figures.capacity >> 20)
-            if figures.obstacle and not trouble:
-                yield (
-                    "pool {} at {}: nothing can be made on its disk, as {}".format(
-                        name, place.path, figures.obstacle
-                    ),
-                    "see dmesg and df -i {0}; mount it writable again, or free some".format(
-                        place.path
-                    ),
-                )
-            elif left < _FULL_BYTES:
-                yield (
-                    numbers,
-                    "free some space at once: writes to thin volumes fail when it is used up",
-                )
-            elif figures.free < _FULL_BYTES:
-                yield (
-                    numbers,
-                    "grow the disk, lower the reserve in pool.json, or delete unneeded claims",
-                )
-            else:
-                yield numbers, ""
-            for hidden in place.hidden():
-                yield from _on_hidden(place, hidden)
-            for name in place.strange():
-                yield _strange(place, name), ""
-            for name in place.names():
-                for entry in _strange_in(place, name):
-                    yield _strange(place, name + "/" + entry), ""
+        for finding in _findings(place):
+            yield _FINDING, finding
     except (Failure, OSError) as error:
-        yield _finding(error)
+        yield _FINDING, _finding(error)
 
 
-def _not_remembered(names: "List[str]") -> "Iterator[Finding]":
-    """Of pools that are there, but not noted: nobody would miss one whose disk is away."""
-    for name in names:
-        if registry.is_remembered(name) or not os.path.isdir(config.pool_directory(name)):
-            continue
+def _findings(place: "Pool") -> "Iterator[Finding]":
+    trouble = place.trouble()
+    if trouble:
+        yield _split(trouble)
+    if place.replaced_by:
+        yield _split(place.former())
+    if place.cordoned:
+        cordoned = "pool {0} is cordoned: no new volumes until: loop pool uncordon {0}"
+        yield cordoned.format(place.name), ""
+    yield _room(place, trouble)
+    for hidden in place.hidden():
+        yield from _on_hidden(place, hidden)
+    for name in place.strange():
+        yield _strange(place, name), ""
+    for name in place.names():
+        for entry in _strange_in(place, name):
+            yield _strange(place, name + "/" + entry), ""
+    if not registry.is_remembered(place.name):
         yield (
             "pool {0} is not noted in {1}, so it would not be missed while its disk is away; "
-            "noted by: loop pool init {0}".format(name, config.POOLS),
+            "noted by: loop pool init {0}".format(place.name, config.POOLS),
             "",
         )
+
+
+def _room(place: "Pool", trouble: str) -> "Finding":
+    """What can still be promised and written. trouble: why no callout can work there, or ""."""
+    figures = place.figures()
+    disk = os.fstatvfs(place.directory)
+    left = disk.f_bavail * disk.f_frsize
+    numbers = (
+        "pool {} at {}: {} MiB can still be promised, {} MiB are free on its disk of {} MiB"
+    ).format(place.name, place.path, figures.free >> 20, left >> 20, figures.capacity >> 20)
+    remedy = ""
+    if figures.obstacle and not trouble:
+        numbers = "pool {} at {}: nothing can be made on its disk, as {}".format(
+            place.name, place.path, figures.obstacle
+        )
+        remedy = "see dmesg and df -i {0}; mount it writable again, or free some".format(place.path)
+    elif left < _FULL_BYTES:
+        remedy = "free some space at once: writes to thin volumes fail when it is used up"
+    elif figures.free < _FULL_BYTES and not trouble:
+        remedy = "grow the disk, lower the reserve in pool.json, or delete unneeded claims"
+    return numbers, remedy
 
 
 def _left(place: "Pool", hidden: str) -> "Finding":
@@ -341,12 +348,15 @@ def _is_left(place: "Pool", hidden: str) -> bool:
         return False
 
 
-def _look(place: "Pool", name: str, machine: _Machine) -> "Dict[str, Any]":
+def _look(place: "Pool", name: str, machine: _Machine, is_usable: bool) -> "Dict[str, Any]":
+    """The entry of one volume. is_usable: whether callouts can work in the pool. If they cannot,
+    no callout is waited for, and what the disk answers is said of the pool and not of each volume
+    again."""
     entry: "Dict[str, Any]" = {"name": name, "pool": place.name, "troubles": []}
     try:
         with volume.get(place, name) as found:
             entry.update(_describe(found, machine))
-            if entry["troubles"]:
+            if entry["troubles"] and is_usable:
                 time.sleep(_SETTLE_SECONDS)
                 with place.look(name, _LOCK_SECONDS):
                     entry.update(_describe(found, _Machine()))
@@ -359,7 +369,8 @@ def _look(place: "Pool", name: str, machine: _Machine) -> "Dict[str, Any]":
             (str(busy), "a callout hangs; see what that process waits for, and dmesg")
         ]
     except (Failure, OSError) as error:
-        if name in place.names():  # else it was deleted meanwhile
+        is_of_pool = isinstance(error, OSError) and not is_usable
+        if name in place.names() and not is_of_pool:  # else it was deleted meanwhile
             entry["troubles"] = [
                 (
                     str(error),
@@ -371,7 +382,7 @@ def _look(place: "Pool", name: str, machine: _Machine) -> "Dict[str, Any]":
 
 
 def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
-    image = found.open_image()
+    image = found.open_image(os.O_RDONLY)  # its disk may be read-only
     try:
         devices = machine.devices_of(found, image)
         shown = [
@@ -475,7 +486,7 @@ def _device_troubles(
     shown: "List[Tuple[mounts.Mount, _Device]]",
 ) -> "Iterator[Finding]":
     """Of a volume that has loop devices."""
-    if files.try_lock(image):
+    if files.try_lock(image, shared=True):  # which needs no image that can be written to
         for device in devices:
             what = "{} was attached to it by hand, without the lock that protects it".format(
                 device.path

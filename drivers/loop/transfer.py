@@ -97,7 +97,7 @@ def _hold(found: "Volume", move: "Optional[Dict[str, str]]") -> int:
         found.lock_image(descriptor)
         image.check(found, descriptor)
         if move is not None:
-            found.save(move=move, blank=False)
+            found.save(move=move, **found.as_used())
     except BaseException:
         os.close(descriptor)
         raise

@@ -57,8 +57,11 @@ def trim(pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
     """Gives back what the mounted thin volumes have free, one after the other; as Driver.trim has
     it. Each volume is trimmed by a process of its own, and a pool is left after two volumes that
     hang."""
-    for name in registry.names() if pool_name is None else [pool_name]:
-        look = apart.look([name], _volumes)[name]
+    if pool_name is None:
+        looks = registry.look(_volumes)
+    else:
+        looks = {pool_name: registry.look_at(pool_name, _volumes)}
+    for name, look in looks.items():
         if look.error:
             yield {"name": "*", "pool": name, "error": look.error}
             continue

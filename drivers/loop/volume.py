@@ -146,6 +146,28 @@ class Volume:
         return str((self.record["move"] or {}).get("to", ""))
 
     @property
+    def never_mounted(self) -> bool:
+        """Whether nobody has had the volume since provision made it: no pod, no person who adopted
+        it, no move. Such a volume may go with its claim, whatever is in it.
+
+        `blank` says more: that the volume is empty too. A copy is not blank, as it has the data of
+        its source; its record has `neverMounted` for as long. An older flexvol does not know that
+        field, but takes `newUuid` away at the first mount, and `move` it writes too."""
+        record = self.record
+        if record["blank"]:
+            return True
+        is_untouched = bool(record["newUuid"]) and record["move"] is None
+        is_archive = self.name.startswith(ARCHIVED)
+        return record.get("neverMounted") is True and is_untouched and not is_archive
+
+    def as_used(self) -> "Dict[str, Any]":
+        """The changes of its record, for `save`, when somebody has the volume from now on."""
+        changes: "Dict[str, Any]" = {"blank": False}
+        if "neverMounted" in self.record:
+            changes["neverMounted"] = False
+        return changes
+
+    @property
     def used_bytes(self) -> int:
         """What the image has taken of the pool's disk."""
         return os.stat(pools.IMAGE, dir_fd=self.directory, follow_symlinks=False).st_blocks * 512
@@ -219,8 +241,8 @@ class Volume:
             )
         if self.moving_to:
             words = (
-                "volume {} is being moved to node {}; if that was cut short, run it again: "
-                "provisioner move"
+                "volume {} is being moved to node {}; if that was cut short, run it again: kubectl "
+                "flexvol move"
             )
             raise Busy(words.format(self.name, shown(self.moving_to)))
 
@@ -244,14 +266,21 @@ class Volume:
                     return
                 loop.close()
                 raise Busy(self.made_by_hand(loop.path))
-        holder = files.lock_holder(image)
-        where = "on another node or in another container"
-        if holder:
-            where = "on this node: " + holder
         raise Busy(
             "volume {} is in use {}; its pods, or whatever else has it, must end first (see: loop "
-            "status)".format(self.name, where)
+            "status)".format(self.name, self._user(image))
         )
+
+    def _user(self, image: int) -> str:
+        """Where the image is in use, as the end of a sentence. A container sees no locks of other
+        containers and of the node itself, but all of the node's loop devices."""
+        holder = files.lock_holder(image)
+        if holder:
+            return "on this node: " + holder
+        device = loopdev.named_like(self.image_path)
+        if device:
+            return "on this node: a pod, or whatever else has {}".format(device)
+        return "in another container, or on another node that shares its pool"
 
     @property
     def image_path(self) -> str:
@@ -269,8 +298,8 @@ class Volume:
         )
 
     def _check_current(self, descriptor: int) -> None:
-        """After a wait the name may lead to another image, or to none: then what was locked is not
-        the volume."""
+        """While we waited for the lock the volume may have been replaced or deleted. Checks that
+        the locked file is still the one at the volume's path."""
         have = os.fstat(descriptor)
         try:
             now = os.stat(
@@ -302,6 +331,24 @@ def find(pool: "Pool", name: str, hidden: str = "") -> "Optional[Volume]":
     except BaseException:
         os.close(directory)
         raise
+
+
+def half_made(pool: "Pool", name: str) -> "Optional[Volume]":
+    """Opens the copy called `name` that waits for the next call to go on with it; None if there is
+    none. The caller holds the volume's lock."""
+    try:
+        volume = find(pool, name, _MAKING)
+    except Internal:  # a call that was killed left no record, and the next sweep takes that away
+        return None
+    if volume is not None and "copiedBytes" not in volume.record:
+        os.close(volume.directory)
+        return None
+    return volume
+
+
+def remove_half_made(volume: Volume) -> None:
+    """Removes what `half_made` opened. The caller holds the volume's lock."""
+    remove(volume.pool, _MAKING + volume.record["name"])
 
 
 def get(pool: "Pool", name: str) -> Volume:
@@ -343,7 +390,11 @@ def check_record(record: "Any", name: str, where: str) -> "Dict[str, Any]":
         )
     if record["schema"] < SCHEMA:
         record = {**_SINCE, **record, "schema": SCHEMA}
-    wrong = [key for key, kind in FIELDS.items() if not isinstance(record.get(key), kind)]
+    wrong = [
+        key
+        for key, kind in FIELDS.items()
+        if key not in record or not isinstance(record[key], kind)
+    ]
     wrong = wrong or _wrong_inside(record)
     if wrong or (record["name"] != name and not (name.startswith(".") and is_name(record["name"]))):
         raise Internal(
@@ -371,6 +422,7 @@ def _wrong_inside(record: "Dict[str, Any]") -> "List[str]":
         "newUuid": _is_uuid(record["newUuid"]),
         "move": move is None or _are(str, map(move.get, ("id", "to"))),
         "number": _are_below(_NUMBERS, [record.get("number", 0)]),
+        "neverMounted": isinstance(record.get("neverMounted", False), bool),
     }
     return [key for key in right if not right[key]]
 
@@ -600,9 +652,8 @@ def owner_fields(claim: "Claim") -> "Dict[str, str]":
 def delete(volume: Volume) -> None:
     """Deletes a volume that nobody uses; Busy otherwise. The caller holds its lock."""
     deleting = take_away(volume, _DELETING)
-    remove(
-        volume.pool, deleting
-    )  # a file that is open would stay on NFS and FUSE, under another name
+    # A file that is open would stay on NFS and FUSE, under another name.
+    remove(volume.pool, deleting)
 
 
 def take_away(volume: Volume, prefix: str, suffix: str = "", **changes: "Any") -> str:
@@ -618,9 +669,8 @@ def take_away(volume: Volume, prefix: str, suffix: str = "", **changes: "Any") -
                 volume.name, shown(strange[0]), volume.pool.path, volume.name
             )
         )
-    if (
-        pools.IMAGE not in present and undo.FILE not in present
-    ):  # taken away by hand: there is nothing to lose
+    if pools.IMAGE not in present and undo.FILE not in present:
+        # They were taken away by hand: there is nothing to lose.
         rename(volume, hidden)
         return hidden
     image = volume.open_image()
@@ -737,10 +787,10 @@ def remove(pool: "Pool", name: str) -> None:
     try:
         _ignore_missing(os.rmdir, name, pool.directory)
     except OSError as error:
-        if (
-            error.errno != errno.ENOTEMPTY
-        ):  # FUSE and NFS keep a file under another name until its last user is gone;
-            raise  # the next sweep comes by again
+        # FUSE and NFS keep a file under another name until its last user is gone; the next sweep
+        # comes by again.
+        if error.errno != errno.ENOTEMPTY:
+            raise
 
 
 def _ignore_missing(remove: "Any", name: str, directory: int) -> None:

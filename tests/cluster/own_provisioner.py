@@ -102,6 +102,7 @@ class OwnProvisioner:
     ) -> None:
         self.name = f"own-{name}"
         self.node = cluster.nodes[node]
+        self.program: list[object] = [ROOT / "dist/provisioner"]
         self._cluster, self._driver, self._words = cluster, driver, words
         self._directory = STATE / self.name
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -139,8 +140,8 @@ class OwnProvisioner:
                 "--mount-proc",
                 "--propagation=slave",
                 "env",
-                f"SHIV_ROOT={self._directory}/shiv",
-                ROOT / "dist/provisioner",
+                f"SHIV_ROOT={STATE}/shiv",
+                *self.program,
                 "--kubeconfig",
                 self._directory / "kubeconfig",
                 "--plugin-dir",

@@ -20,13 +20,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from tests.cluster.kube.machine import PREFIX
 from tests.cluster.kube.node import NET
 
 NAMESPACE = Path(f"/run/netns/{PREFIX}cp")
+Made = TypeVar("Made")
 CUT, CUT_AFTER = "cut", "cut-after"
 Rule = Callable[[str, str, int], "str | int | float | bytes | None"]
 _CLONE_NEWNET = 0x40000000
@@ -75,7 +76,8 @@ class Proxy:
     forwarding), "cut-after" (forward, wait for the answer, close instead of giving it), a status
     (give a Status object of it; 410 to a watch is an ERROR event, 429 has
     Retry-After: 1), seconds as a float (wait, then pass), or bytes (give them as a good answer).
-    requests: the (method, path) of each, in order.
+    requests: the (method, path) of each, in order. answers: the (method, path, bytes) of each that
+    is whole; the events of a watch are not counted.
     """
 
     def __init__(self, upstream_url: str, token: str, ca_file: Path | str) -> None:
@@ -85,6 +87,7 @@ class Proxy:
         self.tls = ssl.create_default_context(cafile=str(ca_file))
         self.rule: Rule = lambda method, path, number: None
         self.requests: list[tuple[str, str]] = []
+        self.answers: list[tuple[str, str, int]] = []
         self.url = ""
         self._lock = threading.Lock()
         self._port = 0
@@ -100,7 +103,7 @@ class Proxy:
 
     def start(self) -> None:
         """Listens, at the same address as before."""
-        self._server = server = _in_namespace(lambda: _Server(self, self._port))
+        self._server = server = in_namespace(lambda: _Server(self, self._port))
         self._port = server.server_address[1]
         self.url = f"http://{NET}1:{self._port}"
         threading.Thread(
@@ -128,6 +131,17 @@ class Proxy:
         """How many requests of that method had `words` in their path."""
         with self._lock:
             return sum(one == method and words in path for one, path in self.requests)
+
+    def bytes_read(self, words: str = "", begin: int = 0) -> int:
+        """What the answers to GETs have had that had `words` in their path, from that number of
+        `answers` on."""
+        with self._lock:
+            answers = self.answers[begin:]
+        return sum(size for method, path, size in answers if method == "GET" and words in path)
+
+    def answered(self, method: str, path: str, size: int) -> None:
+        with self._lock:
+            self.answers.append((method, path, size))
 
     def count(self, method: str, path: str) -> int:
         """Notes a request, and returns its number."""
@@ -240,11 +254,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+            self.server.proxy.answered(self.command, self.path, len(content))
             return
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        size = 0
         while piece := answer.read1(1 << 16):
+            size += len(piece)
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        if "watch=true" not in self.path.lower():
+            self.server.proxy.answered(self.command, self.path, size)
         self.wfile.write(b"0\r\n\r\n")  # not reached if the stream broke off: that raises
 
     def _refuse(self, status: int) -> None:
@@ -277,10 +296,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def _in_namespace(make: Callable[[], _Server]) -> _Server:
+def in_namespace(make: Callable[[], Made]) -> Made:
     """What `make` returns, made by a thread in the control plane's network namespace: a socket
     stays where it began."""
-    made: list[_Server] = []
+    made: list[Made] = []
 
     def work() -> None:
         _enter_namespace()

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, volumes_on
+from tests.cluster.conftest import POOL, Kubernetes, storage_class, volumes_on
 from tests.cluster.kube.cluster import wait_until
-from tests.cluster.test_claims import storage_class
 
 
 @pytest.mark.parametrize(

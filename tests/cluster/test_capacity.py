@@ -5,65 +5,61 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import Any
 
-from tests.cluster.conftest import DRIVER, POOL, Kubernetes
+from tests.cluster.conftest import (
+    DRIVER,
+    Kubernetes,
+    hostname,
+    ours,
+    published,
+    set_reserve,
+    storage_class,
+    unmount,
+)
 from tests.cluster.kube.cluster import wait_until
 from tests.cluster.kube.node import Node
 from tests.cluster.own_provisioner import claim as chosen_claim
-from tests.cluster.test_claims import storage_class
 
+MIB = 1 << 20
 GIB = 1 << 30
-
-
-def published(k8s: Kubernetes, storage_class: str = "flexvol-loop") -> dict[str, int]:
-    """Bytes by node."""
-    done = k8s.cluster.kubectl(
-        "-n", "flexvol", "get", "csistoragecapacities", "-o", "json", capture_output=True
-    )
-    items: list[dict[str, Any]] = json.loads(done.stdout)["items"]
-    return {
-        item["nodeTopology"]["matchLabels"]["kubernetes.io/hostname"]: _bytes(item["capacity"])
-        for item in items
-        if item["storageClassName"] == storage_class
-    }
-
-
-def _bytes(quantity: str) -> int:
-    units = {
-        "Ki": 1 << 10,
-        "Mi": 1 << 20,
-        "Gi": 1 << 30,
-        "Ti": 1 << 40,
-        "k": 10**3,
-        "M": 10**6,
-        "G": 10**9,
-    }
-    unit = next((unit for unit in units if quantity.endswith(unit)), "")
-    return int(quantity.removesuffix(unit)) * units.get(unit, 1)
-
-
-def hostname(k8s: Kubernetes, node: str) -> str:
-    done = k8s.cluster.kubectl("get", "node", node, "-o", "json", capture_output=True)
-    label: str = json.loads(done.stdout)["metadata"]["labels"]["kubernetes.io/hostname"]
-    return label
 
 
 @contextlib.contextmanager
 def reserved(k8s: Kubernetes, node: str, reserve: str) -> Iterator[None]:
     """An administrator keeps so much of the node's pool in reserve meanwhile."""
-    path = k8s.cluster.nodes[node].path(POOL) / "pool.json"
-    before = path.read_text()
-    path.write_text(json.dumps({**json.loads(before), "reserve": reserve}))
+    before = set_reserve(k8s.cluster.nodes[node], reserve)
     try:
         yield
     finally:
-        path.write_text(before)
+        set_reserve(k8s.cluster.nodes[node], before)
 
 
 def full(k8s: Kubernetes, node: str) -> contextlib.AbstractContextManager[None]:
     """The node's pool has no room to promise meanwhile."""
     return reserved(k8s, node, "100%")
+
+
+def left(k8s: Kubernetes, node: str, room: int) -> contextlib.AbstractContextManager[None]:
+    """The node's pool has about so many bytes to promise meanwhile."""
+    answer = json.loads(k8s.cluster.nodes[node].enter(DRIVER, "list", capture_output=True).stdout)
+    (pool,) = answer["pools"]
+    return reserved(k8s, node, str(pool["reserveBytes"] + pool["freeBytes"] - room))
+
+
+@contextlib.contextmanager
+def small_pool(node: Node, name: str) -> Iterator[str]:
+    """A pool of the node on a disk of its own, of 200 MiB: what others write changes nothing there.
+    Yields its directory."""
+    directory = f"/var/lib/flexvol/{name}"
+    node.enter("mkdir", directory)
+    node.enter("mount", "-t", "tmpfs", "-o", "size=200m", name, directory)
+    try:
+        node.enter(DRIVER, "pool", "init", name, "--reserve", "0", capture_output=True)
+        yield directory
+    finally:
+        unmount(node, directory)
+        node.enter(DRIVER, "pool", "remove", name, "--away", capture_output=True)
+        node.enter("rmdir", directory)
 
 
 def both_rooms(k8s: Kubernetes) -> dict[str, int]:
@@ -75,7 +71,7 @@ def both_rooms(k8s: Kubernetes) -> dict[str, int]:
         far = [
             name
             for name, node in k8s.cluster.nodes.items()
-            if abs(seen.get(hostname(k8s, name), -GIB) - room(node)) >= GIB
+            if abs(seen.get(hostname(k8s, name), -GIB) - room(node)) >= 4 * GIB
         ]
         return None if far else seen
 
@@ -129,6 +125,59 @@ def test_a_new_class_has_its_room_published_and_a_deleted_one_has_not(k8s: Kuber
     )
 
 
+def test_less_room_than_the_smallest_volume_is_none(k8s: Kubernetes) -> None:
+    """An xfs has 300 MiB at least, so a claim of 64Mi for one does not fit into 200 MiB."""
+    node, first = k8s.cluster.nodes["node1"], hostname(k8s, "node1")
+    names = {fs_type: f"{fs_type}-{k8s.namespace}" for fs_type in ("ext4", "xfs")}
+    with small_pool(node, "small") as directory:
+        for fs_type, name in names.items():
+            k8s.apply(storage_class(name, parameters={"fsType": fs_type, "pool": "small"}))
+        wait_until(
+            "node1 has room for an ext4",
+            lambda: 100 * MIB < published(k8s, names["ext4"]).get(first, 0) < 300 * MIB,
+            30,
+        )
+        wait_until("but not for an xfs", lambda: published(k8s, names["xfs"]).get(first) == 0, 5)
+        k8s.claim("small", size="64Mi", storage_class=names["xfs"])
+        k8s.pod("web", claim="small", node="node1", wait=False)
+        k8s.event("web", "FailedScheduling", "did not have enough free storage")
+        assert k8s.all("events", fields="involvedObject.name=small,reason=Provisioning") == []
+
+        node.enter("mount", "-o", "remount,size=1g", directory)
+        k8s.running("web")
+        k8s.delete("pod", "web")
+        k8s.delete("pvc", "small")
+        wait_until("its PV is gone", lambda: not ours(k8s))
+    k8s.cluster.kubectl("delete", "storageclass", *names.values(), capture_output=True)
+
+
+def test_a_nodes_new_hostname_label_is_that_of_the_next_volume_and_of_its_room(
+    k8s: Kubernetes,
+) -> None:
+    def label(value: str) -> None:
+        words = ("label", "node", "node2", f"kubernetes.io/hostname={value}", "--overwrite")
+        k8s.cluster.kubectl(*words, capture_output=True)
+
+    before = hostname(k8s, "node2")
+    wait_until("both nodes' room is published", lambda: before in published(k8s))
+    label("renamed")
+    try:
+        k8s.apply(chosen_claim("data", "flexvol-loop", "node2"))
+        affinity = k8s.volume_of()["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+        assert affinity[0]["matchExpressions"][0]["values"] == ["renamed"]
+        wait_until(
+            "its room is published under the new label",
+            lambda: "renamed" in (names := published(k8s)) and before not in names,
+            10,
+        )
+    finally:
+        label(before)
+    k8s.delete("pvc", "data")
+    k8s.apply(chosen_claim("next", "flexvol-loop", "node2"))
+    k8s.volume_of("next")
+    wait_until("its room is published under the old one", lambda: before in published(k8s), 10)
+
+
 def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubernetes) -> None:
     """Its pod is gone for good, though nothing on the node could take the room away."""
     flexvol, node2 = Kubernetes(k8s.cluster, "flexvol"), hostname(k8s, "node2")
@@ -141,7 +190,10 @@ def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubern
     finally:
         k8s.cluster.start("kubelet", "node2")
         flexvol.run("rollout", "status", "daemonset/flexvol-node", "--timeout=120s")
-    (next_one,) = flexvol.all("pods", "app=flexvol-node", "spec.nodeName=node2")
+    (next_one,) = wait_until(
+        "the next one is there",
+        lambda: flexvol.all("pods", "app=flexvol-node", "spec.nodeName=node2"),
+    )
     assert next_one["metadata"]["uid"] != gone["metadata"]["uid"]
 
     def owners() -> set[str]:
@@ -158,29 +210,37 @@ def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubern
 
 def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kubernetes) -> None:
     """Node1 is chosen for all, as by schedulers that each saw room; its driver gives it to two and
-    sends the others on."""
-    rooms = both_rooms(k8s)
-    size = min(rooms.values()) // GIB * 2 // 5  # two fit on a node, four on both
+    sends the others on. Each node's pool is one of 200 MiB, where two volumes of 80 MiB fit."""
+    name = f"last-room-{k8s.namespace}"
     names = [f"claim-{number}" for number in range(4)]
-    k8s.apply(*(chosen_claim(name, "flexvol-loop", "node1", f"{size}Gi") for name in names))
 
-    def sent_on() -> list[dict[str, Any]]:
-        said = k8s.all("events", fields="reason=ProvisioningFailed")
-        return [
-            one for one in said if "ResourceExhausted: pool default has no room" in one["message"]
-        ]
+    def sent_on() -> set[str]:
+        failed = k8s.all("events", fields="reason=ProvisioningFailed")
+        words = "ResourceExhausted: pool small has no room"
+        return {one["involvedObject"]["name"] for one in failed if words in one["message"]}
 
-    wait_until(
-        "two are sent on",
-        lambda: len({one["involvedObject"]["name"] for one in sent_on()}) == 2,
-    )
-    for name in names:
-        k8s.pod(name, claim=name, wait=False)
-    for name in names:
-        k8s.running(name)
+    with contextlib.ExitStack() as pools:
+        for node in k8s.cluster.nodes.values():
+            pools.enter_context(small_pool(node, "small"))
+        k8s.apply(storage_class(name, parameters={"pool": "small"}))
+        wait_until(
+            "both nodes' room is published",
+            lambda: [room > 150 * MIB for room in published(k8s, name).values()] == [True, True],
+            30,
+        )
+        k8s.apply(*(chosen_claim(claim, name, "node1", "80Mi") for claim in names))
+        wait_until("two are sent on", lambda: len(sent_on()) == 2)
+        for claim in names:
+            k8s.pod(claim, claim=claim, wait=False)
+        for claim in names:
+            k8s.running(claim)
+        nodes = [(k8s.get("pod", claim) or {})["spec"]["nodeName"] for claim in names]
+        assert sorted(nodes) == ["node1", "node1", "node2", "node2"]
 
-    nodes = [(k8s.get("pod", name) or {})["spec"]["nodeName"] for name in names]
-    assert sorted(nodes) == ["node1", "node1", "node2", "node2"]
+        k8s.delete("pod", *names)
+        k8s.delete("pvc", *names)
+        wait_until("their PVs are gone", lambda: not ours(k8s))
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
 
 def test_a_cordoned_pool_gets_no_new_volume_and_what_is_in_it_lives_on(k8s: Kubernetes) -> None:

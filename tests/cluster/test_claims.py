@@ -9,20 +9,8 @@ import subprocess
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, Object, pod, volumes_on
+from tests.cluster.conftest import POOL, Kubernetes, Object, pod, storage_class, volumes_on
 from tests.cluster.kube.cluster import wait_until
-
-
-def storage_class(name: str, **changes: object) -> Object:
-    return {
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": {"name": name},
-        "provisioner": "loop.flexvol",
-        "volumeBindingMode": "WaitForFirstConsumer",
-        "allowVolumeExpansion": True,
-        **changes,
-    }
 
 
 def free_mib(k8s: Kubernetes, name: str) -> float:
@@ -298,6 +286,9 @@ def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernet
     thief = Kubernetes(k8s.cluster, k8s.namespace + "-thief")
     k8s.cluster.kubectl("create", "namespace", thief.namespace, capture_output=True)
     try:
+        wait_until(
+            "the namespace takes pods", lambda: thief.get("serviceaccount", "default") is not None
+        )
         options = volume["spec"]["flexVolume"]["options"]
         spellings = {
             "plain": (options, f"belongs to namespace '{k8s.namespace}'"),

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import DRIVER, Kubernetes, own_namespace
+from tests.cluster.conftest import DRIVER, Kubernetes, own_namespace, storage_class, unmount
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.test_claims import storage_class
 from tests.cluster.test_inventory import Ask, ask, rows
 from tests.cluster.test_placement import node_of, warnings
 
@@ -39,7 +38,7 @@ def sharing(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     yield name
     kubernetes.delete("storageclass", name)
     for node in NODES:
-        cluster.nodes[node].enter("umount", path)
+        unmount(cluster.nodes[node], path)
         cluster.nodes[node].enter("rmdir", path)
         cluster.nodes[node].enter(DRIVER, "pool", "remove", name, "--away", capture_output=True)
 
@@ -150,9 +149,12 @@ def test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim(
             "stolen", "ProvisioningFailed", f"has no snapshot {kept['name']}"
         )  # as if there were none
         other.delete("pod", "thief")
-    k8s.cluster.nodes["node1"].enter(
-        DRIVER, "snapshot", "--delete", kept["name"], capture_output=True
-    )
+    listed = ask("snapshot", "--list", data).stdout.splitlines()
+    assert [line.split()[:4] for line in listed[1:]] == [[kept["name"], volume, data, "node1"]]
+    refused = ask("snapshot", "--delete", volume)
+    assert refused.returncode == 1 and "is no snapshot: it is bound" in refused.stderr
+    assert ask("snapshot", "--delete", kept["name"]).returncode == 0
+    assert ask("snapshot", "--list").stdout == "there are no snapshots\n"
 
 
 def test_what_cannot_be_copied_says_once_what_to_do(k8s: Kubernetes, sharing: str) -> None:
@@ -161,12 +163,12 @@ def test_what_cannot_be_copied_says_once_what_to_do(k8s: Kubernetes, sharing: st
     ))  # fmt: skip
     k8s.claim("of-nothing", storage_class=sharing, **copy_of("nothing"))
     for name in ("volume-snapshot", "of-nothing"):
-        k8s.pod(name, claim=name, wait=False)
+        k8s.pod(f"pod-of-{name}", claim=name, wait=False)
 
     k8s.event(
         "volume-snapshot",
         "ProvisioningFailed",
-        "VolumeSnapshot is CSI's alone: snapshots of `provisioner",
+        "VolumeSnapshot is CSI's alone: snapshots of `kubectl flexvol",
     )
     k8s.event(
         "of-nothing",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.cluster.conftest import DRIVER, Kubernetes, Object, ours, processes, volumes_on
+from tests.cluster.conftest import DRIVER, Kubernetes, Object, one_process, ours, volumes_on
 from tests.cluster.killed_provisioner import beside
 from tests.cluster.kube.cluster import wait_until
 
@@ -39,7 +39,7 @@ def test_kubelet_restarted_in_the_middle_of_a_pods_life(k8s: Kubernetes) -> None
 
 def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
     """A new version is another file: here one whose header says so, put there as the DaemonSet's
-    update does."""
+    update does. Node2 shall have no flexvol, and the update does not wait for it."""
     k8s.claim()
     k8s.pod("web", node="node1")
     k8s.shell("web", "echo kept > /data/file")
@@ -51,18 +51,21 @@ def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
     aside.chmod(0o755)
     aside.rename(driver)
 
-    k8s.cluster.kubectl(
-        "-n", "flexvol", "rollout", "restart", "daemonset/flexvol-node", capture_output=True
-    )
-    k8s.cluster.kubectl(
-        "-n",
-        "flexvol",
-        "rollout",
-        "status",
-        "daemonset/flexvol-node",
-        "--timeout=120s",
-        capture_output=True,
-    )
+    flexvol = Kubernetes(k8s.cluster, "flexvol")
+
+    def served() -> set[str]:
+        return {pod["spec"]["nodeName"] for pod in flexvol.all("pods", "app=flexvol-node")}
+
+    k8s.cluster.kubectl("label", "node", "node2", "flexvol/exclude=true", capture_output=True)
+    try:
+        wait_until("node2 has no flexvol", lambda: served() == {"node1"})
+        flexvol.run("rollout", "restart", "daemonset/flexvol-node")
+        flexvol.run("rollout", "status", "daemonset/flexvol-node", "--timeout=120s")
+        assert served() == {"node1"}
+    finally:
+        k8s.cluster.kubectl("label", "node", "node2", "flexvol/exclude-", capture_output=True)
+    wait_until("node2 has flexvol again", lambda: served() == {"node1", "node2"})
+    flexvol.run("rollout", "status", "daemonset/flexvol-node", "--timeout=120s")
 
     assert b"header-of-before" not in driver.read_bytes()
     assert driver.stat().st_ino != older
@@ -105,13 +108,13 @@ def test_the_provisioner_finishes_and_exits_cleanly_on_sigterm(k8s: Kubernetes) 
         (pod,) = [one for one in pods if one["spec"]["nodeName"] == "node2"]
         return pod["metadata"]["name"], pod["status"]["containerStatuses"][0]
 
-    name, before = container()
+    name, before = wait_until("node2 has flexvol", container)
     claims = [f"data-{number}" for number in range(6)]
     for claim in claims:
         k8s.claim(claim)
         k8s.run("annotate", "pvc", claim, "volume.kubernetes.io/selected-node=node2")
     wait_until("it works on them", lambda: k8s.all("events", fields="reason=Provisioning"))
-    (pid,) = processes("provisioner", "--node=node2")
+    pid = one_process("provisioner", "--node=node2")
     os.kill(pid, signal.SIGTERM)
 
     wait_until(

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.cluster import LEASE_SECONDS
+from controller.election import LEASE_SECONDS
 from tests.cluster.conftest import Kubernetes, own_namespace
-from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
+from tests.cluster.kube.cluster import SERVER, STATE, Cluster, wait_until
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     NAMESPACE,
@@ -36,6 +36,7 @@ _FETCH = (
     "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], "
     "timeout=5).read().decode())"
 )
+_STEPPED_CLOCK = ROOT / "tests/cluster/stepped_clock.py"
 PORTS = {"first": 9871, "second": 9872}
 
 
@@ -53,12 +54,23 @@ class Pair:
             one = OwnProvisioner(cluster, name, self.proxies[name].url, "failover/scripted", *words)
             self.driver = ScriptedDriver(one.install(ROOT / "tests/drivers/scripted", directory))
             directory = one.plugins
+            one.program = [sys.executable, _STEPPED_CLOCK, self._step(name), *one.program]
             self.instances[name] = one
+            self.step_clock(name, 0)
 
     def close(self) -> None:
         for name in PORTS:
             self.instances[name].kill()
             self.proxies[name].stop()
+
+    def _step(self, name: str) -> Path:
+        return STATE / f"{name}.step"
+
+    def step_clock(self, name: str, seconds: int) -> None:
+        """The wall clock of the instance is wrong by so much from now on."""
+        aside = STATE / f".{name}.step"
+        aside.write_text(str(seconds))
+        aside.replace(self._step(name))
 
     def leads(self, name: str) -> bool:
         """What the instance says of itself."""
@@ -108,6 +120,7 @@ def pair(two_instances: Pair, k8s: Kubernetes) -> Iterator[Pair]:
     yield two_instances
     for name in PORTS:
         two_instances.proxies[name].rule = lambda method, path, number: None
+        two_instances.step_clock(name, 0)
         if not two_instances.instances[name].alive():
             two_instances.instances[name].start()
     delete_claims(k8s)
@@ -119,10 +132,10 @@ def shared_claims(*names: str) -> list[dict[str, object]]:
 
 
 def test_the_leader_is_killed_in_the_middle_of_its_work(pair: Pair, k8s: Kubernetes) -> None:
-    leader = pair.leader()
+    leader = wait_until("one leads", pair.leader)
     other = pair.other(leader)
     done, long = [f"done-{number}" for number in range(4)], "long"
-    pair.driver.will_answer(long, "slow 5")
+    pair.driver.will_answer(long, "hang")
     k8s.apply(*shared_claims(*done, long))
     bound(k8s, *done)
     wait_until("the driver is at work", lambda: pair.driver.calls(long))
@@ -148,7 +161,7 @@ def test_the_leader_is_killed_in_the_middle_of_its_work(pair: Pair, k8s: Kuberne
 def test_the_leader_loses_the_lease_in_the_middle_of_a_call(pair: Pair, k8s: Kubernetes) -> None:
     """Only its renewals fail; it still reaches everything else, the PVs too. It stops, and stays
     alive."""
-    leader = pair.leader()
+    leader = wait_until("one leads", pair.leader)
     other = pair.other(leader)
     pair.driver.will_answer("long", f"slow {LEASE_SECONDS + 8}")
     k8s.apply(*shared_claims("long"))
@@ -165,25 +178,54 @@ def test_the_leader_loses_the_lease_in_the_middle_of_a_call(pair: Pair, k8s: Kub
     assert [len(pair.driver.calls(name)) for name in names] == [1] * 4
     assert sorted(pair.driver.made()) == sorted(found.values())
     assert pair.instances[leader].alive()
-    assert pair.instances[leader].count("the lease is lost: standing by") == 1
+    words = "the lease is lost: standing by"
+    wait_until("it says so", lambda: pair.instances[leader].count(words) == 1)
+
+
+def test_no_step_of_a_wall_clock_makes_two_leaders_or_none(pair: Pair, k8s: Kubernetes) -> None:
+    """The one that waits is set an hour ahead, then an hour back, before the leader is killed."""
+    leader = wait_until("one leads", pair.leader)
+    other = pair.other(leader)
+    before = pair.holder()
+    asked = pair.proxies[other].seen("GET", "/leases/")
+
+    def has_asked() -> bool:
+        return pair.proxies[other].seen("GET", "/leases/") >= asked + 3
+
+    wait_until("the other has seen the lease", has_asked)
+    asked = pair.proxies[other].seen("GET", "/leases/")
+    pair.step_clock(other, 3600)
+    wait_until("the other has asked for the lease since", has_asked)
+    assert pair.holder() == before
+    assert not pair.leads(other)
+
+    pair.step_clock(other, -3600)
+    pair.instances[leader].kill()
+    wait_until("the other leads", lambda: pair.leads(other), TAKEN_OVER_SECONDS)
+    k8s.apply(*shared_claims("data"))
+    bound(k8s, "data")
 
 
 def test_another_writes_itself_into_the_lease(pair: Pair, k8s: Kubernetes) -> None:
     """Who no longer holds it stops at once, and takes part again."""
-    leader = pair.leader()
+    leader = wait_until("one leads", pair.leader)
     thief = {"spec": {"holderIdentity": "someone else", "renewTime": "2030-01-01T00:00:00.000000Z"}}
     pair.lease.run("patch", "lease", LEASE, "--type=merge", "-p", json.dumps(thief))
     wait_until("it stops", lambda: not pair.leads(leader), 6)
     k8s.apply(*shared_claims("data"))
 
+    without_leader: list[list[str]] = []
+
     def one_leads() -> str:
         called = pair.driver.calls("data")
         leader = pair.leader()
-        assert leader or not called  # nobody works who does not lead
+        if not leader:
+            without_leader.extend(called)
         return leader
 
     wait_until("one leads again", one_leads, TAKEN_OVER_SECONDS)
 
+    assert without_leader == []  # nobody works who does not lead
     assert pair.holder() != "someone else"
     assert all(instance.alive() for instance in pair.instances.values())
     bound(k8s, "data")
@@ -193,7 +235,7 @@ def test_another_writes_itself_into_the_lease(pair: Pair, k8s: Kubernetes) -> No
 def test_where_no_node_was_chosen_none_is_given_back(pair: Pair, k8s: Kubernetes) -> None:
     """What a node would send on to another is here tried again by the same, and the claim is not
     touched."""
-    leader = pair.leader()
+    leader = wait_until("one leads", pair.leader)
     reasons = {"exhausted": "ResourceExhausted", "unavailable": "Unavailable"}
     for name, reason in reasons.items():
         pair.driver.will_answer(name, reason)

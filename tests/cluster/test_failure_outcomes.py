@@ -8,11 +8,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, own_namespace
+from tests.cluster.conftest import Kubernetes, own_namespace, processes
 from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
 from tests.cluster.own_provisioner import (
     AUTHORITY,
@@ -190,7 +189,7 @@ def test_a_driver_that_hangs_holds_up_no_other_claim_and_is_called_again_once_it
     bound(k8s, *others)
     assert len(driver.calls("hangs")) == 1
 
-    for pid in hanging(driver):
+    for pid in hanging():
         os.kill(pid, signal.SIGKILL)
 
     bound(k8s, "hangs")
@@ -259,12 +258,6 @@ def test_a_class_that_is_created_after_its_claim(driver: ScriptedDriver, k8s: Ku
     k8s.delete("storageclass", later)
 
 
-def hanging(driver: ScriptedDriver) -> list[int]:
+def hanging() -> list[int]:
     """The processes of the driver, as numbered here: it runs in a process namespace of its own."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            words = (entry / "cmdline").read_bytes() if (entry / "cmdline").exists() else b""
-            if b"outcomes~scripted/scripted" in words and b"provision" in words:
-                found.append(int(entry.name))
-    return found
+    return list(processes("outcomes~scripted/scripted", "provision"))

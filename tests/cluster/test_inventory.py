@@ -10,12 +10,11 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import DRIVER, POOL, Kubernetes, Object, own_namespace
+from tests.cluster.conftest import DRIVER, POOL, Kubernetes, Object, own_namespace, pod
 from tests.cluster.kube.cluster import STATE, Cluster, wait_until
 from tests.cluster.kube.machine import PREFIX
 from tests.cluster.own_provisioner import bound, claim
@@ -40,10 +39,12 @@ def ask(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ask:
     settings = {
         "PATH": f"{home}:{os.environ['PATH']}",
         "HOME": str(home),
+        "SHIV_ROOT": f"{STATE}/shiv",
         "KUBECONFIG": str(STATE / "admin.kubeconfig"),
     }
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
+    def run(*words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+        """answer: what is given to its stdin."""
         line = [
             "nsenter",
             f"--net=/run/netns/{PREFIX}cp",
@@ -53,7 +54,13 @@ def ask(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ask:
         ]
         environment = {**os.environ, **settings}
         return subprocess.run(
-            line, env=environment, capture_output=True, text=True, check=False, timeout=120
+            line,
+            env=environment,
+            input=answer,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
 
     return run
@@ -126,8 +133,10 @@ def storage_class(k8s: Kubernetes, **settings: Any) -> Iterator[str]:
             **settings,
         }
     )
-    yield name
-    k8s.delete("storageclass", name)
+    try:
+        yield name
+    finally:
+        k8s.delete("storageclass", name)
 
 
 def test_the_plugin_lists_what_a_person_does_and_nothing_else(ask: Ask) -> None:
@@ -222,12 +231,37 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
             "retained",
             "bound",
         )
-        mine = k8s.namespace, "kept"
-        uid = json.loads((cluster.nodes["node1"].path(POOL) / kept / "volume.json").read_text())[
-            "owner"
-        ]["uid"]
-        whose = {f"{KEY}pvc.namespace": mine[0], f"{KEY}pvc.name": mine[1], f"{KEY}pvc.uid": uid}
-        by_hand(cluster, "node1", "delete", kept, **whose)
+        kept_too = delete_what_no_claim_has(k8s, ask, used, kept, retain)
+        gone = {kept, kept_too, blank, foreign}
+        done = ask("delete", kept, kept_too, blank, foreign, "--yes")
+        assert done.returncode == 0, done
+        assert done.stdout.count(": deleted") == 4
+        assert not gone & set(rows(ask)[1])
+        assert k8s.get("pv", kept_too) is None
+        assert rows(ask)[1][used]["state"] == "bound"
+
+
+def delete_what_no_claim_has(k8s: Kubernetes, ask: Ask, used: str, orphan: str, retain: str) -> str:
+    """Deletes nothing: what a claim has is refused, and so is an answer that is no yes. Returns a
+    volume whose claim is gone, and whose PV the policy Retain keeps."""
+    refused = ask("delete", orphan, used, "--yes")
+    assert refused.returncode == 1
+    assert f"{used} is bound to the claim {k8s.namespace}/used, so it is not" in refused.stderr
+    doubted = ask("delete", orphan, answer="no\n")
+    assert doubted.returncode == 1 and "nothing was deleted" in doubted.stderr
+    assert (
+        f"{orphan}  node1  default" in doubted.stdout and "Delete that for good?" in doubted.stdout
+    )
+    waiting = k8s.cluster.nodes["node1"].path(POOL) / orphan / "image"
+    assert waiting.exists()
+    k8s.apply(claim("kept-too", retain))
+    released = bound(k8s, "kept-too")["kept-too"]
+    k8s.delete("pvc", "kept-too")
+    wait_until(
+        "the PV is released",
+        lambda: (k8s.get("pv", released) or {})["status"]["phase"] == "Released",
+    )
+    return released
 
 
 def test_a_node_that_does_not_answer_is_said_and_the_others_are_shown(
@@ -238,6 +272,9 @@ def test_a_node_that_does_not_answer_is_said_and_the_others_are_shown(
     k8s.cluster.kill("kubelet", "node2")
     try:
         status, seen, said = rows(ask)
+        lines = ask("inventory").stdout.splitlines()
+        of_node1 = ask("inventory", "--pools", "--node", "node1")
+        of_all = ask("inventory", "--pools")
     finally:
         k8s.cluster.start("kubelet", "node2")
 
@@ -245,11 +282,21 @@ def test_a_node_that_does_not_answer_is_said_and_the_others_are_shown(
     assert (seen[found["here"]]["state"], seen[found["there"]]["state"]) == ("bound", "unseen")
     (silent,) = said["driversSilent"]
     assert silent["node"] == "node2" and silent["error"] == seen[found["there"]]["why"]
+    (told,) = [line for line in lines if "did not answer" in line]
+    assert told.startswith(
+        "node node2 did not answer: its kubelet cannot be reached, or hangs; see"
+    )
+    assert of_all.returncode == 1
+    assert [line for line in of_all.stdout.splitlines() if "did not answer" in line] == [told]
+    assert of_node1.returncode == 0
+    heading, pool, *rest = of_node1.stdout.splitlines()
+    assert heading.split()[:3] == ["NODE", "POOL", "STATE"] and rest == []
+    assert pool.startswith("node1  default  takes volumes  ")
     wait_until("node2 answers again", lambda: rows(ask)[0] == 0, 60)
 
 
 def test_on_a_node_it_lists_without_an_api_server_and_in_a_pod_it_may_not_reach_others(
-    k8s: Kubernetes, tmp_path: Path
+    k8s: Kubernetes,
 ) -> None:
     k8s.apply(claim("alone", "flexvol-loop", "node1"))
     name = bound(k8s, "alone")["alone"]
@@ -257,7 +304,7 @@ def test_on_a_node_it_lists_without_an_api_server_and_in_a_pod_it_may_not_reach_
         "env",
         "-u",
         "KUBECONFIG",
-        f"SHIV_ROOT={tmp_path}",
+        f"SHIV_ROOT={STATE}/shiv",
         "unshare",
         "--net",
         ROOT / "dist/provisioner",
@@ -327,10 +374,10 @@ def test_explain_says_what_the_event_says_of_a_class_that_can_never_serve(
         k8s.claim("reserved", storage_class=name)
         status, (sentence,) = explained(ask, k8s, "reserved")
         assert status == 1
-        assert (
-            sentence
-            == f'the parameter "{KEY}node.name" of storage class "{name}" is reserved; remove it'
+        assert sentence.startswith(
+            f'the parameter "{KEY}node.name" of storage class "{name}" is reserved; remove it'
         )
+        assert f"a StorageClass cannot be changed: make '{name}' anew" in sentence
         k8s.apply(claim("placed", name))
         assert k8s.event("placed", "ProvisioningFailed", "reserved").endswith(": " + sentence)
     with storage_class(k8s, parameters={"colour": "blue"}) as name:
@@ -377,3 +424,59 @@ def test_explain_says_that_no_node_has_room(k8s: Kubernetes, ask: Ask) -> None:
     assert status == 1 and any(
         line.startswith("no node has room for 94371840 MiB: the most is ") for line in said
     )
+
+
+def told(ask: Ask, k8s: Kubernetes, name: str, words: str) -> str:
+    """Waits until explain says those words of the claim, and that somebody must act."""
+
+    def said() -> str:
+        status, sentences = explained(ask, k8s, name)
+        return "\n".join(sentences) if status == 1 else ""
+
+    found: str = wait_until(
+        f"explain says {words!r} of {name}", lambda: words in (text := said()) and text
+    )
+    return found
+
+
+def test_explain_answers_for_the_pod_whatever_keeps_it(k8s: Kubernetes, ask: Ask) -> None:
+    k8s.claim("kept", "32Mi")
+    k8s.pod("first", claim="kept", node="node2")
+    name = k8s.volume_of("kept")["metadata"]["name"]
+    k8s.delete("pod", "first")
+    k8s.cluster.kubectl("cordon", "node2", capture_output=True)
+    try:
+        k8s.pod("again", claim="kept", wait=False)
+        cordoned = told(ask, k8s, "kept", "the scheduler says")
+        assert (
+            "pod again can only run on node node2, where the volume of its claim kept" in cordoned
+        )
+        assert "is cordoned (undone by: kubectl uncordon node2)" in cordoned
+        assert f"kubectl flexvol move {name} --to NODE" in cordoned
+    finally:
+        k8s.cluster.kubectl("uncordon", "node2", capture_output=True)
+    k8s.running("again")
+
+    k8s.claim("huge", "90Ti")
+    both = [{"name": one, "persistentVolumeClaim": {"claimName": one}} for one in ("kept", "huge")]
+    k8s.apply(pod("both", both))
+    second = told(ask, k8s, "huge", "the scheduler says")
+    assert "uses the claims kept and huge; the first one's volume is on node node2" in second
+    assert "pool default has room for" in second
+    assert "uses the claims kept and huge" in told(ask, k8s, "kept", "pod both")
+    of_pod = ask("explain", "--pod", "both", "-n", k8s.namespace)
+    assert of_pod.returncode == 1
+    assert f"{k8s.namespace}/kept: " in of_pod.stdout and f"{k8s.namespace}/huge: " in of_pod.stdout
+
+    k8s.claim("named", "32Mi")
+    k8s.pod("fixed", claim="named", wait=False, nodeName="node1")
+    assert "nodeSelector {kubernetes.io/hostname: node1}" in told(
+        ask, k8s, "named", "spec.nodeName"
+    )
+    k8s.apply(claim("copy", "flexvol-loop", ""))
+    k8s.run("annotate", "pvc", "copy", "flexvol/from-snapshot=never-made")
+    told(ask, k8s, "copy", f"no node has a snapshot 'never-made' of namespace {k8s.namespace}")
+    with storage_class(k8s, parameters={"pool": "fasst"}) as wrong:
+        k8s.claim("typo", "32Mi", wrong)
+        typo = told(ask, k8s, "typo", f"no node has the pool fasst that its storage class {wrong}")
+        assert "pools there are: default" in typo

@@ -11,13 +11,20 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import POOL, Kubernetes, Object, ours, volumes_on
-from tests.cluster.killed_provisioner import KilledProvisioner, KillingProxy, beside
+from tests.cluster.killed_provisioner import (
+    DRIVER,
+    PROVISIONER,
+    KilledProvisioner,
+    KillingProxy,
+    beside,
+)
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, SERVER, wait_until
 from tests.cluster.own_provisioner import claim as chosen_claim
 from tests.cluster.proxy import Rule
 
 EMPTY = SERVER.replace("6443", "6444")
+FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
 
 
 @pytest.fixture
@@ -170,14 +177,16 @@ def empty_control_plane(k8s: Kubernetes) -> Iterator[str]:
         "--secure-port=6443": "--secure-port=6444",
     }
     server = [changed.get(str(word), word) for word in cluster.control_plane_line("kube-apiserver")]
+
+    def uid() -> str:
+        """An API server that started beside a busy etcd may have ended itself."""
+        if machine.running(DATA, "empty-kube-apiserver") is None:
+            machine.spawn(DATA, "empty-kube-apiserver", server)
+        return cluster_uid(k8s, f"--server={EMPTY}")
+
     try:
         machine.spawn(DATA, "empty-etcd", etcd)
-        machine.spawn(DATA, "empty-kube-apiserver", server)
-        yield wait_until(
-            "the empty API server has a kube-system",
-            lambda: cluster_uid(k8s, f"--server={EMPTY}"),
-            90,
-        )
+        yield wait_until("the empty API server has a kube-system", uid, 90)
     finally:
         machine.stop(DATA, "empty-kube-apiserver")
         machine.stop(DATA, "empty-etcd")
@@ -335,6 +344,156 @@ def test_a_claim_made_again_under_its_name_while_the_driver_makes_the_first_ones
     assert [volume["metadata"]["name"] for volume in ours(own.k8s)] == [name]
     assert own.called().count("provision") == 3  # each once, and to find the first one's again
     assert own.proxy.seen("POST", "/api/v1/persistentvolumes") == 1
+    own.k8s.delete("pvc", "data")
+    own.until("all is gone", lambda: not own.volumes() and not ours(own.k8s))
+
+
+def static_pv(own: KilledProvisioner, claim: str) -> Object:
+    """A PV of nobody's, which an administrator means for that claim."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"by-hand-{own.k8s.namespace}"},
+        "spec": {
+            "capacity": {"storage": "32Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": own.storage_class,
+            "claimRef": {"namespace": own.k8s.namespace, "name": claim},
+            "hostPath": {"path": "/var/empty"},
+        },
+    }
+
+
+def our_pv(own: KilledProvisioner, uid: str) -> Object:
+    """The PV that our instance makes for the claim data with that uid."""
+    pool = json.loads((own.pool / "pool.json").read_text())
+    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [own.node.name]}
+    notes = {"pv.kubernetes.io/provisioned-by": PROVISIONER, "flexvol/identity": own.node.name}
+    made = static_pv(own, "data")
+    made["metadata"] = {"name": f"pvc-{uid}", "annotations": notes, "finalizers": [FINALIZER]}
+    del made["spec"]["hostPath"]
+    made["spec"]["persistentVolumeReclaimPolicy"] = "Delete"
+    made["spec"]["claimRef"]["uid"] = uid
+    made["spec"]["nodeAffinity"] = {
+        "required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}
+    }
+    options = {"pool": "default", "poolId": pool["id"]}
+    made["spec"]["flexVolume"] = {"driver": DRIVER, "fsType": "ext4", "options": options}
+    return made
+
+
+def test_a_claim_that_is_bound_elsewhere_gets_no_pv_and_one_that_it_has_is_deleted(
+    own: KilledProvisioner,
+) -> None:
+    own.hold()
+    uid = own.claim()
+    own.start()
+    own.until("the driver is at work", own.holds)
+    own.k8s.apply(static_pv(own, "data"))
+    own.until(
+        "the claim is bound elsewhere",
+        lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound",
+    )
+    own.release()
+    own.until("the volume is undone", lambda: "delete" in own.called() and not own.volumes())
+    assert own.proxy.seen("POST", "/api/v1/persistentvolumes") == 0
+
+    # As if the claim had been bound a moment after the PV was written.
+    key = "kubernetes.io/pvc."
+    owner = {f"{key}namespace": own.k8s.namespace, f"{key}name": "data", f"{key}uid": uid}
+    own.provision(f"pvc-{uid}", cluster_uid(own.k8s), **owner)
+    own.k8s.apply(our_pv(own, uid))
+
+    own.until("PV and volume are gone", lambda: not own.volumes() and len(ours(own.k8s)) == 1)
+    assert (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound"
+    own.k8s.delete("pvc", "data")
+    own.k8s.run("delete", "pv", f"by-hand-{own.k8s.namespace}")
+
+
+def test_a_copy_whose_claim_goes_while_it_is_made_goes_too_and_one_with_a_pv_is_kept(
+    own: KilledProvisioner,
+) -> None:
+    own.start()
+    source = bound(own, "data")
+    own.run("snapshot", source, "before")
+    both = {source, "before"}
+    assert own.volumes() == both
+    notes = {"volume.kubernetes.io/selected-node": own.node.name, "flexvol/from-snapshot": "before"}
+
+    # Its claim goes while the driver works: the instance takes it back.
+    own.hold()
+    made = own.called().count("provision")
+    copies = {"pvc-" + own.claim("clone", copy_of="data")}
+    copies |= {"pvc-" + own.claim("restored", annotations=notes)}
+    own.until("the driver is at work", lambda: own.called().count("provision") == made + 2)
+    own.k8s.delete("pvc", "clone", "restored")
+    own.release()
+    own.until("both are taken back", lambda: own.called().count("delete") >= 2)
+    own.until("nothing is left of them", lambda: own.volumes() == both)
+
+    # Its claim goes while nobody is there: the next instance collects it.
+    own.proxy.arm("before", lambda number, words: words == "POST /api/v1/persistentvolumes")
+    name = "pvc-" + own.claim("clone", copy_of="data")
+    wait_until("it is killed before it writes the PV", lambda: not own.alive)
+    assert own.volumes() == {*both, name}
+    own.k8s.delete("pvc", "clone")
+    own.start()
+    own.until("it is collected", lambda: own.volumes() == both)
+    own.until("that is logged", lambda: f"deleted volume {name}" in own.log())
+
+    # Once it has had its PV, its data is somebody's, though no pod has mounted it.
+    kept = bound_copy(own, "clone", "data")
+    own.list_again()
+    own.until("its record says so", lambda: not own.record(kept).get("neverMounted"))
+    own.stop()
+    edit = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}, "metadata": {"finalizers": None}}
+    own.k8s.run("patch", "pv", kept, "--type=merge", "-p", json.dumps(edit))
+    unbind(own, "clone", kept)
+    own.start()
+    said(own, kept)
+    collected(own, "blank", cluster_uid(own.k8s))
+    assert own.volumes() == {*both, kept}
+    own.k8s.delete("pvc", "data")
+    own.until("the source goes with its claim", lambda: not ours(own.k8s))
+
+
+def bound_copy(own: KilledProvisioner, name: str, copy_of: str) -> str:
+    volume = "pvc-" + own.claim(name, copy_of=copy_of)
+    own.until(
+        "the copy is bound", lambda: (own.k8s.get("pvc", name) or {})["status"]["phase"] == "Bound"
+    )
+    return volume
+
+
+def test_a_pv_deleted_before_it_is_bound_is_made_again_for_the_claim_that_waits(
+    own: KilledProvisioner,
+) -> None:
+    uid = own.claim()
+    wait_until(
+        "the claim is given to us",
+        lambda: "storage-provisioner" in json.dumps(own.k8s.get("pvc", "data")),
+    )
+    owner = {"namespace": own.k8s.namespace, "name": "data", "uid": uid}
+    own.provision(
+        f"pvc-{uid}",
+        cluster_uid(own.k8s),
+        **{f"kubernetes.io/pvc.{key}": value for key, value in owner.items()},
+    )
+    # One that kube-controller-manager cannot bind, as it is too small, and somebody deletes it.
+    small = our_pv(own, uid)
+    small["spec"]["capacity"]["storage"] = "1Mi"
+    own.k8s.apply(small)
+    first = (own.k8s.get("pv", f"pvc-{uid}") or {})["metadata"]["uid"]
+    own.k8s.run("delete", "pv", f"pvc-{uid}", "--wait=false")
+
+    own.start()
+
+    own.until(
+        "the claim is bound",
+        lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound",
+    )
+    assert (own.k8s.get("pv", f"pvc-{uid}") or {})["metadata"]["uid"] != first
     own.k8s.delete("pvc", "data")
     own.until("all is gone", lambda: not own.volumes() and not ours(own.k8s))
 

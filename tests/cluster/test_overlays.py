@@ -105,6 +105,20 @@ def test_one_value_changes_the_registry_of_every_image(k8s: Kubernetes, tmp_path
     check(k8s, [one for one in found if one["metadata"].get("namespace") in (None, "flexvol")])
 
 
+def test_another_namespace_has_the_accounts_and_their_rights(
+    k8s: Kubernetes, tmp_path: Path
+) -> None:
+    resources = [ROOT / "deploy", ROOT / "deploy/shared"]
+
+    found = render(k8s, tmp_path, namespace="storage", namePrefix="our-", resources=resources)
+
+    accounts = {one["metadata"]["name"] for one in found if one["kind"] == "ServiceAccount"}
+    subjects = [subject for one in found for subject in one.get("subjects", [])]
+    assert {(one["name"], one["namespace"]) for one in subjects} == {
+        (name, "storage") for name in accounts
+    }
+
+
 def test_an_overlay_and_a_registry_go_together(k8s: Kubernetes, tmp_path: Path) -> None:
     found = render(
         k8s, tmp_path, resources=[ROOT / "deploy"], components=[OVERLAYS / "rke2"],

@@ -7,12 +7,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from tests.cluster.conftest import Kubernetes, Object, pod, volumes_on
+from tests.cluster.conftest import Kubernetes, Object, pod, published, storage_class, volumes_on
 from tests.cluster.kube.cluster import wait_until
-from tests.cluster.test_capacity import GIB, full, published
-from tests.cluster.test_claims import storage_class
+from tests.cluster.test_capacity import GIB, full, left
 
 HOSTNAME = "kubernetes.io/hostname"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
 
 
 @contextlib.contextmanager
@@ -119,6 +119,32 @@ def test_a_class_bound_at_once_keeps_to_its_topologies(k8s: Kubernetes) -> None:
         for number in range(3):
             k8s.claim(f"claim-{number}", storage_class=name, size="32Mi")
         assert {node_of(k8s.volume_of(f"claim-{number}")) for number in range(3)} == {"node2"}
+
+        spec = {
+            "storageClassName": name,
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "32Mi"}},
+        }
+        chosen = {"name": "chosen", "annotations": {SELECTED_NODE: "node1"}}
+        kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+        k8s.apply({**kind, "metadata": chosen, "spec": spec})
+        assert node_of(k8s.volume_of("chosen")) == "node2"
+        k8s.event("chosen", "ProvisioningFailed", "node node1 is not in allowedTopologies of")
+
+
+def test_a_cordoned_node_gets_a_claim_that_binds_at_once_only_while_no_other_fits(
+    k8s: Kubernetes,
+) -> None:
+    with bound_at_once(k8s) as name, left(k8s, "node2", 2 * GIB):
+        wait_until("node2 has little room", lambda: published(k8s, name)["node2"] < 3 * GIB, 30)
+        k8s.cluster.kubectl("cordon", "node1", capture_output=True)
+        try:
+            k8s.claim("small", storage_class=name, size="1Gi")
+            assert node_of(k8s.volume_of("small")) == "node2"
+            k8s.claim("large", storage_class=name, size="3Gi")
+            assert node_of(k8s.volume_of("large")) == "node1"
+        finally:
+            k8s.cluster.kubectl("uncordon", "node1", capture_output=True)
 
 
 def test_topologies_that_no_node_is_in_are_explained(k8s: Kubernetes) -> None:

@@ -81,9 +81,9 @@ def claim_deleted_meanwhile(own: KilledProvisioner, name: str, arm: Arm) -> bool
     own.until("the driver is at work", own.holds)
     k8s.delete("pvc", name)
     arm(own)
+    made = len(own.called())
     own.release()
 
-    made = len(own.called())
     killed = own.until("the driver was told to delete it", lambda: "delete" in own.called()[made:])
     killed |= own.until("nothing is left", lambda: _nothing_left(own))
     assert ours(k8s) == []

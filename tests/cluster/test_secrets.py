@@ -4,17 +4,19 @@ the real kubelet."""
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from controller.secrets import made_name
-from tests.cluster.conftest import Kubernetes, Object, ours
+from tests.cluster.conftest import DRIVER, Kubernetes, Object, ours, storage_class
+from tests.cluster.killed_provisioner import USES_SECRET
 from tests.cluster.kube.cluster import Cluster, wait_until
-from tests.cluster.test_claims import storage_class
 from tests.cluster.test_shared_mode import STORAGE, shared
 from tests.conftest import ROOT
 
@@ -56,13 +58,19 @@ def secret_class(name: str, **parameters: str) -> Object:
 def shows_nowhere(k8s: Kubernetes, value: bytes) -> None:
     """No log of ours, no event and no PV has it, neither as it is nor as kubelet writes it."""
     cluster = k8s.cluster
+
+    def log_of(app: str) -> str:
+        line = ("-n", "flexvol", "logs", "-l", f"app={app}", "--tail=-1", "--all-containers")
+        return k8s.run(*line, check=False).stdout
+
+    apps = ("flexvol-node", "flexvol-shared")
+    wait_until("it is logged", lambda: any("provisioned" in log_of(app) for app in apps))
     seen = {
         "pvs": json.dumps(ours(k8s)),
         "events": k8s.run("get", "events", "-A", "-o", "json").stdout,
     }
-    for app in ("flexvol-node", "flexvol-shared"):
-        line = ("-n", "flexvol", "logs", "-l", f"app={app}", "--tail=-1", "--all-containers")
-        seen[app] = k8s.run(*line, check=False).stdout
+    for app in apps:
+        seen[app] = log_of(app)
     for node in cluster.nodes.values():
         log = node.path("/var/log/flexvol/loop.log")
         seen[f"{node.name}: driver"] = log.read_text() if log.exists() else ""
@@ -70,6 +78,21 @@ def shows_nowhere(k8s: Kubernetes, value: bytes) -> None:
     assert k8s.namespace in seen["pvs"] and k8s.namespace in seen["events"]
     for text in (value.decode(), base64.b64encode(value).decode()):
         assert {where for where, what in seen.items() if text in what} == set()
+
+
+@contextlib.contextmanager
+def using_secrets(cluster: Cluster, node: str) -> Iterator[None]:
+    """The node's loop driver uses secrets meanwhile, as far as anybody can tell."""
+    driver = cluster.nodes[node].path(DRIVER)
+    real, wrapper = driver.with_name(".real"), driver.with_name(".wrapper")
+    os.link(driver, real)
+    wrapper.write_text(USES_SECRET + f'exec "{DRIVER.rpartition("/")[0]}/.real" "$@"\n')
+    wrapper.chmod(0o755)
+    wrapper.rename(driver)
+    try:
+        yield
+    finally:
+        real.rename(driver)
 
 
 def value_of(vault: Kubernetes, name: str, key: str = "key") -> bytes:
@@ -85,6 +108,11 @@ def received(k8s: Kubernetes, pod: str) -> dict[str, str]:
 def test_without_the_rights_it_is_said_what_to_apply_and_with_them_all_is_well(
     k8s: Kubernetes, request: pytest.FixtureRequest
 ) -> None:
+    with using_secrets(k8s.cluster, "node1"):
+        says_what_to_apply_and_goes_on(k8s, request)
+
+
+def says_what_to_apply_and_goes_on(k8s: Kubernetes, request: pytest.FixtureRequest) -> None:
     name = f"own-{k8s.namespace}"
     k8s.apply(storage_class(name, parameters={"createSecret": "true"}))
     k8s.claim(storage_class=name)
@@ -120,6 +148,21 @@ def test_without_the_rights_it_is_said_what_to_apply_and_with_them_all_is_well(
     k8s.delete("pvc", "data")
     wait_until("the PV is gone", lambda: k8s.get("pv", volume_name) is None)
     assert vault.all("secrets") == []
+    k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+
+
+def test_a_driver_that_uses_no_secret_refuses_a_class_that_asks_for_one(
+    k8s: Kubernetes, vault: Kubernetes
+) -> None:
+    name = f"vain-{k8s.namespace}"
+    k8s.apply(storage_class(name, parameters={"createSecret": "true"}))
+    k8s.claim(storage_class=name)
+    k8s.pod("web", node="node1", wait=False)
+
+    k8s.event("data", "ProvisioningFailed", "and this driver uses no secret; leave createSecret")
+
+    assert vault.all("secrets") == []
+    assert ours(k8s) == []
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
 

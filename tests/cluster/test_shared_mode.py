@@ -3,21 +3,21 @@ knows no flexvol."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import DRIVER, Kubernetes
+from tests.cluster.conftest import DRIVER, Kubernetes, provisioner, storage_class
 from tests.cluster.kube.cluster import DATA, Cluster, wait_until
-from tests.cluster.test_claims import storage_class
 
 OVERLAY = Path(__file__).parent / "kube/overlay-shared"
 STORAGE = DATA / "shared"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shared(cluster: Cluster) -> Iterator[Kubernetes]:
     """The shared-mode provisioner of deploy/shared, with the driver on both nodes."""
     source = Path(__file__).resolve().parents[1] / "drivers/shared"
@@ -42,7 +42,8 @@ def leading_pod(flexvol: Kubernetes) -> str:
     """The pod whose log says that it leads."""
     for pod in flexvol.all("pods", "app=flexvol-shared"):
         name: str = pod["metadata"]["name"]
-        if "leading" in flexvol.run("logs", name, check=False).stdout:
+        log = flexvol.run("logs", name, check=False).stdout
+        if log.rfind("leading") > log.rfind("the lease is lost"):
             return name
     return ""
 
@@ -62,10 +63,52 @@ def test_a_claim_is_bound_at_once_and_read_on_both_nodes(
     k8s.shell("one", "echo hello > /data/greeting")
     assert k8s.shell("two", "cat /data/greeting").stdout == "hello\n"
 
+    name = volume["metadata"]["name"]
+    k8s.run("patch", "pv", name, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}')
+    stolen = {"name": "stolen", "annotations": {"flexvol/from-snapshot": "anybodys"}}
+    spec = {
+        "storageClassName": "shared",
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "64Mi"}},
+    }
+    k8s.apply(
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": stolen, "spec": spec}
+    )
+    k8s.event("stolen", "ProvisioningFailed", "has no snapshot 'anybodys' of namespace")
+
     k8s.delete("pod", "one", "two")
-    k8s.delete("pvc", "data")
-    wait_until("the PV is gone", lambda: k8s.get("pv", volume["metadata"]["name"]) is None)
+    k8s.delete("pvc", "data", "stolen")
+    k8s.run("delete", "pv", name)
+    adopted_by_another_claim(k8s, name)
+
+    k8s.run("patch", "pv", name, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}')
+    k8s.delete("pvc", "again")
+    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
     assert list(STORAGE.iterdir()) == []
+
+
+def adopted_by_another_claim(k8s: Kubernetes, name: str) -> None:
+    """A person gives the volume, which has no PV any more, to the claim `again`."""
+    claim = f"{k8s.namespace}/again"
+    printed = provisioner("adopt", f"{k8s.namespace}/data", "--claim", claim)
+    assert "adopted; it awaits its claim" in printed, printed
+    volume = k8s.get("pv", name) or {}
+    assert volume["metadata"]["annotations"]["flexvol/identity"] == "shared"
+    assert "nodeAffinity" not in volume["spec"]
+
+    # A claim that comes before kube-controller-manager knows its PV gets another one.
+    wait_until(
+        "the PV is known", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Available"
+    )
+    k8s.claim("again", storage_class="shared", accessModes=["ReadWriteMany"])
+    assert k8s.volume_of("again")["metadata"]["name"] == name
+    uid = (k8s.get("pvc", "again") or {})["metadata"]["uid"]
+
+    def owner() -> str:
+        found: str = json.loads((STORAGE / name / ".record").read_text())["owner"]["uid"]
+        return found
+
+    wait_until("its record names the claim", lambda: owner() == uid)
 
 
 def test_when_the_leader_stops_the_other_takes_over_at_once(

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, volumes_on
+from tests.cluster.conftest import POOL, Kubernetes, provisioner, storage_class, volumes_on
 from tests.cluster.kube.cluster import wait_until
-from tests.cluster.test_claims import storage_class
-from tests.cluster.test_zz_disaster import by_hand, chapter, follow, provisioner, record
+from tests.cluster.test_zz_disaster import by_hand, chapter, follow, record
 
 CLASS = "flexvol-static"
 SELECTOR = {"matchLabels": {"content": "films"}}
@@ -41,13 +40,16 @@ def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it
     (line,) = chapter("kubectl flexvol static")
     cluster = k8s.cluster
 
-    manifest = json.loads(provisioner(cluster, *line.split()[2:-1]).rpartition("status")[0])
+    manifest = json.loads(provisioner(*line.split()[2:-1]).rpartition("status")[0])
     assert k8s.get("pv", "films") is None
+    assert volumes_on(cluster, "node1") == set()  # only printed
     follow(cluster, line)
     assert "is there already" in follow(cluster, line)
 
     volume = k8s.get("pv", "films") or {}
     assert volume["metadata"]["labels"] == {"content": "films"} == manifest["metadata"]["labels"]
+    for key in ("flexVolume", "capacity", "nodeAffinity"):
+        assert volume["spec"][key] == manifest["spec"][key]
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
     assert volumes_on(cluster, "node1") == {"films"}
     assert (record(cluster, "films")["reclaimPolicy"], record(cluster, "films")["blank"]) == (
@@ -55,20 +57,15 @@ def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it
         False,
     )
     words = ("static", "films", "--node=node2", "--size=64Mi", f"--class={CLASS}")
-    assert "there is a PV films already, and not of node node2" in provisioner(
-        cluster, *words, check=False
-    )
+    assert "there is a PV films already, and not of node node2" in provisioner(*words, check=False)
 
     k8s.claim(storage_class=CLASS, selector=SELECTOR)
     k8s.pod("web")
     k8s.shell("web", "echo kept > /data/file && sync")
     assert k8s.volume_of()["metadata"]["name"] == "films"
     uid = (k8s.get("pvc", "data") or {})["metadata"]["uid"]
-    assert record(cluster, "films")["owner"] == {
-        "namespace": k8s.namespace,
-        "name": "data",
-        "uid": uid,
-    }
+    owner = {"namespace": k8s.namespace, "name": "data", "uid": uid}
+    wait_until("its record names the claim", lambda: record(cluster, "films")["owner"] == owner)
 
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data")
@@ -80,7 +77,7 @@ def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it
     # Another claim gets it, and its data, by adopt; and one whose policy says so takes it along.
     k8s.run("delete", "pv", "films")
     k8s.claim("second", storage_class=CLASS)
-    printed = provisioner(cluster, "adopt", "films", "--claim", f"{k8s.namespace}/second")
+    printed = provisioner("adopt", "films", "--claim", f"{k8s.namespace}/second")
     assert "adopted; its claim is there" in printed, printed
     k8s.pod("again", claim="second")
     assert k8s.shell("again", "cat /data/file").stdout == "kept\n"
@@ -102,7 +99,7 @@ def test_what_cannot_be_made_is_said_and_leaves_nothing(k8s: Kubernetes) -> None
             f"--class={CLASS}",
         ): "--size: large: expected a quantity, as 10Gi",
     }.items():
-        printed = provisioner(k8s.cluster, "static", "films", *words, "--apply", check=False)
+        printed = provisioner("static", "films", *words, "--apply", check=False)
         assert said in printed and not printed.endswith("status 0"), printed
 
     assert k8s.get("pv", "films") is None

@@ -29,9 +29,14 @@ def test_each_volume_is_made_and_deleted_by_the_instance_of_its_node(k8s: Kubern
     wait_until("the PVs are gone", lambda: not any(k8s.get("pv", name) for name in found.values()))
     for node, other in (NODES, NODES[::-1]):
         assert volumes_on(k8s.cluster, node) == set()
-        log = provisioner_log(k8s, node)
-        assert f"provisioned {found[node]}" in log and f"deleted {found[node]}" in log
-        assert found[other] not in log
+        lines = [f"{what} {found[node]}" for what in ("provisioned", "deleted")]
+
+        def logged(node: str = node, lines: list[str] = lines) -> bool:
+            log = provisioner_log(k8s, node)
+            return all(line in log for line in lines)
+
+        wait_until(f"both are logged on {node}", logged)
+        assert found[other] not in provisioner_log(k8s, node)
 
 
 def test_a_released_pv_under_another_nodes_name_deletes_nothing_on_either(k8s: Kubernetes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -21,7 +22,9 @@ class Disk:
         node.path(path).mkdir(parents=True, exist_ok=True)
         self._daemon = node.start("fuse2fs", "-f", "-o", "allow_other", str(image), path)
         deadline = time.monotonic() + 10
-        while f" {path} " not in Path(f"/proc/{node.holder_pid}/mountinfo").read_text():
+        mounts = Path(f"/proc/{node.holder_pid}/mountinfo")
+        mounted = re.compile(f" {re.escape(path)} .* - fuse")
+        while not mounted.search(mounts.read_text()):
             assert self._daemon.poll() is None and time.monotonic() < deadline, (
                 self._daemon.communicate()
             )

@@ -4,8 +4,10 @@ command in between. A program of its own, because a tracer waits for every child
 between gets the number of the call as $STEP, and $TOOL, not empty if a program that the driver
 started makes it.
 
-    python stepper.py REPORT [--kill-at N] [--deny NAME ...] [--fail-at N --error EIO] [--between
-    COMMAND] -- PROGRAM
+    python stepper.py REPORT [--kill-at N] [--deny NAME ...] [--fail-at N [--after NAME]]
+    [--error EIO] [--between COMMAND] -- PROGRAM
+
+With --after the calls of --fail-at are counted from the first call NAME on, which is 0.
 
 REPORT gets a JSON list with the calls in order, each {"call": name, "tool": whether it was made by
 a program that the driver started, "pipe": whether it writes into one}. Only for x86-64, whose
@@ -69,6 +71,7 @@ CALLS = {
 }
 # Of the ioctls those that change something: loop devices (but not GET_STATUS64), and growth of
 # ext4, xfs and btrfs.
+LOOP_SET_BLOCK_SIZE = 0x4C09
 LOOP_CONFIGURE = 0x4C0A
 GROWTH = {0x40086610, 0x4010586E, 0x50009403}
 IOCTLS = {
@@ -78,7 +81,7 @@ IOCTLS = {
     0x4C04,
     0x4C07,
     0x4C08,
-    0x4C09,
+    LOOP_SET_BLOCK_SIZE,
     LOOP_CONFIGURE,
 }
 
@@ -154,6 +157,8 @@ def entry(pid: int) -> tuple[str, tuple[int, ...]]:
     name = CALLS[number]
     if name == "ioctl" and arguments[1] == LOOP_CONFIGURE:
         name = "LOOP_CONFIGURE"
+    elif name == "ioctl" and arguments[1] == LOOP_SET_BLOCK_SIZE:
+        name = "LOOP_SET_BLOCK_SIZE"
     elif name == "ioctl" and arguments[1] in GROWTH:
         name = "growth"
     return name, tuple(arguments)
@@ -180,7 +185,13 @@ def into_pipe(pid: int, name: str, arguments: tuple[int, ...]) -> bool:
 
 
 def run(  # noqa: C901 (one loop over what the kernel tells a tracer)
-    argv: list[str], kill_at: int, deny: list[str], between: str, fail_at: int, error: str
+    argv: list[str],
+    kill_at: int,
+    deny: list[str],
+    between: str,
+    fail_at: int,
+    after: str,
+    error: str,
 ) -> tuple[list[dict[str, object]], int]:
     leader = start(argv)
     alive = {leader}
@@ -199,6 +210,9 @@ def run(  # noqa: C901 (one loop over what the kernel tells a tracer)
             name, arguments = entry(pid)
             if name:
                 tool = os.getpgid(pid) != leader
+                if name == after:
+                    fail_at += len(calls) + 1
+                    after = ""
                 calls.append({"call": name, "tool": tool, "pipe": into_pipe(pid, name, arguments)})
                 if between:
                     environment = {
@@ -209,7 +223,7 @@ def run(  # noqa: C901 (one loop over what the kernel tells a tracer)
                     subprocess.run(between, shell=True, check=True, env=environment)
                 if name in deny:
                     ptrace(_POKEUSER, pid, _ORIG_RAX, -1)  # the kernel then answers ENOSYS
-                if len(calls) == fail_at and not (tool and name == "write"):
+                if len(calls) == fail_at and not after and not (tool and name == "write"):
                     # A tool's plain write is to its terminal, or to the head of its undo file: when
                     # that alone fails, e2fsck changes the device all the same, and cannot be
                     # undone.
@@ -239,11 +253,18 @@ def main() -> int:
     parser.add_argument("--deny", nargs="*", default=[])
     parser.add_argument("--between", default="")
     parser.add_argument("--fail-at", type=int, default=0)
+    parser.add_argument("--after", default="")
     parser.add_argument("--error", default="EIO")
     parser.add_argument("program", nargs="+")
     words = parser.parse_args()
     calls, status = run(
-        words.program, words.kill_at, words.deny, words.between, words.fail_at, words.error
+        words.program,
+        words.kill_at,
+        words.deny,
+        words.between,
+        words.fail_at,
+        words.after,
+        words.error,
     )
     words.report.write_text(json.dumps(calls))
     return status if status >= 0 else 128 - status

@@ -96,3 +96,88 @@ def test_the_list_tells_what_a_new_pv_needs(node: Node) -> None:
         "capacityBytes": entry["sizeBytes"],
         "fsType": entry["fsType"],
     } == made
+
+
+def rebound(node: Node, uid: str, before: str, namespace: str = "bank", **own: str) -> str:
+    """As the provisioner asks for a PV that is bound to another claim than the record says."""
+    request = json.loads(node.deletion(uid=uid, **own))
+    request["kubernetes.io/pvc.namespace"] = namespace
+    request["kubernetes.io/onlyIfOwner"] = before
+    return json.dumps(request)
+
+
+def test_a_pv_that_is_bound_to_another_claim_takes_its_volume_along(node: Node) -> None:
+    node.provision(also={"kubernetes.io/clusterUid": "here"})
+    (node.mount("web") / "file").write_text("kept")
+    node.unmount("web")
+    assert "belongs to namespace 'shop'" in node.fails(
+        "InvalidArgument", "mount", node.pod_dir("new"), node.options(namespace="bank")
+    )
+
+    for _ in range(2):
+        node.ok("adopt", rebound(node, "second", UID))
+
+    assert node.record()["owner"] == {"namespace": "bank", "name": "data", "uid": "second"}
+    assert (node.record()["clusterUid"], node.record()["blank"]) == ("here", False)
+    # Of the old namespace nobody reaches the volume any more, least of all by an inline volume.
+    assert "belongs to namespace 'bank'" in node.fails(
+        "InvalidArgument", "mount", node.pod_dir("old"), node.options()
+    )
+    path = node.pod_dir("new")
+    node.ok("mount", path, node.options(namespace="bank"))
+    assert (node.path(path) / "file").read_text() == "kept"
+    node.ok("unmount", path)
+    node.fails("InvalidArgument", "delete", node.deletion())
+    node.ok("delete", node.deletion(uid="second"))
+    assert not node.image().exists()
+
+
+def test_whoever_decided_on_an_older_record_changes_no_owner(node: Node) -> None:
+    node.provision()
+    node.ok("adopt", rebound(node, "second", UID))
+
+    for before in (UID, "none", "awaited"):
+        assert "was given to the claim with the uid 'second' just now" in node.fails(
+            "Busy", "adopt", rebound(node, "third", before)
+        )
+
+    assert node.record()["owner"]["uid"] == "second"
+
+
+def test_a_volume_without_an_owner_gets_the_claim_of_its_pv(node: Node) -> None:
+    node.provision()
+    path = node.image().with_name("volume.json")
+    path.write_text(json.dumps({**node.record(), "owner": None}))
+    node.fails("Busy", "adopt", rebound(node, "second", UID))
+
+    node.ok("adopt", rebound(node, "second", "none"))
+
+    assert node.record()["owner"]["uid"] == "second"
+
+
+def test_a_pv_brings_no_archive_back_and_changes_no_snapshot_and_nothing_on_the_move(
+    node: Node,
+) -> None:
+    node.provision(onDelete="archive")
+    node.mount("web")
+    node.unmount("web")
+    node.until_free()
+    node.command("snapshot", "pvc-1", "kept")
+    snapshot = json.loads(rebound(node, "second", UID))
+    snapshot["kubernetes.io/pvOrVolumeName"] = "kept"
+    assert "is a snapshot" in node.fails("InvalidArgument", "adopt", json.dumps(snapshot))
+
+    path = node.image().with_name("volume.json")
+    record = node.record()
+    path.write_text(json.dumps({**record, "move": {"id": "m1", "to": "node-2"}}))
+    assert "is being moved to node 'node-2'" in node.fails(
+        "Busy", "adopt", rebound(node, "second", UID)
+    )
+    assert node.record()["move"] == {"id": "m1", "to": "node-2"}
+    path.write_text(json.dumps(record))
+
+    node.ok("delete", node.deletion())
+    node.fails("NotFound", "adopt", rebound(node, "second", UID))
+    node.fails("NotFound", "adopt", adoption(node, UID))
+    states = [one.get("state") for one in node.ok("list")["volumes"]]
+    assert states.count("archived") == 1

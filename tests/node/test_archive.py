@@ -27,6 +27,7 @@ def used(node: Node, volume: str = "pvc-1", text: str = "kept", **own: Any) -> N
     node.provision(volume, **(own or ARCHIVE))
     (node.mount("web", volume) / "file").write_text(text)
     node.unmount("web", volume)
+    node.until_free(volume)
 
 
 def archives(node: Node) -> list[dict[str, Any]]:

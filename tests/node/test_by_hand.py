@@ -35,6 +35,15 @@ def run_on(node: Node, used: int, *argv: str, stdout: int = subprocess.PIPE) -> 
     return output or b""
 
 
+def lines_shown(shown: int, number: int = 1) -> bytes:
+    """So many lines. The kernel's worker brings what a program wrote, in pieces, to the other
+    end."""
+    read = b""
+    while read.count(b"\n") < number:
+        read += os.read(shown, 4096)
+    return read
+
+
 def test_a_terminal_shows_the_message_and_stdout_is_the_object(
     node: Node, terminal: tuple[int, int]
 ) -> None:
@@ -42,14 +51,14 @@ def test_a_terminal_shows_the_message_and_stdout_is_the_object(
 
     reply = json.loads(run_on(node, used, "unmount", "/nowhere"))
     assert reply == {"status": "Success", "message": "it was already gone"}
-    assert os.read(shown, 4096) == b"unmount: Success: it was already gone\r\n"
+    assert lines_shown(shown) == b"unmount: Success: it was already gone\r\n"
 
     reply = json.loads(run_on(node, used, "mount", "/nowhere", node.options()))
     assert reply["status"] == "Failure"
-    assert os.read(shown, 4096).decode() == "mount: Failure: " + reply["message"] + "\r\n"
+    assert lines_shown(shown).decode() == "mount: Failure: " + reply["message"] + "\r\n"
 
     assert json.loads(run_on(node, used, "provision", node.request("pvc-1")))["status"] == "Success"
-    assert os.read(shown, 4096) == b"provision: Success\r\n"
+    assert lines_shown(shown) == b"provision: Success\r\n"
 
 
 def test_on_one_terminal_the_object_comes_first(node: Node, terminal: tuple[int, int]) -> None:
@@ -57,7 +66,7 @@ def test_on_one_terminal_the_object_comes_first(node: Node, terminal: tuple[int,
 
     run_on(node, used, "attach", "{}", "node-1", stdout=used)
 
-    assert os.read(shown, 4096).decode().splitlines() == [
+    assert lines_shown(shown, 2).decode().splitlines() == [
         '{"status": "Not supported", "reason": "NotSupported", "message": "attach"}',
         "attach: Not supported: attach",
     ]
@@ -71,7 +80,7 @@ def test_a_message_does_not_steer_the_terminal(node: Node, terminal: tuple[int, 
 
     run_on(node, used, "mount", node.pod_dir("web"), node.options(pool="fast"))
 
-    (line,) = os.read(shown, 4096).decode().splitlines()
+    (line,) = lines_shown(shown).decode().splitlines()
     assert r"\x1b[2J\nforged" in line
 
 
@@ -119,3 +128,36 @@ def test_there_is_no_help_for_what_there_is_not(node: Node) -> None:
 
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"there is no callout or command 'moutn'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        pytest.param("staus", "status may be meant", id="a command"),
+        pytest.param("Doctor", "doctor may be meant", id="a command with a capital"),
+        pytest.param("unmuont", "unmount may be meant", id="a callout"),
+        pytest.param("frobnicate", "known are: init", id="nothing that is like it"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_one_that_may_be_meant(
+    node: Node, word: str, meant: str
+) -> None:
+    """Still as an object: kubelet may know more callouts one day."""
+    reply = node.run(word)
+
+    assert reply["status"] == "Failure"
+    assert meant in reply["message"]
+    helped = node.enter(*node.executable, "help", word).stderr.decode()
+    assert ("may be meant" in helped) == ("may be meant" in meant)
+
+
+@pytest.mark.parametrize("words", [("status",), ("help",), ("pool", "list")], ids=" ".join)
+def test_a_reader_who_leaves_ends_a_command_quietly(node: Node, words: tuple[str, ...]) -> None:
+    """As head does, which has left here before the first line."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = node.start(*node.executable, *words, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    _, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, errors) == (141, b"")

@@ -184,6 +184,7 @@ def test_without_reflinks_a_clone_is_copied_from_a_volume_that_no_pod_uses(
         "Busy", "provision", clone_request(copying, fs=fs)
     )
     copying.unmount("web")
+    copying.until_free()
 
     clone(copying, fs=fs)
 
@@ -312,6 +313,7 @@ def test_thick_volumes_are_copied_and_keep_their_blocks(sharing: Node) -> None:
     wanted = fill(sharing.mount("web"))
     assert "it is thick" in sharing.fails("Busy", "provision", clone_request(sharing, thick="true"))
     sharing.unmount("web")
+    sharing.until_free()
 
     clone(sharing, thick="true")
 
@@ -351,6 +353,7 @@ def write_pieces(node: Node, number: int) -> str:
         (root / "data" / str(index)).write_bytes(os.urandom(8 * MIB))
     total = checksum(root)
     node.unmount("web")
+    node.until_free()
     return total
 
 
@@ -422,6 +425,7 @@ def test_a_copy_begins_anew_if_its_source_was_written_to_meanwhile(hasty: Node) 
     (root / "data/0").write_bytes(b"changed")
     wanted = checksum(root)
     hasty.unmount("web")
+    hasty.until_free()
 
     assert go_on(hasty, 100) > 3
 
@@ -458,11 +462,101 @@ def test_a_copy_that_nobody_goes_on_with_is_swept_and_one_whose_claim_is_gone_is
     assert hidden(hasty) == []
 
     hasty.fails("Pending", "provision", clone_request(hasty))
-    # As the provisioner does for a claim that is gone: it asks for the volume without a source, and
-    # deletes it.
-    hasty.provision("pvc-2", size=200 * MIB, also={"kubernetes.io/pvc.uid": OTHER})
-    assert hidden(hasty) == [] and hasty.record("pvc-2")["blank"] is True
-    hasty.ok("delete", hasty.deletion("pvc-2", OTHER))
+    assert len(hidden(hasty)) == 1
+    # As the provisioner does for a claim that is gone: it asks where the volume is, and deletes it.
+    assert hasty.ok("provision", clone_request(hasty, also=ONLY_FIND))["volume"]["options"]
+    another = {"kubernetes.io/pvc.uid": "another", **ONLY_FIND}
+    hasty.fails("InvalidArgument", "provision", clone_request(hasty, also=another))
+    hasty.ok("delete", hasty.deletion("pvc-2", "another", **UNDO))
+    assert len(hidden(hasty)) == 1, "it is of another claim"
+    hasty.ok("delete", hasty.deletion("pvc-2", OTHER, **UNDO))
+    assert hidden(hasty) == []
+    hasty.fails("NotFound", "provision", clone_request(hasty, also=ONLY_FIND))
+    assert hidden(hasty) == [] and not hasty.image("pvc-2").exists()
+
+
+ONLY_FIND = {"kubernetes.io/onlyFind": "true"}
+UNDO = {"kubernetes.io/onlyIfBlank": "true"}
+
+
+def never_mounted(node: Node, volume: str) -> bool:
+    (entry,) = [one for one in node.ok("list")["volumes"] if one["name"] == volume]
+    assert entry["blank"] is node.record(volume)["blank"]
+    told: bool = entry["neverMounted"]
+    return told
+
+
+def undone(node: Node, volume: str = "pvc-2") -> bool:
+    """Whether the volume goes as the provisioner takes it back; refused is what may hold data."""
+    reply = node.run("delete", node.deletion(volume, OTHER, **UNDO))
+    assert reply["status"] == "Success" or reply["reason"] == "InvalidArgument", reply
+    return bool(reply["status"] == "Success") and not node.image(volume).exists()
+
+
+def test_a_copy_that_nobody_had_goes_with_its_claim_and_any_other_stays(sharing: Node) -> None:
+    """A clone and a restored snapshot alike: each has data, and nobody has mounted it."""
+    sharing.provision()
+    fill(sharing.mount("web"))
+    sharing.command("snapshot", "pvc-1", "before")
+    delete = {"kubernetes.io/reclaimPolicy": "Delete"}
+    for source in ("pvc-1", "before"):
+        clone(sharing, source=source, also=delete, onDelete="archive")
+        assert (sharing.record("pvc-2")["blank"], never_mounted(sharing, "pvc-2")) == (False, True)
+        assert sharing.ok("provision", clone_request(sharing, source=source, also=ONLY_FIND))
+        assert undone(sharing)
+        assert [one.get("state") for one in sharing.ok("list")["volumes"]].count("archived") == 0
+
+    clone(sharing, also={"kubernetes.io/reclaimPolicy": "Retain"})
+    assert not undone(sharing), "its class keeps what its claims leave"
+    sharing.ok("delete", sharing.deletion("pvc-2", OTHER))
+
+    clone(sharing, also=delete)
+    sharing.mount("b", "pvc-2")
+    sharing.unmount("b", "pvc-2")
+    assert not never_mounted(sharing, "pvc-2")
+    assert not undone(sharing), "its pod may have written"
+    sharing.ok("delete", sharing.deletion("pvc-2", OTHER))
+
+    clone(sharing, also=delete, onDelete="archive")
+    keep = sharing.deletion("pvc-2", OTHER, **UNDO)
+    assert "already" not in sharing.ok("adopt", keep).get("message", "")
+    assert "kept already" in sharing.ok("adopt", keep)["message"]
+    assert not undone(sharing), "it has had its PV"
+    archived = sharing.ok("delete", sharing.deletion("pvc-2", OTHER))["message"]
+    assert "it is archived as" in archived, "it has data, though it was never mounted"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"newUuid": ""}, id="an older flexvol has mounted it"),
+        pytest.param({"move": {"id": "m", "to": "node2"}}, id="an older flexvol has moved it"),
+        pytest.param({"neverMounted": False}, id="it was mounted"),
+    ],
+)
+def test_a_copy_whose_record_shows_that_somebody_had_it_stays(
+    sharing: Node, changes: dict[str, Any]
+) -> None:
+    sharing.provision()
+    clone(sharing, also={"kubernetes.io/reclaimPolicy": "Delete"})
+    file = sharing.image("pvc-2").with_name("volume.json")
+    file.write_text(json.dumps({**sharing.record("pvc-2"), **changes}))
+
+    assert not never_mounted(sharing, "pvc-2")
+    assert not undone(sharing)
+
+
+def test_a_volume_that_is_only_looked_for_is_not_made(node: Node) -> None:
+    assert "nothing is left of it" in node.fails(
+        "NotFound", "provision", node.request("pvc-1", also=ONLY_FIND)
+    )
+    assert not node.image("pvc-1").exists()
+    made = node.provision()
+
+    assert node.ok("provision", node.request("pvc-1", also=ONLY_FIND))["volume"] == made
+    another = {"kubernetes.io/pvc.uid": "another", **ONLY_FIND}
+    node.fails("InvalidArgument", "provision", node.request("pvc-1", also=another))
+    assert never_mounted(node, "pvc-1")
 
 
 # Killed in the middle.
@@ -476,6 +570,7 @@ class CloneCase(Case):
         node.provision()
         self.wanted = fill(node.mount("web"))
         node.unmount("web")
+        node.until_free()
         self.words = ["provision", clone_request(node)]
 
     def prepare(self) -> list[str]:

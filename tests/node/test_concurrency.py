@@ -138,6 +138,7 @@ def test_pods_come_and_go_at_random(
     assert flags_of_pods(node).keys() == pods.mounted.keys()
     for pod in pods.mounted:
         node.unmount(pod, volume)
+    node.until_devices(0)
     assert images_of_devices(volume) == []
     check_image(node, volume, fs)
 
@@ -232,6 +233,7 @@ def test_a_volume_is_made_mounted_grown_and_deleted_at_once(
         f"{time.monotonic() - began:.0f} s"
     )
     record_property("concurrent callouts", sum(life.outcomes.values()))
+    node.until_devices(0)
     assert images_of_devices(volume) == []
     if node.image(volume).exists():
         check_image(node, volume, fs)
@@ -304,6 +306,7 @@ class LifeAtOnce:
         node, pool = self.node, self.node.image(self.volume).parent.parent
         flags = flags_of_pods(node)
         assert flags.keys() == self.mounted.keys()
+        node.until_devices(bool(self.mounted))
         devices = images_of_devices(self.volume)
         assert len(devices) == bool(self.mounted), devices
         assert len(node.loop_devices()) == len(devices), (

@@ -233,6 +233,7 @@ def with_data(node: Node, fs: str = "ext4", size: int = 64 * MIB) -> int:
     (directory / "data").write_bytes(DATA)
     total = total_bytes(directory)
     node.unmount("writer")
+    node.until_free()
     return total
 
 
@@ -315,6 +316,7 @@ def kill_everywhere(name: str, case: Case, tmp_path: Path, campaign: bool, every
     node = case.node
     calls = step(node, tmp_path, case.prepare())
     case.finish()
+    until_settled(node)
     points = [
         n + 1 for n, call in enumerate(calls) if campaign or not call["tool"] or n % SAMPLE == 0
     ]
@@ -332,6 +334,14 @@ def kill_everywhere(name: str, case: Case, tmp_path: Path, campaign: bool, every
             raise
     print(f"{name}: {len(points)} of {len(calls)} calls, all converged")
     return len(points)
+
+
+def until_settled(node: Node) -> None:
+    """Until only volumes that are mounted have a loop device."""
+    mounted = {path.rpartition("/")[2] for path, _ in node.mounts()}
+    for image in node.path("/var/lib/flexvol/default").glob("*/image"):
+        if image.parent.name not in mounted:
+            node.until_free(image.parent.name)
 
 
 def clean_state(node: Node) -> tuple[list[tuple[str, str]], int, set[str], list[str]]:

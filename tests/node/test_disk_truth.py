@@ -21,7 +21,7 @@ import pytest
 
 from tests.node.conftest import MIB, Node
 from tests.node.killing import STEPPER
-from tests.node.test_crash import CASES, clean_state, pool_of
+from tests.node.test_crash import CASES, clean_state, pool_of, until_settled
 
 FAILED_CASES = (
     "provision-ext4",
@@ -78,6 +78,7 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
     reply, calls = step(node, tmp_path, case.prepare(), 0, "EIO")
     assert reply["status"] == "Success"
     case.finish()
+    until_settled(node)
     before = clean_state(node)
     points = []
     for point, call in enumerate(calls, 1):
@@ -118,6 +119,7 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
                     # A growth that fails keeps no pod from its data; the next pod's mount grows it.
                     node.ok("unmount", words[1])
                 case.finish()
+                node.until_devices(before[1])
                 assert clean_state(node) == before
             except BaseException:
                 print(f"{name}: {code} at call {point} of {len(calls)}: {failed}: {reply}")

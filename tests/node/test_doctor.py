@@ -316,7 +316,7 @@ def test_a_kernel_without_what_is_needed(installed: Node, tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "WRONG  the kernel has no xfs\n       do this: install the kernel's module xfs\n" in said
     assert "ok     the kernel has no btrfs; no volume here needs it\n" in said
-    assert "WRONG  no loop device can be had: " in said
+    assert "WRONG  cannot get a loop device: " in said
     assert "do this: load the kernel module: modprobe loop\n" in said
 
 

@@ -209,6 +209,7 @@ def with_tool(node: Node, name: str, script: str) -> None:
 def grow_at_next_pod(node: Node, new: int) -> None:
     """The record says so much, as when a growth was asked for while no pod ran."""
     node.pod_dir("web")
+    node.until_free()
     node.fails("Internal", *expand(node, "web", new))
 
 

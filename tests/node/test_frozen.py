@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited
+from tests.node.conftest import MIB, Node, edited, waiting_for
 from tests.node.test_clone import pool_on
 from tests.node.test_disk_truth import wait_until
 
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}
 IS_FROZEN = "/run/flexvol/is-frozen"
+GO = "/run/flexvol/go"
 
 
 def used(node: Node, fs: str) -> Path:
@@ -152,8 +153,10 @@ def test_what_pods_have_is_named_and_nobody_else_waits_for_it(node: Node, fs: st
 def test_a_snapshot_of_ours_is_neither_named_nor_thawed(node: Node, for_python: Path) -> None:
     pool_on(node, "xfs")
     used(node, "ext4")
+    wait = waiting_for(GO)
     changes = {
-        "done = work()": f"done = (open('{IS_FROZEN}', 'w').close(), time.sleep(6), work())[2]"
+        "done = work()": f"done = (open('{IS_FROZEN}', 'w').close(), {wait}, work())[2]",
+        "_FROZEN_SECONDS = 30": "_FROZEN_SECONDS = 600",
     }
     slow = edited(for_python, node.directory / "slow", "drivers/loop/snapshots.py", changes)
     running = node.start(*slow, "snapshot", "pvc-1", "first")
@@ -162,6 +165,7 @@ def test_a_snapshot_of_ours_is_neither_named_nor_thawed(node: Node, for_python: 
     found = troubles(node)
     node.fails("Busy", "unmount", node.pod_dir("web"))
     node.mount("db")
+    node.path(GO).touch()
     said: Any = running.communicate(timeout=60)[0]
 
     assert found == []

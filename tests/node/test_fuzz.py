@@ -715,6 +715,7 @@ class Life(RuleBasedStateMachine):
     def teardown(self) -> None:
         for path in self.mounted:
             self.expect("Success", "unmount", path)
+        self.node.until_devices(0)
         for name, there in self.volumes.items():
             self.expect("Success", "delete", self.node.deletion(name, there.owner[1]))
 

@@ -181,6 +181,7 @@ def with_hand_mount(node: Node) -> None:
         "mkdir /run/flexvol/hand; mount -o loop image /run/flexvol/hand;"
         "echo -n kept > /run/flexvol/hand/by-hand; umount /run/flexvol/hand",
     )
+    node.until_devices(0)
 
 
 def test_an_image_repaired_mounted_and_noted_as_bad_by_hand_is_checked_and_not_undone(

@@ -280,6 +280,7 @@ def test_a_device_attached_by_hand_is_not_joined_by_a_second_one(node: Node) -> 
         assert "losetup -d" in node.fails("Busy", "delete", node.deletion())
     finally:
         subprocess.run(["losetup", "-d", device], check=True)
+    node.until_devices(0)
     node.mount("web")
 
 

@@ -113,6 +113,18 @@ def test_a_damaged_record_is_named_and_the_other_volumes_are_listed(
     assert "is damaged" in node.command("status")
 
 
+def test_a_record_that_lacks_a_field_is_named_too(node: Node) -> None:
+    node.provision()
+    whole = node.record()
+    for field in set(whole) - {"schema"}:
+        lacking = {key: value for key, value in whole.items() if key != field}
+        node.image().with_name("volume.json").write_text(json.dumps(lacking))
+
+        (volume,) = node.ok("list")["volumes"]
+
+        assert volume["error"].endswith(f"is damaged: {field}")
+
+
 def test_a_record_nested_too_deep_is_named_too(node: Node) -> None:
     node.provision()
     node.image().with_name("volume.json").write_text("[" * 200000)

@@ -37,6 +37,8 @@ ELSEWHERE = {
     "kubectl apply -k .": PLAYGROUND + "test_the_readmes_kustomization_is_what_runs",
     "kubectl -n flexvol rollout": "tests/cluster/test_disturbances.py"
     "::test_the_driver_is_updated_while_pods_run",
+    "kubectl label node": "tests/cluster/test_disturbances.py"
+    "::test_the_driver_is_updated_while_pods_run",
     "kubectl apply -k deploy/example": SHOWN,
     "kubectl wait": SHOWN,
     "kubectl apply -k deploy/secrets": SECRETS
@@ -53,12 +55,16 @@ ELSEWHERE = {
     + "test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is",
     "kubectl cordon node1": MOVE
     + "test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use",
+    "kubectl taint node": "tests/cluster/test_carried.py"
+    "::test_a_node_that_has_another_name_keeps_its_claims_and_their_data_by_one_command",
     "kubectl flexvol move --all": MOVE
     + "test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use",
     "kubectl flexvol move pvc": MOVE
     + "test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_the_other_node",
     "kubectl flexvol cancel-expansion": "tests/cluster/test_expansion.py"
     "::test_an_expansion_that_does_not_fit_is_given_up_under_a_running_pod",
+    "kubectl flexvol delete": INVENTORY
+    + "test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status",
     "kubectl flexvol snapshot": "tests/cluster/test_clone.py"
     "::test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim",
     "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
@@ -113,6 +119,7 @@ def installed(node: Node, tmp_path: Path) -> Node:
     node.provision(volume)
     (node.mount("web", volume) / "kept").write_text("kept")
     node.unmount("web", volume)
+    node.until_free(volume)
     return node
 
 

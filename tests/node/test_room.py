@@ -408,6 +408,19 @@ def test_a_17ti_claim_is_sent_elsewhere_by_a_pool_on_ext4(node: Node) -> None:
     ]
 
 
+def test_the_smallest_volume_of_each_file_system_is_told_and_is_what_a_small_claim_gets(
+    node: Node,
+) -> None:
+    smallest = listed(node)["minimumVolumeBytes"]
+
+    for fs_type, size in smallest.items():
+        request = node.request(
+            f"pvc-{fs_type or 'default'}", 1, also={"kubernetes.io/fsType": fs_type}
+        )
+        assert node.ok("provision", request)["volume"]["capacityBytes"] == size
+    assert sorted(smallest) == ["", "btrfs", "ext4", "xfs"]
+
+
 @pytest.mark.parametrize("limit", [40, 1])
 def test_a_limit_of_the_processs_files_is_a_limit_of_its_volumes(node: Node, limit: int) -> None:
     limited = ["prlimit", f"--fsize={limit * MIB}", *node.executable]

@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,14 @@ from tests.node.conftest import MIB, Node, edited
 from tests.node.fuse_disk import Disk, processes_of
 
 QUICK_SECONDS = 8  # on two cores with other tests; what waits for a dead server takes 20 and more
+WAITS = "/var/log/flexvol/waits"
+# The driver notes there each time that a pool has kept it waiting.
+LOOK = "    answers = process.side_by_side(works, quiet_seconds, seconds)\n"
+NOTE_WAIT = f"""
+    if not all(answer.complete for answer in answers):
+        with open("/proc/self/cmdline") as line, open("{WAITS}", "a") as file:
+            file.write(" ".join(line.read().replace("\\0", " ").split()) + "\\n")
+"""
 # Where a disk stands that has the names of a volume, and is no pool of this node.
 STRANGE = "/var/lib/kubelet/old"
 
@@ -78,10 +88,15 @@ def sick(node: Node, tmp_path: Path) -> Iterator[Sick]:
 
 @pytest.fixture
 def impatient(sick: Sick, for_python: Path, tmp_path: Path) -> Sick:
-    """With a driver that waits a third of the usual time for a pool: the tests that see it wait."""
-    changes = {"QUIET_SECONDS = 15": "QUIET_SECONDS = 5"}
-    sick.node.executable = edited(for_python, tmp_path / "loop", "host/apart.py", changes)
+    """With a driver that waits 5 s for a pool, a third of the usual time, and notes each wait in
+    WAITS: the tests that see it wait."""
+    sick.node.executable = impatient_driver(for_python, tmp_path)
     return sick
+
+
+def impatient_driver(for_python: Path, directory: Path) -> list[str]:
+    changes = {"QUIET_SECONDS = 15": "QUIET_SECONDS = 5", LOOK: LOOK + NOTE_WAIT}
+    return edited(for_python, directory / "loop", "host/apart.py", changes)
 
 
 def timed(work: Callable[..., Any], *words: str) -> tuple[Any, float]:
@@ -145,6 +160,7 @@ def test_a_persons_commands_end_and_say_what_they_could_not_see(impatient: Sick)
     node.command("pool", "cordon", "default")
     node.command("pool", "uncordon", "default")
     node.unmount("web")
+    node.until_free()
     node.command("snapshot", "pvc-1", "kept")
     for words in (
         ["export", "pvc-9", "--pool", "nfs"],
@@ -179,12 +195,78 @@ def test_who_makes_or_removes_pools_is_told_which_one_hangs(
     assert seconds < 30
 
 
+def at_once(node: Node, commands: dict[str, list[str]]) -> dict[str, str]:
+    """What the commands say that run at the same time, by their names here; all end."""
+
+    def run(words: list[str]) -> str:
+        done = node.enter(*node.executable, *words, input=b"no\n")
+        return (done.stdout + done.stderr).decode()
+
+    with ThreadPoolExecutor(len(commands)) as threads:
+        return dict(zip(commands, threads.map(run, commands.values()), strict=True))
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
+def test_each_command_waits_only_once_however_many_pools_hang(impatient: Sick, noted: bool) -> None:
+    """not noted: the directory of the pool must answer before anybody knows that it is a pool."""
+    node = impatient.node
+    if noted:
+        # A second pool, behind the same server.
+        second = {"pools": {"far": "/var/lib/flexvol/nfs/far"}}
+        node.path("/etc/flexvol/config.json").write_text(json.dumps(second))
+    else:
+        notes = node.path("/etc/flexvol/pools.json")
+        settings = json.loads(notes.read_text())
+        del settings["pools"]["nfs"]
+        notes.write_text(json.dumps(settings))
+    commands = {
+        "status": ["status"],
+        "doctor": ["doctor"],
+        "trim": ["trim"],
+        "pool list": ["pool", "list"],
+        "install": ["install", "/var/lib/kubelet/plugins"],
+        "list": ["list"],
+        "delete": ["delete", "pvc-1"],
+        "pool remove": ["pool", "remove", "nfs"],
+    }
+
+    said = at_once(node, commands)
+
+    (driver,) = node.executable
+    lines = node.path(WAITS).read_text().splitlines()
+    waits = Counter(line.rpartition(f" {driver} ")[2].strip() for line in lines)
+    assert waits == {" ".join(words): 1 for words in commands.values()}
+    assert "pvc-1 is in use" in said.pop("delete")
+    assert {name: words for name, words in said.items() if "pool nfs" not in words} == {}
+    node.path("/etc/flexvol/config.json").unlink(missing_ok=True)
+
+
+def test_where_the_root_of_all_pools_hangs_each_command_ends_and_says_so(
+    make_node: Callable[..., Node], for_python: Path, tmp_path: Path
+) -> None:
+    """As a disk that is mounted at /var/lib/flexvol itself."""
+    node = make_node()
+    with ExitStack() as stack:
+        disk = Disk(node, tmp_path / "disk")
+        stack.callback(disk.close)
+        node.command("pool", "init", "default", "--reserve", "0")
+        node.executable = impatient_driver(for_python, tmp_path)
+        disk.stop()
+        stack.callback(disk.go_on)
+
+        commands = ("status", "doctor", "trim", "pool list", "list")
+        said = at_once(node, {words: words.split() for words in commands})
+
+    hangs = "pool default does not answer"
+    assert {name: words for name, words in said.items() if hangs not in words} == {}
+
+
 def test_looks_at_a_pool_that_hangs_do_not_become_more_and_more(impatient: Sick) -> None:
     node = impatient.node
     before = processes_of(node)
     for _ in range(3):
         node.ok("list")
-    assert len(processes_of(node) - before) <= 1
+    wait_until(lambda: len(processes_of(node) - before) <= 1)  # a killed one takes a while to end
 
     impatient.go_on()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited
+from tests.node.conftest import MIB, Node, edited, waiting_for
 from tests.node.test_clone import (
     FILE_SYSTEMS,
     SIZES,
@@ -120,6 +120,7 @@ def test_without_reflinks_a_snapshot_is_made_of_a_volume_that_no_pod_uses(copyin
     assert "it can only be copied while no pod uses it" in refused(copying, *SMALL)
     assert names(copying) == ["pvc-1"] and hidden(copying) == []
     copying.unmount("web")
+    copying.until_free()
 
     assert snapshot(copying, *SMALL) == ["made first of pvc-1: no pod was using it"]
 
@@ -320,14 +321,14 @@ def test_words_that_make_no_sense_are_refused(node: Node, words: list[str]) -> N
 
 
 IS_FROZEN = "/run/flexvol/is-frozen"
+GO = "/run/flexvol/go"
 
 
-def slow(node: Node, for_python: Path, seconds: float, limit_seconds: int = 30) -> None:
-    """Lets the node's snapshots take so long while the file system is frozen."""
+def slow(node: Node, for_python: Path, limit_seconds: int = 600) -> None:
+    """Lets the node's snapshots wait for GO while the file system is frozen."""
+    wait = waiting_for(GO)
     changes = {
-        "done = work()": (
-            f"done = (open('{IS_FROZEN}', 'w').close(), time.sleep({seconds}), work())[2]"
-        ),
+        "done = work()": f"done = (open('{IS_FROZEN}', 'w').close(), {wait}, work())[2]",
         "_FROZEN_SECONDS = 30": f"_FROZEN_SECONDS = {limit_seconds}",
     }
     node.executable = edited(
@@ -390,7 +391,7 @@ def processes(program: str) -> list[int]:
 def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     node: Node, writing: Writer, for_python: Path, number: int
 ) -> None:
-    slow(node, for_python, 60)
+    slow(node, for_python)
     # What is started in the background ignores SIGINT, and what that starts too.
     listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     running = node.start(
@@ -409,10 +410,11 @@ def test_killed_while_it_is_frozen_it_is_thawed_at_once(
 def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(
     node: Node, writing: Writer, for_python: Path
 ) -> None:
-    slow(node, for_python, 6, limit_seconds=2)
+    slow(node, for_python, limit_seconds=2)
     running = node.start(*node.executable, "snapshot", *SMALL)
     until_frozen(node, writing)
     writing.until(frozen=False, seconds=5)
+    node.path(GO).touch()
 
     assert b"did not stay frozen" in running.communicate(timeout=20)[0]
 
@@ -423,13 +425,14 @@ def test_one_that_takes_too_long_is_thawed_and_is_no_snapshot(
 def test_if_the_one_that_thaws_is_killed_the_other_does(
     node: Node, writing: Writer, for_python: Path
 ) -> None:
-    slow(node, for_python, 4)
+    slow(node, for_python)
     running = node.start(*node.executable, "snapshot", *SMALL)
     until_frozen(node, writing)
     parent, child = sorted(processes(node.executable[0]))[-2:]
     assert parent != child
 
     os.kill(child, signal.SIGKILL)
+    node.path(GO).touch()
     running.communicate(timeout=20)
 
     assert running.returncode == 1

@@ -18,6 +18,7 @@ from tests.node.conftest import MIB, Node
 
 LOOP_SET_FD = 0x4C00
 HELD = "/var/lib/kubelet/held"
+POOL = "/var/lib/flexvol/default"
 
 
 def volumes(node: Node) -> dict[str, dict[str, Any]]:
@@ -185,6 +186,7 @@ def test_a_device_attached_by_hand_and_its_remedy(node: Node) -> None:
     assert what == f"{by_hand} was attached to it by hand, without the lock that protects it"
     assert remedy.endswith(f": losetup -d {by_hand}")
     node.enter("losetup", "-d", by_hand)
+    node.until_devices(0)
     assert volumes(node)["pvc-1"]["troubles"] == []
 
 
@@ -297,6 +299,87 @@ def test_a_pool_that_cannot_be_read_is_not_passed_over(node: Node) -> None:
     assert found["*"]["troubles"][0]["what"].startswith("pool away is not mounted")
     said = node.command("status")
     assert "\npool away is not mounted" in said and "volume *" not in said
+
+
+def test_the_pool_of_each_volume_is_shown_where_the_node_has_more_than_one(node: Node) -> None:
+    node.command("pool", "init", "fast", "--reserve", "0")
+    node.provision()
+    node.provision("pvc-2", pool="fast")
+    node.mount("u-1")
+    node.mount("u-2")
+
+    *_, heading, first, second, third = node.command("status").splitlines()
+
+    assert heading.split()[:3] == ["VOLUME", "POOL", "CLAIM"]
+    assert first.split()[:3] == ["pvc-1", "default", "shop/data"]
+    assert second.split()[:2] == ["u-2", node.pod_dir("u-2")]
+    assert second.index("u-2") == first.index("u-1")
+    assert third.split()[:3] == ["pvc-2", "fast", "shop/data"]
+
+
+def test_archives_are_counted_by_pool_and_it_is_said_how_to_see_them(node: Node) -> None:
+    node.command("pool", "init", "fast", "--reserve", "0")
+    for volume in ("pvc-1", "pvc-2", "pvc-3"):
+        node.provision(volume, onDelete="archive")
+        node.mount("web", volume)
+        node.unmount("web", volume)
+    assert "archive" not in node.command("status")
+    for volume in ("pvc-1", "pvc-2"):
+        node.ok("delete", node.deletion(volume))
+
+    said = node.command("status")
+
+    assert ": 2 in pool default; see them with: loop list\n" in said
+    listed = json.loads(node.command("status", "--json"))
+    archived = [one for one in node.ok("list")["volumes"] if one.get("state") == "archived"]
+    assert {pool["name"]: pool["archives"] for pool in listed["pools"]} == {
+        "default": [entry["name"] for entry in archived],
+        "fast": [],
+    }
+    assert set(volumes(node)) == {"pvc-3"}
+
+
+def read_only(node: Node) -> None:
+    node.enter("mount", "--bind", POOL, POOL)
+    assert node.enter("mount", "-o", "remount,bind,ro", POOL).returncode == 0
+
+
+def without_locks(node: Node) -> None:
+    node.enter("sh", "-c", f"rm -rf {POOL}/.locks && touch {POOL}/.locks")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [(read_only, "is on a disk that is read-only"), (without_locks, "its lock files cannot be")],
+    ids=["a disk that is read-only", "a pool without usable locks"],
+)
+def test_what_is_wrong_with_a_pool_is_said_once_and_not_of_each_volume(
+    node: Node, spoil: Callable[[Node], None], words: str
+) -> None:
+    """What is wrong with a volume itself is still said."""
+    for volume in ("pvc-1", "pvc-2", "pvc-3"):
+        node.provision(volume)
+    node.mount("web")
+    damage = ["debugfs", "-w", "-R", "set_super_value state 2", str(node.image("pvc-3"))]
+    subprocess.run(damage, check=True, capture_output=True)
+    spoil(node)
+
+    found = volumes(node)
+    said = node.command("status")
+    diagnosis = node.enter(*node.executable, "doctor").stdout.decode()
+    listed = node.ok("list")
+
+    assert [name for name in ("pvc-1", "pvc-2") if found[name]["troubles"]] == []
+    assert found["pvc-1"]["mounts"] and found["pvc-2"]["fileSystemBytes"] == 64 * MIB
+    assert [one["what"] for one in found["pvc-3"]["troubles"]] == [
+        "the kernel noted errors in its ext4"
+    ]
+    assert said.count(words) == 1
+    assert diagnosis.count(words) == 1 and f"WRONG  pool default at {POOL}" in diagnosis
+    wrong = [line for line in diagnosis.splitlines() if line.startswith("WRONG") and "pvc-" in line]
+    assert wrong == ["WRONG  volume pvc-3: the kernel noted errors in its ext4"]
+    assert words in listed["pools"][0]["error"]
+    assert [one["name"] for one in listed["volumes"] if "error" in one] == []
 
 
 def test_a_callout_that_hangs(node: Node) -> None:

@@ -50,6 +50,7 @@ def test_a_thick_volume_keeps_all_its_blocks_through_its_life(node: Node, on: st
     node.unmount("web")
     node.mount("web")  # where the file system cannot grow while it is mounted, it grows now
     node.unmount("web")
+    node.until_free()
     assert node.image().stat().st_size == size + 200 * MIB
     check_thick(node, "pvc-1", "grown")
 

@@ -46,6 +46,7 @@ def checksum(node: Node, volume: str = "pvc-1") -> str:
         b"".join((pod / name).read_bytes() for name in ("one", "two"))
     ).hexdigest()
     node.unmount("check", volume)
+    node.until_free(volume)
     return found
 
 
@@ -150,6 +151,7 @@ def test_what_is_in_use_is_not_exported_and_what_is_being_exported_is_not_mounte
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"volume pvc-1 is in use" in done.stderr
     node.unmount("web")
+    node.until_free()
 
     exporting = node.start(
         *node.executable, "export", "pvc-1", stderr=subprocess.DEVNULL
@@ -233,6 +235,7 @@ def test_what_changed_between_two_parts_is_noticed_and_nothing_of_it_is_kept(
     refused(other, export(node)[: 9 * MIB])
     (node.mount("web") / "one").write_bytes(os.urandom(6 * MIB))
     node.unmount("web")
+    node.until_free()
     assert arrived(other)
 
     said = refused(other, export(node, "--from", str(arrived(other))))

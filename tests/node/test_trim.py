@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.node.conftest import MIB, Node, edited
+from tests.node.conftest import MIB, Node, edited, waiting_for
 from tests.node.test_disk_truth import wait_until
 
 UNITS = ROOT / "deploy/systemd"
@@ -98,7 +98,8 @@ def test_a_pod_ends_while_its_volume_is_trimmed(
     node.mount("web")
     began = node.path("/run/flexvol/trims")
     usual = node.executable
-    slow = "(open('/run/flexvol/trims', 'w').close(), time.sleep(3), fcntl.ioctl)[2](root, _FITRIM"
+    wait = waiting_for("/run/flexvol/go")
+    slow = f"(open('/run/flexvol/trims', 'w').close(), {wait}, fcntl.ioctl)[2](root, _FITRIM"
     changes = {"fcntl.ioctl(root, _FITRIM": slow}
     line = edited(for_python, node.directory / "slow", "drivers/loop/upkeep.py", changes)
     trimming = node.start(*line, "trim")
@@ -108,6 +109,7 @@ def test_a_pod_ends_while_its_volume_is_trimmed(
 
     assert node.mounts() == []
     assert trimming.poll() is None
+    node.path("/run/flexvol/go").touch()
     trimming.communicate(timeout=30)
     assert trimming.returncode == 0
     node.until_devices(0)

@@ -60,13 +60,17 @@ def test_it_shows_a_claim_becoming_a_mounted_volume(shown: str) -> None:
 
 
 def test_the_printed_kubectl_works_and_the_cluster_is_still_there(shown: str) -> None:
-    done = subprocess.run(
-        f"{alias(shown)} exec web -- cat /data/started",
-        shell=True,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    def read() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            f"{alias(shown)} exec web -- cat /data/started",
+            shell=True,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    kube.wait_until("the pod has written", lambda: read().stdout)
+    done = read()
 
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -5,43 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
 
 import protocol
 from controller import decide
-from controller.decide import DELETE, HOLD, KEEP, LATER, OWN, PROVISION, REJECT, TAKE, Identity
-
-NODE = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
-SHARED = Identity({"nfs.flexvol": "flexvol/nfs"}, "shared", "")
-
-
-def claim(
-    provisioner: str = "loop.flexvol", node: str = "node1", deleted: bool = False, **spec: Any
-) -> dict[str, Any]:
-    notes = {decide.PROVISIONER[0]: provisioner, decide.SELECTED_NODE: node}
-    metadata: dict[str, Any] = {
-        "name": "data",
-        "namespace": "shop",
-        "uid": "u1",
-        "annotations": notes,
-    }
-    if deleted:
-        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    return {
-        "metadata": metadata,
-        "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"], **spec},
-    }
-
-
-def storage_class(
-    provisioner: str = "loop.flexvol", late: bool = True, **parameters: str
-) -> dict[str, Any]:
-    mode = "WaitForFirstConsumer" if late else "Immediate"
-    return {
-        "metadata": {"name": "c"},
-        "provisioner": provisioner,
-        "volumeBindingMode": mode,
-        "parameters": parameters,
-    }
+from controller.decide import (
+    DELETE,
+    HOLD,
+    KEEP,
+    LATER,
+    LET_GO,
+    OWN,
+    POPULATE,
+    PROVISION,
+    REJECT,
+    TAKE,
+    WAIT,
+)
+from tests.unit.objects import (
+    ELSEWHERE,
+    HERE,
+    NODE,
+    OWNER,
+    SHARED,
+    UNBOUND,
+    claim,
+    live,
+    of,
+    of_snapshot,
+    storage_class,
+    volume,
+)
 
 
 def copy(node: str = "node1", **changes: str) -> dict[str, Any]:
@@ -49,11 +44,6 @@ def copy(node: str = "node1", **changes: str) -> dict[str, Any]:
     return claim(
         node=node, dataSourceRef={"kind": "PersistentVolumeClaim", "name": "old", **changes}
     )
-
-
-def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
-    given["metadata"]["annotations"][decide.FROM_SNAPSHOT] = "before"
-    return given
 
 
 @pytest.mark.parametrize(
@@ -85,7 +75,13 @@ def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
             REJECT,
             "VolumeSnapshot is CSI's alone",
         ),
-        (copy(namespace="bank"), storage_class(), REJECT, "a claim of its own namespace"),
+        pytest.param(
+            copy(namespace="bank"),
+            storage_class(),
+            REJECT,
+            "a claim of its own namespace, shop, and is one of namespace 'bank'; make",
+            id="a claim of another namespace is told which one it names",
+        ),
         (copy(namespace="shop"), storage_class(), PROVISION, ""),
         (of_snapshot(claim()), storage_class(), PROVISION, ""),
         (of_snapshot(claim(node="")), storage_class(), TAKE, ""),
@@ -93,7 +89,7 @@ def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
             of_snapshot(copy()),
             storage_class(),
             REJECT,
-            "without the annotation flexvol/from-snapshot",
+            "names a dataSource beside the annotation flexvol/from-snapshot",
         ),
         (
             claim(volumeAttributesClassName="gold"),
@@ -101,11 +97,50 @@ def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
             REJECT,
             "volumeAttributesClassName",
         ),
-        (
+        pytest.param(
             claim(dataSourceRef={"apiGroup": "a.example", "kind": "Image"}),
             storage_class(),
+            POPULATE,
+            "Assuming an external populator will provision the volume",
+            id="a source of a kind that we do not know is a populator's",
+        ),
+        pytest.param(
+            claim(node="", dataSourceRef={"apiGroup": "a.example", "kind": "Image"}),
+            storage_class(late=False),
+            LATER,
+            "Assuming an external populator",
+            id="a populator's claim is taken by no node",
+        ),
+        pytest.param(
+            claim(node="", dataSourceRef={"apiGroup": "a.example", "kind": "Image"}),
+            storage_class(),
+            LATER,
+            "waits for a pod",
+            id="a populator's claim is left alone once its pod is scheduled, and not before",
+        ),
+        pytest.param(
+            copy(apiGroup="a.example", kind="PersistentVolumeClaim"),
+            storage_class(),
+            POPULATE,
+            "Assuming",
+            id="another group's kind that is called as ours is a populator's",
+        ),
+        pytest.param(
+            claim(
+                dataSourceRef={"apiGroup": "a.example", "kind": "Image"},
+                accessModes=["ReadWriteMany"],
+            ),
+            storage_class(),
+            POPULATE,
+            "Assuming",
+            id="what the populator's own claim asks of us is judged with that claim",
+        ),
+        pytest.param(
+            of_snapshot(copy(apiGroup="a.example", kind="Image")),
+            storage_class(),
             REJECT,
-            "dataSource",
+            "names a dataSource beside the annotation flexvol/from-snapshot",
+            id="a snapshot of ours beside a populator's source is a contradiction",
         ),
         (claim(dataSource={"kind": "VolumeSnapshot"}), storage_class(), REJECT, "dataSource"),
         (claim(accessModes=["ReadWriteMany"]), storage_class(), REJECT, "ReadWriteMany"),
@@ -139,6 +174,42 @@ def test_on_claim_of_a_node(
 
     assert decision.action == expected, decision
     assert said in decision.sentence
+
+
+BOTH = decide.FS_TYPE_PARAMETERS
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        pytest.param({BOTH[0]: "xfs", BOTH[1]: "xfs"}, "", id="both names of fsType say the same"),
+        pytest.param({BOTH[1]: "xfs"}, "", id="only CSI's name of fsType is there"),
+        pytest.param(
+            {BOTH[0]: "ext4", BOTH[1]: "xfs"},
+            "has fsType 'ext4' and csi.storage.k8s.io/fstype 'xfs', which mean the same",
+            id="the names of fsType differ",
+        ),
+        pytest.param({"onNodeGone": "drop"}, "it is keep or release", id="a value that none knows"),
+        pytest.param({"requestBytes": "1"}, "is reserved; remove it", id="a word that is ours"),
+    ],
+)
+def test_what_is_wrong_with_a_class_is_said_with_what_can_be_done_about_a_class(
+    parameters: dict[str, str], words: str
+) -> None:
+    given = {**storage_class(), "parameters": parameters}
+
+    problem = decide.class_problem(given)
+
+    assert words in problem
+    assert bool(problem) == bool(words)
+    assert problem.endswith("volumes stay as they are") == bool(words)
+    assert decide.on_claim(claim(), given, NODE).sentence == problem
+
+
+def test_the_parameters_that_the_provisioner_takes_are_those_that_a_driver_names() -> None:
+    ours = (*decide.FS_TYPE_PARAMETERS, decide.ON_NODE_GONE_PARAMETER)
+
+    assert ours == protocol.PROVISIONER_PARAMETERS
 
 
 def test_on_claim_in_shared_mode() -> None:
@@ -252,30 +323,6 @@ def test_a_claim_that_names_no_class_has_none() -> None:
     assert "names no storage class" in decide.on_claim(without, None, NODE).sentence
 
 
-def volume(
-    phase: str = "Released",
-    policy: str = "Delete",
-    identity: str = "node1",
-    by: str = "loop.flexvol",
-    driver: str = "flexvol/loop",
-    held: bool = True,
-    deleted: bool = False,
-    awaits: bool = False,
-) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "name": "pvc-u1",
-        "uid": "v1",
-        "annotations": {decide.PROVISIONED_BY: by, decide.IDENTITY: identity},
-        "finalizers": ["kubernetes.io/pv-protection", *([decide.FINALIZER] if held else [])],
-    }
-    if awaits:
-        metadata["annotations"][decide.AWAITS_CLAIM] = "true"
-    if deleted:
-        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    spec = {"persistentVolumeReclaimPolicy": policy, "flexVolume": {"driver": driver}}
-    return {"metadata": metadata, "spec": spec, "status": {"phase": phase}}
-
-
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -287,8 +334,14 @@ def volume(
         (volume(phase="Bound", held=False), HOLD),
         (volume(phase="Bound", held=False, deleted=True), LATER),
         (volume(phase="Bound", deleted=True), LATER),
-        (volume(phase="Failed"), LATER),
+        (volume(phase="Failed"), DELETE),
+        (volume(phase="Failed", held=False, deleted=True), LATER),
+        (volume(phase="Failed", policy="Retain"), KEEP),
         (volume(phase="Available"), LATER),
+        (volume(phase="Available", deleted=True), LET_GO),
+        (volume(phase="Pending", deleted=True), LET_GO),
+        (volume(phase="Pending", deleted=True, held=False), LATER),
+        (volume(phase="Pending", deleted=True, identity="node2"), LATER),
         (volume(phase="Available", held=False), LATER),
         (volume(phase="Pending"), LATER),
         (volume(phase=""), LATER),
@@ -303,9 +356,15 @@ def volume(
         (volume(identity="node2", policy="Retain"), LATER),
         (volume(by="other"), LATER),
         (volume(driver="other/loop"), LATER),
-        (volume(awaits=True), OWN),
-        (volume(awaits=True, policy="Retain"), OWN),
-        (volume(awaits=True, phase="Bound", deleted=True), OWN),
+        (of(OWNER, awaits=True), OWN),
+        (of(OWNER, awaits=True, policy="Retain"), OWN),
+        (of(OWNER, awaits=True, phase="Bound", deleted=True), OWN),
+        (of(OWNER, awaits=True, phase="Failed"), OWN),
+        pytest.param(
+            of(None, awaits=True, policy="Retain", held=False),
+            LATER,
+            id="a PV that is freed to await another claim has none to tell of",
+        ),
         (volume(awaits=True, phase="Available", held=False), LATER),
         (volume(awaits=True, phase="Bound", identity="node2"), LATER),
     ],
@@ -393,3 +452,228 @@ def test_a_copy_of_what_cannot_be_copied_here(
 
 def test_a_copy_of_a_bound_claim_of_this_node_can_be_made() -> None:
     decide.check_source(copy(), source(), bound(), NODE)
+
+
+# A PV and its claim, as kube-controller-manager can leave them. Each row's source is a function of
+# pkg/controller/volume/persistentvolume/pv_controller.go in Kubernetes 1.37, or the file it names.
+
+
+@pytest.mark.parametrize(
+    ("pv", "its_claim", "expected", "said"),
+    [
+        pytest.param(
+            of(OWNER), None, DELETE, "", id="released as its claim is gone: syncVolume, claim==nil"
+        ),
+        pytest.param(
+            of(OWNER),
+            live(ELSEWHERE),
+            DELETE,
+            "is bound to the PV pv-of-others",
+            id="released while its claim lives, which got bound elsewhere: syncVolume, last else",
+        ),
+        pytest.param(
+            of(OWNER),
+            live(HERE),
+            WAIT,
+            "is there and is bound to it",
+            id="released by one that was behind, next Bound: syncVolume, VolumeName==Name",
+        ),
+        pytest.param(
+            of(OWNER),
+            live(UNBOUND),
+            WAIT,
+            "is there and is not bound to another PV",
+            id="released by one that was behind, next bound: syncVolume, VolumeName==''",
+        ),
+        pytest.param(
+            of(None),
+            None,
+            LATER,
+            "names no claim any more",
+            id="released and then freed by hand, next Available: syncVolume, ClaimRef==nil",
+        ),
+        pytest.param(
+            of({"namespace": "shop", "name": "data"}),
+            None,
+            LATER,
+            "names no claim any more",
+            id="released and then kept for a name, next Available: syncVolume, UID==''",
+        ),
+        pytest.param(
+            of(OWNER, phase="Failed"),
+            None,
+            DELETE,
+            "",
+            id="failed, never overwritten, its claim gone: syncVolume, previous Failed state",
+        ),
+        pytest.param(
+            of(OWNER, phase="Failed"),
+            live(ELSEWHERE),
+            DELETE,
+            "is bound to the PV",
+            id="failed, never overwritten, its claim bound elsewhere: syncVolume",
+        ),
+        pytest.param(
+            of(OWNER, phase="Failed"), live(HERE), WAIT, "", id="failed, next Bound: syncVolume"
+        ),
+        pytest.param(
+            of(OWNER, phase="Failed", policy="Recycle"),
+            None,
+            KEEP,
+            "",
+            id="failed as nobody recycles it: recycleVolumeOperation",
+        ),
+        pytest.param(
+            of(OWNER, phase="Bound"), None, LATER, "", id="bound, next Released: syncVolume"
+        ),
+        pytest.param(
+            of(OWNER, phase="Bound"),
+            live(ELSEWHERE),
+            LATER,
+            "",
+            id="bound while its claim is bound elsewhere, next Released: syncVolume",
+        ),
+        pytest.param(
+            of(OWNER, phase="Available", policy="Retain", held=False),
+            live(ELSEWHERE),
+            LATER,
+            "",
+            id="retained, its claim bound elsewhere, unbound again: unbindVolume",
+        ),
+        pytest.param(of(OWNER, phase="Pending"), None, LATER, "", id="new, and its claim is gone"),
+        pytest.param(
+            of(OWNER, phase="Pending", deleted=True),
+            live(UNBOUND),
+            LET_GO,
+            "",
+            id="new, deleted, and never bound to the claim that waits: FindMatchingVolume",
+        ),
+        pytest.param(
+            of(OWNER, phase="Pending", deleted=True),
+            live(HERE),
+            LATER,
+            "",
+            id="new, deleted, and the claim names it, next Bound: syncUnboundClaim",
+        ),
+        pytest.param(
+            of(OWNER, phase="Pending", deleted=True),
+            None,
+            LATER,
+            "",
+            id="new, deleted, and its claim is gone, next Released: syncVolume",
+        ),
+        pytest.param(
+            of(None, phase="Available", deleted=True),
+            None,
+            KEEP,
+            "it has no claim",
+            id="available, and deleted: pv_protection_controller.go, isBeingUsed",
+        ),
+        pytest.param(
+            of({"namespace": "shop", "name": "data"}, phase="Available", deleted=True),
+            None,
+            KEEP,
+            "it has no claim",
+            id="kept for a name, and deleted: pv_protection_controller.go, isBeingUsed",
+        ),
+        pytest.param(
+            of(OWNER, phase="Released", deleted=True),
+            live(ELSEWHERE),
+            DELETE,
+            "",
+            id="released while its claim lives, and deleted",
+        ),
+        pytest.param(
+            of(OWNER, identity="node2"), live(ELSEWHERE), LATER, "", id="another node's, released"
+        ),
+    ],
+)
+def test_a_pv_with_its_claim(
+    pv: dict[str, Any], its_claim: dict[str, Any] | None, expected: str, said: str
+) -> None:
+    decision = decide.with_claim(decide.on_volume(pv, NODE), pv, its_claim)
+
+    assert decision.action == expected, decision
+    assert said in decision.sentence
+
+
+def is_released(pv: dict[str, Any], its_claim: dict[str, Any] | None) -> bool:
+    """isVolumeReleased of pv_controller.go, with what syncVolume has done before."""
+    owner = pv["spec"].get("claimRef")
+    if owner is None or not owner.get("uid"):
+        return False
+    if its_claim is None:
+        return True
+    return its_claim["spec"].get("volumeName", "") not in ("", pv["metadata"]["name"])
+
+
+@for_all(
+    owner=st.sampled_from([None, {"namespace": "shop", "name": "data"}, OWNER]),
+    phase=st.sampled_from(["", "Pending", "Available", "Bound", "Released", "Failed"]),
+    policy=st.sampled_from(["Delete", "Retain", "Recycle"]),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    bound_to=st.sampled_from([None, HERE, ELSEWHERE, UNBOUND]),
+)
+def test_in_no_state_storage_is_deleted_that_is_not_released_or_a_pv_kept_for_ever(
+    owner: dict[str, str] | None,
+    phase: str,
+    policy: str,
+    flags: tuple[bool, bool, bool],
+    bound_to: str | None,
+) -> None:
+    held, deleted, awaits = flags
+    pv = of(owner, phase=phase, policy=policy, held=held, deleted=deleted, awaits=awaits)
+    has_claim = bool(owner and owner.get("uid")) and bound_to is not None
+    its_claim = live(str(bound_to)) if has_claim else None
+
+    action = decide.with_claim(decide.on_volume(pv, NODE), pv, its_claim).action
+
+    reclaimed = phase in ("Released", "Failed") and is_released(pv, its_claim)
+    if action == DELETE:
+        assert reclaimed and policy == "Delete"
+    if reclaimed and policy == "Delete" and not awaits:
+        assert action == DELETE or (deleted and not held), "it would stay for ever"
+    if action in (KEEP, LET_GO):
+        assert held
+        assert policy != "Delete" or (deleted and phase not in ("Bound", "Released", "Failed"))
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        pytest.param(claim(), "", id="nothing changed"),
+        pytest.param(None, "its claim is gone", id="it is gone, or another has its name"),
+        pytest.param(
+            claim(volumeName="pv-of-others"),
+            "bound to the PV pv-of-others",
+            id="kube-controller-manager found a PV that fits it: syncUnboundClaim",
+        ),
+        pytest.param(claim(volumeName="pvc-u1"), "", id="another leader has written the PV"),
+        pytest.param(claim(deleted=True), "being deleted", id="it is being deleted"),
+        pytest.param(claim(node="node2"), "went to node node2", id="the scheduler chose again"),
+        pytest.param(claim(node=""), "node is chosen again", id="its node was taken off it"),
+    ],
+)
+def test_a_volume_that_was_made_gets_its_pv_only_if_its_claim_still_wants_it(
+    now: dict[str, Any] | None, said: str
+) -> None:
+    why = decide.not_wanted(claim(), now, "pvc-u1", NODE)
+
+    assert said in why
+    assert bool(why) == bool(said)
+
+
+def test_in_shared_mode_the_node_of_a_claim_does_not_matter() -> None:
+    assert decide.not_wanted(claim(node="a"), claim(node="b"), "pvc-u1", SHARED) == ""
+
+
+@pytest.mark.parametrize("node", ["node1", ""])
+def test_a_claim_that_lost_its_pv_is_never_bound_again_so_nothing_is_made_for_it(node: str) -> None:
+    """syncBoundClaim: with bind-completed and without a volumeName it is Lost."""
+    lost = claim(node=node)
+    lost["metadata"]["annotations"][decide.BIND_COMPLETED] = "yes"
+
+    decision = decide.on_claim(lost, storage_class(late=bool(node)), NODE)
+
+    assert decision.action == (REJECT if node else LATER)
+    assert "counts it as Lost" in decision.sentence

@@ -1,4 +1,4 @@
-"""What explain says of a volume whose file system is smaller than the volume."""
+"""What explain says of a volume that is to grow, or did not grow as it should."""
 
 from __future__ import annotations
 
@@ -34,3 +34,72 @@ def test_a_growth_that_did_not_come_to_its_end_is_told(in_use: bool) -> None:
 )
 def test_nothing_is_told_of_others(entry: dict[str, Any], in_use: bool) -> None:
     assert explain._on_size(entry, in_use) == []
+
+
+def growing(asked: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A claim of 1 GiB, raised to `asked`, and its PV."""
+    metadata = {"namespace": "shop", "name": "data", "uid": "u"}
+    status: dict[str, Any] = {"capacity": {"storage": "1Gi"}}
+    claim = {
+        "metadata": metadata,
+        "spec": {"resources": {"requests": {"storage": asked}}},
+        "status": status,
+    }
+    return claim, {"metadata": {"name": "pv"}, "spec": {"capacity": {"storage": asked}}}
+
+
+OF_1_GIB = {"name": "pv", "pool": "default", "sizeBytes": 1 << 30}
+
+
+@pytest.mark.parametrize(
+    ("asked", "pool", "words", "is_wrong"),
+    [
+        pytest.param("1Gi", {"freeBytes": 0}, "", False, id="nothing is asked for"),
+        pytest.param(
+            "2Gi",
+            {"freeBytes": 8 << 30},
+            "it is to grow from 1 GiB to 2 GiB: kubelet does that within minutes",
+            False,
+            id="a growth that fits",
+        ),
+        pytest.param(
+            "2Gi",
+            {"freeBytes": 1 << 20},
+            "give the expansion up, which keeps data, claim and pods: kubectl flexvol cancel",
+            True,
+            id="a growth that does not fit",
+        ),
+        pytest.param(
+            "2Gi",
+            {"freeBytes": 0, "cordoned": True},
+            "it is to grow from 1 GiB to 2 GiB",
+            False,
+            id="a cordoned pool does not tell whether it fits",
+        ),
+    ],
+)
+def test_an_expansion_is_told_before_kubelet_has_tried_it(
+    asked: str, pool: dict[str, Any], words: str, is_wrong: bool
+) -> None:
+    claim, volume = growing(asked)
+
+    findings = explain._on_growth(claim, volume, OF_1_GIB, [{"name": "default", **pool}])
+
+    assert [one.is_wrong for one in findings] == [is_wrong] * bool(words)
+    assert words in "".join(one.sentence for one in findings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_wrong"),
+    [
+        pytest.param("NodeResizeError", True, id="kubelet cannot grow it"),
+        pytest.param("FileSystemResizePending", False, id="it waits for its pod"),
+    ],
+)
+def test_what_kubernetes_says_of_a_growth_is_told(kind: str, is_wrong: bool) -> None:
+    claim, _ = growing("2Gi")
+    claim["status"]["conditions"] = [{"type": kind, "status": "True", "message": "words"}]
+
+    (finding,) = explain._on_conditions(claim)
+
+    assert (finding.sentence, finding.is_wrong) == (f"{kind}: words", is_wrong)

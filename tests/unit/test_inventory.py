@@ -3,10 +3,14 @@ be it; and the state of a volume, from what its driver lists and what the API se
 
 from __future__ import annotations
 
-from typing import Any
+import argparse
+from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from administration import inventory as command
 from controller import inventory
 from controller.storage import Listed
 
@@ -26,14 +30,24 @@ def without(key: str) -> dict[str, Any]:
     return {name: value for name, value in LISTED.items() if name != key}
 
 
+COPY = {**LISTED, "blank": False, "neverMounted": True, "source": "pvc-u0"}
+
+
 def test_what_was_never_mounted_is_collected() -> None:
     assert inventory.judge(LISTED, OURS)[0] == inventory.BLANK
+    assert inventory.judge(COPY, OURS)[0] == inventory.BLANK
+    assert "a copy of pvc-u0 that was never mounted" in inventory.judge(COPY, OURS)[1]
 
 
 @pytest.mark.parametrize(
     ("entry", "reason", "words"),
     [
         ({**LISTED, "blank": False}, inventory.USED, "may hold data"),
+        ({**COPY, "neverMounted": False}, inventory.USED, "may hold data"),
+        ({**COPY, "neverMounted": "true"}, inventory.USED, "may hold data"),
+        ({**COPY, "neverMounted": 1}, inventory.USED, "may hold data"),
+        ({**COPY, "reclaimPolicy": "Retain"}, inventory.RETAINED, "its class said Retain"),
+        ({**COPY, "clusterUid": "a7"}, inventory.FOREIGN, "made for the cluster a7"),
         ({**LISTED, "reclaimPolicy": "Retain"}, inventory.RETAINED, "its class said Retain"),
         (
             {**LISTED, "clusterUid": "a7"},
@@ -98,10 +112,10 @@ def volume(name: str, node: str = "node1", policy: str = "Delete", **more: Any) 
     }
 
 
-def claim(name: str, uid: str = "") -> dict[str, Any]:
+def claim(name: str, uid: str = "", bound_to: str = "") -> dict[str, Any]:
     return {
         "metadata": {"namespace": "shop", "name": name, "uid": uid or f"uid-{name}"},
-        "spec": {},
+        "spec": {"volumeName": bound_to} if bound_to else {},
     }
 
 
@@ -144,6 +158,8 @@ CASES: list[Case] = [
     ([entry("a")], [volume("a", claimRef=None)], [], "available", "waits for a claim"),
     ([entry("a")], [], [claim("a")], "pending", "not written yet"),
     ([entry("a")], [], [], "orphan", "never mounted"),
+    ([entry("a")], [], [claim("a", bound_to="a")], "pending", "was deleted while its claim"),
+    ([entry("a")], [], [claim("a", bound_to="b")], "orphan", "never mounted"),
     ([entry("a", blank=False)], [], [claim("a", "another")], "orphan", "may hold data"),
     ([entry("a", owner="?")], [], [], "orphan", "does not say"),
     ([entry("a", clusterUid="old")], [], [], "foreign", "made for the cluster old"),
@@ -301,6 +317,15 @@ def test_a_volume_that_waits_for_a_claim_is_compared_with_its_pv() -> None:
     assert "128 MiB and the volume has 64 MiB" in row.why
 
 
+def test_a_volume_that_is_being_moved_is_told_with_how_a_cut_move_goes_on() -> None:
+    row = joined([entry("a", state="moving", movingTo="node2")], [volume("a")], [claim("a")])
+
+    assert (row.state, row.is_wrong) == ("bound", False)
+    assert row.why.startswith("it is being moved to node node2, and mounts for no pod until")
+    assert row.why.endswith("kubectl flexvol move a --to node2")
+    assert command._sentences([row]) == [f"a on node node1 is bound: {row.why}"]
+
+
 def pool(name: str, pool_id: str, **more: Any) -> Listed:
     return Listed([], [{"name": name, "id": pool_id, **more}])
 
@@ -322,6 +347,30 @@ def pool(name: str, pool_id: str, **more: Any) -> Listed:
         ),
         pytest.param(pool("default", "5f"), pool("default", "60"), "", id="two pools"),
         pytest.param(
+            pool("default", "5f", mayBeShared=True),
+            pool("default", "5f", mayBeShared=True),
+            "",
+            id="one network file system that both have mounted",
+        ),
+        pytest.param(
+            pool("default", "5f", mayBeShared=True),
+            pool("default", "5f"),
+            "pool default of node node1 and pool default of node node2 have the same id 5f",
+            id="a network file system and its copy on a disk",
+        ),
+        pytest.param(
+            pool("default", "5f", mayBeShared=True),
+            pool("default", "5f", error="away"),
+            "",
+            id="a network file system that one of two nodes has not mounted",
+        ),
+        pytest.param(
+            pool("default", "5f", mayBeShared=True),
+            pool("default", "5f", mayBeShared=True, error="it is read-only"),
+            "",
+            id="a network file system that is read-only on one of two nodes",
+        ),
+        pytest.param(
             pool("default", "5f", error="x"), pool("default", "5f", error="x"), "", id="both away"
         ),
         pytest.param(pool("default", "5f"), Listed([], [{"name": "default"}]), "", id="no ids"),
@@ -334,8 +383,10 @@ def test_one_pool_id_in_two_places_is_said(first: Listed, second: Listed, words:
     assert words in "".join(sentences)
 
 
-def test_two_pools_of_one_node_with_one_id_are_said_too() -> None:
-    copied = Listed([], [{"name": "old", "id": "5f"}, {"name": "new", "id": "5f"}])
+@pytest.mark.parametrize("shared", [False, True], ids=["on disks", "on a network file system"])
+def test_two_pools_of_one_node_with_one_id_are_said_too(shared: bool) -> None:
+    pools = [{"name": name, "id": "5f", "mayBeShared": shared} for name in ("old", "new")]
+    copied = Listed([], pools)
 
     (sentence,) = inventory.same_pools({("node1", DRIVER): copied})
 
@@ -362,3 +413,165 @@ def test_pools_that_cannot_be_used_are_named_with_their_nodes() -> None:
     assert inventory.pools_away({("node1", DRIVER): Listed([], pools)}) == [
         ("node1", "fast", "away")
     ]
+
+
+def web(claim_name: str = "a") -> dict[str, Any]:
+    source = {"persistentVolumeClaim": {"claimName": claim_name}}
+    metadata = {"name": "web", "namespace": "shop"}
+    return {"metadata": metadata, "spec": {"volumes": [{"name": "data", **source}]}}
+
+
+def test_the_pod_of_a_new_claim_is_not_shown_at_the_volume_of_its_predecessor() -> None:
+    """A StatefulSet makes its claims anew under the same names."""
+    released = volume("a", policy="Retain")
+    successor = volume("b", claimRef={"namespace": "shop", "name": "a", "uid": "new"})
+    there = inventory.Objects(
+        {"loop.flexvol": DRIVER},
+        [released, successor],
+        [claim("a", "new")],
+        [web()],
+        {"node1"},
+        OURS,
+    )
+
+    old, new = inventory.join({("node1", DRIVER): Listed([entry("a"), entry("b")], [])}, {}, there)
+
+    assert (old.state, old.pods) == ("released", [])
+    assert (new.state, new.pods) == ("bound", ["web"])
+
+
+UIDS = st.sampled_from(["u1", "u2", "u3"])
+
+
+@given(
+    live=st.none() | UIDS,
+    named=st.none() | UIDS,
+    bound_to=st.sampled_from(["", "a", "b"]),
+    is_listed=st.booleans(),
+)
+def test_a_pod_is_shown_only_at_the_volume_of_the_very_claim_it_uses(
+    live: str | None, named: str | None, bound_to: str, is_listed: bool
+) -> None:
+    """live: the uid of the claim of that name, if there is one. named: that in the PV."""
+    claims = [claim("a", live)] if live else []
+    for one in claims:
+        one["spec"] = {"volumeName": bound_to} if bound_to else {}
+    reference = {"namespace": "shop", "name": "a", **({"uid": named} if named else {})}
+    pv = volume("a", policy="Retain", claimRef=reference)
+
+    row = joined([entry("a")] if is_listed else [], [pv], claims, [web()])
+
+    is_its_claim = live is not None and live == named and bound_to in ("", "a")
+    assert row.pods == (["web"] if is_its_claim else [])
+
+
+def test_what_is_merely_kept_is_one_line_and_what_is_wrong_one_each() -> None:
+    rows = [
+        joined([entry("a", kind="snapshot", source="pvc-1")], [], []),
+        joined([entry("a", kind="snapshot", source="pvc-2")], [], []),
+        joined([entry("a", state="archived", archiveOf="pvc-1")], [], []),
+        joined([entry("a")], [volume("a", policy="Retain")], []),
+        joined([entry("a", clusterUid="old")], [], []),
+        joined([entry("a")], [volume("a")], [claim("a")]),
+        joined([entry("a", blank=False)], [], []),
+        joined([entry("a")], [volume("a")], []),
+    ]
+
+    orphan, deleted, kept = sorted(command._sentences(rows), key=len, reverse=True)
+
+    assert kept == (
+        "merely kept, with nothing to do: archived 1, foreign 1, released 1, snapshot 2; --json "
+        "says of each why"
+    )
+    assert "is orphan: it was mounted" in orphan
+    assert "is released: its claim is gone, and it is being deleted" in deleted
+
+
+def test_a_node_that_did_not_answer_is_one_line_whatever_it_has() -> None:
+    why = "node node1 did not answer: its kubelet cannot be reached"
+    there = inventory.Objects(
+        {"loop.flexvol": DRIVER, "fast.flexvol": "flexvol/fast"},
+        [volume("a"), volume("b")],
+        [claim("a"), claim("b")],
+        [],
+        {"node1"},
+        OURS,
+    )
+    silent = {("node1", DRIVER): why, ("node1", "flexvol/fast"): why}
+    rows = inventory.join({}, silent, there)
+    told = [
+        {"node": node, "driver": driver, "error": text} for (node, driver), text in silent.items()
+    ]
+    seen = command._Seen(rows=rows, pools=[], away=[], silent=told, twice=[])
+
+    assert command._sentences(rows) + command._troubles(seen) == [
+        f"{why}. The state of its 2 volumes is not known"
+    ]
+    assert command._troubles(seen._replace(rows=[])) == [why]
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, seen: command._Seen, *, pools: bool) -> int:
+    """The exit status of the command, for which that was found."""
+    settings = argparse.Namespace(json=False, dry_run=False, pools=pools)
+    monkeypatch.setattr(command, "_look", lambda *_: seen)
+    return command.run(cast(Any, object()), {}, settings)
+
+
+def seen_with(*rows: inventory.Row, silent: list[dict[str, str]]) -> command._Seen:
+    return command._Seen(rows=list(rows), pools=[], away=[], silent=silent, twice=[])
+
+
+def test_a_node_that_did_not_answer_is_one_line_below_the_pools_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "node node1 did not answer: its kubelet cannot be reached"
+    there = inventory.Objects({"loop.flexvol": DRIVER}, [volume("a")], [], [], {"node1"}, OURS)
+    (unseen,) = inventory.join({}, {("node1", DRIVER): why}, there)
+    silent = [{"node": "node1", "driver": DRIVER, "error": why}]
+
+    status = shown(monkeypatch, seen_with(unseen, silent=silent), pools=True)
+
+    assert capsys.readouterr().out.count(why) == 1
+    assert status == 1
+
+
+def test_the_list_of_pools_does_not_fail_for_a_volume_that_it_does_not_show(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orphan = joined([entry("a", blank=False)], [], [])
+
+    assert shown(monkeypatch, seen_with(orphan, silent=[]), pools=True) == 0
+    assert "orphan" not in capsys.readouterr().out
+    assert shown(monkeypatch, seen_with(orphan, silent=[]), pools=False) == 1
+    assert "is orphan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("listed", "state", "why"),
+    [
+        pytest.param({"freeBytes": 5}, "takes volumes", "", id="a pool with room"),
+        pytest.param({"error": "x is away"}, "away", "x is away", id="a pool that is away"),
+        pytest.param({"cordoned": True}, "cordoned", "takes no new volumes", id="a cordoned pool"),
+        pytest.param(
+            {"noRoom": "no inodes"}, "closed", "no inodes", id="a disk that is full of files"
+        ),
+        pytest.param({"freeBytes": "many"}, "takes volumes", "", id="a number that is none"),
+    ],
+)
+def test_the_pools_of_each_node_are_shown_with_their_room(
+    listed: dict[str, Any], state: str, why: str
+) -> None:
+    answers = {
+        ("node2", DRIVER): Listed([], [{"name": "fast", "id": "60", "capacityBytes": 9, **listed}]),
+        ("node1", DRIVER): Listed([], [{"name": "default"}]),
+    }
+
+    first, second = inventory.pools(answers)
+
+    assert (first["node"], first["pool"], first["capacityBytes"]) == ("node1", "default", None)
+    assert (second["node"], second["state"], second["capacityBytes"]) == ("node2", state, 9)
+    assert why in second["why"]
+    assert second["freeBytes"] in (5, None)
+    cells = command._pool_cells(second)
+    assert len(cells) == len(command._POOL_HEADINGS)
+    assert cells[:3] == ["node2", "fast", state]

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "process.py": {"protocol"},
     "caller.py": {"protocol", "process"},
     "table.py": set(),
-    "flexvol.py": {"protocol", "process", "drivers", "host.log"},
+    "flexvol.py": {"protocol", "process", "table", "drivers", "host.log"},
     "drivers/__init__.py": {"protocol", "host"},
     "drivers/loop": {"protocol", "host", "drivers", "drivers.loop"},
     "host": {"protocol", "process", "host"},
@@ -232,12 +232,96 @@ def _lines(node: ast.stmt) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
+API = "controller/cluster.py"
+PATH_MAKERS = {"path_to", "in_namespace", "selected", "claim_path"}
+COLLECTIONS = {"CLAIMS", "VOLUMES", "CLASSES", "NODES", "NAMESPACES", "PODS"}
+REQUESTS = {"get", "items", "create", "patch", "delete"}
+
+
+def raw_paths(root: Path) -> list[str]:
+    """Paths of the API server's objects that are put together in place: a name that anyone may
+    have written would lead to any other path. Only cluster.PATH_MAKERS put paths together."""
+    broken = []
+    for path in files(root, *PROVISIONER_SIDE, *ADMINISTRATION):
+        name = path.relative_to(root).as_posix()
+        tree = ast.parse(path.read_text())
+        if name == API:
+            tree.body = [one for one in tree.body if getattr(one, "name", "") not in PATH_MAKERS]
+        variables = _path_variables(tree)
+        for node in ast.walk(tree):
+            spelled = name != API and _spells_a_path(node)
+            if spelled or _joins_a_path(node, variables) or _asks_for_joined(node):
+                broken.append(f"{name}:{getattr(node, 'lineno', 0)} puts a path together")
+    return broken
+
+
+def _spells_a_path(node: ast.AST) -> bool:
+    text = node.value if isinstance(node, ast.Constant) else None
+    return isinstance(text, str) and text.startswith(("/api/", "/apis/"))
+
+
+def _path_variables(tree: ast.AST) -> set[str]:
+    """The variables and attributes that hold a path, by their last name."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and _is_path(node.value, found):
+            found |= {_last_name(target) for target in node.targets} - {""}
+    return found
+
+
+def _is_path(value: ast.AST, variables: set[str]) -> bool:
+    name = _last_name(value.func if isinstance(value, ast.Call) else value)
+    return name in PATH_MAKERS | COLLECTIONS | variables
+
+
+def _last_name(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _joins_a_path(node: ast.AST, variables: set[str]) -> bool:
+    """A sum with a path in it, an f-string in which more of a path follows one, or a path that is
+    given to `format` or `join`."""
+    if isinstance(node, ast.Call) and _last_name(node.func) in ("format", "join"):
+        given = [inner for one in node.args for inner in getattr(one, "elts", [one])]
+        return any(_is_path(one, variables) for one in given)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Mod)):
+        return _is_path(node.left, variables) or _is_path(node.right, variables)
+    if not isinstance(node, ast.JoinedStr):
+        return False
+    for part, following in zip(node.values, node.values[1:], strict=False):
+        is_path = isinstance(part, ast.FormattedValue) and _is_path(part.value, variables)
+        text = following.value if isinstance(following, ast.Constant) else ""
+        if is_path and str(text).startswith(("/", "?")):
+            return True
+    return False
+
+
+def _asks_for_joined(node: ast.AST) -> bool:
+    """A request whose path is joined in its very argument."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+        return False
+    asked = _last_name(node.func.value).strip("_") in ("api", "cluster")
+    joined = isinstance(node.args[0], (ast.JoinedStr, ast.BinOp))
+    return asked and node.func.attr in REQUESTS and joined
+
+
 def unplaced(root: Path) -> list[str]:
     """Sources that no row of the table is for, or that neither artefact holds."""
     held = {
         path.name for path in (root / name for name in (*DRIVER_SIDE, *pack_provisioner.CONTENTS))
     }
     return [path.name for path in sorted(root.glob("*.py")) if path.name not in held]
+
+
+def helpers_in_tests(root: Path) -> list[str]:
+    """Unit tests that take something from another one: what several use has its own module."""
+    return [
+        f"{found.file} imports {found.module}"
+        for found in imports(root, "tests/unit")
+        if found.module.startswith("tests.unit.test_")
+    ]
 
 
 RULES = [
@@ -248,7 +332,9 @@ RULES = [
     names_of_drivers,
     newer_syntax,
     long_functions,
+    raw_paths,
     unplaced,
+    helpers_in_tests,
 ]
 
 
@@ -282,7 +368,30 @@ BAD = [
     (newer_syntax, "host/files.py", "def f(a, /): pass"),
     (long_functions, "host/files.py", "def f():\n" + "    x = 1\n" * 50),
     (long_functions, "host/files.py", "class A:\n    def f(self):\n" + "        x = 1\n" * 50),
+    (raw_paths, "controller/orphans.py", "x = '/api/v1/nodes'"),
+    (raw_paths, "controller/orphans.py", "def f(node):\n    return f'/api/v1/nodes/{node}'"),
+    (raw_paths, "controller/orphans.py", "def f(name):\n    return f'{cluster.VOLUMES}/{name}'"),
+    (raw_paths, "administration/static.py", "def f(name):\n    return VOLUMES + '/' + name"),
+    (raw_paths, "administration/static.py", "def f(name):\n    return '%s/x' % (name,) + NODES"),
+    (raw_paths, "administration/static.py", "def f(name):\n    return '{}/x'.format(VOLUMES)"),
+    (raw_paths, "administration/static.py", "def f(name):\n    return '/'.join((VOLUMES, name))"),
+    (raw_paths, "administration/move.py", "def f(api, a):\n    api.get(a + '/status')"),
+    (raw_paths, "administration/move.py", "def f(self, a):\n    self._api.delete(f'{a}/x', 'u')"),
+    (
+        raw_paths,
+        "controller/capacity.py",
+        "def f(self, n, name):\n"
+        "    self._mine = cluster.in_namespace(n, 'pods')\n"
+        "    return f'{self._mine}/{name}'",
+    ),
+    (
+        raw_paths,
+        "controller/events.py",
+        "def f(n):\n    path = in_namespace(n, 'events')\n    return f'{path}?watch=true'",
+    ),
+    (raw_paths, "controller/cluster.py", "def f(name):\n    return f'{VOLUMES}/{name}'"),
     (unplaced, "helpers.py", "x = 1"),
+    (helpers_in_tests, "tests/unit/test_x.py", "from tests.unit.test_decide import claim"),
 ]
 
 
@@ -308,6 +417,14 @@ GOOD = [
     ("drivers/loop/volume.py", "from drivers.loop import image\nfrom drivers import Driver"),
     ("controller/cluster.py", "import kubernetes.client\nimport urllib3.exceptions"),
     ("controller/storage.py", "import caller\nimport protocol"),
+    ("controller/cluster.py", "def path_to(collection, name):\n    return f'{collection}/{name}'"),
+    (
+        "controller/delete.py",
+        "def f(api, name):\n"
+        "    path = cluster.path_to(cluster.VOLUMES, name)\n"
+        "    api.get(cluster.path_to(path, 'status'))\n"
+        "    return f'{path}: it is changed all the time'",
+    ),
     ("host/files.py", 'def f():\n    """' + "words\n" * 500 + '"""\n' + "    x = 1\n" * 49),
 ]
 

@@ -7,40 +7,20 @@ from typing import Any
 import pytest
 
 from controller import lost
-from controller.decide import ON_NODE_GONE, PROVISIONED_BY
-
-DRIVERS = {"loop.flexvol": "flexvol/loop"}
-AFFINITY: dict[str, Any] = {"required": {}}
-
-
-def volume(
-    mark: str = "", by: str = "loop.flexvol", affinity: Any = AFFINITY, **options: str
-) -> dict[str, Any]:
-    notes = {
-        PROVISIONED_BY: by,
-        "flexvol/identity": "node1",
-        ON_NODE_GONE: "release",
-        "flexvol/lost": mark,
-    }
-    return {
-        "metadata": {"name": "pvc-u1", "uid": "v1", "annotations": notes},
-        "spec": {
-            "nodeAffinity": affinity,
-            "claimRef": {"namespace": "shop", "name": "data", "uid": "u1"},
-            "flexVolume": {"driver": "flexvol/loop", "options": options},
-        },
-    }
+from controller.decide import ON_NODE_GONE
+from controller.storage import Listed
+from tests.unit.objects import DRIVERS, volume_of_node
 
 
 @pytest.mark.parametrize(
     ("given", "node_exists", "reason", "said"),
     [
-        (volume(), True, "", ""),
-        (volume(), False, "node-gone", "its node node1 is gone"),
-        (volume("pool x was replaced"), True, "pool-replaced", "pool x was replaced"),
-        (volume("pool x was replaced"), False, "node-gone", "its node node1 is gone"),
-        (volume(by="other"), False, "", ""),
-        (volume(affinity=None), False, "", ""),
+        (volume_of_node(), True, "", ""),
+        (volume_of_node(), False, "node-gone", "its node node1 is gone"),
+        (volume_of_node("pool x was replaced"), True, "pool-replaced", "pool x was replaced"),
+        (volume_of_node("pool x was replaced"), False, "node-gone", "its node node1 is gone"),
+        (volume_of_node(by="other"), False, "", ""),
+        (volume_of_node(affinity=None), False, "", ""),
     ],
 )
 def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) -> None:
@@ -50,9 +30,13 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) 
     assert said in sentence
     if reason:
         assert "shop/data" in sentence
-        assert sentence.endswith("its class says to give it up (onNodeGone)")
+        assert sentence.endswith(
+            "kubectl flexvol release pvc-u1"
+            if node_exists
+            else "its class says to give it up (onNodeGone)"
+        ), "only a node that is gone was somebody's decision"
         given["metadata"]["annotations"][ON_NODE_GONE] = "keep"
-        assert lost.why(given, DRIVERS, node_exists)[1].endswith("provisioner release pvc-u1")
+        assert lost.why(given, DRIVERS, node_exists)[1].endswith("kubectl flexvol release pvc-u1")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +60,71 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) 
 def test_pool_replaced(
     options: dict[str, str], pools: list[dict[str, str]], expected: str | None
 ) -> None:
-    found = lost.pool_replaced(volume(**options), pools)
+    found = lost.pool_replaced(volume_of_node(**options), pools)
 
     assert found == expected if not expected else expected in str(found)
+
+
+HERE = {"name": "default", "id": "1"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "shown"),
+    [
+        pytest.param({}, "", id="no node answers"),
+        pytest.param({"node1": Listed([], [])}, "", id="the node has no pool at all"),
+        pytest.param(
+            {"node1": Listed([], [{**HERE, "error": "away"}])}, "", id="the pool's disk is away"
+        ),
+        pytest.param(
+            {"node1": Listed([], [{**HERE, "id": "2"}])}, "", id="another disk is in its place"
+        ),
+        pytest.param(
+            {"node1": Listed([], [HERE])},
+            "node node1 has its pool default (id 1)",
+            id="the pool is there, whatever it holds",
+        ),
+        pytest.param(
+            {"node1": Listed([], [{"name": "b", "id": "1"}])},
+            "node node1 has its pool b",
+            id="the pool has another name now",
+        ),
+        pytest.param(
+            {"node1": Listed([], []), "node2": Listed([], [HERE])},
+            "node node2 has its pool",
+            id="the disk is in another node",
+        ),
+        pytest.param(
+            {"node1": Listed([{"name": "pvc-u1", "poolId": "1"}], [])},
+            "node node1 lists the volume",
+            id="the volume is listed, and its pool is not",
+        ),
+        pytest.param(
+            {"node1": Listed([{"name": "pvc-u1", "poolId": "2"}], [])},
+            "",
+            id="a volume of its name is in another pool",
+        ),
+        pytest.param(
+            {"node1": Listed([{"name": "pvc-u1", "error": "damaged", "poolId": "1"}], [])},
+            "",
+            id="the volume is listed as one that cannot be read",
+        ),
+    ],
+)
+def test_a_disk_that_a_node_shows_is_not_gone(listed: dict[str, Listed], shown: str) -> None:
+    node, sentence = lost.where_it_is(volume_of_node(pool="default", poolId="1"), listed)
+
+    assert shown in sentence
+    assert bool(sentence) == bool(shown)
+    assert f"node {node} " in sentence if node else not sentence
+
+
+def test_a_driver_without_pools_shows_a_volume_by_listing_it() -> None:
+    assert (
+        lost.where_it_is(volume_of_node(), {"node1": Listed([{"name": "pvc-u1"}], [])})[0]
+        == "node1"
+    )
+    assert lost.where_it_is(volume_of_node(), {"node1": Listed([{"name": "pvc-u2"}], [])}) == (
+        "",
+        "",
+    )

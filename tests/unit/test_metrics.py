@@ -6,6 +6,10 @@ import re
 from typing import Any
 
 import prometheus_client
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from controller import metrics
 
@@ -63,15 +67,18 @@ def test_pools_volumes_and_the_queue() -> None:
     assert found[info] == 1
 
 
-def test_a_snapshot_is_nobodys_in_what_joins_volumes_to_claims() -> None:
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param({"kind": "snapshot"}, id="a snapshot"),
+        pytest.param({"state": "archived"}, id="an archive of a volume whose claim is gone"),
+    ],
+)
+def test_what_is_kept_is_nobodys_in_what_joins_volumes_to_claims(kept: dict[str, str]) -> None:
+    """A claim of that name may be of another storage by now."""
     owner = {"namespace": "shop", "name": "data", "uid": "u"}
     found = sample(
-        {
-            "flexvol/loop": (
-                [{"name": "before", "pool": "default", "kind": "snapshot", "owner": owner}],
-                [],
-            )
-        }
+        {"flexvol/loop": ([{"name": "before", "pool": "default", "owner": owner, **kept}], [])}
     )
 
     (info,) = [key for key in found if key.startswith("flexvol_volume_info")]
@@ -127,3 +134,75 @@ def test_the_names_of_the_reference_library_with_its_labels() -> None:
             line for line in lines if line.startswith(sample + "{") and 'class="fast"' in line
         ]
         assert tuple(re.findall(r'([a-z]+)="', line)) == labels
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-1, 1 << 1100),
+    st.floats(),
+    st.text(st.characters(), max_size=300),  # half characters, which JSON can have, too
+    st.lists(st.text(max_size=3), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
+)
+KEYS = [
+    *("name", "pool", "error", "capacityBytes", "freeBytes", "usedBytes", "sizeBytes"),
+    *("cordoned", "damaged", "class", "fsType", "kind", "owner", "state"),
+]
+ENTRY = st.dictionaries(st.sampled_from(KEYS), ODD)
+
+
+@settings(deadline=None)
+@given(st.lists(ENTRY, max_size=4), st.lists(ENTRY, max_size=4))
+def test_no_odd_entry_spoils_what_is_told_of_the_others(
+    volumes: list[dict[str, Any]], pools: list[dict[str, Any]]
+) -> None:
+    sound = {"name": "sound of the test", "freeBytes": 40}
+    registry = prometheus_client.CollectorRegistry()
+    listed = {"flexvol/a": (volumes, [*pools, sound])}
+    registry.register(metrics.Inventory(lambda: listed, lambda: 0))
+
+    text = prometheus_client.generate_latest(registry).decode()
+
+    found = list(text_string_to_metric_families(text))
+    samples = [sample for family in found for sample in family.samples]
+    keys = [(one.name, tuple(sorted(one.labels.items()))) for one in samples]
+    assert len(keys) == len(set(keys))
+    assert all(len(value) <= 253 for one in samples for value in one.labels.values())
+    free = {
+        one.labels["pool"]: one.value for one in samples if one.name == "flexvol_pool_free_bytes"
+    }
+    assert free["sound of the test"] == 40
+
+
+def test_half_a_character_in_a_name_does_not_spoil_the_text() -> None:
+    found = sample({"flexvol/loop": ([], [{"name": "a\ud800", "freeBytes": 1}, {"name": "b"}])})
+
+    assert found['flexvol_pool_free_bytes{driver="flexvol/loop",pool="a?"}'] == 1
+    assert found['flexvol_pool_up{driver="flexvol/loop",pool="b"}'] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "label"),
+    [
+        pytest.param("", "", id="no source"),
+        pytest.param("PersistentVolumeClaim", "PersistentVolumeClaim", id="a claim"),
+        pytest.param("VolumeSnapshot", "VolumeSnapshot", id="a snapshot of CSI"),
+        pytest.param("Kind8a6ad8b3", "other", id="what anybody may write"),
+        pytest.param(["x"], "other", id="no text"),
+    ],
+)
+def test_the_source_of_a_claim_is_one_of_a_few(kind: object, label: str) -> None:
+    assert metrics.source(kind) == label
+
+
+def test_how_long_ago_each_driver_listed() -> None:
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(metrics.Inventory(dict, int, lambda: {"flexvol/a": 2.5, "flexvol/b": 700}))
+
+    lines = prometheus_client.generate_latest(registry).decode().splitlines()
+
+    assert [line for line in lines if line.startswith("flexvol_list_age_seconds")] == [
+        'flexvol_list_age_seconds{driver="flexvol/a"} 2.5',
+        'flexvol_list_age_seconds{driver="flexvol/b"} 700.0',
+    ]

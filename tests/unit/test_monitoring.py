@@ -60,6 +60,18 @@ def test_rules_and_dashboard_ask_for_what_there_is() -> None:
     assert wanted <= ours()
 
 
+def test_what_other_provisioners_tell_under_the_same_names_is_left_out() -> None:
+    """The reference library's names are those of many provisioners."""
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    panels = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+    expressions = {rule["expr"] for rule in ALERTS} | panels
+
+    asked_for = [re.findall(r"controller_[a-z_]+\{?[^[]*", one) for one in expressions]
+    selectors = [selector for some in asked_for for selector in some]
+    assert len(selectors) == 7
+    assert {re.sub(r"^[a-z_]+", "", one) for one in selectors} == {'{app=~"flexvol-.+"}'}
+
+
 def test_the_scrape_configuration_is_one_and_finds_every_provisioner(tmp_path: Path) -> None:
     """Debian's promtool knows no Kubernetes discovery: that part is compared with the manifests
     instead."""
@@ -97,6 +109,64 @@ def test_the_scrape_configuration_is_one_and_finds_every_provisioner(tmp_path: P
         assert ports == [kept[port]]
 
 
+def test_no_two_pods_are_read_under_the_same_labels() -> None:
+    """Whatever runs on a node: the pod's name is a label, and it is not changed on its way."""
+    (job,) = yaml.safe_load((MONITORING / "scrape.yaml").read_text())
+    labels = {
+        rule["target_label"]: rule
+        for rule in job["relabel_configs"]
+        if rule.get("action", "replace") == "replace"
+    }
+
+    assert labels["pod"] == {
+        "source_labels": ["__meta_kubernetes_pod_name"],
+        "target_label": "pod",
+    }
+
+
+def test_no_alert_is_about_a_pod_but_the_one_that_says_that_a_pod_does_not_answer() -> None:
+    """Else an update of the pods would end each alert, and begin it anew."""
+    bare = [
+        rule["alert"]
+        for rule in ALERTS
+        if not re.search(r"\b(max|min|sum|group) by \(", rule["expr"])
+    ]
+    assert bare == ["FlexvolProvisionerDown"]
+
+
+def test_the_scrape_configuration_of_the_kubelets_is_one(tmp_path: Path) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is missing: install the package prometheus")
+    (job,) = yaml.safe_load((MONITORING / "scrape-kubelet.yaml").read_text())
+    assert job.pop("kubernetes_sd_configs") == [{"role": "node"}]
+    (tmp_path / "token").touch()
+    job["authorization"] = {"credentials_file": str(tmp_path / "token")}
+    config = {"scrape_configs": [{**job, "static_configs": [{"targets": ["127.0.0.1:10250"]}]}]}
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+
+    done = subprocess.run(
+        ["promtool", "check", "config", str(tmp_path / "prometheus.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_alert_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     assert [rule["alert"] for rule in ALERTS if f"`{rule['alert']}`" not in readme] == []
+
+
+def test_each_provisioner_has_the_memory_that_was_measured() -> None:
+    """tests/cluster/test_memory.py measures it, and holds the limit to twice of that."""
+    found = set()
+    for file in [*(ROOT / "deploy").glob("*.yaml"), ROOT / "deploy/shared/deployment.yaml"]:
+        for manifest in yaml.safe_load_all(file.read_text()):
+            if manifest and manifest["kind"] in ("DaemonSet", "Deployment"):
+                pod = manifest["spec"]["template"]["spec"]
+                for container in [*pod.get("initContainers", []), *pod["containers"]]:
+                    memory = {key: value["memory"] for key, value in container["resources"].items()}
+                    found.add((manifest["metadata"]["name"], memory["requests"], memory["limits"]))
+    assert found == {(f"flexvol-{name}", "64Mi", "512Mi") for name in ("node", "cluster", "shared")}

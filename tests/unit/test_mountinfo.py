@@ -4,6 +4,8 @@ that changes while it is read, which no kernel of today can be made to do."""
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +38,21 @@ def test_a_list_that_never_stands_still_is_not_read_for_ever(
 ) -> None:
     readings = ["".join(LINE.format(number) for number in range(last)) for last in range(1, 50)]
     assert paths_read(monkeypatch, readings)[-1] == "/pods/9"
+
+
+@pytest.mark.parametrize(
+    ("fs_type", "shared"),
+    [("nfs4", True), ("fuse.glusterfs", True), ("ext4", False), ("fuse.ntfs", False)],
+)
+def test_a_disk_is_shared_if_its_own_file_system_is_one_of_networks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fs_type: str, shared: bool
+) -> None:
+    device = tmp_path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    lines = f"1 1 {number} / /pool rw - {fs_type} server:/ rw\n2 1 0:9999 / /x rw - nfs4 s:/ rw\n"
+    monkeypatch.setattr(mounts, "open", lambda *_: io.BytesIO(lines.encode()), raising=False)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert mounts.may_be_shared(directory) == shared
+    finally:
+        os.close(directory)

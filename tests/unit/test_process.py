@@ -7,7 +7,10 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,67 @@ def _nothing_is_left() -> object:
         os.waitpid(-1, os.WNOHANG)
 
 
+@pytest.fixture
+def child() -> Iterator[int]:
+    """A child that waits, in a process group of its own."""
+    sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    yield sleeper.pid
+    sleeper.kill()
+    sleeper.wait()
+
+
+def until_ended(pid: int) -> None:
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+
+
+def test_what_of_a_group_lives_is_told_until_it_has_ended(child: int) -> None:
+    (survivor,) = process.survivors(child)
+    assert (survivor.pid, survivor.lives()) == (child, True)
+    other = process.Survivor(child, "1")  # had this number before
+    assert not other.lives()
+
+    os.kill(child, signal.SIGKILL)
+    until_ended(child)
+
+    assert process.survivors(child) == []
+    assert not survivor.lives()
+
+
+def test_a_program_that_is_out_of_time_tells_its_group() -> None:
+    with pytest.raises(process.TimedOut) as late:
+        sh("sleep 60", 0.2)
+
+    assert late.value.group > 0
+    assert process.survivors(late.value.group) == []
+
+
+def test_an_ended_child_that_nobody_waits_for_is_reaped_when_it_is_seen_the_second_time(
+    child: int,
+) -> None:
+    assert child not in process.reap_strays({child})
+    os.kill(child, signal.SIGKILL)
+    until_ended(child)
+
+    ended = process.reap_strays(set())
+    assert child in ended
+    assert child not in process.reap_strays(ended)
+
+    assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_child_that_a_run_waits_for_is_left_to_it() -> None:
+    """It has ended, and what it started has its output still open."""
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(sh, "sleep 2 & exit 3")
+        ended: set[int] = set()
+        while not running.done():
+            ended = process.reap_strays(ended)
+            time.sleep(0.05)
+
+        assert running.result().status == 3
+
+
 def test_output_and_errors_come_merged_in_the_order_written() -> None:
     result = sh("echo one; echo two >&2; echo three")
 
@@ -67,6 +131,16 @@ def test_the_status_is_the_exit_status() -> None:
 
 def test_a_signal_is_a_negative_status() -> None:
     assert sh("kill -TERM $$").status == -signal.SIGTERM
+
+
+def test_a_program_has_no_signal_blocked_that_we_block() -> None:
+    ours = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        blocked = sh("grep SigBlk: /proc/self/status").text
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ours)
+
+    assert int(blocked.split()[1], 16) == 0
 
 
 def test_check_passes_what_is_good_and_fails_with_the_programs_words() -> None:

@@ -307,6 +307,75 @@ def test_own_options_that_nobody_knows_are_refused_with_the_known_ones() -> None
 
 
 @pytest.mark.parametrize(
+    ("uses_secret", "known"),
+    [
+        pytest.param(
+            False,
+            "pool, thick, fsType, csi.storage.k8s.io/fstype, onNodeGone",
+            id="a driver without secrets",
+        ),
+        pytest.param(
+            True,
+            "pool, thick, fsType, csi.storage.k8s.io/fstype, onNodeGone, secretName, "
+            "secretNamespace, createSecret",
+            id="a driver that uses a secret",
+        ),
+    ],
+)
+def test_a_misspelt_parameter_is_answered_with_all_that_a_class_may_have_and_what_to_do(
+    uses_secret: bool, known: str
+) -> None:
+    """Also those that the provisioner takes away before the driver is called. A class cannot be
+    changed, so "remove it" alone would be no help."""
+    options = Options({"thik": "true", "kubernetes.io/storageClass.name": "fast"})
+
+    with pytest.raises(InvalidArgument) as raised:
+        options.expect_own(("pool", "thick"), uses_secret)
+
+    assert raised.value.message == (
+        f"unknown option 'thik'; known are: {known}; thick may be meant; a StorageClass cannot be "
+        "changed: make 'fast' anew (kubectl replace --force -f FILE); its volumes stay as they are"
+    )
+
+
+def test_a_driver_that_takes_no_options_says_so_of_a_pvs() -> None:
+    with pytest.raises(InvalidArgument, match=r"unknown option 'a'; known are: none$"):
+        Options({"a": "b"}).expect_own(())
+
+
+@pytest.mark.parametrize(
+    ("name", "of_volume", "of_object"),
+    [
+        pytest.param("x" * 200, True, True, id="the longest of a volume"),
+        pytest.param("x" * 201, False, True, id="one longer than a volume's"),
+        pytest.param("x" * 253, False, True, id="the longest of a claim"),
+        pytest.param("x" * 254, False, False, id="one longer than a claim's"),
+        pytest.param("../x", False, False, id="a path"),
+        pytest.param("", False, False, id="none"),
+    ],
+)
+def test_a_claims_name_may_be_longer_than_a_volumes(
+    name: str, of_volume: bool, of_object: bool
+) -> None:
+    assert (protocol.is_name(name), protocol.is_object_name(name)) == (of_volume, of_object)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        pytest.param("staus", "status", id="a letter is missing"),
+        pytest.param("STATUS", "status", id="letters of the other case"),
+        pytest.param("fstype", "fsType", id="a known word that has capitals"),
+        pytest.param("colour", "", id="nothing like it is known"),
+        pytest.param("", "", id="nothing was said"),
+        pytest.param("x" * 100000, "", id="a very long word"),
+    ],
+)
+def test_the_word_that_was_meant_is_found(word: str, meant: str) -> None:
+    assert protocol.similar(word, ("status", "doctor", "fsType", "pool")) == meant
+
+
+@pytest.mark.parametrize(
     "key",
     [
         "kubernetes.io/pvOrVolumeName",
@@ -438,3 +507,21 @@ def test_a_sentence_about_a_volume_names_it_once(name: str, tail: str, times: in
 
 def test_a_sentence_about_a_volume_with_a_longer_name_is_not_taken_for_its_own() -> None:
     assert protocol.of_volume("a", "volume ab: gone") == "volume a: volume ab: gone"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "is_named"),
+    [
+        pytest.param("cannot open /pool/data/image", True, id="a path names the volume"),
+        pytest.param("data is in use", True, id="the sentence begins with the name"),
+        pytest.param("there is no volume data", True, id="the sentence ends with the name"),
+        pytest.param("the metadata of volume data", True, id="only the second is the name"),
+        pytest.param("its metadata cannot be read", False, id="the name is part of a word"),
+        pytest.param("data-2 is in use", False, id="the name is part of another name"),
+    ],
+)
+def test_a_failure_names_its_volume_unless_it_does_so_already(
+    sentence: str, is_named: bool
+) -> None:
+    expected = sentence if is_named else f"volume data in pool fast: {sentence}"
+    assert protocol.naming("volume data in pool fast", "data", sentence) == expected

@@ -4,74 +4,23 @@ cluster."""
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import protocol
 from controller import provision
-from controller.provision import Provision
-from controller.secrets import Secrets
-from controller.storage import Storage
-from controller.workqueue import WorkQueue
-from tests.unit.test_decide import NODE as US
-from tests.unit.test_decide import claim, storage_class
-
-NODE = {"metadata": {"name": "node1", "labels": {"kubernetes.io/hostname": "node1"}}}
-
-
-class Api:
-    """Knows the node, and notes what it is asked to change."""
-
-    def __init__(self) -> None:
-        self.patched: list[tuple[str, Any]] = []
-
-    def uid(self) -> str:
-        return "cluster"
-
-    def get(self, path: str) -> Any:
-        return NODE if path == "/api/v1/nodes/node1" else None
-
-    def patch(self, path: str, change: Any) -> None:
-        self.patched.append((path, change))
-
-
-class Parts:
-    def __init__(self, plugins: Path) -> None:
-        self.api, self.work, self.said = Api(), WorkQueue(), list[str]()
-        events: Any = SimpleNamespace(
-            normal=lambda *_: None, warning=lambda about, reason, message: self.said.append(message)
-        )
-        api: Any = self.api
-        secrets = Secrets(api, US, "flexvol")
-        self.provision = Provision(api, Storage(str(plugins)), events, self.work, US, secrets)
+from controller.capacity import Rivals
+from tests.unit.one_node import Parts, driver, our_class, waiting
 
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Parts:
     made = Parts(tmp_path)
     made.provision.class_changed(our_class("1"))
-    return made
-
-
-def our_class(version: str, late: bool = True) -> dict[str, Any]:
-    return {
-        **storage_class(late=late),
-        "metadata": {"name": "c", "uid": "class", "resourceVersion": version},
-    }
-
-
-def driver(plugins: Path, script: str) -> None:
-    path = plugins / "flexvol~loop/loop"
-    path.parent.mkdir()
-    path.write_text("#!/bin/sh\n" + script)
-    path.chmod(0o755)
-
-
-def waiting(uid: str, **changes: Any) -> dict[str, Any]:
-    made = claim(resources={"requests": {"storage": "1Mi"}}, **changes)
-    made["metadata"].update(name=uid, uid=uid, resourceVersion="7")
     return made
 
 
@@ -86,7 +35,7 @@ def test_what_waits_for_others_or_is_bound_is_not_held(parts: Parts) -> None:
 
     parts.provision.claim_changed(waiting("mine", volumeName="pvc-mine"))
 
-    assert parts.work.waiting() == 0
+    assert parts.work.waiting_keys() == []
     assert not parts.provision.in_hand("mine")
 
 
@@ -111,10 +60,31 @@ def test_what_only_a_change_can_help_is_tried_again_slowly(
         parts.work.done(key, 0)
 
 
+def test_the_nodes_hostname_label_is_read_for_each_volume(parts: Parts) -> None:
+    assert parts.provision.recent_hostname() == "node1"
+    woken: list[str] = []
+    room: Any = SimpleNamespace(changed=lambda: woken.append("room"))
+    parts.provision.capacity = room
+
+    parts.api.node["metadata"]["labels"] = {"kubernetes.io/hostname": "renamed"}
+
+    assert parts.provision.recent_hostname() == "node1"  # it is not asked for so often
+    assert parts.provision.hostname() == "renamed"
+    assert parts.provision.recent_hostname() == "renamed"
+    assert woken == ["room"]
+    parts.api.node["metadata"]["labels"] = {}
+    with pytest.raises(protocol.Unavailable, match="has no label"):
+        parts.provision.hostname()
+
+
 def test_a_node_is_set_only_on_the_claim_as_it_was_seen(parts: Parts) -> None:
     parts.provision.class_changed(our_class("2", late=False))
     room: Any = SimpleNamespace(
-        rooms=lambda name: {"node1": 1 << 30}, has_pools=lambda name: True, changed=lambda: None
+        room=lambda name: 1 << 30,
+        is_crowd=lambda name: False,
+        rivals=lambda name: Rivals({"node1": 1 << 30}, True, False),
+        has_pools=lambda name: True,
+        changed=lambda: None,
     )
     parts.provision.capacity = room
     parts.provision.claim_changed(waiting("mine", node=""))
@@ -129,3 +99,133 @@ def test_a_node_is_set_only_on_the_claim_as_it_was_seen(parts: Parts) -> None:
         "/api/v1/namespaces/shop/persistentvolumeclaims/mine",
         {"metadata": {"annotations": note, "resourceVersion": "7"}},
     )
+
+
+@pytest.mark.parametrize(
+    ("node", "is_anyones"),
+    [
+        pytest.param("", True, id="a claim without a node is anyone's"),
+        pytest.param("node1", False, id="a claim whose node is ours is ours"),
+    ],
+)
+def test_a_claim_that_any_node_may_take_is_no_work_of_this_one(
+    parts: Parts, node: str, is_anyones: bool
+) -> None:
+    parts.provision.class_changed(our_class("2", late=False))
+    parts.provision.claim_changed(waiting("mine", node=node))
+
+    assert parts.work.waiting_keys() == [("claim", "mine")]
+    assert parts.provision.is_anyones("mine") == is_anyones
+    assert not parts.provision.is_anyones("another")
+
+
+PENDING = '{"status": "Failure", "reason": "Pending", "message": "half done"}'
+NOT_FOUND = '{"status": "Failure", "reason": "NotFound", "message": "nothing is there"}'
+FOUND = (
+    '{"status": "Success", "volume": {"options": {"pool": "a", "poolId": "1"}, '
+    '"capacityBytes": 1048576, "fsType": "ext4"}}'
+)
+
+
+def undoing(plugins: Path, found: str) -> Path:
+    """A driver that begins to make a volume, and answers `found` when it is only to find it.
+    Returns the file of its calls: the callout and its options."""
+    calls = plugins / "calls"
+    calls.touch()
+    driver(
+        plugins,
+        f"""
+echo "$@" >>{calls}
+case "$*" in
+delete*) echo '{{"status": "Success"}}' ;;
+*onlyFind*) echo '{found}' ;;
+*) echo '{PENDING}' ;;
+esac
+""",
+    )
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("found", "callouts"),
+    [
+        pytest.param(FOUND, ["provision", "provision", "delete"], id="what there is is deleted"),
+        pytest.param(NOT_FOUND, ["provision", "provision"], id="what is not there is not made"),
+    ],
+)
+def test_a_claim_that_goes_while_its_volume_is_made_makes_none_to_delete_it(
+    parts: Parts, tmp_path: Path, found: str, callouts: list[str]
+) -> None:
+    calls = undoing(tmp_path, found)
+    parts.provision.claim_changed(waiting("mine"))
+    key: Any = parts.work.get()
+    parts.provision.sync(key)
+    parts.provision.claim_gone(waiting("mine"))
+
+    key = parts.work.get()
+    parts.provision.sync(key)
+
+    lines = calls.read_text().splitlines()
+    assert [line.split()[0] for line in lines] == callouts
+    assert ["onlyFind" in line for line in lines[:2]] == [False, True]
+    assert all("onlyIfBlank" in line for line in lines[2:])
+    assert not parts.provision.in_hand("mine")
+
+
+def test_a_pv_that_goes_wakes_the_claim_that_still_waits_for_it(parts: Parts) -> None:
+    parts.provision.claim_changed(waiting("mine"))
+    key: Any = parts.work.get()
+    parts.work.done(key)
+    gone = {"metadata": {"name": "pvc-mine"}, "spec": {"claimRef": {"uid": "another"}}}
+
+    parts.provision.volume_gone(gone)
+    parts.provision.volume_gone({**gone, "spec": {}})
+    assert parts.work.waiting_keys() == []
+
+    parts.provision.volume_gone({**gone, "spec": {"claimRef": {"uid": "mine"}}})
+    assert parts.work.get() == ("claim", "mine")
+
+
+def test_a_claim_that_waits_for_calls_of_the_driver_to_end_costs_nothing(
+    parts: Parts, tmp_path: Path
+) -> None:
+    """It comes again each second, and may be one of hundreds."""
+    go = tmp_path / "go"
+    driver(
+        tmp_path, f'while [ ! -e {go} ]; do sleep 0.01; done\necho \'{{"status": "Success"}}\'\n'
+    )
+    request = protocol.Options({protocol.REQUEST_BYTES: "100", protocol.VOLUME: "pvc-1"})
+    with ThreadPoolExecutor() as threads:
+        running = [
+            threads.submit(parts.storage.provision, "flexvol/loop", request) for _ in range(4)
+        ]
+        while parts.storage._running["flexvol/loop"].total() < 4:
+            time.sleep(0.01)
+        parts.provision.claim_changed(waiting("mine"))
+        key: Any = parts.work.get()
+        parts.provision.sync(key)
+        go.touch()
+        for one in running:
+            one.result(10)
+
+    assert parts.api.read == []
+    assert (parts.announced, parts.said) == ([], [])
+    assert parts.work.waiting_keys() == [key]
+
+
+def test_a_long_copy_has_one_event_however_often_the_driver_is_called(
+    parts: Parts, tmp_path: Path
+) -> None:
+    undoing(tmp_path, NOT_FOUND)
+    for uid in ("mine", "other"):
+        parts.provision.claim_changed(waiting(uid))
+        key: Any = parts.work.get()
+        for _ in range(5):
+            parts.provision.sync(key)
+        parts.work.forget(key)
+    assert parts.announced == ["Provisioning", "Provisioning"]
+
+    parts.provision.claim_gone(waiting("mine"))
+    parts.provision.claim_changed(waiting("mine"))
+    parts.provision.sync(("claim", "mine"))
+    assert parts.announced == ["Provisioning"] * 3, "it came back to this node"

@@ -59,6 +59,21 @@ def test_a_secret_is_named_by_templates(
 
 
 @pytest.mark.parametrize(
+    "parameters",
+    [
+        pytest.param({"secretName": "a"}, id="a name without a namespace"),
+        pytest.param({"createSecret": "yes"}, id="neither true nor false"),
+        pytest.param({"createSecret": "true", "secretName": "a"}, id="made and named"),
+    ],
+)
+def test_a_class_whose_secret_parameters_are_wrong_is_told_how_a_class_is_changed(
+    parameters: dict[str, str],
+) -> None:
+    with pytest.raises(protocol.InvalidArgument, match=r"its volumes stay as they are$"):
+        wanted(**parameters)
+
+
+@pytest.mark.parametrize(
     ("parameters", "said"),
     [
         ({"secretName": "a"}, "secretName stands alone"),
@@ -155,7 +170,15 @@ def volume_of(**secret: str) -> dict[str, Any]:
 
 
 def test_the_secret_of_a_pv_is_the_one_that_was_made_for_it() -> None:
-    assert secrets.made_for(volume_of(namespace="own", name=MADE)) == wanted(createSecret="true")
+    made = wanted(createSecret="true")
+    assert made is not None
+    volume = volume_of(namespace="own", name=MADE)
+    volume["spec"]["claimRef"]["uid"] = "of a later claim"
+
+    found = secrets.made_for(volume)
+
+    assert found == made._replace(owner={"flexvol/volume": "pvc-u1"})
+    assert secrets.is_of({"metadata": {"annotations": made.owner}}, found.owner)
 
 
 @pytest.mark.parametrize(

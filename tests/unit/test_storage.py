@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 import protocol
+from controller import storage
 from controller.storage import Storage
+from host import filesystems
 
 REQUEST = protocol.Options({protocol.REQUEST_BYTES: "100", protocol.VOLUME: "pvc-1"})
 
@@ -93,16 +95,49 @@ def test_no_more_calls_of_a_driver_run_than_it_may_have_and_it_is_tried_again_so
     storage = Storage(str(driver), 2)
     with ThreadPoolExecutor() as threads:
         running = [threads.submit(storage.delete, "flexvol/fake", REQUEST) for _ in range(2)]
-        while storage._running["flexvol/fake"] < 2:
+        while storage._running["flexvol/fake"].total() < 2:
             time.sleep(0.01)
         with pytest.raises(
             protocol.Pending, match="2 calls of the driver flexvol/fake run already"
         ):
-            storage.provision("flexvol/fake", REQUEST)
+            storage.adopt("flexvol/fake", REQUEST)
         go.with_name("aside").write_text('{"status": "Success"}')
         go.with_name("aside").rename(go)
         assert [one.result(10) for one in running] == [None, None]
     storage.delete("flexvol/fake", REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("lasting", "other"),
+    [
+        pytest.param("provision", "delete", id="calls that make volumes leave room for a deletion"),
+        pytest.param("delete", "provision", id="deletions leave room for a call that makes one"),
+    ],
+)
+def test_calls_of_one_kind_leave_room_for_one_of_the_other(
+    driver: Path, lasting: str, other: str
+) -> None:
+    go = driver / "answer"
+    (driver / "flexvol~fake/fake").write_text(
+        "#!/bin/sh\n"
+        f"""[ "$1" = {other} ] && echo '{{"status": "Success"}}' && exit\n"""
+        f"while [ ! -e {go} ]; do sleep 0.01; done\ncat {go}\n"
+    )
+    storage = Storage(str(driver), 2)
+    with ThreadPoolExecutor() as threads:
+        call = getattr(storage, lasting)
+        running = [threads.submit(call, "flexvol/fake", REQUEST) for _ in range(2)]
+        while storage._running["flexvol/fake"].total() < 2:
+            time.sleep(0.01)
+
+        getattr(storage, other)("flexvol/fake", REQUEST)
+
+        with pytest.raises(protocol.Pending, match="2 calls of the driver"):
+            call("flexvol/fake", REQUEST)
+        go.with_name("aside").write_text('{"status": "Success"}')
+        go.with_name("aside").rename(go)
+        for one in running:
+            one.result(10)
 
 
 def test_what_a_driver_lists_and_cannot_be_is_an_error_with_a_name(driver: Path) -> None:
@@ -141,3 +176,54 @@ def test_a_driver_that_hangs_is_given_up_after_its_callouts_time(
 
     assert "1 s" in str(failure.value)
     assert 1 <= time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("volumes", [7, "pvc-1", {"name": "pvc-1"}, None], ids=str)
+def test_volumes_that_are_no_list_are_none(driver: Path, volumes: Any) -> None:
+    answer(driver, status="Success", volumes=volumes, pools=[{"name": "a"}])
+
+    assert Storage(str(driver), 4).list("flexvol/fake") == ([], [{"name": "a"}])
+
+
+def test_one_list_of_a_driver_runs_at_a_time(driver: Path) -> None:
+    log = driver / "log"
+    (driver / "flexvol~fake/fake").write_text(
+        f"#!/bin/sh\necho begin >> {log}\nsleep 0.2\necho end >> {log}\n"
+        """echo '{"status": "Success"}'\n"""
+    )
+    storage = Storage(str(driver), 4)
+
+    with ThreadPoolExecutor() as threads:
+        for one in [threads.submit(storage.list, "flexvol/fake") for _ in range(3)]:
+            one.result(20)
+
+    assert log.read_text().split() == ["begin", "end"] * 3
+
+
+@pytest.mark.parametrize(
+    ("pool", "is_odd"),
+    [
+        pytest.param({"freeBytes": 1}, False, id="a number"),
+        pytest.param({"freeBytes": "many"}, True, id="no number"),
+        pytest.param({"freeBytes": {"ext4": 1}}, True, id="numbers where one is expected"),
+        pytest.param(
+            {"minimumVolumeBytes": {"ext4": 1, "": 1}}, False, id="a least for each file system"
+        ),
+        pytest.param({"minimumVolumeBytes": {"ext4": "1"}}, True, id="a least that is no number"),
+        pytest.param({"minimumVolumeBytes": 5}, False, id="one least for all"),
+    ],
+)
+def test_a_pool_that_cannot_be_as_it_is_listed_is_an_error_with_its_name(
+    pool: dict[str, object], is_odd: bool
+) -> None:
+    checked = storage._checked({"name": "default", **pool})
+
+    assert ("error" in checked) == is_odd
+    assert checked["name"] == "default"
+
+
+def test_what_the_loop_driver_lists_of_a_pool_is_no_error() -> None:
+    """As it describes one: an odd key would make all its pools count as away."""
+    least = filesystems.minimum_bytes_by_name()
+
+    assert "error" not in storage._checked({"name": "default", "minimumVolumeBytes": least})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -58,6 +59,23 @@ def test_the_request_holds_the_parameters_and_what_only_we_may_say() -> None:
     )
     assert '"requestMiB": "1025"' in request.text()
     assert '"requestGiB": "2"' in request.text()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fs_type"),
+    [
+        pytest.param({"fsType": "xfs", "csi.storage.k8s.io/fstype": "xfs"}, "xfs", id="both alike"),
+        pytest.param({"csi.storage.k8s.io/fstype": "xfs"}, "xfs", id="CSI's name alone"),
+        pytest.param({"pool": "disk2"}, "", id="neither"),
+    ],
+)
+def test_both_names_of_the_file_systems_kind_are_the_provisioners(
+    parameters: dict[str, str], fs_type: str
+) -> None:
+    request = volume_manifest.provision_request(CLAIM, {**CLASS, "parameters": parameters}, 1, "c1")
+
+    assert request.fs_type == fs_type
+    assert set(request.own) <= {"pool"}
 
 
 def test_parameters_never_stand_for_reserved_keys() -> None:
@@ -127,6 +145,30 @@ def test_what_is_done_when_the_node_is_gone_is_kept_on_the_pv_and_not_told_to_th
         "annotations"
     ]
     assert notes["flexvol/on-node-gone"] == "release"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "asked"),
+    [
+        pytest.param({"createSecret": "true"}, "createSecret", id="one is to be made"),
+        pytest.param(
+            {"secretName": "a", "secretNamespace": "b"}, "secretName", id="one is referred to"
+        ),
+        pytest.param({"createSecret": "false"}, "", id="none is to be made"),
+        pytest.param({}, "", id="nothing is said"),
+    ],
+)
+def test_the_driver_is_told_that_a_class_asks_for_a_secret_and_nothing_of_it(
+    parameters: dict[str, str], asked: str
+) -> None:
+    told = {**CLASS, "parameters": {"pool": "disk2", **parameters}}
+
+    request = json.loads(volume_manifest.provision_request(CLAIM, told, 5, "c1").text())
+
+    assert request.get("kubernetes.io/storageClass.secret", "") == asked
+    assert [key for key in request if "ecret" in key] == (
+        ["kubernetes.io/storageClass.secret"] if asked else []
+    )
 
 
 def test_a_shared_pv_goes_anywhere() -> None:
@@ -217,6 +259,15 @@ def test_a_pv_tells_of_its_claim_only_where_that_is_awaited_and_a_person_names_t
 
     assert (told.only_if_awaited, told.cluster_uid, told.claim.uid) == (True, "", "u1")
     assert (adopted.only_if_awaited, adopted.cluster_uid) == (False, "c1")
+
+
+def test_a_pv_that_is_bound_to_another_claim_names_the_owner_that_was_read() -> None:
+    volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
+
+    told = volume_manifest.adopt_request(volume, "c1", "u0")
+
+    assert (told.only_if_owner, told.cluster_uid, told.claim.uid) == ("u0", "c1", "u1")
+    assert not told.only_if_awaited
 
 
 def test_a_copy_has_its_own_name_and_says_of_what_it_is_one() -> None:

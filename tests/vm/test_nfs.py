@@ -133,6 +133,7 @@ def test_only_one_of_two_machines_has_a_volume(pair: Pair) -> None:
     message = pair.other.fails("Busy", "mount", pair.other.pod_dir("web"), pair.other.options())
 
     assert "another node" in message
+    assert [pool["mayBeShared"] for pool in pair.other.ok("list")["pools"]] == [True]
     assert pair.other.mounts() == []
     assert pair.other.loop_devices() == []
     assert "in use" in pair.other.fails("Busy", "delete", pair.other.deletion())

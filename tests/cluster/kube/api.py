@@ -79,12 +79,26 @@ class Api:
         answer: Object = json.loads(text)
         return answer
 
+    def create(self, path: str, body: Object) -> bool:
+        """Whether it was made. It was not if it is there already, is refused, or the API server is
+        away."""
+        try:
+            return self._answer("POST", f"{path}?fieldValidation=Strict", body)[0] == 201
+        except (http.client.HTTPException, OSError):
+            return False
+
     def get(self, path: str) -> Object | None:
         """None if it is not there. Raises AssertionError if the API server refuses or is away."""
         status, text = self._answer("GET", path, None)
         assert status in (200, 404), f"GET {path}: {status} {text.decode(errors='replace')[:500]}"
         found: Object | None = json.loads(text) if status == 200 else None
         return found
+
+    def text(self, path: str) -> str:
+        """What is there, if it is no object; empty if there is nothing, or the API server is
+        away."""
+        status, text = self._answer("GET", path, None)
+        return text.decode(errors="replace") if status == 200 else ""
 
     def all(self, method: str, requests: list[tuple[str, Object]]) -> dict[str, float]:
         """Many requests, several at a time; when each was sent, by its object's name."""
@@ -136,9 +150,18 @@ class Api:
                     self._state, NAME, [*self._kubectl, "proxy", f"--unix-socket={self._socket}"]
                 )
             deadline = time.monotonic() + _START_SECONDS
-            while not self._socket.exists():
+            while not self._accepts():
                 assert time.monotonic() < deadline, "kubectl proxy does not serve"
                 time.sleep(0.02)
+
+    def _accepts(self) -> bool:
+        """Whether the proxy takes connections. Its socket has a name before the proxy listens."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(self._socket))
+            except OSError:
+                return False
+        return True
 
 
 class _Connection(http.client.HTTPConnection):

@@ -37,9 +37,9 @@ mount --bind "$0/kcm-log" /var/log/flexvol
 [ ! -e /dev/log ] || mount --bind /dev/null /dev/log
 exec "$@"
 """
-# They end themselves when answers of a new API server do not fit; on a real node kubelet starts
-# them anew.
-SUPERVISED = ("kube-scheduler", "kube-controller-manager")
+# They end themselves when answers of a new API server do not fit, and the API server does when it
+# starts beside a busy etcd and a hook of its own gives up; on a real node kubelet starts them anew.
+SUPERVISED = ("kube-scheduler", "kube-controller-manager", "kube-apiserver")
 CONTROL_PLANE = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 SERVER = f"https://{NET}1:6443"
 
@@ -54,14 +54,22 @@ def missing() -> str:
 
 def wait_until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Waits until `condition` is true and returns it. A failure says what was awaited and what was
-    seen last."""
+    seen last. A condition that finds a field, an object or one of several missing is not true
+    yet."""
     deadline = time.monotonic() + seconds
     while True:
-        seen = condition()
-        if seen:
-            return seen
+        seen: Any
+        try:
+            seen = condition()
+            if seen:
+                return seen
+        except (LookupError, ValueError, TypeError) as lacking:
+            seen = lacking
         if time.monotonic() > deadline:
-            raise AssertionError(f"after {seconds:g} s still not: {what}; last seen: {seen!r}")
+            cause = seen if isinstance(seen, Exception) else None
+            raise AssertionError(
+                f"after {seconds:g} s still not: {what}; last seen: {seen!r}"
+            ) from cause
         time.sleep(0.1)
 
 

@@ -62,7 +62,10 @@ def spawn(state: Path, name: str, argv: list[object]) -> subprocess.Popen[bytes]
             env={**os.environ, "PATH": PATH, _MARK: str(state.resolve())},
         )
     _children.append(child)
-    (state / f"{name}.pid").write_text(str(child.pid))
+    # In one step: the supervisor would start another one for a file without its number.
+    new = state / f"{name}.pid.new"
+    new.write_text(str(child.pid))
+    new.rename(state / f"{name}.pid")
     return child
 
 
@@ -176,10 +179,17 @@ def cgroups() -> list[Path]:
     found = [
         path
         for root in roots
-        for path in root.glob(f"{CGROUP_PREFIX}node[0-9]*/**/")
+        for path in _glob(root, f"{CGROUP_PREFIX}node[0-9]*/**/")
         if path.is_dir()
     ]
     return sorted(found, key=lambda path: -len(path.parts))
+
+
+def _glob(directory: Path, pattern: str) -> list[Path]:
+    """As glob, which raises if a directory goes while it looks."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return list(directory.glob(pattern))
 
 
 def _end(find: Callable[[], list[str]]) -> None:
@@ -259,7 +269,11 @@ def _mounts_below(state: Path) -> list[str]:
 def _loop_devices_of(state: Path) -> list[str]:
     """By inode, because the path a loop device shows is the one in the mount namespace it was made
     in."""
-    files = [path.lstat() for path in state.glob("node*/var-lib-flexvol/**/*") if path.is_file()]
+    files = []
+    for path in _glob(state, "node*/var-lib-flexvol/**/*"):
+        with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+            if path.is_file():
+                files.append(path.lstat())
     inodes = {f"{os.major(file.st_dev)}:{os.minor(file.st_dev)} {file.st_ino}" for file in files}
     columns = "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
     shown = sh("losetup", "--list", "--json", "--output", columns, capture_output=True).stdout

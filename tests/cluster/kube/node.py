@@ -31,6 +31,9 @@ OWN_PATHS = (
     PLUGINS,
 )
 PROGRAMS = ("containerd", "kubelet", "kube-proxy")
+# The last line that containerd logs before it answers kubelet.
+_SERVES_PODS = b"Start streaming server"
+_START_SECONDS = 60  # a start takes less than a second on an idle machine
 
 
 class Node:
@@ -190,7 +193,16 @@ class Node:
                 "--conntrack-tcp-timeout-close-wait=0s",
             ],
         }
-        spawn(self._state, f"{self.name}-{program}", self.inside() + lines[program])
+        log = self._state / f"{self.name}-{program}.log"
+        before = log.stat().st_size if log.exists() else 0
+        child = spawn(self._state, f"{self.name}-{program}", self.inside() + lines[program])
+        # A kubelet that asks containerd before containerd serves pods ends at once; systemd would
+        # start it again.
+        deadline = time.monotonic() + _START_SECONDS
+        while program == "containerd" and _SERVES_PODS not in log.read_bytes()[before:]:
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name}: containerd does not serve pods; see {log}")
+            time.sleep(0.02)
 
     def cut_power(self) -> None:
         """Ends everything that runs on it, containers too, and with that every mount. Its disk

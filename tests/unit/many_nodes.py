@@ -1,0 +1,152 @@
+"""Any number of nodes, each with a provisioner and its own published room in one collection, which
+answers as the API server does."""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import re
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from controller import cluster
+from controller.capacity import Capacity
+from controller.decide import Identity
+from controller.provision import Provision
+from controller.storage import Listed
+from tests.unit.objects import claim, storage_class
+
+GIB = 1 << 30
+CLASS = {**storage_class(late=False), "metadata": {"name": "c"}}
+_IN = re.compile(r"([a-z/]+) in \(([^)]*)\)|([a-z/]+)=([^,]*)")
+_NOT_IN = re.compile(r"([-a-z/]+) notin \(([^)]*)\)")
+
+
+class Collection:
+    """The capacity objects of all nodes, and each node's hostname label."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.read: list[int] = []  # how many objects each list had
+        self.specs: dict[str, dict[str, Any]] = {}  # of nodes, by name
+        self._uids = 0
+
+    def get(self, path: str) -> Any:
+        parts = urlsplit(path)
+        name = parts.path.rpartition("/")[2]
+        if "/nodes/" in parts.path:
+            labels = {"kubernetes.io/hostname": name}
+            return {"metadata": {"labels": labels}, "spec": self.specs.get(name, {})}
+        if name != "csistoragecapacities":
+            return copy.deepcopy(self.objects.get(name))
+        words = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        wanted = _selected(words.get("labelSelector", ""))
+        items = [self.objects[key] for key in sorted(self.objects) if wanted(self.objects[key])]
+        limit = int(words.get("limit", len(items)))
+        metadata = {"continue": "more"} if len(items) > limit else {}
+        self.read.append(len(items[:limit]))
+        return {"items": copy.deepcopy(items[:limit]), "metadata": metadata}
+
+    def create(self, path: str, wish: dict[str, Any]) -> dict[str, Any]:
+        name = wish["metadata"]["name"]
+        if name in self.objects:
+            raise cluster.Refused(409, "it exists")
+        self._uids += 1
+        made = copy.deepcopy(wish)
+        made["metadata"]["uid"] = str(self._uids)
+        self.objects[name] = made
+        return made
+
+    def patch(self, path: str, wish: dict[str, Any]) -> dict[str, Any] | None:
+        name = wish["metadata"]["name"]
+        if name not in self.objects:
+            return None
+        uid = self.objects[name]["metadata"]["uid"]
+        self.objects[name] = {**copy.deepcopy(wish), "metadata": {**wish["metadata"], "uid": uid}}
+        return self.objects[name]
+
+    def delete(self, path: str, uid: str) -> None:
+        name = path.rpartition("/")[2]
+        assert self.objects[name]["metadata"]["uid"] == uid
+        del self.objects[name]
+
+
+def _selected(selector: str) -> Callable[[dict[str, Any]], bool]:
+    allowed = {}
+    for match in _IN.finditer(selector):
+        allowed[match[1] or match[3]] = set((match[2] or match[4]).split(","))
+    excluded = {match[1]: set(match[2].split(",")) for match in _NOT_IN.finditer(selector)}
+
+    def is_selected(one: dict[str, Any]) -> bool:
+        labels = one["metadata"]["labels"]
+        is_excluded = any(labels.get(key) in values for key, values in excluded.items())
+        fits = all(labels.get(key) in values for key, values in allowed.items())
+        return fits and not is_excluded
+
+    return is_selected
+
+
+def publisher(
+    collection: Collection,
+    node: str,
+    free: int,
+    drivers: dict[str, str] | None = None,
+    classes: list[dict[str, Any]] | None = None,
+) -> Capacity:
+    """The node's, with one pool of so much room; it has published that."""
+    api: Any = collection
+    pools = [{"name": "only", "freeBytes": free}]
+    storage: Any = SimpleNamespace(list=lambda driver: Listed([], pools))
+    us = Identity(drivers or {"loop.flexvol": "flexvol/loop"}, node, node)
+    found = [CLASS] if classes is None else classes
+    made = Capacity(api, storage, us, "flexvol", None, lambda: found, lambda: node)
+    made._read_at = time.monotonic()  # nothing is there yet
+    made.publish()
+    return made
+
+
+def provisioner(collection: Collection, node: str, free: int) -> Provision:
+    api: Any = collection
+    nothing: Any = SimpleNamespace()
+    us = Identity({"loop.flexvol": "flexvol/loop"}, node, node)
+    made = Provision(api, nothing, nothing, nothing, us, nothing)
+    made.capacity = publisher(collection, node, free)
+    made.capacity.is_passed_over = made.is_passed_over
+    made.capacity.publish()
+    return made
+
+
+def nodes_of(
+    rooms: list[int], specs: dict[str, dict[str, Any]] | None = None
+) -> tuple[Collection, dict[str, Provision]]:
+    """specs: of the Node objects, by name."""
+    collection = Collection()
+    collection.specs = specs or {}
+    nodes = {
+        f"n{number}": provisioner(collection, f"n{number}", free)
+        for number, free in enumerate(rooms)
+    }
+    return collection, nodes
+
+
+def taken_by(
+    nodes: dict[str, Provision], uid: str, size: str = "1Gi", until_seconds: float = 60.0
+) -> tuple[str, float]:
+    """Who takes a claim that all nodes see at the same moment, and after how many seconds."""
+    wanted = claim(resources={"requests": {"storage": size}})
+    wanted["metadata"].update(uid=uid)
+    looks = [(0.0, name) for name in nodes]
+    heapq.heapify(looks)
+    while looks:
+        waited_seconds, name = heapq.heappop(looks)
+        if waited_seconds > until_seconds:
+            break
+        turn_seconds = nodes[name]._turn_seconds(wanted, CLASS, waited_seconds)
+        if turn_seconds is not None and turn_seconds <= waited_seconds:
+            return name, waited_seconds
+        if turn_seconds is not None:
+            heapq.heappush(looks, (turn_seconds, name))
+    return "", 0.0

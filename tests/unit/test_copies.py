@@ -1,0 +1,38 @@
+"""How a copy that takes long shares the provisioner with other claims."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from drivers.loop import copies
+from host import files
+from protocol import Pending
+
+
+def test_a_long_copy_gives_way_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker of a provisioner that copies would otherwise be away for as long as a call of
+    the driver may take, and claims that need a moment would wait for it."""
+    deadlines = []
+    saved: dict[str, Any] = {}
+
+    def copy(source: int, target: int, begin: int, end: int, deadline: float) -> int:
+        deadlines.append(deadline)
+        return begin + 7
+
+    monkeypatch.setattr(copies, "_version", lambda source, image: "as it was")
+    monkeypatch.setattr(files, "copy", copy)
+    monkeypatch.setattr(files, "identity", lambda target: "target")
+    source: Any = SimpleNamespace(name="a", thick=False, lock_image=lambda image: None)
+    record = {"copyOf": "as it was", "copiedBytes": 5}
+    made: Any = SimpleNamespace(name="b", thick=False, record=record, save=saved.update)
+
+    began = time.monotonic()
+    with pytest.raises(Pending, match="the next call goes on"):
+        copies._copy(source, 0, made, 0, 100)
+
+    assert saved["copiedBytes"] == 12
+    assert began < deadlines[0] <= time.monotonic() + 60

@@ -1,0 +1,307 @@
+"""Whose a volume is follows its PV: when the driver is told, and when nobody is."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import protocol
+from controller import decide, owners
+from controller.owners import ADOPT, AGAIN, LEAVE, REFUSE, Owners, Place, Record
+from controller.storage import Listed
+from controller.workqueue import WorkQueue
+
+US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
+DRIVER = "flexvol/loop"
+NAME = "pvc-1"
+PV_UID = "pv-uid"
+
+
+def volume(claim_uid: str = "new", phase: str = "Bound", **changes: Any) -> dict[str, Any]:
+    notes = {decide.PROVISIONED_BY: "loop.flexvol", decide.IDENTITY: "node1"}
+    metadata = {
+        "name": NAME,
+        "uid": PV_UID,
+        "annotations": {**notes, **changes.pop("annotations", {})},
+        **changes,
+    }
+    reference = {"namespace": "shop", "name": "data", "uid": claim_uid}
+    return {
+        "metadata": metadata,
+        "spec": {"claimRef": reference, "flexVolume": {"driver": DRIVER}},
+        "status": {"phase": phase},
+    }
+
+
+def claim(volume_name: str = NAME) -> dict[str, Any]:
+    return {"metadata": {"uid": "new"}, "spec": {"volumeName": volume_name}}
+
+
+def entry(owner_uid: str | None = "old", **changes: Any) -> dict[str, Any]:
+    owner = None
+    if owner_uid is not None:
+        owner = {"namespace": "prime", "name": "prime", "uid": owner_uid}
+    return {"name": NAME, "owner": owner, "clusterUid": "here", **changes}
+
+
+@pytest.mark.parametrize(
+    ("pv", "live", "record", "expected"),
+    [
+        pytest.param(
+            volume(),
+            claim(),
+            Record("old", "here"),
+            ADOPT,
+            id="a PV bound to another claim than its record says is told to the driver",
+        ),
+        pytest.param(
+            volume(),
+            claim(),
+            Record(protocol.NO_OWNER, "here"),
+            ADOPT,
+            id="a volume without an owner gets the claim that its PV is bound to",
+        ),
+        pytest.param(
+            volume(),
+            claim(),
+            Record(protocol.AWAITED, ""),
+            ADOPT,
+            id="a volume that awaited a claim of another name gets the one that came",
+        ),
+        pytest.param(
+            volume(),
+            claim(),
+            Record("new", "here"),
+            LEAVE,
+            id="a record that names the claim already is left alone",
+        ),
+        pytest.param(
+            volume(annotations={decide.AWAITS_CLAIM: "true"}),
+            claim(),
+            Record(protocol.AWAITED, "here"),
+            LEAVE,
+            id="a PV that awaits its claim is the deletion's to look after",
+        ),
+        pytest.param(
+            volume(annotations={decide.AWAITS_CLAIM: "true"}),
+            claim(),
+            Record("old", "here"),
+            ADOPT,
+            id="a PV that was written again as when it awaited its claim, and has another one now",
+        ),
+        pytest.param(
+            volume(), None, Record("old", "here"), LEAVE, id="a claim that is gone gets nothing"
+        ),
+        pytest.param(
+            volume(),
+            claim("pvc-9"),
+            Record("old", "here"),
+            LEAVE,
+            id="a claim that has another PV gets nothing",
+        ),
+        pytest.param(
+            volume(),
+            claim(""),
+            Record("old", "here"),
+            AGAIN,
+            id="a claim that does not name the PV yet is waited for",
+        ),
+        pytest.param(
+            volume(),
+            claim(),
+            Record("old", "another"),
+            REFUSE,
+            id="a volume of another cluster is left to a person",
+        ),
+    ],
+)
+def test_who_is_told(
+    pv: dict[str, Any], live: dict[str, Any] | None, record: Record, expected: str
+) -> None:
+    decision = owners.judge(pv, live, record, "here")
+    assert decision.action == expected
+    if expected == REFUSE:
+        assert f"kubectl flexvol adopt {NAME}" in decision.sentence
+
+
+@pytest.mark.parametrize(
+    ("pv", "is_bound"),
+    [
+        pytest.param(volume(), True, id="a PV of ours that is bound is looked at"),
+        pytest.param(
+            volume(phase="Released"), False, id="a released PV gives its volume to nobody"
+        ),
+        pytest.param(volume(phase="Available"), False, id="an available PV is nobody's yet"),
+        pytest.param(volume(claim_uid=""), False, id="a claimRef without a uid is nobody's yet"),
+        pytest.param(
+            volume(annotations={decide.IDENTITY: "node2"}),
+            False,
+            id="a PV of another node is not ours",
+        ),
+        pytest.param(
+            volume(annotations={decide.PROVISIONED_BY: "other"}),
+            False,
+            id="a PV of another provisioner is not ours",
+        ),
+        pytest.param(
+            volume(deletionTimestamp="2026-01-01T00:00:00Z"),
+            False,
+            id="a PV that is being deleted is left alone",
+        ),
+    ],
+)
+def test_which_pvs_count(pv: dict[str, Any], is_bound: bool) -> None:
+    assert (owners.bound(pv, US) is not None) == is_bound
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        pytest.param(entry(), Record("old", "here"), id="a volume has its owner"),
+        pytest.param(
+            entry(None), Record(protocol.NO_OWNER, "here"), id="a volume may have no owner"
+        ),
+        pytest.param({"name": NAME}, None, id="a driver that knows no owners is not asked"),
+        pytest.param(entry(state="moving"), None, id="a volume on the move is left alone"),
+        pytest.param(entry(state="archived"), None, id="an archive is left alone"),
+        pytest.param(entry(kind="snapshot"), None, id="a snapshot is left alone"),
+        pytest.param(entry(error="damaged"), None, id="a damaged record is left alone"),
+    ],
+)
+def test_which_records_count(listed: dict[str, Any], expected: Record | None) -> None:
+    found = dict(owners.records({DRIVER: Listed([listed], [])}))
+    assert found == ({Place(DRIVER, NAME, ""): expected} if expected else {})
+
+
+class _Watched:
+    """Owners with a real queue; nothing of it calls the API server before `sync`."""
+
+    def __init__(self) -> None:
+        self.work = WorkQueue()
+        nothing: Any = None
+        self.owners = Owners(nothing, nothing, nothing, self.work, US)
+
+    def asked(self) -> bool:
+        """Whether the queue has it; takes it out."""
+        if not self.work.waiting():
+            return False
+        self.work.done(self.work.get())
+        return True
+
+
+def listing(owner_uid: str) -> dict[str, Listed]:
+    return {DRIVER: Listed([entry(owner_uid)], [])}
+
+
+def test_a_difference_is_asked_for_once_however_often_it_is_listed() -> None:
+    watched = _Watched()
+    watched.owners.volume_changed(volume("old"))
+    watched.owners.listed(listing("old"))
+    assert not watched.asked()
+
+    watched.owners.volume_changed(volume("new"))
+    assert watched.asked()
+    for _ in range(3):
+        watched.owners.listed(listing("old"))
+        watched.owners.volume_changed(volume("new"))
+        assert not watched.asked(), "the queue repeats a failure by itself, at its own pace"
+
+    watched.owners.listed(listing("new"))
+    watched.owners.volume_changed(volume("newer"))
+    assert watched.asked()
+
+
+@pytest.mark.parametrize(
+    "pools",
+    [("of-pv", "other"), ("other", "of-pv")],
+    ids=["the PV's own volume is listed first", "the copy is listed first"],
+)
+def test_a_copy_that_was_put_back_in_another_pool_is_no_record_of_the_pvs_volume(
+    pools: tuple[str, str],
+) -> None:
+    owner_uids = {"of-pv": "new", "other": "old"}
+    copies = [entry(owner_uids[pool], options={"poolId": pool}) for pool in pools]
+    pv = volume("new")
+    pv["spec"]["flexVolume"]["options"] = {"poolId": "of-pv"}
+    watched = _Watched()
+    watched.owners.volume_changed(pv)
+
+    watched.owners.listed({DRIVER: Listed(copies, [])})
+    assert not watched.asked()
+
+    changed = [entry("old", options={"poolId": pool}) for pool in pools]
+    watched.owners.listed({DRIVER: Listed(changed, [])})
+    assert watched.asked()
+
+
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("bind"), st.sampled_from("abc")),
+        st.tuples(st.just("release"), st.just("")),
+        st.tuples(st.just("delete"), st.just("")),
+        st.tuples(st.just("list"), st.sampled_from("abc")),
+        st.tuples(st.just("list nothing"), st.just("")),
+    ),
+    max_size=12,
+)
+
+
+@given(_STEPS)
+def test_whatever_came_before_the_last_word_of_both_decides(steps: list[tuple[str, str]]) -> None:
+    """When PV and list are as they stay, a difference between them has been asked for, and nothing
+    is asked for where there is none."""
+    watched = _Watched()
+    bound_to, recorded, was_asked = "", "", False
+    for step, uid in steps:
+        before = (bound_to, recorded)
+        if step == "bind":
+            watched.owners.volume_changed(volume(uid))
+            bound_to = uid
+        elif step == "release":
+            watched.owners.volume_changed(volume(bound_to or "a", phase="Released"))
+            bound_to = ""
+        elif step == "delete":
+            watched.owners.volume_gone(volume(bound_to or "a"))
+            bound_to = ""
+        elif step == "list":
+            watched.owners.listed(listing(uid))
+            recorded = uid
+        else:
+            watched.owners.listed({DRIVER: Listed([], [])})
+            recorded = ""
+        differs = bool(bound_to and recorded and bound_to != recorded)
+        if (bound_to, recorded) != before:
+            was_asked = False
+        asked = watched.asked()
+        assert differs or not asked
+        was_asked = was_asked or asked
+        assert was_asked == differs
+
+
+def test_a_pv_that_went_while_nobody_watched_is_forgotten() -> None:
+    watched = _Watched()
+    watched.owners.volume_changed(volume("new"))
+    watched.owners.volumes_listed(set())
+    watched.owners.listed(listing("old"))
+    assert not watched.asked()
+
+
+def test_who_waits_for_calls_of_the_driver_to_end_is_tried_again_soon_however_often() -> None:
+    """Until the driver is told, the volume's mount refuses the pods of the claim."""
+    watched = _Watched()
+    watched.owners.volume_changed(volume("old"))
+    watched.owners.volume_changed(volume("new"))
+    watched.owners.listed(listing("old"))
+    busy = protocol.Pending("4 calls of the driver run already")
+
+    for _ in range(3):
+        key: Any = watched.work.get()
+        began = time.monotonic()
+        watched.owners._failed(key, volume("new"), busy)
+
+    assert watched.work.get() == key
+    assert time.monotonic() - began < 1.5
