@@ -185,6 +185,34 @@ def pod(name: str, volumes: list[Object], **spec: Any) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": body}
 
 
+@contextlib.contextmanager
+def cordoned(k8s: Kubernetes, node: str) -> Iterator[None]:
+    """No new pod goes to the node meanwhile: the scheduler has seen the cordon before this goes
+    on."""
+    k8s.cluster.kubectl("cordon", node, capture_output=True)
+    try:
+        wait_until("the scheduler has seen the cordon", lambda: _is_refused(k8s, node))
+        yield
+    finally:
+        k8s.cluster.kubectl("uncordon", node, capture_output=True)
+
+
+def _is_refused(k8s: Kubernetes, node: str) -> bool:
+    """Whether the scheduler leaves a pod waiting that may run on this node only."""
+    name = "probe-" + uuid.uuid4().hex[:8]
+    volumes: list[Object] = [{"name": "none", "emptyDir": {}}]
+    k8s.apply(pod(name, volumes, nodeSelector={"kubernetes.io/hostname": node}))
+
+    def decision() -> str:
+        conditions = (k8s.get("pod", name) or {})["status"]["conditions"]
+        (scheduled,) = [one for one in conditions if one["type"] == "PodScheduled"]
+        return str(scheduled["status"])
+
+    decided: str = wait_until(f"the scheduler has looked at pod {name}", decision)
+    k8s.run("delete", "pod", name, "--force")
+    return decided == "False"
+
+
 def volumes_on(cluster: kube.Cluster, node: str) -> set[str]:
     """The names of the volumes in the node's default pool; hidden ones too, as a leak is one."""
     path = cluster.nodes[node].path(POOL)

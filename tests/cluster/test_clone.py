@@ -3,14 +3,20 @@ run."""
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import DRIVER, Kubernetes, own_namespace, storage_class, unmount
+from tests.cluster.conftest import (
+    DRIVER,
+    Kubernetes,
+    cordoned,
+    own_namespace,
+    storage_class,
+    unmount,
+)
 from tests.cluster.kube.cluster import Cluster
 from tests.cluster.test_inventory import Ask, ask, rows
 from tests.cluster.test_placement import node_of, warnings
@@ -60,16 +66,6 @@ def with_data(k8s: Kubernetes, storage: str, node: str) -> str:
         ),
     )
     return k8s.shell("web", SUM).stdout
-
-
-@contextlib.contextmanager
-def cordoned(k8s: Kubernetes, node: str) -> Iterator[None]:
-    """The scheduler must choose another node meanwhile."""
-    k8s.cluster.kubectl("cordon", node, capture_output=True)
-    try:
-        yield
-    finally:
-        k8s.cluster.kubectl("uncordon", node, capture_output=True)
 
 
 def from_snapshot(k8s: Kubernetes, name: str, snapshot: str, storage: str) -> None:

@@ -23,6 +23,7 @@ from tests.cluster.conftest import (
     POOL,
     Kubernetes,
     Object,
+    cordoned,
     hostname,
     pod,
     published,
@@ -391,14 +392,11 @@ def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(
     )
     stays = ours["spec"]["nodeName"]
     (goes,) = set(k8s.cluster.nodes) - {stays}
-    k8s.cluster.kubectl("cordon", stays, capture_output=True)
-    try:
+    with cordoned(k8s, stays):
         k8s.claim("kept")
-        k8s.pod("keeper", claim="kept", node=goes)  # meanwhile the scheduler hears of the cordon
+        k8s.pod("keeper", claim="kept", node=goes)
         k8s.apply(stateful_set(giving_up))
         k8s.running("db-0")
-    finally:
-        k8s.cluster.kubectl("uncordon", stays, capture_output=True)
     k8s.shell("db-0", "echo old > /data/file && sync")
     kept, left = k8s.volume_of("kept"), k8s.volume_of("data-db-0")
     assert left["metadata"]["annotations"]["flexvol/on-node-gone"] == "release"
