@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -28,6 +29,8 @@ from tests.conftest import ROOT
 OVERLAY = Path(__file__).parent / "kube/overlay"
 DRIVER = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/flexvol~loop/loop"
 POOL = "/var/lib/flexvol/default"
+HAS_FAILED = pytest.StashKey[bool]()
+_NO_FINALIZER = json.dumps({"metadata": {"finalizers": None}})
 Object = dict[str, Any]
 
 
@@ -399,21 +402,43 @@ def ours(k8s: Kubernetes) -> list[Object]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """On a failure, what a person would look at next."""
+    """On a failure, what a person would look at next; and what the test leaves is removed."""
     outcome: Any = yield
     report = outcome.get_result()
     k8s = getattr(item, "funcargs", {}).get("k8s")
-    if (
-        report.failed and isinstance(k8s, Kubernetes) and kube.STATE.exists()
-    ):  # else it is the cluster's own end
-        try:
+    has_failed = report.failed or item.stash.get(HAS_FAILED, False)
+    item.stash[HAS_FAILED] = has_failed
+    # Without the state directory this is the end of the cluster itself.
+    if not (has_failed and isinstance(k8s, Kubernetes) and kube.STATE.exists()):
+        return
+    try:
+        if report.failed:
             for title, text in diagnosis(k8s):
                 report.sections.append((title, text[-8000:]))
-        except (AssertionError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-            # The cluster may be what has failed. An exception here would end the whole run.
-            report.sections.append(("no more can be found out", str(error)[-2000:]))
-            log = k8s.cluster.log("kube-apiserver")
-            report.sections.append(("kube-apiserver", log[-4000:]))
+        if report.when == "teardown":
+            remove_leftovers(k8s.cluster)
+    except (AssertionError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        # The cluster may be what has failed. An exception here would end the whole run.
+        report.sections.append(("no more can be found out", str(error)[-2000:]))
+        log = k8s.cluster.log("kube-apiserver")
+        report.sections.append(("kube-apiserver", log[-4000:]))
+
+
+def remove_leftovers(cluster: kube.Cluster) -> None:
+    """Removes the PVs that no claim is bound to, and from the default pools what has no PV. A pod
+    may have such a volume mounted: its file is gone then, and the mount ends with the pod."""
+    kept = set()
+    default = Kubernetes(cluster, "default")
+    for volume in default.all("pv"):
+        name = volume["metadata"]["name"]
+        if volume["status"].get("phase") == "Bound":
+            kept.add(name)
+            continue
+        default.run("delete", "pv", name, "--wait=false", check=False)
+        default.run("patch", "pv", name, "--type=merge", "-p", _NO_FINALIZER, check=False)
+    for name, node in cluster.nodes.items():
+        for left in volumes_on(cluster, name) - kept:
+            shutil.rmtree(node.path(POOL) / left, ignore_errors=True)
 
 
 def diagnosis(k8s: Kubernetes) -> Iterator[tuple[str, str]]:
