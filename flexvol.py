@@ -10,9 +10,9 @@ import os
 import sys
 import time
 
-import process
-from host import log  # early: an update may replace the file we are running from at any time
-from protocol import (
+from node.host import log  # early: an update may replace the file we are running from at any time
+from shared import process
+from shared.protocol import (
     CALLOUTS,
     FAILURE,
     FAILURES,
@@ -34,7 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List
 
-    from drivers import Driver
+    from node.drivers import Driver
 
 _ANSWER_SECONDS = 5  # kept of a callout's limit, to kill what hangs and to say so
 DEFAULT_DRIVER = "loop"
@@ -93,7 +93,7 @@ def _is_callout(words: "List[str]") -> bool:
     arguments = words[1:]
     if not arguments or arguments[0].lstrip().startswith("{"):
         return True
-    garbled: bool = __import__("commands.delete", fromlist=["main"]).is_garbled(arguments)
+    garbled: bool = __import__("node.commands.delete", fromlist=["main"]).is_garbled(arguments)
     return garbled
 
 
@@ -190,18 +190,18 @@ def _silence() -> int:
 
 
 def _module(name: str) -> "Any":
-    """The module drivers.NAME, or None if there is none."""
+    """The module node.drivers.NAME, or None if there is none."""
     try:
-        return __import__("drivers." + name, fromlist=["Driver"])
+        return __import__("node.drivers." + name, fromlist=["Driver"])
     except ModuleNotFoundError as error:
-        if error.name != "drivers." + name:
+        if error.name != "node.drivers." + name:
             raise
         return None
 
 
 def load(name: str) -> "Driver":
-    """The one driver class that drivers/NAME defines."""
-    from drivers import Driver
+    """The one driver class that node/drivers/NAME defines."""
+    from node.drivers import Driver
 
     module = _module(name)
     if module is None:
@@ -216,7 +216,7 @@ def load(name: str) -> "Driver":
         ):
             return member()
     raise Internal(
-        "drivers.{} holds no subclass of Driver; write one, as in examples/directory.py".format(
+        "node.drivers.{} holds no subclass of Driver; write one, as in examples/directory.py".format(
             name
         )
     )
@@ -290,7 +290,7 @@ def _run_command(name: str, words: "List[str]") -> int:
     )
     try:
         try:
-            status: "int" = __import__("commands." + module, fromlist=["main"]).main(arguments)
+            status: "int" = __import__("node.commands." + module, fromlist=["main"]).main(arguments)
         finally:  # also after --help, which exits
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -301,7 +301,7 @@ def _run_command(name: str, words: "List[str]") -> int:
         # Whoever reads what a command prints may leave, as head does: that is no error to talk
         # about, but for export, whose reader stores a volume.
         if isinstance(error, BrokenPipeError) and name != "export":
-            from table import reader_left  # late: no callout needs it
+            from shared.table import reader_left  # late: no callout needs it
 
             return reader_left()
         print(system_failure(error, "flexvol " + name).message, file=sys.stderr)

@@ -14,20 +14,20 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import administration
-import protocol
-from controller import cluster, decide, health, metrics
-from controller.capacity import Capacity
-from controller.delete import Delete
-from controller.election import Election
-from controller.events import Events
-from controller.gone_nodes import GoneNodes, Kept, Marks
-from controller.orphans import Orphans
-from controller.owners import KIND, Owners
-from controller.provision import Provision
-from controller.secrets import Secrets
-from controller.storage import DRIVERS, PLUGIN_DIRECTORY, Storage, reap_strays
-from controller.workqueue import WorkQueue
+from cluster import kubectl
+from cluster.controller import cluster, decide, health, metrics
+from cluster.controller.capacity import Capacity
+from cluster.controller.delete import Delete
+from cluster.controller.election import Election
+from cluster.controller.events import Events
+from cluster.controller.gone_nodes import GoneNodes, Kept, Marks
+from cluster.controller.orphans import Orphans
+from cluster.controller.owners import KIND, Owners
+from cluster.controller.provision import Provision
+from cluster.controller.secrets import Secrets
+from cluster.controller.storage import DRIVERS, PLUGIN_DIRECTORY, Storage, reap_strays
+from cluster.controller.workqueue import WorkQueue
+from shared import protocol
 
 NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _EVENTS_SECONDS = 5
@@ -43,7 +43,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="provisioner",
         description="Makes volumes for claims, and deletes them.",
-        epilog="What a person does with a kubeconfig: " + administration.summary("provisioner"),
+        epilog="What a person does with a kubeconfig: " + kubectl.summary("provisioner"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     mode = parser.add_mutually_exclusive_group(required=True)
@@ -194,7 +194,7 @@ class Instance:
     def __init__(self, settings: argparse.Namespace, name: str, lease: str) -> None:
         """lease: what it must hold to work; empty if it needs none."""
         self.settings, self.api = settings, cluster.Cluster(settings.kubeconfig)
-        self.drivers = administration.by_provisioner(settings.driver)
+        self.drivers = kubectl.by_provisioner(settings.driver)
         self.events = Events(self.api, f"{'+'.join(self.drivers)} {name}")
         self.stopping = threading.Event()
         self.all_listed = threading.Event()
@@ -506,9 +506,9 @@ def start() -> int:
 def main(words: list[str] | None) -> int:
     words, program = sys.argv[1:] if words is None else words, os.path.basename(sys.argv[0])
     if program.startswith("kubectl-"):  # kubectl flexvol: only what a person does
-        return administration.main(words, DRIVERS, program.replace("-", " ", 1))
+        return kubectl.main(words, DRIVERS, program.replace("-", " ", 1))
     if words and not words[0].startswith("-"):
-        return administration.main(words, DRIVERS, "provisioner")
+        return kubectl.main(words, DRIVERS, "provisioner")
     settings = arguments(words)
     _log_to_stdout(settings.log_format)
     _keep_stop_signals_for_main_thread()

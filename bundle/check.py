@@ -51,9 +51,7 @@ def main(words: list[str]) -> int:
     status = _run(tools / "ruff", "check", ".")
     status |= _run(tools / "ruff", "format", "--check", ".")
     driver_side.append("examples")
-    status |= _run(
-        tools / "mypy", "bundle", "tests", "provisioner.py", "administration", *driver_side
-    )
+    status |= _run(tools / "mypy", "bundle", "tests", "provisioner.py", "cluster", *driver_side)
     excluded = [word for name in NEWER for word in ("--exclude", name)]
     status |= _run(
         tools / "vermin", "--target=3.6", "--violations", "--quiet", *excluded, *driver_side

@@ -13,23 +13,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # The driver side as the table in design and tests/unit/test_layers.py have it.
-CONTENTS = (
-    "protocol.py",
-    "process.py",
-    "caller.py",
-    "table.py",
-    "flexvol.py",
-    "drivers",
-    "host",
-    "commands",
-)
+CONTENTS = ("flexvol.py", "node", "shared")
 # python3 dist/flexvol works as well, only slower than through the header.
 MAIN = "import sys\n\nimport flexvol\n\nsys.exit(flexvol.main(sys.argv))\n"
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 def sources(drivers: list[Path]) -> dict[str, bytes]:
-    """What goes into the archive, by name: the driver side, and `drivers` as drivers/NAME.py."""
+    """What goes into the archive, by name: the driver side, and each of
+    `drivers` as node/drivers/NAME.py."""
     found: dict[str, bytes] = {"__main__.py": MAIN.encode()}
     for entry in CONTENTS:
         path = ROOT / entry
@@ -39,14 +31,14 @@ def sources(drivers: list[Path]) -> dict[str, bytes]:
         name = driver.stem
         if (
             not name.isidentifier()
-            or f"drivers/{name}.py" in found
-            or f"drivers/{name}/__init__.py" in found
+            or f"node/drivers/{name}.py" in found
+            or f"node/drivers/{name}/__init__.py" in found
         ):
             raise SystemExit(
                 f"pack.py: {driver}: the file's name is the driver's: a new Python name in "
                 "lower case"
             )
-        found[f"drivers/{name}.py"] = driver.read_bytes()
+        found[f"node/drivers/{name}.py"] = driver.read_bytes()
     if drivers:
         found["flexvol.py"] = _with_default(found["flexvol.py"].decode(), drivers[0].stem).encode()
     for name, content in found.items():

@@ -18,15 +18,7 @@ from pathlib import Path
 from bundle import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTENTS = (
-    "protocol.py",
-    "process.py",
-    "caller.py",
-    "table.py",
-    "provisioner.py",
-    "controller",
-    "administration",
-)
+CONTENTS = ("provisioner.py", "cluster", "shared")
 LEFT_OUT = (
     "RECORD",
     "WHEEL",

@@ -7,10 +7,10 @@ directory.flexvol`."""
 
 import os
 
-import process
-from drivers import Driver
-from host import mounts
-from protocol import NotFound, Options, Reply, check_name
+from node.drivers import Driver
+from node.host import mounts
+from shared import process
+from shared.protocol import NotFound, Options, Reply, check_name
 
 ROOT = "/var/lib/flexvol-directory"
 

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import table
 from bundle import packages
+from shared import table
 from tests.cluster.kube import build, images
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.api import Api

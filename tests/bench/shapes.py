@@ -19,8 +19,8 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
-import table
-from host import filesystems
+from node.host import filesystems
+from shared import table
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB, GIB = 1 << 20, 1 << 30

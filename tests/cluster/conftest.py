@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.cluster import size_bytes
+from cluster.controller.cluster import size_bytes
 from tests.cluster.kube import build, images
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.api import path_of

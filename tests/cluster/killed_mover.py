@@ -15,9 +15,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from administration import nodes
-from administration.move import Mover, NotMoved
-from controller.cluster import Cluster
+from cluster.controller.cluster import Cluster
+from cluster.kubectl import nodes
+from cluster.kubectl.move import Mover, NotMoved
 
 _PIECES = (0, 40)  # of its stream
 _ATTEMPTS = 20  # what was killed has left something on the nodes that ends by itself

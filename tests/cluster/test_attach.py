@@ -18,7 +18,7 @@ from tests.cluster.kube.node import PLUGINS
 from tests.cluster.test_claims import size_mib
 
 OVERLAY = Path(__file__).parent / "kube/overlay-attaching"
-SOURCE = Path(__file__).resolve().parents[1] / "drivers/attaching.py"
+SOURCE = Path(__file__).resolve().parents[1] / "node/drivers/attaching.py"
 NAME = "flexvol~attaching"
 # of a node, unless its kubelet attaches
 BY_CONTROLLER = "volumes.kubernetes.io/controller-managed-attach-detach"

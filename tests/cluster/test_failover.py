@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.election import LEASE_SECONDS
+from cluster.controller.election import LEASE_SECONDS
 from tests.cluster.conftest import Kubernetes, own_namespace
 from tests.cluster.kube.cluster import SERVER, STATE, Cluster, wait_until
 from tests.cluster.own_provisioner import (

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.capacity import NODE_LABEL
+from cluster.controller.capacity import NODE_LABEL
 from tests.cluster.conftest import Kubernetes, Object, own_namespace
 from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
 from tests.cluster.own_provisioner import (

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from controller.secrets import made_name
+from cluster.controller.secrets import made_name
 from tests.cluster.conftest import Kubernetes, Object, storage_class, volumes_on
 from tests.cluster.kube.cluster import SERVER, wait_until
 from tests.cluster.own_provisioner import AUTHORITY

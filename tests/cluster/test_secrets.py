@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from controller.secrets import made_name
+from cluster.controller.secrets import made_name
 from tests.cluster.conftest import DRIVER, Kubernetes, Object, ours, storage_class
 from tests.cluster.killed_provisioner import USES_SECRET
 from tests.cluster.kube.cluster import Cluster, wait_until

@@ -8,14 +8,14 @@ import errno
 import fcntl
 import os
 
-import process
-from drivers import Driver
-from host import files, filesystems, loopdev, mounts
-from protocol import Busy, Capabilities, NotFound, Reply, Unavailable, check_name
+from node.drivers import Driver
+from node.host import files, filesystems, loopdev, mounts
+from shared import process
+from shared.protocol import Busy, Capabilities, NotFound, Reply, Unavailable, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from protocol import Options
+    from shared.protocol import Options
 
 ROOT = "/var/tmp/flexvol-kube/attaching"
 _LOCK_SECONDS = 20

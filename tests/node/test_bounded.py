@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol import CALLOUTS
+from shared.protocol import CALLOUTS
 from tests.node.conftest import MIB, Node
 from tests.node.fuse_disk import Disk, processes_of
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 import flexvol
-from protocol import CALLOUTS
+from shared.protocol import CALLOUTS
 from tests.node.conftest import Node
 
 

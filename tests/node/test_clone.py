@@ -339,7 +339,9 @@ def hasty(copying: Node, for_python: Path) -> Node:
     more."""
     create = '("options",), {}, _PROVISIONER, "create a volume'
     changes = {create.format(600): create.format(60)}
-    copying.executable = edited(for_python, copying.directory / "hasty", "protocol.py", changes)
+    copying.executable = edited(
+        for_python, copying.directory / "hasty", "shared/protocol.py", changes
+    )
     return copying
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.kubelet import DISTRIBUTIONS, PLUGIN_DIRECTORY
+from node.commands.kubelet import DISTRIBUTIONS, PLUGIN_DIRECTORY
 from tests.node.conftest import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 )
 
 from flexvol import COMMANDS
-from protocol import CALLOUTS
+from shared.protocol import CALLOUTS
 from tests.node.conftest import MIB, NAMESPACE, UID, Node
 from tests.node.test_expand import may_grow_mounted_ext4
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import protocol
-from controller.storage import Storage
+from cluster.controller.storage import Storage
+from shared import protocol
 from tests.cluster.kube.cluster import wait_until
 from tests.conftest import ROOT
 from tests.node.dead_disk import DeadDisk
@@ -106,7 +106,7 @@ def test_calls_that_hang_do_not_become_more_than_may_run_at_once(
 FIRST_PROCESS = """
 import subprocess, threading, time
 from pathlib import Path
-from controller import storage
+from cluster.controller import storage
 
 def zombies():
     files = Path("/proc").glob("[0-9]*/stat")

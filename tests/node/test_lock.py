@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from host import files
+from node.host import files
 from tests.node.conftest import MIB, Node, edited
 from tests.node.killing import OLD_KERNEL, STEPPER, step
 
@@ -282,7 +282,7 @@ def hasty(node: Node, for_python: Path) -> Node:
     node.executable = edited(
         for_python,
         node.directory / "hasty",
-        "drivers/loop/pool.py",
+        "node/drivers/loop/pool.py",
         {"_LOCK_SECONDS = 20": "_LOCK_SECONDS = 1"},
     )
     return node
@@ -294,7 +294,7 @@ def waiting_for_images(node: Node, for_python: Path) -> list[str]:
     return edited(
         for_python,
         node.directory / "patient",
-        "drivers/loop/volume.py",
+        "node/drivers/loop/volume.py",
         {"_IN_USE_SECONDS = 2": "_IN_USE_SECONDS = 60"},
     )
 

@@ -29,7 +29,7 @@ def node(make_node: Callable[..., Node], built: Path, tmp_path: Path) -> Node:
     node.executable = edited(
         built,
         tmp_path / "loop",
-        "host/work.py",
+        "node/host/work.py",
         {"_PATIENCE_SECONDS = 30": "_PATIENCE_SECONDS = 1"},
     )
     node.command("pool", "init", "default", "--reserve", "0")
@@ -181,7 +181,7 @@ def test_a_long_check_that_came_to_no_verdict_is_begun_anew(
     node.executable = edited(
         Path(node.executable[0]),
         tmp_path / "other",
-        "host/filesystems.py",
+        "node/host/filesystems.py",
         {"_IDLE_SECONDS = 600": "_IDLE_SECONDS = 4"},
     )
     with_tool(node, "e2fsck", HELD.replace('exec "$real" "$@"', script))
@@ -274,7 +274,7 @@ def test_work_that_stands_still_is_given_up_and_undone(
     shorter = edited(
         built,
         tmp_path / "other",
-        "host/filesystems.py",
+        "node/host/filesystems.py",
         {"_IDLE_SECONDS = 600": "_IDLE_SECONDS = 2"},
     )
     usual, node.executable = node.executable, shorter

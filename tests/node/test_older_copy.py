@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controller import inventory
-from controller.storage import Listed
+from cluster.controller import inventory
+from cluster.controller.storage import Listed
 from tests.node.conftest import MIB, NAMESPACE, UID, Node
 
 POOL = "/var/lib/flexvol/default"

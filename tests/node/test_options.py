@@ -235,7 +235,7 @@ def test_an_option_that_the_kernel_refuses_does_not_keep_the_data_away(
     (node.mount("web") / "file").write_text("data")
     node.unmount("web")
     write_options(node, options)
-    lenient = edited(built, tmp_path / "loop", "host/filesystems.py", LENIENT[fs])
+    lenient = edited(built, tmp_path / "loop", "node/host/filesystems.py", LENIENT[fs])
     line = lenient if kernel == "this kernel" else OLD_CALLS + lenient
 
     done = node.enter(*line, "mount", node.pod_dir("web"), node.options())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from controller import metrics
+from cluster.controller import metrics
 from tests.node.conftest import MIB, Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"

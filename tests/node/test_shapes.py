@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import table
+from shared import table
 from tests.bench import shapes
 from tests.conftest import ROOT
 

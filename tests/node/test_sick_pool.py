@@ -96,7 +96,7 @@ def impatient(sick: Sick, for_python: Path, tmp_path: Path) -> Sick:
 
 def impatient_driver(for_python: Path, directory: Path) -> list[str]:
     changes = {"QUIET_SECONDS = 15": "QUIET_SECONDS = 5", LOOK: LOOK + NOTE_WAIT}
-    return edited(for_python, directory / "loop", "host/apart.py", changes)
+    return edited(for_python, directory / "loop", "node/host/apart.py", changes)
 
 
 def timed(work: Callable[..., Any], *words: str) -> tuple[Any, float]:

@@ -1,6 +1,6 @@
 """What drivers print, good and hostile, and what kubelet makes of it: success with which fields,
-failure, or "not supported". tests/unit/test_caller.py holds caller.py to it, and it to Go's own
-parser."""
+failure, or "not supported". tests/unit/test_caller.py holds shared/caller.py to it, and it to
+Go's own parser."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ CASES = [
     Case(
         "a message of a megabyte", reply(message="x" * 1_000_000), SUCCESS, message="x" * 1_000_000
     ),
-    # Depth. Between about a thousand and ten thousand levels caller.py is stricter than Go.
+    # Depth. Between about a thousand and ten thousand levels shared/caller.py is stricter than Go.
     Case("nested a hundred deep", deep(100), SUCCESS),
     Case("nested twenty thousand deep", deep(20_000), FAILURE),
     Case("opened a hundred thousand times", "[" * 100_000, FAILURE),

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from controller import cluster
-from controller.capacity import Capacity
-from controller.decide import Identity
-from controller.provision import Provision
-from controller.storage import Listed
+from cluster.controller import cluster
+from cluster.controller.capacity import Capacity
+from cluster.controller.decide import Identity
+from cluster.controller.provision import Provision
+from cluster.controller.storage import Listed
 from tests.unit.objects import claim, storage_class
 
 GIB = 1 << 30

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller import decide
-from controller.decide import Identity
+from cluster.controller import decide
+from cluster.controller.decide import Identity
 
 DRIVERS = {"loop.flexvol": "flexvol/loop"}
 NODE = Identity(dict(DRIVERS), "node1", "node1")

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from controller.provision import Provision
-from controller.secrets import Secrets
-from controller.storage import Storage
-from controller.workqueue import WorkQueue
+from cluster.controller.provision import Provision
+from cluster.controller.secrets import Secrets
+from cluster.controller.storage import Storage
+from cluster.controller.workqueue import WorkQueue
 from tests.unit.objects import NODE as US
 from tests.unit.objects import claim, storage_class
 

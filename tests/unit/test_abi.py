@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from host import abi
+from node.host import abi
 
 # FIFREEZE, FITRIM, FICLONERANGE, EXT4_IOC_RESIZE_FS, XFS_IOC_FSGEOMETRY_V1, FS_IOC_GETFLAGS of a
 # 64-bit machine, as a C program prints them there.

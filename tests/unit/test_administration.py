@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-import administration
 import flexvol
-import protocol
-from administration import claims
-from controller import cluster
+from cluster import kubectl
+from cluster.controller import cluster
+from cluster.kubectl import claims
+from shared import protocol
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -135,8 +135,8 @@ def test_in_a_pod_a_kubeconfig_comes_before_the_service_account(
 
 def parsed(command: str, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    administration._command(command).arguments(parser)
-    administration._add_cluster(parser)
+    kubectl._command(command).arguments(parser)
+    kubectl._add_cluster(parser)
     return parser.parse_args(words)
 
 
@@ -146,7 +146,7 @@ def test_a_claims_namespace_is_kubectls_and_flexvols_has_a_word_of_its_own(kubec
     installed = parsed("inventory", "--namespace", "storage")
 
     for settings in (plain, said):
-        administration._connect(settings)
+        kubectl._connect(settings)
 
     assert (plain.claim_namespace, plain.namespace) == ("shop", "flexvol")
     assert (said.claim_namespace, said.namespace) == ("bank", "flexvol")
@@ -174,22 +174,22 @@ def test_what_can_be_no_claims_name_is_asked_for_nowhere(words: str) -> None:
 READS = {"inventory", "explain", "uninstall"}
 
 
-@pytest.mark.parametrize("command", administration.COMMANDS)
+@pytest.mark.parametrize("command", kubectl.COMMANDS)
 def test_a_command_that_changes_something_says_first_which_cluster_it_is_about(
     command: str,
 ) -> None:
-    module = administration._command(command)
+    module = kubectl._command(command)
     writing = argparse.Namespace(apply=True, dry_run=False, list=None)
     reading = argparse.Namespace(apply=False, dry_run=True)
 
-    assert administration._only_reads(module, writing) == (command in READS)
+    assert kubectl._only_reads(module, writing) == (command in READS)
     if command in ("static", "adopt"):
-        assert administration._only_reads(module, reading)
+        assert kubectl._only_reads(module, reading)
 
 
-@pytest.mark.parametrize("command", administration.COMMANDS)
+@pytest.mark.parametrize("command", kubectl.COMMANDS)
 def test_the_list_of_commands_has_a_whole_sentence_for_each(command: str) -> None:
-    first = str(administration._command(command).__doc__).splitlines()[0]
+    first = str(kubectl._command(command).__doc__).splitlines()[0]
 
     assert first.endswith(".")
 
@@ -269,9 +269,9 @@ def test_a_command_on_a_node_that_a_person_stops_ends_without_a_trace(
     def stopped(_: list[str]) -> int:
         raise KeyboardInterrupt
 
-    module = ModuleType("commands.trim")
+    module = ModuleType("node.commands.trim")
     module.main = stopped  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "commands.trim", module)
+    monkeypatch.setitem(sys.modules, "node.commands.trim", module)
 
     assert flexvol.main(["loop", "trim"]) == 130
     assert capsys.readouterr().err == "flexvol trim: stopped\n"

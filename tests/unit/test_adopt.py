@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-import protocol
-from administration.adopt import (
+from cluster.kubectl.adopt import (
     Found,
     Name,
     check_claim,
@@ -21,6 +20,7 @@ from administration.adopt import (
     meant,
     record_differs,
 )
+from shared import protocol
 
 DRIVERS = {"loop.flexvol": "flexvol/loop"}
 ARCHIVE = "archived-0011223344556677-pvc-1"

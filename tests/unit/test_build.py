@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-import protocol
 from bundle import pack, pack_provisioner
+from shared import protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/directory.py"
@@ -231,7 +231,7 @@ def test_a_driver_of_ones_own_becomes_part_of_it_and_its_default(
     target.with_name("loop").symlink_to(target)
     assert "unknown option" not in run(tmp_path / "loop", "provision", _request(pool="x")).stdout
     with zipfile.ZipFile(target) as packed, zipfile.ZipFile(archive) as plain:
-        assert set(packed.namelist()) - set(plain.namelist()) == {"drivers/directory.py"}
+        assert set(packed.namelist()) - set(plain.namelist()) == {"node/drivers/directory.py"}
 
 
 @pytest.mark.parametrize("name", ["loop.py", "my-driver.py", "Driver class.py"])

@@ -1,5 +1,5 @@
-"""caller.py reads a driver's output as kubelet does: the corpus by what is expected, and by Go
-itself."""
+"""shared/caller.py reads a driver's output as kubelet does: the corpus by what is expected, and
+by Go itself."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
-import caller
-import protocol
+from shared import caller, protocol
 from tests.cluster.kube import build
 from tests.unit.driver_outputs import CASES, FAILURE, NOT_SUPPORTED, SUCCESS, Case, reply
 
 
 def read(case: Case) -> tuple[str, dict[str, Any]]:
-    """What caller.py makes of a case, in the corpus's words."""
+    """What shared/caller.py makes of a case, in the corpus's words."""
     try:
         answer = caller.parse("init", case.output, case.exit)
     except protocol.NotSupported:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from administration import cancel_expansion
-from administration.cancel_expansion import HOLD, Sizes, Truth
-from controller import cluster
-from controller.volume_manifest import quantity
+from cluster.controller import cluster
+from cluster.controller.volume_manifest import quantity
+from cluster.kubectl import cancel_expansion
+from cluster.kubectl.cancel_expansion import HOLD, Sizes, Truth
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -36,7 +36,7 @@ def merged(there: Any, patch: Any) -> Any:
 
 class World:
     """A claim whose request was raised. Its methods are what each of the programs may do next, as
-    in Kubernetes 1.32 to 1.37 (see the paths in administration/cancel_expansion.py)."""
+    in Kubernetes 1.32 to 1.37 (see the paths in cluster/kubectl/cancel_expansion.py)."""
 
     def __init__(self, asked: int, size: int = 64 * MIB, recorded: int = 64 * MIB) -> None:
         self.size = size

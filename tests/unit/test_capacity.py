@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-import protocol
-from controller import capacity
-from controller.decide import Identity
-from controller.listing import Listing
-from controller.storage import Listed
+from cluster.controller import capacity
+from cluster.controller.decide import Identity
+from cluster.controller.listing import Listing
+from cluster.controller.storage import Listed
+from shared import protocol
 
 US = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "flexvol-node-x", "uid": "u"}

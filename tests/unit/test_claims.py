@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 import pytest
 
-import protocol
-from administration import claims
+from cluster.kubectl import claims
+from shared import protocol
 
 
 def volume(name: str, claim: str, uid: str = "u1", namespace: str = "shop") -> dict[str, Any]:

@@ -28,13 +28,13 @@ def run(*lines: str) -> str:
 
 def test_the_client_takes_a_third_less_memory() -> None:
     whole = int(run(IMPORT, MEMORY))
-    lean = int(run("import controller.cluster", IMPORT, MEMORY))
+    lean = int(run("import cluster.controller.cluster", IMPORT, MEMORY))
 
     assert lean < whole * 3 / 4
 
 
 def test_what_is_used_is_the_clients_own() -> None:
-    said = run("import controller", IMPORT, "print(kubernetes.client.CoreV1Api.__module__)")
+    said = run("import cluster.controller", IMPORT, "print(kubernetes.client.CoreV1Api.__module__)")
 
     assert said == "kubernetes.client.api.core_v1_api"
 
@@ -43,10 +43,12 @@ def test_what_is_used_is_the_clients_own() -> None:
 def test_whoever_uses_what_is_left_out_is_told_where_to_add_it(name: str) -> None:
     use = f"kubernetes.client.{name}()"
     said = run(
-        "import controller", IMPORT, f"exec('try:\\n {use}\\nexcept Exception as e: print(e)')"
+        "import cluster.controller",
+        IMPORT,
+        f"exec('try:\\n {use}\\nexcept Exception as e: print(e)')",
     )
 
     assert said == (
         f"{name} of the Kubernetes client is left out: add its module to USED in "
-        "controller/client_parts.py"
+        "cluster/controller/client_parts.py"
     )

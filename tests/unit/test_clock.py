@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.loop.clock import Clock
+from node.drivers.loop.clock import Clock
 
 NODES = st.integers(0, 2)
 # What happens: so much time passes, then a node looks, or is started anew, or shows a wrong time.

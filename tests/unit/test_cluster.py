@@ -10,7 +10,7 @@ import kubernetes.client
 import pytest
 import urllib3.exceptions
 
-from controller import cluster
+from cluster.controller import cluster
 
 
 class Answer:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from drivers.loop import copies
-from host import files
-from protocol import Pending
+from node.drivers.loop import copies
+from node.host import files
+from shared.protocol import Pending
 
 
 def test_a_long_copy_gives_way_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:

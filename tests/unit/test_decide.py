@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-import protocol
-from controller import decide
-from controller.decide import (
+from cluster.controller import decide
+from cluster.controller.decide import (
     DELETE,
     HOLD,
     KEEP,
@@ -23,6 +22,7 @@ from controller.decide import (
     TAKE,
     WAIT,
 )
+from shared import protocol
 from tests.unit.objects import (
     ELSEWHERE,
     HERE,

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import protocol
-from administration import delete
-from administration.delete import Known, Place
-from controller import inventory
-from controller.inventory import Row
+from cluster.controller import inventory
+from cluster.controller.inventory import Row
+from cluster.kubectl import delete
+from cluster.kubectl.delete import Known, Place
+from shared import protocol
 
 Object = dict[str, Any]
 NAME = "pvc-u1"

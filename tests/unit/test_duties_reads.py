@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from controller import gone_nodes
-from controller.gone_nodes import GoneNodes
+from cluster.controller import gone_nodes
+from cluster.controller.gone_nodes import GoneNodes
 from tests.unit.objects import claim, storage_class
 
 GIB = 1 << 30

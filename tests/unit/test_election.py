@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import election
-from controller.cluster import Refused, Unreachable
-from controller.election import LEASE_SECONDS, Election
+from cluster.controller import election
+from cluster.controller.cluster import Refused, Unreachable
+from cluster.controller.election import LEASE_SECONDS, Election
 
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 # A holder asks every 2.4 s at the latest, and an answer takes 4 s at most.

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from controller import cluster, events
+from cluster.controller import cluster, events
 
 CLAIM = {"metadata": {"name": "data", "namespace": "shop", "uid": "u1", "resourceVersion": "7"}}
 VOLUME = {"metadata": {"name": "pvc-u1", "uid": "v1"}}

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from administration import explain, nodes
-from controller import cluster, decide
-from controller.storage import Listed
+from cluster.controller import cluster, decide
+from cluster.controller.storage import Listed
+from cluster.kubectl import explain, nodes
 
 Object = dict[str, Any]
 GIB = 1 << 30

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from administration import explain
+from cluster.kubectl import explain
 
 MIB = 1 << 20
 SMALL = {"fileSystemBytes": 64 * MIB, "sizeBytes": 70 << 30, "fsType": "ext4"}

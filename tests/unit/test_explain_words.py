@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import protocol
-from administration import explain
-from controller import cluster
+from cluster.controller import cluster
+from cluster.kubectl import explain
+from shared import protocol
 
 Object = dict[str, Any]
 PODS = "/api/v1/namespaces/shop/pods"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host import features
+from node.host import features
 
 WORDS = [(fs, word) for fs, words in features._WORDS.items() for word in words]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import cluster, gone_nodes, lost, metrics
-from controller.gone_nodes import GoneNodes
+from cluster.controller import cluster, gone_nodes, lost, metrics
+from cluster.controller.gone_nodes import GoneNodes
 from tests.unit.objects import DRIVERS, claim, storage_class, volume_of_node
 
 GIB = 1 << 30

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from controller import health
+from cluster.controller import health
 
 
 def free_port() -> int:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from administration import inventory as command
-from controller import inventory
-from controller.storage import Listed
+from cluster.controller import inventory
+from cluster.controller.storage import Listed
+from cluster.kubectl import inventory as command
 
 OURS = "b9f1"
 OWNER = {"namespace": "shop", "name": "data", "uid": "u1"}

@@ -15,7 +15,7 @@ from bundle import pack, pack_provisioner
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DRIVER_SIDE = pack.CONTENTS
-PROVISIONER_SIDE = ("provisioner.py", "controller")
+PROVISIONER_SIDE = tuple(n for n in pack_provisioner.CONTENTS if n not in pack.CONTENTS)
 OURS = {Path(name).stem for name in (*DRIVER_SIDE, *pack_provisioner.CONTENTS)} | {
     "bundle",
     "tests",
@@ -23,38 +23,33 @@ OURS = {Path(name).stem for name in (*DRIVER_SIDE, *pack_provisioner.CONTENTS)} 
 
 # A file or directory -> what of ours it may import. A name stands for all that is below it.
 MAY_IMPORT = {
-    "protocol.py": set[str](),
-    "process.py": {"protocol"},
-    "caller.py": {"protocol", "process"},
-    "table.py": set(),
-    "flexvol.py": {"protocol", "process", "table", "drivers", "host.log"},
-    "drivers/__init__.py": {"protocol", "host"},
-    "drivers/loop": {"protocol", "host", "drivers", "drivers.loop"},
-    "host": {"protocol", "process", "host"},
-    "commands": {
-        "protocol",
-        "process",
-        "caller",
-        "table",
-        "flexvol",
-        "drivers",
-        "host",
-        "commands",
+    "shared/protocol.py": set[str](),
+    "shared/process.py": {"shared.protocol"},
+    "shared/caller.py": {"shared.protocol", "shared.process"},
+    "shared/table.py": set(),
+    "flexvol.py": {"shared", "node.drivers", "node.host.log"},
+    "node/drivers/__init__.py": {"shared", "node.host"},
+    "node/drivers/loop": {"shared", "node.host", "node.drivers", "node.drivers.loop"},
+    "node/host": {"shared", "node.host"},
+    "node/commands": {"shared", "flexvol", "node"},
+    "provisioner.py": {"shared.protocol", "cluster"},
+    "cluster/kubectl": {"shared.protocol", "shared.table", "cluster"},
+    "cluster/kubectl/nodes.py": {"shared.protocol", "shared.caller", "cluster.controller"},
+    "cluster/controller": {"shared.protocol", "cluster.controller"},
+    "cluster/controller/storage.py": {
+        "shared.protocol",
+        "shared.caller",
+        "cluster.controller.metrics",
     },
-    "provisioner.py": {"protocol", "controller", "administration"},
-    "administration": {"protocol", "table", "controller", "administration"},
-    "administration/nodes.py": {"protocol", "caller", "controller"},
-    "controller": {"protocol", "controller"},
-    "controller/storage.py": {"protocol", "caller", "controller.metrics"},
-    "controller/cluster.py": set(),
-    "controller/metrics.py": set(),
+    "cluster/controller/cluster.py": set(),
+    "cluster/controller/metrics.py": set(),
 }
 # The doors: a package from outside -> the only files that may import it.
 DOORS = {
-    "kubernetes": "controller/cluster.py",
-    "urllib3": "controller/cluster.py",
-    "websocket": "controller/cluster.py",
-    "prometheus_client": "controller/metrics.py",
+    "kubernetes": "cluster/controller/cluster.py",
+    "urllib3": "cluster/controller/cluster.py",
+    "websocket": "cluster/controller/cluster.py",
+    "prometheus_client": "cluster/controller/metrics.py",
 }
 # What a callout must not import before it knows that it needs it: each costs milliseconds.
 SLOW = {
@@ -70,8 +65,13 @@ SLOW = {
     "tempfile",
     "typing",
 }
-CALLOUT_PATH = ("protocol.py", "process.py", "flexvol.py", "drivers", "host")
-ADMINISTRATION = ("administration",)
+CALLOUT_PATH = (
+    "shared/protocol.py",
+    "shared/process.py",
+    "flexvol.py",
+    "node/drivers",
+    "node/host",
+)
 # What cannot be folded to make it fit, unlike a number of lines of a file: a longer function does
 # more than one thing.
 FUNCTION_LIMIT_LINES = 50
@@ -108,15 +108,12 @@ def _imports(node: ast.AST, file: str, late: bool, checking: bool) -> Iterator[I
             yield Import(file, alias.name, late, checking)
     elif isinstance(node, ast.ImportFrom):
         for alias in node.names:
-            # "from host import log" imports host.log; "from protocol import Reply" imports
-            # protocol.
+            # "from node.host import log" imports node.host.log; "from shared.protocol import
+            # Reply" imports shared.protocol.
             module = node.module or ""
-            yield Import(
-                file,
-                f"{module}.{alias.name}" if module.split(".")[0] in PACKAGES else module,
-                late,
-                checking,
-            )
+            if is_folder(module) and module.split(".")[0] in OURS:
+                module = f"{module}.{alias.name}"
+            yield Import(file, module, late, checking)
     elif (
         isinstance(node, ast.If)
         and isinstance(node.test, ast.Name)
@@ -130,13 +127,14 @@ def _imports(node: ast.AST, file: str, late: bool, checking: bool) -> Iterator[I
             yield from _imports(child, file, late, checking)
 
 
-PACKAGES = {"drivers", "host", "commands", "controller"}
+def is_folder(module: str) -> bool:
+    return (ROOT / module.replace(".", "/")).is_dir()
 
 
 def forbidden_imports(root: Path) -> list[str]:
     """Imports of ours that MAY_IMPORT does not allow. The type checker's are free."""
     broken = []
-    for found in imports(root, *DRIVER_SIDE, *PROVISIONER_SIDE, *ADMINISTRATION):
+    for found in imports(root, *DRIVER_SIDE, *PROVISIONER_SIDE):
         if found.checking or found.module.split(".")[0] not in OURS:
             continue
         row = max(
@@ -146,8 +144,8 @@ def forbidden_imports(root: Path) -> list[str]:
         )
         allowed = MAY_IMPORT.get(row, set())
         package = found.file.rpartition("/")[0].replace("/", ".")
-        if found.module.startswith("drivers.loop"):
-            fits = package == "drivers.loop"
+        if found.module.startswith("node.drivers.loop"):
+            fits = package == "node.drivers.loop"
         else:
             fits = any((found.module + ".").startswith(name + ".") for name in allowed)
         if not fits:
@@ -163,7 +161,7 @@ def foreign_imports(root: Path) -> list[str]:
         top = found.module.split(".")[0]
         if top not in sys.stdlib_module_names and top not in OURS:
             broken.append(f"{found.file} imports {found.module}")
-    for found in imports(root, *PROVISIONER_SIDE, *ADMINISTRATION):
+    for found in imports(root, *PROVISIONER_SIDE):
         top = found.module.split(".")[0]
         if top not in sys.stdlib_module_names and top not in OURS and found.file != DOORS.get(top):
             broken.append(f"{found.file} imports {found.module}")
@@ -183,7 +181,7 @@ def caller_in_callouts(root: Path) -> list[str]:
     return [
         f"{found.file} imports caller"
         for found in imports(root, *CALLOUT_PATH)
-        if found.module == "caller"
+        if found.module == "shared.caller"
     ]
 
 
@@ -191,9 +189,9 @@ def names_of_drivers(root: Path) -> list[str]:
     """Files that know drivers/loop by name: deleting it must change nothing else, but the word for
     the default."""
     broken = []
-    for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE, *ADMINISTRATION):
+    for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE):
         name = path.relative_to(root).as_posix()
-        if not name.startswith("drivers/loop/"):
+        if not name.startswith("node/drivers/loop/"):
             text = path.read_text()
             broken += [
                 f"{name} names {word}"
@@ -218,7 +216,7 @@ def long_functions(root: Path) -> list[str]:
     """Functions of more than FUNCTION_LIMIT_LINES lines. Those of a docstring do not count, as
     nobody should save on them."""
     broken = []
-    for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE, *ADMINISTRATION):
+    for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 lines = _lines(node) - (_lines(node.body[0]) if ast.get_docstring(node) else 0)
@@ -232,7 +230,7 @@ def _lines(node: ast.stmt) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-API = "controller/cluster.py"
+API = "cluster/controller/cluster.py"
 PATH_MAKERS = {"path_to", "in_namespace", "selected", "claim_path"}
 COLLECTIONS = {"CLAIMS", "VOLUMES", "CLASSES", "NODES", "NAMESPACES", "PODS"}
 REQUESTS = {"get", "items", "create", "patch", "delete"}
@@ -242,7 +240,7 @@ def raw_paths(root: Path) -> list[str]:
     """Paths of the API server's objects that are put together in place: a name that anyone may
     have written would lead to any other path. Only cluster.PATH_MAKERS put paths together."""
     broken = []
-    for path in files(root, *PROVISIONER_SIDE, *ADMINISTRATION):
+    for path in files(root, *PROVISIONER_SIDE):
         name = path.relative_to(root).as_posix()
         tree = ast.parse(path.read_text())
         if name == API:
@@ -344,52 +342,64 @@ def test_the_sources_keep(rule: Callable[[Path], list[str]]) -> None:
 
 
 BAD = [
-    (forbidden_imports, "protocol.py", "import process"),
-    (forbidden_imports, "host/files.py", "from drivers import Driver"),
-    (forbidden_imports, "host/files.py", "def late():\n    import drivers.loop"),
-    (forbidden_imports, "flexvol.py", "from host import mounts"),
-    (forbidden_imports, "flexvol.py", "import drivers.loop"),
-    (forbidden_imports, "commands/status.py", "from drivers.loop import pool"),
-    (forbidden_imports, "controller/decide.py", "import caller"),
-    (forbidden_imports, "controller/decide.py", "from drivers import Driver"),
-    (forbidden_imports, "controller/cluster.py", "from controller import decide"),
-    (forbidden_imports, "provisioner.py", "import caller"),
-    (forbidden_imports, "process.py", "import tests.conftest"),
-    (foreign_imports, "host/files.py", "import requests"),
-    (foreign_imports, "controller/decide.py", "import kubernetes.client"),
+    (forbidden_imports, "shared/protocol.py", "from shared import process"),
+    (forbidden_imports, "node/host/files.py", "from node.drivers import Driver"),
+    (forbidden_imports, "node/host/files.py", "def late():\n    import node.drivers.loop"),
+    (forbidden_imports, "flexvol.py", "from node.host import mounts"),
+    (forbidden_imports, "flexvol.py", "import node.drivers.loop"),
+    (forbidden_imports, "node/commands/status.py", "from node.drivers.loop import pool"),
+    (forbidden_imports, "cluster/controller/decide.py", "from shared import caller"),
+    (forbidden_imports, "cluster/controller/decide.py", "from node.drivers import Driver"),
+    (forbidden_imports, "cluster/controller/cluster.py", "from cluster.controller import decide"),
+    (forbidden_imports, "provisioner.py", "from shared import caller"),
+    (forbidden_imports, "shared/process.py", "import tests.conftest"),
+    (foreign_imports, "node/host/files.py", "import requests"),
+    (foreign_imports, "cluster/controller/decide.py", "import kubernetes.client"),
     (foreign_imports, "provisioner.py", "def late():\n    from urllib3 import exceptions"),
-    (slow_imports, "protocol.py", "import json"),
-    (slow_imports, "drivers/loop/pool.py", "from dataclasses import dataclass"),
-    (slow_imports, "host/log.py", "import logging"),
-    (caller_in_callouts, "drivers/loop/__init__.py", "def late():\n    import caller"),
-    (names_of_drivers, "commands/install.py", "PREPARE = 'drivers.loop'"),
+    (slow_imports, "shared/protocol.py", "import json"),
+    (slow_imports, "node/drivers/loop/pool.py", "from dataclasses import dataclass"),
+    (slow_imports, "node/host/log.py", "import logging"),
+    (
+        caller_in_callouts,
+        "node/drivers/loop/__init__.py",
+        "def late():\n    from shared import caller",
+    ),
+    (names_of_drivers, "node/commands/install.py", "PREPARE = 'node.drivers.loop'"),
     (names_of_drivers, "flexvol.py", "x = LoopDriver"),
-    (newer_syntax, "host/files.py", "if (n := 1): pass"),
-    (newer_syntax, "host/files.py", "def f(a, /): pass"),
-    (long_functions, "host/files.py", "def f():\n" + "    x = 1\n" * 50),
-    (long_functions, "host/files.py", "class A:\n    def f(self):\n" + "        x = 1\n" * 50),
-    (raw_paths, "controller/orphans.py", "x = '/api/v1/nodes'"),
-    (raw_paths, "controller/orphans.py", "def f(node):\n    return f'/api/v1/nodes/{node}'"),
-    (raw_paths, "controller/orphans.py", "def f(name):\n    return f'{cluster.VOLUMES}/{name}'"),
-    (raw_paths, "administration/static.py", "def f(name):\n    return VOLUMES + '/' + name"),
-    (raw_paths, "administration/static.py", "def f(name):\n    return '%s/x' % (name,) + NODES"),
-    (raw_paths, "administration/static.py", "def f(name):\n    return '{}/x'.format(VOLUMES)"),
-    (raw_paths, "administration/static.py", "def f(name):\n    return '/'.join((VOLUMES, name))"),
-    (raw_paths, "administration/move.py", "def f(api, a):\n    api.get(a + '/status')"),
-    (raw_paths, "administration/move.py", "def f(self, a):\n    self._api.delete(f'{a}/x', 'u')"),
+    (newer_syntax, "node/host/files.py", "if (n := 1): pass"),
+    (newer_syntax, "node/host/files.py", "def f(a, /): pass"),
+    (long_functions, "node/host/files.py", "def f():\n" + "    x = 1\n" * 50),
+    (long_functions, "node/host/files.py", "class A:\n    def f(self):\n" + "        x = 1\n" * 50),
+    (raw_paths, "cluster/controller/orphans.py", "x = '/api/v1/nodes'"),
     (
         raw_paths,
-        "controller/capacity.py",
+        "cluster/controller/orphans.py",
+        "def f(node):\n    return f'/api/v1/nodes/{node}'",
+    ),
+    (
+        raw_paths,
+        "cluster/controller/orphans.py",
+        "def f(name):\n    return f'{cluster.VOLUMES}/{name}'",
+    ),
+    (raw_paths, "cluster/kubectl/static.py", "def f(name):\n    return VOLUMES + '/' + name"),
+    (raw_paths, "cluster/kubectl/static.py", "def f(name):\n    return '%s/x' % (name,) + NODES"),
+    (raw_paths, "cluster/kubectl/static.py", "def f(name):\n    return '{}/x'.format(VOLUMES)"),
+    (raw_paths, "cluster/kubectl/static.py", "def f(name):\n    return '/'.join((VOLUMES, name))"),
+    (raw_paths, "cluster/kubectl/move.py", "def f(api, a):\n    api.get(a + '/status')"),
+    (raw_paths, "cluster/kubectl/move.py", "def f(self, a):\n    self._api.delete(f'{a}/x', 'u')"),
+    (
+        raw_paths,
+        "cluster/controller/capacity.py",
         "def f(self, n, name):\n"
         "    self._mine = cluster.in_namespace(n, 'pods')\n"
         "    return f'{self._mine}/{name}'",
     ),
     (
         raw_paths,
-        "controller/events.py",
+        "cluster/controller/events.py",
         "def f(n):\n    path = in_namespace(n, 'events')\n    return f'{path}?watch=true'",
     ),
-    (raw_paths, "controller/cluster.py", "def f(name):\n    return f'{VOLUMES}/{name}'"),
+    (raw_paths, "cluster/controller/cluster.py", "def f(name):\n    return f'{VOLUMES}/{name}'"),
     (unplaced, "helpers.py", "x = 1"),
     (helpers_in_tests, "tests/unit/test_x.py", "from tests.unit.test_decide import claim"),
 ]
@@ -407,25 +417,34 @@ def test_the_rule_finds(
 
 
 GOOD = [
-    ("host/files.py", "def late():\n    import json\n    import subprocess"),
+    ("node/host/files.py", "def late():\n    import json\n    import subprocess"),
     (
-        "host/mounts.py",
+        "node/host/mounts.py",
         "TYPE_CHECKING = False\n"
-        "if TYPE_CHECKING:\n    import typing\n    from drivers import Driver",
+        "if TYPE_CHECKING:\n    import typing\n    from node.drivers import Driver",
     ),
-    ("commands/demo.py", "import argparse\nimport caller\nfrom host import mounts"),
-    ("drivers/loop/volume.py", "from drivers.loop import image\nfrom drivers import Driver"),
-    ("controller/cluster.py", "import kubernetes.client\nimport urllib3.exceptions"),
-    ("controller/storage.py", "import caller\nimport protocol"),
-    ("controller/cluster.py", "def path_to(collection, name):\n    return f'{collection}/{name}'"),
     (
-        "controller/delete.py",
+        "node/commands/demo.py",
+        "import argparse\nfrom shared import caller\nfrom node.host import mounts",
+    ),
+    (
+        "node/drivers/loop/volume.py",
+        "from node.drivers.loop import image\nfrom node.drivers import Driver",
+    ),
+    ("cluster/controller/cluster.py", "import kubernetes.client\nimport urllib3.exceptions"),
+    ("cluster/controller/storage.py", "from shared import caller\nfrom shared import protocol"),
+    (
+        "cluster/controller/cluster.py",
+        "def path_to(collection, name):\n    return f'{collection}/{name}'",
+    ),
+    (
+        "cluster/controller/delete.py",
         "def f(api, name):\n"
         "    path = cluster.path_to(cluster.VOLUMES, name)\n"
         "    api.get(cluster.path_to(path, 'status'))\n"
         "    return f'{path}: it is changed all the time'",
     ),
-    ("host/files.py", 'def f():\n    """' + "words\n" * 500 + '"""\n' + "    x = 1\n" * 49),
+    ("node/host/files.py", 'def f():\n    """' + "words\n" * 500 + '"""\n' + "    x = 1\n" * 49),
 ]
 
 

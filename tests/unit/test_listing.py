@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import protocol
-from controller.listing import Listing
-from controller.storage import Listed
+from cluster.controller.listing import Listing
+from cluster.controller.storage import Listed
+from shared import protocol
 
 DRIVERS = ("flexvol/a", "flexvol/b")
 POOL = {"name": "default", "id": "5f", "freeBytes": 7, "usedBytes": 1}
@@ -62,7 +62,9 @@ def test_the_age_of_a_list_grows_while_the_driver_fails_and_begins_anew_after_it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("controller.listing.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(
+        "cluster.controller.listing.time", SimpleNamespace(monotonic=lambda: clock[0])
+    )
     drivers = Drivers()
     listing = Listing(drivers.list, DRIVERS)
     assert listing.ages_seconds() == {}

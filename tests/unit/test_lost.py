@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from controller import lost
-from controller.decide import ON_NODE_GONE
-from controller.storage import Listed
+from cluster.controller import lost
+from cluster.controller.decide import ON_NODE_GONE
+from cluster.controller.storage import Listed
 from tests.unit.objects import DRIVERS, volume_of_node
 
 

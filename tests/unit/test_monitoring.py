@@ -13,7 +13,7 @@ import prometheus_client
 import pytest
 import yaml
 
-from controller import metrics
+from cluster.controller import metrics
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MONITORING = ROOT / "deploy/monitoring"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from host import mounts
+from node.host import mounts
 
 LINE = "{0} 1 7:{0} / /pods/{0} rw - ext4 /dev/loop{0} rw\n"
 ALL = "".join(LINE.format(number) for number in (1, 2, 3))

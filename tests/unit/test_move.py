@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from administration import move
-from administration.move import Mover, NotMoved, has_pool, has_volume, is_off, manifest
-from controller import cluster
-from controller.storage import Listed
+from cluster.controller import cluster
+from cluster.controller.storage import Listed
+from cluster.kubectl import move
+from cluster.kubectl.move import Mover, NotMoved, has_pool, has_volume, is_off, manifest
 
 VOLUME: dict[str, Any] = {
     "metadata": {
@@ -234,13 +234,13 @@ def test_a_node_that_is_not_there_is_no_drained_one() -> None:
 
 
 def test_a_reader_who_leaves_ends_no_move() -> None:
-    program = "from administration import move; move._say('1'); move._say('2'); print('3')"
+    program = "from cluster.kubectl import move; move._say('1'); move._say('2'); print('3')"
     reader, writer = os.pipe()
     os.close(reader)
     try:
         done = subprocess.run(
             [sys.executable, "-c", program],
-            cwd=Path(move.__file__).parent.parent,
+            cwd=Path(move.__file__).parents[2],
             stdout=writer,
             stderr=subprocess.PIPE,
             check=False,

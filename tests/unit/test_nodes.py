@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-import protocol
-from administration import nodes
-from controller import cluster
+from cluster.controller import cluster
+from cluster.kubectl import nodes
+from shared import protocol
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import protocol
-from controller.decide import Identity
-from controller.orphans import Orphans
+from cluster.controller.decide import Identity
+from cluster.controller.orphans import Orphans
+from shared import protocol
 
 US = Identity({"loop.flexvol": "flexvol/loop"}, "shared", "")
 

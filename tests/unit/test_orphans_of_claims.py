@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from controller import cluster, decide
-from controller.orphans import Orphans
-from controller.storage import Listed
+from cluster.controller import cluster, decide
+from cluster.controller.orphans import Orphans
+from cluster.controller.storage import Listed
 
 US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 DRIVER = "flexvol/loop"

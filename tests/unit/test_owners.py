@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import protocol
-from controller import decide, owners
-from controller.owners import ADOPT, AGAIN, LEAVE, REFUSE, Owners, Place, Record
-from controller.storage import Listed
-from controller.workqueue import WorkQueue
+from cluster.controller import decide, owners
+from cluster.controller.owners import ADOPT, AGAIN, LEAVE, REFUSE, Owners, Place, Record
+from cluster.controller.storage import Listed
+from cluster.controller.workqueue import WorkQueue
+from shared import protocol
 
 US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 DRIVER = "flexvol/loop"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller import capacity, decide
+from cluster.controller import capacity, decide
 from tests.unit.many_nodes import GIB, nodes_of, taken_by
 from tests.unit.one_node import Parts, driver, our_class, waiting
 

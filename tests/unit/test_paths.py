@@ -16,8 +16,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import administration
-from controller import cluster
+from cluster import kubectl
+from cluster.controller import cluster
 
 HOSTILE = [
     "../persistentvolumeclaims?watch=true",
@@ -129,7 +129,7 @@ def test_a_claims_volume_name_never_leads_a_persons_command_elsewhere(
 ) -> None:
     config = kubeconfig(server, tmp_path / "kubeconfig")
 
-    administration.main(["cancel-expansion", "shop/data", "--kubeconfig", config], (), "x")
+    kubectl.main(["cancel-expansion", "shop/data", "--kubeconfig", config], (), "x")
 
     assert f"{cluster.VOLUMES}/-" in server.asked
     assert not [path for path in server.asked if "status" in path or ".." in path]

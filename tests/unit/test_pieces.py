@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.loop import upkeep
+from node.drivers.loop import upkeep
 
 
 @given(st.integers(1, 1 << 44))

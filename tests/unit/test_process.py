@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-import process
-from protocol import Internal
+from shared import process
+from shared.protocol import Internal
 
 
 @pytest.fixture(params=["spawn", "fork"], autouse=True)

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import process
-import protocol
-from drivers import Driver
-from protocol import (
+from node.drivers import Driver
+from shared import process, protocol
+from shared.protocol import (
     CALLOUTS,
     Capabilities,
     InvalidArgument,
@@ -429,7 +428,9 @@ def test_the_failures_are_known_by_their_names() -> None:
     assert {name: kind.__name__ for name, kind in protocol.FAILURES.items()} == {
         name: name for name in protocol.FAILURES
     }
-    kinds = [kind for kind in protocol.Failure.__subclasses__() if kind.__module__ == "protocol"]
+    kinds = [
+        kind for kind in protocol.Failure.__subclasses__() if kind.__module__ == "shared.protocol"
+    ]
     assert set(protocol.FAILURES) == {kind.__name__ for kind in kinds}
 
 

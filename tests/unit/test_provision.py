@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import protocol
-from controller import provision
-from controller.capacity import Rivals
+from cluster.controller import provision
+from cluster.controller.capacity import Rivals
+from shared import protocol
 from tests.unit.one_node import Parts, driver, our_class, waiting
 
 

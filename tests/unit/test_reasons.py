@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from administration import reasons
-from administration.nodes import Node
-from administration.reasons import Finding, Scene
-from controller import decide
-from controller.storage import Listed
+from cluster.controller import decide
+from cluster.controller.storage import Listed
+from cluster.kubectl import reasons
+from cluster.kubectl.nodes import Node
+from cluster.kubectl.reasons import Finding, Scene
 
 Object = dict[str, Any]
 GIB = 1 << 30

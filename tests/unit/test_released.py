@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from controller import cluster, decide
-from controller.delete import Delete
-from controller.secrets import Secrets
-from controller.storage import Storage
-from controller.workqueue import BACKOFF_FIRST_SECONDS, WorkQueue
+from cluster.controller import cluster, decide
+from cluster.controller.delete import Delete
+from cluster.controller.secrets import Secrets
+from cluster.controller.storage import Storage
+from cluster.controller.workqueue import BACKOFF_FIRST_SECONDS, WorkQueue
 from tests.unit.objects import ELSEWHERE, HERE, NODE, OWNER, UNBOUND, live, of
 
 KEY = ("volume", HERE)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller import capacity
-from controller.capacity import room_step
+from cluster.controller import capacity
+from cluster.controller.capacity import room_step
 from tests.unit.many_nodes import CLASS, GIB, Collection, nodes_of, publisher, taken_by
 
 

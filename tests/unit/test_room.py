@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from drivers.loop.room import Figures
-from protocol import ResourceExhausted
+from node.drivers.loop.room import Figures
+from shared.protocol import ResourceExhausted
 
 MIB = 1 << 20
 BYTES = some.integers(min_value=0, max_value=1 << 50)

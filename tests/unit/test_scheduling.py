@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from administration import scheduling
+from cluster.kubectl import scheduling
 
 NODE = {"metadata": {"name": "node1", "labels": {"zone": "a", "disks": "4"}}}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-import protocol
-from controller import decide, secrets, volume_manifest
+from cluster.controller import decide, secrets, volume_manifest
+from shared import protocol
 
 US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 MADE = secrets.made_name("pvc-u1", "node1")

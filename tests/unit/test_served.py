@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from controller import served
-from controller.cluster import Refused, Unreachable
-from controller.gone_nodes import GoneNodes
+from cluster.controller import served
+from cluster.controller.cluster import Refused, Unreachable
+from cluster.controller.gone_nodes import GoneNodes
 from tests.unit.objects import DRIVERS, claim, storage_class
 
 LOOP = {"loop.flexvol": "flexvol/loop"}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from administration import snapshot
-from controller import inventory
-from controller.inventory import Row
+from cluster.controller import inventory
+from cluster.controller.inventory import Row
+from cluster.kubectl import snapshot
 
 
 def row(name: str, source: str, claim: str, state: str = inventory.SNAPSHOT, **more: Any) -> Row:

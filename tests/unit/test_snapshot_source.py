@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import protocol
-from controller import decide
-from controller.provision import Provision
-from controller.secrets import Secrets
-from controller.storage import Storage
-from controller.workqueue import WorkQueue
+from cluster.controller import decide
+from cluster.controller.provision import Provision
+from cluster.controller.secrets import Secrets
+from cluster.controller.storage import Storage
+from cluster.controller.workqueue import WorkQueue
+from shared import protocol
 from tests.unit.objects import NODE, SHARED, claim, of_snapshot, storage_class
 from tests.unit.one_node import Api, driver
 

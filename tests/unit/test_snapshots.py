@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.loop import snapshots, volume
+from node.drivers.loop import snapshots, volume
 
 
 def record(number: int, created: str = "2026", name: str = "") -> dict[str, Any]:

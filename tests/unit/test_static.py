@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-import protocol
-from administration.static import any_claim, class_of, planned
-from controller import volume_manifest
-from controller.storage import Listed
+from cluster.controller import volume_manifest
+from cluster.controller.storage import Listed
+from cluster.kubectl.static import any_claim, class_of, planned
+from shared import protocol
 
 DRIVERS = {"loop.flexvol": "flexvol/loop"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from commands import status
+from node.commands import status
 
 
 def volume(name: str, pool: str, pods: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-import protocol
-from controller import storage
-from controller.storage import Storage
-from host import filesystems
+from cluster.controller import storage
+from cluster.controller.storage import Storage
+from node.host import filesystems
+from shared import protocol
 
 REQUEST = protocol.Options({protocol.REQUEST_BYTES: "100", protocol.VOLUME: "pvc-1"})
 

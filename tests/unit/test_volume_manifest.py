@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import protocol
-from controller import decide, volume_manifest
+from cluster.controller import decide, volume_manifest
+from shared import protocol
 
 NODE = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 CLAIM: dict[str, Any] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-from controller import workqueue
-from controller.workqueue import WorkQueue
+from cluster.controller import workqueue
+from cluster.controller.workqueue import WorkQueue
 
 
 def test_a_key_added_twice_comes_once() -> None:

@@ -1,0 +1,64 @@
+"""Leaves out of the official client what nobody here uses: a class for each kind of object, and the
+calls of each API group.
+
+The client imports about 700 classes of objects and 60 of API groups when it is imported. Here
+objects are dicts, so nearly all of that is memory and time for nothing: a third of the memory that
+a provisioner has after its imports (tests/unit/test_client_parts.py holds it to that). The modules
+that are left out are there in name: whoever uses one of their classes is told so.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any
+
+_MODELS = "kubernetes.client.models."
+_APIS = "kubernetes.client.api."
+# What cluster.py works with.
+USED = frozenset((_APIS + "core_v1_api", _APIS + "storage_v1_api"))
+
+
+class LeftOut:
+    """Stands for a class of the client that nobody here uses."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise NotImplementedError(
+            f"{type(self).__name__} of the Kubernetes client is left out: add its module to USED "
+            "in cluster/controller/client_parts.py"
+        )
+
+
+class _Module(types.ModuleType):
+    """A module that has every class one asks it for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        left_out = type(name, (LeftOut,), {})
+        setattr(self, name, left_out)
+        return left_out
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname in USED or not fullname.startswith((_MODELS, _APIS)):
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _Module(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """There is nothing in the module to run."""
+
+
+def leave_out() -> None:
+    """From now on the client is imported without what is not USED. To be called before it is
+    imported first."""
+    sys.meta_path.insert(0, _Finder())

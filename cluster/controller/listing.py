@@ -1,0 +1,162 @@
+"""What each driver listed last. Each driver is asked for itself, so that one that fails or hangs
+takes nothing away from the others, and nobody relies on what it listed before.
+
+A list that fails once may be a node with too much to do: what was listed before stands. From the
+second failure in a row on nothing is known of the driver but the names of its pools."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from cluster.controller.storage import Listed
+from shared import protocol
+
+# A driver that takes longer is not waited for: its list is taken when it comes.
+_PATIENCE_SECONDS = 10.0
+# So many failures in a row, and what was listed before does not stand any more.
+_FAILURES = 2
+_KEPT_OF_A_POOL = ("name", "id", "byName")
+_log = logging.getLogger("listing")
+
+
+class _Driver:
+    """One driver, and how its lists went."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.listed: Listed | None = None
+        self.failure: protocol.Failure | None = None
+        self.failures = 0
+        self.since = time.monotonic()  # when the last list that succeeded came
+        self.took_seconds = 0.0  # the last list, whatever came of it
+        self.is_asked = False
+        self.is_late = False
+
+    def succeeded(self, listed: Listed) -> None:
+        if self.failure is not None:
+            _log.info("driver %s lists its volumes again", self.name)
+        self.listed = listed
+        self.failure = None
+        self.failures = 0
+        self.since = time.monotonic()
+
+    def failed(self, failure: protocol.Failure) -> None:
+        if str(failure) != str(self.failure):
+            _log.warning("driver %s does not list its volumes: %s", self.name, failure)
+        self.failure = failure
+        self.failures += 1
+        if self.failures >= _FAILURES and self.listed is not None:
+            self.listed = _unknown(self.listed, str(failure))
+
+
+class Listing:
+    """The lists of all drivers of an instance. All methods may be called by any thread."""
+
+    def __init__(
+        self,
+        ask: Callable[[str], Listed],
+        drivers: Iterable[str],
+        came_late: Callable[[], None] = lambda: None,
+        patience_seconds: float = _PATIENCE_SECONDS,
+    ) -> None:
+        """ask: lists one driver, or raises a Failure. came_late: called when a driver has listed
+        that `refresh` did not wait for, because it took longer than patience_seconds."""
+        self._ask, self._came_late = ask, came_late
+        self._patience_seconds = patience_seconds
+        self._names = list(drivers)
+        self._changed = threading.Condition()
+        self._drivers: dict[str, _Driver] = {}
+
+    def refresh(self) -> protocol.Failure | None:
+        """Asks each driver that is not being asked already, all at once. Returns why one of them
+        does not list."""
+        with self._changed:
+            for name in self._names:
+                driver = self._drivers.setdefault(name, _Driver(name))
+                if not driver.is_asked:
+                    driver.is_asked = True
+                    threading.Thread(target=self._list, args=(driver,), daemon=True).start()
+            self._changed.wait_for(self._has_all, self._patience_seconds)
+            for driver in self._drivers.values():
+                driver.is_late = driver.is_asked
+            failures = [driver.failure for driver in self._drivers.values()]
+        return next((failure for failure in failures if failure is not None), None)
+
+    def _has_all(self) -> bool:
+        """Whether each driver has answered, but for those that were late before."""
+        return all(driver.is_late or not driver.is_asked for driver in self._drivers.values())
+
+    def _list(self, driver: _Driver) -> None:
+        answer: Listed | protocol.Failure
+        began = time.monotonic()
+        try:
+            answer = self._ask(driver.name)
+        except protocol.Failure as failure:
+            answer = failure
+        except Exception as bug:
+            _log.exception("bug while driver %s was asked for its list", driver.name)
+            answer = protocol.Internal(f"bug: {bug}")
+        with self._changed:
+            if isinstance(answer, Listed):
+                driver.succeeded(answer)
+            else:
+                driver.failed(answer)
+            driver.took_seconds = time.monotonic() - began
+            was_late = driver.is_late
+            driver.is_asked = driver.is_late = False
+            self._changed.notify_all()
+        if was_late:
+            self._came_late()
+
+    def listed(self) -> dict[str, Listed]:
+        """By driver. A driver that has never listed is not in it; of one that does not list any
+        more there are its pools, with an error and without figures."""
+        with self._changed:
+            return {
+                name: driver.listed
+                for name, driver in self._drivers.items()
+                if driver.listed is not None
+            }
+
+    def failing(self) -> set[str]:
+        """The drivers whose last list failed."""
+        with self._changed:
+            return {name for name, driver in self._drivers.items() if driver.failure is not None}
+
+    def unheard(self) -> set[str]:
+        """The drivers that have never listed, and may yet do so: they did not fail twice."""
+        with self._changed:
+            return {
+                name
+                for name, driver in self._drivers.items()
+                if driver.listed is None and driver.failures < _FAILURES
+            }
+
+    def ages_seconds(self) -> dict[str, float]:
+        """By driver, how long ago it listed, or how long it has been asked in vain."""
+        now = time.monotonic()
+        with self._changed:
+            return {name: now - driver.since for name, driver in self._drivers.items()}
+
+    def slowest_seconds(self) -> float:
+        """How long the slowest driver took to answer when it was asked last."""
+        with self._changed:
+            return max((driver.took_seconds for driver in self._drivers.values()), default=0.0)
+
+    def forget(self) -> None:
+        """Another instance asks the drivers now."""
+        with self._changed:
+            self._drivers = {}
+
+
+def _unknown(before: Listed, error: str) -> Listed:
+    """What is known of a driver that does not list any more."""
+    pools: list[dict[str, Any]] = []
+    for pool in before.pools:
+        kept = {key: pool[key] for key in _KEPT_OF_A_POOL if key in pool}
+        pools.append({**kept, "error": error})
+    return Listed([], pools)

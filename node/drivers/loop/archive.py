@@ -1,0 +1,165 @@
+"""Archives: what is kept of deleted volumes whose class says `onDelete: archive`, for as long as it
+says.
+
+An archive is the volume's directory under a new hidden name, .archived-HEX-VOLUME, so that no pod
+reaches it, and the pool counts it as before. Whoever renames one holds its image's lock, as with
+any volume."""
+
+import os
+import time
+
+from node.drivers.loop import pool as pools
+from node.drivers.loop import volume as volumes
+from node.host import files
+from shared.protocol import Failure, InvalidArgument, integer, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional
+
+    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.volume import Volume
+
+PREFIX = volumes.ARCHIVED
+_LONGEST_HOURS = 1000000
+_VOLUME_AT = len(PREFIX) + 17
+
+
+def wish(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
+    """What the class says: None, or for how many seconds a deleted volume is kept (0: for ever),
+    and since when."""
+    what, span = own.get("onDelete", "delete"), own.get("archiveFor", "")
+    if what not in ("delete", "archive") or (span and what == "delete"):
+        raise InvalidArgument(
+            (
+                "option onDelete is {}; it may be delete or archive, and archiveFor is only "
+                "allowed beside onDelete: archive"
+            ).format(shown(what))
+        )
+    hours = integer("option archiveFor, in hours,", span[:-1]) if span.endswith("h") else 0
+    if span and not 0 < hours <= _LONGEST_HOURS:
+        words = "option archiveFor is {}; it is a time in hours, like 720h, at most {}h"
+        raise InvalidArgument(words.format(shown(span), _LONGEST_HOURS))
+    return {"seconds": hours * 3600, "since": 0} if what == "archive" else None
+
+
+def wished(found: "Volume") -> "Dict[str, Any]":
+    """What `list` tells of a volume that its class says to archive, and for how long (0: for
+    ever)."""
+    kept = found.record["archive"]
+    if not kept:
+        return {"onDelete": "delete"}
+    return {"onDelete": "archive", "archiveSeconds": kept["seconds"]}
+
+
+def is_wished(found: "Volume") -> bool:
+    """Whether it is archived when it is deleted. Not archived: a volume that was never mounted and
+    is no copy (it is empty), and the old copy of a volume that was moved (its data is on the other
+    node)."""
+    record, present = found.record, files.exists(found.directory, pools.IMAGE)
+    return bool(
+        record["archive"]
+        and present
+        and not record["blank"]
+        and not found.moving_to
+        and not holds(found)
+    )
+
+
+def put(found: "Volume") -> str:
+    """Makes an archive of a volume that nobody uses (else Busy), and returns its name. The caller
+    holds its lock."""
+    written = os.stat(pools.IMAGE, dir_fd=found.directory, follow_symlinks=False).st_mtime
+    since = int(max(time.time(), written))  # a clock that is behind must not end its time early
+    archive = dict(found.record["archive"], since=since)
+    hidden = volumes.take_away(found, PREFIX, "-" + found.name, archive=archive)
+    volumes.kept_seconds(found.pool)  # its time begins now, and not when `list` sees it
+    return hidden[1:]
+
+
+def holds(found: "Volume") -> bool:
+    """Whether what was found is an archive."""
+    return found.name.startswith(PREFIX)
+
+
+def names(pool: "Pool") -> "List[str]":
+    return sorted(name for name in pool.hidden() if name.startswith(PREFIX))
+
+
+def find(pool: "Pool", name: str) -> "Optional[Volume]":
+    """The archive of that name, which `put` gave it; None if there is none."""
+    return volumes.find(pool, "." + name) if name.startswith(PREFIX[1:]) else None
+
+
+def is_there(pool: "Pool", name: str) -> bool:
+    """Whether a volume of that name is in the pool, or an archive that `get` gives for the name."""
+    return name in pool.names() or bool(_meant(pool, name))
+
+
+def _meant(pool: "Pool", name: str) -> "List[str]":
+    """The archives of that name, and of the volume of that name."""
+    return [hidden for hidden in names(pool) if name in (hidden[1:], hidden[_VOLUME_AT:])]
+
+
+def get(pool: "Pool", name: str) -> "Volume":
+    """The archive of that name, or the only one of the volume of that name. Raises NotFound if
+    there is none, and InvalidArgument if there are several."""
+    found = _meant(pool, name)
+    if len(found) > 1:
+        names_of_all = ", ".join(hidden[1:] for hidden in found)
+        raise InvalidArgument(
+            "volume {} has several archives; name one: {}".format(name, names_of_all)
+        )
+    return volumes.get(pool, found[0] if found else name)
+
+
+def volume_or_archive(pool: "Pool", name: str) -> "Volume":
+    """The volume of that name; if there is none, its archive. Raises as `get` does."""
+    return volumes.find(pool, name) or get(pool, name)
+
+
+def restore(found: "Volume", **changes: "Any") -> str:
+    """Makes it a volume again, and returns its name. changes: of its record. Raises InvalidArgument
+    if there is one of that name."""
+    image = found.open_image()
+    try:
+        found.lock_image(image)
+        volumes.check_free(found.pool, found.record["name"])
+        found.save(archive=dict(found.record["archive"], since=0), **changes)
+        volumes.rename(found, found.record["name"])
+    finally:
+        os.close(image)
+    return str(found.record["name"])
+
+
+def sweep(pool: "Pool") -> None:
+    """Removes the archives whose time is over by the pool's clock. One that is brought back, looked
+    at or damaged stays."""
+    ages = volumes.kept_seconds(pool)
+    for name in names(pool):
+        try:
+            with volumes.get(pool, name) as found:
+                seconds = int((found.record["archive"] or {}).get("seconds", 0))
+                if seconds and ages.get(name, 0) >= seconds:
+                    volumes.delete(found)
+        except (Failure, OSError):
+            continue  # the list says what is wrong with it
+
+
+def until(found: "Volume") -> int:
+    """When its time is over if the node is up until then, in seconds since 1970 by the clock that
+    the node had when it was archived; 0 if never. It is told to people, and decides nothing."""
+    seconds, since = (
+        int((found.record["archive"] or {}).get(key, 0)) for key in ("seconds", "since")
+    )
+    return since + seconds if seconds and since else 0
+
+
+def describe(found: "Volume") -> "Dict[str, Any]":
+    """What `list` says of it beside what it says of any volume."""
+    times = {
+        "archivedAt": (found.record["archive"] or {}).get("since", 0),
+        "keptUntil": until(found),
+    }
+    told: "Dict[str, Any]" = {key: volumes.stamp(when) for key, when in times.items() if when}
+    return dict(told, name=found.name[1:], archiveOf=found.record["name"], state="archived")

@@ -1,0 +1,99 @@
+"""Each pool is looked at by a process of its own, so that a pool whose disk or server hangs keeps
+neither the other pools nor the answer.
+
+A look that hangs is killed. The kernel may not let it die before the disk answers; until then the
+pool is not looked at again, so that such processes do not become more and more."""
+
+import binascii
+import os
+
+from shared import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+
+# Within this time a sound disk answers, also a busy one.
+QUIET_SECONDS = 15
+# All looks of a callout end by then; `list` has 60 s.
+ALL_SECONDS = 45
+_KILLED = 1 << 8  # SIGKILL, which is 9, in the masks of /proc/PID/status
+
+
+class Look:
+    """What was seen of a pool. entries: what the work gave. error: why that is not all, or ""."""
+
+    def __init__(self, entries: "List[Any]", error: str) -> None:
+        self.entries = entries
+        self.error = error
+
+
+def look(
+    names: "Sequence[str]",
+    work: "Callable[[str], Iterator[Any]]",
+    quiet_seconds: float = QUIET_SECONDS,
+    seconds: float = ALL_SECONDS,
+) -> "Dict[str, Look]":
+    """Does the work on each pool of that name, all at once. work: yields what JSON can say, and
+    handles its failures."""
+    stuck = _stuck()
+    looks: "Dict[str, Look]" = {}
+    asked = []
+    for name in names:
+        if _mark(name) in stuck:
+            looks[name] = Look([], unanswered(name, stuck[_mark(name)]))
+        else:
+            asked.append(name)
+    works = [_lines_of(name, work) for name in asked]
+    answers = process.side_by_side(works, quiet_seconds, seconds)
+    for name, answer in zip(asked, answers):
+        looks[name] = Look(_parsed(answer.output), "" if answer.complete else unanswered(name))
+    return {name: looks[name] for name in names}
+
+
+def unanswered(name: str, process_number: "Optional[int]" = None) -> str:
+    sentence = "pool {} does not answer, so its disk or server hangs".format(name)
+    if process_number is not None:
+        sentence += " (process {}, which looked at it before, waits for it)".format(process_number)
+    return sentence + "; see that disk or server, and dmesg"
+
+
+def _lines_of(name: str, work: "Callable[[str], Iterator[Any]]") -> "Callable[[], Iterator[bytes]]":
+    def lines() -> "Iterator[bytes]":
+        import json
+
+        with open("/proc/self/comm", "w") as file:
+            file.write(_mark(name))
+        for entry in work(name):
+            yield json.dumps(entry).encode("ascii") + b"\n"
+
+    return lines
+
+
+def _parsed(output: bytes) -> "List[Any]":
+    """The entries of the whole lines."""
+    import json
+
+    return [json.loads(line.decode("ascii")) for line in output.split(b"\n")[:-1]]
+
+
+def _mark(name: str) -> str:
+    """The name of a process that looks at the pool; the kernel keeps 15 characters."""
+    return "fv-look{:08x}".format(binascii.crc32(name.encode()))
+
+
+def _stuck() -> "Dict[str, int]":
+    """The looks that were killed and have not died, by their marks, with their numbers."""
+    found: "Dict[str, int]" = {}
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/{}/status".format(number)) as file:
+                fields = dict(line.rstrip("\n").partition(":\t")[::2] for line in file)
+        except OSError:  # it ended meanwhile
+            continue
+        mark = fields.get("Name", "")
+        pending = int(fields.get("SigPnd", "0"), 16) | int(fields.get("ShdPnd", "0"), 16)
+        is_ended = fields.get("State", "").startswith("Z")
+        if mark.startswith("fv-look") and pending & _KILLED and not is_ended:
+            found[mark] = int(number)
+    return found
