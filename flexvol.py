@@ -216,9 +216,8 @@ def load(name: str) -> "Driver":
         ):
             return member()
     raise Internal(
-        "node.drivers.{} holds no subclass of Driver; write one, as in examples/directory.py".format(
-            name
-        )
+        "node.drivers.{} holds no subclass of Driver; write one, "
+        "as in examples/directory.py".format(name)
     )
 
 

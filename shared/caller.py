@@ -4,8 +4,8 @@ as kubelet does.
 The rules are those of pkg/volume/flexvolume/driver-call.go (Run, handleCmdResponse) and of Go's
 encoding/json, which
 parses the output there: one JSON document on stdout and stderr together, keys matched without
-regard to case, status values with regard to it, types strict. tests/unit/test_caller.py compares
-this file with Go itself."""
+regard to case, status values with regard to it, types strict.
+tests/unit/shared/test_caller.py compares this file with Go itself."""
 
 import codecs
 import json

@@ -3,8 +3,9 @@ calls of each API group.
 
 The client imports about 700 classes of objects and 60 of API groups when it is imported. Here
 objects are dicts, so nearly all of that is memory and time for nothing: a third of the memory that
-a provisioner has after its imports (tests/unit/test_client_parts.py holds it to that). The modules
-that are left out are there in name: whoever uses one of their classes is told so.
+a provisioner has after its imports
+(tests/unit/cluster/controller/test_client_parts.py holds it to that). The modules that are left out
+are there in name: whoever uses one of their classes is told so.
 """
 
 from __future__ import annotations

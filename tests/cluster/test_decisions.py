@@ -1,6 +1,6 @@
 """The reference library's rules, row by row, against a real API server: which claims are served,
 refused, left alone, what becomes of an attempt, and which PVs are deleted.
-tests/unit/test_decide.py has the same rows as pure functions.
+tests/unit/cluster/controller/test_decide.py has the same rows as pure functions.
 
 Each test makes its rows all at once, and an honest one last: when that one is done, the others have
 been looked at."""

@@ -179,8 +179,8 @@ def test_a_driver_that_is_away_keeps_no_claim_on_its_node(
 def test_a_driver_that_hangs_holds_up_no_other_claim_and_is_called_again_once_it_is_dead(
     driver: ScriptedDriver, k8s: Kubernetes
 ) -> None:
-    """After its limit, 600 s, the provisioner kills it (tests/unit/test_process.py); here the test
-    does that."""
+    """After its limit, 600 s, the provisioner kills it
+    (tests/unit/shared/test_process.py); here the test does that."""
     driver.will_answer("hangs", "hang")
     k8s.apply(claim("hangs", CLASS))
     wait_until("it hangs", lambda: driver.calls("hangs"))

@@ -30,7 +30,7 @@ ELSEWHERE = {
     "./build.sh demo": "tests/node/test_demo.py::test_the_demo_tells_the_whole_life_and_cleans_up",
     "./build.sh test": "tests/unit/test_layers.py::test_the_sources_keep",  # itself a part of it
     "./build.sh image": SHOWN,
-    "./build.sh build --driver": "tests/unit/test_build.py"
+    "./build.sh build --driver": "tests/unit/bundle/test_build.py"
     "::test_the_example_driver_lives_through_a_volumes_life",
     "ctr -n k8s.io images import": SHOWN,
     "cat > kustomization.yaml": PLAYGROUND + "test_the_readmes_kustomization_is_what_runs",

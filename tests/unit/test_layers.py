@@ -318,7 +318,7 @@ def helpers_in_tests(root: Path) -> list[str]:
     return [
         f"{found.file} imports {found.module}"
         for found in imports(root, "tests/unit")
-        if found.module.startswith("tests.unit.test_")
+        if found.module.rpartition(".")[2].startswith("test_")
     ]
 
 

@@ -23,7 +23,7 @@ from cluster.controller.decide import (
     WAIT,
 )
 from shared import protocol
-from tests.unit.objects import (
+from tests.unit.cluster.controller.objects import (
     ELSEWHERE,
     HERE,
     NODE,

@@ -1,6 +1,6 @@
 """What drivers print, good and hostile, and what kubelet makes of it: success with which fields,
-failure, or "not supported". tests/unit/test_caller.py holds shared/caller.py to it, and it to
-Go's own parser."""
+failure, or "not supported". tests/unit/shared/test_caller.py holds shared/caller.py to it, and it
+to Go's own parser."""
 
 from __future__ import annotations
 

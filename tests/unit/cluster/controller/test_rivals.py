@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from cluster.controller import capacity
 from cluster.controller.capacity import room_step
-from tests.unit.many_nodes import CLASS, GIB, Collection, nodes_of, publisher, taken_by
+from tests.unit.cluster.controller.many_nodes import (
+    CLASS,
+    GIB,
+    Collection,
+    nodes_of,
+    publisher,
+    taken_by,
+)
 
 
 @pytest.fixture(autouse=True)

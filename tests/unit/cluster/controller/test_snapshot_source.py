@@ -18,8 +18,8 @@ from cluster.controller.secrets import Secrets
 from cluster.controller.storage import Storage
 from cluster.controller.workqueue import WorkQueue
 from shared import protocol
-from tests.unit.objects import NODE, SHARED, claim, of_snapshot, storage_class
-from tests.unit.one_node import Api, driver
+from tests.unit.cluster.controller.objects import NODE, SHARED, claim, of_snapshot, storage_class
+from tests.unit.cluster.controller.one_node import Api, driver
 
 MODES = [pytest.param(NODE, id="node mode"), pytest.param(SHARED, id="shared mode")]
 

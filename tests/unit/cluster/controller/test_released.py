@@ -16,7 +16,7 @@ from cluster.controller.delete import Delete
 from cluster.controller.secrets import Secrets
 from cluster.controller.storage import Storage
 from cluster.controller.workqueue import BACKOFF_FIRST_SECONDS, WorkQueue
-from tests.unit.objects import ELSEWHERE, HERE, NODE, OWNER, UNBOUND, live, of
+from tests.unit.cluster.controller.objects import ELSEWHERE, HERE, NODE, OWNER, UNBOUND, live, of
 
 KEY = ("volume", HERE)
 PATH = f"/api/v1/persistentvolumes/{HERE}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 IMPORT = "import kubernetes.client, kubernetes.stream, kubernetes.utils, kubernetes.watch.watch"
 # getrusage would tell what the process had that started this one.
 MEMORY = "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"

@@ -10,7 +10,7 @@ import pytest
 from cluster.controller import served
 from cluster.controller.cluster import Refused, Unreachable
 from cluster.controller.gone_nodes import GoneNodes
-from tests.unit.objects import DRIVERS, claim, storage_class
+from tests.unit.cluster.controller.objects import DRIVERS, claim, storage_class
 
 LOOP = {"loop.flexvol": "flexvol/loop"}
 DIRECTORY = {"directory.flexvol": "flexvol/directory"}

@@ -9,7 +9,7 @@ import pytest
 from cluster.controller import lost
 from cluster.controller.decide import ON_NODE_GONE
 from cluster.controller.storage import Listed
-from tests.unit.objects import DRIVERS, volume_of_node
+from tests.unit.cluster.controller.objects import DRIVERS, volume_of_node
 
 
 @pytest.mark.parametrize(

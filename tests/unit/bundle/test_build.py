@@ -18,7 +18,7 @@ import pytest
 from bundle import pack, pack_provisioner
 from shared import protocol
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples/directory.py"
 
 

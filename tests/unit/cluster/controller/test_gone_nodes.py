@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cluster.controller import cluster, gone_nodes, lost, metrics
 from cluster.controller.gone_nodes import GoneNodes
-from tests.unit.objects import DRIVERS, claim, storage_class, volume_of_node
+from tests.unit.cluster.controller.objects import DRIVERS, claim, storage_class, volume_of_node
 
 GIB = 1 << 30
 

@@ -14,7 +14,7 @@ import pytest
 from cluster.controller import provision
 from cluster.controller.capacity import Rivals
 from shared import protocol
-from tests.unit.one_node import Parts, driver, our_class, waiting
+from tests.unit.cluster.controller.one_node import Parts, driver, our_class, waiting
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.controller import gone_nodes
 from cluster.controller.gone_nodes import GoneNodes
-from tests.unit.objects import claim, storage_class
+from tests.unit.cluster.controller.objects import claim, storage_class
 
 GIB = 1 << 30
 

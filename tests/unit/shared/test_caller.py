@@ -14,7 +14,7 @@ import pytest
 
 from shared import caller, protocol
 from tests.cluster.kube import build
-from tests.unit.driver_outputs import CASES, FAILURE, NOT_SUPPORTED, SUCCESS, Case, reply
+from tests.unit.shared.driver_outputs import CASES, FAILURE, NOT_SUPPORTED, SUCCESS, Case, reply
 
 
 def read(case: Case) -> tuple[str, dict[str, Any]]:

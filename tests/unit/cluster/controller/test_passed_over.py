@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.controller import capacity, decide
-from tests.unit.many_nodes import GIB, nodes_of, taken_by
-from tests.unit.one_node import Parts, driver, our_class, waiting
+from tests.unit.cluster.controller.many_nodes import GIB, nodes_of, taken_by
+from tests.unit.cluster.controller.one_node import Parts, driver, our_class, waiting
 
 CONTROL_PLANE = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 CORDONED = {"unschedulable": True}

@@ -17,7 +17,7 @@ from cluster.controller.capacity import Capacity
 from cluster.controller.decide import Identity
 from cluster.controller.provision import Provision
 from cluster.controller.storage import Listed
-from tests.unit.objects import claim, storage_class
+from tests.unit.cluster.controller.objects import claim, storage_class
 
 GIB = 1 << 30
 CLASS = {**storage_class(late=False), "metadata": {"name": "c"}}

@@ -11,7 +11,7 @@ import pytest
 
 from bundle import packages
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(word: str, path: Path) -> subprocess.CompletedProcess[str]:

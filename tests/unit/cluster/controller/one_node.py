@@ -12,8 +12,8 @@ from cluster.controller.provision import Provision
 from cluster.controller.secrets import Secrets
 from cluster.controller.storage import Storage
 from cluster.controller.workqueue import WorkQueue
-from tests.unit.objects import NODE as US
-from tests.unit.objects import claim, storage_class
+from tests.unit.cluster.controller.objects import NODE as US
+from tests.unit.cluster.controller.objects import claim, storage_class
 
 NODE = {"metadata": {"name": "node1", "labels": {"kubernetes.io/hostname": "node1"}}}
 
