@@ -158,7 +158,9 @@ def test_a_snapshot_of_ours_is_neither_named_nor_thawed(node: Node, for_python: 
         "done = work()": f"done = (open('{IS_FROZEN}', 'w').close(), {wait}, work())[2]",
         "_FROZEN_SECONDS = 30": "_FROZEN_SECONDS = 600",
     }
-    slow = edited(for_python, node.directory / "slow", "node/drivers/loop/snapshots.py", changes)
+    slow = edited(
+        for_python, node.directory / "slow", "node/drivers/loop/by_hand/snapshots.py", changes
+    )
     running = node.start(*slow, "snapshot", "pvc-1", "first")
     wait_until(node.path(IS_FROZEN).exists)
 

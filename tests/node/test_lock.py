@@ -282,7 +282,7 @@ def hasty(node: Node, for_python: Path) -> Node:
     node.executable = edited(
         for_python,
         node.directory / "hasty",
-        "node/drivers/loop/pool.py",
+        "node/drivers/loop/pools.py",
         {"_LOCK_SECONDS = 20": "_LOCK_SECONDS = 1"},
     )
     return node

@@ -332,7 +332,7 @@ def slow(node: Node, for_python: Path, limit_seconds: int = 600) -> None:
         "_FROZEN_SECONDS = 30": f"_FROZEN_SECONDS = {limit_seconds}",
     }
     node.executable = edited(
-        for_python, node.directory / "slow", "node/drivers/loop/snapshots.py", changes
+        for_python, node.directory / "slow", "node/drivers/loop/by_hand/snapshots.py", changes
     )
 
 

@@ -101,7 +101,9 @@ def test_a_pod_ends_while_its_volume_is_trimmed(
     wait = waiting_for("/run/flexvol/go")
     slow = f"(open('/run/flexvol/trims', 'w').close(), {wait}, fcntl.ioctl)[2](root, _FITRIM"
     changes = {"fcntl.ioctl(root, _FITRIM": slow}
-    line = edited(for_python, node.directory / "slow", "node/drivers/loop/upkeep.py", changes)
+    line = edited(
+        for_python, node.directory / "slow", "node/drivers/loop/by_hand/trimming.py", changes
+    )
     trimming = node.start(*line, "trim")
     wait_until(began.exists)
 
@@ -124,7 +126,7 @@ def test_a_volume_is_free_one_piece_after_its_pod_has_ended(node: Node, for_pyth
     line = edited(
         for_python,
         node.directory / "slow",
-        "node/drivers/loop/upkeep.py",
+        "node/drivers/loop/by_hand/trimming.py",
         {
             "_PIECE_BYTES = 1 << 30": "_PIECE_BYTES = 1 << 20",
             "fcntl.ioctl(root, _FITRIM": (
@@ -152,7 +154,7 @@ def test_all_of_a_file_system_is_trimmed_piece_by_piece(node: Node, for_python: 
     node.executable = edited(
         for_python,
         node.directory / "pieces",
-        "node/drivers/loop/upkeep.py",
+        "node/drivers/loop/by_hand/trimming.py",
         {"_PIECE_BYTES = 1 << 30": "_PIECE_BYTES = 128 << 20"},
     )
 

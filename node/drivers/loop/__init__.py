@@ -5,7 +5,7 @@ device. Each callout reads: validate, lock, do."""
 import os
 
 from node.drivers import Driver
-from node.drivers.loop import archive, image, pool, registry, volume
+from node.drivers.loop import archives, image, pools, registry, volume
 from node.host import filesystems, mounts
 from shared.protocol import (
     AWAITED,
@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.pools import Pool
     from shared.protocol import Claim, Options
 
 _PLACE = ("pool", "poolId")
@@ -83,7 +83,7 @@ class LoopDriver(Driver):
         source = options.source_volume
         fs_type, wish = _wish(options)
         size_bytes = image.round_up(options.request_bytes, fs_type)
-        with pool.open_pool(own.get("pool", pool.DEFAULT)) as place, place.volume_lock(
+        with pools.open_pool(own.get("pool", pools.DEFAULT)) as place, place.volume_lock(
             name
         ) as lock:
             volume.sweep(place)
@@ -105,14 +105,14 @@ class LoopDriver(Driver):
 
     def list(self) -> Reply:
         volumes: "List[Dict[str, Any]]" = []
-        pools: "List[Dict[str, Any]]" = []
+        entries_of_pools: "List[Dict[str, Any]]" = []
         for name, look in registry.look(_list_pool).items():
             if look.error:
-                pools.append(pool.describe_absent(name, Unavailable(look.error)))
+                entries_of_pools.append(pools.describe_absent(name, Unavailable(look.error)))
                 continue
-            pools.append(look.entries[0])
+            entries_of_pools.append(look.entries[0])
             volumes.extend(look.entries[1:])
-        return Reply(volumes=volumes, pools=pools)
+        return Reply(volumes=volumes, pools=entries_of_pools)
 
     def prepare_node(self, host_root: str) -> "List[str]":
         return registry.prepare_node(host_root)
@@ -138,52 +138,52 @@ class LoopDriver(Driver):
         return registry.table()
 
     def cordon_pool(self, name: str, cordoned: bool) -> str:
-        from node.drivers.loop import upkeep  # late: no callout needs it
+        from node.drivers.loop.by_hand import trimming  # late: no callout needs it
 
-        return upkeep.cordon(name, cordoned)
+        return trimming.cordon(name, cordoned)
 
     def trim(self, pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
-        from node.drivers.loop import upkeep
+        from node.drivers.loop.by_hand import trimming
 
-        return upkeep.trim(pool_name)
+        return trimming.trim(pool_name)
 
     def transfer(self) -> "Any":
-        from node.drivers.loop import transfer  # late: no callout needs it
+        from node.drivers.loop.by_hand import streams  # late: no callout needs it
 
-        return transfer
+        return streams
 
     def snapshot(
         self, volume: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]"
     ) -> "Iterator[str]":
-        from node.drivers.loop import snapshots  # late: no callout needs it
+        from node.drivers.loop.by_hand import snapshots  # late: no callout needs it
 
         return snapshots.make(volume, name, keep, pool_name)
 
     def delete_snapshot(self, name: str, pool_name: "Optional[str]") -> str:
-        from node.drivers.loop import snapshots
+        from node.drivers.loop.by_hand import snapshots
 
         return snapshots.delete(name, pool_name)
 
     def status(self) -> Reply:
-        from node.drivers.loop import survey
+        from node.drivers.loop.by_hand import reports
 
-        return survey.status()
+        return reports.status()
 
     def examine(self) -> "List[Tuple[str, str]]":
-        from node.drivers.loop import survey
+        from node.drivers.loop.by_hand import reports
 
-        return survey.examine()
+        return reports.examine()
 
     def adopt(self, options: "Options") -> Reply:
         name, own = options.volume, options.expect_own(_PLACE)
         # What a PV says is about the volume that there is. Only a person brings an archive back.
         is_from_pv = bool(options.only_if_awaited or options.only_if_owner)
-        find = volume.get if is_from_pv else archive.volume_or_archive
-        pool_name = own.get("pool", pool.DEFAULT)
+        find = volume.get if is_from_pv else archives.volume_or_archive
+        pool_name = own.get("pool", pools.DEFAULT)
         if not own:  # a person's call; a PV names its pool and its pool's id
-            holder, _ = registry.only_holder(name, lambda place: archive.is_there(place, name))
-            pool_name = holder or pool.DEFAULT
-        place = pool.open_pool(pool_name, own.get("poolId"))
+            holder, _ = registry.only_holder(name, lambda place: archives.is_there(place, name))
+            pool_name = holder or pools.DEFAULT
+        place = pools.open_pool(pool_name, own.get("poolId"))
         with place, place.volume_lock(name), find(place, name) as found:
             if options.only_if_blank and not found.never_mounted:
                 return Reply(message="it is kept already")
@@ -196,9 +196,9 @@ class LoopDriver(Driver):
                 clusterUid=options.cluster_uid or found.record["clusterUid"],
                 move=None,
             )
-            if archive.holds(found):
+            if archives.holds(found):
                 return Reply(
-                    message="it is brought back as volume " + archive.restore(found, **changes)
+                    message="it is brought back as volume " + archives.restore(found, **changes)
                 )
             found.save(**changes)
         return Reply()
@@ -241,7 +241,7 @@ def _find_only(options: "Options") -> Reply:
     """The answer of a provision that makes nothing: its claim is gone, and what an earlier call
     made for that claim, whole or half, is to be deleted."""
     name = options.volume
-    with pool.open_pool(options.own.get("pool", pool.DEFAULT)) as place:
+    with pools.open_pool(options.own.get("pool", pools.DEFAULT)) as place:
         volume.sweep(place)  # before the lock: what a killed provision left has the same one
         with place.volume_lock(name):
             found = volume.find(place, name) or volume.half_made(place, name)
@@ -291,7 +291,7 @@ def _pool_of(options: "Options") -> "Pool":
             raise InvalidArgument(
                 "option {} is missing; the volume's PV names its pool and its pool's id".format(key)
             )
-    return pool.open_pool(own["pool"], own["poolId"])
+    return pools.open_pool(own["pool"], own["poolId"])
 
 
 def _without_growth(found: "volume.Volume") -> str:
@@ -314,7 +314,9 @@ def _wish(options: "Options") -> "Tuple[str, volume.Wish]":
     try:
         kind = filesystems.get(options.fs_type)
         thick = _boolean("thick", own.get("thick", "false"))
-        wish = volume.Wish(thick, own.get("mkfsOptions", "").split(), _root(own), archive.wish(own))
+        wish = volume.Wish(
+            thick, own.get("mkfsOptions", "").split(), _root(own), archives.wish(own)
+        )
         kind.check_make_options(wish.make_options)
         for option in options.mount_options:
             kind.check_mount_option(option)
@@ -353,7 +355,7 @@ def _id(key: str, own: "Dict[str, str]") -> int:
 def _delete(place: "Pool", options: "Options") -> Reply:
     name, claim = options.volume, options.claim
     with place.volume_lock(name):
-        found = volume.find(place, name) or archive.find(place, name)
+        found = volume.find(place, name) or archives.find(place, name)
         if found is None:
             return _delete_half_made(place, name, claim)
         with found:
@@ -371,8 +373,8 @@ def _delete(place: "Pool", options: "Options") -> Reply:
                 volume.delete(found)
                 return Reply()
             move = (found.record["move"] or {}).get("id", "")
-            if archive.is_wished(found) and move != options.taken_back:
-                return Reply(message="it is archived as " + archive.put(found))
+            if archives.is_wished(found) and move != options.taken_back:
+                return Reply(message="it is archived as " + archives.put(found))
             volume.delete(found)
     return Reply()
 
@@ -407,14 +409,14 @@ def _check_unused(found: "volume.Volume") -> None:
 def _list_pool(name: str) -> "Iterator[Dict[str, Any]]":
     """What `list` tells of the pool, and then of each volume in it."""
     try:
-        with pool.open_pool(name) as place:
+        with pools.open_pool(name) as place:
             if not place.trouble():
                 volume.sweep(place)
-                archive.sweep(place)
+                archives.sweep(place)
             described = place.describe()
-            entries = [_describe(place, entry) for entry in place.names() + archive.names(place)]
+            entries = [_describe(place, entry) for entry in place.names() + archives.names(place)]
     except (Failure, OSError) as error:
-        yield pool.describe_absent(name, error)
+        yield pools.describe_absent(name, error)
         return
     yield described
     yield from entries
@@ -428,9 +430,9 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
             # Told even if the image is damaged: a person may want to delete the volume then.
             options = {"pool": place.name, "poolId": place.id}
             whose = {key: found.record[key] for key in ("owner", "kind", "source")}
-            entry.update(whose, options=options, **archive.wished(found))
-            if archive.holds(found):
-                entry.update(archive.describe(found))
+            entry.update(whose, options=options, **archives.wished(found))
+            if archives.holds(found):
+                entry.update(archives.describe(found))
             elif found.moving_to:
                 entry.update(state="moving", movingTo=found.moving_to)
             entry.update(_described(found), **options)

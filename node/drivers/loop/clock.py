@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Tuple
 
-    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.pools import Pool
 
 FILE = "clock"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"

@@ -9,7 +9,7 @@ import os
 import time
 
 from node.drivers.loop import image as images
-from node.drivers.loop import pool as pools
+from node.drivers.loop import pools
 from node.drivers.loop import volume as volumes
 from node.host import files, filesystems, undo, work
 from shared.protocol import AWAITED, CALLOUTS, Busy, InvalidArgument, Pending, shown
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional, Tuple
 
-    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.pools import Pool
     from node.drivers.loop.volume import Volume, Wish
     from shared.protocol import Options
 

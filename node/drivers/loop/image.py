@@ -7,7 +7,7 @@ a second one on the same image, on this node or, where the pool is shared, on an
 import errno
 import os
 
-from node.drivers.loop import pool as pools
+from node.drivers.loop import pools
 from node.host import config, files, filesystems, log, loopdev, mounts, undo, work
 from shared.protocol import Busy, Failure, Internal, Pending, ResourceExhausted, Unavailable
 
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
-    from node.drivers.loop.pool import Lock
+    from node.drivers.loop.pools import Lock
     from node.drivers.loop.volume import Volume, Wish
     from node.host.loopdev import Loop
 

@@ -7,7 +7,7 @@ The note is what tells a pool whose disk is away from a pool that never was. Onl
 import binascii
 import os
 
-from node.drivers.loop import pool as pools
+from node.drivers.loop import pools
 from node.host import apart, config, files
 from shared.protocol import Failure, InvalidArgument, NotFound, Unavailable, is_name
 
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
-    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.pools import Pool
 
 _SCHEMA = 1
 _LOCK_SECONDS = 20
@@ -111,7 +111,7 @@ def _strangers() -> "Optional[List[str]]":
 
 
 def open_pool(name: str) -> "Pool":
-    """As pool.open_pool, for a command of a person: raises Unavailable if the pool does not
+    """As pools.open_pool, for a command of a person: raises Unavailable if the pool does not
     answer."""
     _check_answers(name)
     return pools.open_pool(name)

@@ -10,7 +10,7 @@ import os
 import time
 
 from node.drivers.loop import image as images
-from node.drivers.loop import pool as pools
+from node.drivers.loop import pools
 from node.host import disks, files, filesystems, loopdev, mounts, undo, work
 from shared.protocol import (
     ANY,
@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
-    from node.drivers.loop.pool import Lock, Pool
+    from node.drivers.loop.pools import Lock, Pool
     from shared.protocol import Options, Pod
 
 RECORD = pools.RECORD
@@ -54,9 +54,9 @@ _MAKING = ".new-"
 _DELETING = ".deleted-"
 HIDDEN = (_MAKING, _DELETING)
 IMPORTING = (
-    ".importing-"  # what has come of a volume's stream, until all of it has; see transfer.py
+    ".importing-"  # what has come of a volume's stream, until all of it has; see by_hand/streams.py
 )
-ARCHIVED = ".archived-"  # see archive.py
+ARCHIVED = ".archived-"  # see archives.py
 _KEPT = (_MAKING, IMPORTING, ARCHIVED)  # what may be kept for a time
 _FILES = (
     pools.IMAGE,
@@ -73,7 +73,7 @@ class Wish:
     """What a class asks of a new volume, beside its size and file system. thick: with all its
     blocks. make_options:
     words for mkfs. root: {"uid": int, "gid": int, "mode": int or None} for its root; or None.
-    archive: as archive.wish has it."""
+    archive: as archives.wish has it."""
 
     def __init__(self, thick: bool, make_options: "List[str]", root: "Any", archive: "Any") -> None:
         self.thick = thick
@@ -721,9 +721,9 @@ def sweep(pool: "Pool") -> None:
             except Busy:
                 continue  # it is being made right now
         elif name.startswith(IMPORTING):
-            from node.drivers.loop import transfer  # late: there seldom is one
+            from node.drivers.loop.by_hand import streams  # late: there seldom is one
 
-            transfer.sweep(pool, name, ages)
+            streams.sweep(pool, name, ages)
     pool.sweep_lock_files()
 
 

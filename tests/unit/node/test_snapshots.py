@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.drivers.loop import snapshots, volume
+from node.drivers.loop import volume
+from node.drivers.loop.by_hand import snapshots
 
 
 def record(number: int, created: str = "2026", name: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import struct
 import time
 
-from node.drivers.loop import pool, registry, volume
+from node.drivers.loop import pools, registry, volume
 from node.host import abi, apart, files, mounts
 from shared.protocol import Failure
 
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, Optional, Tuple
 
-    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.pools import Pool
 
 _FITRIM = abi.ioctl(abi.READ_WRITE, 0x58, 121, 24)
 _RANGE = struct.Struct("=QQQ")  # struct fstrim_range: start, length, least extent, all in bytes
@@ -39,17 +39,17 @@ def cordon(name: str, cordoned: bool) -> str:
     begun goes on."""
     import json
 
-    with registry.open_pool(name) as place, place.lock():
-        settings = json.loads(files.read(place.directory, pool.FILE).decode("utf-8"))
+    with registry.open_pool(name) as pool, pool.lock():
+        settings = json.loads(files.read(pool.directory, pools.FILE).decode("utf-8"))
         before = settings.get("cordoned") is True
         if before != cordoned:
             settings["cordoned"] = cordoned
-            files.write(place.directory, pool.FILE, json.dumps(settings, indent=1).encode())
+            files.write(pool.directory, pools.FILE, json.dumps(settings, indent=1).encode())
     state = (
         "takes no new volumes; those in it stay as they are" if cordoned else "takes new volumes"
     )
     return "pool {} at {} {}{}".format(
-        name, place.path, state, "" if before != cordoned else " (as before)"
+        name, pool.path, state, "" if before != cordoned else " (as before)"
     )
 
 
@@ -80,8 +80,8 @@ def _trim_apart(pool_name: str, name: str) -> "Tuple[Dict[str, Any], bool]":
 
     def work(pool_name: str) -> "Iterator[Dict[str, Any]]":
         try:
-            with pool.open_pool(pool_name) as place:
-                yield _trim(place, name)
+            with pools.open_pool(pool_name) as pool:
+                yield _trim(pool, name)
         except (Failure, OSError) as error:
             yield {"error": str(error)}
 
@@ -94,17 +94,17 @@ def _trim_apart(pool_name: str, name: str) -> "Tuple[Dict[str, Any], bool]":
 
 def _volumes(pool_name: str) -> "Iterator[Dict[str, Any]]":
     try:
-        with pool.open_pool(pool_name) as place:
-            for name in place.names():
+        with pools.open_pool(pool_name) as pool:
+            for name in pool.names():
                 yield {"name": name, "pool": pool_name}
     except (Failure, OSError) as error:
         yield {"name": "*", "pool": pool_name, "error": str(error)}
 
 
-def _trim(place: "Pool", name: str) -> "Dict[str, Any]":
+def _trim(pool: "Pool", name: str) -> "Dict[str, Any]":
     """What came of one volume."""
     try:
-        with volume.get(place, name) as found:
+        with volume.get(pool, name) as found:
             if found.thick:
                 return {"skipped": "thick: it keeps its blocks"}
             before = found.used_bytes

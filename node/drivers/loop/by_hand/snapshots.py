@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.pools import Pool
     from node.drivers.loop.volume import Volume
 
 _FROZEN_SECONDS = 30  # to share blocks takes far less, and pods wait for it
@@ -35,16 +35,16 @@ def make(of: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]") 
     """Makes a snapshot of the volume `of`, called `name` or after the time, and deletes the oldest
     ones of that volume beyond `keep`. Says what it did, line by line. pool_name: as
     registry.pool_with has it."""
-    with registry.pool_with(check_name("volume name", of), pool_name) as place:
-        record, how = _make_named(place, of, name)
+    with registry.pool_with(check_name("volume name", of), pool_name) as pool:
+        record, how = _make_named(pool, of, name)
         yield "made {} of {}: {}".format(record["name"], of, _TAKEN[how])
         if keep is None:
             return
-        snapshots = volume.snapshots(place, of)
+        snapshots = volume.snapshots(pool, of)
         failures = []
         for old in surplus(snapshots, volume.snapshot_order(record), keep):
             try:
-                yield _delete(place, str(old["name"]), old)
+                yield _delete(pool, str(old["name"]), old)
             except NotFound:
                 continue  # another run with --keep has deleted it
             except Failure as failure:
@@ -68,21 +68,21 @@ def surplus(
     return older[: max(0, count)]
 
 
-def _make_named(place: "Pool", of: str, name: str) -> "Tuple[Dict[str, Any], str]":
+def _make_named(pool: "Pool", of: str, name: str) -> "Tuple[Dict[str, Any], str]":
     """Makes a snapshot called `name`, or after the time if that is "". Returns its record, and in
     which state of its source it was made."""
     now = time.time()
     for candidate in [check_name("snapshot name", name)] if name else _free_names(of, now):
-        with volume.get(place, of) as source, place.volume_lock(candidate):
+        with volume.get(pool, of) as source, pool.volume_lock(candidate):
             source.check_volume()
-            if files.exists(place.directory, candidate):
+            if files.exists(pool.directory, candidate):
                 continue
             record = dict(source.record, name=candidate, kind=volume.SNAPSHOT)
             record.update(source.as_used(), newUuid="", thick=False)
             record.update(created=volume.stamp(now))
             return _make(source, record)
     raise InvalidArgument(
-        "{} is there already in pool {}; choose another name".format(name or of, place.name)
+        "{} is there already in pool {}; choose another name".format(name or of, pool.name)
     )
 
 
@@ -97,14 +97,14 @@ def _free_names(of: str, now: float) -> "Iterator[str]":
 
 def delete(name: str, pool_name: "Optional[str]") -> str:
     """Deletes the snapshot of that name; says so. pool_name: as registry.pool_with has it."""
-    with registry.pool_with(check_name("snapshot name", name), pool_name) as place:
-        return _delete(place, name)
+    with registry.pool_with(check_name("snapshot name", name), pool_name) as pool:
+        return _delete(pool, name)
 
 
-def _delete(place: "Pool", name: str, expected: "Optional[Dict[str, Any]]" = None) -> str:
+def _delete(pool: "Pool", name: str, expected: "Optional[Dict[str, Any]]" = None) -> str:
     """Deletes the snapshot `name`. expected: its record; another snapshot that has taken its name
     meanwhile is then left, with NotFound."""
-    with place.volume_lock(name), volume.get(place, name) as found:
+    with pool.volume_lock(name), volume.get(pool, name) as found:
         if found.record["kind"] != volume.SNAPSHOT:
             raise InvalidArgument(
                 "{} is a volume and no snapshot; to delete a volume, delete its claim".format(name)

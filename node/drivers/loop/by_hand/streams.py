@@ -17,7 +17,7 @@ import itertools
 import os
 import struct
 
-from node.drivers.loop import image, pool, registry, volume
+from node.drivers.loop import image, pools, registry, volume
 from node.host import files, filesystems, loopdev, undo
 from shared.protocol import Busy, Failure, InvalidArgument, Unavailable, check_name, shown
 
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, Dict, Iterator, Optional, Tuple
 
-    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.pools import Pool
     from node.drivers.loop.volume import Volume
 
 _FIRST_LINE = b"flexvol volume stream 1\n"
@@ -60,9 +60,9 @@ def send(
     import json
 
     check_name("volume name", name)
-    place = registry.pool_with(name, pool_name)
-    with place, place.volume_lock(name):
-        found = volume.get(place, name)
+    pool = registry.pool_with(name, pool_name)
+    with pool, pool.volume_lock(name):
+        found = volume.get(pool, name)
         with found:
             descriptor = _hold(found, move)
     try:
@@ -140,9 +140,9 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
     """How much of a volume's stream is here, on disk: where one that goes on with it begins. Raises
     InvalidArgument if
     the volume is here. move_id: of the move it must be of."""
-    with registry.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
-        volume.check_free(place, name)
-        found = _begun(place, name)
+    with registry.open_pool(pool_name) as pool, pool.volume_lock(check_name("volume name", name)):
+        volume.check_free(pool, name)
+        found = _begun(pool, name)
         if found is None:
             return 0
         with found:
@@ -155,15 +155,15 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
 
 def forget(pool_name: str, name: str) -> None:
     """Gives up what has come of a volume's stream, and its room; Busy if more is coming."""
-    with registry.open_pool(pool_name) as place, place.volume_lock(check_name("volume name", name)):
-        if volume.IMPORTING + name in place.hidden():
-            _forget(place, volume.IMPORTING + name)
+    with registry.open_pool(pool_name) as pool, pool.volume_lock(check_name("volume name", name)):
+        if volume.IMPORTING + name in pool.hidden():
+            _forget(pool, volume.IMPORTING + name)
 
 
-def _begun(place: "Pool", name: str) -> "Optional[Volume]":
+def _begun(pool: "Pool", name: str) -> "Optional[Volume]":
     """What came of an earlier stream; None if nothing did, or nothing that can be gone on with."""
     try:
-        found = volume.find(place, volume.IMPORTING + name)
+        found = volume.find(pool, volume.IMPORTING + name)
     except Failure:  # it was killed before it had a record
         return None
     if found is not None and not isinstance(found.record.get("imported"), int):
@@ -182,16 +182,16 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
         raise Unavailable(
             "the stream was cut in its first lines; export the volume again"
         ) from None
-    with registry.open_pool(pool_name) as place:
-        volume.sweep(place)
+    with registry.open_pool(pool_name) as pool:
+        volume.sweep(pool)
         name, wrong = str(record["name"]), ""
-        with place.volume_lock(name):
-            volume.check_free(place, name)
-            found, descriptor = _open(place, record, length, begin)
+        with pool.volume_lock(name):
+            volume.check_free(pool, name)
+            found, descriptor = _open(pool, record, length, begin)
         try:
             with found:
                 _fill(found, descriptor, length, source)
-                with place.volume_lock(name):
+                with pool.volume_lock(name):
                     del found.record["imported"]
                     found.save()
                     volume.rename(found, name)
@@ -200,32 +200,32 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
         finally:
             os.close(descriptor)
         if wrong:
-            with place.volume_lock(name):
-                _forget(place, found.name)
+            with pool.volume_lock(name):
+                _forget(pool, found.name)
             raise InvalidArgument(
                 "the stream of volume {} is damaged: {}; export it again".format(name, wrong)
             )
         return name
 
 
-def sweep(place: "Pool", hidden: str, ages: "Dict[str, float]") -> None:
+def sweep(pool: "Pool", hidden: str, ages: "Dict[str, float]") -> None:
     """Removes what came of a stream that was cut, if for a day nothing more has come. ages: as
     volume.kept_seconds has them."""
     if ages.get(hidden, 0) < _GIVEN_UP_SECONDS:
         return
     try:
-        with place.volume_lock(hidden[len(volume.IMPORTING) :], seconds=0):
-            if volume.kept_seconds(place).get(hidden, 0) >= _GIVEN_UP_SECONDS:
-                _forget(place, hidden)
+        with pool.volume_lock(hidden[len(volume.IMPORTING) :], seconds=0):
+            if volume.kept_seconds(pool).get(hidden, 0) >= _GIVEN_UP_SECONDS:
+                _forget(pool, hidden)
     except (Busy, FileNotFoundError):
         return
 
 
-def _forget(place: "Pool", hidden: str) -> None:
+def _forget(pool: "Pool", hidden: str) -> None:
     """Removes what has come; Busy if more is coming. The caller holds the volume's lock."""
-    directory = files.open_below(place.directory, hidden)
+    directory = files.open_below(pool.directory, hidden)
     try:
-        descriptor = files.open_file(directory, pool.IMAGE, os.O_RDWR | os.O_CREAT)
+        descriptor = files.open_file(directory, pools.IMAGE, os.O_RDWR | os.O_CREAT)
     finally:
         os.close(directory)
     try:
@@ -235,7 +235,7 @@ def _forget(place: "Pool", hidden: str) -> None:
                     hidden[len(volume.IMPORTING) :]
                 )
             )
-        volume.remove(place, hidden)
+        volume.remove(pool, hidden)
     finally:
         os.close(descriptor)
 
@@ -312,11 +312,11 @@ def _read(source: "BinaryIO", size: int) -> bytes:
     return piece
 
 
-def _open(place: "Pool", record: "Dict[str, Any]", length: int, begin: int) -> "Tuple[Volume, int]":
+def _open(pool: "Pool", record: "Dict[str, Any]", length: int, begin: int) -> "Tuple[Volume, int]":
     """The hidden directory to fill, which says how much of it has come, and its image, locked. The
     caller holds the volume's lock."""
     hidden = volume.IMPORTING + record["name"]
-    found = _begun(place, record["name"])
+    found = _begun(pool, record["name"])
     if found is not None:
         here = (
             found.record["imported"]
@@ -329,15 +329,15 @@ def _open(place: "Pool", record: "Dict[str, Any]", length: int, begin: int) -> "
     if begin:
         words = "the stream begins at {}, and what came before is not here; export all of it"
         raise InvalidArgument(words.format(begin))
-    if hidden in place.hidden():
-        _forget(place, hidden)
-    with place.lock():
-        place.check_open()
-        place.check_room(length, length)
-        os.mkdir(hidden, 0o700, dir_fd=place.directory)
-        directory = files.open_below(place.directory, hidden)
+    if hidden in pool.hidden():
+        _forget(pool, hidden)
+    with pool.lock():
+        pool.check_open()
+        pool.check_room(length, length)
+        os.mkdir(hidden, 0o700, dir_fd=pool.directory)
+        directory = files.open_below(pool.directory, hidden)
         image.reserve(directory, length)
-    found = volume.Volume(place, hidden, directory, record)
+    found = volume.Volume(pool, hidden, directory, record)
     return found, _lock(found, length, 0)
 
 

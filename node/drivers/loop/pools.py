@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional
 
-    from node.drivers.loop.room import Figures
+    from node.drivers.loop.rooms import Figures
 
 DEFAULT = "default"
 FILE = "pool.json"
@@ -351,12 +351,12 @@ class Pool:
         return [name for name in self._entries() if name.startswith(".") and name != _LOCKS]
 
     def figures(self) -> "Figures":
-        """What the pool has promised, and what it still can; see room.py."""
-        from node.drivers.loop import room  # late: few callouts count
+        """What the pool has promised, and what it still can; see rooms.py."""
+        from node.drivers.loop import rooms  # late: few callouts count
 
         disk = disks.Disk(self.directory)
         reserve = reserve_bytes(self._reserve, disk.capacity)
-        return room.figures(self, disk, reserve, self._overcommit)
+        return rooms.figures(self, disk, reserve, self._overcommit)
 
     def describe(self) -> "Dict[str, Any]":
         """What `list` tells of it. In a cordoned pool there is no room for a new volume, but what
@@ -440,10 +440,10 @@ class Pool:
         """Lets the open image `target` begin with so many bytes of the image `source`, on the same
         blocks; False where that cannot be. Raises ResourceExhausted if the pool could then no
         longer keep what it has promised."""
-        from node.drivers.loop import room
+        from node.drivers.loop import rooms
 
         with self.lock():
-            room.forget(self, (source, target))
+            rooms.forget(self, (source, target))
             if not files.share(source, target, size_bytes):
                 return False
             figures = self.figures()

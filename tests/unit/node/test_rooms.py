@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from node.drivers.loop.room import Figures
+from node.drivers.loop.rooms import Figures
 from shared.protocol import ResourceExhausted
 
 MIB = 1 << 20

@@ -8,7 +8,7 @@ any volume."""
 import os
 import time
 
-from node.drivers.loop import pool as pools
+from node.drivers.loop import pools
 from node.drivers.loop import volume as volumes
 from node.host import files
 from shared.protocol import Failure, InvalidArgument, integer, shown
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional
 
-    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.pools import Pool
     from node.drivers.loop.volume import Volume
 
 PREFIX = volumes.ARCHIVED

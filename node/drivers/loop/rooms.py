@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, List, Optional
 
-    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.pools import Pool
 
 IMAGE = "image"
 _RECORD = "volume.json"

@@ -7,7 +7,7 @@ told, so that a callout at work is not taken for damage."""
 import os
 import time
 
-from node.drivers.loop import archive, pool, registry, volume
+from node.drivers.loop import archives, pools, registry, volume
 from node.drivers.loop import image as images
 from node.host import apart, config, files, filesystems, kubelet, loopdev, mounts, undo, work
 from shared.protocol import Busy, Failure, Reply, Unavailable, of_volume
@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
-    from node.drivers.loop.pool import Pool
+    from node.drivers.loop.pools import Pool
     from node.drivers.loop.volume import Volume
 
     Finding = Tuple[str, str]  # what, and its remedy
@@ -95,7 +95,7 @@ class _Survey:
         for kind, entry in look.entries:
             seen[kind].append(entry)
         if look.error:
-            seen[_POOL].append(pool.describe_absent(name, Unavailable(look.error)))
+            seen[_POOL].append(pools.describe_absent(name, Unavailable(look.error)))
             unseen = {"name": _ALL, "pool": name, "troubles": [_unseen(look.error, seen[_VOLUME])]}
             seen[_VOLUME].append(unseen)
         self.pools += seen[_POOL][:1]
@@ -111,14 +111,14 @@ def _survey(
 
     def look_at(name: str) -> "Iterator[_Seen]":
         try:
-            with pool.open_pool(name) as place:
-                yield from look_at_pool(place)
+            with pools.open_pool(name) as pool:
+                yield from look_at_pool(pool)
                 machine = _Machine()
-                is_usable = not place.trouble()
-                for volume_name in place.names():
-                    yield _VOLUME, _look(place, volume_name, machine, is_usable)
+                is_usable = not pool.trouble()
+                for volume_name in pool.names():
+                    yield _VOLUME, _look(pool, volume_name, machine, is_usable)
         except (Failure, OSError) as error:
-            yield _POOL, pool.describe_absent(name, error)
+            yield _POOL, pools.describe_absent(name, error)
             yield _VOLUME, {"name": _ALL, "pool": name, "troubles": [_finding(error)]}
 
     survey = _Survey()
@@ -142,12 +142,12 @@ def status() -> Reply:
     return Reply(volumes=survey.volumes, pools=survey.pools)
 
 
-def _describe_pool(place: "Pool") -> "Iterator[_Seen]":
+def _describe_pool(pool: "Pool") -> "Iterator[_Seen]":
     try:
-        entry = place.describe()
-        entry["archives"] = [name[1:] for name in archive.names(place)]
+        entry = pool.describe()
+        entry["archives"] = [name[1:] for name in archives.names(pool)]
     except (Failure, OSError) as error:
-        entry = pool.describe_absent(place.name, error)
+        entry = pools.describe_absent(pool.name, error)
     yield _POOL, entry
 
 
@@ -156,7 +156,7 @@ def examine() -> "List[Finding]":
     try:
         survey = _survey(_examine_pool)
         if not survey.volumes and not survey.findings:  # the node has no pool at all
-            survey = _survey(_examine_pool, also=(pool.DEFAULT,))
+            survey = _survey(_examine_pool, also=(pools.DEFAULT,))
     except Failure as unreadable:  # the node's settings, or its note of the pools
         return [_free_device(), _unreadable(unreadable)]
     entries = survey.volumes
@@ -211,53 +211,53 @@ def _file_system(kind: "filesystems.FileSystem", is_used: bool) -> "Finding":
     return (what, remedy) if is_used else (what + "; no volume here needs it", "")
 
 
-def _examine_pool(place: "Pool") -> "Iterator[_Seen]":
+def _examine_pool(pool: "Pool") -> "Iterator[_Seen]":
     try:
-        for finding in _findings(place):
+        for finding in _findings(pool):
             yield _FINDING, finding
     except (Failure, OSError) as error:
         yield _FINDING, _finding(error)
 
 
-def _findings(place: "Pool") -> "Iterator[Finding]":
-    trouble = place.trouble()
+def _findings(pool: "Pool") -> "Iterator[Finding]":
+    trouble = pool.trouble()
     if trouble:
         yield _split(trouble)
-    if place.replaced_by:
-        yield _split(place.former())
-    if place.cordoned:
+    if pool.replaced_by:
+        yield _split(pool.former())
+    if pool.cordoned:
         cordoned = "pool {0} is cordoned: no new volumes until: loop pool uncordon {0}"
-        yield cordoned.format(place.name), ""
-    yield _room(place, trouble)
-    for hidden in place.hidden():
-        yield from _on_hidden(place, hidden)
-    for name in place.strange():
-        yield _strange(place, name), ""
-    for name in place.names():
-        for entry in _strange_in(place, name):
-            yield _strange(place, name + "/" + entry), ""
-    if not registry.is_remembered(place.name):
+        yield cordoned.format(pool.name), ""
+    yield _room(pool, trouble)
+    for hidden in pool.hidden():
+        yield from _on_hidden(pool, hidden)
+    for name in pool.strange():
+        yield _strange(pool, name), ""
+    for name in pool.names():
+        for entry in _strange_in(pool, name):
+            yield _strange(pool, name + "/" + entry), ""
+    if not registry.is_remembered(pool.name):
         yield (
             "pool {0} is not noted in {1}, so it would not be missed while its disk is away; "
-            "noted by: loop pool init {0}".format(place.name, config.POOLS),
+            "noted by: loop pool init {0}".format(pool.name, config.POOLS),
             "",
         )
 
 
-def _room(place: "Pool", trouble: str) -> "Finding":
+def _room(pool: "Pool", trouble: str) -> "Finding":
     """What can still be promised and written. trouble: why no callout can work there, or ""."""
-    figures = place.figures()
-    disk = os.fstatvfs(place.directory)
+    figures = pool.figures()
+    disk = os.fstatvfs(pool.directory)
     left = disk.f_bavail * disk.f_frsize
     numbers = (
         "pool {} at {}: {} MiB can still be promised, {} MiB are free on its disk of {} MiB"
-    ).format(place.name, place.path, figures.free >> 20, left >> 20, figures.capacity >> 20)
+    ).format(pool.name, pool.path, figures.free >> 20, left >> 20, figures.capacity >> 20)
     remedy = ""
     if figures.obstacle and not trouble:
         numbers = "pool {} at {}: nothing can be made on its disk, as {}".format(
-            place.name, place.path, figures.obstacle
+            pool.name, pool.path, figures.obstacle
         )
-        remedy = "see dmesg and df -i {0}; mount it writable again, or free some".format(place.path)
+        remedy = "see dmesg and df -i {0}; mount it writable again, or free some".format(pool.path)
     elif left < _FULL_BYTES:
         remedy = "free some space at once: writes to thin volumes fail when it is used up"
     elif figures.free < _FULL_BYTES and not trouble:
@@ -265,32 +265,30 @@ def _room(place: "Pool", trouble: str) -> "Finding":
     return numbers, remedy
 
 
-def _left(place: "Pool", hidden: str) -> "Finding":
+def _left(pool: "Pool", hidden: str) -> "Finding":
     """Of what a killed callout left, which the next `list` removes, but for what is not ours."""
-    strange = [
-        name for name in _strange_in(place, hidden) if not name.startswith(_HELD_BY_THE_DISK)
-    ]
+    strange = [name for name in _strange_in(pool, hidden) if not name.startswith(_HELD_BY_THE_DISK)]
     if strange:
         return (
             "{}; the rest of that directory then goes by itself".format(
-                _strange(place, hidden + "/" + strange[0])
+                _strange(pool, hidden + "/" + strange[0])
             ),
             "",
         )
-    return "{}/{} was left by a callout that was killed".format(place.path, hidden), "loop list"
+    return "{}/{} was left by a callout that was killed".format(pool.path, hidden), "loop list"
 
 
-def _strange(place: "Pool", name: str) -> str:
+def _strange(pool: "Pool", name: str) -> str:
     return (
         "{0}/{1} is not flexvol's and is left alone; no volume misses it if you move it out of "
         "the pool"
-    ).format(place.path, name)
+    ).format(pool.path, name)
 
 
-def _strange_in(place: "Pool", name: str) -> "List[str]":
+def _strange_in(pool: "Pool", name: str) -> "List[str]":
     """What is not ours in the directory of a volume."""
     try:
-        directory = files.open_below(place.directory, name)
+        directory = files.open_below(pool.directory, name)
     except OSError:
         return []  # deleted at this very moment, or told as what it is
     try:
@@ -299,9 +297,9 @@ def _strange_in(place: "Pool", name: str) -> "List[str]":
         os.close(directory)
 
 
-def _on_hidden(place: "Pool", hidden: str) -> "Iterator[Finding]":
+def _on_hidden(pool: "Pool", hidden: str) -> "Iterator[Finding]":
     """Of a directory that is no volume yet, or none any more."""
-    path = "{}/{}".format(place.path, hidden)
+    path = "{}/{}".format(pool.path, hidden)
     if hidden.startswith(volume.IMPORTING):
         name = hidden[len(volume.IMPORTING) :]
         yield (
@@ -309,9 +307,9 @@ def _on_hidden(place: "Pool", hidden: str) -> "Iterator[Finding]":
             "it up, and a day after the last of it came it is removed".format(path, name),
             "",
         )
-    elif hidden.startswith(volume.HIDDEN) and _is_left(place, hidden):
-        yield _left(place, hidden)
-    elif volume.goes_on(hidden, volume.kept_seconds(place, write=False)):
+    elif hidden.startswith(volume.HIDDEN) and _is_left(pool, hidden):
+        yield _left(pool, hidden)
+    elif volume.goes_on(hidden, volume.kept_seconds(pool, write=False)):
         yield (
             "{} is a copy that is half done; the next call for its claim goes on with it, if "
             "its source is as it was, and else begins anew".format(path),
@@ -336,32 +334,32 @@ def _unreadable(error: Failure) -> "Finding":
     return what, remedy or "mend that file; it is JSON, and every call for a volume reads it"
 
 
-def _is_left(place: "Pool", hidden: str) -> bool:
+def _is_left(pool: "Pool", hidden: str) -> bool:
     """Whether no one is at work on the hidden directory. A volume being made is locked by its name,
     except a copy between two calls."""
-    if volume.goes_on(hidden, volume.kept_seconds(place, write=False)):
+    if volume.goes_on(hidden, volume.kept_seconds(pool, write=False)):
         return False
     try:
-        with place.look(hidden.partition("-")[2], seconds=0):
+        with pool.look(hidden.partition("-")[2], seconds=0):
             return True
     except Busy:
         return False
 
 
-def _look(place: "Pool", name: str, machine: _Machine, is_usable: bool) -> "Dict[str, Any]":
+def _look(pool: "Pool", name: str, machine: _Machine, is_usable: bool) -> "Dict[str, Any]":
     """The entry of one volume. is_usable: whether callouts can work in the pool. If they cannot,
     no callout is waited for, and what the disk answers is said of the pool and not of each volume
     again."""
-    entry: "Dict[str, Any]" = {"name": name, "pool": place.name, "troubles": []}
+    entry: "Dict[str, Any]" = {"name": name, "pool": pool.name, "troubles": []}
     try:
-        with volume.get(place, name) as found:
+        with volume.get(pool, name) as found:
             entry.update(_describe(found, machine))
             if entry["troubles"] and is_usable:
                 time.sleep(_SETTLE_SECONDS)
-                with place.look(name, _LOCK_SECONDS):
+                with pool.look(name, _LOCK_SECONDS):
                     entry.update(_describe(found, _Machine()))
     except Busy as busy:
-        remark = work.going_on(place.directory, name)
+        remark = work.going_on(pool.directory, name)
         if remark:
             entry.update(remark=remark, troubles=[])
             return entry
@@ -370,7 +368,7 @@ def _look(place: "Pool", name: str, machine: _Machine, is_usable: bool) -> "Dict
         ]
     except (Failure, OSError) as error:
         is_of_pool = isinstance(error, OSError) and not is_usable
-        if name in place.names() and not is_of_pool:  # else it was deleted meanwhile
+        if name in pool.names() and not is_of_pool:  # else it was deleted meanwhile
             entry["troubles"] = [
                 (
                     str(error),
