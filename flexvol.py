@@ -12,6 +12,7 @@ import time
 
 from node.host import log  # early: an update may replace the file we are running from at any time
 from shared import process
+from shared.options import Options, parse_arguments
 from shared.protocol import (
     CALLOUTS,
     FAILURE,
@@ -21,10 +22,8 @@ from shared.protocol import (
     Internal,
     InvalidArgument,
     NotSupported,
-    Options,
     is_name,
     naming,
-    parse_arguments,
     shown,
     similar,
     system_failure,

@@ -10,7 +10,8 @@ import os
 from node.drivers import Driver
 from node.host import mounts
 from shared import process
-from shared.protocol import NotFound, Options, Reply, check_name
+from shared.options import Options
+from shared.protocol import NotFound, Reply, check_name
 
 ROOT = "/var/lib/flexvol-directory"
 

@@ -12,6 +12,7 @@ import json
 import re
 
 from shared import process
+from shared.options import Options
 from shared.protocol import (
     CALLOUTS,
     FAILURES,
@@ -21,7 +22,6 @@ from shared.protocol import (
     Failure,
     Internal,
     NotSupported,
-    Options,
     Reply,
 )
 

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from shared import protocol
+from shared import options, protocol
 
 Object = dict[str, Any]
 
@@ -37,7 +37,7 @@ FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
 # The second is the name that CSI's provisioner has for it.
 FS_TYPE_PARAMETERS = ("fsType", "csi.storage.k8s.io/fstype")
 # The driver gets the Secret, never these.
-SECRET_PARAMETERS = protocol.SECRET_PARAMETERS
+SECRET_PARAMETERS = options.SECRET_PARAMETERS
 # Parameters of a class that are for us, and not for its driver.
 OWN_PARAMETERS = (*FS_TYPE_PARAMETERS, *SECRET_PARAMETERS, ON_NODE_GONE_PARAMETER)
 
@@ -338,7 +338,7 @@ def class_problem(storage_class: Object) -> str:
     empty if nothing is. What is wrong with the others its driver says."""
     name = storage_class["metadata"]["name"]
     wrong = _wrong_parameter(storage_class.get("parameters") or {}, f'storage class "{name}"')
-    return f"{wrong}; {protocol.class_advice(name)}" if wrong else ""
+    return f"{wrong}; {options.class_advice(name)}" if wrong else ""
 
 
 def fs_type_of(parameters: dict[str, str]) -> str:
@@ -360,7 +360,7 @@ def _wrong_parameter(parameters: dict[str, str], of_class: str) -> str:
         said = " and ".join(f"{key} {protocol.shown(value)}" for key, value in fs_types)
         return f"{of_class} has {said}, which mean the same; leave one of them out"
     for key in parameters:
-        if protocol.is_reserved(key):
+        if options.is_reserved(key):
             return f'the parameter "{key}" of {of_class} is reserved; remove it'
     return ""
 

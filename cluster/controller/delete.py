@@ -14,7 +14,7 @@ from cluster.controller.events import Events
 from cluster.controller.secrets import Secrets, made_for
 from cluster.controller.storage import Storage
 from cluster.controller.workqueue import SLOW_SECONDS, SOON_SECONDS, WorkQueue
-from shared import protocol
+from shared import options, protocol
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -143,7 +143,7 @@ class Delete:
         # Bound, the PV is the claim's, whatever name was awaited: see owners.py. A claim that came
         # and went is only known by the PV, so the record must have awaited that name.
         is_bound = (volume.get("status") or {}).get("phase") == "Bound"
-        only_if_owner = protocol.AWAITED if is_bound else ""
+        only_if_owner = options.AWAITED if is_bound else ""
         request = volume_manifest.adopt_request(volume, only_if_owner=only_if_owner)
         try:
             self._storage.adopt(volume["spec"]["flexVolume"]["driver"], request)

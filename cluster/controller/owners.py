@@ -22,6 +22,7 @@ from cluster.controller.events import Events
 from cluster.controller.storage import Listed, Storage
 from cluster.controller.workqueue import SLOW_SECONDS, SOON_SECONDS, WorkQueue
 from shared import protocol
+from shared.options import AWAITED, NO_OWNER
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -44,7 +45,7 @@ class Place(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a volume's record says, as its driver lists it. owner_uid: protocol.NO_OWNER for
+    """What a volume's record says, as its driver lists it. owner_uid: NO_OWNER for
     none."""
 
     owner_uid: str
@@ -59,9 +60,9 @@ def records(listed: dict[str, Listed]) -> Iterator[tuple[Place, Record]]:
             kind, state = entry.get("kind") or "volume", entry.get("state") or ""
             if entry.get("error") or "owner" not in entry or kind != "volume" or state:
                 continue
-            owner_uid = protocol.NO_OWNER
+            owner_uid = NO_OWNER
             if entry["owner"]:
-                owner_uid = str(entry["owner"].get("uid") or protocol.NO_OWNER)
+                owner_uid = str(entry["owner"].get("uid") or NO_OWNER)
             place = Place(driver, entry["name"], _pool_id(entry.get("options")))
             yield place, Record(owner_uid, str(entry.get("clusterUid") or ""))
 
@@ -104,7 +105,7 @@ def judge(
     is_awaiting = bool(decide.annotations_of(volume).get(decide.AWAITS_CLAIM))
     # A PV that was written again as it once was, as from a file in git, says that it awaits its
     # claim although its volume has an owner.
-    if is_awaiting and record.owner_uid == protocol.AWAITED:
+    if is_awaiting and record.owner_uid == AWAITED:
         return decide.Decision(LEAVE, "it awaited this claim: see delete.py")
     if claim is None or claim["spec"].get("volumeName") not in (None, "", name):
         return decide.Decision(LEAVE, "its claim is gone, or has another PV")
@@ -227,7 +228,7 @@ class Owners:
                 self._records[now.volume] = Record(now.claim_uid, cluster_uid)
             self._asked.pop(now.volume, None)
         claim, before = request.claim, f"it was of the claim with the uid {record.owner_uid}"
-        if record.owner_uid == protocol.NO_OWNER:
+        if record.owner_uid == NO_OWNER:
             before = "it had no owner"
         sentence = (
             f"the volume {key[1]} belongs to the claim {claim.namespace}/{claim.name}, to which "

@@ -13,7 +13,7 @@ from cluster.controller.events import Events
 from cluster.controller.secrets import Secrets
 from cluster.controller.storage import Storage
 from cluster.controller.workqueue import SLOW_SECONDS, SOON_SECONDS, WorkQueue
-from shared import protocol
+from shared import options, protocol
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -500,7 +500,7 @@ class Provision:
 
     def _request(
         self, claim: Object, storage_class: Object, source: str = "", only_find: bool = False
-    ) -> protocol.Options:
+    ) -> options.Options:
         self._cluster_uid = self._cluster_uid or self._api.uid()
         return volume_manifest.provision_request(
             claim,

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from cluster.controller import cluster, decide, volume_manifest
-from shared import protocol
+from shared import options, protocol
 
 Object = dict[str, Any]
 RIGHTS = "deploy/secrets"
@@ -83,7 +83,7 @@ def wanted(
 
 def _wrong(sentence: str, storage_class: Object) -> protocol.InvalidArgument:
     """Of parameters of the class that no claim can be served with."""
-    advice = protocol.class_advice(storage_class["metadata"]["name"])
+    advice = options.class_advice(storage_class["metadata"]["name"])
     return protocol.InvalidArgument(f"{sentence}; {advice}")
 
 
@@ -206,7 +206,7 @@ class Secrets:
 
     def _create(self, secret: Reference) -> bool:
         """False if there is one already."""
-        value = protocol.Secret(base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)))
+        value = options.Secret(base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)))
         metadata = {
             "name": secret.name,
             "annotations": {**secret.owner, decide.IDENTITY: self._us.name},

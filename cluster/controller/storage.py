@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from cluster.controller import metrics
 from shared import caller, protocol
+from shared.options import Options, is_reserved
 
 DRIVERS = ("flexvol/loop",)  # those that are served if nothing is said
 PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
@@ -53,7 +54,7 @@ class Storage:
         self._lists: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
 
-    def provision(self, driver: str, request: protocol.Options) -> dict[str, Any]:
+    def provision(self, driver: str, request: Options) -> dict[str, Any]:
         """Returns the reply's `volume`, checked: options of strings, capacityBytes, fsType. Raises
         a Failure."""
         made = self._counted(driver, _PROVISION, request).volume
@@ -71,11 +72,11 @@ class Storage:
             )
         return made
 
-    def delete(self, driver: str, request: protocol.Options) -> None:
+    def delete(self, driver: str, request: Options) -> None:
         """Returns when the storage is gone. Raises a Failure."""
         self._counted(driver, "delete", request)
 
-    def adopt(self, driver: str, request: protocol.Options) -> None:
+    def adopt(self, driver: str, request: Options) -> None:
         """Returns when the record says whose it is, and that it is not blank. Raises a Failure."""
         self._counted(driver, "adopt", request)
 
@@ -96,7 +97,7 @@ class Storage:
         with self._lock:
             self._check_limits(driver, True, hanging)
 
-    def _counted(self, driver: str, callout: str, request: protocol.Options) -> protocol.Reply:
+    def _counted(self, driver: str, callout: str, request: Options) -> protocol.Reply:
         makes = callout == _PROVISION
         hanging = self._hanging_calls(driver)
         with self._lock:
@@ -224,7 +225,7 @@ def _problem(made: Any, request_bytes: int) -> str:
         isinstance(value, str) for value in options.values()
     ):
         return "options is not an object of strings"
-    reserved = sorted(key for key in options if protocol.is_reserved(key))
+    reserved = sorted(key for key in options if is_reserved(key))
     if reserved:
         return f"the option {reserved[0]} is reserved"
     if isinstance(size, bool) or not isinstance(size, int) or size < request_bytes:

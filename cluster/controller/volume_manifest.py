@@ -6,7 +6,31 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.controller import decide
-from shared import protocol
+from shared.options import (
+    ACCESS_MODES,
+    CLAIM_NAME,
+    CLAIM_NAMESPACE,
+    CLAIM_UID,
+    CLASS_NAME,
+    CLASS_SECRET,
+    CLUSTER_UID,
+    FS_TYPE,
+    MOUNT_OPTIONS,
+    NODE_NAME,
+    ONLY_FIND,
+    ONLY_IF_AWAITED,
+    ONLY_IF_BLANK,
+    ONLY_IF_OWNER,
+    RECLAIM_POLICY,
+    REQUEST_BYTES,
+    REQUEST_GIB,
+    REQUEST_MIB,
+    SOURCE_VOLUME,
+    TAKEN_BACK,
+    VOLUME,
+    Options,
+    is_reserved,
+)
 
 Object = dict[str, Any]
 _GIB, _MIB = 1 << 30, 1 << 20
@@ -26,7 +50,7 @@ def provision_request(
     name: str = "",
     source: str = "",
     only_find: bool = False,
-) -> protocol.Options:
+) -> Options:
     """What the driver's provision is called with.
 
     size_bytes: the claim's request.
@@ -39,26 +63,26 @@ def provision_request(
     for key in decide.OWN_PARAMETERS:
         parameters.pop(key, None)
     metadata = claim["metadata"]
-    return protocol.Options(
+    return Options(
         {
-            **{key: value for key, value in parameters.items() if not protocol.is_reserved(key)},
-            protocol.VOLUME: name or volume_name(claim),
-            protocol.FS_TYPE: fs_type,
-            protocol.REQUEST_BYTES: str(size_bytes),
-            protocol.REQUEST_MIB: str(-(-size_bytes // _MIB)),
-            protocol.REQUEST_GIB: str(-(-size_bytes // _GIB)),
-            protocol.CLAIM_NAMESPACE: metadata["namespace"],
-            protocol.CLAIM_NAME: metadata["name"],
-            protocol.CLAIM_UID: metadata["uid"],
-            protocol.ACCESS_MODES: ",".join(claim["spec"].get("accessModes", [])),
-            protocol.CLASS_NAME: storage_class["metadata"]["name"],
-            protocol.RECLAIM_POLICY: _reclaim_policy(storage_class),
-            protocol.MOUNT_OPTIONS: ",".join(storage_class.get("mountOptions") or []),
-            protocol.NODE_NAME: decide.annotations_of(claim).get(decide.SELECTED_NODE, ""),
-            protocol.CLUSTER_UID: cluster_uid,
-            **({protocol.CLASS_SECRET: secret} if secret else {}),
-            **({protocol.SOURCE_VOLUME: source} if source else {}),
-            **({protocol.ONLY_FIND: "true"} if only_find else {}),
+            **{key: value for key, value in parameters.items() if not is_reserved(key)},
+            VOLUME: name or volume_name(claim),
+            FS_TYPE: fs_type,
+            REQUEST_BYTES: str(size_bytes),
+            REQUEST_MIB: str(-(-size_bytes // _MIB)),
+            REQUEST_GIB: str(-(-size_bytes // _GIB)),
+            CLAIM_NAMESPACE: metadata["namespace"],
+            CLAIM_NAME: metadata["name"],
+            CLAIM_UID: metadata["uid"],
+            ACCESS_MODES: ",".join(claim["spec"].get("accessModes", [])),
+            CLASS_NAME: storage_class["metadata"]["name"],
+            RECLAIM_POLICY: _reclaim_policy(storage_class),
+            MOUNT_OPTIONS: ",".join(storage_class.get("mountOptions") or []),
+            NODE_NAME: decide.annotations_of(claim).get(decide.SELECTED_NODE, ""),
+            CLUSTER_UID: cluster_uid,
+            **({CLASS_SECRET: secret} if secret else {}),
+            **({SOURCE_VOLUME: source} if source else {}),
+            **({ONLY_FIND: "true"} if only_find else {}),
         }
     )
 
@@ -165,37 +189,31 @@ def volume_that_exists(
     return volume
 
 
-def adopt_request(
-    volume: Object, cluster_uid: str = "", only_if_owner: str = ""
-) -> protocol.Options:
+def adopt_request(volume: Object, cluster_uid: str = "", only_if_owner: str = "") -> Options:
     """What the driver's adopt is called with.
 
     cluster_uid: to be recorded: of the cluster that the volume is adopted for.
-    only_if_owner: the uid of the owner that the record names so far, protocol.NO_OWNER for none.
+    only_if_owner: the uid of the owner that the record names so far, NO_OWNER for none.
     With neither of them the volume gets the PV's claim only if its record awaits that claim."""
-    also = {protocol.CLUSTER_UID: cluster_uid, protocol.ONLY_IF_OWNER: only_if_owner}
+    also = {CLUSTER_UID: cluster_uid, ONLY_IF_OWNER: only_if_owner}
     if not cluster_uid and not only_if_owner:
-        also[protocol.ONLY_IF_AWAITED] = "true"
+        also[ONLY_IF_AWAITED] = "true"
     return _request(volume, {key: value for key, value in also.items() if value})
 
 
-def delete_request(
-    volume: Object, only_if_blank: bool = False, taken_back: str = ""
-) -> protocol.Options:
+def delete_request(volume: Object, only_if_blank: bool = False, taken_back: str = "") -> Options:
     """What the driver's delete is called with.
 
     only_if_blank: what was ever mounted or adopted is to be kept.
     taken_back: the move whose copy goes, and is not archived."""
     also = {
-        protocol.ONLY_IF_BLANK: "true" if only_if_blank else "",
-        protocol.TAKEN_BACK: taken_back,
+        ONLY_IF_BLANK: "true" if only_if_blank else "",
+        TAKEN_BACK: taken_back,
     }
     return _request(volume, {key: value for key, value in also.items() if value})
 
 
-def listed_request(
-    entry: Object, only_if_blank: bool = False, taken_back: str = ""
-) -> protocol.Options:
+def listed_request(entry: Object, only_if_blank: bool = False, taken_back: str = "") -> Options:
     """For delete and adopt alike: where the volume is, and its owner, as its driver lists it and
     not as a PV says. Otherwise as delete_request."""
     spec = {"claimRef": entry["owner"], "flexVolume": {"options": entry["options"]}}
@@ -204,19 +222,19 @@ def listed_request(
     )
 
 
-def _request(volume: Object, also: dict[str, str]) -> protocol.Options:
+def _request(volume: Object, also: dict[str, str]) -> Options:
     """Everything in a PV can have been edited: its options cannot stand for the keys that we fill
     in."""
     claim = volume["spec"].get("claimRef") or {}
     options = (volume["spec"].get("flexVolume") or {}).get("options") or {}
-    return protocol.Options(
+    return Options(
         {
-            **{key: value for key, value in options.items() if not protocol.is_reserved(key)},
+            **{key: value for key, value in options.items() if not is_reserved(key)},
             **also,
-            protocol.VOLUME: volume["metadata"]["name"],
-            protocol.CLAIM_NAMESPACE: claim.get("namespace", ""),
-            protocol.CLAIM_NAME: claim.get("name", ""),
-            protocol.CLAIM_UID: claim.get("uid", ""),
+            VOLUME: volume["metadata"]["name"],
+            CLAIM_NAMESPACE: claim.get("namespace", ""),
+            CLAIM_NAME: claim.get("name", ""),
+            CLAIM_UID: claim.get("uid", ""),
         }
     )
 

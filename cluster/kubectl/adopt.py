@@ -22,6 +22,7 @@ from cluster.controller.inventory import is_never_mounted
 from cluster.controller.storage import Listed, provisioner_of
 from cluster.kubectl import by_provisioner, nodes
 from shared import protocol
+from shared.options import ANY, AWAITED, NO_OWNER, is_reserved
 from shared.table import aligned, human_bytes, printable
 
 Object = dict[str, Any]
@@ -186,7 +187,7 @@ def record_differs(volume: Object, found: Found, cluster_uid: str) -> bool:
 def claim_of(found: Found) -> Name:
     """Whose it was, as its record says. Raises InvalidArgument if it does not name a claim."""
     name = _names(found.owner)
-    if name == (protocol.ANY, protocol.ANY):
+    if name == (ANY, ANY):
         raise protocol.InvalidArgument(
             "the volume was made for any claim; its PV is made again by: kubectl flexvol static"
         )
@@ -263,8 +264,7 @@ def made(entry: Object) -> Object:
     if (
         not isinstance(options, dict)
         or not all(
-            isinstance(value, str) and not protocol.is_reserved(key)
-            for key, value in options.items()
+            isinstance(value, str) and not is_reserved(key) for key, value in options.items()
         )
         or isinstance(size, bool)
         or not isinstance(size, int)
@@ -427,7 +427,7 @@ class _Adoption:
         if self._settings.dry_run:
             return f"has its PV already; its record would name the claim {theirs}"
         request = volume_manifest.adopt_request(
-            volume, self._cluster_uid, str(found.owner.get("uid") or protocol.NO_OWNER)
+            volume, self._cluster_uid, str(found.owner.get("uid") or NO_OWNER)
         )
         self._storage(found).adopt(found.driver, request)
         return f"has its PV already; its record names the claim {theirs} now"
@@ -481,7 +481,7 @@ class _Adoption:
         )
 
     def _record(self, found: Found, claim: Object) -> None:
-        owner = {**claim, "uid": claim.get("uid") or protocol.AWAITED}
+        owner = {**claim, "uid": claim.get("uid") or AWAITED}
         spec = {"claimRef": owner, "flexVolume": {"options": made(found.entry)["options"]}}
         about = {"metadata": {"name": found.entry["name"]}, "spec": spec}
         request = volume_manifest.adopt_request(about, self._cluster_uid)

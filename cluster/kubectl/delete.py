@@ -32,6 +32,7 @@ from cluster.controller.storage import PLUGIN_DIRECTORY, executable
 from cluster.kubectl import by_provisioner, inventory, nodes
 from cluster.kubectl.move import plan_path
 from shared import protocol
+from shared.options import AWAITED, NO_OWNER, nobody
 from shared.table import aligned, human_bytes, is_deletion_confirmed, printable
 
 Object = dict[str, Any]
@@ -234,7 +235,7 @@ def _check_unclaimed(row: Row, known: Known) -> None:
         metadata, bound_to = claim["metadata"], claim["spec"].get("volumeName")
         names = (owner.get("namespace"), owner.get("name"))
         is_of_that_name = (metadata["namespace"], metadata["name"]) == names
-        is_awaited = owner.get("uid") == protocol.AWAITED and is_of_that_name and not bound_to
+        is_awaited = owner.get("uid") == AWAITED and is_of_that_name and not bound_to
         is_owner = metadata["uid"] == owner.get("uid")
         is_owned = is_owner and not decide.is_bound_elsewhere(claim, row.name)
         if bound_to == row.name or is_awaited or is_owned:
@@ -304,7 +305,7 @@ class Deletion:
         storage = nodes.NodeStorage(self._api, node)
         entry = row.entry
         owner = entry["owner"]
-        if owner is None or owner.get("uid") == protocol.AWAITED:
+        if owner is None or owner.get("uid") == AWAITED:
             entry = {**entry, "owner": self._own(storage, row.driver, entry)}
         request = volume_manifest.listed_request(entry)
         return storage.delete_by_hand(row.driver, request) or "deleted"
@@ -312,8 +313,8 @@ class Deletion:
     def _own(self, storage: nodes.NodeStorage, driver: str, entry: Object) -> Object:
         """Gives a volume that no claim owns an owner that is nobody, since the driver's delete
         demands the owner's uid. A claim that came meanwhile keeps the volume: then that fails."""
-        before = entry["owner"] or {"uid": protocol.NO_OWNER}
-        owner = protocol.nobody(before, uuid.uuid4().hex)
+        before = entry["owner"] or {"uid": NO_OWNER}
+        owner = nobody(before, uuid.uuid4().hex)
         spec = {"claimRef": owner, "flexVolume": {"options": entry["options"]}}
         volume = {"metadata": {"name": entry["name"]}, "spec": spec}
         request = volume_manifest.adopt_request(volume, only_if_owner=before["uid"])

@@ -46,6 +46,7 @@ from cluster.controller.inventory import pools_away
 from cluster.controller.storage import PLUGIN_DIRECTORY, Listed, executable
 from cluster.kubectl import by_provisioner, claims, inventory, nodes
 from shared import protocol
+from shared.options import AWAITED
 from shared.table import human_bytes
 
 Object = dict[str, Any]
@@ -371,7 +372,7 @@ class Mover:
                 f"node {source} does not list {name} as whole: "
                 f"{entry.get('error') or entry.get('state')}"
             )
-        if entry["owner"].get("uid") == protocol.AWAITED:
+        if entry["owner"].get("uid") == AWAITED:
             raise NotMoved(f"{name} awaits its claim; bind it first")
         return entry
 

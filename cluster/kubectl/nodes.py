@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from cluster.controller import cluster, decide, lost
 from cluster.controller.served import option_values
 from cluster.controller.storage import DRIVERS, PLUGIN_DIRECTORY, Listed, Storage, executable
-from shared import caller, protocol
+from shared import caller, options, protocol
 
 Key = tuple[str, str]
 _APPS = ("flexvol-node", "flexvol-shared")  # what deploy/ calls the pods that make volumes
@@ -43,7 +43,7 @@ class NodeStorage(Storage):
         super().__init__(PLUGIN_DIRECTORY)
         self._api, self._node = api, node
 
-    def delete_by_hand(self, driver: str, request: protocol.Options) -> str:
+    def delete_by_hand(self, driver: str, request: options.Options) -> str:
         """As delete; returns what the driver says of it, for the person who asked."""
         return self._counted(driver, "delete", request).message
 

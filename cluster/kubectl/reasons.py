@@ -14,7 +14,7 @@ from cluster.controller.cluster import size_bytes
 from cluster.controller.storage import Listed
 from cluster.kubectl import scheduling
 from cluster.kubectl.nodes import BEGINNING, Key, Node
-from shared import protocol
+from shared import options, protocol
 from shared.table import human_bytes
 
 Object = dict[str, Any]
@@ -239,7 +239,7 @@ def _on_absent(found: list[Room], storage_class: Object) -> list[str]:
         return [f"{_names(nodes)} {_has(nodes)} no {pool}, which its storage class asks for"]
     return [
         f"no node has the {pool} that its storage class {class_name} asks for; pools there are: "
-        f"{', '.join(there)}; {protocol.class_advice(class_name)}"
+        f"{', '.join(there)}; {options.class_advice(class_name)}"
     ]
 
 

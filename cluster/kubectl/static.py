@@ -21,7 +21,7 @@ from cluster.controller import capacity, cluster, decide, volume_manifest
 from cluster.controller.cluster import CLASSES, VOLUMES, Cluster, path_to
 from cluster.controller.storage import Listed
 from cluster.kubectl import nodes
-from shared import protocol
+from shared import options, protocol
 
 Object = dict[str, Any]
 _MIB = 1 << 20
@@ -121,7 +121,7 @@ def planned(name: str, size_bytes: int, storage_class: Object, listed: Listed) -
     for entry in listed.volumes:
         if entry.get("name") != name:
             continue
-        if (entry.get("owner") or {}).get("uid") != protocol.AWAITED:
+        if (entry.get("owner") or {}).get("uid") != options.AWAITED:
             raise protocol.InvalidArgument(
                 f"the volume {name} is on that node already and not free; choose another name"
             )
@@ -193,7 +193,7 @@ def any_claim(node: str) -> Object:
     """In the place of the claim that a volume is else made for."""
     return {
         "metadata": {
-            "namespace": protocol.ANY, "name": protocol.ANY, "uid": protocol.AWAITED,
+            "namespace": options.ANY, "name": options.ANY, "uid": options.AWAITED,
             "annotations": {decide.SELECTED_NODE: node},
         },
         "spec": {"accessModes": ["ReadWriteOnce"]},

@@ -14,6 +14,17 @@ import sys
 
 import flexvol
 from shared import protocol
+from shared.options import (
+    ANY,
+    AWAITED,
+    CLAIM_NAME,
+    CLAIM_NAMESPACE,
+    CLAIM_UID,
+    NO_OWNER,
+    ONLY_IF_OWNER,
+    VOLUME,
+    nobody,
+)
 from shared.protocol import Busy, Internal, InvalidArgument, NotFound, NotSupported, shown
 from shared.table import aligned, human_bytes, is_deletion_confirmed, printable
 
@@ -179,10 +190,10 @@ def _about(entry: "Entry") -> str:
         what = "archive of {}".format(entry.get("archiveOf"))
     if owner is None:
         whose = "of no claim"
-    elif owner["name"] == protocol.ANY:
+    elif owner["name"] == ANY:
         whose = "for any claim that its PV is bound to"
     else:
-        awaits = "that awaits" if owner["uid"] == protocol.AWAITED else "of"
+        awaits = "that awaits" if owner["uid"] == AWAITED else "of"
         whose = "{} the claim {}/{}".format(awaits, owner["namespace"], owner["name"])
     made = ", made {}".format(entry["created"]) if entry.get("created") else ""
     empty = ", never mounted" if entry.get("blank") is True else ""
@@ -215,7 +226,7 @@ def _delete(driver: "Driver", driver_name: str, entry: "Entry") -> str:
     if entry.get("kind") == _SNAPSHOT:
         return driver.delete_snapshot(entry["name"], entry.get("pool"))
     owner = entry["owner"]
-    if owner is None or owner["uid"] == protocol.AWAITED:
+    if owner is None or owner["uid"] == AWAITED:
         owner = _own(driver_name, entry)
     message = _call(driver_name, "delete", entry, owner, {})
     return "{}: {}".format(entry["name"], message or "deleted")
@@ -225,8 +236,8 @@ def _own(driver_name: str, entry: "Entry") -> "Dict[str, str]":
     """Gives a volume that no claim owns an owner that is nobody, since `delete` demands the owner's
     uid; returns that owner. A claim that came meanwhile keeps the volume: then the call fails."""
     before = entry["owner"] or {}
-    owner = protocol.nobody(before, binascii.hexlify(os.urandom(8)).decode())
-    unchanged = {protocol.ONLY_IF_OWNER: before.get("uid") or protocol.NO_OWNER}
+    owner = nobody(before, binascii.hexlify(os.urandom(8)).decode())
+    unchanged = {ONLY_IF_OWNER: before.get("uid") or NO_OWNER}
     _call(driver_name, "adopt", entry, owner, unchanged)
     return owner
 
@@ -236,10 +247,10 @@ def _call(
 ) -> str:
     """The message of a callout that is made as the provisioner makes it. Raises its Failure."""
     options = dict(entry["options"], **also)
-    options[protocol.VOLUME] = entry["name"]
-    options[protocol.CLAIM_NAMESPACE] = owner["namespace"]
-    options[protocol.CLAIM_NAME] = owner["name"]
-    options[protocol.CLAIM_UID] = owner["uid"]
+    options[VOLUME] = entry["name"]
+    options[CLAIM_NAMESPACE] = owner["namespace"]
+    options[CLAIM_NAME] = owner["name"]
+    options[CLAIM_UID] = owner["uid"]
     reply = flexvol.answer(driver_name, callout, [json.dumps(options)])
     message = str(reply.get("message") or "")
     if reply["status"] != protocol.SUCCESS:

@@ -14,6 +14,19 @@ import time
 import flexvol
 from node.host import config, filesystems, log, loopdev, mounts
 from shared import caller, process, protocol
+from shared.options import (
+    CLAIM_NAME,
+    CLAIM_NAMESPACE,
+    CLAIM_UID,
+    FS_TYPE,
+    POD_NAME,
+    POD_NAMESPACE,
+    POD_UID,
+    READ_WRITE,
+    REQUEST_BYTES,
+    VOLUME,
+    Options,
+)
 from shared.table import human_bytes
 
 TYPE_CHECKING = False
@@ -24,9 +37,9 @@ _MIB = 1 << 20
 _SIZE_BYTES, _GROWN_BYTES = 320 * _MIB, 640 * _MIB
 _NAME = "pvc-demo"
 _CLAIM = {
-    protocol.CLAIM_NAMESPACE: "demo",
-    protocol.CLAIM_NAME: "data",
-    protocol.CLAIM_UID: "00000000-demo",
+    CLAIM_NAMESPACE: "demo",
+    CLAIM_NAME: "data",
+    CLAIM_UID: "00000000-demo",
 }
 
 
@@ -113,13 +126,13 @@ class _Life:
 
     def _provision(self) -> None:
         request = {
-            protocol.VOLUME: _NAME,
-            protocol.FS_TYPE: self._fs_type,
-            protocol.REQUEST_BYTES: str(_SIZE_BYTES),
+            VOLUME: _NAME,
+            FS_TYPE: self._fs_type,
+            REQUEST_BYTES: str(_SIZE_BYTES),
             "pool": self._pool,
         }
         what = "a claim of 320Mi, {}".format(self._fs_type)
-        options = protocol.Options(dict(_CLAIM, **request))
+        options = Options(dict(_CLAIM, **request))
         made = self._call("provision", what, options=options).volume or {}
         self._place = made["options"]
 
@@ -130,7 +143,7 @@ class _Life:
     def _grow(self, web: str) -> None:
         """While the pods run, if the kernel lets this process; else, as on a node, when the pods
         start next."""
-        arguments: "Dict[str, Union[str, int, protocol.Options]]" = {
+        arguments: "Dict[str, Union[str, int, Options]]" = {
             "options": self._mount_options("web", "rw"),
             "device": "",
             "mount_dir": web,
@@ -149,8 +162,8 @@ class _Life:
         self._mount("backup", "ro", "pod backup starts again")
 
     def _delete(self) -> None:
-        place = dict(self._place, **{protocol.VOLUME: _NAME})
-        options = protocol.Options(dict(_CLAIM, **place))
+        place = dict(self._place, **{VOLUME: _NAME})
+        options = Options(dict(_CLAIM, **place))
         self._call("delete", "the claim is deleted", options=options)
         left = self._call("list", "what is left in the pool").volumes or []
         ours = [entry for entry in left if entry["pool"] == self._pool]
@@ -171,13 +184,13 @@ class _Life:
         os.makedirs(path, exist_ok=True)
         return path
 
-    def _mount_options(self, pod: str, access: str) -> protocol.Options:
-        own = {protocol.VOLUME: _NAME, protocol.FS_TYPE: self._fs_type, protocol.READ_WRITE: access}
-        own.update({protocol.POD_NAMESPACE: "demo", protocol.POD_NAME: pod, protocol.POD_UID: pod})
-        return protocol.Options(dict(own, **self._place))
+    def _mount_options(self, pod: str, access: str) -> Options:
+        own = {VOLUME: _NAME, FS_TYPE: self._fs_type, READ_WRITE: access}
+        own.update({POD_NAMESPACE: "demo", POD_NAME: pod, POD_UID: pod})
+        return Options(dict(own, **self._place))
 
     def _call(
-        self, callout: str, what: str, **arguments: "Union[str, int, protocol.Options]"
+        self, callout: str, what: str, **arguments: "Union[str, int, Options]"
     ) -> protocol.Reply:
         began = time.monotonic()
         try:

@@ -7,6 +7,18 @@ import shlex
 import flexvol
 from node.drivers import Driver
 from shared import protocol
+from shared.options import (
+    CLAIM_NAME,
+    CLAIM_NAMESPACE,
+    CLAIM_UID,
+    FS_TYPE,
+    POD_NAME,
+    POD_NAMESPACE,
+    POD_UID,
+    READ_WRITE,
+    REQUEST_BYTES,
+    VOLUME,
+)
 from shared.protocol import CALLOUTS, InvalidArgument, shown, similar
 
 TYPE_CHECKING = False
@@ -32,26 +44,26 @@ _ARGUMENTS = {
     "old_bytes": ("the size it had", str(1 << 30)),
 }
 _KEYS = {
-    protocol.VOLUME: ("the PV's name", _VOLUME),
-    protocol.FS_TYPE: ("its file system; empty for the driver's choice", "ext4"),
-    protocol.READ_WRITE: ("rw or ro", "rw"),
-    protocol.POD_NAMESPACE: ("the pod, as kubelet knows it", "default"),
-    protocol.POD_NAME: ("", "web"),
-    protocol.POD_UID: ("", "UID"),
-    protocol.CLAIM_NAMESPACE: ("the claim that owns the volume", "default"),
-    protocol.CLAIM_NAME: ("", "data"),
-    protocol.CLAIM_UID: ("", "UID"),
-    protocol.REQUEST_BYTES: ("the size asked for", str(1 << 30)),
+    VOLUME: ("the PV's name", _VOLUME),
+    FS_TYPE: ("its file system; empty for the driver's choice", "ext4"),
+    READ_WRITE: ("rw or ro", "rw"),
+    POD_NAMESPACE: ("the pod, as kubelet knows it", "default"),
+    POD_NAME: ("", "web"),
+    POD_UID: ("", "UID"),
+    CLAIM_NAMESPACE: ("the claim that owns the volume", "default"),
+    CLAIM_NAME: ("", "data"),
+    CLAIM_UID: ("", "UID"),
+    REQUEST_BYTES: ("the size asked for", str(1 << 30)),
 }
-_FROM_KUBELET = (protocol.VOLUME, protocol.FS_TYPE, protocol.READ_WRITE)
-_POD = (protocol.POD_NAMESPACE, protocol.POD_NAME, protocol.POD_UID)
-_CLAIM = (protocol.VOLUME, protocol.CLAIM_NAMESPACE, protocol.CLAIM_NAME, protocol.CLAIM_UID)
+_FROM_KUBELET = (VOLUME, FS_TYPE, READ_WRITE)
+_POD = (POD_NAMESPACE, POD_NAME, POD_UID)
+_CLAIM = (VOLUME, CLAIM_NAMESPACE, CLAIM_NAME, CLAIM_UID)
 # Callout -> the keys of its options, if they are not those that kubelet always gives; and where the
 # others are from.
 _OF_THE_PV = "the PV's flexVolume.options, which `list` tells too"
 _OPTIONS: "Dict[str, Tuple[Tuple[str, ...], str]]" = {
     "mount": (_FROM_KUBELET + _POD, _OF_THE_PV),
-    "provision": (_CLAIM + (protocol.FS_TYPE, protocol.REQUEST_BYTES), "the class's parameters"),
+    "provision": (_CLAIM + (FS_TYPE, REQUEST_BYTES), "the class's parameters"),
     "delete": (_CLAIM, _OF_THE_PV),
     "adopt": (_CLAIM, _OF_THE_PV),
 }

@@ -10,7 +10,8 @@ import os
 import threading
 
 import flexvol
-from shared.protocol import Internal, InvalidArgument, integer
+from shared.options import integer
+from shared.protocol import Internal, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

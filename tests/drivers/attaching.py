@@ -15,7 +15,7 @@ from shared.protocol import Busy, Capabilities, NotFound, Reply, Unavailable, ch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from shared.protocol import Options
+    from shared.options import Options
 
 ROOT = "/var/tmp/flexvol-kube/attaching"
 _LOCK_SECONDS = 20

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from cluster.controller.storage import Storage
-from shared import protocol
+from shared import options, protocol
 from tests.cluster.kube.cluster import wait_until
 from tests.conftest import ROOT
 from tests.node.dead_disk import DeadDisk
 
 DRIVER = "flexvol/fake"
-REQUEST = protocol.Options({protocol.REQUEST_BYTES: "100", protocol.VOLUME: "pvc-1"})
+REQUEST = options.Options({options.REQUEST_BYTES: "100", options.VOLUME: "pvc-1"})
 
 
 class Driver:

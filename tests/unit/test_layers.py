@@ -24,19 +24,26 @@ OURS = {Path(name).stem for name in (*DRIVER_SIDE, *pack_provisioner.CONTENTS)} 
 # A file or directory -> what of ours it may import. A name stands for all that is below it.
 MAY_IMPORT = {
     "shared/protocol.py": set[str](),
+    "shared/options.py": {"shared.protocol"},
     "shared/process.py": {"shared.protocol"},
-    "shared/caller.py": {"shared.protocol", "shared.process"},
+    "shared/caller.py": {"shared.options", "shared.protocol", "shared.process"},
     "shared/table.py": set(),
     "flexvol.py": {"shared", "node.drivers", "node.host.log"},
     "node/drivers/__init__.py": {"shared", "node.host"},
     "node/drivers/loop": {"shared", "node.host", "node.drivers", "node.drivers.loop"},
     "node/host": {"shared", "node.host"},
     "node/commands": {"shared", "flexvol", "node"},
-    "provisioner.py": {"shared.protocol", "cluster"},
-    "cluster/kubectl": {"shared.protocol", "shared.table", "cluster"},
-    "cluster/kubectl/nodes.py": {"shared.protocol", "shared.caller", "cluster.controller"},
-    "cluster/controller": {"shared.protocol", "cluster.controller"},
+    "provisioner.py": {"shared.options", "shared.protocol", "cluster"},
+    "cluster/kubectl": {"shared.options", "shared.protocol", "shared.table", "cluster"},
+    "cluster/kubectl/nodes.py": {
+        "shared.options",
+        "shared.protocol",
+        "shared.caller",
+        "cluster.controller",
+    },
+    "cluster/controller": {"shared.options", "shared.protocol", "cluster.controller"},
     "cluster/controller/storage.py": {
+        "shared.options",
         "shared.protocol",
         "shared.caller",
         "cluster.controller.metrics",
@@ -67,6 +74,7 @@ SLOW = {
 }
 CALLOUT_PATH = (
     "shared/protocol.py",
+    "shared/options.py",
     "shared/process.py",
     "flexvol.py",
     "node/drivers",

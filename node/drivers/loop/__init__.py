@@ -7,9 +7,8 @@ import os
 from node.drivers import Driver
 from node.drivers.loop import archives, image, pools, registry, volume
 from node.host import filesystems, mounts
+from shared.options import AWAITED, NO_OWNER, integer
 from shared.protocol import (
-    AWAITED,
-    NO_OWNER,
     Busy,
     Failure,
     InvalidArgument,
@@ -17,7 +16,6 @@ from shared.protocol import (
     Reply,
     ResourceExhausted,
     Unavailable,
-    integer,
     is_object_name,
     shown,
 )
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Tuple
 
     from node.drivers.loop.pools import Pool
-    from shared.protocol import Claim, Options
+    from shared.options import Claim, Options
 
 _PLACE = ("pool", "poolId")
 _PARAMETERS = ("pool", "thick", "mkfsOptions", "uid", "gid", "mode", "onDelete", "archiveFor")

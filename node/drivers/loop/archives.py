@@ -11,7 +11,8 @@ import time
 from node.drivers.loop import pools
 from node.drivers.loop import volume as volumes
 from node.host import files
-from shared.protocol import Failure, InvalidArgument, integer, shown
+from shared.options import integer
+from shared.protocol import Failure, InvalidArgument, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

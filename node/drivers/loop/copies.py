@@ -12,7 +12,8 @@ from node.drivers.loop import image as images
 from node.drivers.loop import pools
 from node.drivers.loop import volume as volumes
 from node.host import files, filesystems, undo, work
-from shared.protocol import AWAITED, CALLOUTS, Busy, InvalidArgument, Pending, shown
+from shared.options import AWAITED
+from shared.protocol import CALLOUTS, Busy, InvalidArgument, Pending, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from node.drivers.loop.pools import Pool
     from node.drivers.loop.volume import Volume, Wish
-    from shared.protocol import Options
+    from shared.options import Options
 
     Still = Callable[[Callable[[], bool], bool], bool]
 

@@ -12,11 +12,9 @@ import time
 from node.drivers.loop import image as images
 from node.drivers.loop import pools
 from node.host import disks, files, filesystems, loopdev, mounts, undo, work
+from shared.options import ANY, AWAITED, Claim
 from shared.protocol import (
-    ANY,
-    AWAITED,
     Busy,
-    Claim,
     Failure,
     Internal,
     InvalidArgument,
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
     from node.drivers.loop.pools import Lock, Pool
-    from shared.protocol import Options, Pod
+    from shared.options import Options, Pod
 
 RECORD = pools.RECORD
 SCHEMA = 3

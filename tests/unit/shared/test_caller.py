@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from shared import caller, protocol
+from shared.options import Options
 from tests.cluster.kube import build
 from tests.unit.shared.driver_outputs import CASES, FAILURE, NOT_SUPPORTED, SUCCESS, Case, reply
 
@@ -154,7 +155,7 @@ def test_a_reply_survives_the_way_through_a_driver() -> None:
 
 
 def test_arguments_go_in_the_order_of_the_contract() -> None:
-    options = protocol.Options({"b": "2", "a": "1"})
+    options = Options({"b": "2", "a": "1"})
 
     line = caller.command_line(
         "expandfs", old_bytes=1, new_bytes=2, mount_dir="/pod", device="", options=options
@@ -188,7 +189,7 @@ def test_a_driver_gets_the_callout_and_its_arguments(tmp_path: Path) -> None:
         tmp_path, f"for word; do echo \"$word\"; done > {tmp_path}/words; echo '{reply()}'"
     )
 
-    caller.call(script, "mount", mount_dir="/pod dir", options=protocol.Options({"a": '"$(id)'}))
+    caller.call(script, "mount", mount_dir="/pod dir", options=Options({"a": '"$(id)'}))
 
     assert (tmp_path / "words").read_text() == 'mount\n/pod dir\n{"a": "\\"$(id)"}\n'
 

@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 
 from node.drivers import Driver
 from shared import process, protocol
-from shared.protocol import (
-    CALLOUTS,
-    Capabilities,
-    InvalidArgument,
-    Options,
-    Reply,
-    Secret,
-    parse_arguments,
-)
+from shared.options import Options, Secret, integer, is_reserved, parse_arguments
+from shared.protocol import CALLOUTS, Capabilities, InvalidArgument, Reply
 
 BROKEN = [
     "",
@@ -231,14 +224,14 @@ def test_a_hostile_number_is_refused(number: str) -> None:
     with pytest.raises(InvalidArgument):
         _ = Options({"requestBytes": number}).request_bytes
     with pytest.raises(InvalidArgument):
-        protocol.integer("new_bytes", number)
+        integer("new_bytes", number)
 
 
 def test_numbers_are_whole_and_have_63_bits() -> None:
     assert Options({"requestBytes": str(2**63 - 1)}).request_bytes == 2**63 - 1
-    assert protocol.integer("size", "007") == 7
+    assert integer("size", "007") == 7
     with pytest.raises(InvalidArgument, match="more than 2\\*\\*63-1"):
-        protocol.integer("size", str(2**63))
+        integer("size", str(2**63))
     with pytest.raises(InvalidArgument, match="at least one byte"):
         _ = Options({"requestBytes": "0"}).request_bytes
 
@@ -386,8 +379,8 @@ def test_the_word_that_was_meant_is_found(word: str, meant: str) -> None:
     ],
 )
 def test_what_the_provisioner_fills_in_is_reserved(key: str) -> None:
-    assert protocol.is_reserved(key)
-    assert not protocol.is_reserved(key + "x") or key.startswith("kubernetes.io/")
+    assert is_reserved(key)
+    assert not is_reserved(key + "x") or key.startswith("kubernetes.io/")
 
 
 def test_options_travel_with_sorted_keys_as_kubelets_do() -> None:

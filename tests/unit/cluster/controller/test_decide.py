@@ -22,7 +22,7 @@ from cluster.controller.decide import (
     TAKE,
     WAIT,
 )
-from shared import protocol
+from shared import options, protocol
 from tests.unit.cluster.controller.objects import (
     ELSEWHERE,
     HERE,
@@ -209,7 +209,7 @@ def test_what_is_wrong_with_a_class_is_said_with_what_can_be_done_about_a_class(
 def test_the_parameters_that_the_provisioner_takes_are_those_that_a_driver_names() -> None:
     ours = (*decide.FS_TYPE_PARAMETERS, decide.ON_NODE_GONE_PARAMETER)
 
-    assert ours == protocol.PROVISIONER_PARAMETERS
+    assert ours == options.PROVISIONER_PARAMETERS
 
 
 def test_on_claim_in_shared_mode() -> None:

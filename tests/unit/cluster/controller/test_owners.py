@@ -13,7 +13,7 @@ from cluster.controller import decide, owners
 from cluster.controller.owners import ADOPT, AGAIN, LEAVE, REFUSE, Owners, Place, Record
 from cluster.controller.storage import Listed
 from cluster.controller.workqueue import WorkQueue
-from shared import protocol
+from shared import options, protocol
 
 US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 DRIVER = "flexvol/loop"
@@ -61,14 +61,14 @@ def entry(owner_uid: str | None = "old", **changes: Any) -> dict[str, Any]:
         pytest.param(
             volume(),
             claim(),
-            Record(protocol.NO_OWNER, "here"),
+            Record(options.NO_OWNER, "here"),
             ADOPT,
             id="a volume without an owner gets the claim that its PV is bound to",
         ),
         pytest.param(
             volume(),
             claim(),
-            Record(protocol.AWAITED, ""),
+            Record(options.AWAITED, ""),
             ADOPT,
             id="a volume that awaited a claim of another name gets the one that came",
         ),
@@ -82,7 +82,7 @@ def entry(owner_uid: str | None = "old", **changes: Any) -> dict[str, Any]:
         pytest.param(
             volume(annotations={decide.AWAITS_CLAIM: "true"}),
             claim(),
-            Record(protocol.AWAITED, "here"),
+            Record(options.AWAITED, "here"),
             LEAVE,
             id="a PV that awaits its claim is the deletion's to look after",
         ),
@@ -163,7 +163,7 @@ def test_which_pvs_count(pv: dict[str, Any], is_bound: bool) -> None:
     [
         pytest.param(entry(), Record("old", "here"), id="a volume has its owner"),
         pytest.param(
-            entry(None), Record(protocol.NO_OWNER, "here"), id="a volume may have no owner"
+            entry(None), Record(options.NO_OWNER, "here"), id="a volume may have no owner"
         ),
         pytest.param({"name": NAME}, None, id="a driver that knows no owners is not asked"),
         pytest.param(entry(state="moving"), None, id="a volume on the move is left alone"),

@@ -13,7 +13,7 @@ import pytest
 
 from cluster.controller import provision
 from cluster.controller.capacity import Rivals
-from shared import protocol
+from shared import options, protocol
 from tests.unit.cluster.controller.one_node import Parts, driver, our_class, waiting
 
 
@@ -194,7 +194,7 @@ def test_a_claim_that_waits_for_calls_of_the_driver_to_end_costs_nothing(
     driver(
         tmp_path, f'while [ ! -e {go} ]; do sleep 0.01; done\necho \'{{"status": "Success"}}\'\n'
     )
-    request = protocol.Options({protocol.REQUEST_BYTES: "100", protocol.VOLUME: "pvc-1"})
+    request = options.Options({options.REQUEST_BYTES: "100", options.VOLUME: "pvc-1"})
     with ThreadPoolExecutor() as threads:
         running = [
             threads.submit(parts.storage.provision, "flexvol/loop", request) for _ in range(4)

@@ -13,9 +13,9 @@ import pytest
 from cluster.controller import storage
 from cluster.controller.storage import Storage
 from node.host import filesystems
-from shared import protocol
+from shared import options, protocol
 
-REQUEST = protocol.Options({protocol.REQUEST_BYTES: "100", protocol.VOLUME: "pvc-1"})
+REQUEST = options.Options({options.REQUEST_BYTES: "100", options.VOLUME: "pvc-1"})
 
 
 @pytest.fixture

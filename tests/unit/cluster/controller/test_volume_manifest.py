@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.controller import decide, volume_manifest
-from shared import protocol
+from shared import options
 
 NODE = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 CLAIM: dict[str, Any] = {
@@ -183,7 +183,7 @@ def test_a_shared_pv_goes_anywhere() -> None:
 def test_what_a_pv_says_at_delete_cannot_stand_for_what_we_know() -> None:
     volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
     volume["spec"]["flexVolume"]["options"].update(
-        {protocol.CLAIM_UID: "other", protocol.VOLUME: "other"}
+        {options.CLAIM_UID: "other", options.VOLUME: "other"}
     )
 
     request = volume_manifest.delete_request(volume)

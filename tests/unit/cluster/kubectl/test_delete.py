@@ -12,12 +12,12 @@ from cluster.controller import inventory
 from cluster.controller.inventory import Row
 from cluster.kubectl import delete
 from cluster.kubectl.delete import Known, Place
-from shared import protocol
+from shared import options, protocol
 
 Object = dict[str, Any]
 NAME = "pvc-u1"
 OWNER = {"namespace": "shop", "name": "data", "uid": "u1"}
-AWAITED = {**OWNER, "uid": protocol.AWAITED}
+AWAITED = {**OWNER, "uid": options.AWAITED}
 ENTRY: Object = {
     "name": NAME,
     "owner": OWNER,

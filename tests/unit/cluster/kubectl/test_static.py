@@ -9,7 +9,7 @@ import pytest
 from cluster.controller import volume_manifest
 from cluster.controller.storage import Listed
 from cluster.kubectl.static import any_claim, class_of, planned
-from shared import protocol
+from shared import options, protocol
 
 DRIVERS = {"loop.flexvol": "flexvol/loop"}
 
@@ -67,7 +67,7 @@ POOLS: list[dict[str, Any]] = [
 ]
 FREE: dict[str, Any] = {
     "name": "films",
-    "owner": {"namespace": "*", "name": "*", "uid": protocol.AWAITED},
+    "owner": {"namespace": "*", "name": "*", "uid": options.AWAITED},
     "options": {"pool": "fast", "poolId": "60"},
     "sizeBytes": 128 << 20,
     "fsType": "xfs",
