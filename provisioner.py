@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cluster import kubectl
-from cluster.controller import cluster, decide, health, metrics
+from cluster.controller import cluster, decide, health, metrics, retry
 from cluster.controller.capacity import Capacity
 from cluster.controller.delete import Delete
 from cluster.controller.election import Election
@@ -423,10 +423,11 @@ class Provisioner:
                 if not lacking or lacking not in self._lacking:
                     _log.warning("%s %s: %s", key[0], key[1], error)
                 self._lacking |= {lacking}
-                self._work.done(key, getattr(error, "retry_after_seconds", 0.0), failed=True)
+                asked_seconds = getattr(error, "retry_after_seconds", 0.0)
+                self._work.failed(key, retry.GROWING, asked_seconds)
             except Exception:
                 _log.exception("bug while working on %s %s", *key)
-                self._work.done(key, failed=True)
+                self._work.failed(key, retry.GROWING)
 
 
 def _watch(kept: Kept) -> _Watch:

@@ -480,26 +480,3 @@ def _with_claim_of_deleted(decision: Decision, volume: Object, claim: Object | N
     if claim is not None and not claim["spec"].get("volumeName"):
         return decision
     return Decision(LATER, "kube-controller-manager is to say whether it is bound or released")
-
-
-@dataclass(frozen=True)
-class Retry:
-    """How to go on after a failure. kind: "backoff", "slow", "soon" or "reschedule" (give the node
-    back, so that the scheduler chooses again). warn: whether it is worth an event. unknown: storage
-    may have been made."""
-
-    kind: str
-    warn: bool = True
-    unknown: bool = False
-
-
-def after(failure: protocol.Failure, selected_node: str) -> Retry:
-    """The reference library's table of outcomes, in the driver's own words."""
-    if isinstance(failure, (protocol.InvalidArgument, protocol.NotSupported)):
-        return Retry("slow")
-    if isinstance(failure, (protocol.ResourceExhausted, protocol.Unavailable)):
-        return Retry("reschedule" if selected_node else "backoff")
-    if isinstance(failure, protocol.Pending):
-        return Retry("soon", warn=False, unknown=True)
-    # Busy: it may be at work, still.
-    return Retry("backoff", unknown=not isinstance(failure, protocol.NotFound))

@@ -8,12 +8,12 @@ import threading
 import time
 from typing import Any
 
-from cluster.controller import cluster, decide, metrics, orphans, volume_manifest
+from cluster.controller import cluster, decide, metrics, orphans, retry, volume_manifest
 from cluster.controller.capacity import Capacity
 from cluster.controller.events import Events
 from cluster.controller.secrets import Secrets, made_for
 from cluster.controller.storage import Storage
-from cluster.controller.workqueue import SLOW_SECONDS, SOON_SECONDS, WorkQueue
+from cluster.controller.workqueue import WorkQueue
 from shared import options, protocol
 
 Object = dict[str, Any]
@@ -131,7 +131,7 @@ class Delete:
         except cluster.Refused as error:
             if error.status != 409:
                 raise
-            self._work.done(key, SOON_SECONDS)
+            self._work.failed(key, retry.SOON)
             return
         _log.info("%s may go: %s", key[1], why, extra={"volume": key[1]})
         self._work.done(key)
@@ -204,8 +204,8 @@ class Delete:
     def _failed(
         self, key: Key, volume: Object, failure: protocol.Failure, event: str = "VolumeFailedDelete"
     ) -> None:
-        retry = decide.after(failure, "")
-        if retry.warn:
+        following = retry.after(failure)
+        if following.warns:
             if event == "VolumeFailedDelete":
                 metrics.delete_failed.labels(_class_name(volume)).inc()
             self._events.warning(volume, event, f"{failure.reason}: {failure.message}")
@@ -213,10 +213,7 @@ class Delete:
             _log.warning(
                 "%s: %s: %s: %s", event, key[1], failure.reason, failure.message, extra=about
             )
-        if retry.kind in ("slow", "soon"):
-            self._work.done(key, SLOW_SECONDS if retry.kind == "slow" else SOON_SECONDS)
-        else:
-            self._work.done(key, failed=True)
+        self._work.failed(key, following.pause)
 
 
 def _class_name(volume: Object) -> str:

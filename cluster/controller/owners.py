@@ -17,10 +17,10 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cluster.controller import cluster, decide, volume_manifest
+from cluster.controller import cluster, decide, retry, volume_manifest
 from cluster.controller.events import Events
 from cluster.controller.storage import Listed, Storage
-from cluster.controller.workqueue import SLOW_SECONDS, SOON_SECONDS, WorkQueue
+from cluster.controller.workqueue import WorkQueue
 from shared import protocol
 from shared.options import AWAITED, NO_OWNER
 
@@ -204,10 +204,10 @@ class Owners:
         if decision.action == ADOPT:
             self._adopt(key, volume, now, record, cluster_uid)
         elif decision.action == AGAIN:
-            self._work.done(key, failed=True)
+            self._work.failed(key, retry.GROWING)
         elif decision.action == REFUSE:
             self._events.warning(volume, "VolumeNotAdopted", decision.sentence)
-            self._work.done(key, SLOW_SECONDS)
+            self._work.failed(key, retry.SLOW)
         else:
             self._work.done(key)
 
@@ -239,12 +239,9 @@ class Owners:
         self._work.done(key)
 
     def _failed(self, key: Key, volume: Object, failure: protocol.Failure) -> None:
-        retry = decide.after(failure, "")
-        if retry.warn:
+        following = retry.after(failure)
+        if following.warns:
             sentence = f"{failure.reason}: {failure.message}"
             self._events.warning(volume, "VolumeFailedAdopt", sentence)
             _log.warning("%s is not given to its claim: %s", key[1], sentence)
-        if retry.kind in ("slow", "soon"):
-            self._work.done(key, SLOW_SECONDS if retry.kind == "slow" else SOON_SECONDS)
-        else:
-            self._work.done(key, failed=True)
+        self._work.failed(key, following.pause)

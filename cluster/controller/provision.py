@@ -7,12 +7,12 @@ import threading
 import time
 from typing import Any
 
-from cluster.controller import cluster, decide, metrics, volume_manifest
+from cluster.controller import cluster, decide, metrics, retry, volume_manifest
 from cluster.controller.capacity import Capacity
 from cluster.controller.events import Events
 from cluster.controller.secrets import Secrets
 from cluster.controller.storage import Storage
-from cluster.controller.workqueue import SLOW_SECONDS, SOON_SECONDS, WorkQueue
+from cluster.controller.workqueue import WorkQueue
 from shared import options, protocol
 
 Object = dict[str, Any]
@@ -184,7 +184,7 @@ class Provision:
         decision = decide.on_claim(claim, storage_class, self._us)
         if decision.action == decide.REJECT:
             self._say_failure(claim, decision.sentence)
-            self._work.done(key, SLOW_SECONDS)
+            self._work.failed(key, retry.SLOW)
         elif decision.action == decide.POPULATE:
             self._leave_to_populator(key, claim)
         elif decision.action == decide.TAKE and storage_class is not None:
@@ -210,20 +210,21 @@ class Provision:
         left_until = self._left_until.get(uid, now)
         if left_until > now:
             self._free_since.pop(uid, None)
-            self._work.done(key, left_until - now)
+            self._work.again(key, left_until - now)
             return
         waited_seconds = now - self._free_since.setdefault(uid, now)
         turn_seconds = self._turn_seconds(claim, storage_class, waited_seconds)
         if turn_seconds is None:
             self._free_since.pop(uid, None)
-            self._work.done(key, SLOW_SECONDS)
+            self._work.failed(key, retry.SLOW)
         elif turn_seconds > waited_seconds:
-            self._work.done(key, turn_seconds - waited_seconds)
+            self._work.again(key, turn_seconds - waited_seconds)
         elif self._node_has_changed():
-            self._work.done(key, SOON_SECONDS)
+            self._work.failed(key, retry.SOON)
+        elif self._set_node(claim, self._us.node):
+            self._work.done(key)
         else:
-            taken = self._set_node(claim, self._us.node)
-            self._work.done(key, None if taken else SOON_SECONDS)
+            self._work.failed(key, retry.SOON)
 
     def _turn_seconds(
         self, claim: Object, storage_class: Object, waited_seconds: float
@@ -393,18 +394,17 @@ class Provision:
 
     def _failed(self, key: Key, claim: Object, failure: protocol.Failure, known: bool) -> None:
         """known: whether there may be a volume from this attempt or an earlier one."""
-        retry = decide.after(failure, decide.annotations_of(claim).get(decide.SELECTED_NODE, ""))
-        if retry.warn:
+        following = retry.after(failure)
+        if following.warns:
             self._say_failure(claim, f"{failure.reason}: {failure.message}")
-        if not retry.unknown and not known:
+        if not following.may_exist and not known:
             with self._lock:
                 self._begun.pop(key[1], None)
-        if retry.kind == "reschedule" and self._give_node_back(claim):
+        has_node = bool(decide.annotations_of(claim).get(decide.SELECTED_NODE))
+        if following.elsewhere and has_node and self._give_node_back(claim):
             self._work.done(key)
-        elif retry.kind in ("slow", "soon"):
-            self._work.done(key, SLOW_SECONDS if retry.kind == "slow" else SOON_SECONDS)
         else:
-            self._work.done(key, failed=True)
+            self._work.failed(key, following.pause)
 
     def _give_node_back(self, claim: Object) -> bool:
         """Lets the scheduler, or the other nodes, choose again, knowing what room there is now."""

@@ -1,5 +1,5 @@
-"""A queue of keys with delays: a key waits in it once, is never worked on twice at a time, and
-backs off by itself."""
+"""A queue of keys with delays. A key waits in the queue once, is never worked on twice at a time,
+and comes again after a failure by itself."""
 
 from __future__ import annotations
 
@@ -8,92 +8,120 @@ import random
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
-BACKOFF_FIRST_SECONDS = 1.0
-BACKOFF_LIMIT_SECONDS = 300.0
-SLOW_SECONDS = 300.0  # for what only a change can help
-SOON_SECONDS = 1.0  # for what is on its way
-_OUTDATED = 100  # so many outdated entries may always be there
+from cluster.controller.retry import Pause
+
+# How many outdated entries the heap may always have before they are taken out.
+_OUTDATED = 100
+
+
+class _Entry(NamedTuple):
+    """One entry of the heap; number: equal times keep the order in which they were added."""
+
+    due: float
+    number: int
+    key: Hashable
 
 
 class WorkQueue:
-    """Workers loop over `get`, work, and `done`. All methods may be called by any thread."""
+    """Workers loop over `get`, work, and `done`, `again` or `failed`. All methods may be called by
+    any thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._due: dict[Hashable, float] = {}  # every waiting key and when its turn is
-        # The same as a heap; entries can be outdated.
-        self._order: list[tuple[float, int, Hashable]] = []
+        # Each waiting key, and the time of its turn.
+        self._due: dict[Hashable, float] = {}
+        # The same as a heap, with outdated entries among them.
+        self._order: list[_Entry] = []
         self._working: set[Hashable] = set()
+        # Failures in a row, by key.
         self._failures: dict[Hashable, int] = {}
         self._count = 0
         self._stopped = False
 
     def add(self, key: Hashable, after_seconds: float = 0.0) -> None:
-        """Puts `key` in, or brings its turn forward; it is never put off by adding it again."""
+        """Puts the key in, or brings its turn forward. A turn is never put off by adding its key
+        again."""
         with self._changed:
             due = time.monotonic() + after_seconds
-            if due < self._due.get(key, float("inf")):
-                self._due[key] = due
-                self._count += 1
-                heapq.heappush(self._order, (due, self._count, key))
-                self._changed.notify_all()  # one worker alone may be one that does not take it
+            if due >= self._due.get(key, float("inf")):
+                return
+            self._due[key] = due
+            self._count += 1
+            heapq.heappush(self._order, _Entry(due, self._count, key))
+            # All workers, because a single one may be one that does not take this key.
+            self._changed.notify_all()
 
     def get(self, takes: Callable[[Any], bool] = lambda _: True) -> Hashable | None:
-        """The next key whose turn it is, now being worked on; waits for one. takes: whether this
-        worker works on a key. None once stopped."""
+        """Waits for the next key whose turn has come; from now on the key is being worked on.
+
+        takes: whether this worker works on a key. Returns None once the queue is stopped."""
         with self._changed:
             while not self._stopped:
-                key, wait_seconds = self._next(takes)
-                if key is not None:
-                    del self._due[key]
-                    self._working.add(key)
-                    return key
-                self._changed.wait(wait_seconds)
+                now = time.monotonic()
+                entry = self._next(takes, now)
+                if entry is None:
+                    self._changed.wait()
+                elif entry.due > now:
+                    self._changed.wait(entry.due - now)
+                else:
+                    del self._due[entry.key]
+                    self._working.add(entry.key)
+                    return entry.key
             return None
 
-    def _next(self, takes: Callable[[Any], bool]) -> tuple[Hashable | None, float | None]:
-        left = []
-        now = time.monotonic()
-        found: tuple[Hashable | None, float | None] = (None, None)
+    def _next(self, takes: Callable[[Any], bool], now: float) -> _Entry | None:
+        """The entry whose turn is next for a worker, taken out if that is now."""
+        passed_over = []
+        following = None
         while self._order:
-            due, _, key = self._order[0]
-            if self._due.get(key) != due:
+            entry = self._order[0]
+            if self._due.get(entry.key) != entry.due:
                 heapq.heappop(self._order)  # outdated
-            elif due > now:
-                found = (None, due - now)
+                continue
+            if entry.due > now:
+                following = entry
                 break
-            elif key in self._working or not takes(key):
-                # Its turn comes when `done` says so, or is another worker's.
-                left.append(heapq.heappop(self._order))
-            else:
-                heapq.heappop(self._order)
-                found = (key, None)
+            heapq.heappop(self._order)
+            if entry.key not in self._working and takes(entry.key):
+                following = entry
                 break
-        for entry in left:
+            # Either `done` of the worker that has the key wakes us, or another worker takes it.
+            passed_over.append(entry)
+        for entry in passed_over:
             heapq.heappush(self._order, entry)
-        return found
+        return following
 
-    def done(
-        self, key: Hashable, retry_after_seconds: float | None = None, failed: bool = False
-    ) -> None:
-        """Ends the work on `key`. failed: it comes again after its backoff, and not before
-        retry_after_seconds.
-        retry_after_seconds alone: it comes again after that. Neither: its failures are
-        forgotten."""
-        if failed:
-            retry_after_seconds = max(self._backoff(key), retry_after_seconds or 0.0)
+    def done(self, key: Hashable) -> None:
+        """Ends the work on the key, and forgets the failures of the key."""
         with self._changed:
             self._working.discard(key)
-            if not failed and retry_after_seconds is None:
-                self._failures.pop(key, None)
+            self._failures.pop(key, None)
             self._changed.notify_all()
-        if retry_after_seconds is not None:
-            self.add(key, retry_after_seconds)
+
+    def again(self, key: Hashable, after_seconds: float) -> None:
+        """Ends the work on the key, which comes again after so long. Its failures still count."""
+        with self._changed:
+            self._working.discard(key)
+            self._changed.notify_all()
+        self.add(key, after_seconds)
+
+    def failed(self, key: Hashable, pause: Pause, at_least_seconds: float = 0.0) -> None:
+        """Ends the work on the key, which comes again after the pause. The failure counts if the
+        pause is one that grows, and the pause is then spread by a quarter, so that what failed
+        together does not come again together."""
+        if not pause.grows:
+            self.again(key, max(pause.first_seconds, at_least_seconds))
+            return
+        with self._changed:
+            failures = self._failures.get(key, 0)
+            self._failures[key] = failures + 1
+        seconds = pause.seconds(failures) * random.uniform(0.75, 1.25)
+        self.again(key, max(seconds, at_least_seconds))
 
     def hurry(self) -> None:
-        """What all waited for has passed: everyone's turn is now, and the failures are
+        """The cause of all failures has passed: the turn of every key is now, and the failures are
         forgotten."""
         with self._changed:
             self._failures.clear()
@@ -102,36 +130,32 @@ class WorkQueue:
             self.add(key)
 
     def waiting(self) -> int:
-        """How many keys are in it."""
+        """How many keys wait."""
         return len(self.waiting_keys())
 
     def waiting_keys(self) -> list[Hashable]:
-        """Those that are in it, and those that are just being tried again after a failure. Else a
-        call that fails after ten minutes, again and again, would hardly ever seem to wait."""
+        """The keys that wait, and those that are just being tried again after a failure. Without
+        these, a call that fails after ten minutes, again and again, would hardly ever seem to
+        wait."""
         with self._changed:
-            tried_again = [key for key in self._working if key in self._failures]
-            return [*self._due, *(key for key in tried_again if key not in self._due)]
+            tried_again = [
+                key for key in self._working if key in self._failures and key not in self._due
+            ]
+            return [*self._due, *tried_again]
 
     def forget(self, key: Hashable) -> None:
-        """Its object is gone, and with it its turn and the memory of its failures."""
+        """The object of the key is gone, and with it the turn of the key and the memory of its
+        failures."""
         with self._changed:
             self._failures.pop(key, None)
             self._due.pop(key, None)
-            if len(self._order) > 2 * len(self._due) + _OUTDATED:
-                self._order = [
-                    entry for entry in self._order if self._due.get(entry[2]) == entry[0]
-                ]
-                heapq.heapify(self._order)
-
-    def _backoff(self, key: Hashable) -> float:
-        with self._changed:
-            count = self._failures.get(key, 0)
-            self._failures[key] = count + 1
-        seconds = min(BACKOFF_LIMIT_SECONDS, BACKOFF_FIRST_SECONDS * 2.0 ** min(count, 30))
-        return seconds * random.uniform(0.75, 1.25)
+            if len(self._order) <= 2 * len(self._due) + _OUTDATED:
+                return
+            self._order = [entry for entry in self._order if self._due.get(entry.key) == entry.due]
+            heapq.heapify(self._order)
 
     def stop(self) -> None:
-        """Wakes every worker; what they have in hand they finish."""
+        """Wakes every worker. Each finishes the key that it works on."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

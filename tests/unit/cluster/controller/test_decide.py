@@ -393,28 +393,6 @@ def test_a_pv_made_by_hand_is_not_ours(notes: dict[str, str] | None) -> None:
     assert [decide.on_volume(one, NODE).action for one in (made, bare)] == [LATER, LATER]
 
 
-@pytest.mark.parametrize(
-    ("failure", "node", "kind", "warn", "unknown"),
-    [
-        (protocol.InvalidArgument, "node1", "slow", True, False),
-        (protocol.NotSupported, "node1", "slow", True, False),
-        (protocol.ResourceExhausted, "node1", "reschedule", True, False),
-        (protocol.Unavailable, "node1", "reschedule", True, False),
-        (protocol.ResourceExhausted, "", "backoff", True, False),
-        (protocol.Busy, "node1", "backoff", True, True),
-        (protocol.NotFound, "node1", "backoff", True, False),
-        (protocol.Pending, "node1", "soon", False, True),
-        (protocol.Internal, "node1", "backoff", True, True),
-        (protocol.Failure, "node1", "backoff", True, True),
-        (protocol.Unavailable, "", "backoff", True, False),
-    ],
-)
-def test_after_a_failure(
-    failure: type[protocol.Failure], node: str, kind: str, warn: bool, unknown: bool
-) -> None:
-    assert decide.after(failure("x"), node) == decide.Retry(kind, warn, unknown)
-
-
 def source(phase: str = "Bound", name: str = "c") -> dict[str, Any]:
     spec = {"storageClassName": name, "volumeName": "pvc-u1"}
     return {

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cluster.controller import provision
+from cluster.controller import retry
 from cluster.controller.capacity import Rivals
 from shared import options, protocol
 from tests.unit.cluster.controller.one_node import Parts, driver, our_class, waiting
@@ -42,7 +42,8 @@ def test_what_waits_for_others_or_is_bound_is_not_held(parts: Parts) -> None:
 def test_what_only_a_change_can_help_is_tried_again_slowly(
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provision, "SLOW_SECONDS", 0.4)
+    briefly = retry.Retry(retry.Pause(0.4, 0.4))
+    monkeypatch.setitem(retry.AFTER, protocol.InvalidArgument, briefly)
     driver(
         tmp_path,
         'echo \'{"status": "Failure", "reason": "InvalidArgument", "message": "no such thing"}\'\n',
@@ -57,7 +58,7 @@ def test_what_only_a_change_can_help_is_tried_again_slowly(
 
         assert parts.work.get() == ("claim", "mine")
         assert 0.35 < time.monotonic() - ended < 5
-        parts.work.done(key, 0)
+        parts.work.again(key, 0)
 
 
 def test_the_nodes_hostname_label_is_read_for_each_volume(parts: Parts) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from cluster.controller import cluster, decide
 from cluster.controller.delete import Delete
+from cluster.controller.retry import GROWING
 from cluster.controller.secrets import Secrets
 from cluster.controller.storage import Storage
-from cluster.controller.workqueue import BACKOFF_FIRST_SECONDS, WorkQueue
+from cluster.controller.workqueue import WorkQueue
 from tests.unit.cluster.controller.objects import ELSEWHERE, HERE, NODE, OWNER, UNBOUND, live, of
 
 KEY = ("volume", HERE)
@@ -132,7 +133,7 @@ def test_a_released_pv_whose_claim_lives_is_told_and_looked_at_less_and_less_oft
     assert parts.called() == []
     assert len(parts.said) == 3 and "is deleted when that claim is gone" in parts.said[0]
     assert all(
-        pause > 0.7 * BACKOFF_FIRST_SECONDS * 2**number for number, pause in enumerate(pauses)
+        pause > 0.7 * GROWING.first_seconds * 2**number for number, pause in enumerate(pauses)
     )
     assert parts.api.volume is not None and "deletionTimestamp" not in parts.api.volume["metadata"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from cluster.controller import workqueue
+from cluster.controller.retry import GROWING
 from cluster.controller.workqueue import WorkQueue
 
 
@@ -58,7 +58,7 @@ def test_what_is_tried_again_after_a_failure_still_waits() -> None:
     queue.get()
     assert queue.waiting_keys() == []  # the first attempt
 
-    queue.done("a", failed=True)
+    queue.failed("a", GROWING)
     queue.add("a")
     assert queue.waiting_keys() == ["a"]
     queue.get()
@@ -93,18 +93,18 @@ def test_failures_back_off_exponentially_up_to_the_limit_and_success_forgets_the
         queue.add("a")
         assert queue.get() == "a"
         before = time.monotonic()
-        queue.done("a", failed=True)
+        queue.failed("a", GROWING)
         waits.append((queue._due["a"] - before, queue._due["a"] - time.monotonic()))
 
     for number, (most, least) in enumerate(waits):
-        expected = min(workqueue.BACKOFF_LIMIT_SECONDS, workqueue.BACKOFF_FIRST_SECONDS * 2**number)
+        expected = min(GROWING.last_seconds, GROWING.first_seconds * 2**number)
         assert 0.74 * expected < most and least < 1.26 * expected
     queue.add("a")
     queue.get()
     queue.done("a")
     queue.add("a")
     queue.get()
-    queue.done("a", failed=True)
+    queue.failed("a", GROWING)
     assert queue._due["a"] - time.monotonic() < 1.3
 
 
@@ -157,13 +157,13 @@ def test_hurry_brings_every_turn_forward_and_forgets_the_failures() -> None:
     for _ in range(6):
         queue.add("a")
         queue.get()
-        queue.done("a", failed=True)
+        queue.failed("a", GROWING)
     queue.add("b", 300)
 
     queue.hurry()
 
     assert {queue.get(), queue.get()} == {"a", "b"}
-    queue.done("a", failed=True)
+    queue.failed("a", GROWING)
     assert queue._due["a"] - time.monotonic() < 1.3
 
 
@@ -172,7 +172,7 @@ def test_a_retry_is_no_sooner_than_was_asked_for() -> None:
     queue.add("a")
     queue.get()
     before = time.monotonic()
-    queue.done("a", 20, failed=True)
+    queue.failed("a", GROWING, 20)
 
     assert queue._due["a"] - before > 19
 
