@@ -5,7 +5,7 @@ device. Each callout reads: validate, lock, do."""
 import os
 
 from node.drivers import Driver
-from node.drivers.loop import archives, image, pools, registry, volume
+from node.drivers.loop import archives, image, node_pools, pools, volume
 from node.host import filesystems, mounts
 from shared.options import AWAITED, NO_OWNER, integer
 from shared.protocol import (
@@ -104,7 +104,7 @@ class LoopDriver(Driver):
     def list(self) -> Reply:
         volumes: "List[Dict[str, Any]]" = []
         entries_of_pools: "List[Dict[str, Any]]" = []
-        for name, look in registry.look(_list_pool).items():
+        for name, look in node_pools.look(_list_pool).items():
             if look.error:
                 entries_of_pools.append(pools.describe_absent(name, Unavailable(look.error)))
                 continue
@@ -113,10 +113,14 @@ class LoopDriver(Driver):
         return Reply(volumes=volumes, pools=entries_of_pools)
 
     def prepare_node(self, host_root: str) -> "List[str]":
-        return registry.prepare_node(host_root)
+        from node.drivers.loop.by_hand import pool_setup  # late: no callout needs it
+
+        return pool_setup.prepare_node(host_root)
 
     def make_pool(self, name: str, reserve: str, overcommit: float, replace: bool) -> str:
-        place, made = registry.init(name, reserve, overcommit, replace)
+        from node.drivers.loop.by_hand import pool_setup
+
+        place, made = pool_setup.init(name, reserve, overcommit, replace)
         with place:
             said = "{} pool {} at {} (id {})".format(
                 "made" if made else "found", place.name, place.path, place.id
@@ -130,15 +134,19 @@ class LoopDriver(Driver):
             return said
 
     def remove_pool(self, name: str, away: bool) -> str:
-        return registry.remove(name, away)
+        from node.drivers.loop.by_hand import pool_setup
+
+        return pool_setup.remove(name, away)
 
     def pool_table(self) -> "List[Dict[str, str]]":
-        return registry.table()
+        from node.drivers.loop.by_hand import pool_setup
+
+        return pool_setup.table()
 
     def cordon_pool(self, name: str, cordoned: bool) -> str:
-        from node.drivers.loop.by_hand import trimming  # late: no callout needs it
+        from node.drivers.loop.by_hand import pool_setup
 
-        return trimming.cordon(name, cordoned)
+        return pool_setup.cordon(name, cordoned)
 
     def trim(self, pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
         from node.drivers.loop.by_hand import trimming
@@ -179,7 +187,7 @@ class LoopDriver(Driver):
         find = volume.get if is_from_pv else archives.volume_or_archive
         pool_name = own.get("pool", pools.DEFAULT)
         if not own:  # a person's call; a PV names its pool and its pool's id
-            holder, _ = registry.only_holder(name, lambda place: archives.is_there(place, name))
+            holder, _ = node_pools.only_holder(name, lambda place: archives.is_there(place, name))
             pool_name = holder or pools.DEFAULT
         place = pools.open_pool(pool_name, own.get("poolId"))
         with place, place.volume_lock(name), find(place, name) as found:

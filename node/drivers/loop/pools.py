@@ -1,9 +1,9 @@
 """Pools: a name becomes a directory that is provably the right one, with its limits, its lock and
 its volumes.
 
-A pool is made by `flexvol pool init` or `flexvol install` (registry.py), never by a callout.
-Without its pool.json, or with another id in it, every callout answers Unavailable: a disk that is
-not mounted must neither read as "already deleted" nor fill the disk below it."""
+A pool is made by `flexvol pool init` or `flexvol install` (by_hand/pool_setup.py), never by a
+callout. Without its pool.json, or with another id in it, every callout answers Unavailable: a disk
+that is not mounted must neither read as "already deleted" nor fill the disk below it."""
 
 import binascii
 import errno

@@ -7,7 +7,7 @@ told, so that a callout at work is not taken for damage."""
 import os
 import time
 
-from node.drivers.loop import archives, pools, registry, volume
+from node.drivers.loop import archives, node_pools, pools, volume
 from node.drivers.loop import image as images
 from node.host import apart, config, files, filesystems, kubelet, loopdev, mounts, undo, work
 from shared.protocol import Busy, Failure, Reply, Unavailable, of_volume
@@ -107,7 +107,7 @@ def _survey(
     look_at_pool: "Callable[[Pool], Iterator[_Seen]]", also: "Sequence[str]" = ()
 ) -> _Survey:
     """Looks once at each pool of this node, with `look_at_pool`, and then at each volume in it.
-    also: as registry.look has it."""
+    also: as node_pools.look has it."""
 
     def look_at(name: str) -> "Iterator[_Seen]":
         try:
@@ -122,7 +122,7 @@ def _survey(
             yield _VOLUME, {"name": _ALL, "pool": name, "troubles": [_finding(error)]}
 
     survey = _Survey()
-    for name, look in registry.look(look_at, also, _STATUS_SECONDS).items():
+    for name, look in node_pools.look(look_at, also, _STATUS_SECONDS).items():
         survey.add(name, look)
     return survey
 
@@ -236,7 +236,7 @@ def _findings(pool: "Pool") -> "Iterator[Finding]":
     for name in pool.names():
         for entry in _strange_in(pool, name):
             yield _strange(pool, name + "/" + entry), ""
-    if not registry.is_remembered(pool.name):
+    if pool.name not in config.remembered():
         yield (
             "pool {0} is not noted in {1}, so it would not be missed while its disk is away; "
             "noted by: loop pool init {0}".format(pool.name, config.POOLS),

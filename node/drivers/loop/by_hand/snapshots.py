@@ -10,7 +10,7 @@ import select
 import signal
 import time
 
-from node.drivers.loop import copies, registry, volume
+from node.drivers.loop import copies, node_pools, volume
 from node.host import files, freezing
 from shared.protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
 
@@ -34,8 +34,8 @@ _TAKEN = {
 def make(of: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]") -> "Iterator[str]":
     """Makes a snapshot of the volume `of`, called `name` or after the time, and deletes the oldest
     ones of that volume beyond `keep`. Says what it did, line by line. pool_name: as
-    registry.pool_with has it."""
-    with registry.pool_with(check_name("volume name", of), pool_name) as pool:
+    node_pools.pool_with has it."""
+    with node_pools.pool_with(check_name("volume name", of), pool_name) as pool:
         record, how = _make_named(pool, of, name)
         yield "made {} of {}: {}".format(record["name"], of, _TAKEN[how])
         if keep is None:
@@ -96,8 +96,8 @@ def _free_names(of: str, now: float) -> "Iterator[str]":
 
 
 def delete(name: str, pool_name: "Optional[str]") -> str:
-    """Deletes the snapshot of that name; says so. pool_name: as registry.pool_with has it."""
-    with registry.pool_with(check_name("snapshot name", name), pool_name) as pool:
+    """Deletes the snapshot of that name; says so. pool_name: as node_pools.pool_with has it."""
+    with node_pools.pool_with(check_name("snapshot name", name), pool_name) as pool:
         return _delete(pool, name)
 
 

@@ -17,7 +17,7 @@ import itertools
 import os
 import struct
 
-from node.drivers.loop import image, pools, registry, volume
+from node.drivers.loop import image, node_pools, pools, volume
 from node.host import files, filesystems, loopdev, undo
 from shared.protocol import Busy, Failure, InvalidArgument, Unavailable, check_name, shown
 
@@ -54,13 +54,15 @@ def send(
     move: "Optional[Dict[str, str]]",
 ) -> None:
     """Writes the stream of a volume that nobody uses (Busy otherwise), nor can use until the
-    stream ends. pool_name: as registry.pool_with has it. begin: how much has arrived already. raw:
-    the bare image instead. move: goes into its record first; see Volume.moving_to."""
+    stream ends.
+
+    pool_name: as node_pools.pool_with has it. begin: how much has arrived already. raw: the bare
+    image instead. move: goes into its record first; see Volume.moving_to."""
     import hashlib
     import json
 
     check_name("volume name", name)
-    pool = registry.pool_with(name, pool_name)
+    pool = node_pools.pool_with(name, pool_name)
     with pool, pool.volume_lock(name):
         found = volume.get(pool, name)
         with found:
@@ -140,7 +142,7 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
     """How much of a volume's stream is here, on disk: where one that goes on with it begins. Raises
     InvalidArgument if
     the volume is here. move_id: of the move it must be of."""
-    with registry.open_pool(pool_name) as pool, pool.volume_lock(check_name("volume name", name)):
+    with node_pools.open_pool(pool_name) as pool, pool.volume_lock(check_name("volume name", name)):
         volume.check_free(pool, name)
         found = _begun(pool, name)
         if found is None:
@@ -155,7 +157,7 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
 
 def forget(pool_name: str, name: str) -> None:
     """Gives up what has come of a volume's stream, and its room; Busy if more is coming."""
-    with registry.open_pool(pool_name) as pool, pool.volume_lock(check_name("volume name", name)):
+    with node_pools.open_pool(pool_name) as pool, pool.volume_lock(check_name("volume name", name)):
         if volume.IMPORTING + name in pool.hidden():
             _forget(pool, volume.IMPORTING + name)
 
@@ -182,7 +184,7 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
         raise Unavailable(
             "the stream was cut in its first lines; export the volume again"
         ) from None
-    with registry.open_pool(pool_name) as pool:
+    with node_pools.open_pool(pool_name) as pool:
         volume.sweep(pool)
         name, wrong = str(record["name"]), ""
         with pool.volume_lock(name):

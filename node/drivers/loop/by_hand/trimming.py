@@ -1,5 +1,5 @@
-"""What a person or a timer does to pools and volumes beside the callouts: close a pool to new
-volumes, trim."""
+"""Trimming: the mounted thin volumes give their free blocks back to the disk of their pool, when a
+person or a timer asks for that."""
 
 import errno
 import fcntl
@@ -7,8 +7,8 @@ import os
 import struct
 import time
 
-from node.drivers.loop import pools, registry, volume
-from node.host import abi, apart, files, mounts
+from node.drivers.loop import node_pools, pools, volume
+from node.host import abi, apart, mounts
 from shared.protocol import Failure
 
 TYPE_CHECKING = False
@@ -34,33 +34,14 @@ _HANGING_VOLUMES = 2
 _SETTLE_SECONDS, _LOOK_SECONDS = 10.0, 0.05
 
 
-def cordon(name: str, cordoned: bool) -> str:
-    """Writes into pool.json whether the pool takes no new volumes, and says so. A callout that has
-    begun goes on."""
-    import json
-
-    with registry.open_pool(name) as pool, pool.lock():
-        settings = json.loads(files.read(pool.directory, pools.FILE).decode("utf-8"))
-        before = settings.get("cordoned") is True
-        if before != cordoned:
-            settings["cordoned"] = cordoned
-            files.write(pool.directory, pools.FILE, json.dumps(settings, indent=1).encode())
-    state = (
-        "takes no new volumes; those in it stay as they are" if cordoned else "takes new volumes"
-    )
-    return "pool {} at {} {}{}".format(
-        name, pool.path, state, "" if before != cordoned else " (as before)"
-    )
-
-
 def trim(pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
     """Gives back what the mounted thin volumes have free, one after the other; as Driver.trim has
     it. Each volume is trimmed by a process of its own, and a pool is left after two volumes that
     hang."""
     if pool_name is None:
-        looks = registry.look(_volumes)
+        looks = node_pools.look(_volumes)
     else:
-        looks = {pool_name: registry.look_at(pool_name, _volumes)}
+        looks = {pool_name: node_pools.look_at(pool_name, _volumes)}
     for name, look in looks.items():
         if look.error:
             yield {"name": "*", "pool": name, "error": look.error}

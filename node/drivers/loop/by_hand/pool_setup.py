@@ -1,19 +1,16 @@
-"""Which pools this node has: they are made, found again, noted in /etc/flexvol/pools.json, and
-removed here.
-
-The note is what tells a pool whose disk is away from a pool that never was. Only what a person or
-`flexvol install` runs makes, notes or removes a pool; callouts only read."""
+"""Pools are made, noted in /etc/flexvol/pools.json, cordoned and removed here, by what a person or
+`flexvol install` runs. Callouts never do so."""
 
 import binascii
 import os
 
-from node.drivers.loop import pools
-from node.host import apart, config, files
-from shared.protocol import Failure, InvalidArgument, NotFound, Unavailable, is_name
+from node.drivers.loop import node_pools, pools
+from node.host import config, files
+from shared.protocol import Failure, InvalidArgument, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
 
     from node.drivers.loop.pools import Pool
 
@@ -27,172 +24,23 @@ _OLDER_NOTE = ".default-pool-was-made"
 _NOTHING = (*pools.OWN_FILES, "lost+found")
 
 
-# The pools that gave no answer to this process, each with the sentence about that. A command that
-# looks at its pools several times waits only once for a pool that hangs.
-_silent: "Dict[str, str]" = {}
+def cordon(name: str, cordoned: bool) -> str:
+    """Writes into pool.json whether the pool takes no new volumes, and says so. A callout that has
+    begun goes on."""
+    import json
 
-
-def names() -> "List[str]":
-    """The pools of this node: those that were made here, those that the config places, and those
-    that are found below the root. Some may be away."""
-    certain = _certain()
-    strangers = _strangers()
-    if strangers is None:
-        return sorted(certain or {pools.DEFAULT})
-    looks = _look_at(strangers, _is_pool)
-    # A disk that does not answer may be a pool.
-    found = {name for name, look in looks.items() if look.error or look.entries[0]}
-    return sorted(certain | found)
-
-
-def look(
-    work: "Callable[[str], Iterator[Any]]",
-    also: "Sequence[str]" = (),
-    seconds: float = apart.ALL_SECONDS,
-) -> "Dict[str, apart.Look]":
-    """Does the work on each pool of this node, all at once, as apart.look has it; the looks by the
-    names of the pools, sorted.
-
-    also: names of pools that are looked at whether the node has them or not. A directory below the
-    root that is in no note is looked at too, and left out if it turns out to be no pool."""
-    certain = _certain() | set(also)
-    strangers = _strangers()
-    if strangers is None:
-        return {
-            name: apart.Look([], apart.unanswered(name))
-            for name in sorted(certain or {pools.DEFAULT})
-        }
-
-    def work_in_pool(name: str) -> "Iterator[Any]":
-        if name in certain or _is_there(_pool_file(name)):
-            yield from work(name)
-
-    looks = _look_at(sorted(certain.union(strangers)), work_in_pool, seconds)
-    return {
-        name: look for name, look in looks.items() if name in certain or look.entries or look.error
-    }
-
-
-def look_at(name: str, work: "Callable[[str], Iterator[Any]]") -> "apart.Look":
-    """Does the work on the pool, or other directory, of that name, as `look` does on all."""
-    return _look_at([name], work)[name]
-
-
-def _look_at(
-    names: "Sequence[str]",
-    work: "Callable[[str], Iterator[Any]]",
-    seconds: float = apart.ALL_SECONDS,
-) -> "Dict[str, apart.Look]":
-    asked = [name for name in names if name not in _silent]
-    looks = apart.look(asked, work, seconds=seconds)
-    _silent.update({name: look.error for name, look in looks.items() if look.error})
-    return {name: looks.get(name) or apart.Look([], _silent[name]) for name in names}
-
-
-def _certain() -> "Set[str]":
-    """The names of the pools that the node has noted or that its config places. Raises Unavailable
-    if a file in /etc/flexvol cannot be read."""
-    return set(config.pools()) | set(config.remembered())
-
-
-def _strangers() -> "Optional[List[str]]":
-    """What lies below the root of the pools and is in no note, so that a look must tell whether it
-    is a pool. None if the root itself does not answer, and so no pool does."""
-    root = look_at(config.ROOT, lambda _: iter([config.below_root()]))
-    if root.error:
-        return None
-    noted = {entry.path for entry in config.remembered().values()}
-    taken = noted.union(config.pools().values())
-    return [
-        name
-        for name in root.entries[0]
-        if is_name(name) and os.path.join(config.ROOT, name) not in taken
-    ]
-
-
-def open_pool(name: str) -> "Pool":
-    """As pools.open_pool, for a command of a person: raises Unavailable if the pool does not
-    answer."""
-    _check_answers(name)
-    return pools.open_pool(name)
-
-
-def pool_with(name: str, pool_name: "Optional[str]") -> "Pool":
-    """The pool that holds the volume or snapshot `name`, open: the one called `pool_name`, or the
-    only one of this node. Raises NotFound, with the pools that could not be seen, and
-    InvalidArgument if several pools hold that name."""
-    if pool_name is not None:
-        return open_pool(pool_name)
-    holder, unseen = only_holder(name, lambda pool: name in pool.names())
-    if holder is not None:
-        return pools.open_pool(holder)
-    absent = "no volume or snapshot {} is in the pools of this node; see: loop status".format(name)
-    raise NotFound("; ".join([absent, *unseen]))
-
-
-def only_holder(name: str, holds: "Callable[[Pool], bool]") -> "Tuple[Optional[str], List[str]]":
-    """The only pool of this node that holds the volume `name`, or None; and a sentence for each
-    pool that could not be seen. Raises InvalidArgument if several pools hold that name, as nothing
-    tells which of the volumes is meant."""
-
-    def look_for(pool_name: str) -> "Iterator[Any]":
-        try:
-            with pools.open_pool(pool_name) as pool:
-                yield holds(pool)
-        except (Failure, OSError) as error:
-            yield str(error)
-
-    holders: "List[str]" = []
-    unseen: "List[str]" = []
-    for pool_name, seen in look(look_for).items():
-        if seen.error or isinstance(seen.entries[0], str):
-            unseen.append(seen.error or seen.entries[0])
-        elif seen.entries[0]:
-            holders.append(pool_name)
-    if len(holders) > 1:
-        raise InvalidArgument(
-            "{} is in {}, so nothing was done; name the pool that is meant, as with: --pool "
-            "{}".format(name, " and in ".join("pool " + holder for holder in holders), holders[0])
-        )
-    holder = holders[0] if holders else None
-    return holder, unseen
-
-
-def _check_answers(name: str) -> None:
-    """Raises Unavailable if the disk or server of the pool hangs."""
-    hang = look_at(name, _touch).error
-    if hang:
-        raise Unavailable(hang)
-
-
-def _touch(name: str) -> "Iterator[bool]":
-    try:
-        with pools.open_pool(name) as pool:
-            yield pool.names() != []
-    except (Failure, OSError):
-        yield False  # whoever opens the pool is told why
-
-
-def _is_pool(name: str) -> "Iterator[bool]":
-    """Whether the directory below the root, which is in no note, is a pool."""
-    yield _is_there(_pool_file(name))
-
-
-def _pool_file(name: str) -> str:
-    return os.path.join(config.ROOT, name, pools.FILE)
-
-
-def _is_there(path: str) -> bool:
-    """Raises PermissionError where os.path.exists would say no."""
-    try:
-        os.stat(path)
-        return True
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
-def is_remembered(name: str) -> bool:
-    return name in config.remembered()
+    with node_pools.open_pool(name) as pool, pool.lock():
+        settings = json.loads(files.read(pool.directory, pools.FILE).decode("utf-8"))
+        before = settings.get("cordoned") is True
+        if before != cordoned:
+            settings["cordoned"] = cordoned
+            files.write(pool.directory, pools.FILE, json.dumps(settings, indent=1).encode())
+    state = (
+        "takes no new volumes; those in it stay as they are" if cordoned else "takes new volumes"
+    )
+    return "pool {} at {} {}{}".format(
+        name, pool.path, state, "" if before != cordoned else " (as before)"
+    )
 
 
 def init(
@@ -206,7 +54,7 @@ def init(
     noted, there or away, unless `replace` gives that one up."""
     pools.check_limits(reserve, overcommit)
     path = config.pool_directory(name)
-    _check_answers(name)
+    node_pools.check_answers(name)
     linked = pools.linked(name, path)
     if linked:
         raise InvalidArgument(linked)
@@ -230,7 +78,7 @@ def init(
 
 def _check_not_replaced(name: str) -> None:
     """Raises InvalidArgument if a pool of that name was made here, and is not the one there."""
-    if not is_remembered(name):
+    if name not in config.remembered():
         return
     try:
         with pools.open_pool(name) as pool:
@@ -278,7 +126,7 @@ def prepare_node(host_root: str) -> "List[str]":
     """What `flexvol install` does at each start on a node: makes the pool `default` once, and notes
     each pool that is there. host_root: where the node's / is. Returns a sentence for each pool.
     Raises InvalidArgument if no pod could ever mount a volume of `default`."""
-    looks = look(_touch, also=(pools.DEFAULT,))
+    looks = node_pools.look(node_pools.touch, also=(pools.DEFAULT,))
     hang = looks.pop(pools.DEFAULT).error
     if hang:
         sentences = [hang]
@@ -310,9 +158,9 @@ def _default() -> str:
             _note_for_older(older_id, pool.id)
             return _noted(pool)
     except Unavailable as absent:
-        if older_id and not is_remembered(name) and not config.is_default_removed():
+        if older_id and name not in config.remembered() and not config.is_default_removed():
             config.remember(name, older_id, config.pool_directory(name))
-        if is_remembered(name):
+        if name in config.remembered():
             return "{}; it was made before, so it is not made anew".format(absent)
     if config.is_default_removed():
         return (
@@ -382,7 +230,7 @@ def table() -> "List[Dict[str, str]]":
             yield {"state": str(error)}
 
     rows = []
-    for name, seen in look(row_of).items():
+    for name, seen in node_pools.look(row_of).items():
         row = {"name": name, "id": known[name].id if name in known else "", "path": ""}
         row.update({"state": seen.error} if seen.error else seen.entries[0])
         try:
@@ -404,7 +252,7 @@ def _state(pool: "Pool") -> str:
 def remove(name: str, away: bool) -> str:
     """Takes an empty pool from this node. away: only forgets a pool whose disk will not come back.
     Raises InvalidArgument while the pool holds anything, or is away and `away` is not said."""
-    known = names()
+    known = node_pools.names()
     if name not in known:
         raise InvalidArgument(
             "this node has no pool {}; it has {}".format(
@@ -415,7 +263,7 @@ def remove(name: str, away: bool) -> str:
     if name in config.pools():
         placed = "; {} places it still: take it out there".format(config.CONFIG)
     try:
-        pool = open_pool(name)
+        pool = node_pools.open_pool(name)
     except pools.Damaged:
         raise
     except Unavailable as absent:
