@@ -102,21 +102,28 @@ def _test_with_every_python(python: Path) -> int:
     node += [["tests/node", "-m", "short", f"--python={other}"] for other in older[1:]]
     pytest = (python, "-m", "pytest", f"--maxfail={MANY}", "--durations=40")
 
-    def beside(words: list[object]) -> tuple[int, str]:
-        with tempfile.TemporaryFile("w+") as told:
-            status = _run("nice", *pytest, *words, output=told)
-            told.seek(0)
-            return status, told.read()
+    def beside(words: list[object], settings: dict[str, str], *prefix: object) -> tuple[int, str]:
+        with tempfile.TemporaryFile("w+") as output:
+            status = _run(*prefix, *pytest, *words, output=output, settings=settings)
+            output.seek(0)
+            return status, output.read()
 
-    # The cluster's tests wait much, and are the longest: what needs no cluster takes what they
-    # leave of the machine.
-    with concurrent.futures.ThreadPoolExecutor(BESIDE) as others:
-        running = [others.submit(beside, words) for words in node]
-        status = _run(*pytest, "tests/playground", "tests/cluster", f"--python={newest}")
-        for one in running:
-            failed, told = one.result()
+    # The cluster's tests wait much, and are the longest: they run on two clusters at once, and what
+    # needs no cluster takes what they leave of the machine.
+    with (
+        concurrent.futures.ThreadPoolExecutor(1 + BESIDE) as others,
+        tempfile.TemporaryDirectory() as halves,
+    ):
+        shared = {"FLEXVOL_TEST_HALVES": halves}
+        second = {**shared, "FLEXVOL_TEST_CLUSTER_NUMBER": "2"}
+        cluster: list[object] = ["tests/cluster", f"--python={newest}"]
+        running = [others.submit(beside, cluster, second)]
+        running += [others.submit(beside, words, {}, "nice") for words in node]
+        status = _run(*pytest, "tests/playground", *cluster, settings=shared)
+        for run in running:
+            failed, output = run.result()
             status |= failed
-            print(told, flush=True)
+            print(output, flush=True)
     return status
 
 
@@ -142,12 +149,18 @@ def _shell_scripts() -> list[Path]:
     ]
 
 
-def _run(*line: object, output: TextIO | None = None) -> int:
+def _run(
+    *line: object, output: TextIO | None = None, settings: dict[str, str] | None = None
+) -> int:
     """Runs one tool in the source root and says so; returns its status. output: where it prints, if
-    not here."""
+    not here. settings: more of the environment."""
     words = [str(word) for word in line]
     print("+ " + " ".join([os.path.basename(words[0]), *words[1:]]), file=output, flush=True)
-    return subprocess.run(words, cwd=ROOT, check=False, stdout=output, stderr=output).returncode
+    environment = {**os.environ, **(settings or {})}
+    done = subprocess.run(
+        words, cwd=ROOT, check=False, stdout=output, stderr=output, env=environment
+    )
+    return done.returncode
 
 
 if __name__ == "__main__":

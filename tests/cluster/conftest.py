@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from cluster.controller.cluster import size_bytes
-from tests.cluster.kube import build, images
+from tests.cluster.halves import HALF
+from tests.cluster.kube import build, images, machine
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.api import path_of
 from tests.cluster.kube.cluster import wait_until
@@ -35,6 +36,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/cluster/" in item.nodeid:
             item.add_marker(pytest.mark.cluster)
+    HALF.order(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Passes over the tests that the other of two runs has: that run reports them."""
+    return None if HALF.has(item.path) else True
 
 
 class Kubernetes:
@@ -192,13 +200,13 @@ def volumes_on(cluster: kube.Cluster, node: str) -> set[str]:
 
 
 def processes(*words: str) -> Iterator[int]:
-    """Those whose command line holds all the words."""
+    """Those of this cluster whose command line holds all the words."""
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             line = Path("/proc", name, "cmdline").read_bytes().decode(errors="replace")
         except OSError:  # it ended
             continue
-        if all(word in line for word in words):
+        if all(word in line for word in words) and machine.is_in_cluster(int(name), kube.STATE):
             yield int(name)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bundle import pack
 from tests.cluster.conftest import Kubernetes, pod, storage_class
-from tests.cluster.kube.cluster import DATA, STATE, Cluster, wait_until
+from tests.cluster.kube.cluster import STATE, STORAGE, Cluster, wait_until
 from tests.cluster.kube.machine import sh
 from tests.cluster.kube.node import PLUGINS
 from tests.cluster.test_claims import size_mib
@@ -31,7 +31,7 @@ class Storage:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.path = DATA / "attaching"
+        self.path = STORAGE / "attaching"
         self.driver = STATE / "kcm-plugins" / NAME / "attaching"
 
     def node(self, volume: str) -> str:

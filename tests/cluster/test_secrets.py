@@ -17,7 +17,7 @@ from cluster.controller.secrets import made_name
 from tests.cluster.conftest import DRIVER, Kubernetes, Object, ours, storage_class
 from tests.cluster.killed_provisioner import USES_SECRET
 from tests.cluster.kube.cluster import Cluster, wait_until
-from tests.cluster.test_shared_mode import STORAGE, shared
+from tests.cluster.test_shared_mode import SHARED, shared
 from tests.conftest import ROOT
 
 RIGHTS = ROOT / "deploy/secrets"
@@ -221,7 +221,7 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
 ) -> None:
     name = f"made-{k8s.namespace}"
     k8s.apply(secret_class(name, createSecret="true"))
-    broken = STORAGE / ".broken"
+    broken = SHARED / ".broken"
     broken.touch()
     try:
         k8s.claim("vanishes", storage_class=name)
@@ -233,7 +233,7 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
     logs = ("logs", "-l", "app=flexvol-shared", "--tail=-1")
     wait_until("it is undone", lambda: f"deleted pvc-{uid} again" in shared.run(*logs).stdout)
     assert vault.all("secrets") == []
-    assert list(STORAGE.iterdir()) == []
+    assert list(SHARED.iterdir()) == []
 
     k8s.claim(storage_class=name)
     k8s.pod("web")
@@ -275,5 +275,5 @@ def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken
     k8s.event("data", "ProvisioningFailed", f"{made} is there, but not for this claim")
     k8s.delete("pvc", "data")
     assert value_of(vault, made) == b"x"
-    assert list(STORAGE.iterdir()) == []
+    assert list(SHARED.iterdir()) == []
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import DRIVER, Kubernetes, provisioner, storage_class
-from tests.cluster.kube.cluster import DATA, Cluster, wait_until
+from tests.cluster.kube.cluster import STORAGE, Cluster, wait_until
 
 OVERLAY = Path(__file__).parent / "kube/overlay-shared"
-STORAGE = DATA / "shared"
+SHARED = STORAGE / "shared"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_claim_is_bound_at_once_and_read_on_both_nodes(
     k8s.run("patch", "pv", name, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}')
     k8s.delete("pvc", "again")
     wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
-    assert list(STORAGE.iterdir()) == []
+    assert list(SHARED.iterdir()) == []
 
 
 def adopted_by_another_claim(k8s: Kubernetes, name: str) -> None:
@@ -105,7 +105,7 @@ def adopted_by_another_claim(k8s: Kubernetes, name: str) -> None:
     uid = (k8s.get("pvc", "again") or {})["metadata"]["uid"]
 
     def owner() -> str:
-        found: str = json.loads((STORAGE / name / ".record").read_text())["owner"]["uid"]
+        found: str = json.loads((SHARED / name / ".record").read_text())["owner"]["uid"]
         return found
 
     wait_until("its record names the claim", lambda: owner() == uid)

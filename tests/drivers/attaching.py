@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from shared.options import Options
 
-ROOT = "/var/tmp/flexvol-kube/attaching"
+ROOT = "/srv/flexvol-tests/attaching"
 _LOCK_SECONDS = 20
 _DETACH = 0x4C01  # LOOP_CLR_FD
 _FLAGS = ("nosuid", "nodev")

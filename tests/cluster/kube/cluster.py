@@ -23,17 +23,22 @@ from bundle import packages
 from tests.cluster.kube import machine
 from tests.cluster.kube.api import Api
 from tests.cluster.kube.machine import PREFIX, sh, spawn
-from tests.cluster.kube.node import NET, PROGRAMS, Node
+from tests.cluster.kube.node import NET, PROGRAMS, SHARED_STORAGE, Node
 
-STATE = Path("/run/flexvol-kube")  # one cluster a machine
-LOCK = Path("/run/flexvol-kube.lock")
-DATA = Path("/var/tmp/flexvol-kube")  # what is too large for /run, reached through a link
+_NAME = f"flexvol-kube{machine.NUMBER}"
+STATE = Path("/run", _NAME)  # one cluster a machine, and a second one beside it for the tests
+LOCK = Path(f"/run/{_NAME}.lock")
+DATA = Path("/var/tmp", _NAME)  # what is too large for /run, reached through a link
+STORAGE = DATA / "storage"  # which the nodes and the controller-manager have at SHARED_STORAGE
 _UNDO_SECONDS = 60.0
 _KUBECTL_SECONDS = 300  # what it waits for will not come
-# The controller-manager runs drivers that attach; they log to $STATE/kcm-log, not to the machine.
+# The controller-manager runs drivers that attach; they log to $STATE/kcm-log, not to the machine,
+# and reach the storage that all nodes share.
 _OWN_LOG = """
 set -e
 mount --bind "$0/kcm-log" /var/log/flexvol
+mount --bind "$0/storage" "$1"
+shift
 [ ! -e /dev/log ] || mount --bind /dev/null /dev/log
 exec "$@"
 """
@@ -100,7 +105,7 @@ class Cluster:
         """Starts everything and waits until the nodes are Ready. Begins by undoing what a killed
         run left."""
         down()
-        DATA.mkdir()
+        STORAGE.mkdir(parents=True)
         STATE.symlink_to(DATA)
         self._watchdog()
         self._supervisor.start()
@@ -409,7 +414,7 @@ class Cluster:
             "kube-scheduler": as_user("scheduler"),
         }
         own_log = (
-            ["unshare", "--mount", "sh", "-c", _OWN_LOG, STATE]
+            ["unshare", "--mount", "sh", "-c", _OWN_LOG, STATE, SHARED_STORAGE]
             if program == "kube-controller-manager"
             else []
         )

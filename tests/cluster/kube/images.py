@@ -3,6 +3,7 @@ cache."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -92,6 +93,12 @@ def base() -> str:
 def product() -> Path:
     """The product's image as ./build.sh image makes it, again only if something that goes into it
     changed."""
+    with open(cache() / "image.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits for the first to make it
+        return _product()
+
+
+def _product() -> Path:
     sources = [ROOT / "deploy/Containerfile", ROOT / "dist/flexvol", ROOT / "dist/provisioner"]
     subprocess.run(["./build.sh", "build"], cwd=ROOT, check=True)
     key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

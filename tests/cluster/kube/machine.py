@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 CGROUPS = Path("/sys/fs/cgroup")
-CGROUP_PREFIX = "flexvol-"  # and the node's name
-PREFIX = "fv-"  # of our network namespaces
+# A machine can have a second test cluster beside the first: "2" is in the names of all its things.
+NUMBER = os.environ.get("FLEXVOL_TEST_CLUSTER_NUMBER", "")
+CGROUP_PREFIX = f"flexvol{NUMBER}-"  # and the node's name
+PREFIX = f"fv{NUMBER}-"  # of our network namespaces
 _STOP_SECONDS = 5.0
 _LAST_LINES_BYTES = 2000
 # Every program of a cluster, and what it starts (containerd's shims outlive it), has this in its
@@ -125,6 +127,16 @@ def undo(state: Path) -> None:
         lambda device: sh("losetup", "-d", device, check=False, capture_output=True),
     )
     shutil.rmtree(state)
+
+
+def is_in_cluster(pid: int, state: Path) -> bool:
+    """Whether a process is of the cluster with that state directory: a program of its own, what
+    such a program has started, or a container's."""
+    try:
+        cgroup = Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:  # the process has ended
+        return False
+    return f"/{CGROUP_PREFIX}node" in cgroup or _marked(str(pid), state)
 
 
 def end_node(pid: str, cgroup: str) -> None:

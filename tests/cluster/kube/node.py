@@ -15,6 +15,9 @@ from tests.cluster.kube.machine import PREFIX, sh, spawn
 
 NET = "10.77.0."
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+# Where all nodes of a cluster, and its controller-manager, have the same directory: the drivers of
+# the tests that are for shared storage keep their volumes there.
+SHARED_STORAGE = "/srv/flexvol-tests"
 OWN_PATHS = (
     "/var/lib/kubelet",
     "/var/lib/flexvol",
@@ -79,6 +82,8 @@ class Node:
     def _make_mount_namespace(self) -> None:
         """With its own standard paths; a process that sleeps holds it."""
         binds = "\n".join(f"mount --bind {self.path(own)} {own}" for own in OWN_PATHS)
+        Path(SHARED_STORAGE).mkdir(parents=True, exist_ok=True)
+        binds += f"\nmount --bind {self._state.resolve()}/storage {SHARED_STORAGE}"
         # the machine's system log is not ours
         binds += "\n[ ! -e /dev/log ] || mount --bind /dev/null /dev/log"
         script = f"set -e\nmount --make-rprivate /\n{binds}\nmount --make-rshared /\n"
