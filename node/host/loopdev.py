@@ -13,7 +13,7 @@ import stat
 import struct
 import time
 
-from node.host import config, files
+from node.host import config, copy_on_write
 from shared import process
 from shared.protocol import Internal, Unavailable
 
@@ -363,7 +363,7 @@ def _limit(path: str, name: str) -> str:
 
 
 def _configure(loop: Loop, image: int) -> None:
-    direct = files.may_have_direct_io(image)
+    direct = copy_on_write.may_have_direct_io(image)
     info = _new_info(_AUTOCLEAR | (_DIRECT_IO if direct else 0))
     try:
         _ioctl(loop, _CONFIGURE, _CONFIG.pack(image, SECTOR_BYTES, info))

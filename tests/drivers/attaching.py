@@ -79,7 +79,7 @@ class Disk:
 
 def _locked_root() -> int:
     root = files.open_directory(ROOT)
-    files.lock(root, ROOT, _LOCK_SECONDS)
+    root.lock(ROOT, _LOCK_SECONDS)
     return root
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from node.host import files
+from node.host.descriptors import Descriptor
 from tests.node.conftest import MIB, Node, edited
 from tests.node.killing import OLD_KERNEL, STEPPER, step
 
@@ -253,10 +253,10 @@ def test_who_locked_a_file_of_the_same_number_on_another_disk_is_not_named(
     one, other = (mounted("-t", "tmpfs", "none") / "file" for _ in range(2))
     with one.open("w") as locked, other.open("w") as free:
         assert os.fstat(locked.fileno()).st_ino == os.fstat(free.fileno()).st_ino
-        assert files.try_lock(locked.fileno())
+        assert Descriptor(locked.fileno()).try_lock()
 
-        assert files.lock_holder(free.fileno()) is None
-        assert f"process {os.getpid()} " in str(files.lock_holder(locked.fileno()))
+        assert Descriptor(free.fileno()).lock_holder() is None
+        assert f"process {os.getpid()} " in str(Descriptor(locked.fileno()).lock_holder())
 
 
 def test_who_locked_a_file_in_a_subvolume_is_named(
@@ -268,9 +268,9 @@ def test_who_locked_a_file_in_a_subvolume_is_named(
     inner = mounted("-o", "loop", str(tmp_path / "disk")) / "inner"
     subprocess.run(["btrfs", "-q", "subvolume", "create", inner], check=True)
     with (inner / "file").open("w") as locked:
-        assert files.try_lock(locked.fileno())
+        assert Descriptor(locked.fileno()).try_lock()
 
-        assert f"process {os.getpid()} " in str(files.lock_holder(locked.fileno()))
+        assert f"process {os.getpid()} " in str(Descriptor(locked.fileno()).lock_holder())
 
 
 CALLOUTS_OF_ONE = ["mount", "delete", "provision"]

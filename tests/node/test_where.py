@@ -175,7 +175,7 @@ def test_direct_io_is_not_used_where_it_spoils_checksums(
         shutil.copy(image, image.with_name("copy"))
         image.with_name("copy").rename(image)
     changes = {"_SOUND_DIRECT_IO = (6, 15)": "_SOUND_DIRECT_IO = " + sound_since}
-    driver = edited(built, tmp_path / "first", "node/host/files.py", changes)
+    driver = edited(built, tmp_path / "first", "node/host/copy_on_write.py", changes)
     if calls != "LOOP_CONFIGURE":
         older = {"0x4C09, 0x4C0A": "0x4C09, 0x4CFF"}
         driver = edited(Path(driver[0]), tmp_path / "loop", "node/host/loopdev.py", older)

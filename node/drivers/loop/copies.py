@@ -11,7 +11,7 @@ import time
 from node.drivers.loop import image as images
 from node.drivers.loop import pools
 from node.drivers.loop import volume as volumes
-from node.host import files, filesystems, undo, work
+from node.host import copy_on_write, copying, files, filesystems, undo, work
 from shared.options import AWAITED
 from shared.protocol import CALLOUTS, Busy, InvalidArgument, Pending, shown
 
@@ -73,11 +73,11 @@ def _write_back(source: "Volume") -> None:
     provisioner's container, what all file systems do."""
     roots = source.mounted_at()
     if not roots:
-        files.write_back(None, _SYNC_SECONDS)
+        copying.write_back(None, _SYNC_SECONDS)
         return
     root = os.open(roots[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        files.write_back(root, _SYNC_SECONDS)
+        copying.write_back(root, _SYNC_SECONDS)
     finally:
         os.close(root)
 
@@ -140,13 +140,13 @@ def _fill(source: "Volume", image: int, made: "Volume", still: "Still") -> None:
 def _write_alike(image: int, made: "Volume", target: int) -> None:
     """btrfs shares no blocks between a file that it overwrites in place and one that it does not,
     as images were in an older flexvol. The empty `target` becomes as the source's image is."""
-    in_place = files.is_overwritten_in_place(image)
-    if in_place == files.is_overwritten_in_place(target):
+    in_place = copy_on_write.is_overwritten_in_place(image)
+    if in_place == copy_on_write.is_overwritten_in_place(target):
         return
     with made.pool.lock():
         length = os.fstat(target).st_size
         os.ftruncate(target, 0)
-        files.overwrite_in_place(target, in_place)
+        copy_on_write.overwrite_in_place(target, in_place)
         os.ftruncate(target, length)
 
 
@@ -181,7 +181,7 @@ def _copy(source: "Volume", image: int, made: "Volume", target: int, length: int
     begin = made.record.get("copiedBytes", 0)
     if made.thick and not begin:
         images.allocate(target, 0, made.size_bytes)
-    begin = files.copy(image, target, begin, length, time.monotonic() + _COPY_SECONDS)
+    begin = copying.copy(image, target, begin, length, time.monotonic() + _COPY_SECONDS)
     if begin < length:
         made.save(copiedBytes=begin, copiedTo=files.identity(target))
         raise Pending(

@@ -8,7 +8,7 @@ import errno
 import os
 
 from node.drivers.loop import pools
-from node.host import config, files, filesystems, log, loopdev, mounts, undo, work
+from node.host import config, copy_on_write, files, filesystems, log, loopdev, mounts, undo, work
 from shared.protocol import Busy, Failure, Internal, Pending, ResourceExhausted, Unavailable
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def reserve(directory: int, size_bytes: int) -> None:
     block for each write would need room that nobody has promised."""
     descriptor = files.open_file(directory, pools.IMAGE, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        files.overwrite_in_place(descriptor)
+        copy_on_write.overwrite_in_place(descriptor)
         os.ftruncate(descriptor, size_bytes)
     finally:
         os.close(descriptor)

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from node.host import config, disks, files, work
+from node.host import config, copying, disks, files, work
 from shared.protocol import (
     Busy,
     Failure,
@@ -444,7 +444,7 @@ class Pool:
 
         with self.lock():
             rooms.forget(self, (source, target))
-            if not files.share(source, target, size_bytes):
+            if not copying.share(source, target, size_bytes):
                 return False
             figures = self.figures()
             if figures.loses_by_sharing:

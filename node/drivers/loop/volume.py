@@ -11,7 +11,7 @@ import time
 
 from node.drivers.loop import image as images
 from node.drivers.loop import pools
-from node.host import disks, files, filesystems, loopdev, mounts, undo, work
+from node.host import disks, files, filesystems, locks, loopdev, mounts, undo, work
 from shared.options import ANY, AWAITED, Claim
 from shared.protocol import (
     Busy,
@@ -256,7 +256,7 @@ class Volume:
     def lock_image(self, image: int) -> None:
         """Takes the kernel's lock on the open image: from now on no loop device has it, here or on
         another node. Raises Busy, saying who uses it."""
-        for _ in files.attempts(_IN_USE_SECONDS):
+        for _ in locks.attempts(_IN_USE_SECONDS):
             if files.try_lock(image):
                 self._check_current(image)
                 loop = self.find_loop(image)
