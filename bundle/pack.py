@@ -14,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # The driver side as the table in design and tests/unit/test_layers.py have it.
 CONTENTS = ("flexvol.py", "node", "shared")
+# The file that defines DEFAULT_DRIVER.
+CALLOUTS = "node/callouts.py"
 # python3 dist/flexvol works as well, only slower than through the header.
 MAIN = "import sys\n\nimport flexvol\n\nsys.exit(flexvol.main(sys.argv))\n"
 EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -40,7 +42,7 @@ def sources(drivers: list[Path]) -> dict[str, bytes]:
             )
         found[f"node/drivers/{name}.py"] = driver.read_bytes()
     if drivers:
-        found["flexvol.py"] = _with_default(found["flexvol.py"].decode(), drivers[0].stem).encode()
+        found[CALLOUTS] = _with_default(found[CALLOUTS].decode(), drivers[0].stem).encode()
     for name, content in found.items():
         ast.parse(content, name)  # a syntax error shows here, not on a node
     return found
@@ -51,7 +53,7 @@ def _with_default(source: str, driver: str) -> str:
         r'^DEFAULT_DRIVER = ".*"$', f'DEFAULT_DRIVER = "{driver}"', source, flags=re.MULTILINE
     )
     if count != 1:
-        raise SystemExit("pack.py: flexvol.py does not define DEFAULT_DRIVER once")
+        raise SystemExit(f"pack.py: {CALLOUTS} does not define DEFAULT_DRIVER once")
     return changed
 
 

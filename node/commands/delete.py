@@ -12,7 +12,7 @@ import json
 import os
 import sys
 
-import flexvol
+from node import callouts
 from shared import protocol
 from shared.options import (
     ANY,
@@ -52,7 +52,7 @@ def is_garbled(words: "List[str]") -> bool:
     if not names:
         return True
     try:
-        volumes = flexvol.load(flexvol.DEFAULT_DRIVER).list().volumes or []
+        volumes = callouts.load(callouts.DEFAULT_DRIVER).list().volumes or []
     except (protocol.Failure, OSError):
         return True
     return names.isdisjoint(entry.get("name") for entry in volumes)
@@ -73,7 +73,7 @@ def main(words: "List[str]") -> int:
     arguments = parser().parse_args(words)
     if os.geteuid() != 0:
         raise Internal("only root may delete volumes; run it with sudo")
-    driver = flexvol.load(arguments.driver)
+    driver = callouts.load(arguments.driver)
     volumes = _Volumes(driver)
     entries = [volumes.get(name, arguments.pool) for name in arguments.name]
     for entry in entries:
@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--pool", metavar="NAME", help="where two pools have that name: which one")
     parser.add_argument(_YES, action="store_true", help="do not ask")
     parser.add_argument(
-        "--driver", default=flexvol.DEFAULT_DRIVER, help="whose volumes (default %(default)s)"
+        "--driver", default=callouts.DEFAULT_DRIVER, help="whose volumes (default %(default)s)"
     )
     return parser
 
@@ -251,7 +251,7 @@ def _call(
     options[CLAIM_NAMESPACE] = owner["namespace"]
     options[CLAIM_NAME] = owner["name"]
     options[CLAIM_UID] = owner["uid"]
-    reply = flexvol.answer(driver_name, callout, [json.dumps(options)])
+    reply = callouts.answer(driver_name, callout, [json.dumps(options)])
     message = str(reply.get("message") or "")
     if reply["status"] != protocol.SUCCESS:
         raise protocol.FAILURES[reply["reason"]](message)

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 
-import flexvol
+from node import zipapp
 from node.host import config, filesystems, log, loopdev, mounts
 from shared import caller, process, protocol
 from shared.options import (
@@ -47,7 +47,7 @@ def main(words: "List[str]") -> int:
     argparse.ArgumentParser(prog="flexvol demo", description=__doc__).parse_args(words)
     if os.geteuid() != 0:
         raise protocol.Internal("mounting needs root; run it with sudo")
-    archive = flexvol.archive()
+    archive = zipapp.path()
     ours = [path for path in (config.ROOT, log.DIRECTORY) if not os.path.exists(path)]
     work = tempfile.mkdtemp(prefix="flexvol-demo-{}-".format(os.getpid()))
     try:

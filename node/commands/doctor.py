@@ -7,8 +7,8 @@ import importlib.util
 import os
 import sys
 
-import flexvol
-from node.commands import kubelet, precompile
+from node import callouts, zipapp
+from node.commands import kubelet
 from shared import caller, process
 from shared.protocol import VERSION, Failure, Internal
 
@@ -23,7 +23,7 @@ def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol doctor", description=__doc__)
     kubelet.add_argument(parser)
     parser.add_argument(
-        "--driver", default=flexvol.DEFAULT_DRIVER, help="which driver (default %(default)s)"
+        "--driver", default=callouts.DEFAULT_DRIVER, help="which driver (default %(default)s)"
     )
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:
@@ -51,11 +51,11 @@ def _examine(plugin_dir: "Optional[str]", driver: str) -> "Iterator[Finding]":
         plugin_dir, how = kubelet.plugin_directory()
         yield "kubelet's plugin directory is {} ({})".format(plugin_dir, how), ""
     yield from _examine_plugins(plugin_dir.rstrip("/"), driver)
-    yield from flexvol.load(driver).examine()
+    yield from callouts.load(driver).examine()
 
 
 def _examine_plugins(directory: str, driver: str) -> "Iterator[Finding]":
-    install = "{} install {}".format(flexvol.archive(), directory)
+    install = "{} install {}".format(zipapp.path(), directory)
     if not os.path.isdir(directory):
         yield "{} does not exist".format(directory), install
         return
@@ -93,7 +93,7 @@ def _examine_installed(directory: str, driver: str, install: str) -> "Finding":
     try:
         caller.call(path, "init")
         version = process.run([path, "--version"], 10).check().text
-        bytecode = precompile.interpreter(path)
+        bytecode = zipapp.bytecode_magic(path)
     except Failure as failure:
         return "{} does not work: {}".format(path, failure), install
     if version != VERSION:

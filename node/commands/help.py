@@ -4,7 +4,9 @@ hand."""
 import json
 import shlex
 
-import flexvol
+from node import callouts
+from node.commands import COMMANDS
+from node.commands import main as main_of
 from node.drivers import Driver
 from shared import protocol
 from shared.options import (
@@ -76,7 +78,7 @@ message follows as a sentence on stderr."""
 def main(words: "List[str]") -> int:
     if not words:
         print(_overview())
-    elif words[0] in CALLOUTS and words[0] in flexvol.COMMANDS:
+    elif words[0] in CALLOUTS and words[0] in COMMANDS:
         from node.commands import delete  # the one word that is both
 
         print(delete.parser().format_help())
@@ -84,10 +86,10 @@ def main(words: "List[str]") -> int:
         print(_callout(words[0]))
     elif words[0] in CALLOUTS:
         print(_callout(words[0]))
-    elif words[0] in flexvol.COMMANDS and words[0] != "help":
-        return flexvol.main(["flexvol", words[0], "--help"])
+    elif words[0] in COMMANDS and words[0] != "help":
+        return main_of(words[0], ["--help"])
     else:
-        meant = similar(words[0], [*flexvol.COMMANDS, *CALLOUTS])
+        meant = similar(words[0], [*COMMANDS, *CALLOUTS])
         advice = meant + " may be meant" if meant else "see: flexvol help"
         raise InvalidArgument(
             "there is no callout or command {}; {}".format(shown(words[0]), advice)
@@ -98,7 +100,7 @@ def main(words: "List[str]") -> int:
 def _overview() -> str:
     lines = ["flexvol {}: a FlexVolume driver for kubelet, in one file".format(protocol.VERSION)]
     lines += ["", "Commands for a person; `flexvol help COMMAND` has more:"]
-    lines += ["  {:11} {}".format(name, about) for name, about in flexvol.COMMANDS.items()]
+    lines += ["  {:11} {}".format(name, about) for name, about in COMMANDS.items()]
     lines += [
         "",
         (
@@ -119,14 +121,14 @@ def _usage(callout: str) -> str:
 
 
 def _callout(name: str) -> str:
-    row, driver = CALLOUTS[name], flexvol.load(flexvol.DEFAULT_DRIVER)
+    row, driver = CALLOUTS[name], callouts.load(callouts.DEFAULT_DRIVER)
     lines = [
         "flexvol " + _usage(name),
         "",
         "{}. Called by {}; it may take {} s.".format(row.about, row.caller, row.seconds),
     ]
     if getattr(type(driver), name) is getattr(Driver, name) and name != "init":
-        lines += ["The driver {} does not support it.".format(flexvol.DEFAULT_DRIVER)]
+        lines += ["The driver {} does not support it.".format(callouts.DEFAULT_DRIVER)]
     lines += [""] if row.arguments else []
     keys, rest = _OPTIONS.get(name, (_FROM_KUBELET, _OF_THE_PV))
     for argument in row.arguments:

@@ -10,8 +10,8 @@ import argparse
 import os
 import shutil
 
-import flexvol
-from node.commands import kubelet, precompile
+from node import callouts, zipapp
+from node.commands import kubelet
 from shared import caller, process
 from shared.protocol import CALLOUTS, VERSION, Failure, Internal
 
@@ -27,7 +27,7 @@ def main(words: "List[str]") -> int:
     kubelet.add_argument(parser)
     parser.add_argument(
         "--driver",
-        default=flexvol.DEFAULT_DRIVER,
+        default=callouts.DEFAULT_DRIVER,
         help="which driver to be there (default %(default)s)",
     )
     parser.add_argument(
@@ -40,8 +40,8 @@ def main(words: "List[str]") -> int:
         help="where the node's / is in this container: the proof runs in it",
     )
     arguments = parser.parse_args(words)
-    driver = flexvol.load(arguments.driver)
-    archive = flexvol.archive()
+    driver = callouts.load(arguments.driver)
+    archive = zipapp.path()
     for sentence in driver.prepare_node(arguments.host_root):
         print(sentence)
     name = "{}~{}".format(arguments.vendor, arguments.driver)
@@ -87,12 +87,12 @@ def _same(fresh: str, present: str) -> bool:
     """Whether two archives hold the same sources and bytecode for the same Python. A damaged one is
     another one."""
     try:
-        there = precompile.read(present)
+        there = zipapp.read(present)
     except Internal:
         return False
-    return precompile.read(fresh) == there and precompile.interpreter(
-        fresh
-    ) == precompile.interpreter(present)
+    return zipapp.read(fresh) == there and zipapp.bytecode_magic(fresh) == zipapp.bytecode_magic(
+        present
+    )
 
 
 def _copy(archive: str, path: str) -> None:

@@ -4,7 +4,7 @@ pool whose disk is away is missed, and no other is made in its place. Callouts n
 
 import argparse
 
-import flexvol
+from node import callouts
 from shared.table import aligned, printable
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ def main(words: "List[str]") -> int:
     arguments = parser.parse_args(words)
     if arguments.verb is None:
         parser.error("say what to do: {}".format(_VERBS.replace("|", ", ")))
-    driver = flexvol.load(arguments.driver)
+    driver = callouts.load(arguments.driver)
     if arguments.verb == "list":
         print(_table(driver))
     elif arguments.verb == "init":
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb in (init, show, cordon, uncordon, remove):
         verb.add_argument(
             "--driver",
-            default=flexvol.DEFAULT_DRIVER,
+            default=callouts.DEFAULT_DRIVER,
             help="the driver the pool is for (default %(default)s)",
         )
     return parser

@@ -15,18 +15,17 @@ import sys
 import time
 import zipfile
 
-import flexvol
-from shared.protocol import Internal
+from node import zipapp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Tuple
+    from typing import List
 
 
 def main(words: "List[str]") -> int:
     argparse.ArgumentParser(prog="flexvol precompile", description=__doc__).parse_args(words)
-    archive = flexvol.archive()
-    header, entries = read(archive)
+    archive = zipapp.path()
+    header, entries = zipapp.read(archive)
     aside = archive + ".new"
     with open(aside, "w+b") as file:
         os.fchmod(file.fileno(), 0o755)
@@ -46,31 +45,6 @@ def main(words: "List[str]") -> int:
 
 
 _DATE = (1980, 1, 1, 0, 0, 0)
-
-
-def read(path: str) -> "Tuple[bytes, Dict[str, bytes]]":
-    """The header of an archive and the sources in it, by name. Raises Internal if it is damaged."""
-    try:
-        with zipfile.ZipFile(path) as packed:
-            damaged = packed.testzip()
-            if damaged:
-                raise Internal("{} is damaged at {}; install it again".format(path, damaged))
-            names = [name for name in packed.namelist() if not name.endswith(".pyc")]
-            begin = min(entry.header_offset for entry in packed.infolist())
-            entries = {name: packed.read(name) for name in names}
-    except zipfile.BadZipFile as error:
-        raise Internal("{} is damaged: {}".format(path, error)) from None
-    with open(path, "rb") as file:
-        return file.read(begin), entries
-
-
-def interpreter(path: str) -> bytes:
-    """The magic number of the Python that the bytecode in an archive is for; empty if it has
-    none."""
-    with zipfile.ZipFile(path) as packed:
-        return next(
-            (packed.read(name)[:4] for name in packed.namelist() if name.endswith(".pyc")), b""
-        )
 
 
 def _bytecode(name: str, source: bytes) -> bytes:

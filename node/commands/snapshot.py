@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-import flexvol
+from node import callouts
 from shared.protocol import Internal, InvalidArgument, NotFound, NotSupported, shown
 from shared.table import aligned, human_bytes, is_deletion_confirmed, printable
 
@@ -30,7 +30,7 @@ def main(words: "List[str]") -> int:
         parser.error("--keep {}: expected 1 or more".format(arguments.keep))
     if os.geteuid() != 0:
         raise Internal("only root may see, make or delete snapshots; run it with sudo")
-    driver = flexvol.load(arguments.driver)
+    driver = callouts.load(arguments.driver)
     if arguments.list:
         print(_table(driver, arguments.volume))
     elif arguments.delete is not None:
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         "--pool", metavar="NAME", help="where it is (default: the only pool that holds it)"
     )
     parser.add_argument(
-        "--driver", default=flexvol.DEFAULT_DRIVER, help="whose volume (default %(default)s)"
+        "--driver", default=callouts.DEFAULT_DRIVER, help="whose volume (default %(default)s)"
     )
     return parser
 

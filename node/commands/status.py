@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 
-import flexvol
+from node import callouts
 from shared.protocol import Internal, of_volume
 from shared.table import aligned, human_bytes
 
@@ -23,12 +23,12 @@ def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol status", description=__doc__)
     parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
     parser.add_argument(
-        "--driver", default=flexvol.DEFAULT_DRIVER, help="whose volumes (default %(default)s)"
+        "--driver", default=callouts.DEFAULT_DRIVER, help="whose volumes (default %(default)s)"
     )
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:
         raise Internal("only root sees volumes and loop devices; run it with sudo")
-    seen = flexvol.load(arguments.driver).status()
+    seen = callouts.load(arguments.driver).status()
     volumes = seen.volumes or []
     pools = seen.pools or []
     if arguments.json:

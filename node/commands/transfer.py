@@ -9,7 +9,7 @@ import argparse
 import os
 import threading
 
-import flexvol
+from node import callouts
 from shared.options import integer
 from shared.protocol import Internal, InvalidArgument
 
@@ -24,7 +24,7 @@ def main(words: "List[str]") -> int:
     """words: "export" or "import", and its arguments."""
     parser = argparse.ArgumentParser(prog="flexvol " + words[0], description=__doc__)
     parser.add_argument(
-        "--driver", default=flexvol.DEFAULT_DRIVER, help="whose volume (default %(default)s)"
+        "--driver", default=callouts.DEFAULT_DRIVER, help="whose volume (default %(default)s)"
     )
     parser.add_argument(
         "--move", metavar="ID", default="", help="what is moved, for kubectl flexvol move"
@@ -82,7 +82,7 @@ def _run_export(settings: argparse.Namespace) -> int:
     if move:
         threading.Thread(target=_end_with_input, daemon=True).start()
     with open(1, "wb", buffering=_BUFFER_BYTES, closefd=False) as out:
-        flexvol.load(settings.driver).transfer().send(
+        callouts.load(settings.driver).transfer().send(
             settings.pool, settings.volume, out, begin, settings.raw, move
         )
     return 0
@@ -97,7 +97,7 @@ def _end_with_input() -> None:
 
 
 def _run_import(settings: argparse.Namespace) -> int:
-    transfer = flexvol.load(settings.driver).transfer()
+    transfer = callouts.load(settings.driver).transfer()
     if settings.arrived is not None:
         print(transfer.arrived(settings.pool, settings.arrived, settings.move))
         return 0

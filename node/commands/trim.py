@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 
-import flexvol
+from node import callouts
 from shared.protocol import Internal
 from shared.table import aligned, human_bytes
 
@@ -21,12 +21,12 @@ def main(words: "List[str]") -> int:
     parser.add_argument("--pool", metavar="NAME", help="only the volumes of this pool")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument(
-        "--driver", default=flexvol.DEFAULT_DRIVER, help="whose volumes (default %(default)s)"
+        "--driver", default=callouts.DEFAULT_DRIVER, help="whose volumes (default %(default)s)"
     )
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:
         raise Internal("only root may trim; run it with sudo")
-    volumes = list(flexvol.load(arguments.driver).trim(arguments.pool))
+    volumes = list(callouts.load(arguments.driver).trim(arguments.pool))
     given = sum(volume.get("givenBytes", 0) for volume in volumes)
     if arguments.json:
         print(json.dumps({"givenBytes": given, "volumes": volumes}, indent=1))

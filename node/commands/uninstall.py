@@ -6,7 +6,7 @@ volumes, because nothing else can delete them. The pools stay. First take flexvo
 import argparse
 import os
 
-import flexvol
+from node import callouts
 from node.commands import kubelet
 from node.host import mounts
 from shared.protocol import Internal, NotSupported
@@ -27,7 +27,7 @@ def main(words: "List[str]") -> int:
     parser = argparse.ArgumentParser(prog="flexvol uninstall", description=__doc__)
     kubelet.add_argument(parser)
     parser.add_argument(
-        "--driver", default=flexvol.DEFAULT_DRIVER, help="which driver (default %(default)s)"
+        "--driver", default=callouts.DEFAULT_DRIVER, help="which driver (default %(default)s)"
     )
     parser.add_argument(
         "--vendor", default="flexvol", help="the name before the ~ (default %(default)s)"
@@ -75,7 +75,7 @@ def _volumes(driver: str) -> "List[str]":
     """The volumes that the driver lists, and the pools that it cannot look into; none if it lists
     none."""
     try:
-        listed = flexvol.load(driver).list()
+        listed = callouts.load(driver).list()
     except NotSupported:
         return []
     found = []

@@ -142,7 +142,7 @@ class Node:
         usual = self.executable
         text = f"import time\nreal = time.time\ntime.time = lambda: real() + {seconds}\n"
         target = self.directory / f"clock-{seconds}"
-        self.executable = edited(for_python, target, "flexvol.py", {"import time\n": text})
+        self.executable = edited(for_python, target, "node/callouts.py", {"import time\n": text})
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import flexvol
+from node import commands
 from shared.protocol import CALLOUTS
 from tests.node.conftest import Node
 
@@ -88,11 +88,11 @@ def test_help_names_every_command_and_callout(node: Node) -> None:
     overview = node.command("--help")
 
     assert overview == node.command() == node.command("help") == node.command("-h")
-    for name in (*flexvol.COMMANDS, *CALLOUTS):
+    for name in (*commands.COMMANDS, *CALLOUTS):
         assert f"\n  {name} " in overview or f"\n  {name}\n" in overview
 
 
-@pytest.mark.parametrize("command", [name for name in flexvol.COMMANDS if name != "help"])
+@pytest.mark.parametrize("command", [name for name in commands.COMMANDS if name != "help"])
 def test_each_command_explains_itself(node: Node, command: str) -> None:
     explained = node.command(command, "--help")
 

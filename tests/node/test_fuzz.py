@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flexvol import COMMANDS
+from node.commands import COMMANDS
 from shared.protocol import CALLOUTS
 from tests.node.conftest import MIB, NAMESPACE, UID, Node
 from tests.node.test_expand import may_grow_mounted_ext4

@@ -28,11 +28,13 @@ MAY_IMPORT = {
     "shared/process.py": {"shared.protocol"},
     "shared/caller.py": {"shared.options", "shared.protocol", "shared.process"},
     "shared/table.py": set(),
-    "flexvol.py": {"shared", "node.drivers", "node.host.log"},
+    "flexvol.py": {"shared", "node.callouts", "node.commands", "node.host.log"},
+    "node/callouts.py": {"shared", "node.drivers", "node.host.log"},
+    "node/zipapp.py": {"shared.protocol"},
     "node/drivers/__init__.py": {"shared", "node.host"},
     "node/drivers/loop": {"shared", "node.host", "node.drivers", "node.drivers.loop"},
     "node/host": {"shared", "node.host"},
-    "node/commands": {"shared", "flexvol", "node"},
+    "node/commands": {"shared", "node"},
     "provisioner.py": {"shared.options", "shared.protocol", "cluster"},
     "cluster/kubectl": {"shared.options", "shared.protocol", "shared.table", "cluster"},
     "cluster/kubectl/nodes.py": {
@@ -77,6 +79,7 @@ CALLOUT_PATH = (
     "shared/options.py",
     "shared/process.py",
     "flexvol.py",
+    "node/callouts.py",
     "node/drivers",
     "node/host",
 )

@@ -23,7 +23,8 @@ LIMIT_SECONDS = 30  # of each callout while the server stands still; the real on
 SHORT = f"""
 import sys
 sys.path.insert(0, "{DRIVER}")
-import flexvol, protocol
+import flexvol
+from shared import protocol
 for callout in protocol.CALLOUTS.values():
     callout.seconds = {LIMIT_SECONDS}
 sys.exit(flexvol.main(["loop"] + sys.argv[1:]))
