@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from cluster.controller import cluster, decide
+from cluster.controller import cluster, decide, quantities
 from cluster.controller.listing import Listing
 from cluster.controller.storage import Listed, Storage
 from shared import protocol
@@ -166,8 +166,8 @@ def rooms(get: Callable[[str], Object | None], namespace: str) -> dict[str, dict
 def _room_told(told: Object) -> tuple[str, int]:
     """The hostname that a published object is about, and the bytes of the largest volume there."""
     labels = (told.get("nodeTopology") or {}).get("matchLabels") or {}
-    free = cluster.size_bytes(told.get("capacity", "0"))
-    largest = cluster.size_bytes(told.get("maximumVolumeSize") or told.get("capacity", "0"))
+    free = quantities.size_bytes(told.get("capacity", "0"))
+    largest = quantities.size_bytes(told.get("maximumVolumeSize") or told.get("capacity", "0"))
     return labels.get(decide.HOSTNAME, ""), min(free, largest)
 
 
@@ -447,7 +447,7 @@ def same(there: Object | None, wish: Object, roughly: bool) -> bool:
         return False
     owners = [one["uid"] for one in there["metadata"].get("ownerReferences") or []]
     return owners == [one["uid"] for one in wish["metadata"]["ownerReferences"]] and all(
-        abs(cluster.size_bytes(there[key]) - int(wish[key]))
+        abs(quantities.size_bytes(there[key]) - int(wish[key]))
         <= (int(wish[key]) // _ROUGHLY if roughly else 0)
         for key in ("capacity", "maximumVolumeSize")
     )

@@ -1,11 +1,10 @@
 """The door to the Kubernetes API, and the only file that imports its client. Objects are plain
-dicts here, quantities become integers, and errors become two: Refused (the server said no) and
+dicts here, and errors become two: Refused (the server said no) and
 Unreachable (it said nothing)."""
 
 from __future__ import annotations
 
 import contextlib
-import decimal
 import json
 import logging
 import os
@@ -23,7 +22,6 @@ import kubernetes.client
 import kubernetes.config
 import kubernetes.config.kube_config
 import kubernetes.stream
-import kubernetes.utils
 import kubernetes.watch.watch
 import urllib3.connection
 import urllib3.exceptions
@@ -106,19 +104,6 @@ def pause_seconds(failures: int, error: Exception, lists_anew: bool = False) -> 
     asked: float = getattr(error, "retry_after_seconds", 0.0)
     spread = random.uniform(0.0, _SPREAD_SECONDS) if lists_anew else 0.0
     return max(pause * random.uniform(0.75, 1.25), asked * random.uniform(1.0, 1.25)) + spread
-
-
-def size_bytes(quantity: str) -> int:
-    """ "1Gi" -> 1073741824; fractions of a byte are rounded up, as Kubernetes rounds a quantity
-    that must be a whole number (Quantity.Value in apimachinery's pkg/api/resource): a smaller
-    volume would not fit its claim. Raises ValueError."""
-    size = kubernetes.utils.parse_quantity(quantity)
-    try:
-        # int() or ceil() alone would make an integer of a billion digits of "1e999999999".
-        whole = size // 1
-    except decimal.InvalidOperation:
-        raise ValueError(f"{quantity} is more than any disk has") from None
-    return int(whole) if whole >= size else int(whole) + 1
 
 
 # What is raised of a kubeconfig that cannot be read or is no YAML, and of YAML of something else.

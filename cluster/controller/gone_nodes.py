@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from cluster.controller import capacity, cluster, decide, lost, metrics
+from cluster.controller import capacity, cluster, decide, lost, metrics, quantities
 from cluster.controller.events import Events
 from cluster.controller.served import Served
 from cluster.controller.storage import Listed
@@ -330,7 +330,7 @@ class GoneNodes:
         kind = sentence = decide.problem(claim, storage_class, of_one_node=True)
         if not kind and time.monotonic() - since > _TAKEN_SECONDS:
             rooms = self._rooms(len(self._labels)).get(name, {})
-            size_bytes = cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
+            size_bytes = quantities.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
             kind, sentence = why_not_taken(
                 claim, storage_class, size_bytes, rooms, self._labels, self._passed_over
             )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from cluster.controller import cluster, decide, lost
+from cluster.controller import decide, lost, quantities
 from cluster.controller.storage import Listed
 from shared import protocol
 
@@ -262,7 +262,7 @@ def _shortfall(entry: Object, volume: Object, claim: Object | None) -> str:
         quantity = ((claim.get("status") or {}).get("capacity") or {}).get("storage")
     if not isinstance(size, int) or not quantity:
         return ""
-    promised = cluster.size_bytes(quantity)
+    promised = quantities.size_bytes(quantity)
     if size >= promised:
         return ""
     return (

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from cluster.controller import cluster, decide, metrics, retry, volume_manifest
+from cluster.controller import cluster, decide, metrics, quantities, retry, volume_manifest
 from cluster.controller.capacity import Capacity
 from cluster.controller.events import Events
 from cluster.controller.secrets import Secrets
@@ -604,4 +604,4 @@ def _meaning(claim: Object) -> Object:
 
 
 def _size_bytes(claim: Object) -> int:
-    return cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
+    return quantities.size_bytes(claim["spec"]["resources"]["requests"]["storage"])

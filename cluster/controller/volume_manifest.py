@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.controller import decide
+from cluster.controller.quantities import quantity
 from shared.options import (
     ACCESS_MODES,
     CLAIM_NAME,
@@ -152,14 +153,6 @@ def node_affinity(hostname: str) -> Object:
     """Of a PV whose storage is on the node with that hostname label."""
     term = {"key": decide.HOSTNAME, "operator": "In", "values": [hostname]}
     return {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}}
-
-
-def quantity(size_bytes: int) -> str:
-    """Bytes as Kubernetes writes them: 67108864 -> "64Mi"."""
-    for suffix, unit in (("Gi", _GIB), ("Mi", _MIB), ("Ki", 1 << 10)):
-        if size_bytes % unit == 0:
-            return f"{size_bytes // unit}{suffix}"
-    return str(size_bytes)
 
 
 def volume_that_exists(

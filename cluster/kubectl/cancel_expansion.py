@@ -36,7 +36,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cluster.controller import cluster, decide, lost
-from cluster.controller.volume_manifest import quantity
+from cluster.controller.quantities import quantity, size_bytes
 from cluster.kubectl import claims, nodes
 from shared import protocol
 from shared.table import human_bytes, printable
@@ -99,11 +99,11 @@ def sizes(claim: Object, volume: Object) -> Sizes:
     allocated = (status.get("allocatedResources") or {}).get("storage")
     conditions = _resize_conditions(claim)
     return Sizes(
-        request=cluster.size_bytes(claim["spec"]["resources"]["requests"]["storage"]),
-        capacity=cluster.size_bytes((status.get("capacity") or {}).get("storage", "0")),
-        allocated=None if allocated is None else cluster.size_bytes(allocated),
+        request=size_bytes(claim["spec"]["resources"]["requests"]["storage"]),
+        capacity=size_bytes((status.get("capacity") or {}).get("storage", "0")),
+        allocated=None if allocated is None else size_bytes(allocated),
         resize=(status.get("allocatedResourceStatuses") or {}).get("storage", ""),
-        volume=cluster.size_bytes(volume["spec"]["capacity"]["storage"]),
+        volume=size_bytes(volume["spec"]["capacity"]["storage"]),
         has_conditions=bool(conditions),
         has_failed=any(one["type"] == FAILED and one["status"] == "True" for one in conditions),
         is_noted=_BEFORE_RESIZE in decide.annotations_of(volume),

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from cluster.controller import capacity, decide, lost, volume_manifest
-from cluster.controller.cluster import size_bytes
+from cluster.controller import capacity, decide, lost, quantities
 from cluster.controller.storage import Listed
 from cluster.kubectl import scheduling
 from cluster.kubectl.nodes import BEGINNING, Key, Node
@@ -69,7 +68,7 @@ class Room(NamedTuple):
 
 
 def asked_bytes(claim: Object) -> int:
-    return size_bytes(claim["spec"]["resources"]["requests"]["storage"])
+    return quantities.size_bytes(claim["spec"]["resources"]["requests"]["storage"])
 
 
 # Nodes and the room they have.
@@ -902,7 +901,7 @@ def _on_copy(
         return (
             f"{what} has {human_bytes(size)}, and the claim asks for "
             f"{human_bytes(asked_bytes(claim))}; a copy is as large as its source, or larger: ask "
-            f"for {volume_manifest.quantity(size)} in a new claim"
+            f"for {quantities.quantity(size)} in a new claim"
         )
     why = obstacle_on(node, claim, storage_class, scene)
     return f"{what} is on node {node}, so the copy is made there, and {why}" if why else ""

@@ -17,7 +17,7 @@ import json
 import sys
 from typing import Any
 
-from cluster.controller import capacity, cluster, decide, volume_manifest
+from cluster.controller import capacity, decide, quantities, volume_manifest
 from cluster.controller.cluster import CLASSES, VOLUMES, Cluster, path_to
 from cluster.controller.storage import Listed
 from cluster.kubectl import nodes
@@ -51,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _size_bytes(text: str) -> int:
     try:
-        size = cluster.size_bytes(text)
+        size = quantities.size_bytes(text)
     except ValueError:
         size = 0
     if size < 1:

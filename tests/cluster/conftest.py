@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.controller.cluster import size_bytes
+from cluster.controller.quantities import size_bytes
 from tests.cluster.halves import HALF
 from tests.cluster.kube import build, images, machine
 from tests.cluster.kube import cluster as kube

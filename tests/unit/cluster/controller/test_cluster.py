@@ -154,21 +154,3 @@ def test_an_error_in_a_watch_is_the_servers_answer() -> None:
         list(cluster._events(stream))
 
     assert str(cluster._translated(raised.value, "WATCH /x")) == "WATCH /x: 410 too old"
-
-
-@pytest.mark.parametrize(
-    ("quantity", "size_bytes"),
-    [
-        pytest.param("1Gi", 1 << 30, id="a whole number of bytes"),
-        pytest.param("0.1Gi", 107374183, id="a fraction of a byte, which is rounded up"),
-        pytest.param("1100m", 2, id="thousandths of a byte"),
-        pytest.param("5e3", 5000, id="an exponent"),
-    ],
-)
-def test_a_size_is_never_less_than_what_was_asked(quantity: str, size_bytes: int) -> None:
-    assert cluster.size_bytes(quantity) == size_bytes
-
-
-def test_a_size_that_no_disk_has_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="more than any disk has"):
-        cluster.size_bytes("1e999999999")

@@ -195,21 +195,6 @@ def test_what_a_pv_says_at_delete_cannot_stand_for_what_we_know() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("size_bytes", "written"),
-    [
-        (1, "1"),
-        (1024, "1Ki"),
-        (64 << 20, "64Mi"),
-        (3 << 30, "3Gi"),
-        (1 << 40, "1024Gi"),
-        ((1 << 20) + 1, "1048577"),
-    ],
-)
-def test_quantity(size_bytes: int, written: str) -> None:
-    assert volume_manifest.quantity(size_bytes) == written
-
-
 def test_the_pv_of_a_volume_that_exists_awaits_its_claim_and_holds_nothing_until_then() -> None:
     known: dict[str, Any] = {
         "metadata": {"namespace": "shop", "name": "data"},

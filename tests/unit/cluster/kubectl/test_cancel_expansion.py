@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cluster.controller import cluster
-from cluster.controller.volume_manifest import quantity
+from cluster.controller.quantities import quantity, size_bytes
 from cluster.kubectl import cancel_expansion
 from cluster.kubectl.cancel_expansion import HOLD, Sizes, Truth
 
@@ -73,7 +72,7 @@ class World:
         elif "status" in changes:
             self.claim = merged(self.claim, changes)
         else:
-            wanted = cluster.size_bytes(changes["spec"]["resources"]["requests"]["storage"])
+            wanted = size_bytes(changes["spec"]["resources"]["requests"]["storage"])
             assert wanted > self.now.capacity, "the API server refuses this request"
             self.claim = merged(self.claim, changes)
 
