@@ -5,7 +5,7 @@ device. Each callout reads: validate, lock, do."""
 import os
 
 from node.drivers import Driver
-from node.drivers.loop import archives, image, node_pools, pools, volume
+from node.drivers.loop import archives, image, node_pools, pools, records, volume
 from node.host import filesystems, mounts
 from shared.options import AWAITED, NO_OWNER, integer
 from shared.protocol import (
@@ -198,8 +198,8 @@ class LoopDriver(Driver):
             found.check_volume()
             changes = dict(
                 found.as_used(),
-                owner=volume.owner_fields(options.claim),
-                clusterUid=options.cluster_uid or found.record["clusterUid"],
+                owner=options.claim,
+                cluster_uid=options.cluster_uid or found.record.cluster_uid,
                 move=None,
             )
             if archives.holds(found):
@@ -268,7 +268,7 @@ def _check_made_for(
     """Raises InvalidArgument unless the volume is what the claim asks for: an earlier call may have
     made it for another claim, as another copy, or of another size."""
     _check_owner(found, claim)
-    if source and found.record["source"] != source:
+    if source and found.record.source != source:
         raise InvalidArgument(
             "volume {} exists and is no copy of {}; it is left alone".format(found.name, source)
         )
@@ -281,7 +281,7 @@ def _check_made_for(
 
 
 def _check_owner(found: "volume.Volume", claim: "Claim") -> None:
-    is_volume = found.record["kind"] == volume.VOLUME
+    is_volume = found.record.kind == records.VOLUME
     if found.owner is None or found.owner.uid != claim.uid or not is_volume:
         raise InvalidArgument(
             "volume {} exists and is a snapshot, or owned by another claim; it is left "
@@ -338,7 +338,7 @@ def _boolean(key: str, value: str) -> bool:
     return value == "true"
 
 
-def _root(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
+def _root(own: "Dict[str, str]") -> "Optional[records.RootDirectory]":
     """The owner and mode that the class gives a new volume's root; None if it says nothing of
     them."""
     if not any(own.get(key) for key in ("uid", "gid", "mode")):
@@ -346,7 +346,8 @@ def _root(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
     mode = own.get("mode", "")
     if mode.strip("01234567") or len(mode) > 5 or int(mode or "0", 8) > 0o7777:
         raise InvalidArgument('option mode is {}; it is octal, like "0770"'.format(shown(mode)))
-    return {"uid": _id("uid", own), "gid": _id("gid", own), "mode": int(mode, 8) if mode else None}
+    octal = int(mode, 8) if mode else None
+    return records.RootDirectory(_id("uid", own), _id("gid", own), octal)
 
 
 def _id(key: str, own: "Dict[str, str]") -> int:
@@ -378,8 +379,7 @@ def _delete(place: "Pool", options: "Options") -> Reply:
                 _check_unused(found)
                 volume.delete(found)
                 return Reply()
-            move = (found.record["move"] or {}).get("id", "")
-            if archives.is_wished(found) and move != options.taken_back:
+            if archives.is_wished(found) and found.record.move_id != options.taken_back:
                 return Reply(message="it is archived as " + archives.put(found))
             volume.delete(found)
     return Reply()
@@ -405,10 +405,10 @@ def _check_unused(found: "volume.Volume") -> None:
         raise InvalidArgument(
             "volume {} has been mounted and may hold data; it is left alone".format(found.name)
         )
-    if not found.record["blank"] and found.record["reclaimPolicy"] != "Delete":
+    if not found.record.blank and found.record.reclaim_policy != "Delete":
         raise InvalidArgument(
             "volume {} is a copy of {}, and its class keeps its volumes ({}); it is left "
-            "alone".format(found.name, found.record["source"], found.record["reclaimPolicy"])
+            "alone".format(found.name, found.record.source, found.record.reclaim_policy)
         )
 
 
@@ -435,7 +435,7 @@ def _describe(place: "Pool", name: str) -> "Dict[str, Any]":
         with volume.get(place, name) as found:
             # Told even if the image is damaged: a person may want to delete the volume then.
             options = {"pool": place.name, "poolId": place.id}
-            whose = {key: found.record[key] for key in ("owner", "kind", "source")}
+            whose = found.record.to_json("owner", "kind", "source")
             entry.update(whose, options=options, **archives.wished(found))
             if archives.holds(found):
                 entry.update(archives.describe(found))
@@ -459,18 +459,18 @@ def _described(found: "volume.Volume") -> "Dict[str, Any]":
         "created",
         "blank",
     )
-    entry: "Dict[str, Any]" = {key: found.record[key] for key in fields}
+    entry = found.record.to_json(*fields)
     entry["neverMounted"] = found.never_mounted
-    if found.record["kind"] == volume.SNAPSHOT:
+    if found.record.kind == records.SNAPSHOT:
         # How good the copy is, and its place among those of its source.
-        entry.update(taken=found.record.get("taken", ""), number=found.record.get("number", 0))
+        entry.update(taken=found.record.taken, number=found.record.number)
     image = found.open_image(os.O_RDONLY)  # the disk may be read-only
     try:
         entry["usedBytes"] = found.used_bytes
         kind = filesystems.get(found.fs_type)
         entry["damaged"] = kind.has_errors(image)
         entry["fileSystemBytes"] = kind.size_bytes(image) or 0
-        entry["move"] = (found.record["move"] or {}).get("id", "")
+        entry["move"] = found.record.move_id
     finally:
         os.close(image)
     return entry

@@ -8,7 +8,7 @@ any volume."""
 import os
 import time
 
-from node.drivers.loop import pools
+from node.drivers.loop import pools, records
 from node.drivers.loop import volume as volumes
 from node.host import files
 from shared.options import integer
@@ -26,7 +26,7 @@ _LONGEST_HOURS = 1000000
 _VOLUME_AT = len(PREFIX) + 17
 
 
-def wish(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
+def wish(own: "Dict[str, str]") -> "Optional[records.Archiving]":
     """What the class says: None, or for how many seconds a deleted volume is kept (0: for ever),
     and since when."""
     what, span = own.get("onDelete", "delete"), own.get("archiveFor", "")
@@ -41,16 +41,16 @@ def wish(own: "Dict[str, str]") -> "Optional[Dict[str, Any]]":
     if span and not 0 < hours <= _LONGEST_HOURS:
         words = "option archiveFor is {}; it is a time in hours, like 720h, at most {}h"
         raise InvalidArgument(words.format(shown(span), _LONGEST_HOURS))
-    return {"seconds": hours * 3600, "since": 0} if what == "archive" else None
+    return records.Archiving(hours * 3600, 0) if what == "archive" else None
 
 
 def wished(found: "Volume") -> "Dict[str, Any]":
     """What `list` tells of a volume that its class says to archive, and for how long (0: for
     ever)."""
-    kept = found.record["archive"]
-    if not kept:
+    kept = found.record.archive
+    if kept is None:
         return {"onDelete": "delete"}
-    return {"onDelete": "archive", "archiveSeconds": kept["seconds"]}
+    return {"onDelete": "archive", "archiveSeconds": kept.seconds}
 
 
 def is_wished(found: "Volume") -> bool:
@@ -59,11 +59,7 @@ def is_wished(found: "Volume") -> bool:
     node)."""
     record, present = found.record, files.exists(found.directory, pools.IMAGE)
     return bool(
-        record["archive"]
-        and present
-        and not record["blank"]
-        and not found.moving_to
-        and not holds(found)
+        record.archive and present and not record.blank and not found.moving_to and not holds(found)
     )
 
 
@@ -72,7 +68,7 @@ def put(found: "Volume") -> str:
     holds its lock."""
     written = os.stat(pools.IMAGE, dir_fd=found.directory, follow_symlinks=False).st_mtime
     since = int(max(time.time(), written))  # a clock that is behind must not end its time early
-    archive = dict(found.record["archive"], since=since)
+    archive = _archived_at(found, since)
     hidden = volumes.take_away(found, PREFIX, "-" + found.name, archive=archive)
     volumes.kept_seconds(found.pool)  # its time begins now, and not when `list` sees it
     return hidden[1:]
@@ -125,12 +121,12 @@ def restore(found: "Volume", **changes: "Any") -> str:
     image = found.open_image()
     try:
         found.lock_image(image)
-        volumes.check_free(found.pool, found.record["name"])
-        found.save(archive=dict(found.record["archive"], since=0), **changes)
-        volumes.rename(found, found.record["name"])
+        volumes.check_free(found.pool, found.record.name)
+        found.save(archive=_archived_at(found, 0), **changes)
+        volumes.rename(found, found.record.name)
     finally:
         os.close(image)
-    return str(found.record["name"])
+    return found.record.name
 
 
 def sweep(pool: "Pool") -> None:
@@ -140,7 +136,7 @@ def sweep(pool: "Pool") -> None:
     for name in names(pool):
         try:
             with volumes.get(pool, name) as found:
-                seconds = int((found.record["archive"] or {}).get("seconds", 0))
+                seconds = _archiving(found).seconds
                 if seconds and ages.get(name, 0) >= seconds:
                     volumes.delete(found)
         except (Failure, OSError):
@@ -150,17 +146,25 @@ def sweep(pool: "Pool") -> None:
 def until(found: "Volume") -> int:
     """When its time is over if the node is up until then, in seconds since 1970 by the clock that
     the node had when it was archived; 0 if never. It is told to people, and decides nothing."""
-    seconds, since = (
-        int((found.record["archive"] or {}).get(key, 0)) for key in ("seconds", "since")
-    )
-    return since + seconds if seconds and since else 0
+    archiving = _archiving(found)
+    if not archiving.seconds or not archiving.since:
+        return 0
+    return archiving.since + archiving.seconds
+
+
+def _archiving(found: "Volume") -> "records.Archiving":
+    return found.record.archive or records.Archiving(0, 0)
+
+
+def _archived_at(found: "Volume", since: int) -> "records.Archiving":
+    return records.Archiving(_archiving(found).seconds, since)
 
 
 def describe(found: "Volume") -> "Dict[str, Any]":
     """What `list` says of it beside what it says of any volume."""
     times = {
-        "archivedAt": (found.record["archive"] or {}).get("since", 0),
+        "archivedAt": _archiving(found).since,
         "keptUntil": until(found),
     }
     told: "Dict[str, Any]" = {key: volumes.stamp(when) for key, when in times.items() if when}
-    return dict(told, name=found.name[1:], archiveOf=found.record["name"], state="archived")
+    return dict(told, name=found.name[1:], archiveOf=found.record.name, state="archived")

@@ -17,9 +17,10 @@ from shared.protocol import CALLOUTS, Busy, InvalidArgument, Pending, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional, Tuple
+    from typing import Callable, Optional, Tuple
 
     from node.drivers.loop.pools import Pool
+    from node.drivers.loop.records import Record
     from node.drivers.loop.volume import Volume, Wish
     from shared.options import Options
 
@@ -56,9 +57,13 @@ def clone(
         if size_bytes > source.size_bytes:
             size_bytes = max(size_bytes, filesystems.get(fs_type).minimum_grown_bytes)
         record = volumes.new_record(options, size_bytes, fs_type, "", wish)
-        record.update(blank=False, neverMounted=options.claim.uid != AWAITED)
-        record.update(root=source.record["root"], newUuid=filesystems.new_uuid())
-        return make(source, record)
+        copy = record.changed(
+            blank=False,
+            copy_never_mounted=options.claim.uid != AWAITED,
+            root=source.record.root,
+            new_uuid=filesystems.new_uuid(),
+        )
+        return make(source, copy)
 
 
 def at_once(source: "Volume", share: "Callable[[], bool]", in_use: bool) -> bool:
@@ -82,7 +87,7 @@ def _write_back(source: "Volume") -> None:
         os.close(root)
 
 
-def make(source: "Volume", record: "Dict[str, Any]", still: "Optional[Still]" = None) -> "Volume":
+def make(source: "Volume", record: "Record", still: "Optional[Still]" = None) -> "Volume":
     """Makes and publishes the copy of that record. still: calls what it is given, knowing whether
     the source is in use, while that keeps still. The caller holds the copy's lock; not the
     source's, as both may be one file."""
@@ -95,11 +100,9 @@ def make(source: "Volume", record: "Dict[str, Any]", still: "Optional[Still]" = 
                 "next mount repairs it"
             )
             raise InvalidArgument(wrong.format(source.fs_type, source.name))
-        record.update(source=source.name, copyOf=_version(source, image))
+        copy = record.changed(source=source.name, copy_of=_version(source, image))
         while_still = still or (lambda share, in_use: at_once(source, share, in_use))
-        return volumes.make(
-            source.pool, record, lambda made: _fill(source, image, made, while_still)
-        )
+        return volumes.make(source.pool, copy, lambda made: _fill(source, image, made, while_still))
     finally:
         os.close(image)
 
@@ -132,7 +135,7 @@ def _fill(source: "Volume", image: int, made: "Volume", still: "Still") -> None:
             images.fill_holes(target)
         # The UUID at that moment: the source may be a copy itself that was given another.
         uuid = filesystems.get(source.fs_type).uuid(target)
-        made.record.update(fsUuid=uuid, taken=IN_USE if shared and in_use else UNMOUNTED)
+        made.change(fs_uuid=uuid, taken=IN_USE if shared and in_use else UNMOUNTED)
     finally:
         os.close(target)
 
@@ -176,14 +179,14 @@ def _copy(source: "Volume", image: int, made: "Volume", target: int, length: int
         raise Busy(
             "{}; it can only be copied while no pod uses it, as {}".format(busy, why)
         ) from None
-    if _version(source, image) != made.record["copyOf"]:
+    if _version(source, image) != made.record.copy_of:
         raise Busy("volume {} was written to meanwhile; try again".format(source.name))
-    begin = made.record.get("copiedBytes", 0)
+    begin = made.record.copied_bytes or 0
     if made.thick and not begin:
         images.allocate(target, 0, made.size_bytes)
     begin = copying.copy(image, target, begin, length, time.monotonic() + _COPY_SECONDS)
     if begin < length:
-        made.save(copiedBytes=begin, copiedTo=files.identity(target))
+        made.save(copied_bytes=begin, copied_to=files.identity(target))
         raise Pending(
             "{} of {} MiB of {} are copied to {}; the next call goes on".format(
                 begin >> 20, length >> 20, source.name, made.name

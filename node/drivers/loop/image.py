@@ -13,9 +13,10 @@ from shared.protocol import Busy, Failure, Internal, Pending, ResourceExhausted,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Callable, List, Optional, Tuple
 
     from node.drivers.loop.pools import Lock
+    from node.drivers.loop.records import RootDirectory
     from node.drivers.loop.volume import Volume, Wish
     from node.host.loopdev import Loop
 
@@ -137,9 +138,7 @@ def _mount_again(
         raise Busy(volume.made_by_hand(loop.path))
     if not loop.clears_itself():
         loop.set_clears_itself()
-    if "ReadWriteOncePod" in volume.record["accessModes"] and mounts.of_device(
-        loop.path, parts=True
-    ):
+    if "ReadWriteOncePod" in volume.record.access_modes and mounts.of_device(loop.path, parts=True):
         # kubelet's own words (pkg/volume/util), which it says only of volumes that are attached.
         raise Busy(
             "volume uses the ReadWriteOncePod access mode and is already in use by another pod; "
@@ -198,7 +197,7 @@ def _mount_device(
     refused = _refused_options(volume)
     wanted = [
         option
-        for option in volume.record["mountOptions"]
+        for option in volume.record.mount_options
         if option not in mounts.FLAGS and option not in refused
     ]
     flags = _flags(volume, read_only)
@@ -220,7 +219,7 @@ def _refused_options(volume: "Volume") -> "List[str]":
     """The mount options of its record that no class may have: the record, too, may have been
     copied in from elsewhere, or be of an older flexvol."""
     kind = filesystems.get(volume.fs_type)
-    options: "List[str]" = volume.record["mountOptions"]
+    options = volume.record.mount_options
     return [option for option in options if not kind.allows_mount_option(option)]
 
 
@@ -255,7 +254,7 @@ def _note_left_out(volume: "Volume", options: "List[str]") -> None:
     if volume.left_out == options:
         return
     try:
-        volume.save(leftOut=options)
+        volume.save(left_out=options)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
@@ -266,7 +265,7 @@ def _flags(volume: "Volume", read_only: bool) -> "List[str]":
     refused = _refused_options(volume)
     flags = config.mount_flags() + [
         option
-        for option in volume.record["mountOptions"]
+        for option in volume.record.mount_options
         if option in mounts.FLAGS and option not in refused
     ]
     return sorted(set(flags + (["ro"] if read_only else [])))
@@ -284,7 +283,7 @@ def _mount_first(
         loop.refuse_discard()
     _make_ready(volume, loop, place)
     check(volume, loop.descriptor)
-    if volume.record["blank"] or volume.record.get("neverMounted"):
+    if volume.record.blank or volume.record.copy_never_mounted:
         volume.save(**volume.as_used())  # from now on its pod may write
 
     try:
@@ -302,7 +301,7 @@ def _mount_first(
 
 def _make_ready(volume: "Volume", loop: "Loop", place: "undo.Place") -> None:
     """Undoes what was stopped, gives a copy its UUID, and repairs what the kernel noted as bad."""
-    kind, uuid = filesystems.get(volume.fs_type), volume.record["newUuid"]
+    kind, uuid = filesystems.get(volume.fs_type), volume.record.new_uuid
     is_bad = undo.is_left(volume.directory) or kind.has_errors(loop.descriptor)
     has_other_uuid = bool(uuid) and kind.uuid(loop.descriptor) != uuid
 
@@ -320,7 +319,7 @@ def _make_ready(volume: "Volume", loop: "Loop", place: "undo.Place") -> None:
         doing = "checked" if is_bad else "prepared for its first mount"
         _work(volume, loop, place, doing, task)
     if uuid:
-        volume.save(fsUuid=uuid, newUuid="")
+        volume.save(fs_uuid=uuid, new_uuid="")
 
 
 def _check_room_to_repair(volume: "Volume") -> None:
@@ -404,8 +403,9 @@ def _preparation(volume: "Volume", loop: "Loop", grows: bool = True) -> "Callabl
     def prepare(root: int) -> None:
         if small and grows:
             _grow_root(volume, root)
-        if volume.record["root"]:
-            _set_root(root, volume.record["root"])
+        wish = volume.record.root
+        if wish is not None:
+            _set_root(root, wish)
             volume.save(root=None)  # once: from now on the pods decide
 
     return prepare
@@ -443,8 +443,8 @@ def compare(volume: "Volume", device: int) -> "Tuple[int, str]":
     if size is None:
         return 0, "its image does not carry the {} that its record says".format(volume.fs_type)
     why = ""
-    uuid = volume.record["fsUuid"]
-    known = (uuid, volume.record["newUuid"])  # of a copy that has just got its own: both may be
+    uuid = volume.record.fs_uuid
+    known = (uuid, volume.record.new_uuid)  # of a copy that has just got its own: both may be
     if uuid and kind.uuid(device) not in known:
         why = "its image does not carry the {} that its record says was made in it".format(
             volume.fs_type
@@ -454,11 +454,11 @@ def compare(volume: "Volume", device: int) -> "Tuple[int, str]":
     return size, why
 
 
-def _set_root(root: int, wish: "Dict[str, Any]") -> None:
+def _set_root(root: int, wish: "RootDirectory") -> None:
     """Owner and mode of the volume's root, on disk when it returns."""
-    os.fchown(root, wish["uid"], wish["gid"])
-    if wish["mode"] is not None:  # after the owner, whose change clears bits
-        os.fchmod(root, wish["mode"])
+    os.fchown(root, wish.uid, wish.gid)
+    if wish.mode is not None:  # after the owner, whose change clears bits
+        os.fchmod(root, wish.mode)
     os.fsync(root)
 
 
@@ -559,7 +559,7 @@ def _grow_image(volume: "Volume", image: int, size_bytes: int) -> None:
                 os.ftruncate(image, size_bytes)
             os.fsync(image)
     if size_bytes > volume.size_bytes:
-        volume.save(sizeBytes=size_bytes)
+        volume.save(size_bytes=size_bytes)
 
 
 def _allocate_more(image: int, length: int, size_bytes: int) -> None:

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 
+from node.drivers.loop import records
 from node.host import config, copying, disks, files, work
 from shared.protocol import (
     Busy,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 FILE = "pool.json"
 IMAGE = "image"
-RECORD = "volume.json"  # beside the image; see volume.py
+RECORD = records.FILE
 _SCHEMA = 1
 _LOCKS = ".locks"
 OWN_FILES = (FILE, "." + FILE + ".new", _LOCKS)

@@ -10,7 +10,7 @@ import os
 import time
 
 from node.drivers.loop import image as images
-from node.drivers.loop import pools
+from node.drivers.loop import pools, records
 from node.host import disks, files, filesystems, locks, loopdev, mounts, undo, work
 from shared.options import ANY, AWAITED, Claim
 from shared.protocol import (
@@ -20,34 +20,17 @@ from shared.protocol import (
     InvalidArgument,
     NotFound,
     Pending,
-    is_name,
     shown,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional
 
     from node.drivers.loop.pools import Lock, Pool
+    from node.drivers.loop.records import Record
     from shared.options import Options, Pod
 
-RECORD = pools.RECORD
-SCHEMA = 3
-# Schema 1 had no identity of its file system, and no wish for its root's owner; 2 no copies,
-# archives and moves.
-_SINCE: "Dict[str, Any]" = {
-    "fsUuid": "",
-    "root": None,
-    "kind": "volume",
-    "source": "",
-    "newUuid": "",
-    "archive": None,
-    "move": None,
-}
-VOLUME, SNAPSHOT = "volume", "snapshot"
-_NUMBERS = 1 << 53  # of snapshots; every JSON library reads whole numbers below this
-# While a copy is being made: of what, in which state, how far it is, and in which file.
-_COPYING = ("copyOf", "copiedBytes", "copiedTo")
 _MAKING = ".new-"
 _DELETING = ".deleted-"
 HIDDEN = (_MAKING, _DELETING)
@@ -60,20 +43,28 @@ _FILES = (
     pools.IMAGE,
     *undo.FILES,
     *work.FILES,
-    RECORD,
-    "." + RECORD + ".new",
+    records.FILE,
+    "." + records.FILE + ".new",
 )
 _IN_USE_SECONDS = 2
 _COPYING_SECONDS = 3600  # by when a copy that was begun has gone on, if it ever does
 
 
 class Wish:
-    """What a class asks of a new volume, beside its size and file system. thick: with all its
-    blocks. make_options:
-    words for mkfs. root: {"uid": int, "gid": int, "mode": int or None} for its root; or None.
-    archive: as archives.wish has it."""
+    """What a class asks of a new volume, beside its size and file system.
 
-    def __init__(self, thick: bool, make_options: "List[str]", root: "Any", archive: "Any") -> None:
+    thick: whether the image takes all its blocks at once.
+    make_options: words for mkfs.
+    root: for the root directory of the file system; None if the class asks for nothing.
+    archive: None if a deleted volume is not kept."""
+
+    def __init__(
+        self,
+        thick: bool,
+        make_options: "List[str]",
+        root: "Optional[records.RootDirectory]",
+        archive: "Optional[records.Archiving]",
+    ) -> None:
         self.thick = thick
         self.make_options = make_options
         self.root = root
@@ -81,10 +72,10 @@ class Wish:
 
 
 class Volume:
-    """An open volume. record: volume.json as a dict. directory: its descriptor. name: of that
+    """An open volume. record: its volume.json. directory: its descriptor. name: of that
     directory, so with a dot if it is an archive, or not all of it is here yet."""
 
-    def __init__(self, pool: "Pool", name: str, directory: int, record: "Dict[str, Any]") -> None:
+    def __init__(self, pool: "Pool", name: str, directory: int, record: "Record") -> None:
         self.pool = pool
         self.name = name
         self.directory = directory
@@ -98,21 +89,20 @@ class Volume:
 
     @property
     def size_bytes(self) -> int:
-        return int(self.record["sizeBytes"])
+        return self.record.size_bytes
 
     @property
     def fs_type(self) -> str:
-        return str(self.record["fsType"])
+        return self.record.fs_type
 
     @property
     def thick(self) -> bool:
-        return bool(self.record["thick"])
+        return self.record.thick
 
     @property
     def left_out(self) -> "List[str]":
         """The mount options that its last mount went without, as the kernel refused them."""
-        options: "List[str]" = self.record.get("leftOut", [])
-        return options
+        return self.record.left_out
 
     @property
     def without_options(self) -> str:
@@ -125,8 +115,7 @@ class Volume:
 
     @property
     def owner(self) -> "Optional[Claim]":
-        owner = self.record["owner"]
-        return Claim(owner["namespace"], owner["name"], owner["uid"]) if owner else None
+        return self.record.owner
 
     def awaits(self, claim: Claim) -> bool:
         """Whether it was adopted for a claim of that name and has no other yet, or was made for any
@@ -141,7 +130,7 @@ class Volume:
     @property
     def moving_to(self) -> str:
         """The node that it is being moved to, or was: this copy is then not to be used any more."""
-        return str((self.record["move"] or {}).get("to", ""))
+        return self.record.moving_to
 
     @property
     def never_mounted(self) -> bool:
@@ -152,17 +141,17 @@ class Volume:
         its source; its record has `neverMounted` for as long. An older flexvol does not know that
         field, but takes `newUuid` away at the first mount, and `move` it writes too."""
         record = self.record
-        if record["blank"]:
+        if record.blank:
             return True
-        is_untouched = bool(record["newUuid"]) and record["move"] is None
+        is_untouched = bool(record.new_uuid) and record.move is None
         is_archive = self.name.startswith(ARCHIVED)
-        return record.get("neverMounted") is True and is_untouched and not is_archive
+        return record.copy_never_mounted and is_untouched and not is_archive
 
     def as_used(self) -> "Dict[str, Any]":
         """The changes of its record, for `save`, when somebody has the volume from now on."""
         changes: "Dict[str, Any]" = {"blank": False}
-        if "neverMounted" in self.record:
-            changes["neverMounted"] = False
+        if self.record.copy_never_mounted:
+            changes["copy_never_mounted"] = False
         return changes
 
     @property
@@ -172,8 +161,12 @@ class Volume:
 
     def save(self, **changes: "Any") -> None:
         """Changes fields of the record; on disk when it returns."""
-        self.record.update(changes)
-        files.write(self.directory, RECORD, _json(self.record))
+        self.change(**changes)
+        records.write(self.directory, self.record)
+
+    def change(self, **changes: "Any") -> None:
+        """Changes fields of the record, which the next `save` writes."""
+        self.record = self.record.changed(**changes)
 
     def open_image(self, flags: int = os.O_RDWR) -> int:
         """Its descriptor. Raises Internal if it is missing, is a link, or is a file elsewhere
@@ -246,12 +239,12 @@ class Volume:
 
     def check_volume(self) -> None:
         """Raises InvalidArgument if it is a snapshot, which no pod, PV or claim may be about."""
-        if self.record["kind"] != VOLUME:
+        if self.record.kind != records.VOLUME:
             wrong = (
                 "{} is a snapshot of {}; a claim gets its data by the annotation "
                 "flexvol/from-snapshot"
             )
-            raise InvalidArgument(wrong.format(self.name, self.record["source"]))
+            raise InvalidArgument(wrong.format(self.name, self.record.source))
 
     def lock_image(self, image: int) -> None:
         """Takes the kernel's lock on the open image: from now on no loop device has it, here or on
@@ -325,7 +318,7 @@ def find(pool: "Pool", name: str, hidden: str = "") -> "Optional[Volume]":
             "{} in pool {} is not a directory; refused".format(name, pool.name)
         ) from None
     try:
-        return Volume(pool, name, directory, _read_record(pool, name, directory))
+        return Volume(pool, name, directory, records.read(pool, name, directory))
     except BaseException:
         os.close(directory)
         raise
@@ -338,7 +331,7 @@ def half_made(pool: "Pool", name: str) -> "Optional[Volume]":
         volume = find(pool, name, _MAKING)
     except Internal:  # a call that was killed left no record, and the next sweep takes that away
         return None
-    if volume is not None and "copiedBytes" not in volume.record:
+    if volume is not None and volume.record.copied_bytes is None:
         os.close(volume.directory)
         return None
     return volume
@@ -346,7 +339,7 @@ def half_made(pool: "Pool", name: str) -> "Optional[Volume]":
 
 def remove_half_made(volume: Volume) -> None:
     """Removes what `half_made` opened. The caller holds the volume's lock."""
-    remove(volume.pool, _MAKING + volume.record["name"])
+    remove(volume.pool, _MAKING + volume.record.name)
 
 
 def get(pool: "Pool", name: str) -> Volume:
@@ -357,113 +350,6 @@ def get(pool: "Pool", name: str) -> Volume:
             "volume {} is not in pool {} of this node; see: loop status".format(name, pool.name)
         )
     return volume
-
-
-def _read_record(pool: "Pool", name: str, directory: int) -> "Dict[str, Any]":
-    import json
-
-    where = "{}/{}/{}".format(pool.path, name, RECORD)
-    try:
-        record = json.loads(files.read(directory, RECORD).decode("utf-8"))
-    except FileNotFoundError:
-        raise Internal(
-            "{} is missing, so the directory is left alone; restore that file from a backup".format(
-                where
-            )
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise Internal("{} cannot be read: {}".format(where, error)) from None
-    return check_record(record, name, where)
-
-
-def check_record(record: "Any", name: str, where: str) -> "Dict[str, Any]":
-    """The record, made new if it is of an older flexvol. Raises Internal if it is no volume's."""
-    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
-        raise Internal("{} is not a volume's record; put the file back from a backup".format(where))
-    if record["schema"] > SCHEMA:
-        raise Internal(
-            "{} has schema {}; this flexvol knows {}: install a newer one".format(
-                where, record["schema"], SCHEMA
-            )
-        )
-    if record["schema"] < SCHEMA:
-        record = {**_SINCE, **record, "schema": SCHEMA}
-    wrong = [
-        key
-        for key, kind in FIELDS.items()
-        if key not in record or not isinstance(record[key], kind)
-    ]
-    wrong = wrong or _wrong_inside(record)
-    if wrong or (record["name"] != name and not (name.startswith(".") and is_name(record["name"]))):
-        raise Internal(
-            "{} is damaged: {}".format(
-                where, ", ".join(wrong) or "it names volume " + shown(record["name"])
-            )
-        )
-    return dict(record)
-
-
-def _wrong_inside(record: "Dict[str, Any]") -> "List[str]":
-    owner, root, kept, move = (record[key] for key in ("owner", "root", "archive", "move"))
-    right = {
-        "accessModes": _are(str, record["accessModes"]),
-        "mountOptions": _are(str, record["mountOptions"]),
-        "leftOut": _is_list_of_words(record.get("leftOut", [])),
-        "owner": owner is None or _are(str, map(owner.get, ("namespace", "name", "uid"))),
-        "root": root is None
-        or (
-            _are_below(1 << 32, map(root.get, ("uid", "gid")))
-            and isinstance(root.get("mode", ""), (int, type(None)))
-        ),
-        "archive": kept is None or _are_below(1 << 40, map(kept.get, ("seconds", "since"))),
-        "fsUuid": _is_uuid(record["fsUuid"]),
-        "newUuid": _is_uuid(record["newUuid"]),
-        "move": move is None or _are(str, map(move.get, ("id", "to"))),
-        "number": _are_below(_NUMBERS, [record.get("number", 0)]),
-        "neverMounted": isinstance(record.get("neverMounted", False), bool),
-    }
-    return [key for key in right if not right[key]]
-
-
-def _are_below(limit: int, values: "Any") -> bool:
-    """A stream's header, or a hand, may have written anything."""
-    return all(type(value) is int and 0 <= value < limit for value in values)
-
-
-def _is_uuid(value: str) -> bool:
-    return not value or (len(value) == 36 and not set(value) - set("0123456789abcdefABCDEF-"))
-
-
-def _is_list_of_words(value: "Any") -> bool:
-    return isinstance(value, list) and _are(str, value)
-
-
-def _are(kind: type, values: "Any") -> bool:
-    return all(isinstance(value, kind) for value in values)
-
-
-FIELDS: "Dict[str, Any]" = {
-    "name": str,
-    "sizeBytes": int,
-    "sectorBytes": int,
-    "fsType": str,
-    "fsUuid": str,
-    "thick": bool,
-    "root": (dict, type(None)),
-    "archive": (dict, type(None)),
-    "move": (dict, type(None)),
-    "owner": (dict, type(None)),
-    "clusterUid": str,
-    "class": str,
-    "reclaimPolicy": str,
-    "accessModes": list,
-    "mountOptions": list,
-    "created": str,
-    "blank": bool,
-    "kind": str,
-    "source": str,
-    "newUuid": str,
-}
 
 
 def create(
@@ -477,26 +363,26 @@ def create(
     )
 
 
-def make(pool: "Pool", record: "Dict[str, Any]", fill: "Callable[[Volume], None]") -> Volume:
+def make(pool: "Pool", record: "Record", fill: "Callable[[Volume], None]") -> Volume:
     """Makes and publishes the volume of that record, with an image that `fill` fills. The caller
     holds its lock. Leaves nothing on failure, except what a copy has `copiedBytes` of when it
     raises Pending or Busy, to go on there."""
-    name, volume = record["name"], _continued(pool, record)
+    name, volume = record.name, _continued(pool, record)
     making = _MAKING + name
     try:
         if volume is None:
             remove(pool, making)  # left by a crash; the lock is ours, so no one is making it
             with pool.lock():
                 pool.check_open()
-                pool.check_room(record["sizeBytes"], record["sizeBytes"])
+                pool.check_room(record.size_bytes, record.size_bytes)
                 os.mkdir(making, 0o700, dir_fd=pool.directory)
                 volume = Volume(pool, name, files.open_below(pool.directory, making), record)
-                images.reserve(volume.directory, record["sizeBytes"])
+                images.reserve(volume.directory, record.size_bytes)
         _fill(volume, fill)
-        volume.record = {key: value for key, value in volume.record.items() if key not in _COPYING}
-        if record["kind"] == SNAPSHOT:
+        volume.change(copy_of=None, copied_bytes=None, copied_to=None)
+        if record.kind == records.SNAPSHOT:
             with pool.lock():
-                volume.record["number"] = _next_number(pool, record["source"])
+                volume.change(number=_next_number(pool, record.source))
                 _publish(volume, making)
         else:
             _publish(volume, making)
@@ -507,7 +393,7 @@ def make(pool: "Pool", record: "Dict[str, Any]", fill: "Callable[[Volume], None]
         if (
             volume is None
             or not isinstance(error, (Pending, Busy))
-            or "copiedBytes" not in volume.record
+            or volume.record.copied_bytes is None
         ):
             remove(pool, making)
         raise
@@ -538,26 +424,19 @@ def _publish(volume: Volume, making: str) -> None:
         ) from None
 
 
-def snapshots(pool: "Pool", of: str) -> "List[Dict[str, Any]]":
+def snapshots(pool: "Pool", of: str) -> "List[Record]":
     """The records of the snapshots of the volume `of`, the oldest first. A damaged one is not
     among them: nothing proves whose it is."""
-    records = []
+    found = []
     for name in pool.names():
         try:
             with get(pool, name) as volume:
                 record = volume.record
         except (Failure, OSError):  # damaged, or deleted meanwhile
             continue
-        if record["kind"] == SNAPSHOT and record["source"] == of:
-            records.append(record)
-    return sorted(records, key=snapshot_order)
-
-
-def snapshot_order(record: "Dict[str, Any]") -> "Tuple[int, str, str]":
-    """What snapshots of one volume are ordered by: the numbers they were given one after the
-    other. Clocks may be set, so their times decide only among those that an older flexvol made,
-    without a number; these get theirs when the next one is made."""
-    return record.get("number", 0), record["created"], record["name"]
+        if record.kind == records.SNAPSHOT and record.source == of:
+            found.append(record)
+    return sorted(found, key=lambda record: record.snapshot_order)
 
 
 def _next_number(pool: "Pool", of: str) -> int:
@@ -566,13 +445,13 @@ def _next_number(pool: "Pool", of: str) -> int:
 
     Those without a number are given theirs first. An older flexvol made them after all that have
     one: before the update, when none had, or beside this flexvol, or when the node was set back."""
-    records = snapshots(pool, of)
-    highest = max((snapshot_order(record)[0] for record in records), default=0)
-    for record in records:
-        if not record.get("number"):
-            highest = min(highest + 1, _NUMBERS - 1)
-            _give_number(pool, record["name"], highest)
-    return min(highest + 1, _NUMBERS - 1)
+    older = snapshots(pool, of)
+    highest = max((record.number for record in older), default=0)
+    for record in older:
+        if not record.number:
+            highest = min(highest + 1, records.NUMBERS - 1)
+            _give_number(pool, record.name, highest)
+    return min(highest + 1, records.NUMBERS - 1)
 
 
 def _give_number(pool: "Pool", snapshot: str, number: int) -> None:
@@ -583,20 +462,24 @@ def _give_number(pool: "Pool", snapshot: str, number: int) -> None:
         return  # it was deleted meanwhile
 
 
-def _continued(pool: "Pool", record: "Dict[str, Any]") -> "Optional[Volume]":
+def _continued(pool: "Pool", record: "Record") -> "Optional[Volume]":
     """What an earlier call has copied for the volume of that record, if its source is as it was
     then."""
     try:
-        volume = find(pool, record["name"], _MAKING)
+        volume = find(pool, record.name, _MAKING)
     except Internal:  # it has no record: the call was killed
         return None
     if volume is None:
         return None
     before = volume.record
-    is_of_it = all(before.get(key) == record.get(key) for key in ("copyOf", "sizeBytes", "thick"))
-    if is_of_it and "copiedBytes" in before and before.get("copiedTo") == _image_identity(volume):
-        kept = {key: before[key] for key in ("copiedBytes", "copiedTo")}
-        volume.record = dict(record, **kept)
+    is_of_it = (
+        before.copied_bytes is not None
+        and before.copy_of == record.copy_of
+        and before.size_bytes == record.size_bytes
+        and before.thick == record.thick
+    )
+    if is_of_it and before.copied_to == _image_identity(volume):
+        volume.record = record.changed(copied_bytes=before.copied_bytes, copied_to=before.copied_to)
         return volume
     os.close(volume.directory)
     return None
@@ -616,35 +499,29 @@ def _image_identity(volume: Volume) -> str:
 
 def new_record(
     options: "Options", size_bytes: int, fs_type: str, uuid: str, wish: Wish
-) -> "Dict[str, Any]":
-    return {
-        **_SINCE,
-        "schema": SCHEMA,
-        "name": options.volume,
-        "sizeBytes": size_bytes,
-        "sectorBytes": loopdev.SECTOR_BYTES,
-        "fsType": fs_type,
-        "fsUuid": uuid,
-        "thick": wish.thick,
-        "root": wish.root,
-        "archive": wish.archive,
-        "owner": owner_fields(options.claim),
-        "clusterUid": options.cluster_uid,
-        "class": options.class_name,
-        "reclaimPolicy": options.reclaim_policy,
-        "accessModes": options.access_modes,
-        "mountOptions": options.mount_options,
-        "created": stamp(time.time()),
-        "blank": options.claim.uid != AWAITED,  # what a person had made is not collected
-    }
+) -> "records.Record":
+    return records.new(
+        name=options.volume,
+        size_bytes=size_bytes,
+        sector_bytes=loopdev.SECTOR_BYTES,
+        fs_type=fs_type,
+        fs_uuid=uuid,
+        thick=wish.thick,
+        root=wish.root,
+        archive=wish.archive,
+        owner=options.claim,
+        cluster_uid=options.cluster_uid,
+        class_name=options.class_name,
+        reclaim_policy=options.reclaim_policy,
+        access_modes=options.access_modes,
+        mount_options=options.mount_options,
+        created=stamp(time.time()),
+        blank=options.claim.uid != AWAITED,  # what a person had made is not collected
+    )
 
 
 def stamp(when: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
-
-
-def owner_fields(claim: "Claim") -> "Dict[str, str]":
-    return {"namespace": claim.namespace, "name": claim.name, "uid": claim.uid}
 
 
 def delete(volume: Volume) -> None:
@@ -750,7 +627,7 @@ def _mark(pool: "Pool", name: str) -> str:
     if name.startswith(ARCHIVED):
         return name
     try:
-        status = os.stat(name + "/" + RECORD, dir_fd=pool.directory, follow_symlinks=False)
+        status = os.stat(name + "/" + records.FILE, dir_fd=pool.directory, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return "" if name.startswith(_MAKING) else name  # no step of it was completed
     if name.startswith(_MAKING) and not _is_half_copied(pool, name):
@@ -767,7 +644,7 @@ def _is_half_copied(pool: "Pool", making: str) -> bool:
     if volume is None:
         return False
     with volume:
-        return "copiedBytes" in volume.record
+        return volume.record.copied_bytes is not None
 
 
 def remove(pool: "Pool", name: str) -> None:
@@ -796,9 +673,3 @@ def _ignore_missing(remove: "Any", name: str, directory: int) -> None:
         remove(name, dir_fd=directory)
     except FileNotFoundError:
         return
-
-
-def _json(record: "Dict[str, Any]") -> bytes:
-    import json
-
-    return json.dumps(record, indent=1).encode("ascii")

@@ -7,18 +7,19 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.drivers.loop import volume
+from node.drivers.loop import records
 from node.drivers.loop.by_hand import snapshots
+from node.drivers.loop.records import Record
 
 
-def record(number: int, created: str = "2026", name: str = "") -> dict[str, Any]:
-    return {"number": number, "created": created, "name": name or f"snapshot-{number}"}
+def record(number: int, created: str = "2026", name: str = "") -> Record:
+    return records.new(number=number, created=created, name=name or f"snapshot-{number}")
 
 
-def kept(there: list[dict[str, Any]], new: dict[str, Any], keep: int) -> list[dict[str, Any]]:
+def kept(there: list[Record], new: Record, keep: int) -> list[Record]:
     """What a run with --keep leaves that finds these snapshots, its own new one among them."""
-    ordered = sorted(there, key=volume.snapshot_order)
-    deleted = snapshots.surplus(ordered, volume.snapshot_order(new), keep)
+    ordered = sorted(there, key=lambda snapshot: snapshot.snapshot_order)
+    deleted = snapshots.surplus(ordered, new.snapshot_order, keep)
     return [one for one in ordered if one not in deleted]
 
 
@@ -35,12 +36,12 @@ def test_the_newest_are_left_as_many_as_were_asked_for(there: int, keep: int) ->
 def test_made_one_after_the_other_with_any_numbers_to_keep_the_newest_are_left(
     keeps: list[int],
 ) -> None:
-    there: list[dict[str, Any]] = []
+    there: list[Record] = []
     for number, keep in enumerate(keeps, 1):
         before = len(there)
         there.append(record(number))
         there = kept(there, there[-1], keep)
-        assert [one["number"] for one in there] == list(
+        assert [one.number for one in there] == list(
             range(number - min(before + 1, keep) + 1, number + 1)
         )
 
@@ -60,8 +61,8 @@ def test_runs_at_once_delete_no_newer_one_than_their_own(
     left = everything
     for own, keep in mine:
         before, left = left, kept(left, own, keep)
-        assert [one for one in before if one["number"] > own["number"]] == [
-            one for one in left if one["number"] > own["number"]
+        assert [one for one in before if one.number > own.number] == [
+            one for one in left if one.number > own.number
         ]
 
     assert left[-1] == everything[-1]
@@ -75,13 +76,13 @@ def test_runs_at_once_delete_no_newer_one_than_their_own(
 def test_those_without_a_number_are_older_whatever_their_time(
     times: list[int], now: int, keep: int
 ) -> None:
-    old = [{"created": str(when), "name": f"old-{index}"} for index, when in enumerate(times)]
+    old = [records.new(created=str(when), name=f"old-{n}") for n, when in enumerate(times)]
     new = record(1, str(now), "new")
 
     left = kept([*old, new], new, keep)
 
     assert left[-1] == new
     assert len(left) == min(len(times) + 1, keep)
-    assert [one["created"] for one in left[:-1]] == sorted(map(str, times))[
+    assert [one.created for one in left[:-1]] == sorted(map(str, times))[
         len(times) + 1 - len(left) :
     ]

@@ -7,7 +7,7 @@ told, so that a callout at work is not taken for damage."""
 import os
 import time
 
-from node.drivers.loop import archives, node_pools, pools, volume
+from node.drivers.loop import archives, node_pools, pools, records, volume
 from node.drivers.loop import image as images
 from node.host import apart, config, files, filesystems, kubelet, loopdev, mounts, undo, work
 from shared.protocol import Busy, Failure, Reply, Unavailable, of_volume
@@ -389,9 +389,7 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
             for device in devices
             if _shows(mount, device)
         ]
-        entry = {
-            key: found.record[key] for key in ("owner", "sizeBytes", "fsType", "kind", "source")
-        }
+        entry = found.record.to_json("owner", "sizeBytes", "fsType", "kind", "source")
         entry.update(
             usedBytes=found.used_bytes,
             remark=found.without_options if shown else "",
@@ -413,7 +411,7 @@ def _describe(found: "Volume", machine: _Machine) -> "Dict[str, Any]":
         )
         size = _file_system_bytes(found, image, [mount for mount, _ in shown])
         entry["fileSystemBytes"] = size
-        is_volume = found.record["kind"] == volume.VOLUME  # no pod ever starts with a snapshot
+        is_volume = found.record.kind == records.VOLUME  # no pod ever starts with a snapshot
         is_smaller = 0 < size < found.size_bytes - _ROUNDED_BYTES
         if is_volume and is_smaller and not entry["troubles"]:
             entry["troubles"].append(_smaller(found, size))

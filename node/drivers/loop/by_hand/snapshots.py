@@ -10,15 +10,16 @@ import select
 import signal
 import time
 
-from node.drivers.loop import copies, node_pools, volume
+from node.drivers.loop import copies, node_pools, records, volume
 from node.host import files, freezing
 from shared.protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+    from typing import Callable, Iterator, List, Optional, Tuple
 
     from node.drivers.loop.pools import Pool
+    from node.drivers.loop.records import Record
     from node.drivers.loop.volume import Volume
 
 _FROZEN_SECONDS = 30  # to share blocks takes far less, and pods wait for it
@@ -37,14 +38,14 @@ def make(of: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]") 
     node_pools.pool_with has it."""
     with node_pools.pool_with(check_name("volume name", of), pool_name) as pool:
         record, how = _make_named(pool, of, name)
-        yield "made {} of {}: {}".format(record["name"], of, _TAKEN[how])
+        yield "made {} of {}: {}".format(record.name, of, _TAKEN[how])
         if keep is None:
             return
         snapshots = volume.snapshots(pool, of)
         failures = []
-        for old in surplus(snapshots, volume.snapshot_order(record), keep):
+        for old in surplus(snapshots, record.snapshot_order, keep):
             try:
-                yield _delete(pool, str(old["name"]), old)
+                yield _delete(pool, old.name, old)
             except NotFound:
                 continue  # another run with --keep has deleted it
             except Failure as failure:
@@ -53,9 +54,7 @@ def make(of: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]") 
             raise failures[0]
 
 
-def surplus(
-    snapshots: "List[Dict[str, Any]]", newest: "Tuple[int, str, str]", keep: int
-) -> "List[Dict[str, Any]]":
+def surplus(snapshots: "List[Record]", newest: "Tuple[int, str, str]", keep: int) -> "List[Record]":
     """Which of the snapshots of one volume are deleted after a new one was made.
 
     snapshots: their records, the oldest first. newest: the place of the new one in that order.
@@ -63,12 +62,12 @@ def surplus(
 
     Only older ones are counted and deleted: the new one stays, and so do those that other runs
     have made since, whose own `keep` then counts this one."""
-    older = [one for one in snapshots if volume.snapshot_order(one) < newest]
+    older = [one for one in snapshots if one.snapshot_order < newest]
     count = len(older) + 1 - keep
     return older[: max(0, count)]
 
 
-def _make_named(pool: "Pool", of: str, name: str) -> "Tuple[Dict[str, Any], str]":
+def _make_named(pool: "Pool", of: str, name: str) -> "Tuple[Record, str]":
     """Makes a snapshot called `name`, or after the time if that is "". Returns its record, and in
     which state of its source it was made."""
     now = time.time()
@@ -77,9 +76,14 @@ def _make_named(pool: "Pool", of: str, name: str) -> "Tuple[Dict[str, Any], str]
             source.check_volume()
             if files.exists(pool.directory, candidate):
                 continue
-            record = dict(source.record, name=candidate, kind=volume.SNAPSHOT)
-            record.update(source.as_used(), newUuid="", thick=False)
-            record.update(created=volume.stamp(now))
+            record = source.record.changed(
+                name=candidate,
+                kind=records.SNAPSHOT,
+                new_uuid="",
+                thick=False,
+                created=volume.stamp(now),
+                **source.as_used(),
+            )
             return _make(source, record)
     raise InvalidArgument(
         "{} is there already in pool {}; choose another name".format(name or of, pool.name)
@@ -101,11 +105,11 @@ def delete(name: str, pool_name: "Optional[str]") -> str:
         return _delete(pool, name)
 
 
-def _delete(pool: "Pool", name: str, expected: "Optional[Dict[str, Any]]" = None) -> str:
+def _delete(pool: "Pool", name: str, expected: "Optional[Record]" = None) -> str:
     """Deletes the snapshot `name`. expected: its record; another snapshot that has taken its name
     meanwhile is then left, with NotFound."""
     with pool.volume_lock(name), volume.get(pool, name) as found:
-        if found.record["kind"] != volume.SNAPSHOT:
+        if found.record.kind != records.SNAPSHOT:
             raise InvalidArgument(
                 "{} is a volume and no snapshot; to delete a volume, delete its claim".format(name)
             )
@@ -116,10 +120,10 @@ def _delete(pool: "Pool", name: str, expected: "Optional[Dict[str, Any]]" = None
                 ).format(name)
             )
         volume.delete(found)
-    return "deleted {} of {}".format(name, found.record["source"])
+    return "deleted {} of {}".format(name, found.record.source)
 
 
-def _make(source: "Volume", record: "Dict[str, Any]") -> "Tuple[Dict[str, Any], str]":
+def _make(source: "Volume", record: "Record") -> "Tuple[Record, str]":
     """Returns the record of the snapshot, and in which state of the source it was made."""
     frozen = False
 
@@ -137,14 +141,14 @@ def _make(source: "Volume", record: "Dict[str, Any]") -> "Tuple[Dict[str, Any], 
 
     while True:
         try:
-            made = copies.make(source, dict(record), still)
+            made = copies.make(source, record, still)
             break
         except Pending:  # no limit of time is ours
             continue
     with made:
         if frozen:
             made.save(taken=FROZEN)
-        return made.record, str(made.record["taken"])
+        return made.record, made.record.taken
 
 
 def _frozen(path: str, work: "Callable[[], bool]") -> bool:

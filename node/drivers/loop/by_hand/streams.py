@@ -17,7 +17,7 @@ import itertools
 import os
 import struct
 
-from node.drivers.loop import image, node_pools, pools, volume
+from node.drivers.loop import image, node_pools, pools, records, volume
 from node.host import files, filesystems, loopdev, undo
 from shared.protocol import Busy, Failure, InvalidArgument, Unavailable, check_name, shown
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO, Dict, Iterator, Optional, Tuple
 
     from node.drivers.loop.pools import Pool
+    from node.drivers.loop.records import Record
     from node.drivers.loop.volume import Volume
 
 _FIRST_LINE = b"flexvol volume stream 1\n"
@@ -76,7 +77,7 @@ def send(
         if raw:
             _send_raw(descriptor, length, out)
         else:
-            header = {"record": found.record, "length": length, "from": begin}
+            header = {"record": found.record.to_json(), "length": length, "from": begin}
             out.write(_FIRST_LINE + json.dumps(header).encode("ascii") + b"\n")
             checksum = hashlib.sha256()
             for where, block in _blocks(descriptor, length):
@@ -99,7 +100,8 @@ def _hold(found: "Volume", move: "Optional[Dict[str, str]]") -> int:
         found.lock_image(descriptor)
         image.check(found, descriptor)
         if move is not None:
-            found.save(move=move, **found.as_used())
+            moving = records.Move(move["id"], move["to"])
+            found.save(move=moving, **found.as_used())
     except BaseException:
         os.close(descriptor)
         raise
@@ -148,11 +150,9 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
         if found is None:
             return 0
         with found:
-            return (
-                int(found.record["imported"])
-                if (found.record["move"] or {}).get("id", "") == move_id
-                else 0
-            )
+            if found.record.move_id != move_id:
+                return 0
+            return found.record.imported_bytes or 0
 
 
 def forget(pool_name: str, name: str) -> None:
@@ -168,7 +168,7 @@ def _begun(pool: "Pool", name: str) -> "Optional[Volume]":
         found = volume.find(pool, volume.IMPORTING + name)
     except Failure:  # it was killed before it had a record
         return None
-    if found is not None and not isinstance(found.record.get("imported"), int):
+    if found is not None and found.record.imported_bytes is None:
         os.close(found.directory)
         return None
     return found
@@ -186,7 +186,7 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
         ) from None
     with node_pools.open_pool(pool_name) as pool:
         volume.sweep(pool)
-        name, wrong = str(record["name"]), ""
+        name, wrong = record.name, ""
         with pool.volume_lock(name):
             volume.check_free(pool, name)
             found, descriptor = _open(pool, record, length, begin)
@@ -194,8 +194,7 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
             with found:
                 _fill(found, descriptor, length, source)
                 with pool.volume_lock(name):
-                    del found.record["imported"]
-                    found.save()
+                    found.save(imported_bytes=None)
                     volume.rename(found, name)
         except _Damaged as damage:
             wrong = str(damage)
@@ -242,7 +241,7 @@ def _forget(pool: "Pool", hidden: str) -> None:
         os.close(descriptor)
 
 
-def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
+def _header(source: "BinaryIO") -> "Tuple[Record, int, int]":
     """The record that the volume is to have, the length of its image, and where the stream begins.
     All of it may have been written by anyone."""
     import json
@@ -256,39 +255,39 @@ def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
     line = source.readline(_HEADER_BYTES)
     try:
         header = json.loads(line.decode("ascii"))
-        record, length, begin = header["record"], header["length"], header["from"]
-        volume.check_record(record, record["name"], "the stream's record")
+        content, length, begin = header["record"], header["length"], header["from"]
+        record = records.check(content, content["name"], "the stream's record")
     except (ValueError, RecursionError, LookupError, TypeError) as error:
         if not line.endswith(b"\n") and len(line) < _HEADER_BYTES:
             raise _Cut from None
         raise InvalidArgument(
             "the stream's header cannot be read: {}".format(type(error).__name__)
         ) from None
-    name, kind = check_name("volume name", record["name"]), filesystems.get(record["fsType"])
-    for option in record["mountOptions"]:
+    name, kind = check_name("volume name", record.name), filesystems.get(record.fs_type)
+    for option in record.mount_options:
         if not kind.knows_mount_option(option):
             kind.check_mount_option(option)  # a value that is refused here is left out by mount
-    sizes = (record["sizeBytes"], length, begin)
+    sizes = (record.size_bytes, length, begin)
     if not all(type(size) is int for size in sizes) or not 0 <= begin <= length < 1 << 63:
         raise InvalidArgument(
             "the stream of volume {} states impossible sizes (sizeBytes {}, length {}, from {}); "
             "export it again".format(name, *(shown(str(size)) for size in sizes))
         )
-    if length % image.MIB or begin % _BLOCK_BYTES or not 0 < record["sizeBytes"] <= length:
+    if length % image.MIB or begin % _BLOCK_BYTES or not 0 < record.size_bytes <= length:
         raise InvalidArgument(
             "the stream of volume {} states sizes that no volume has (sizeBytes {}, length {}, "
             "from {}); "
             "export it again".format(name, *sizes)
         )
-    if record["sectorBytes"] != loopdev.SECTOR_BYTES:
+    if record.sector_bytes != loopdev.SECTOR_BYTES:
         raise InvalidArgument(
             (
                 "volume {} has sectors of another size than {} bytes; make a volume here and copy "
                 "its files"
             ).format(name, loopdev.SECTOR_BYTES)
         )
-    words = list(record.values()) + list((record["owner"] or {}).values()) + record["accessModes"]
-    words += record["mountOptions"]
+    words = list(content.values()) + list((content["owner"] or {}).values())
+    words += record.access_modes + record.mount_options
     if not all(word.isprintable() for word in words if isinstance(word, str)):
         raise InvalidArgument(
             "the record of volume {} holds control characters; export it again".format(name)
@@ -296,15 +295,14 @@ def _header(source: "BinaryIO") -> "Tuple[Dict[str, Any], int, int]":
     return _as_copy(record), length, begin
 
 
-def _as_copy(record: "Dict[str, Any]") -> "Dict[str, Any]":
+def _as_copy(record: "Record") -> "Record":
     """The record of a copy that takes the volume's place: of what the stream's says only what a
     record says."""
-    copy = {key: record[key] for key in volume.FIELDS}
-    if "number" in record:
-        copy["number"] = record["number"]
-    archive = record["archive"] and {"seconds": record["archive"]["seconds"], "since": 0}
-    move = record["move"] and {"id": record["move"]["id"], "to": ""}
-    return dict(copy, schema=volume.SCHEMA, blank=False, archive=archive, move=move)
+    archive = record.archive and records.Archiving(record.archive.seconds, 0)
+    move = record.move and records.Move(record.move.id, "")
+    return record.without_optional().changed(
+        number=record.number or None, blank=False, archive=archive, move=move
+    )
 
 
 def _read(source: "BinaryIO", size: int) -> bytes:
@@ -314,18 +312,15 @@ def _read(source: "BinaryIO", size: int) -> bytes:
     return piece
 
 
-def _open(pool: "Pool", record: "Dict[str, Any]", length: int, begin: int) -> "Tuple[Volume, int]":
+def _open(pool: "Pool", record: "Record", length: int, begin: int) -> "Tuple[Volume, int]":
     """The hidden directory to fill, which says how much of it has come, and its image, locked. The
     caller holds the volume's lock."""
-    hidden = volume.IMPORTING + record["name"]
-    found = _begun(pool, record["name"])
+    hidden = volume.IMPORTING + record.name
+    found = _begun(pool, record.name)
     if found is not None:
-        here = (
-            found.record["imported"]
-            if dict(found.record, imported=0) == dict(record, imported=0)
-            else 0
-        )
-        if 0 < begin <= here:
+        here = found.record.imported_bytes or 0
+        is_same = found.record.changed(imported_bytes=None) == record
+        if is_same and 0 < begin <= here:
             return found, _lock(found, length, begin)
         os.close(found.directory)
     if begin:
@@ -350,10 +345,10 @@ def _lock(found: "Volume", length: int, begin: int) -> int:
         if not files.try_lock(descriptor):
             raise Busy(
                 "volume {} is being imported just now; wait until that has ended".format(
-                    found.record["name"]
+                    found.record.name
                 )
             )
-        found.save(imported=begin)
+        found.save(imported_bytes=begin)
         with found.pool.lock():
             os.ftruncate(descriptor, begin)
             os.ftruncate(descriptor, length)
@@ -371,7 +366,7 @@ def _fill(found: "Volume", descriptor: int, length: int, source: "BinaryIO") -> 
     there."""
     import hashlib
 
-    here, unsaved = found.record["imported"], 0
+    here, unsaved = found.record.imported_bytes or 0, 0
     try:
         while True:
             where, size = _BLOCK_HEADER.unpack(_read(source, _BLOCK_HEADER.size))
@@ -384,19 +379,17 @@ def _fill(found: "Volume", descriptor: int, length: int, source: "BinaryIO") -> 
             here, unsaved = where + size, unsaved + size
             if unsaved >= _DURABLE_BYTES:
                 os.fsync(descriptor)
-                found.save(imported=here)
+                found.save(imported_bytes=here)
                 unsaved = 0
     except _Cut:
         os.fsync(descriptor)
-        found.save(imported=here)
+        found.save(imported_bytes=here)
         words = (
             "the stream of volume {0} was cut; {1} of {2} bytes are here; go on with: "
             "loop export --pool POOL --from {1} {0} (POOL: where the volume is), into: loop import "
             "--pool {3}"
         )
-        raise Unavailable(
-            words.format(found.record["name"], here, length, found.pool.name)
-        ) from None
+        raise Unavailable(words.format(found.record.name, here, length, found.pool.name)) from None
     os.fsync(descriptor)
     if found.thick:
         image.fill_holes(descriptor)
