@@ -11,13 +11,13 @@ import os
 import shutil
 import subprocess
 import time
-import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.node import edits
 
 MIB = 1 << 20
 OWN_PATHS = (
@@ -140,9 +140,9 @@ class Node:
         """As if the wall clock were so many seconds ahead, or behind. It is the clock of one
         program only: that of this machine is not set."""
         usual = self.executable
-        text = f"import time\nreal = time.time\ntime.time = lambda: real() + {seconds}\n"
+        ahead = f"real = time.time\ntime.time = lambda: real() + {seconds}"
         target = self.directory / f"clock-{seconds}"
-        self.executable = edited(for_python, target, "node/callouts.py", {"import time\n": text})
+        self.executable = edits.edited(for_python, target, edits.IMPORT_TIME.to(ahead))
         try:
             yield
         finally:
@@ -351,22 +351,3 @@ def node(make_node: Callable[..., Node]) -> Node:
     node = make_node()
     node.command("pool", "init", "default", "--reserve", "0")
     return node
-
-
-def waiting_for(path: str) -> str:
-    """An expression for `edited` that waits until the file is there."""
-    return f"[time.sleep(0.05) for _ in iter(lambda: os.path.exists({path!r}), True)]"
-
-
-def edited(source: Path, target: Path, name: str, changes: dict[str, str]) -> list[str]:
-    """How the driver is run with these changes of the text of one of its modules. source: the file
-    as built, without bytecode, which would count and not the text."""
-    shutil.copy(source, target)
-    with zipfile.ZipFile(target, "a") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a name is there twice: the last one counts
-        text = archive.read(name).decode()
-        for old, new in changes.items():
-            assert text.count(old) == 1, old
-            text = text.replace(old, new)
-        archive.writestr(name, text)
-    return [str(target)]

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited
+from tests.node import edits
+from tests.node.conftest import MIB, Node
 from tests.node.test_crash import Case, kill_everywhere, needs_stepper
 
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
@@ -337,11 +338,8 @@ def test_a_clone_of_a_volume_whose_root_was_not_given_its_owner_yet_gets_it(shar
 def hasty(copying: Node, for_python: Path) -> Node:
     """A node whose driver must answer provision within a moment: each call copies one piece, and no
     more."""
-    create = '("options",), {}, _PROVISIONER, "create a volume'
-    changes = {create.format(600): create.format(60)}
-    copying.executable = edited(
-        for_python, copying.directory / "hasty", "shared/protocol.py", changes
-    )
+    short = edits.PROVISION_SECONDS.to(60)
+    copying.executable = edits.edited(for_python, copying.directory / "hasty", short)
     return copying
 
 

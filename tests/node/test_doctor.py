@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from node.commands.kubelet import DISTRIBUTIONS, PLUGIN_DIRECTORY
+from tests.node import edits
 from tests.node.conftest import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
@@ -210,12 +210,8 @@ def test_an_installed_file_that_is_another_version_broken_or_slow(
 
 def older(archive: Path, work: Path) -> bytes:
     """The same file with another version in it."""
-    with zipfile.ZipFile(archive) as packed, zipfile.ZipFile(work / "zip", "w") as changed:
-        for name in packed.namelist():
-            text = packed.read(name)
-            changed.writestr(name, text.replace(b'VERSION = "0.1.0"', b'VERSION = "0.0.1"'))
-        header = archive.read_bytes()[: min(entry.header_offset for entry in packed.infolist())]
-    return header + (work / "zip").read_bytes()
+    (copy,) = edits.edited(archive, work / "older", edits.VERSION.to("0.0.1"))
+    return Path(copy).read_bytes()
 
 
 def test_what_killed_installs_and_callouts_left(installed: Node) -> None:

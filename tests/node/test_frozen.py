@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited, waiting_for
+from tests.node import edits
+from tests.node.conftest import MIB, Node
 from tests.node.test_clone import pool_on
 from tests.node.test_disk_truth import wait_until
 
@@ -153,14 +154,12 @@ def test_what_pods_have_is_named_and_nobody_else_waits_for_it(node: Node, fs: st
 def test_a_snapshot_of_ours_is_neither_named_nor_thawed(node: Node, for_python: Path) -> None:
     pool_on(node, "xfs")
     used(node, "ext4")
-    wait = waiting_for(GO)
-    changes = {
-        "done = work()": f"done = (open('{IS_FROZEN}', 'w').close(), {wait}, work())[2]",
-        "_FROZEN_SECONDS = 30": "_FROZEN_SECONDS = 600",
-    }
-    slow = edited(
-        for_python, node.directory / "slow", "node/drivers/loop/by_hand/snapshots.py", changes
-    )
+    wait = f"open('{IS_FROZEN}', 'w').close(), {edits.waiting_for(GO)}"
+    changes = [
+        edits.SHARE_BLOCKS_OF_A_FROZEN_FILE_SYSTEM.to(wait),
+        edits.FROZEN_SECONDS.to(600),
+    ]
+    slow = edits.edited(for_python, node.directory / "slow", *changes)
     running = node.start(*slow, "snapshot", "pvc-1", "first")
     wait_until(node.path(IS_FROZEN).exists)
 

@@ -25,7 +25,8 @@ from pathlib import Path
 import pytest
 
 from node.host.descriptors import Descriptor
-from tests.node.conftest import MIB, Node, edited
+from tests.node import edits
+from tests.node.conftest import MIB, Node
 from tests.node.killing import OLD_KERNEL, STEPPER, step
 
 
@@ -279,24 +280,15 @@ CALLOUTS_OF_ONE = ["mount", "delete", "provision"]
 @pytest.fixture
 def hasty(node: Node, for_python: Path) -> Node:
     """A node whose driver waits one second for the lock of a volume."""
-    node.executable = edited(
-        for_python,
-        node.directory / "hasty",
-        "node/drivers/loop/pools.py",
-        {"_LOCK_SECONDS = 20": "_LOCK_SECONDS = 1"},
-    )
+    short = edits.LOCK_SECONDS.to(1)
+    node.executable = edits.edited(for_python, node.directory / "hasty", short)
     return node
 
 
 def waiting_for_images(node: Node, for_python: Path) -> list[str]:
     """The node's driver, but one that waits for an image until the test lets it go. The installed
     driver gives up after two seconds, within which a busy machine may not run the test at all."""
-    return edited(
-        for_python,
-        node.directory / "patient",
-        "node/drivers/loop/volume.py",
-        {"_IN_USE_SECONDS = 2": "_IN_USE_SECONDS = 60"},
-    )
+    return edits.edited(for_python, node.directory / "patient", edits.IN_USE_SECONDS.to(60))
 
 
 def words_of(node: Node, callout: str, volume: str = "pvc-1") -> list[str]:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.node.conftest import MIB, Node, edited
+from tests.node import edits
+from tests.node.conftest import MIB, Node
 
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 256 * MIB}
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -205,8 +206,8 @@ def write_options(node: Node, options: list[str]) -> None:
 
 # The driver that takes every number, as an older one did, so that the kernel is what refuses.
 LENIENT = {
-    "ext4": {"_COMMIT_SECONDS = 2147483": "_COMMIT_SECONDS = 1 << 60"},
-    "xfs": {"least <= size <= most and size & size - 1 == 0": "True"},
+    "ext4": edits.LARGEST_COMMIT.to("1 << 60"),
+    "xfs": edits.SIZE_OPTION_IS_VALID.to("True"),
 }
 OLD_CALLS = ["strace", "-f", "-o", "/dev/null", "-e", "inject=fsopen,open_tree:error=ENOSYS"]
 
@@ -235,7 +236,7 @@ def test_an_option_that_the_kernel_refuses_does_not_keep_the_data_away(
     (node.mount("web") / "file").write_text("data")
     node.unmount("web")
     write_options(node, options)
-    lenient = edited(built, tmp_path / "loop", "node/host/filesystems.py", LENIENT[fs])
+    lenient = edits.edited(built, tmp_path / "loop", LENIENT[fs])
     line = lenient if kernel == "this kernel" else OLD_CALLS + lenient
 
     done = node.enter(*line, "mount", node.pod_dir("web"), node.options())

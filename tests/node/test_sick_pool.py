@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited
+from tests.node import edits
+from tests.node.conftest import MIB, Node
 from tests.node.fuse_disk import Disk, processes_of
 
 QUICK_SECONDS = 8  # on two cores with other tests; what waits for a dead server takes 20 and more
 WAITS = "/var/log/flexvol/waits"
 # The driver notes there each time that a pool has kept it waiting.
-LOOK = "    answers = process.side_by_side(works, quiet_seconds, seconds)\n"
 NOTE_WAIT = f"""
     if not all(answer.complete for answer in answers):
         with open("/proc/self/cmdline") as line, open("{WAITS}", "a") as file:
@@ -95,8 +95,8 @@ def impatient(sick: Sick, for_python: Path, tmp_path: Path) -> Sick:
 
 
 def impatient_driver(for_python: Path, directory: Path) -> list[str]:
-    changes = {"QUIET_SECONDS = 15": "QUIET_SECONDS = 5", LOOK: LOOK + NOTE_WAIT}
-    return edited(for_python, directory / "loop", "node/host/apart.py", changes)
+    changes = [edits.QUIET_SECONDS.to(5), edits.LOOKED_AT_POOLS.to(NOTE_WAIT)]
+    return edits.edited(for_python, directory / "loop", *changes)
 
 
 def timed(work: Callable[..., Any], *words: str) -> tuple[Any, float]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited, waiting_for
+from tests.node import edits
+from tests.node.conftest import MIB, Node
 from tests.node.test_clone import (
     FILE_SYSTEMS,
     SIZES,
@@ -326,14 +327,12 @@ GO = "/run/flexvol/go"
 
 def slow(node: Node, for_python: Path, limit_seconds: int = 600) -> None:
     """Lets the node's snapshots wait for GO while the file system is frozen."""
-    wait = waiting_for(GO)
-    changes = {
-        "done = work()": f"done = (open('{IS_FROZEN}', 'w').close(), {wait}, work())[2]",
-        "_FROZEN_SECONDS = 30": f"_FROZEN_SECONDS = {limit_seconds}",
-    }
-    node.executable = edited(
-        for_python, node.directory / "slow", "node/drivers/loop/by_hand/snapshots.py", changes
-    )
+    wait = f"open('{IS_FROZEN}', 'w').close(), {edits.waiting_for(GO)}"
+    changes = [
+        edits.SHARE_BLOCKS_OF_A_FROZEN_FILE_SYSTEM.to(wait),
+        edits.FROZEN_SECONDS.to(limit_seconds),
+    ]
+    node.executable = edits.edited(for_python, node.directory / "slow", *changes)
 
 
 class Writer:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.node.conftest import MIB, Node, edited, waiting_for
+from tests.node import edits
+from tests.node.conftest import MIB, Node
 from tests.node.test_disk_truth import wait_until
 
 UNITS = ROOT / "deploy/systemd"
@@ -98,12 +99,9 @@ def test_a_pod_ends_while_its_volume_is_trimmed(
     node.mount("web")
     began = node.path("/run/flexvol/trims")
     usual = node.executable
-    wait = waiting_for("/run/flexvol/go")
-    slow = f"(open('/run/flexvol/trims', 'w').close(), {wait}, fcntl.ioctl)[2](root, _FITRIM"
-    changes = {"fcntl.ioctl(root, _FITRIM": slow}
-    line = edited(
-        for_python, node.directory / "slow", "node/drivers/loop/by_hand/trimming.py", changes
-    )
+    wait = edits.waiting_for("/run/flexvol/go")
+    slow = edits.TRIM_A_PIECE.to(f"open('/run/flexvol/trims', 'w').close(), {wait}")
+    line = edits.edited(for_python, node.directory / "slow", slow)
     trimming = node.start(*line, "trim")
     wait_until(began.exists)
 
@@ -123,18 +121,12 @@ def test_a_volume_is_free_one_piece_after_its_pod_has_ended(node: Node, for_pyth
     node.provision(size=64 * MIB)
     node.mount("web")
     pieces = node.path("/run/flexvol/pieces")
-    line = edited(
-        for_python,
-        node.directory / "slow",
-        "node/drivers/loop/by_hand/trimming.py",
-        {
-            "_PIECE_BYTES = 1 << 30": "_PIECE_BYTES = 1 << 20",
-            "fcntl.ioctl(root, _FITRIM": (
-                "(open('/run/flexvol/pieces', 'a').write('x'), time.sleep(0.5), fcntl.ioctl)[2]"
-                "(root, _FITRIM"
-            ),
-        },
-    )
+    note = "open('/run/flexvol/pieces', 'a').write('x')"
+    changes = [
+        edits.TRIMMED_BYTES.to("1 << 20"),
+        edits.TRIM_A_PIECE.to(f"{note}, time.sleep(0.5)"),
+    ]
+    line = edits.edited(for_python, node.directory / "slow", *changes)
     trimming = node.start(*line, "trim")
     wait_until(lambda: pieces.exists() and len(pieces.read_text()) > 2)
 
@@ -151,12 +143,8 @@ def test_all_of_a_file_system_is_trimmed_piece_by_piece(node: Node, for_python: 
         node.provision(f"pvc-{name}", size=size * MIB, fs=fs)
         (node.mount("web", f"pvc-{name}") / "kept").write_bytes(b"k" * 4 * MIB)
         fill_holes(node, f"pvc-{name}")
-    node.executable = edited(
-        for_python,
-        node.directory / "pieces",
-        "node/drivers/loop/by_hand/trimming.py",
-        {"_PIECE_BYTES = 1 << 30": "_PIECE_BYTES = 128 << 20"},
-    )
+    small = edits.TRIMMED_BYTES.to("128 << 20")
+    node.executable = edits.edited(for_python, node.directory / "pieces", small)
 
     given = trimmed(node)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited
+from tests.node import edits
+from tests.node.conftest import MIB, Node
 
 NEW_CALLS = ["fsopen", "fsconfig", "fsmount", "open_tree", "mount_setattr", "move_mount"]
 
@@ -174,11 +175,10 @@ def test_direct_io_is_not_used_where_it_spoils_checksums(
         image = node.image()
         shutil.copy(image, image.with_name("copy"))
         image.with_name("copy").rename(image)
-    changes = {"_SOUND_DIRECT_IO = (6, 15)": "_SOUND_DIRECT_IO = " + sound_since}
-    driver = edited(built, tmp_path / "first", "node/host/copy_on_write.py", changes)
+    changes = [edits.DIRECT_IO_IS_SOUND_SINCE.to(sound_since)]
     if calls != "LOOP_CONFIGURE":
-        older = {"0x4C09, 0x4C0A": "0x4C09, 0x4CFF"}
-        driver = edited(Path(driver[0]), tmp_path / "loop", "node/host/loopdev.py", older)
+        changes.append(edits.LOOP_CONFIGURE.to("0x4CFF"))
+    driver = edits.edited(built, tmp_path / "loop", *changes)
 
     done = node.enter(*driver, "mount", node.pod_dir("web"), node.options())
 
