@@ -163,7 +163,7 @@ class _Volumes:
         if self._mounts is None:
             self._mounts = {}
             try:
-                for volume in self._driver.status().volumes or []:
+                for volume in self._driver.operations().status().volumes or []:
                     self._mounts[volume["pool"], volume["name"]] = volume.get("mounts") or []
             except NotSupported:
                 return []  # the driver's delete looks for itself
@@ -224,7 +224,7 @@ def _delete_all(driver: "Driver", driver_name: str, entries: "List[Entry]") -> i
 def _delete(driver: "Driver", driver_name: str, entry: "Entry") -> str:
     """Returns the sentence about what became of it. Raises a Failure."""
     if entry.get("kind") == _SNAPSHOT:
-        return driver.delete_snapshot(entry["name"], entry.get("pool"))
+        return driver.operations().delete_snapshot(entry["name"], entry.get("pool"))
     owner = entry["owner"]
     if owner is None or owner["uid"] == AWAITED:
         owner = _own(driver_name, entry)

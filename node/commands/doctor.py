@@ -51,7 +51,7 @@ def _examine(plugin_dir: "Optional[str]", driver: str) -> "Iterator[Finding]":
         plugin_dir, how = kubelet.plugin_directory()
         yield "kubelet's plugin directory is {} ({})".format(plugin_dir, how), ""
     yield from _examine_plugins(plugin_dir.rstrip("/"), driver)
-    yield from callouts.load(driver).examine()
+    yield from callouts.load(driver).operations().examine()
 
 
 def _examine_plugins(directory: str, driver: str) -> "Iterator[Finding]":

@@ -42,7 +42,7 @@ def main(words: "List[str]") -> int:
     arguments = parser.parse_args(words)
     driver = callouts.load(arguments.driver)
     archive = zipapp.path()
-    for sentence in driver.prepare_node(arguments.host_root):
+    for sentence in driver.operations().prepare_node(arguments.host_root):
         print(sentence)
     name = "{}~{}".format(arguments.vendor, arguments.driver)
     plugin_dir = arguments.plugin_dir

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List
 
-    from node.drivers import Driver
+    from node.operations import Operations
 
 _VERBS = "init|list|cordon|uncordon|remove"
 _HEADINGS = ("POOL", "ID", "PATH", "STATE")
@@ -22,26 +22,26 @@ def main(words: "List[str]") -> int:
     arguments = parser.parse_args(words)
     if arguments.verb is None:
         parser.error("say what to do: {}".format(_VERBS.replace("|", ", ")))
-    driver = callouts.load(arguments.driver)
+    operations = callouts.load(arguments.driver).operations()
     if arguments.verb == "list":
-        print(_table(driver))
+        print(_table(operations))
     elif arguments.verb == "init":
         print(
-            driver.make_pool(
+            operations.make_pool(
                 arguments.name, arguments.reserve, arguments.overcommit, arguments.replace
             )
         )
     elif arguments.verb == "remove":
-        print(driver.remove_pool(arguments.name, arguments.away))
+        print(operations.remove_pool(arguments.name, arguments.away))
     else:
-        print(driver.cordon_pool(arguments.name, arguments.verb == "cordon"))
+        print(operations.cordon_pool(arguments.name, arguments.verb == "cordon"))
     return 0
 
 
-def _table(driver: "Driver") -> str:
+def _table(operations: "Operations") -> str:
     rows = [
         [printable(row[key]) or "-" for key in ("name", "id", "path", "state")]
-        for row in driver.pool_table()
+        for row in operations.pool_table()
     ]
     return aligned(_HEADINGS, rows)
 

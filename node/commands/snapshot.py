@@ -36,7 +36,9 @@ def main(words: "List[str]") -> int:
     elif arguments.delete is not None:
         return _delete(driver, arguments)
     else:
-        lines = driver.snapshot(arguments.volume, arguments.name, arguments.keep, arguments.pool)
+        lines = driver.operations().snapshot(
+            arguments.volume, arguments.name, arguments.keep, arguments.pool
+        )
         for line in lines:
             print(line, flush=True)
     return 0
@@ -134,5 +136,5 @@ def _delete(driver: "Driver", arguments: argparse.Namespace) -> int:
         print(aligned(_HEADINGS, rows))
         if not is_deletion_confirmed():
             return 1
-    print(driver.delete_snapshot(name, pool_name))
+    print(driver.operations().delete_snapshot(name, pool_name))
     return 0

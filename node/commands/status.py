@@ -28,7 +28,7 @@ def main(words: "List[str]") -> int:
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:
         raise Internal("only root sees volumes and loop devices; run it with sudo")
-    seen = callouts.load(arguments.driver).status()
+    seen = callouts.load(arguments.driver).operations().status()
     volumes = seen.volumes or []
     pools = seen.pools or []
     if arguments.json:

@@ -82,8 +82,8 @@ def _run_export(settings: argparse.Namespace) -> int:
     if move:
         threading.Thread(target=_end_with_input, daemon=True).start()
     with open(1, "wb", buffering=_BUFFER_BYTES, closefd=False) as out:
-        callouts.load(settings.driver).transfer().send(
-            settings.pool, settings.volume, out, begin, settings.raw, move
+        callouts.load(settings.driver).operations().export_volume(
+            settings.volume, settings.pool, out, begin, settings.raw, move
         )
     return 0
 
@@ -97,12 +97,12 @@ def _end_with_input() -> None:
 
 
 def _run_import(settings: argparse.Namespace) -> int:
-    transfer = callouts.load(settings.driver).transfer()
+    operations = callouts.load(settings.driver).operations()
     if settings.arrived is not None:
-        print(transfer.arrived(settings.pool, settings.arrived, settings.move))
+        print(operations.imported_bytes(settings.arrived, settings.pool, settings.move))
         return 0
     if settings.forget is not None:
-        transfer.forget(settings.pool, settings.forget)
+        operations.forget_import(settings.forget, settings.pool)
         print(
             "no unfinished stream of volume {} is in pool {} any more".format(
                 settings.forget, settings.pool
@@ -114,7 +114,7 @@ def _run_import(settings: argparse.Namespace) -> int:
     with open(0, "rb", buffering=_BUFFER_BYTES, closefd=False) as source:
         print(
             "imported volume {} into pool {}".format(
-                transfer.receive(settings.pool, source), settings.pool
+                operations.import_volume(settings.pool, source), settings.pool
             )
         )
     return 0

@@ -26,7 +26,7 @@ def main(words: "List[str]") -> int:
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:
         raise Internal("only root may trim; run it with sudo")
-    volumes = list(callouts.load(arguments.driver).trim(arguments.pool))
+    volumes = list(callouts.load(arguments.driver).operations().trim(arguments.pool))
     given = sum(volume.get("givenBytes", 0) for volume in volumes)
     if arguments.json:
         print(json.dumps({"givenBytes": given, "volumes": volumes}, indent=1))

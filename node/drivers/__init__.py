@@ -8,8 +8,9 @@ from shared.protocol import Capabilities, NotSupported, Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional, Tuple
+    from typing import Dict
 
+    from node.operations import Operations
     from shared.options import Options
 
 
@@ -115,64 +116,11 @@ class Driver:
         does not await that claim; with only_if_owner, one that is of yet another claim by now."""
         raise NotSupported("adopt")
 
-    # Not callouts: what the commands of this program ask of a driver.
+    # The only method that is no callout.
 
-    def prepare_node(self, host_root: str) -> "List[str]":
-        """What `flexvol install` does on a node besides the copying; returns sentences about it.
-        host_root: where the node's / is."""
-        return []
+    def operations(self) -> "Operations":
+        """What the commands of this program, such as `flexvol status`, ask of the driver; by
+        default nothing."""
+        from node.operations import Operations  # late: no callout needs it
 
-    def make_pool(self, name: str, reserve: str, overcommit: float, replace: bool) -> str:
-        """`flexvol pool init`; returns a sentence about it. reserve: "20%" or bytes; overcommit: a
-        factor; replace: also in the place of another pool of that name."""
-        raise NotSupported("this driver has no pools")
-
-    def remove_pool(self, name: str, away: bool) -> str:
-        """`flexvol pool remove`; returns a sentence about it. away: only forgets a pool whose disk
-        will not come back."""
-        raise NotSupported("this driver has no pools")
-
-    def pool_table(self) -> "List[Dict[str, str]]":
-        """`flexvol pool list`: name, id, path and state of each pool of this node, there or
-        away."""
-        raise NotSupported("this driver has no pools")
-
-    def cordon_pool(self, name: str, cordoned: bool) -> str:
-        """`flexvol pool cordon` and `uncordon`: from now on the pool takes no new volumes, or does
-        again; says so."""
-        raise NotSupported("this driver has no pools")
-
-    def trim(self, pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
-        """`flexvol trim`: gives back what the volumes' file systems have free, in that pool or in
-        all: an entry for each volume, with name, pool and givenBytes, or why it was skipped
-        (skipped) or failed (error)."""
-        raise NotSupported("this driver has nothing to trim")
-
-    def transfer(self) -> "Any":
-        """What `flexvol export` and `import` call: it has `send`, `receive`, `arrived` and
-        `forget`."""
-        raise NotSupported("this driver does not export or import volumes")
-
-    def snapshot(
-        self, volume: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]"
-    ) -> "Iterator[str]":
-        """`flexvol snapshot`: keeps what the volume holds now as `name`, or under a name of the
-        driver's if that is "", and deletes the volume's oldest snapshots beyond `keep`; says what
-        it does, line by line. pool_name: where the volume is; None if nobody said so."""
-        raise NotSupported("this driver makes no snapshots")
-
-    def delete_snapshot(self, name: str, pool_name: "Optional[str]") -> str:
-        """`flexvol snapshot --delete`; says what it did. pool_name: as `snapshot` has it."""
-        raise NotSupported("this driver makes no snapshots")
-
-    def status(self) -> Reply:
-        """`flexvol status`; nothing is changed. volumes: one entry for each volume on this node:
-        name, pool, owner, sizeBytes, usedBytes, fsType, kind, source, image, devices, mounts (path,
-        pod, readOnly), remark (a sentence about what needs no remedy, or "") and troubles (what,
-        remedy); as much of it as can be found out. The name "*" stands for all volumes of a pool
-        that cannot be read. pools: as `list` tells them, with archives, the names of those."""
-        raise NotSupported("this driver does not tell what is on a node")
-
-    def examine(self) -> "List[Tuple[str, str]]":
-        """`flexvol doctor`: what was looked at, and the remedy if it is wrong, else ""."""
-        return []
+        return Operations()

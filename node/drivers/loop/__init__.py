@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Tuple
 
     from node.drivers.loop.pools import Pool
+    from node.operations import Operations
     from shared.options import Claim, Options
 
 _PLACE = ("pool", "poolId")
@@ -112,73 +113,10 @@ class LoopDriver(Driver):
             volumes.extend(look.entries[1:])
         return Reply(volumes=volumes, pools=entries_of_pools)
 
-    def prepare_node(self, host_root: str) -> "List[str]":
-        from node.drivers.loop.by_hand import pool_setup  # late: no callout needs it
+    def operations(self) -> "Operations":
+        from node.drivers.loop.by_hand.operations import LoopOperations  # late: no callout needs it
 
-        return pool_setup.prepare_node(host_root)
-
-    def make_pool(self, name: str, reserve: str, overcommit: float, replace: bool) -> str:
-        from node.drivers.loop.by_hand import pool_setup
-
-        place, made = pool_setup.init(name, reserve, overcommit, replace)
-        with place:
-            said = "{} pool {} at {} (id {})".format(
-                "made" if made else "found", place.name, place.path, place.id
-            )
-            if os.fstat(place.directory).st_dev == os.stat(os.path.dirname(place.path)).st_dev:
-                said += (
-                    "; the pool shares its disk with the directory above it, so both may promise "
-                    "the same room. If a disk was to be mounted there: loop pool remove {0}, then "
-                    "mkdir -p {1}, mount the disk, loop pool init {0}"
-                ).format(name, place.path)
-            return said
-
-    def remove_pool(self, name: str, away: bool) -> str:
-        from node.drivers.loop.by_hand import pool_setup
-
-        return pool_setup.remove(name, away)
-
-    def pool_table(self) -> "List[Dict[str, str]]":
-        from node.drivers.loop.by_hand import pool_setup
-
-        return pool_setup.table()
-
-    def cordon_pool(self, name: str, cordoned: bool) -> str:
-        from node.drivers.loop.by_hand import pool_setup
-
-        return pool_setup.cordon(name, cordoned)
-
-    def trim(self, pool_name: "Optional[str]") -> "Iterator[Dict[str, Any]]":
-        from node.drivers.loop.by_hand import trimming
-
-        return trimming.trim(pool_name)
-
-    def transfer(self) -> "Any":
-        from node.drivers.loop.by_hand import streams  # late: no callout needs it
-
-        return streams
-
-    def snapshot(
-        self, volume: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]"
-    ) -> "Iterator[str]":
-        from node.drivers.loop.by_hand import snapshots  # late: no callout needs it
-
-        return snapshots.make(volume, name, keep, pool_name)
-
-    def delete_snapshot(self, name: str, pool_name: "Optional[str]") -> str:
-        from node.drivers.loop.by_hand import snapshots
-
-        return snapshots.delete(name, pool_name)
-
-    def status(self) -> Reply:
-        from node.drivers.loop.by_hand import reports
-
-        return reports.status()
-
-    def examine(self) -> "List[Tuple[str, str]]":
-        from node.drivers.loop.by_hand import reports
-
-        return reports.examine()
+        return LoopOperations()
 
     def adopt(self, options: "Options") -> Reply:
         name, own = options.volume, options.expect_own(_PLACE)
