@@ -11,8 +11,8 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from cluster import kubectl
 from cluster.controller import cluster, decide, health, metrics, retry
@@ -20,12 +20,14 @@ from cluster.controller.capacity import Capacity
 from cluster.controller.delete import Delete
 from cluster.controller.election import Election
 from cluster.controller.events import Events
+from cluster.controller.followers import Follower, Followers
 from cluster.controller.gone_nodes import GoneNodes, Kept, Marks
 from cluster.controller.orphans import Orphans
 from cluster.controller.owners import KIND, Owners
 from cluster.controller.provision import Provision
 from cluster.controller.secrets import Secrets
 from cluster.controller.storage import DRIVERS, PLUGIN_DIRECTORY, Storage, reap_strays
+from cluster.controller.watch import Watch
 from cluster.controller.workqueue import WorkQueue
 from shared import protocol
 
@@ -34,9 +36,15 @@ _EVENTS_SECONDS = 5
 _LOG_KEYS = ("claim", "volume", "driver", "reason")
 _STAND_BY_SECONDS = 0.2
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# As Cluster.follow wants them: changed, listed, gone.
-_Watch = tuple[Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]]
 _log = logging.getLogger("provisioner")
+
+
+class _Watch(NamedTuple):
+    """A followers.Follower."""
+
+    changed: Callable[[Any], None]
+    listed: Callable[[Any], None]
+    gone: Callable[[Any], None]
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -199,6 +207,7 @@ class Instance:
         self.stopping = threading.Event()
         self.all_listed = threading.Event()
         self.threads: list[threading.Thread] = []  # which live as long as it does
+        self.watches: list[Watch] = []
         self._name, self._lease_name = name, lease and "-".join([lease, *sorted(self.drivers)])
         self._election: Election | None = None
         self._lock = threading.Lock()
@@ -215,22 +224,23 @@ class Instance:
 
     def start(
         self,
-        watches: dict[str, _Watch],
+        watches: dict[str, Follower],
         back: Callable[[], None],
         listed: Callable[[], None],
         stand_by: Callable[[], None],
     ) -> None:
-        """back: as Cluster.follow calls it. listed: called once, when everything was listed.
+        """back: as a Watch calls it. listed: called once, when everything was listed.
         stand_by: called when the lease was lost."""
         self.run_thread(threading.Thread(target=reap_strays, name="reaper", daemon=True))
         metrics.leader.labels(self._lease_name).set_function(self.may_work)
         if self._lease_name:
             self._take_part(stand_by)
         self._unlisted = set(watches)
-        for path, (changed, all_of_it, gone) in watches.items():
-            on_list = functools.partial(self._listed, path, all_of_it, listed)
-            follow = functools.partial(self.api.follow, path, changed, on_list, gone, back)
-            self.run_thread(threading.Thread(target=follow, name=path, daemon=True))
+        for path, follower in watches.items():
+            on_list = functools.partial(self._listed, path, follower.listed, listed)
+            watch = Watch(self.api, path, _Watch(follower.changed, on_list, follower.gone), back)
+            self.watches.append(watch)
+            self.run_thread(threading.Thread(target=watch.run, name=path, daemon=True))
         if self.settings.health_port:
             health.serve(self.settings.health_port, self.dead, self.not_ready)
         _log.info(
@@ -287,7 +297,7 @@ class Instance:
     def not_ready(self) -> str:
         if self._unlisted:
             return f"not listed yet: {', '.join(sorted(self._unlisted))}"
-        return "; ".join(self.api.failing.values())
+        return "; ".join(watch.trouble for watch in self.watches if watch.trouble)
 
 
 class Provisioner:
@@ -306,9 +316,9 @@ class Provisioner:
         delete = Delete(api, storage, events, self._work, us, secrets)
         owners = Owners(api, storage, events, self._work, us)
         self._volumes: list[_Watch] = [
-            (delete.volume_changed, delete.volumes_listed, delete.volume_gone),
-            (owners.volume_changed, owners.volumes_listed, owners.volume_gone),
-            (_no_news, _no_news, provision.volume_gone),
+            _Watch(delete.volume_changed, delete.volumes_listed, delete.volume_gone),
+            _Watch(owners.volume_changed, owners.volumes_listed, owners.volume_gone),
+            _Watch(_no_news, _no_news, provision.volume_gone),
         ]
         self._capacity: Capacity | None = None
         if node:
@@ -360,18 +370,18 @@ class Provisioner:
         if instance.settings.health_port:
             listing = self._orphans.listing
             metrics.show(listing.listed, self._waiting, listing.ages_seconds)
-        watches: dict[str, _Watch] = {
-            cluster.CLASSES: (
+        watches: dict[str, Follower] = {
+            cluster.CLASSES: _Watch(
                 provision.class_changed,
                 provision.classes_listed,
                 provision.class_gone,
             ),
-            cluster.CLAIMS: (
+            cluster.CLAIMS: _Watch(
                 provision.claim_changed,
                 provision.claims_listed,
                 provision.claim_gone,
             ),
-            cluster.VOLUMES: (*map(_each, zip(*self._volumes, strict=True)),),  # type: ignore[dict-item]
+            cluster.VOLUMES: Followers(*self._volumes),
         }
         instance.start(watches, self._back, self._all_listed, provision.stand_by)
         for worker in self._workers:
@@ -431,7 +441,7 @@ class Provisioner:
 
 
 def _watch(kept: Kept) -> _Watch:
-    return kept.changed, kept.listed, kept.gone
+    return _Watch(kept.changed, kept.listed, kept.gone)
 
 
 def what_workers_take(makers: int) -> list[Callable[[Any], bool]]:
@@ -456,14 +466,6 @@ def _takes_no_claim(key: Any) -> bool:
 
 def _no_news(_: Any) -> None:
     """Of what a part does not want to know."""
-
-
-def _each(calls: Sequence[Callable[[Any], None]]) -> Callable[[Any], None]:
-    def call(news: Any) -> None:
-        for one in calls:
-            one(news)
-
-    return call
 
 
 def duties(settings: argparse.Namespace) -> None:

@@ -1,34 +1,28 @@
-"""The door to the Kubernetes API, and the only file that imports its client. Objects are plain
-dicts here, and errors become two: Refused (the server said no) and
-Unreachable (it said nothing)."""
+"""The door to the Kubernetes API. Objects are plain dicts here, and errors become two: Refused (the
+server answered with an error) and Unreachable (it did not answer)."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import os
 import random
 import re
-import select
 import socket
-import ssl
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import kubernetes.client
-import kubernetes.config
-import kubernetes.config.kube_config
 import kubernetes.stream
 import kubernetes.watch.watch
 import urllib3.connection
 import urllib3.exceptions
-import websocket
+
+from cluster.controller import execute, kubeconfig
+from cluster.controller.api_errors import Refused as Refused
+from cluster.controller.api_errors import Unreachable as Unreachable
+from cluster.controller.api_errors import translated
 
 Object = dict[str, Any]
-_log = logging.getLogger("cluster")
 
 CLAIMS = "/api/v1/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
@@ -36,7 +30,8 @@ CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 NODES = "/api/v1/nodes"
 NAMESPACES = "/api/v1/namespaces"
 PODS = "/api/v1/pods"
-STORAGE, COORDINATION = "/apis/storage.k8s.io/v1", "/apis/coordination.k8s.io/v1"
+STORAGE = "/apis/storage.k8s.io/v1"
+COORDINATION = "/apis/coordination.k8s.io/v1"
 APPS = "/apis/apps/v1"
 
 # The names that the objects have whose paths are made here: DNS subdomains.
@@ -49,18 +44,11 @@ _PATH = re.compile(r"(/(?!\.+(/|\?|$))[-.a-zA-Z0-9]+)+(\?[-.~_=&+%a-zA-Z0-9]*)?"
 # cache (feature ListFromCacheSnapshot), and older ones from etcd. A Node has 12 KB and more.
 _PAGE = 500
 _PAGE_OF = {NODES: 50}
-# Who has to list anew does so within this time, as all nodes have to at once.
-_SPREAD_SECONDS = 3.0
 _CONNECTIONS = 32
+# A watch is ended by the API server after a random time between half of this and all of it, so that
+# the watches of many nodes are not opened anew at the same moment.
 _WATCH_SECONDS = 240
-_WATCH_AT_LEAST_SECONDS = 10  # one that ends sooner, and had nothing to say, is none
 _ANSWER_SECONDS = 30
-_PRINTED_BYTES = 64 << 20  # a list of ten thousand volumes has about 4 MB
-_CLOSE = 8  # a WebSocket's last frame
-# Log a broken watch from the second failure in a row; single disconnects are normal.
-_SAID_AFTER = 2
-_PAUSE_FIRST_SECONDS, _PAUSE_LIMIT_SECONDS = 0.5, 10.0
-_RETRY_AFTER_LIMIT_SECONDS = 60.0
 # A peer that is gone without a word is noticed within half a minute, also where we only wait for
 # what it says.
 _KEEPALIVE = [
@@ -69,93 +57,14 @@ _KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 ]
-
-
-class Refused(Exception):
-    """The API server answered with an error. status: its HTTP status. retry_after_seconds: what it
-    asked us to wait."""
-
-    def __init__(self, status: int, message: str, retry_after_seconds: float = 0.0) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retry_after_seconds = retry_after_seconds
-
-    @property
-    def passes(self) -> bool:
-        """Whether it is the server's own trouble, and not the request's."""
-        return self.status == 429 or self.status >= 500
-
-    @property
-    def lacking(self) -> str:
-        """The right we lack, as RBAC says it ('cannot create resource "events"'), or an empty
-        string."""
-        found = re.search(r'cannot \S+ resource "[^"]+"', str(self)) if self.status == 403 else None
-        return found.group() if found else ""
-
-
-class Unreachable(Exception):
-    """The API server did not answer."""
-
-
-def pause_seconds(failures: int, error: Exception, lists_anew: bool = False) -> float:
-    """How long to wait after so many failures in a row: longer each time, and no less than the
-    server asked for. lists_anew: a whole list comes next, which all nodes may want at once."""
-    pause = min(_PAUSE_LIMIT_SECONDS, _PAUSE_FIRST_SECONDS * 2.0 ** min(failures, 10))
-    asked: float = getattr(error, "retry_after_seconds", 0.0)
-    spread = random.uniform(0.0, _SPREAD_SECONDS) if lists_anew else 0.0
-    return max(pause * random.uniform(0.75, 1.25), asked * random.uniform(1.0, 1.25)) + spread
-
-
-# What is raised of a kubeconfig that cannot be read or is no YAML, and of YAML of something else.
-_UNREADABLE = (
-    kubernetes.config.ConfigException,
-    kubernetes.config.kube_config.yaml.YAMLError,
+# What the client raises for a request that was refused or got no answer, or none that can be read.
+_FAILED = (
+    kubernetes.client.ApiException,
+    urllib3.exceptions.HTTPError,
     OSError,
-    UnicodeDecodeError,
+    ValueError,
 )
-_MISSHAPEN = (AttributeError, KeyError, TypeError)
-
-
-def _kubectls_files() -> str:
-    """Where kubectl looks for its kubeconfig, if none is named: files with colons between them."""
-    return os.environ.get("KUBECONFIG") or "~/.kube/config"
-
-
-def _is_for_the_pod() -> bool:
-    """Whether we are in a pod and its service account is meant. As for kubectl, that counts only
-    where there is no kubeconfig."""
-    if "KUBERNETES_SERVICE_HOST" not in os.environ:
-        return False
-    files = filter(None, _kubectls_files().split(":"))
-    return not any(os.path.exists(os.path.expanduser(file)) for file in files)
-
-
-def _context(files: str, name: str | None) -> Object:
-    """The context of that name, or the current one: as for kubectl, that which the first of the
-    files names. The client takes the last one's, which may be of another cluster.
-
-    :raises kubernetes.config.ConfigException: if there is no such context."""
-    merger = kubernetes.config.kube_config.KubeConfigMerger(files)
-    configs = list(merger.config_files.values())
-    if not configs:
-        raise kubernetes.config.ConfigException(
-            "there is no such file; name one with --kubeconfig, or in KUBECONFIG"
-        )
-    contexts: Object = {}
-    for config in configs:
-        for one in config.get("contexts") or []:
-            contexts.setdefault(one["name"], one)
-    known = ", ".join(contexts) or "none"
-    current = next(filter(None, (config.get("current-context") for config in configs)), "")
-    if not name and not current:
-        raise kubernetes.config.ConfigException(
-            f"it has no current context; name one with --context; it has: {known}"
-        )
-    if (name or current) not in contexts:
-        raise kubernetes.config.ConfigException(
-            f"it has no context {name or current}; it has: {known}"
-        )
-    return dict(contexts[name or current])
+_NOT_FOUND = 404
 
 
 def path_to(collection: str, name: str) -> str:
@@ -184,36 +93,30 @@ def claim_path(namespace: str, name: str) -> str:
     return path_to(in_namespace(namespace, "persistentvolumeclaims"), name)
 
 
+def is_cut(error: Exception) -> bool:
+    """Whether the client raised the error because the connection broke or never came about."""
+    return isinstance(error, (urllib3.exceptions.HTTPError, OSError))
+
+
 class Cluster:
     """One connection pool to one API server."""
 
-    def __init__(self, kubeconfig: str | None, context: str | None = None) -> None:
-        """kubeconfig: the file to use; None: kubectl's own, or, in a pod where there is none, its
-        service account. context: of the file, instead of its current one. Raises Unreachable if
-        they cannot be used."""
-        configuration = kubernetes.client.Configuration()
-        chosen: Object = {}
-        files = kubeconfig or _kubectls_files()
-        what = f"the kubeconfig {files}"
+    def __init__(self, file: str | None, context: str | None = None) -> None:
+        """file: the kubeconfig; None for kubectl's own, or, in a pod without one, for its service
+        account.
+
+        context: of the kubeconfig, in place of its current one.
+        :raises Unreachable: if they cannot be used."""
         try:
-            if kubeconfig or context or not _is_for_the_pod():
-                chosen = _context(files, context)
-                kubernetes.config.load_kube_config(
-                    files, context=chosen["name"], client_configuration=configuration
-                )
-            else:
-                what = "the pod's service account"
-                kubernetes.config.load_incluster_config(client_configuration=configuration)
-        except _UNREADABLE as error:
-            raise Unreachable(f"{what} cannot be used: {error}") from None
-        except _MISSHAPEN:
-            raise Unreachable(f"{what} cannot be used: it has not the form of one") from None
-        self._context = chosen
+            access = kubeconfig.access(file, context)
+        except kubeconfig.Unusable as error:
+            raise Unreachable(str(error)) from None
+        self._context = access.context
+        configuration = access.configuration
         configuration.connection_pool_maxsize = _CONNECTIONS
         configuration.retries = False
         kubernetes.client.Configuration.set_default(configuration)
         self._client = kubernetes.client.ApiClient(configuration)
-        self.failing: dict[str, str] = {}  # why a collection cannot be followed now
         options = [*urllib3.connection.HTTPConnection.default_socket_options, *_KEEPALIVE]
         self._client.rest_client.pool_manager.connection_pool_kw["socket_options"] = options
         core = kubernetes.client.CoreV1Api(self._client)
@@ -227,7 +130,7 @@ class Cluster:
 
     @property
     def name(self) -> str:
-        """What a person knows the cluster by, and its API server's address."""
+        """The name by which a person knows the cluster, and the address of its API server."""
         server = str(self._client.configuration.host)
         if not self._context:
             return f"of this pod ({server})"
@@ -236,33 +139,46 @@ class Cluster:
 
     @property
     def namespace(self) -> str:
-        """That of the kubeconfig's context, as kubectl takes it where none is said."""
-        return str((self._context.get("context") or {}).get("namespace") or "default")
+        """The namespace of the kubeconfig's context, which kubectl takes where none is named."""
+        context = self._context.get("context") or {}
+        return str(context.get("namespace") or "default")
 
     def get(self, path: str, seconds: float = _ANSWER_SECONDS) -> Object | None:
-        """The object at `path`, read live; None if it is not there."""
+        """The object at the path, read live; None if it is not there.
+
+        seconds: how long an answer may take."""
         try:
             return self._call("GET", path, seconds=seconds)
         except Refused as error:
-            if error.status == 404:
+            if error.status == _NOT_FOUND:
                 return None
             raise
 
-    def claim(self, whose: Object) -> Object | None:
-        """The claim with that namespace, name and uid, as a claimRef or a claim's metadata has
-        them, read live; None if it is not there, or another one has its name."""
-        namespace, name, uid = (whose.get(key) for key in ("namespace", "name", "uid"))
-        claim = self.get(claim_path(namespace, name)) if namespace and name and uid else None
-        return claim if claim is not None and claim["metadata"]["uid"] == uid else None
+    def claim(self, reference: Object) -> Object | None:
+        """The claim with that namespace, name and uid, read live; None if it is not there, or
+        another claim has its name.
+
+        reference: a claimRef, or a claim's metadata."""
+        namespace = reference.get("namespace")
+        name = reference.get("name")
+        uid = reference.get("uid")
+        if not namespace or not name or not uid:
+            return None
+        claim = self.get(claim_path(namespace, name))
+        if claim is None or claim["metadata"]["uid"] != uid:
+            return None
+        return claim
 
     def uid(self) -> str:
-        """The uid of kube-system, which stands for the cluster, read live; empty if there is
-        none."""
+        """The uid of the namespace kube-system, which stands for the cluster, read live; "" if
+        there is no such namespace."""
         namespace = self.get(path_to(NAMESPACES, "kube-system"))
-        return str(namespace["metadata"]["uid"]) if namespace else ""
+        if namespace is None:
+            return ""
+        return str(namespace["metadata"]["uid"])
 
     def items(self, path: str) -> Iterator[Object]:
-        """All that the list at `path` has, in pages; nothing if there is no such list."""
+        """All objects of the list at the path, read in pages; none if there is no such list."""
         following = ""
         while True:
             words = {"limit": str(_PAGE), "continue": following}
@@ -273,26 +189,27 @@ class Cluster:
                 return
 
     def create(self, path: str, body: Object) -> Object:
+        """Creates an object in the collection at the path; returns it as it was written."""
         return self._call("POST", path, body)
 
     def patch(self, path: str, body: Object, seconds: float = _ANSWER_SECONDS) -> Object | None:
-        """Merges `body` into the object; None if it is not there. Its metadata.resourceVersion is a
-        precondition."""
+        """Merges the body into the object at the path; returns None if the object is not there.
+
+        body: its metadata.resourceVersion, if it has one, is a precondition."""
+        headers = {"Content-Type": "application/merge-patch+json"}
         try:
-            return self._call(
-                "PATCH", path, body, {"Content-Type": "application/merge-patch+json"}, seconds
-            )
+            return self._call("PATCH", path, body, headers, seconds)
         except Refused as error:
-            if error.status == 404:
+            if error.status == _NOT_FOUND:
                 return None
             raise
 
     def delete(self, path: str, uid: str) -> None:
-        """Deletes the object if it still has that uid; one that is gone is fine."""
+        """Deletes the object at the path if it has that uid. An object that is gone is fine."""
         try:
             self._call("DELETE", path, {"preconditions": {"uid": uid}})
         except Refused as error:
-            if error.status != 404:
+            if error.status != _NOT_FOUND:
                 raise
 
     def _call(
@@ -307,29 +224,20 @@ class Cluster:
             raise Refused(
                 400, f"{method} {path!r}: this is the path of no object; nothing was sent"
             )
-        headers = {
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            **(headers or {}),
-        }
+        json_headers = {"Accept": "application/json", "Content-Type": "application/json"}
         try:
             answer: Object = self._client.call_api(
                 path,
                 method,
-                header_params=headers,
+                header_params={**json_headers, **(headers or {})},
                 body=body,
                 response_type="object",
                 auth_settings=["BearerToken"],
                 _return_http_data_only=True,
                 _request_timeout=seconds,
             )
-        except (
-            kubernetes.client.ApiException,
-            urllib3.exceptions.HTTPError,
-            OSError,
-            ValueError,
-        ) as error:
-            raise _translated(error, f"{method} {path}") from None
+        except _FAILED as error:
+            raise translated(error, f"{method} {path}") from None
         if not isinstance(answer, dict):
             raise Unreachable(
                 f"{method} {path}: the answer is no object: it begins with {answer!r:.80}"
@@ -345,41 +253,22 @@ class Cluster:
         seconds: float = _ANSWER_SECONDS,
     ) -> tuple[int, bytes, str]:
         """Runs a program in the pod `namespace/name`, in its first container, as `kubectl exec`
-        does.
+        does. Returns the exit status, what the program printed (if that was not taken), and its
+        errors.
 
         feed: what the program reads from its standard input, which is never closed: the program
-        must know the end. take: what is done with what the program prints, as it comes. seconds:
-        how long there may be silence. Returns its exit status, what it printed (if not taken), and
-        its errors. Raises Refused, also if the program cannot be started, or Unreachable."""
-        printed, errors, ending = bytearray(), bytearray(), bytearray()
-        channels = {1: take or printed.extend, 2: errors.extend, 3: ending.extend}
-        what = f"exec {argv[0]} in {pod}"
+        must know the end.
+        take: what is done with what the program prints, as it comes.
+        seconds: how long there may be silence.
+        :raises Refused: also if the program cannot be started.
+        :raises Unreachable: also if the connection breaks before the program ends."""
+        request = f"exec {argv[0]} in {pod}"
         try:
-            stream = self._start(pod, argv, feed is not None)
-            # The client's own loop polls the connection and does not see what TLS has read.
-            connection = stream.sock
-            with contextlib.ExitStack() as after:
-                after.callback(connection.shutdown)
-                connection.settimeout(seconds)
-                going = True
-                for piece in feed or ():
-                    stream.write_stdin(piece)
-                    while going and _has_news(connection.sock):
-                        going = _receive(connection, channels)
-                    if not going:  # the program has ended, and says why
-                        break
-                while going and _receive(connection, channels):
-                    if len(printed) + len(errors) > _PRINTED_BYTES:
-                        raise ValueError(f"it printed more than {_PRINTED_BYTES} bytes")
-        except (
-            kubernetes.client.ApiException,
-            websocket.WebSocketException,
-            OSError,
-            ValueError,
-        ) as error:
-            raise _translated(error, what) from None
-        status = _exit_status(bytes(ending), what)
-        return status, bytes(printed), errors.decode(errors="replace")
+            program = execute.Program(self._start(pod, argv, feed is not None), take)
+            program.run(feed or (), seconds)
+        except (kubernetes.client.ApiException, *execute.BROKEN) as error:
+            raise translated(error, request) from None
+        return program.ended(request)
 
     def _start(self, pod: str, argv: list[str], with_input: bool) -> Any:
         """Starts a program in the pod `namespace/name`; returns the client's stream to it."""
@@ -399,158 +288,45 @@ class Cluster:
             _preload_content=False,
         )
 
-    def follow(
-        self,
-        path: str,
-        changed: Callable[[Object], None],
-        listed: Callable[[set[str]], None],
-        gone: Callable[[Object], None],
-        back: Callable[[], None],
-    ) -> None:
-        """Never returns: lists in pages and then watches one of CLAIMS, VOLUMES, CLASSES, NODES,
-        for ever.
+    def page(self, path: str, following: str) -> Object:
+        """One page of the list of CLAIMS, VOLUMES, CLASSES or NODES, for a watch that goes on from
+        it. Raises what the client raises; see api_errors.translated.
 
-        changed: each object that is there or changes.
-        listed: the uids of all that are there, after each list.
-        gone: each object that goes.
-        back: the server answers again after a while.
-        Errors are survived with growing pauses and said once."""
-        version, failures = "", 0
-        while True:
-            opened = float("inf")
-            try:
-                if not version:
-                    version = self._list(path, changed, listed)
-                stream = self._watch(path, version)
-                opened = time.monotonic()
-                if failures >= _SAID_AFTER:
-                    _log.info("watching %s again", path)
-                    back()
-                self.failing.pop(path, None)
-                for event in _events(stream):
-                    failures, opened = 0, float("-inf")
-                    version = event["object"]["metadata"]["resourceVersion"]
-                    if event["type"] in ("ADDED", "MODIFIED"):
-                        changed(event["object"])
-                    elif event["type"] == "DELETED":
-                        gone(event["object"])
-                if time.monotonic() - opened < _WATCH_AT_LEAST_SECONDS:
-                    raise ConnectionError("the watch ended at once")
-            except Exception as error:  # whatever it is: a watch that has ended unseen is worse
-                said = _translated(error, "WATCH " + path)
-                if _needs_list(error, said):
-                    version = ""
-                has_lasted = time.monotonic() - opened >= _WATCH_AT_LEAST_SECONDS
-                failures = 1 if has_lasted else failures + 1
-                if failures >= _SAID_AFTER:
-                    self.failing[path] = str(said)
-                if failures == _SAID_AFTER:
-                    _log.warning("cannot watch: %s", said)
-                time.sleep(pause_seconds(failures, said, lists_anew=not version))
+        following: where the page before ended; "" for the first page."""
+        words: Object = {"limit": _PAGE_OF.get(path, _PAGE), "_request_timeout": _ANSWER_SECONDS}
+        if following:
+            words["_continue"] = following
+        answer = self._lists[path](**words, _preload_content=False)
+        page: Object = json.loads(answer.data)  # reading all of it gives the connection back
+        return page
 
-    def _list(
-        self, path: str, changed: Callable[[Object], None], listed: Callable[[set[str]], None]
-    ) -> str:
-        seen, following, version = set(), None, ""
-        while True:
-            words = {
-                "limit": _PAGE_OF.get(path, _PAGE),
-                "_preload_content": False,
-                "_request_timeout": _ANSWER_SECONDS,
-            }
-            if following:
-                words["_continue"] = following
-            answer = self._lists[path](**words)
-            page = json.loads(answer.data)  # reading it all gives the connection back
-            for item in page.get("items") or []:
-                seen.add(item["metadata"]["uid"])
-                changed(item)
-            version = page["metadata"]["resourceVersion"]
-            following = page["metadata"].get("continue")
-            if not following:
-                listed(seen)
-                return str(version)
+    def watch(self, path: str, version: str) -> Iterator[Object]:
+        """Opens a watch of CLAIMS, VOLUMES, CLASSES or NODES; returns its events. Raises what the
+        client raises, as page does.
 
-    def _watch(self, path: str, version: str) -> Any:
-        return self._lists[path](
+        version: of the list, or of the last event, from which the watch goes on."""
+        seconds = random.randint(_WATCH_SECONDS // 2, _WATCH_SECONDS)
+        stream = self._lists[path](
             watch=True,
             resource_version=version,
             allow_watch_bookmarks=True,
             _preload_content=False,
-            timeout_seconds=random.randint(_WATCH_SECONDS // 2, _WATCH_SECONDS),
+            timeout_seconds=seconds,
             _request_timeout=(_ANSWER_SECONDS, _WATCH_SECONDS + _ANSWER_SECONDS),
         )
-
-
-def _needs_list(error: Exception, said: Exception) -> bool:
-    """Whether a watch cannot go on from where it was: after 410 Gone, a refusal, or something odd.
-    A connection that was cut, and a server that is busy, leave the version as good as before."""
-    is_cut = isinstance(error, (urllib3.exceptions.HTTPError, OSError))
-    return not is_cut and getattr(said, "status", 0) != 429
+        return _events(stream)
 
 
 def _events(stream: Any) -> Iterator[Object]:
-    """Not the client's own loop over a watch: that passes over a line it cannot read, and what it
-    said is lost."""
+    """The events of a watch. The client's own loop is not used: it passes over a line that it
+    cannot read, and with the line an error is lost."""
     try:
         for line in kubernetes.watch.watch.iter_resp_lines(stream):
             event = json.loads(line)
+            thing = event["object"]
             if event["type"] == "ERROR":
-                raise kubernetes.client.ApiException(
-                    event["object"].get("code"), event["object"].get("message")
-                )
+                raise kubernetes.client.ApiException(thing.get("code"), thing.get("message"))
             yield event
     finally:
         stream.close()
         stream.release_conn()
-
-
-def _has_news(connection: Any) -> bool:
-    read_already = isinstance(connection, ssl.SSLSocket) and connection.pending()
-    return bool(read_already or select.select([connection], [], [], 0)[0])
-
-
-def _receive(connection: Any, channels: dict[int, Callable[[bytes], None]]) -> bool:
-    """One frame of a program's output, to the channel it is for; False at the end."""
-    kind, frame = connection.recv_data_frame()
-    if kind != _CLOSE and frame.data:
-        channels.get(frame.data[0], len)(frame.data[1:])
-    return bool(kind != _CLOSE)
-
-
-def _exit_status(ending: bytes, what: str) -> int:
-    """Of a program, from what is said at its end. Raises Refused if it was never started."""
-    try:
-        end = json.loads(ending)
-        if end["status"] == "Success":
-            return 0
-        causes = {
-            one.get("reason"): one.get("message")
-            for one in (end.get("details") or {}).get("causes") or []
-        }
-        if "ExitCode" in causes:
-            return int(causes["ExitCode"])
-        refused = Refused(int(end.get("code", 500)), f"{what}: {end['message']}")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Unreachable(f"{what}: the connection ended before the program did") from None
-    raise refused
-
-
-def _translated(error: Exception, what: str) -> Exception:
-    status = getattr(error, "status", None)
-    stream = re.match(
-        r"Handshake status (\d+) .* -\+-\+- (.*)", str(getattr(error, "reason", "")), re.DOTALL
-    )
-    if stream:  # one that was refused; the client has put all of it into one text
-        status, body = int(stream[1]), stream[2]
-    else:
-        body = getattr(error, "body", "")
-    if not isinstance(status, int) or status == 0:
-        return Unreachable(f"{what}: {type(error).__name__}: {error}")
-    try:
-        message = json.loads(body)["message"]
-    except (ValueError, KeyError, TypeError):
-        message = getattr(error, "reason", "")
-    asked = str((getattr(error, "headers", None) or {}).get("Retry-After", ""))
-    after = min(float(asked), _RETRY_AFTER_LIMIT_SECONDS) if asked.isdecimal() else 0.0
-    return Refused(status, f"{what}: {status} {message}", after)

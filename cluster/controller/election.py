@@ -15,14 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cluster.controller.cluster import (
-    COORDINATION,
-    Cluster,
-    Refused,
-    Unreachable,
-    in_namespace,
-    path_to,
-)
+from cluster.controller.api_errors import Refused, Unreachable
+from cluster.controller.cluster import COORDINATION, Cluster, in_namespace, path_to
 
 Object = dict[str, Any]
 

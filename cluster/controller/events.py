@@ -12,14 +12,8 @@ import time
 from collections import OrderedDict
 from typing import Any
 
-from cluster.controller.cluster import (
-    Cluster,
-    Refused,
-    Unreachable,
-    in_namespace,
-    path_to,
-    pause_seconds,
-)
+from cluster.controller.api_errors import Refused, Unreachable, pause_seconds
+from cluster.controller.cluster import Cluster, in_namespace, path_to
 
 Object = dict[str, Any]
 _log = logging.getLogger("events")

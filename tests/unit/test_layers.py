@@ -57,14 +57,22 @@ MAY_IMPORT = {
         "shared.caller",
         "cluster.controller.metrics",
     },
-    "cluster/controller/cluster.py": set(),
+    "cluster/controller/cluster.py": {
+        "cluster.controller.api_errors",
+        "cluster.controller.execute",
+        "cluster.controller.kubeconfig",
+    },
     "cluster/controller/metrics.py": set(),
 }
 # The doors: a package from outside -> the only files that may import it.
 DOORS = {
-    "kubernetes": {"cluster/controller/cluster.py", "cluster/controller/quantities.py"},
+    "kubernetes": {
+        "cluster/controller/cluster.py",
+        "cluster/controller/kubeconfig.py",
+        "cluster/controller/quantities.py",
+    },
     "urllib3": {"cluster/controller/cluster.py"},
-    "websocket": {"cluster/controller/cluster.py"},
+    "websocket": {"cluster/controller/execute.py"},
     "prometheus_client": {"cluster/controller/metrics.py"},
 }
 # What a callout must not import before it knows that it needs it: each costs milliseconds.

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import provisioner
+from cluster.controller.followers import Followers
+from cluster.controller.watch import Watch
 from tests.cluster.proxy import kubeconfig
 from tests.conftest import ROOT
 
@@ -137,6 +139,8 @@ def test_an_instance_says_what_of_it_has_ended_and_what_it_has_not_seen_yet(tmp_
 
     assert instance.dead() == "ended: ends"
     assert instance.not_ready() == ""
-    instance.api.failing["claims"] = "cannot watch"
+    watch = Watch(instance.api, "claims", Followers(), lambda: None)
+    watch.trouble = "cannot watch"
+    instance.watches.append(watch)
     assert instance.not_ready() == "cannot watch"
     going_on.set()
