@@ -41,9 +41,9 @@ class Spot:
 
 # How long the driver waits: a test makes the limit shorter, or so long that it never ends.
 LOCK_SECONDS = Spot(
-    "node/drivers/loop/pools.py",
-    "_LOCK_SECONDS = 20",
-    "_LOCK_SECONDS = NEW",
+    "node/drivers/loop/locks.py",
+    "LOCK_SECONDS = 20",
+    "LOCK_SECONDS = NEW",
 )
 IN_USE_SECONDS = Spot(
     "node/drivers/loop/volume.py",

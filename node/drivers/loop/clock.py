@@ -117,7 +117,7 @@ def _note(pool: "Pool", marks: "Dict[str, str]") -> None:
             clock.recognise(marks)
             clock.forget_old_boots()
             content = {"seconds": clock.seconds, "boots": clock.boots, "since": clock.since}
-            directory = pool.open_locks(make=True)
+            directory = pool.locks.open_directory(make=True)
             try:
                 files.write(directory, FILE, json.dumps(content).encode("ascii"))
             finally:
@@ -132,7 +132,7 @@ def _read(pool: "Pool") -> Clock:
 
     clock = Clock()
     try:
-        directory = pool.open_locks(make=False)
+        directory = pool.locks.open_directory(make=False)
         try:
             content = json.loads(files.read(directory, FILE).decode("ascii"))
         finally:

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, List, Optional, Tuple
 
-    from node.drivers.loop.pools import Lock
+    from node.drivers.loop.locks import Lock
     from node.drivers.loop.records import RootDirectory
     from node.drivers.loop.volume import Volume, Wish
     from node.host.loopdev import Loop
@@ -337,15 +337,10 @@ def _work(
     volume: "Volume", loop: "Loop", place: "undo.Place", doing: str, task: "Callable[[], None]"
 ) -> None:
     keep = [volume.pool.directory, loop.descriptor, place.lock]
-    older = volume.pool.lock_out_older(volume.name)
-    if older is not None:
-        keep.append(older)
-    try:
+    with volume.pool.locks.lock_out_older(volume.name) as older:
+        keep.extend(older.descriptors)
         site = work.Site(volume.name, volume.directory, keep)
         work.do(site, _doing(volume, doing), task)
-    finally:
-        if older is not None:
-            os.close(older)
 
 
 def _doing(volume: "Volume", participle: str) -> str:

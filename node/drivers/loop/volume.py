@@ -27,7 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional
 
-    from node.drivers.loop.pools import Lock, Pool
+    from node.drivers.loop.locks import Lock
+    from node.drivers.loop.pools import Pool
     from node.drivers.loop.records import Record
     from shared.options import Options, Pod
 
@@ -599,7 +600,7 @@ def sweep(pool: "Pool") -> None:
             from node.drivers.loop.by_hand import streams  # late: there seldom is one
 
             streams.sweep(pool, name, ages)
-    pool.sweep_lock_files()
+    pool.locks.sweep()
 
 
 def goes_on(making: str, ages: "Dict[str, float]") -> bool:

@@ -1,19 +1,11 @@
 """What the commands of this program ask of the loop driver: each method leads to its module."""
 
-import os
-
 from node.operations import Operations
 from shared.protocol import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
-
-_SHARED_DISK = (
-    "the pool shares its disk with the directory above it, so both may promise the same room. If a "
-    "disk was to be mounted there: loop pool remove {0}, then mkdir -p {1}, mount the disk, loop "
-    "pool init {0}"
-)
 
 
 class LoopOperations(Operations):
@@ -37,15 +29,7 @@ class LoopOperations(Operations):
     def make_pool(self, name: str, reserve: str, overcommit: float, replace: bool) -> str:
         from node.drivers.loop.by_hand import pool_setup
 
-        pool, is_new = pool_setup.init(name, reserve, overcommit, replace)
-        with pool:
-            sentence = "{} pool {} at {} (id {})".format(
-                "made" if is_new else "found", pool.name, pool.path, pool.id
-            )
-            above = os.stat(os.path.dirname(pool.path))
-            if os.fstat(pool.directory).st_dev != above.st_dev:
-                return sentence
-            return sentence + "; " + _SHARED_DISK.format(name, pool.path)
+        return pool_setup.make(name, reserve, overcommit, replace)
 
     def remove_pool(self, name: str, away: bool) -> str:
         from node.drivers.loop.by_hand import pool_setup
