@@ -7,11 +7,8 @@ directory.flexvol`."""
 
 import os
 
-from node.drivers import Driver
+from node.drivers import Driver, NotFound, Options, Reply, check_name, run
 from node.host import mounts
-from shared import process
-from shared.options import Options
-from shared.protocol import NotFound, Reply, check_name
 
 ROOT = "/var/lib/flexvol-directory"
 
@@ -33,16 +30,15 @@ class DirectoryDriver(Driver):
         if not os.path.isdir(path):
             raise NotFound("{} does not exist on this node".format(path))
         if mounts.at(mount_dir) is None:  # os.path.ismount does not see a bind on one file system
-            mounts.bind(
-                path,
-                mount_dir,
-                ("ro", "nosuid", "nodev") if options.read_only else ("nosuid", "nodev"),
-            )
+            flags = ["nosuid", "nodev"]
+            if options.read_only:
+                flags.append("ro")
+            mounts.bind(path, mount_dir, flags)
         return Reply()
 
     def unmount(self, mount_dir: str) -> Reply:
         if mounts.at(mount_dir) is not None:
-            process.run(["umount", mount_dir], 30).check()
+            run(["umount", mount_dir], 30).check()
         return Reply()
 
     def expandfs(
@@ -51,5 +47,5 @@ class DirectoryDriver(Driver):
         return Reply()
 
     def delete(self, options: Options) -> Reply:
-        process.run(["rm", "-rf", path_of(options.claim.namespace, options.volume)], 200).check()
+        run(["rm", "-rf", path_of(options.claim.namespace, options.volume)], 200).check()
         return Reply()

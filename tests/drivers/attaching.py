@@ -8,14 +8,18 @@ import errno
 import fcntl
 import os
 
-from node.drivers import Driver
+from node.drivers import (
+    Busy,
+    Capabilities,
+    Driver,
+    NotFound,
+    Options,
+    Reply,
+    Unavailable,
+    check_name,
+    run,
+)
 from node.host import files, filesystems, loopdev, mounts
-from shared import process
-from shared.protocol import Busy, Capabilities, NotFound, Reply, Unavailable, check_name
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from shared.options import Options
 
 ROOT = "/srv/flexvol-tests/attaching"
 _LOCK_SECONDS = 20
@@ -62,7 +66,7 @@ class Disk:
     def attach(self) -> str:
         return (
             self.device()
-            or process.run(["losetup", "--find", "--show", self.path + "/image"], 30).check().text
+            or run(["losetup", "--find", "--show", self.path + "/image"], 30).check().text
         )
 
     def detach(self) -> None:
@@ -121,7 +125,7 @@ class AttachingDriver(Driver):
         attach=True, selinuxRelabel=True, supportsMetrics=True, fsGroup=True, requiresFSResize=True
     )
 
-    def provision(self, options: "Options") -> Reply:
+    def provision(self, options: Options) -> Reply:
         options.expect_own(())
         kind = filesystems.get(options.fs_type)
         disk = Disk(options.volume)
@@ -135,17 +139,17 @@ class AttachingDriver(Driver):
         size_bytes = os.path.getsize(disk.path + "/image")
         return Reply(volume={"options": {}, "capacityBytes": size_bytes, "fsType": kind.name})
 
-    def delete(self, options: "Options") -> Reply:
+    def delete(self, options: Options) -> Reply:
         try:
             with Disk(options.volume) as disk:
                 if disk.node():
                     raise Busy("volume {} is attached to {}".format(disk.volume, disk.node()))
-                process.run(["rm", "-r", disk.path], 60).check()
+                run(["rm", "-r", disk.path], 60).check()
         except NotFound:
             return Reply(message="it was already gone")
         return Reply()
 
-    def attach(self, options: "Options", node: str) -> Reply:
+    def attach(self, options: Options, node: str) -> Reply:
         with Disk(options.volume) as disk:
             if disk.node() not in ("", node):
                 raise Busy(
@@ -158,7 +162,7 @@ class AttachingDriver(Driver):
             )  # first, so that detach undoes what a crash leaves
             return Reply(device=disk.attach())
 
-    def isattached(self, options: "Options", node: str) -> Reply:
+    def isattached(self, options: Options, node: str) -> Reply:
         with Disk(options.volume) as disk:
             return Reply(attached=disk.node() == node and disk.device() != "")
 
@@ -172,7 +176,7 @@ class AttachingDriver(Driver):
             return Reply(message=str(failure))
         return Reply()
 
-    def waitforattach(self, device: str, options: "Options") -> Reply:
+    def waitforattach(self, device: str, options: Options) -> Reply:
         with Disk(options.volume) as disk:
             there = (
                 disk.device()
@@ -181,7 +185,7 @@ class AttachingDriver(Driver):
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))
             return Reply(device=there)
 
-    def mountdevice(self, device_dir: str, device: str, options: "Options") -> Reply:
+    def mountdevice(self, device_dir: str, device: str, options: Options) -> Reply:
         mounts.check_directory(device_dir)
         with Disk(options.volume) as disk:
             if device != disk.device():
@@ -199,7 +203,7 @@ class AttachingDriver(Driver):
         mounts.unmount(device_dir)
         return Reply()
 
-    def mount(self, mount_dir: str, options: "Options") -> Reply:
+    def mount(self, mount_dir: str, options: Options) -> Reply:
         mounts.check_directory(mount_dir)
         if mounts.at(mount_dir) is None:
             flags = _FLAGS + ("ro",) if options.read_only else _FLAGS
@@ -212,7 +216,7 @@ class AttachingDriver(Driver):
         return Reply()
 
     def expandfs(
-        self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int
+        self, options: Options, device: str, mount_dir: str, new_bytes: int, old_bytes: int
     ) -> Reply:
         with Disk(options.volume) as disk:
             loop = loopdev.find(disk.image, os.path.join(disk.path, "image"))
