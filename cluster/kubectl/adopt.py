@@ -360,7 +360,7 @@ class _Adoption:
         drivers: dict[str, str],
         settings: argparse.Namespace,
         listed: dict[nodes.Key, Listed],
-        there: dict[str, nodes.Node],
+        there: dict[str, nodes.FlexvolNode],
     ) -> None:
         self._api, self._drivers, self._settings, self._there = api, drivers, settings, there
         self._found = list(_found(listed, there))
@@ -506,7 +506,7 @@ class _Adoption:
             ) from None
 
 
-def _found(listed: dict[nodes.Key, Listed], there: dict[str, nodes.Node]) -> Iterator[Found]:
+def _found(listed: dict[nodes.Key, Listed], there: dict[str, nodes.FlexvolNode]) -> Iterator[Found]:
     """What the drivers list. Storage that every node reaches is listed by its own provisioner; that
     nodes list the same is no second volume."""
     shared = {driver for node, driver in listed if not node}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from cluster.controller import cluster, decide, lost
+from cluster.controller import cluster, lost
+from cluster.controller.objects import Claim, Volume
 from shared import protocol
-
-Object = dict[str, Any]
 
 
 def arguments(parser: argparse.ArgumentParser, is_needed: bool = True) -> None:
@@ -29,7 +27,9 @@ def arguments(parser: argparse.ArgumentParser, is_needed: bool = True) -> None:
 
 def named(words: str, namespace: str) -> tuple[str, str]:
     """Namespace and name of the claim or pod that a person means. namespace: where the words name
-    none. Raises NotFound if nothing can have such a name."""
+    none.
+
+    :raises NotFound: if nothing can have such a name."""
     given, _, name = words.rpartition("/")
     namespace = given or namespace
     if not protocol.is_object_name(namespace) or not protocol.is_object_name(name):
@@ -38,28 +38,29 @@ def named(words: str, namespace: str) -> tuple[str, str]:
 
 
 def nowhere(namespace: str, name: str, is_a_pv: bool = False) -> protocol.NotFound:
-    """The failure that tells of a claim that is not there. is_a_pv: whether a PV of that name was
+    """The failure that tells of a claim that does not exist. is_a_pv: whether a PV of that name was
     looked for too."""
+    shown = name if protocol.is_object_name(name) else protocol.shown(name)
     also = ", and no PV of that name" if is_a_pv else ""
-    name = name if protocol.is_object_name(name) else protocol.shown(name)
     return protocol.NotFound(
-        f"there is no claim {name} in namespace {namespace}{also}; -n names another namespace"
+        f"there is no claim {shown} in namespace {namespace}{also}; -n names another namespace"
     )
 
 
-def get(api: cluster.Cluster, settings: argparse.Namespace) -> Object:
+def get(api: cluster.Cluster, settings: argparse.Namespace) -> Claim:
     """The claim of that name; else the claim of the PV of that name.
 
     :raises NotFound: if there is neither."""
     namespace, name = names(settings)
-    claim = api.get(cluster.claim_path(namespace, name))
+    claim = Claim.of(api.get(cluster.claim_path(namespace, name)))
     if claim is not None:
         return claim
-    is_a_pv = "/" not in settings.claim
-    volume = api.get(cluster.path_to(cluster.VOLUMES, name)) if is_a_pv else None
+    if "/" in settings.claim:
+        raise nowhere(namespace, name)
+    volume = api.get(cluster.path_to(cluster.VOLUMES, name))
     if volume is None:
-        raise nowhere(namespace, name, is_a_pv)
-    claim = lost.claim_of(api, volume)
+        raise nowhere(namespace, name, is_a_pv=True)
+    claim = Claim.of(lost.claim_of(api, volume))
     if claim is None:
         raise protocol.NotFound(
             f"the PV {name} is bound to no claim; see: kubectl flexvol inventory"
@@ -81,10 +82,10 @@ def volume_name(api: cluster.Cluster, words: str) -> str:
     :raises InvalidArgument: if several do."""
     if "/" not in words:
         return words
-    names = tuple(words.split("/", 1))
-    volumes = [volume for volume in api.items(cluster.VOLUMES) if names_of(volume) == names]
-    bound = [volume for volume in volumes if lost.claim_of(api, volume) is not None]
-    found = [str(volume["metadata"]["name"]) for volume in bound or volumes]
+    every = map(Volume, api.items(cluster.VOLUMES))
+    volumes = [volume for volume in every if volume.claim.full_name == words]
+    bound = [volume for volume in volumes if lost.claim_of(api, volume.json) is not None]
+    found = [volume.name for volume in bound or volumes]
     if not found:
         raise protocol.NotFound(f"no PV is of the claim {words}; see: kubectl flexvol inventory")
     if len(found) > 1:
@@ -94,33 +95,25 @@ def volume_name(api: cluster.Cluster, words: str) -> str:
     return found[0]
 
 
-def names_of(volume: Object) -> tuple[str, str]:
-    """Namespace and name of the claim that the PV names."""
-    reference = volume["spec"].get("claimRef") or {}
-    return str(reference.get("namespace", "")), str(reference.get("name", ""))
-
-
-def volume_of(api: cluster.Cluster, claim: Object, drivers: dict[str, str]) -> tuple[Object, str]:
+def volume_of(api: cluster.Cluster, claim: Claim, drivers: dict[str, str]) -> tuple[Volume, str]:
     """The PV that the claim is bound to, and its driver.
 
     :raises NotFound: if the claim is not bound.
     :raises InvalidArgument: if the PV is of none of the drivers.
     """
-    name = claim["spec"].get("volumeName")
-    volume = api.get(cluster.path_to(cluster.VOLUMES, name)) if name else None
-    if volume is None or not _is_of(volume, claim):
-        raise protocol.NotFound(
-            f"the claim {lost.full_name(claim)} is not bound, so it has no volume"
-        )
-    driver = drivers.get(decide.annotations_of(volume).get(decide.PROVISIONED_BY, ""))
-    if driver is None or (volume["spec"].get("flexVolume") or {}).get("driver") != driver:
+    volume = _named_volume(api, claim)
+    if volume is None or volume.claim_reference.get("uid") != claim.uid:
+        raise protocol.NotFound(f"the claim {claim.full_name} is not bound, so it has no volume")
+    driver = drivers.get(volume.provisioner)
+    if driver is None or volume.driver != driver:
         raise protocol.InvalidArgument(
-            f"the PV {name} of the claim {lost.full_name(claim)} is of no driver of flexvol here "
+            f"the PV {volume.name} of the claim {claim.full_name} is of no driver of flexvol here "
             f"({', '.join(drivers.values())}); --driver names another"
         )
     return volume, driver
 
 
-def _is_of(volume: Object, claim: Object) -> bool:
-    owner = volume["spec"].get("claimRef") or {}
-    return bool(owner.get("uid") == claim["metadata"]["uid"])
+def _named_volume(api: cluster.Cluster, claim: Claim) -> Volume | None:
+    if not claim.volume_name:
+        return None
+    return Volume.of(api.get(cluster.path_to(cluster.VOLUMES, claim.volume_name)))

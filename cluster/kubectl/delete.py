@@ -321,7 +321,7 @@ class Deletion:
         storage.adopt(driver, request)
         return owner
 
-    def _delete_snapshot(self, row: Row, node: nodes.Node) -> str:
+    def _delete_snapshot(self, row: Row, node: nodes.FlexvolNode) -> str:
         """Snapshots are no volumes of the contract: the driver's own program deletes them."""
         words = ["snapshot", "--yes", "--driver", row.driver.split("/")[1], "--delete", row.name]
         pool = row.entry.get("pool")

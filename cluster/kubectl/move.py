@@ -43,6 +43,7 @@ from typing import Any
 from cluster.controller import cluster, decide, lost, secrets, volume_manifest
 from cluster.controller.events import Events
 from cluster.controller.inventory import pools_away
+from cluster.controller.objects import Volume
 from cluster.controller.storage import PLUGIN_DIRECTORY, Listed, executable
 from cluster.kubectl import by_provisioner, claims, inventory, nodes
 from shared import protocol
@@ -170,7 +171,7 @@ class Mover:
         """The name of the PV that a person means, by its own name or by NAMESPACE/NAME of its
         claim. A move that was killed may have left only its plan, and no PV."""
         for plan in self._plans() if "/" in words else []:
-            if claims.names_of(plan["volume"]) == tuple(words.split("/", 1)):
+            if Volume(plan["volume"]).claim.full_name == words:
                 return _name(plan)
         return claims.volume_name(self._api, words)
 

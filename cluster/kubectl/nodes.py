@@ -8,26 +8,30 @@ import time
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from cluster.controller import cluster, decide, lost
+from cluster.controller import cluster
+from cluster.controller.objects import HOSTNAME, Node, Object, Pod, table
 from cluster.controller.served import option_values
 from cluster.controller.storage import DRIVERS, PLUGIN_DIRECTORY, Listed, Storage, executable
 from shared import caller, options, protocol
 
-Key = tuple[str, str]
-_APPS = ("flexvol-node", "flexvol-shared")  # what deploy/ calls the pods that make volumes
+Key = tuple[str, str]  # the names of a node and of a driver
+# The label `app` of the pods that make volumes, from deploy/: in node mode and in shared mode.
+_NODE_MODE = "flexvol-node"
+_SHARED_MODE = "flexvol-shared"
 # Why a container waits that is being started.
 BEGINNING = ("ContainerCreating", "PodInitializing")
-_AT_ONCE = 16
-_BEYOND_SECONDS = 15  # a driver's own limit, to reach the node and to hear of it
+_AT_ONCE = 16  # nodes that are asked at the same time
+_BEYOND_SECONDS = 15  # for the way to a node and back, on top of a driver's own limit
+_FORBIDDEN = (401, 403)
 
 
-class Node(NamedTuple):
-    """A node with flexvol on it; without a name for storage that is reachable from everywhere.
+class FlexvolNode(NamedTuple):
+    """A node with flexvol on it; without a name for storage that every node reaches.
 
-    pod: as Cluster.execute wants it.
-    drivers: which its provisioner serves.
-    identity: of its provisioner, which the PVs that are its own name; "" if that is not told.
-    trouble: why its pod does not work; "" if it does."""
+    pod: as Cluster.execute wants it: NAMESPACE/NAME.
+    drivers: those that the pod's provisioner serves.
+    identity: of that provisioner, which its PVs name; "" if the pod's arguments do not tell it.
+    trouble: why the pod does not work; "" if it does."""
 
     name: str
     pod: str
@@ -39,12 +43,13 @@ class Node(NamedTuple):
 class NodeStorage(Storage):
     """As Storage, on another node. All its calls raise Refused and Unreachable too."""
 
-    def __init__(self, api: cluster.Cluster, node: Node) -> None:
+    def __init__(self, api: cluster.Cluster, node: FlexvolNode) -> None:
         super().__init__(PLUGIN_DIRECTORY)
-        self._api, self._node = api, node
+        self._api = api
+        self._node = node
 
     def delete_by_hand(self, driver: str, request: options.Options) -> str:
-        """As delete; returns what the driver says of it, for the person who asked."""
+        """As delete; returns the driver's message, for the person who asked."""
         return self._counted(driver, "delete", request).message
 
     def _call(self, driver: str, callout: str, **arguments: Any) -> protocol.Reply:
@@ -54,21 +59,34 @@ class NodeStorage(Storage):
         return caller.parse(callout, printed + errors.encode(), status)
 
 
-def find(api: cluster.Cluster, namespace: str) -> dict[str, Node]:
-    """By name, those that have a pod of ours, whatever its state. namespace: where flexvol is
+def find(api: cluster.Cluster, namespace: str) -> dict[str, FlexvolNode]:
+    """The nodes with a pod of flexvol, in any state, by name. namespace: where flexvol is
     installed."""
-    # Of two on one node, the last counts.
-    pods = sorted(api.items(cluster.in_namespace(namespace, "pods")), key=_worth)
+    pods = [Pod(pod) for pod in api.items(cluster.in_namespace(namespace, "pods"))]
+    # Of two pods on one node, the last one counts.
+    pods.sort(key=lambda pod: (not pod.is_being_deleted, pod.phase == "Running"))
     found = {}
     for pod in pods:
-        app, spec = (pod["metadata"].get("labels") or {}).get("app"), pod["spec"]
-        if app in _APPS and spec.get("nodeName"):
-            name = spec["nodeName"] if app == _APPS[0] else ""
-            container = spec["containers"][0]
-            identity = name or _identity(container)
-            path = f"{namespace}/{pod['metadata']['name']}"
-            found[name] = Node(name, path, _drivers(container), identity, trouble_of(pod))
+        app = pod.labels.get("app")
+        if not pod.node_name or app not in (_NODE_MODE, _SHARED_MODE):
+            continue
+        name = pod.node_name if app == _NODE_MODE else ""
+        container = pod.spec["containers"][0]
+        found[name] = FlexvolNode(
+            name=name,
+            pod=f"{namespace}/{pod.name}",
+            drivers=option_values(container, "--driver") or DRIVERS,
+            identity=name or _identity_of(container),
+            trouble=trouble_of(pod),
+        )
     return found
+
+
+def _identity_of(container: Object) -> str:
+    """Of a provisioner in shared mode; "" if an environment variable holds it."""
+    for identity in option_values(container, "--identity"):
+        return "" if "$(" in identity else identity
+    return ""
 
 
 def served(api: cluster.Cluster, namespace: str) -> set[str]:
@@ -77,49 +95,34 @@ def served(api: cluster.Cluster, namespace: str) -> set[str]:
     return {driver for node in find(api, namespace).values() for driver in node.drivers}
 
 
-def trouble_of(pod: dict[str, Any]) -> str:
+def trouble_of(pod: Pod) -> str:
     """Why the pod does not do its work, in kubelet's words; empty if it does."""
-    status = pod.get("status") or {}
-    for container in lost.containers_of(pod):
+    for container in pod.containers:
         why = _why_not_running(container)
         if why:
             return f"its container {container['name']} {why}"
-    if pod["metadata"].get("deletionTimestamp"):
+    if pod.is_being_deleted:
         return "it is being deleted"
-    if status.get("phase") != "Running":
-        return f"it is {status.get('phase') or 'not started yet'}"
-    ready = [one for one in status.get("conditions") or [] if one["type"] == "Ready"]
-    if ready and ready[0]["status"] != "True":
-        return "it is not ready"
+    if pod.phase != "Running":
+        return f"it is {pod.phase or 'not started yet'}"
+    for condition in pod.conditions:
+        if condition["type"] == "Ready":
+            return "" if condition["status"] == "True" else "it is not ready"
     return ""
 
 
-def _why_not_running(container: dict[str, Any]) -> str:
+def _why_not_running(container: Object) -> str:
     """Of a container that kubelet cannot start, or that fails again and again."""
-    state = container.get("state") or {}
-    waiting = state.get("waiting") or {}
-    reason = waiting.get("reason") or ""
+    state = table(container.get("state"))
+    waiting = table(state.get("waiting"))
+    reason = waiting.get("reason")
     if reason and reason not in BEGINNING:
-        message = waiting.get("message") or ""
-        return f"waits: {reason}" + (f" ({message})" if message else "")
-    ended = state.get("terminated") or {}
+        message = waiting.get("message")
+        return f"waits: {reason} ({message})" if message else f"waits: {reason}"
+    ended = table(state.get("terminated"))
     if ended.get("exitCode"):
         return f"ended with status {ended['exitCode']} ({ended.get('reason') or 'Error'})"
     return ""
-
-
-def _drivers(container: dict[str, Any]) -> tuple[str, ...]:
-    return option_values(container, "--driver") or DRIVERS
-
-
-def _identity(container: dict[str, Any]) -> str:
-    """Of a provisioner in shared mode; "" if an environment variable holds it."""
-    identity = next(iter(option_values(container, "--identity")), "")
-    return "" if "$(" in identity else identity
-
-
-def _worth(pod: dict[str, Any]) -> tuple[bool, bool]:
-    return not pod["metadata"].get("deletionTimestamp"), pod["status"].get("phase") == "Running"
 
 
 def nowhere(namespace: str) -> protocol.Unavailable:
@@ -128,8 +131,10 @@ def nowhere(namespace: str) -> protocol.Unavailable:
     )
 
 
-def get(api: cluster.Cluster, namespace: str, name: str) -> Node:
-    """The node of that name. Raises Unavailable, naming those that there are."""
+def get(api: cluster.Cluster, namespace: str, name: str) -> FlexvolNode:
+    """The node of that name.
+
+    :raises Unavailable: if no pod of flexvol is on it; names the nodes that have one."""
     found = find(api, namespace)
     if not found:
         raise nowhere(namespace)
@@ -141,54 +146,60 @@ def get(api: cluster.Cluster, namespace: str, name: str) -> Node:
 
 
 def list_all(
-    api: cluster.Cluster, nodes: Collection[Node], drivers: Collection[str] | None = None
+    api: cluster.Cluster,
+    nodes: Collection[FlexvolNode],
+    drivers: Collection[str] | None = None,
 ) -> tuple[dict[Key, Listed], dict[Key, str]]:
     """What the drivers list on each node, and why one did not answer; both by the names of node and
-    driver. drivers: which to ask, instead of those that are served; of storage that is reachable
-    from everywhere, only if they are."""
+    driver. drivers: which to ask, instead of those that are served; of storage that every node
+    reaches, only if they are served."""
+    asked = []
+    for node in nodes:
+        for driver in drivers or node.drivers:
+            if node.name or driver in node.drivers:
+                asked.append((node, driver))
     listed: dict[Key, Listed] = {}
-    asked = [
-        (node, driver)
-        for node in nodes
-        for driver in drivers or node.drivers
-        if node.name or driver in node.drivers
-    ]
     silent = {(node.name, driver): why_silent(node, None) for node, driver in asked}
 
-    def ask(node: Node, driver: str) -> None:
+    def ask(node: FlexvolNode, driver: str) -> None:
         try:
             listed[node.name, driver] = NodeStorage(api, node).list(driver)
             del silent[node.name, driver]
         except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
             silent[node.name, driver] = why_silent(node, error)
 
-    # None of them is waited for at the end: a node's kubelet may have taken the connection, and
-    # hang.
-    threads = [threading.Thread(target=ask, args=one, daemon=True) for one in asked]
+    # The threads are daemons, so that none of them is waited for at the end: a node's kubelet may
+    # have taken the connection, and hang.
+    threads = [threading.Thread(target=ask, args=key, daemon=True) for key in asked]
     for start in range(0, len(threads), _AT_ONCE):
-        deadline = time.monotonic() + protocol.CALLOUTS["list"].seconds + _BEYOND_SECONDS
-        for thread in threads[start : start + _AT_ONCE]:
-            thread.start()
-        for thread in threads[start : start + _AT_ONCE]:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        _run(threads[start : start + _AT_ONCE])
     return dict(listed), dict(silent)
 
 
-def why_silent(node: Node, error: Exception | None) -> str:
+def _run(threads: list[threading.Thread]) -> None:
+    """Returns when all of them have ended, or had the time for it."""
+    deadline = time.monotonic() + protocol.CALLOUTS["list"].seconds + _BEYOND_SECONDS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def why_silent(node: FlexvolNode, error: Exception | None) -> str:
     """The sentence about a node whose driver was asked and did not list. error: how the call ended;
     None if it has not ended in time."""
-    namespace, _, pod = node.pod.partition("/")
     if isinstance(error, protocol.Failure):
         where = f" on node {node.name}" if node.name else ""
         return f"the driver{where} cannot list its volumes: {error}"
-    if isinstance(error, cluster.Refused) and error.status in (401, 403):
+    if isinstance(error, cluster.Refused) and error.status in _FORBIDDEN:
         return (
             f"the pod {node.pod} was not asked, because your account may not do that: "
             f"{error.lacking or error}"
         )
+    namespace, _, pod = node.pod.partition("/")
     # Of a node that is down, Kubernetes says that its pods are not ready: that is no trouble of
     # the pod's own.
-    is_down = error is None or (isinstance(error, cluster.Refused) and _is_out_of_reach(error))
+    is_down = error is None or _is_out_of_reach(error)
     if node.trouble and not (node.name and is_down):
         return (
             f"the pod {node.pod} of node {node.name or '-'} did not answer: {node.trouble}; see: "
@@ -204,26 +215,30 @@ def why_silent(node: Node, error: Exception | None) -> str:
     )
 
 
-def _is_out_of_reach(error: cluster.Refused) -> bool:
+def _is_out_of_reach(error: Exception) -> bool:
     """Whether the API server says that it cannot reach the kubelet
     (apiserver, pkg/util/proxy: "error dialing backend")."""
+    if not isinstance(error, cluster.Refused):
+        return False
     return error.status in (502, 503, 504) or "error dialing backend" in str(error)
 
 
 def hostname(api: cluster.Cluster, name: str) -> str:
-    """The node's own label, which need not be its name. Raises Unavailable if it has none."""
-    node = api.get(cluster.path_to(cluster.NODES, name)) or {"metadata": {}}
-    label = (node["metadata"].get("labels") or {}).get(decide.HOSTNAME, "")
-    if not label:
+    """The node's own hostname label, which need not be its name.
+
+    :raises Unavailable: if it has none."""
+    node = Node.of(api.get(cluster.path_to(cluster.NODES, name)))
+    if node is None or not node.hostname:
         raise protocol.Unavailable(
-            f"node {name} has no label {decide.HOSTNAME}, which kubelet sets; restart that "
-            "node's kubelet"
+            f"node {name} has no label {HOSTNAME}, which kubelet sets; restart that node's kubelet"
         )
-    return str(label)
+    return node.hostname
 
 
 def cluster_uid(api: cluster.Cluster) -> str:
-    """As Cluster.uid. Raises Unavailable if there is none."""
+    """As Cluster.uid.
+
+    :raises Unavailable: if there is none."""
     uid = api.uid()
     if not uid:
         raise protocol.Unavailable(

@@ -64,16 +64,15 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
 def _make(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
     claim = claims.get(api, settings)
     volume, driver = claims.volume_of(api, claim, drivers)
-    pod = nodes.get(api, settings.namespace, decide.node_of(volume, drivers)).pod
+    pod = nodes.get(api, settings.namespace, decide.node_of(volume.json, drivers)).pod
     line = [
         executable(PLUGIN_DIRECTORY, driver),
         "snapshot",
         *([f"--keep={settings.keep}"] if settings.keep is not None else []),
     ]
-    pool = (volume["spec"]["flexVolume"].get("options") or {}).get("pool")
-    if pool:
-        line.append(f"--pool={pool}")
-    line += ["--", volume["metadata"]["name"], *([settings.name] if settings.name else [])]
+    if volume.pool_name:
+        line.append(f"--pool={volume.pool_name}")
+    line += ["--", volume.name, *([settings.name] if settings.name else [])]
     status, said, errors = api.execute(pod, line, seconds=_SILENCE_SECONDS)
     sys.stdout.write(said.decode(errors="replace"))
     sys.stderr.write(errors)

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cluster.controller.objects import Claim, Volume
 from cluster.controller.quantities import quantity, size_bytes
-from cluster.kubectl import cancel_expansion
-from cluster.kubectl.cancel_expansion import HOLD, Sizes, Truth
+from cluster.kubectl.cancel_expansion import steps, verdicts
+from cluster.kubectl.cancel_expansion.sizes import Sizes, Truth, sizes, truth_of
+from cluster.kubectl.cancel_expansion.steps import HOLD
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -35,7 +37,7 @@ def merged(there: Any, patch: Any) -> Any:
 
 class World:
     """A claim whose request was raised. Its methods are what each of the programs may do next, as
-    in Kubernetes 1.32 to 1.37 (see the paths in cluster/kubectl/cancel_expansion.py)."""
+    in Kubernetes 1.32 to 1.37 (see the paths in cluster/kubectl/cancel_expansion/steps.py)."""
 
     def __init__(self, asked: int, size: int = 64 * MIB, recorded: int = 64 * MIB) -> None:
         self.size = size
@@ -54,20 +56,20 @@ class World:
 
     @property
     def now(self) -> Sizes:
-        return cancel_expansion.sizes(self.claim, self.volume)
+        return sizes(Claim(self.claim), Volume(self.volume))
 
     def status(self, **changes: Any) -> None:
         self.claim = merged(self.claim, {"status": changes})
 
     def we_go_on(self) -> str:
-        step = cancel_expansion.next_step(self.now, self.size)
+        step = steps.next_step(self.now, self.size)
         if step:
             self.do(step)
         return step
 
     def do(self, step: str) -> None:
-        changes = cancel_expansion.changes(step, self.now, self.size, self.claim)
-        if step == cancel_expansion.SET_VOLUME:
+        changes = steps.changes(step, self.now, self.size, Claim(self.claim))
+        if step == steps.SET_VOLUME:
             self.volume = merged(self.volume, changes)
         elif "status" in changes:
             self.claim = merged(self.claim, changes)
@@ -180,7 +182,7 @@ def test_whoever_interferes_the_end_is_the_truth_and_the_volume_grows_again(
             break
 
     now = world.now
-    assert cancel_expansion.next_step(now, world.size) == ""
+    assert steps.next_step(now, world.size) == ""
     assert now.resize in ("", PENDING)
     assert now.asked <= world.size, "claim and PV promise no more than there is"
     if now.resize == "":
@@ -215,7 +217,7 @@ def test_a_killed_run_is_not_refused_when_it_is_repeated() -> None:
     world = World(900 * GIB)
     while world.we_go_on():
         room_for_all = Truth(world.size, "default", 2000 * GIB)
-        assert cancel_expansion.refusal(world.now, room_for_all) == ""
+        assert verdicts.refusal(world.now, room_for_all) == ""
 
 
 GROWING = Sizes(request=GIB, capacity=64 * MIB, allocated=GIB, resize=PENDING, volume=GIB)
@@ -267,7 +269,7 @@ FAILING = GROWING._replace(has_failed=True, has_conditions=True)
     ],
 )
 def test_it_is_refused_while_the_growth_can_succeed(now: Sizes, truth: Truth, words: str) -> None:
-    why = cancel_expansion.refusal(now, truth)
+    why = verdicts.refusal(now, truth)
 
     assert words in why
     assert bool(why) == bool(words)
@@ -276,9 +278,9 @@ def test_it_is_refused_while_the_growth_can_succeed(now: Sizes, truth: Truth, wo
 def test_a_volume_whose_file_system_cannot_be_grown_is_recorded_as_it_is_when_told() -> None:
     world = World(1 * GIB)
     world.size = 1 * GIB
-    assert cancel_expansion.next_step(world.now, world.size) == ""
+    assert steps.next_step(world.now, world.size) == ""
 
-    while step := cancel_expansion.next_step(world.now, world.size, records=True):
+    while step := steps.next_step(world.now, world.size, records=True):
         world.do(step)
 
     assert world.now.capacity == world.now.volume == world.now.request == 1 * GIB
@@ -286,22 +288,22 @@ def test_a_volume_whose_file_system_cannot_be_grown_is_recorded_as_it_is_when_to
 
 
 def test_what_a_late_failure_leaves_on_the_claim_is_cleared() -> None:
-    assert cancel_expansion.next_step(GROWING, 64 * MIB) == HOLD
+    assert steps.next_step(GROWING, 64 * MIB) == HOLD
     leftover = Sizes(GIB, GIB, GIB, "", GIB, has_conditions=True)
-    assert cancel_expansion.next_step(leftover, GIB) == HOLD
-    assert cancel_expansion.next_step(leftover._replace(has_conditions=False), GIB) == ""
+    assert steps.next_step(leftover, GIB) == HOLD
+    assert steps.next_step(leftover._replace(has_conditions=False), GIB) == ""
 
 
 def test_the_true_size_is_the_drivers_word_alone() -> None:
     pools = [{"name": "fast", "freeBytes": 5 * MIB}]
     entry = {"name": "pvc-1", "sizeBytes": 64 * MIB, "pool": "fast"}
 
-    assert cancel_expansion.truth_of(entry, pools) == Truth(64 * MIB, "fast", 5 * MIB)
-    assert cancel_expansion.truth_of({**entry, "error": "gone"}, pools) is None
-    assert cancel_expansion.truth_of({"name": "pvc-1", "sizeBytes": True}, pools) is None
-    assert cancel_expansion.truth_of({}, pools) is None
+    assert truth_of(entry, pools) == Truth(64 * MIB, "fast", 5 * MIB)
+    assert truth_of({**entry, "error": "gone"}, pools) is None
+    assert truth_of({"name": "pvc-1", "sizeBytes": True}, pools) is None
+    assert truth_of({}, pools) is None
     cordoned = [{"name": "fast", "freeBytes": 0, "cordoned": True}]
-    assert cancel_expansion.truth_of(entry, cordoned) == Truth(64 * MIB, "fast", None)
+    assert truth_of(entry, cordoned) == Truth(64 * MIB, "fast", None)
 
 
 def test_explain_names_the_way_out_of_an_expansion_that_does_not_fit_and_of_no_other() -> None:
@@ -310,7 +312,7 @@ def test_explain_names_the_way_out_of_an_expansion_that_does_not_fit_and_of_no_o
 
     def advice(free: int) -> str:
         pools = [{"name": "fast", "freeBytes": free}]
-        return cancel_expansion.advice(world.claim, world.volume, entry, pools)
+        return verdicts.advice(Claim(world.claim), Volume(world.volume), entry, pools)
 
     assert advice(5 * MIB) == (
         "it asks for 900 GiB, its volume has 64 MiB, and its pool fast can promise 5 MiB more; "

@@ -105,14 +105,14 @@ def meant(words: str, namespace: str = "shop") -> argparse.Namespace:
 )
 def test_a_claim_by_its_name_or_its_pvs(words: str, namespace: str) -> None:
     found = claims.get(BOUND, meant(words, namespace))  # type: ignore[arg-type]
-    assert found["metadata"]["name"] == "data"
+    assert found.name == "data"
 
 
 def test_a_claim_comes_before_a_pv_of_its_name() -> None:
     there: Any = _Objects(
         volume("data", "other"), claim("other", "data"), claim("data", "pvc-9", "u9")
     )
-    assert claims.get(there, meant("data"))["metadata"]["uid"] == "u9"
+    assert claims.get(there, meant("data")).uid == "u9"
 
 
 @pytest.mark.parametrize(

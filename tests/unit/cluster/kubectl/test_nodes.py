@@ -8,60 +8,88 @@ from typing import Any
 import pytest
 
 from cluster.controller import cluster
+from cluster.controller.objects import Pod
 from cluster.kubectl import nodes
+from cluster.kubectl.nodes import FlexvolNode
 from shared import protocol
+
+
+def flexvol(
+    node: str = "node1", args: Any = (), app: str = "flexvol-node", **more: Any
+) -> dict[str, Any]:
+    """A pod of flexvol on that node."""
+    return {
+        "metadata": {"name": f"p-{node}", "labels": {"app": app}},
+        "spec": {"nodeName": node, "containers": [{"args": args}]},
+        "status": {"phase": "Running"},
+        **more,
+    }
+
+
+def found(*pods: dict[str, Any]) -> dict[str, FlexvolNode]:
+    api: Any = SimpleNamespace(items=lambda path: pods)
+    return nodes.find(api, "flexvol")
 
 
 @pytest.mark.parametrize(
     ("args", "drivers"),
     [
-        (["--node=x", "--health-port=9808"], ("flexvol/loop",)),
-        (["--node=x", "--driver=flexvol/directory"], ("flexvol/directory",)),
-        (["--driver", "a/b", "--driver=c/d", "--node", "x"], ("a/b", "c/d")),
-        (None, ("flexvol/loop",)),
+        pytest.param(
+            ["--node=x", "--health-port=9808"], ("flexvol/loop",), id="no driver is named"
+        ),
+        pytest.param(
+            ["--node=x", "--driver=flexvol/directory"],
+            ("flexvol/directory",),
+            id="another driver is named",
+        ),
+        pytest.param(
+            ["--driver", "a/b", "--driver=c/d", "--node", "x"],
+            ("a/b", "c/d"),
+            id="two drivers are named",
+        ),
+        pytest.param(None, ("flexvol/loop",), id="the container has no arguments"),
     ],
 )
 def test_the_drivers_of_a_node_are_those_that_its_provisioner_serves(
     args: Any, drivers: tuple[str, ...]
 ) -> None:
-    assert nodes._drivers({"args": args}) == drivers
+    assert found(flexvol(args=args))["node1"].drivers == drivers
 
 
 @pytest.mark.parametrize(
     ("args", "identity"),
     [
-        (["--identity=shared", "--driver=a/b"], "shared"),
-        (["--identity", "one"], "one"),
-        (["--identity=$(NAME)"], ""),
-        (None, ""),
+        pytest.param(["--identity=shared", "--driver=a/b"], "shared", id="in the option's word"),
+        pytest.param(["--identity", "one"], "one", id="in the next word"),
+        pytest.param(["--identity=$(NAME)"], "", id="in an environment variable"),
+        pytest.param(None, "", id="the container has no arguments"),
     ],
 )
 def test_the_identity_of_shared_storage_is_that_of_its_provisioner(
     args: Any, identity: str
 ) -> None:
-    assert nodes._identity({"args": args}) == identity
+    assert found(flexvol(args=args, app="flexvol-shared"))[""].identity == identity
 
 
 def test_a_command_about_a_nodes_pvs_knows_each_driver_that_is_served_there() -> None:
-    def pod(name: str, *args: str) -> dict[str, Any]:
-        return {
-            "metadata": {"name": name, "labels": {"app": "flexvol-node"}},
-            "spec": {"nodeName": name, "containers": [{"args": list(args)}]},
-            "status": {"phase": "Running"},
-        }
-
-    pods = [pod("node1"), pod("node2", "--driver=flexvol/loop", "--driver=flexvol/directory")]
+    two = ["--driver=flexvol/loop", "--driver=flexvol/directory"]
+    pods = [flexvol("node1"), flexvol("node2", two)]
     api: Any = SimpleNamespace(items=lambda path: pods)
 
     assert nodes.served(api, "flexvol") == {"flexvol/loop", "flexvol/directory"}
 
 
 def test_of_two_pods_on_a_node_the_one_that_runs_and_is_not_about_to_go_is_asked() -> None:
-    def pod(phase: str, deleted: str | None = None) -> dict[str, Any]:
-        return {"metadata": {"deletionTimestamp": deleted}, "status": {"phase": phase}}
+    def pod(name: str, phase: str, deleted: str | None = None) -> dict[str, Any]:
+        metadata = {"name": name, "labels": {"app": "flexvol-node"}, "deletionTimestamp": deleted}
+        return flexvol(metadata=metadata, status={"phase": phase})
 
-    best = [pod("Running", "now"), pod("Pending"), pod("Running")]
-    assert sorted([best[2], best[0], best[1]], key=nodes._worth) == best
+    going = pod("going", "Running", "now")
+    pending = pod("pending", "Pending")
+    best = pod("best", "Running")
+
+    assert found(best, going, pending)["node1"].pod == "flexvol/best"
+    assert found(pending, going)["node1"].pod == "flexvol/pending"
 
 
 def of_ours(phase: str = "Running", **status: Any) -> dict[str, Any]:
@@ -115,10 +143,10 @@ BACK_OFF = {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}
 def test_a_pod_of_ours_that_does_not_work_is_told_from_one_that_does(
     pod: dict[str, Any], trouble: str
 ) -> None:
-    assert nodes.trouble_of(pod) == trouble
+    assert nodes.trouble_of(Pod(pod)) == trouble
 
 
-WELL = nodes.Node("node1", "flexvol/flexvol-node-x", ("flexvol/loop",), "node1")
+WELL = FlexvolNode("node1", "flexvol/flexvol-node-x", ("flexvol/loop",), "node1")
 DIALING = "exec loop in flexvol/flexvol-node-x: 500 error dialing backend: dial tcp 10.0.0.1:10250"
 
 
@@ -167,7 +195,7 @@ DIALING = "exec loop in flexvol/flexvol-node-x: 500 error dialing backend: dial 
     ],
 )  # fmt: skip
 def test_a_node_that_cannot_be_asked_is_one_plain_sentence(
-    node: nodes.Node, error: Exception | None, sentence: str
+    node: FlexvolNode, error: Exception | None, sentence: str
 ) -> None:
     said = nodes.why_silent(node, error)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster.kubectl import explain
+from cluster.controller.objects import Claim, Volume
+from cluster.kubectl.explain.growth import on_conditions, on_file_system_size, on_growth
 
 MIB = 1 << 20
 SMALL = {"fileSystemBytes": 64 * MIB, "sizeBytes": 70 << 30, "fsType": "ext4"}
@@ -14,8 +15,9 @@ SMALL = {"fileSystemBytes": 64 * MIB, "sizeBytes": 70 << 30, "fsType": "ext4"}
 
 @pytest.mark.parametrize("in_use", [False, True])
 def test_a_growth_that_did_not_come_to_its_end_is_told(in_use: bool) -> None:
-    (sentence,) = explain._on_size(SMALL, in_use)
-    assert sentence.startswith("its file system has 64 MiB, 70 GiB asked; it grows when")
+    (finding,) = on_file_system_size(SMALL, in_use)
+    assert not finding.is_wrong
+    assert finding.sentence.startswith("its file system has 64 MiB, 70 GiB asked; it grows when")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ def test_a_growth_that_did_not_come_to_its_end_is_told(in_use: bool) -> None:
     ],
 )
 def test_nothing_is_told_of_others(entry: dict[str, Any], in_use: bool) -> None:
-    assert explain._on_size(entry, in_use) == []
+    assert on_file_system_size(entry, in_use) == []
 
 
 def growing(asked: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -83,7 +85,7 @@ def test_an_expansion_is_told_before_kubelet_has_tried_it(
 ) -> None:
     claim, volume = growing(asked)
 
-    findings = explain._on_growth(claim, volume, OF_1_GIB, [{"name": "default", **pool}])
+    findings = on_growth(Claim(claim), Volume(volume), OF_1_GIB, [{"name": "default", **pool}])
 
     assert [one.is_wrong for one in findings] == [is_wrong] * bool(words)
     assert words in "".join(one.sentence for one in findings)
@@ -100,6 +102,6 @@ def test_what_kubernetes_says_of_a_growth_is_told(kind: str, is_wrong: bool) -> 
     claim, _ = growing("2Gi")
     claim["status"]["conditions"] = [{"type": kind, "status": "True", "message": "words"}]
 
-    (finding,) = explain._on_conditions(claim)
+    (finding,) = on_conditions(Claim(claim))
 
     assert (finding.sentence, finding.is_wrong) == (f"{kind}: words", is_wrong)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from cluster.kubectl import scheduling
+from cluster.controller.objects import Node, Pod
+from cluster.kubectl.explain import scheduling
 
-NODE = {"metadata": {"name": "node1", "labels": {"zone": "a", "disks": "4"}}}
+NODE: dict[str, Any] = {"metadata": {"name": "node1", "labels": {"zone": "a", "disks": "4"}}}
 
 
 def term(operator: str, *values: str, key: str = "zone") -> dict[str, Any]:
@@ -47,11 +48,11 @@ NAMED = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["
 def test_a_node_selector_means_the_nodes_that_the_scheduler_takes_it_for(
     terms: list[dict[str, Any]], is_selected: bool
 ) -> None:
-    assert scheduling.selects({"nodeSelectorTerms": terms}, NODE) == is_selected
+    assert scheduling.selects({"nodeSelectorTerms": terms}, Node(NODE)) == is_selected
 
 
 def test_no_selector_means_every_node() -> None:
-    assert scheduling.selects(None, NODE)
+    assert scheduling.selects(None, Node(NODE))
 
 
 TAINT = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
@@ -75,8 +76,8 @@ TAINT = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
 def test_a_taint_keeps_the_pods_that_do_not_tolerate_it(
     toleration: dict[str, str], is_tolerated: bool
 ) -> None:
-    pod = {"spec": {"tolerations": [toleration]}}
-    node = {**NODE, "spec": {"taints": [TAINT]}}
+    pod = Pod({"spec": {"tolerations": [toleration]}})
+    node = Node({**NODE, "spec": {"taints": [TAINT]}})
 
     refusal = scheduling.refusal(pod, node)
 
@@ -95,4 +96,6 @@ def test_a_taint_keeps_the_pods_that_do_not_tolerate_it(
     ],
 )
 def test_a_taint_that_keeps_no_pod_or_is_told_otherwise_is_no_refusal(taint: Any) -> None:
-    assert scheduling.refusal({"spec": {}}, {**NODE, "spec": {"taints": [taint]}}) == ""
+    node = Node({**NODE, "spec": {"taints": [taint]}})
+
+    assert scheduling.refusal(Pod({"spec": {}}), node) == ""

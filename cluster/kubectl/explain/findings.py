@@ -1,0 +1,20 @@
+"""What explain tells about a claim: sentences, each with whether somebody must act."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    """A sentence. is_wrong: whether somebody must act on what the sentence tells."""
+
+    sentence: str
+    is_wrong: bool
+
+
+def problem(sentence: str) -> Finding:
+    return Finding(sentence, True)
+
+
+def note(sentence: str) -> Finding:
+    return Finding(sentence, False)
