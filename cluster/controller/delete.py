@@ -88,7 +88,7 @@ class Delete:
             decision = decide.with_claim(decision, volume, claim)
         if decision.action == decide.LATER:
             self._work.done(key)
-        elif decision.action == decide.OWN:
+        elif decision.action == decide.ADOPT:
             self._own(key, path, volume)
         elif decision.action == decide.WAIT:
             self._failed(key, volume, protocol.Busy(decision.sentence))
@@ -96,7 +96,7 @@ class Delete:
             self._delete(key, path, volume, decision.sentence)
         elif decision.action == decide.LET_GO:
             self._let_go(key, path, volume, decision.sentence)
-        elif decision.action == decide.KEEP:
+        elif decision.action == decide.DROP_FINALIZER:
             self._keep(key, path, volume)
         else:
             self._set_finalizer(path, volume, True)

@@ -36,7 +36,7 @@ AWAITS_CLAIM = "flexvol/awaits-claim"
 FROM_SNAPSHOT = "flexvol/from-snapshot"  # on a claim: the snapshot that its volume begins with
 ON_NODE_GONE = "flexvol/on-node-gone"  # on a PV, from the class's parameter
 
-# What CSI alone can make a volume of; the claim's owner is told so.
+# A source that we know although CSI alone can make a volume of it: the claim is told so.
 _SNAPSHOT = ("snapshot.storage.k8s.io", "VolumeSnapshot")
 # What a watch cache keeps of the metadata of a claim or a volume.
 _KEPT_METADATA = (
@@ -98,16 +98,18 @@ class ApiObject:
 
     @overload
     @classmethod
-    def of(cls: type[View], json: Object) -> View: ...
+    def of(cls: type[View], json: Object | View) -> View: ...
 
     @overload
     @classmethod
-    def of(cls: type[View], json: Object | None) -> View | None: ...
+    def of(cls: type[View], json: Object | View | None) -> View | None: ...
 
     @classmethod
-    def of(cls: type[View], json: Object | None) -> View | None:
+    def of(cls: type[View], json: Object | View | None) -> View | None:
         """The view of an object; None for an object that is not there."""
-        return None if json is None else cls(json)
+        if json is None or isinstance(json, cls):
+            return json
+        return cls(table(json))
 
     @property
     def metadata(self) -> Object:
@@ -212,6 +214,19 @@ class Claim(ApiObject):
     @property
     def access_modes(self) -> list[str]:
         return items(self.spec.get("accessModes"))
+
+    @property
+    def is_of_blocks(self) -> bool:
+        """Whether its pods want the volume as a block device, without a file system."""
+        return self.spec.get("volumeMode") == "Block"
+
+    @property
+    def has_selector(self) -> bool:
+        return any(table(self.spec.get("selector")).values())
+
+    @property
+    def attributes_class_name(self) -> str:
+        return text(self.spec.get("volumeAttributesClassName"))
 
     @property
     def requested_bytes(self) -> int:
@@ -330,6 +345,11 @@ class Volume(ApiObject):
     def capacity(self) -> str:
         """The PV's size, as a quantity."""
         return text(table(self.spec.get("capacity")).get("storage"))
+
+    @property
+    def has_node_affinity(self) -> bool:
+        """Whether the storage is on one node; else it is reachable from everywhere."""
+        return bool(self.spec.get("nodeAffinity"))
 
     @property
     def node_selector(self) -> Object:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from cluster.controller import decide
 from cluster.controller.decide import (
+    ADD_FINALIZER,
+    ADOPT,
     DELETE,
-    HOLD,
-    KEEP,
+    DROP_FINALIZER,
     LATER,
     LET_GO,
-    OWN,
     POPULATE,
     PROVISION,
     REJECT,
@@ -331,12 +331,12 @@ def test_a_claim_that_names_no_class_has_none() -> None:
         (volume(deleted=True, held=False), LATER),
         (volume(held=False), DELETE),
         (volume(phase="Bound"), LATER),
-        (volume(phase="Bound", held=False), HOLD),
+        (volume(phase="Bound", held=False), ADD_FINALIZER),
         (volume(phase="Bound", held=False, deleted=True), LATER),
         (volume(phase="Bound", deleted=True), LATER),
         (volume(phase="Failed"), DELETE),
         (volume(phase="Failed", held=False, deleted=True), LATER),
-        (volume(phase="Failed", policy="Retain"), KEEP),
+        (volume(phase="Failed", policy="Retain"), DROP_FINALIZER),
         (volume(phase="Available"), LATER),
         (volume(phase="Available", deleted=True), LET_GO),
         (volume(phase="Pending", deleted=True), LET_GO),
@@ -347,19 +347,19 @@ def test_a_claim_that_names_no_class_has_none() -> None:
         (volume(phase=""), LATER),
         ({**volume(), "status": {}}, LATER),
         ({key: value for key, value in volume().items() if key != "status"}, LATER),
-        (volume(policy="Recycle"), KEEP),
+        (volume(policy="Recycle"), DROP_FINALIZER),
         (volume(policy="Recycle", held=False), LATER),
         (volume(phase="Bound", policy="Retain", held=False), LATER),
-        (volume(policy="Retain"), KEEP),
+        (volume(policy="Retain"), DROP_FINALIZER),
         (volume(policy="Retain", held=False), LATER),
         (volume(identity="node2"), LATER),
         (volume(identity="node2", policy="Retain"), LATER),
         (volume(by="other"), LATER),
         (volume(driver="other/loop"), LATER),
-        (of(OWNER, awaits=True), OWN),
-        (of(OWNER, awaits=True, policy="Retain"), OWN),
-        (of(OWNER, awaits=True, phase="Bound", deleted=True), OWN),
-        (of(OWNER, awaits=True, phase="Failed"), OWN),
+        (of(OWNER, awaits=True), ADOPT),
+        (of(OWNER, awaits=True, policy="Retain"), ADOPT),
+        (of(OWNER, awaits=True, phase="Bound", deleted=True), ADOPT),
+        (of(OWNER, awaits=True, phase="Failed"), ADOPT),
         pytest.param(
             of(None, awaits=True, policy="Retain", held=False),
             LATER,
@@ -497,7 +497,7 @@ def test_a_copy_of_a_bound_claim_of_this_node_can_be_made() -> None:
         pytest.param(
             of(OWNER, phase="Failed", policy="Recycle"),
             None,
-            KEEP,
+            DROP_FINALIZER,
             "",
             id="failed as nobody recycles it: recycleVolumeOperation",
         ),
@@ -543,14 +543,14 @@ def test_a_copy_of_a_bound_claim_of_this_node_can_be_made() -> None:
         pytest.param(
             of(None, phase="Available", deleted=True),
             None,
-            KEEP,
+            DROP_FINALIZER,
             "it has no claim",
             id="available, and deleted: pv_protection_controller.go, isBeingUsed",
         ),
         pytest.param(
             of({"namespace": "shop", "name": "data"}, phase="Available", deleted=True),
             None,
-            KEEP,
+            DROP_FINALIZER,
             "it has no claim",
             id="kept for a name, and deleted: pv_protection_controller.go, isBeingUsed",
         ),
@@ -611,7 +611,7 @@ def test_in_no_state_storage_is_deleted_that_is_not_released_or_a_pv_kept_for_ev
         assert reclaimed and policy == "Delete"
     if reclaimed and policy == "Delete" and not awaits:
         assert action == DELETE or (deleted and not held), "it would stay for ever"
-    if action in (KEEP, LET_GO):
+    if action in (DROP_FINALIZER, LET_GO):
         assert held
         assert policy != "Delete" or (deleted and phase not in ("Bound", "Released", "Failed"))
 

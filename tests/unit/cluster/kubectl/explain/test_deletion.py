@@ -48,7 +48,7 @@ ARCHIVES = {"name": "a", "onDelete": "archive", "archiveSeconds": 720 * 3600, "b
             id="a record that cannot be read",
         ),
         pytest.param(
-            decide.Decision(decide.KEEP, "it keeps it"),
+            decide.Decision(decide.DROP_FINALIZER, "it keeps it"),
             {"name": "a"},
             "leaves the volume",
             id="kept",
