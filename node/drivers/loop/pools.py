@@ -243,10 +243,10 @@ class Pool:
         """Lets the open image `target` begin with so many bytes of the open image `source`, on the
         same blocks. Returns False where that cannot be. Raises ResourceExhausted if the pool could
         then no longer keep what it has promised."""
-        from node.drivers.loop import rooms
+        from node.drivers.loop import shared_blocks
 
         with self.lock():
-            rooms.forget(self, (source, target))
+            shared_blocks.forget(self, (source, target))
             if not copying.share(source, target, size_bytes):
                 return False
             figures = self.figures()
