@@ -43,7 +43,7 @@ def _is_command(words: "List[str]") -> bool:
         return words[0] == "delete" and _is_command_delete(words[1:])
     from node import commands  # late: no callout needs the commands
 
-    return words[0] in commands.COMMANDS
+    return words[0] in commands.names()
 
 
 def _is_command_delete(arguments: "List[str]") -> bool:
@@ -80,10 +80,10 @@ def _answer_callout(driver: str, callout: str, arguments: "List[str]") -> None:
 def _unknown(driver: str, word: str, arguments: "List[str]") -> "Dict[str, Any]":
     """The answer to a word that is neither a callout nor a command, with the word that may be
     meant."""
-    from node.commands import COMMANDS
+    from node import commands
 
     reply = callouts.answer(driver, word, arguments)
-    meant = similar(word, [*COMMANDS, *CALLOUTS])
+    meant = similar(word, [*commands.names(), *CALLOUTS])
     if meant:
         reply["message"] = "{}; {} may be meant".format(reply["message"], meant)
     return reply

@@ -1,10 +1,11 @@
-"""flexvol delete: deletes volumes, archives and snapshots of this node by their names, for good.
-The command shows what is lost and asks first. A volume that a pod has mounted is refused. Whether a
-volume's claim still exists is known to the cluster alone: `kubectl flexvol delete` looks there
-first, so use that where the API server answers.
+"""Deletes volumes, archives and snapshots of this node by their names, for good.
 
-The deletion itself is the callout `delete`, the same that the provisioner makes, with the owner
-that the volume's record names: a volume that got another owner meanwhile is left alone."""
+The command shows what is lost and asks first. A volume that a pod has mounted is refused. Only the
+cluster knows whether a volume's claim still exists: `kubectl flexvol delete` looks there first, so
+use that command where the API server answers.
+
+The deletion itself is the callout `delete`, as the provisioner makes it, with the owner that the
+volume's record names: a volume that got another owner meanwhile is left alone."""
 
 import argparse
 import binascii
@@ -13,6 +14,7 @@ import os
 import sys
 
 from node import callouts
+from node.commands import add_driver
 from shared import protocol
 from shared.options import (
     ANY,
@@ -34,18 +36,30 @@ if TYPE_CHECKING:
 
     from node.drivers import Driver
 
-    Entry = Dict[str, Any]
+    Entry = Dict[str, Any]  # of a volume, archive or snapshot, as the driver lists it
 
+NEEDS_ROOT = True
 _HEADINGS = ("NAME", "POOL", "SIZE", "USED", "WHAT IT IS")
-_SNAPSHOT, _ARCHIVED, _MOVING = "snapshot", "archived", "moving"
+_SNAPSHOT = "snapshot"
+_ARCHIVED = "archived"
+_MOVING = "moving"
 _YES = "--yes"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name", nargs="+", metavar="NAME", help="of a volume, archive or snapshot, as list has it"
+    )
+    parser.add_argument("--pool", metavar="NAME", help="the pool, where two pools hold that name")
+    parser.add_argument(_YES, action="store_true", help="do not ask")
+    add_driver(parser)
 
 
 def is_garbled(words: "List[str]") -> bool:
     """Whether the words after `delete`, which are no JSON object, are a program's broken callout
     and not a person's command. A program waits for an object on stdout, and has nobody to ask.
 
-    :param words: at least one word."""
+    :param words: at least one word"""
     if _YES in words or _can_be_asked():
         return False
     names = {word for word in words if protocol.is_name(word)}
@@ -69,35 +83,19 @@ def _can_be_asked() -> bool:
     return stdin.st_rdev != nothing.st_rdev
 
 
-def main(words: "List[str]") -> int:
-    arguments = parser().parse_args(words)
-    if os.geteuid() != 0:
-        raise Internal("only root may delete volumes; run it with sudo")
-    driver = callouts.load(arguments.driver)
+def run(settings: argparse.Namespace) -> int:
+    driver = callouts.load(settings.driver)
     volumes = _Volumes(driver)
-    entries = [volumes.get(name, arguments.pool) for name in arguments.name]
+    entries = [volumes.get(name, settings.pool) for name in settings.name]
     for entry in entries:
         volumes.check(entry)
     print(aligned(_HEADINGS, [_row(entry) for entry in entries]))
-    for claim in sorted({_claim(entry) for entry in entries} - {""}):
+    claims = {_claim(entry) for entry in entries} - {""}
+    for claim in sorted(claims):
         print("\nThis node does not know whether the claim {} still exists.".format(claim))
-    if not arguments.yes and not is_deletion_confirmed():
+    if not settings.yes and not is_deletion_confirmed():
         return 1
-    return _delete_all(driver, arguments.driver, entries)
-
-
-def parser() -> argparse.ArgumentParser:
-    """What the command takes; `flexvol help delete` prints it beside the callout."""
-    parser = argparse.ArgumentParser(prog="flexvol delete", description=__doc__)
-    parser.add_argument(
-        "name", nargs="+", metavar="NAME", help="of a volume, archive or snapshot, as list has it"
-    )
-    parser.add_argument("--pool", metavar="NAME", help="where two pools have that name: which one")
-    parser.add_argument(_YES, action="store_true", help="do not ask")
-    parser.add_argument(
-        "--driver", default=callouts.DEFAULT_DRIVER, help="whose volumes (default %(default)s)"
-    )
-    return parser
+    return _Deletion(driver, settings.driver).run(entries)
 
 
 class _Volumes:
@@ -114,15 +112,17 @@ class _Volumes:
         self._driver = driver
         self._entries: "List[Entry]" = listed.volumes or []
         self._pools: "List[Entry]" = listed.pools or []
-        self._mounts: "Optional[Dict[Any, List[Entry]]]" = None
+        self._mounts: "Optional[Dict[Any, List[Entry]]]" = None  # by pool and name, once read
 
     def get(self, name: str, pool: "Optional[str]") -> "Entry":
-        """The one volume of that name; in that pool, if a pool is named."""
-        entries = [
-            entry
-            for entry in self._entries
-            if entry.get("name") == name and pool in (None, entry.get("pool"))
-        ]
+        """Returns the only volume of that name.
+
+        :param pool: the pool to look in; None for all pools
+        :raises NotFound: if no pool that is here has the name
+        :raises InvalidArgument: if several pools have the name"""
+        entries = [entry for entry in self._entries if entry.get("name") == name]
+        if pool is not None:
+            entries = [entry for entry in entries if entry.get("pool") == pool]
         if len(entries) == 1:
             return entries[0]
         if entries:
@@ -130,12 +130,15 @@ class _Volumes:
             raise InvalidArgument(
                 "{} is in the pools {}; name one of them with --pool".format(name, pools)
             )
-        away = ["{}: {}".format(one["name"], one["error"]) for one in self._pools if "error" in one]
-        words = "no volume, archive or snapshot {} is in the pools of this node; see: loop list"
-        raise NotFound("; ".join([words.format(shown(name)), *away]))
+        sentence = "no volume, archive or snapshot {} is in the pools of this node; see: loop list"
+        parts = [sentence.format(shown(name))]
+        for away in self._pools:
+            if "error" in away:
+                parts.append("{}: {}".format(away["name"], away["error"]))
+        raise NotFound("; ".join(parts))
 
     def check(self, entry: "Entry") -> None:
-        """Raises a Failure if nothing proves whose the volume is, or something still needs it."""
+        """Raises a Failure if nothing proves who owns the volume, or something still needs it."""
         name = entry["name"]
         if "owner" not in entry or not isinstance(entry.get("options"), dict):
             raise Internal(
@@ -161,98 +164,124 @@ class _Volumes:
 
     def _mounts_of(self, entry: "Entry") -> "List[Entry]":
         if self._mounts is None:
-            self._mounts = {}
-            try:
-                for volume in self._driver.operations().status().volumes or []:
-                    self._mounts[volume["pool"], volume["name"]] = volume.get("mounts") or []
-            except NotSupported:
-                return []  # the driver's delete looks for itself
+            self._mounts = self._read_mounts()
         return self._mounts.get((entry.get("pool"), entry["name"]), [])
+
+    def _read_mounts(self) -> "Dict[Any, List[Entry]]":
+        """The mounts of all volumes; none if the driver does not tell them, because its `delete`
+        looks for itself."""
+        try:
+            volumes = self._driver.operations().status().volumes or []
+        except NotSupported:
+            return {}
+        return {(volume["pool"], volume["name"]): volume.get("mounts") or [] for volume in volumes}
 
 
 def _row(entry: "Entry") -> "List[str]":
-    sizes = [entry.get(key) for key in ("sizeBytes", "usedBytes")]
     return [
         entry["name"],
         str(entry.get("pool") or "-"),
-        *(human_bytes(size) if isinstance(size, int) else "?" for size in sizes),
-        printable(_about(entry)),
+        _size(entry.get("sizeBytes")),
+        _size(entry.get("usedBytes")),
+        printable(_describe(entry)),
     ]
 
 
-def _about(entry: "Entry") -> str:
-    """What it is and whose, for a person who is to decide about it."""
-    owner = entry["owner"]
-    what = "volume"
+def _size(size_bytes: "Any") -> str:
+    return human_bytes(size_bytes) if isinstance(size_bytes, int) else "?"
+
+
+def _describe(entry: "Entry") -> str:
+    """What an entry is and who owns it, for a person who is to decide about it."""
+    words = "{} {}".format(_kind(entry), _owner(entry))
+    if entry.get("created"):
+        words += ", made {}".format(entry["created"])
+    if entry.get("blank") is True:
+        words += ", never mounted"
+    if entry.get("error"):
+        words += "; {}".format(entry["error"])
+    return words
+
+
+def _kind(entry: "Entry") -> str:
     if entry.get("kind") == _SNAPSHOT:
-        what = "snapshot of {}".format(entry.get("source"))
-    elif entry.get("state") == _ARCHIVED:
-        what = "archive of {}".format(entry.get("archiveOf"))
+        return "snapshot of {}".format(entry.get("source"))
+    if entry.get("state") == _ARCHIVED:
+        return "archive of {}".format(entry.get("archiveOf"))
+    return "volume"
+
+
+def _owner(entry: "Entry") -> str:
+    owner = entry["owner"]
     if owner is None:
-        whose = "of no claim"
-    elif owner["name"] == ANY:
-        whose = "for any claim that its PV is bound to"
-    else:
-        awaits = "that awaits" if owner["uid"] == AWAITED else "of"
-        whose = "{} the claim {}/{}".format(awaits, owner["namespace"], owner["name"])
-    made = ", made {}".format(entry["created"]) if entry.get("created") else ""
-    empty = ", never mounted" if entry.get("blank") is True else ""
-    error = "; {}".format(entry["error"]) if entry.get("error") else ""
-    return "{} {}{}{}{}".format(what, whose, made, empty, error)
+        return "of no claim"
+    if owner["name"] == ANY:
+        return "for any claim that its PV is bound to"
+    relation = "that awaits" if owner["uid"] == AWAITED else "of"
+    return "{} the claim {}/{}".format(relation, owner["namespace"], owner["name"])
 
 
 def _claim(entry: "Entry") -> str:
     """The claim that may still have the volume; "" for an archive or a snapshot, which outlive
-    it."""
+    their claims."""
     owner = entry["owner"]
     if owner is None or entry.get("kind") == _SNAPSHOT or entry.get("state") == _ARCHIVED:
         return ""
     return printable("{}/{}".format(owner["namespace"], owner["name"]))
 
 
-def _delete_all(driver: "Driver", driver_name: str, entries: "List[Entry]") -> int:
-    status = 0
-    for entry in entries:
-        try:
-            print(_delete(driver, driver_name, entry), flush=True)
-        except protocol.Failure as failure:
-            print("{} is left: {}".format(entry["name"], failure.message), file=sys.stderr)
-            status = 1
-    return status
+class _Deletion:
+    """The deletion that a person has confirmed."""
 
+    def __init__(self, driver: "Driver", driver_name: str) -> None:
+        self._driver = driver
+        self._driver_name = driver_name
 
-def _delete(driver: "Driver", driver_name: str, entry: "Entry") -> str:
-    """Returns the sentence about what became of it. Raises a Failure."""
-    if entry.get("kind") == _SNAPSHOT:
-        return driver.operations().delete_snapshot(entry["name"], entry.get("pool"))
-    owner = entry["owner"]
-    if owner is None or owner["uid"] == AWAITED:
-        owner = _own(driver_name, entry)
-    message = _call(driver_name, "delete", entry, owner, {})
-    return "{}: {}".format(entry["name"], message or "deleted")
+    def run(self, entries: "List[Entry]") -> int:
+        """Deletes all that can be deleted; returns the exit status."""
+        status = 0
+        for entry in entries:
+            try:
+                print(self._delete(entry), flush=True)
+            except protocol.Failure as failure:
+                print("{} is left: {}".format(entry["name"], failure.message), file=sys.stderr)
+                status = 1
+        return status
 
+    def _delete(self, entry: "Entry") -> str:
+        """Deletes one volume and returns a sentence about it. Raises a Failure."""
+        if entry.get("kind") == _SNAPSHOT:
+            return self._driver.operations().delete_snapshot(entry["name"], entry.get("pool"))
+        owner = entry["owner"]
+        if owner is None or owner["uid"] == AWAITED:
+            owner = self._adopt(entry)
+        message = self._call("delete", entry, owner, {})
+        return "{}: {}".format(entry["name"], message or "deleted")
 
-def _own(driver_name: str, entry: "Entry") -> "Dict[str, str]":
-    """Gives a volume that no claim owns an owner that is nobody, since `delete` demands the owner's
-    uid; returns that owner. A claim that came meanwhile keeps the volume: then the call fails."""
-    before = entry["owner"] or {}
-    owner = nobody(before, binascii.hexlify(os.urandom(8)).decode())
-    unchanged = {ONLY_IF_OWNER: before.get("uid") or NO_OWNER}
-    _call(driver_name, "adopt", entry, owner, unchanged)
-    return owner
+    def _adopt(self, entry: "Entry") -> "Dict[str, str]":
+        """Gives a volume that no claim owns an owner that is nobody, since `delete` demands the
+        owner's uid; returns that owner. A claim that came meanwhile keeps the volume: then the call
+        fails."""
+        before = entry["owner"] or {}
+        owner = nobody(before, binascii.hexlify(os.urandom(8)).decode())
+        unchanged = {ONLY_IF_OWNER: before.get("uid") or NO_OWNER}
+        self._call("adopt", entry, owner, unchanged)
+        return owner
 
+    def _call(
+        self, callout: str, entry: "Entry", owner: "Dict[str, str]", more: "Dict[str, str]"
+    ) -> str:
+        """Makes a callout as the provisioner makes it, and returns its message.
 
-def _call(
-    driver_name: str, callout: str, entry: "Entry", owner: "Dict[str, str]", also: "Dict[str, str]"
-) -> str:
-    """The message of a callout that is made as the provisioner makes it. Raises its Failure."""
-    options = dict(entry["options"], **also)
-    options[VOLUME] = entry["name"]
-    options[CLAIM_NAMESPACE] = owner["namespace"]
-    options[CLAIM_NAME] = owner["name"]
-    options[CLAIM_UID] = owner["uid"]
-    reply = callouts.answer(driver_name, callout, [json.dumps(options)])
-    message = str(reply.get("message") or "")
-    if reply["status"] != protocol.SUCCESS:
-        raise protocol.FAILURES[reply["reason"]](message)
-    return message
+        :param more: further options of the callout
+        :raises Failure: the callout's own"""
+        options = dict(entry["options"], **more)
+        options[VOLUME] = entry["name"]
+        options[CLAIM_NAMESPACE] = owner["namespace"]
+        options[CLAIM_NAME] = owner["name"]
+        options[CLAIM_UID] = owner["uid"]
+        reply = callouts.answer(self._driver_name, callout, [json.dumps(options)])
+        message = str(reply.get("message") or "")
+        if reply["status"] != protocol.SUCCESS:
+            raise protocol.FAILURES[reply["reason"]](message)
+        return message

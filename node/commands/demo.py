@@ -1,7 +1,8 @@
-"""flexvol demo: plays kubelet and the provisioner with this very file, on real mounts in a pool of
-its own, and leaves
-nothing behind. What it promises it checks: the exit status is 0 only if every line came out as it
-says."""
+"""Shows the life of a volume on this machine, without a cluster.
+
+The command plays kubelet and the provisioner with this very file, on real mounts in a pool of its
+own, and leaves nothing behind. It checks each line it prints: the exit status is 0 only if every
+step came out as the line says."""
 
 import argparse
 import errno
@@ -33,8 +34,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict, List, Union
 
+    Argument = Union[str, int, Options]
+
+NEEDS_ROOT = True
 _MIB = 1 << 20
-_SIZE_BYTES, _GROWN_BYTES = 320 * _MIB, 640 * _MIB
+_SIZE_BYTES = 320 * _MIB  # mkfs.xfs makes none smaller than 300 MiB
+_GROWN_BYTES = 640 * _MIB
+_POOL_SECONDS = 30  # for `pool init`
+_SHOWN_LENGTH = 300  # characters of a reply on one line
 _NAME = "pvc-demo"
 _CLAIM = {
     CLAIM_NAMESPACE: "demo",
@@ -43,15 +50,16 @@ _CLAIM = {
 }
 
 
-def main(words: "List[str]") -> int:
-    argparse.ArgumentParser(prog="flexvol demo", description=__doc__).parse_args(words)
-    if os.geteuid() != 0:
-        raise protocol.Internal("mounting needs root; run it with sudo")
-    archive = zipapp.path()
-    ours = [path for path in (config.ROOT, log.DIRECTORY) if not os.path.exists(path)]
-    work = tempfile.mkdtemp(prefix="flexvol-demo-{}-".format(os.getpid()))
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command takes none."""
+
+
+def run(_: argparse.Namespace) -> int:
+    executable = zipapp.path()
+    made = [path for path in (config.ROOT, log.DIRECTORY) if not os.path.exists(path)]
+    directory = tempfile.mkdtemp(prefix=_prefix())
     try:
-        life = _Life(archive, work)
+        life = _Life(executable, directory)
         try:
             life.live()
         finally:
@@ -60,47 +68,64 @@ def main(words: "List[str]") -> int:
         if left:
             raise protocol.Internal("something is left: " + ", ".join(left))
     finally:
-        for path in ours:
+        for path in made:
             _remove_made(path)
     print("\nNothing is left: the pool was empty and is removed, no mount, no loop device.")
     return 0
 
 
+def _prefix() -> str:
+    """How the name of this demo's directory begins."""
+    return "flexvol-demo-{}-".format(os.getpid())
+
+
 def _file_system() -> str:
-    """xfs where this machine can make and mount it, because it grows while it is in use; else
+    """xfs where this machine can make and mount it, because xfs grows while it is in use; else
     ext4."""
-    xfs = filesystems.get("xfs")
-    return "ext4" if filesystems.missing(["mkfs.xfs"]) or not xfs.in_kernel() else "xfs"
+    if filesystems.missing(["mkfs.xfs"]) or not filesystems.get("xfs").in_kernel():
+        return "ext4"
+    return "xfs"
 
 
 def _left(pool_path: str) -> "List[str]":
     """The demo's mounts, and the loop devices on images of its pool, that are still there."""
-    found = [
-        mount.path
-        for mount in mounts.table()
-        if "/flexvol-demo-{}-".format(os.getpid()) in mount.path
-    ]
-    return found + [
-        device
-        for device, path in loopdev.backing_paths().items()
-        if path is not None and path.startswith(pool_path + "/")
-    ]
+    left = []
+    for mount in mounts.table():
+        if "/" + _prefix() in mount.path:
+            left.append(mount.path)
+    for device, path in loopdev.backing_paths().items():
+        if path is not None and path.startswith(pool_path + "/"):
+            left.append(device)
+    return left
+
+
+def _remove_made(path: str) -> None:
+    """Removes a directory that the demo made, unless somebody else has put something into it."""
+    logged = os.path.join(path, "loop.log")
+    if path == log.DIRECTORY and os.path.exists(logged):
+        os.unlink(logged)
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+            raise
 
 
 class _Life:
-    """A volume's life, told line by line."""
+    """A volume's life, step by step, with a line for each step."""
 
-    def __init__(self, archive: str, work: str) -> None:
-        self._archive = archive
-        self._work = work
+    def __init__(self, executable: str, directory: str) -> None:
+        self._executable = executable
+        self._directory = directory
         self._pool = "demo-{}".format(os.getpid())
         self._fs_type = _file_system()
-        self._place: "Dict[str, str]" = {}
+        self._options: "Dict[str, str]" = {}  # of the PV, as provision returns them
         self.pool_path = config.pool_directory(self._pool)
 
     def live(self) -> None:
-        process.run([self._archive, "pool", "init", self._pool, "--reserve", "0"], 30).check()
-        print("pool {} in {}".format(self._pool, config.pool_directory(self._pool)))
+        line = [self._executable, "pool", "init", self._pool, "--reserve", "0"]
+        process.run(line, _POOL_SECONDS).check()
+        print("pool {} in {}".format(self._pool, self.pool_path))
         print(self._why_this_file_system() + "\n")
         print("{:10} {:46} {:>7}  {}".format("CALLOUT", "WHAT FOR", "TIME", "REPLY"))
         self._call("init", "kubelet finds the driver")
@@ -109,13 +134,23 @@ class _Life:
         backup = self._pod("backup")
         self._mount("web", "rw", "pod web, read-write")
         self._mount("backup", "ro", "pod backup on the same node, read-only")
-        self._note("web writes, backup reads it", self._share(web, backup))
-        self._note("web writes until the disk is full", self._fill(web))
+        _print_step("web writes, backup reads it", _share(web, backup))
+        _print_step("web writes until the disk is full", self._fill(web))
         self._grow(web)
-        self._note("web writes on", self._write_on(web))
+        _print_step("web writes on", _write_on(web))
         self._call("unmount", "pod web ends", mount_dir=web)
         self._call("unmount", "pod backup ends", mount_dir=backup)
         self._delete()
+
+    def clean_up(self) -> None:
+        """Unmounts, and removes the pool with all that is in it, also after a failure."""
+        pods = os.path.join(self._directory, "pods")
+        if os.path.isdir(pods):
+            for pod in os.listdir(pods):
+                mounts.unmount(self._pod(pod))
+        shutil.rmtree(self._directory)
+        shutil.rmtree(self.pool_path)
+        config.forget(self._pool)
 
     def _why_this_file_system(self) -> str:
         if self._fs_type == "xfs":
@@ -125,25 +160,66 @@ class _Life:
         )
 
     def _provision(self) -> None:
-        request = {
-            VOLUME: _NAME,
-            FS_TYPE: self._fs_type,
-            REQUEST_BYTES: str(_SIZE_BYTES),
-            "pool": self._pool,
-        }
+        request = dict(_CLAIM)
+        request[VOLUME] = _NAME
+        request[FS_TYPE] = self._fs_type
+        request[REQUEST_BYTES] = str(_SIZE_BYTES)
+        request["pool"] = self._pool
         what = "a claim of 320Mi, {}".format(self._fs_type)
-        options = Options(dict(_CLAIM, **request))
-        made = self._call("provision", what, options=options).volume or {}
-        self._place = made["options"]
+        made = self._call("provision", what, options=Options(request)).volume or {}
+        self._options = made["options"]
 
     def _mount(self, pod: str, access: str, what: str) -> None:
         options = self._mount_options(pod, access)
         self._call("mount", what, mount_dir=self._pod(pod), options=options)
 
+    def _mount_options(self, pod: str, access: str) -> Options:
+        """The options of a mount, as kubelet makes them.
+
+        :param access: rw or ro"""
+        options = {
+            VOLUME: _NAME,
+            FS_TYPE: self._fs_type,
+            READ_WRITE: access,
+            POD_NAMESPACE: "demo",
+            POD_NAME: pod,
+            POD_UID: pod,
+        }
+        return Options(dict(options, **self._options))
+
+    def _fill(self, pod: str) -> str:
+        written = 0
+        block = b"x" * (4 * _MIB)
+        with open(os.path.join(pod, "data"), "wb", buffering=0) as file:
+            try:
+                while written <= 2 * _SIZE_BYTES:
+                    written += file.write(block)
+                    os.fsync(file.fileno())
+            except OSError as error:
+                _expect(
+                    error.errno == errno.ENOSPC,
+                    "the write failed for another reason than want of space",
+                )
+                image_bytes = self._image_bytes()
+                return "{} after {}; the image has {}, not a byte more than asked".format(
+                    error.strerror, human_bytes(written), human_bytes(image_bytes)
+                )
+        raise protocol.Internal(
+            "there was no limit: {} could be written".format(human_bytes(written))
+        )
+
+    def _image_bytes(self) -> int:
+        """The size of the volume's image, which is checked."""
+        image = os.stat(os.path.join(self.pool_path, _NAME, "image"))
+        taken_bytes = image.st_blocks * 512
+        is_within = max(image.st_size, taken_bytes) <= _SIZE_BYTES
+        _expect(is_within, "the image is larger than asked")
+        return image.st_size
+
     def _grow(self, web: str) -> None:
-        """While the pods run, if the kernel lets this process; else, as on a node, when the pods
-        start next."""
-        arguments: "Dict[str, Union[str, int, Options]]" = {
+        """Grows the volume while the pods run, if the kernel lets this process; else when the pods
+        start next, as on a node."""
+        arguments: "Dict[str, Argument]" = {
             "options": self._mount_options("web", "rw"),
             "device": "",
             "mount_dir": web,
@@ -162,123 +238,79 @@ class _Life:
         self._mount("backup", "ro", "pod backup starts again")
 
     def _delete(self) -> None:
-        place = dict(self._place, **{VOLUME: _NAME})
-        options = Options(dict(_CLAIM, **place))
-        self._call("delete", "the claim is deleted", options=options)
-        left = self._call("list", "what is left in the pool").volumes or []
-        ours = [entry for entry in left if entry["pool"] == self._pool]
-        self._expect(not ours, "the pool is not empty")
-
-    def clean_up(self) -> None:
-        """Also after a failure: unmounts, and removes the pool with what is in it, which all is
-        ours."""
-        pods = os.path.join(self._work, "pods")
-        for pod in os.listdir(pods) if os.path.isdir(pods) else []:
-            mounts.unmount(self._pod(pod))
-        for path in (self._work, config.pool_directory(self._pool)):
-            shutil.rmtree(path)
-        config.forget(self._pool)
+        options = dict(_CLAIM, **self._options)
+        options[VOLUME] = _NAME
+        self._call("delete", "the claim is deleted", options=Options(options))
+        volumes = self._call("list", "what is left in the pool").volumes or []
+        ours = [entry for entry in volumes if entry["pool"] == self._pool]
+        _expect(not ours, "the pool is not empty")
 
     def _pod(self, name: str) -> str:
-        path = os.path.join(self._work, "pods", name, "volumes", "flexvol~loop", _NAME)
+        """The directory of a pod for the volume, which is there afterwards."""
+        path = os.path.join(self._directory, "pods", name, "volumes", "flexvol~loop", _NAME)
         os.makedirs(path, exist_ok=True)
         return path
 
-    def _mount_options(self, pod: str, access: str) -> Options:
-        own = {VOLUME: _NAME, FS_TYPE: self._fs_type, READ_WRITE: access}
-        own.update({POD_NAMESPACE: "demo", POD_NAME: pod, POD_UID: pod})
-        return Options(dict(own, **self._place))
+    def _call(self, callout: str, what: str, **arguments: "Argument") -> protocol.Reply:
+        """Makes a callout as kubelet does, and prints a line about it.
 
-    def _call(
-        self, callout: str, what: str, **arguments: "Union[str, int, Options]"
-    ) -> protocol.Reply:
+        :param what: the words for the column WHAT FOR
+        :raises Failure: the callout's own"""
         began = time.monotonic()
         try:
-            reply = caller.call(self._archive, callout, None, **arguments)
+            reply = caller.call(self._executable, callout, None, **arguments)
         except protocol.Failure as failure:
-            self._line(callout, what, began, json.dumps(failure.to_dict()))
+            _print_call(callout, what, began, failure.to_dict())
             raise
         shown = reply.to_dict()
-        for empty in ("attached", "volumeNewSize") + (
-            () if callout == "init" else ("capabilities",)
-        ):
-            shown.pop(empty, None)
-        self._line(callout, what, began, json.dumps(shown))
+        shown.pop("attached", None)
+        shown.pop("volumeNewSize", None)
+        if callout != "init":
+            shown.pop("capabilities", None)
+        _print_call(callout, what, began, shown)
         return reply
 
-    def _line(self, callout: str, what: str, began: float, reply: str) -> None:
-        elapsed = "{:.0f} ms".format((time.monotonic() - began) * 1000)
-        print(
-            "{:10} {:46} {:>7}  {}".format(
-                callout, what, elapsed, reply if len(reply) < 300 else reply[:297] + "..."
-            )
-        )
 
-    def _note(self, what: str, outcome: str) -> None:
-        print("{:10} {:46} {:>7}  {}".format("", what, "", outcome))
-
-    def _share(self, writer: str, reader: str) -> str:
-        with open(os.path.join(writer, "greeting"), "w") as file:
-            file.write("hello")
-        with open(os.path.join(reader, "greeting")) as file:
-            self._expect(file.read() == "hello", "the second pod does not see what the first wrote")
-        try:
-            os.unlink(os.path.join(reader, "greeting"))
-        except OSError as error:
-            self._expect(
-                error.errno == errno.EROFS, "the read-only pod failed to write for another reason"
-            )
-            return "hello; and backup cannot write: {}".format(error.strerror)
-        raise protocol.Internal("the read-only pod could write")
-
-    def _fill(self, pod: str) -> str:
-        written = 0
-        block = b"x" * (4 * _MIB)
-        with open(os.path.join(pod, "data"), "wb", buffering=0) as file:
-            try:
-                while written <= 2 * _SIZE_BYTES:
-                    written += file.write(block)
-                    os.fsync(file.fileno())
-            except OSError as error:
-                self._expect(
-                    error.errno == errno.ENOSPC,
-                    "the write failed for another reason than want of space",
-                )
-                size = os.stat(os.path.join(config.pool_directory(self._pool), _NAME, "image"))
-                self._expect(
-                    max(size.st_size, size.st_blocks * 512) <= _SIZE_BYTES,
-                    "the image is larger than asked",
-                )
-                return "{} after {}; the image has {}, not a byte more than asked".format(
-                    error.strerror, human_bytes(written), human_bytes(size.st_size)
-                )
-        raise protocol.Internal(
-            "there was no limit: {} could be written".format(human_bytes(written))
-        )
-
-    def _write_on(self, pod: str) -> str:
-        with open(os.path.join(pod, "more"), "wb") as file:
-            file.write(b"y" * (64 * _MIB))
-            file.flush()
-            os.fsync(file.fileno())
-        disk = os.statvfs(pod)
-        return "{} more; the file system has {} now".format(
-            human_bytes(64 * _MIB), human_bytes(disk.f_blocks * disk.f_frsize)
-        )
-
-    def _expect(self, holds: bool, otherwise: str) -> None:
-        if not holds:
-            raise protocol.Internal(otherwise)
-
-
-def _remove_made(path: str) -> None:
-    """Removes a directory that was not there before; kept if someone else has put something into it
-    meanwhile."""
-    logged = os.path.join(path, "loop.log")
-    if path == log.DIRECTORY and os.path.exists(logged):
-        os.unlink(logged)
+def _share(writer: str, reader: str) -> str:
+    """Writes in one pod's directory and reads in another's, which must be read-only."""
+    with open(os.path.join(writer, "greeting"), "w") as file:
+        file.write("hello")
+    with open(os.path.join(reader, "greeting")) as file:
+        _expect(file.read() == "hello", "the second pod does not see what the first wrote")
     try:
-        os.rmdir(path)
+        os.unlink(os.path.join(reader, "greeting"))
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
-            raise
+        _expect(error.errno == errno.EROFS, "the read-only pod failed to write for another reason")
+        return "hello; and backup cannot write: {}".format(error.strerror)
+    raise protocol.Internal("the read-only pod could write")
+
+
+def _write_on(pod: str) -> str:
+    """Writes to a volume that was full before it grew."""
+    written = 64 * _MIB
+    with open(os.path.join(pod, "more"), "wb") as file:
+        file.write(b"y" * written)
+        file.flush()
+        os.fsync(file.fileno())
+    disk = os.statvfs(pod)
+    return "{} more; the file system has {} now".format(
+        human_bytes(written), human_bytes(disk.f_blocks * disk.f_frsize)
+    )
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise protocol.Internal(otherwise)
+
+
+def _print_call(callout: str, what: str, began: float, reply: "Dict[str, object]") -> None:
+    """:param began: when the call began, by the monotonic clock"""
+    elapsed_ms = (time.monotonic() - began) * 1000
+    text = json.dumps(reply)
+    if len(text) >= _SHOWN_LENGTH:
+        text = text[: _SHOWN_LENGTH - 3] + "..."
+    print("{:10} {:46} {:>7}  {}".format(callout, what, "{:.0f} ms".format(elapsed_ms), text))
+
+
+def _print_step(what: str, outcome: str) -> None:
+    print("{:10} {:46} {:>7}  {}".format("", what, "", outcome))

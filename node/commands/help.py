@@ -1,12 +1,12 @@
-"""flexvol help: what there is, or one callout or command explained, with a line to try it by
-hand."""
+"""Explains a callout or a command, with a line to try a callout by hand.
 
+Without a word it names all callouts and commands."""
+
+import argparse
 import json
 import shlex
 
-from node import callouts
-from node.commands import COMMANDS
-from node.commands import main as main_of
+from node import callouts, commands
 from node.drivers import Driver
 from shared import protocol
 from shared.options import (
@@ -27,8 +27,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict, List, Tuple
 
+NEEDS_ROOT = False
 _VOLUME = "pvc-1"
-# Argument of a callout -> what it is, and an example. The options' example is made of _KEYS.
+# Argument of a callout -> what it is, and an example. The example of options is made of _KEYS.
 _ARGUMENTS = {
     "options": ("one JSON object, every value a string", ""),
     "mount_dir": (
@@ -60,93 +61,106 @@ _KEYS = {
 _FROM_KUBELET = (VOLUME, FS_TYPE, READ_WRITE)
 _POD = (POD_NAMESPACE, POD_NAME, POD_UID)
 _CLAIM = (VOLUME, CLAIM_NAMESPACE, CLAIM_NAME, CLAIM_UID)
-# Callout -> the keys of its options, if they are not those that kubelet always gives; and where the
-# others are from.
 _OF_THE_PV = "the PV's flexVolume.options, which `list` tells too"
+_OF_THE_CLASS = "the class's parameters"
+# Callout -> the reserved keys of its options, and where its other options are from. A callout that
+# is not named here has those keys that kubelet always gives.
 _OPTIONS: "Dict[str, Tuple[Tuple[str, ...], str]]" = {
     "mount": (_FROM_KUBELET + _POD, _OF_THE_PV),
-    "provision": (_CLAIM + (FS_TYPE, REQUEST_BYTES), "the class's parameters"),
+    "provision": (_CLAIM + (FS_TYPE, REQUEST_BYTES), _OF_THE_CLASS),
     "delete": (_CLAIM, _OF_THE_PV),
     "adopt": (_CLAIM, _OF_THE_PV),
 }
+_USUAL_OPTIONS = (_FROM_KUBELET, _OF_THE_PV)
 _ANSWER = """
 The answer is one JSON object on stdout: "status" is Success, Failure or Not supported, and
 "message" and "reason" say why. The exit status is 0 whatever it is. On a terminal the
 message follows as a sentence on stderr."""
 
 
-def main(words: "List[str]") -> int:
-    if not words:
-        print(_overview())
-    elif words[0] in CALLOUTS and words[0] in COMMANDS:
-        from node.commands import delete  # the one word that is both
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("word", nargs="?", metavar="WORD", help="a callout or a command")
 
-        print(delete.parser().format_help())
-        print("The callout of the same name:\n")
-        print(_callout(words[0]))
-    elif words[0] in CALLOUTS:
-        print(_callout(words[0]))
-    elif words[0] in COMMANDS and words[0] != "help":
-        return main_of(words[0], ["--help"])
-    else:
-        meant = similar(words[0], [*COMMANDS, *CALLOUTS])
-        advice = meant + " may be meant" if meant else "see: flexvol help"
-        raise InvalidArgument(
-            "there is no callout or command {}; {}".format(shown(words[0]), advice)
-        )
-    return 0
+
+def run(settings: argparse.Namespace) -> int:
+    word = settings.word
+    if word is None:
+        print(_overview())
+        return 0
+    is_command = word in commands.names()
+    if is_command:
+        print(commands.parser(word).format_help(), end="")
+    if is_command and word in CALLOUTS:
+        print("\nThe callout of the same name:\n")
+    if word in CALLOUTS:
+        print(_callout(word))
+    if is_command or word in CALLOUTS:
+        return 0
+    meant = similar(word, [*commands.names(), *CALLOUTS])
+    advice = meant + " may be meant" if meant else "see: flexvol help"
+    raise InvalidArgument("there is no callout or command {}; {}".format(shown(word), advice))
 
 
 def _overview() -> str:
-    lines = ["flexvol {}: a FlexVolume driver for kubelet, in one file".format(protocol.VERSION)]
-    lines += ["", "Commands for a person; `flexvol help COMMAND` has more:"]
-    lines += ["  {:11} {}".format(name, about) for name, about in COMMANDS.items()]
+    lines = [
+        "flexvol {}: a FlexVolume driver for kubelet, in one file".format(protocol.VERSION),
+        "",
+        "Commands for a person; `flexvol help COMMAND` has more:",
+    ]
+    for name in commands.names():
+        lines.append("  {:11} {}".format(name, commands.summary(name)))
     lines += [
         "",
-        (
-            "Callouts, each answered by one JSON object; `flexvol help CALLOUT` has their "
-            "arguments explained:"
-        ),
+        "Callouts, each answered by one JSON object; `flexvol help CALLOUT` has their arguments "
+        "explained:",
     ]
-    for name, row in CALLOUTS.items():
-        lines += [
-            "  {}".format(_usage(name)),
-            "      {} (called by {})".format(row.about, row.caller),
-        ]
+    for name, callout in CALLOUTS.items():
+        lines.append("  {}".format(_usage(name)))
+        lines.append("      {} (called by {})".format(callout.about, callout.caller))
     return "\n".join(lines)
 
 
 def _usage(callout: str) -> str:
-    return " ".join([callout] + ["<" + argument + ">" for argument in CALLOUTS[callout].arguments])
+    words = ["<{}>".format(argument) for argument in CALLOUTS[callout].arguments]
+    return " ".join([callout, *words])
 
 
 def _callout(name: str) -> str:
-    row, driver = CALLOUTS[name], callouts.load(callouts.DEFAULT_DRIVER)
+    callout = CALLOUTS[name]
+    driver = callouts.load(callouts.DEFAULT_DRIVER)
     lines = [
         "flexvol " + _usage(name),
         "",
-        "{}. Called by {}; it may take {} s.".format(row.about, row.caller, row.seconds),
+        "{}. Called by {}; it may take {} s.".format(
+            callout.about, callout.caller, callout.seconds
+        ),
     ]
     if getattr(type(driver), name) is getattr(Driver, name) and name != "init":
-        lines += ["The driver {} does not support it.".format(callouts.DEFAULT_DRIVER)]
-    lines += [""] if row.arguments else []
-    keys, rest = _OPTIONS.get(name, (_FROM_KUBELET, _OF_THE_PV))
-    for argument in row.arguments:
-        lines += ["  {:11} {}".format(argument, _ARGUMENTS[argument][0])]
+        lines.append("The driver {} does not support it.".format(callouts.DEFAULT_DRIVER))
+    if callout.arguments:
+        lines.append("")
+    for argument in callout.arguments:
+        lines.append("  {:11} {}".format(argument, _ARGUMENTS[argument][0]))
         if argument == "options":
-            lines += ["    {:30} {}".format(key, _KEYS[key][0]).rstrip() for key in keys]
-            lines += ["    and {}".format(rest)]
-    own = driver.EXAMPLE if rest == _OF_THE_PV else {}
-    options = json.dumps(dict({key: _KEYS[key][1] for key in keys}, **own))
-    example = [
-        options if argument == "options" else _ARGUMENTS[argument][1] for argument in row.arguments
-    ]
-    return "\n".join(
-        lines
-        + [
-            _ANSWER,
-            "",
-            "By hand, for example:",
-            "  flexvol " + " ".join([name] + [shlex.quote(word) for word in example]),
-        ]
-    )
+            lines += _explain_options(name)
+    lines += [_ANSWER, "", "By hand, for example:", "  flexvol " + _example(name, driver)]
+    return "\n".join(lines)
+
+
+def _explain_options(callout: str) -> "List[str]":
+    keys, origin_of_others = _OPTIONS.get(callout, _USUAL_OPTIONS)
+    lines = ["    {:30} {}".format(key, _KEYS[key][0]).rstrip() for key in keys]
+    lines.append("    and {}".format(origin_of_others))
+    return lines
+
+
+def _example(callout: str, driver: Driver) -> str:
+    keys, origin_of_others = _OPTIONS.get(callout, _USUAL_OPTIONS)
+    options = {key: _KEYS[key][1] for key in keys}
+    if origin_of_others == _OF_THE_PV:
+        options.update(driver.EXAMPLE)
+    words = [callout]
+    for argument in CALLOUTS[callout].arguments:
+        word = json.dumps(options) if argument == "options" else _ARGUMENTS[argument][1]
+        words.append(shlex.quote(word))
+    return " ".join(words)

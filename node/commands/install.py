@@ -1,37 +1,28 @@
-"""flexvol install: the zipapp puts itself into kubelet's plugin directory and proves that it works
-there.
+"""Puts this file into kubelet's plugin directory and proves that it works there.
 
 kubelet watches that directory and runs whatever appears. So the file is completed and run in a
-directory with a
-dot-name, which kubelet ignores, and then renamed: kubelet sees nothing or all of it, and an update
-never disturbs a callout that is running the old one."""
+directory with a dot-name, which kubelet ignores, and then renamed: kubelet sees nothing or all of
+it, and an update never disturbs a callout that is running the old file."""
 
 import argparse
 import os
 import shutil
 
 from node import callouts, zipapp
-from node.commands import kubelet
+from node.commands import add_driver, add_plugin_dir
+from node.host import plugin_directory
 from shared import caller, process
 from shared.protocol import CALLOUTS, VERSION, Failure, Internal
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import List
-
-_PRECOMPILE_SECONDS = 60
+NEEDS_ROOT = False  # the image's build installs into a directory of its own
+_PRECOMPILE_SECONDS = 60  # it takes less than one on an idle node
 
 
-def main(words: "List[str]") -> int:
-    parser = argparse.ArgumentParser(prog="flexvol install", description=__doc__)
-    kubelet.add_argument(parser)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add_plugin_dir(parser)
+    add_driver(parser)
     parser.add_argument(
-        "--driver",
-        default=callouts.DEFAULT_DRIVER,
-        help="which driver to be there (default %(default)s)",
-    )
-    parser.add_argument(
-        "--vendor", default="flexvol", help="the name before the ~ (default %(default)s)"
+        "--vendor", default="flexvol", help="the name before the ~ (default: %(default)s)"
     )
     parser.add_argument(
         "--host-root",
@@ -39,84 +30,99 @@ def main(words: "List[str]") -> int:
         metavar="DIR",
         help="where the node's / is in this container: the proof runs in it",
     )
-    arguments = parser.parse_args(words)
-    driver = callouts.load(arguments.driver)
-    archive = zipapp.path()
-    for sentence in driver.operations().prepare_node(arguments.host_root):
+
+
+def run(settings: argparse.Namespace) -> int:
+    driver = callouts.load(settings.driver)
+    source = zipapp.path()
+    for sentence in driver.operations().prepare_node(settings.host_root):
         print(sentence)
-    name = "{}~{}".format(arguments.vendor, arguments.driver)
-    plugin_dir = arguments.plugin_dir
-    if plugin_dir is None:
-        plugin_dir, how = kubelet.plugin_directory()
-        print("kubelet's plugin directory is {} ({})".format(plugin_dir, how))
-    print(install(archive, plugin_dir, name, arguments.driver, arguments.host_root))
+    plugins = settings.plugin_dir
+    if plugins is None:
+        plugins, how = plugin_directory.find()
+        print("kubelet's plugin directory is {} ({})".format(plugins, how))
+    installation = _Installation(plugins, settings.vendor, settings.driver, settings.host_root)
+    print(installation.install(source))
     return 0
 
 
-def install(archive: str, plugin_dir: str, name: str, driver: str, host_root: str) -> str:
-    """Copies `archive` to PLUGINDIR/NAME/DRIVER as the node sees it and returns a sentence. Raises
-    Internal, with nothing changed, if it does not work there."""
-    plugins = host_root.rstrip("/") + plugin_dir
-    target = os.path.join(plugins, name)
-    aside = os.path.join(plugins, "." + name + ".new")
-    os.makedirs(plugins, 0o755, exist_ok=True)
-    if os.path.isdir(aside):
-        shutil.rmtree(aside)  # left by an install that was killed
-    os.mkdir(aside, 0o755)
-    try:
-        fresh, present = os.path.join(aside, driver), os.path.join(target, driver)
-        _copy(archive, fresh)
-        proof = _prove(host_root, os.path.join(plugin_dir, "." + name + ".new", driver))
-        installed = "{} {} at {} ({})".format(
-            name, VERSION, os.path.join(plugin_dir, name, driver), proof
-        )
-        if os.path.exists(present) and _same(fresh, present):
-            return "unchanged: " + installed
-        if os.path.isdir(target):
-            os.rename(fresh, present)
-        else:
-            os.rename(aside, target)
-        _sync(target)
-        _sync(plugins)
-        return "installed: " + installed
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+class _Installation:
+    """One driver in kubelet's plugin directory.
+
+    Paths below `plugins` are as kubelet sees them, all others as this process sees them."""
+
+    def __init__(self, plugins: str, vendor: str, driver: str, host_root: str) -> None:
+        self._driver = driver
+        self._host_root = host_root
+        self._name = "{}~{}".format(vendor, driver)
+        self._aside_name = ".{}.new".format(self._name)
+        self._plugins = plugins
+        self._directory = host_root.rstrip("/") + plugins
+
+    def install(self, source: str) -> str:
+        """Copies the zipapp `source` into the plugin directory and returns a sentence.
+
+        :raises Internal: with nothing changed, if the zipapp does not work there"""
+        target = os.path.join(self._directory, self._name)
+        aside = os.path.join(self._directory, self._aside_name)
+        os.makedirs(self._directory, 0o755, exist_ok=True)
+        if os.path.isdir(aside):
+            shutil.rmtree(aside)  # left by an install that was killed
+        os.mkdir(aside, 0o755)
+        try:
+            fresh = os.path.join(aside, self._driver)
+            present = os.path.join(target, self._driver)
+            _copy(source, fresh)
+            installed = self._prove()
+            if os.path.exists(present) and _is_same(fresh, present):
+                return "unchanged: " + installed
+            if os.path.isdir(target):
+                os.rename(fresh, present)
+            else:
+                os.rename(aside, target)
+            _sync(target)
+            _sync(self._directory)
+            return "installed: " + installed
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _prove(self) -> str:
+        """Runs init as kubelet will, with the node's own interpreter, and reads the answer as
+        kubelet does. Before that, the same interpreter adds its bytecode."""
+        prefix = [] if self._host_root == "/" else ["chroot", self._host_root]
+        fresh = os.path.join(self._plugins, self._aside_name, self._driver)
+        try:
+            process.run([*prefix, fresh, "precompile"], _PRECOMPILE_SECONDS).check()
+            result = process.run([*prefix, fresh, "init"], CALLOUTS["init"].seconds)
+            reply = caller.parse("init", result.output, result.status)
+        except Failure as failure:
+            raise Internal(
+                "it does not work on this node, so nothing was changed: {}".format(failure)
+            ) from None
+        stated = reply.capabilities.to_dict() if reply.capabilities else {}
+        capabilities = ", ".join(name for name, value in stated.items() if value)
+        path = os.path.join(self._plugins, self._name, self._driver)
+        return "{} {} at {} (init on this node: {})".format(self._name, VERSION, path, capabilities)
 
 
-def _same(fresh: str, present: str) -> bool:
-    """Whether two archives hold the same sources and bytecode for the same Python. A damaged one is
-    another one."""
+def _is_same(fresh: str, present: str) -> bool:
+    """Whether two zipapps hold the same sources, and bytecode for the same Python. A damaged zipapp
+    is the same as none."""
     try:
-        there = zipapp.read(present)
+        contents = zipapp.read(present)
     except Internal:
         return False
-    return zipapp.read(fresh) == there and zipapp.bytecode_magic(fresh) == zipapp.bytecode_magic(
-        present
-    )
+    if zipapp.read(fresh) != contents:
+        return False
+    return zipapp.bytecode_magic(fresh) == zipapp.bytecode_magic(present)
 
 
-def _copy(archive: str, path: str) -> None:
-    with open(archive, "rb") as source, open(path, "wb") as copy:
-        shutil.copyfileobj(source, copy)
+def _copy(source: str, target: str) -> None:
+    with open(source, "rb") as original, open(target, "wb") as copy:
+        shutil.copyfileobj(original, copy)
         os.fchmod(copy.fileno(), 0o755)
         copy.flush()
         os.fsync(copy.fileno())
-
-
-def _prove(host_root: str, path: str) -> str:
-    """Runs init as kubelet will, with the node's own interpreter, and reads the answer as kubelet
-    does; before that the same interpreter adds its bytecode."""
-    prefix = [] if host_root == "/" else ["chroot", host_root]
-    try:
-        process.run(prefix + [path, "precompile"], _PRECOMPILE_SECONDS).check()
-        result = process.run(prefix + [path, "init"], CALLOUTS["init"].seconds)
-        reply = caller.parse("init", result.output, result.status)
-    except Failure as failure:
-        raise Internal(
-            "it does not work on this node, so nothing was changed: {}".format(failure)
-        ) from None
-    stated = reply.capabilities.to_dict() if reply.capabilities else {}
-    return "init on this node: " + ", ".join(key for key, value in stated.items() if value)
 
 
 def _sync(directory: str) -> None:

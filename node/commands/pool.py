@@ -1,78 +1,41 @@
-"""flexvol pool: the directories that volumes live in, one on each disk: make one, show them, close
-one to new volumes, or remove one. The node notes its pools in /etc/flexvol/pools.json, so that a
+"""Makes, shows, closes or removes a pool, the directory that volumes live in.
+
+A node has one pool on each disk. The node notes its pools in /etc/flexvol/pools.json, so that a
 pool whose disk is away is missed, and no other is made in its place. Callouts never make a pool."""
 
 import argparse
 
 from node import callouts
+from node.commands import WrongArguments, add_driver
 from shared.table import aligned, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List
+    from typing import Any
 
     from node.operations import Operations
 
+NEEDS_ROOT = False  # a person without rights may list the pools, and gets no further
 _VERBS = "init|list|cordon|uncordon|remove"
 _HEADINGS = ("POOL", "ID", "PATH", "STATE")
 
 
-def main(words: "List[str]") -> int:
-    parser = _parser()
-    arguments = parser.parse_args(words)
-    if arguments.verb is None:
-        parser.error("say what to do: {}".format(_VERBS.replace("|", ", ")))
-    operations = callouts.load(arguments.driver).operations()
-    if arguments.verb == "list":
-        print(_table(operations))
-    elif arguments.verb == "init":
-        print(
-            operations.make_pool(
-                arguments.name, arguments.reserve, arguments.overcommit, arguments.replace
-            )
-        )
-    elif arguments.verb == "remove":
-        print(operations.remove_pool(arguments.name, arguments.away))
-    else:
-        print(operations.cordon_pool(arguments.name, arguments.verb == "cordon"))
-    return 0
-
-
-def _table(operations: "Operations") -> str:
-    rows = [
-        [printable(row[key]) or "-" for key in ("name", "id", "path", "state")]
-        for row in operations.pool_table()
-    ]
-    return aligned(_HEADINGS, rows)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="flexvol pool", description=__doc__)
+def arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar=_VERBS)
-    init = _init(verbs)
-    show = verbs.add_parser("list", help="the pools of this node, there or away")
+    init = _add_init(verbs)
+    show = verbs.add_parser("list", help="show the pools of this node, also those that are away")
     cordon = verbs.add_parser(
-        "cordon", help="no new volumes in the pool NAME; those in it work, and may grow"
+        "cordon", help="take no new volumes into the pool NAME; those in it work, and may grow"
     )
-    uncordon = verbs.add_parser("uncordon", help="new volumes again")
-    remove = verbs.add_parser("remove", help="take the pool NAME, which is empty, from this node")
-    remove.add_argument(
-        "--away",
-        action="store_true",
-        help="only forget the pool, whose disk will never come back; nothing is deleted",
-    )
+    uncordon = verbs.add_parser("uncordon", help="take new volumes again")
+    remove = _add_remove(verbs)
     for verb in (init, cordon, uncordon, remove):
         verb.add_argument("name", metavar="NAME")
     for verb in (init, show, cordon, uncordon, remove):
-        verb.add_argument(
-            "--driver",
-            default=callouts.DEFAULT_DRIVER,
-            help="the driver the pool is for (default %(default)s)",
-        )
-    return parser
+        add_driver(verb)
 
 
-def _init(verbs: "Any") -> argparse.ArgumentParser:
+def _add_init(verbs: "Any") -> argparse.ArgumentParser:
     init: "argparse.ArgumentParser" = verbs.add_parser(
         "init",
         help=(
@@ -89,7 +52,7 @@ def _init(verbs: "Any") -> argparse.ArgumentParser:
         "--overcommit",
         type=float,
         default=1.0,
-        help="how much may be promised for each byte (default 1)",
+        help="how many times the disk's size may be promised (default 1)",
     )
     init.add_argument(
         "--replace",
@@ -100,3 +63,41 @@ def _init(verbs: "Any") -> argparse.ArgumentParser:
         ),
     )
     return init
+
+
+def _add_remove(verbs: "Any") -> argparse.ArgumentParser:
+    remove: "argparse.ArgumentParser" = verbs.add_parser(
+        "remove", help="take the pool NAME, which is empty, from this node"
+    )
+    remove.add_argument(
+        "--away",
+        action="store_true",
+        help="only forget the pool, whose disk will never come back; nothing is deleted",
+    )
+    return remove
+
+
+def run(settings: argparse.Namespace) -> int:
+    if settings.verb is None:
+        raise WrongArguments("say what to do: {}".format(_VERBS.replace("|", ", ")))
+    operations = callouts.load(settings.driver).operations()
+    if settings.verb == "list":
+        print(_table(operations))
+    elif settings.verb == "init":
+        message = operations.make_pool(
+            settings.name, settings.reserve, settings.overcommit, settings.replace
+        )
+        print(message)
+    elif settings.verb == "remove":
+        print(operations.remove_pool(settings.name, settings.away))
+    else:
+        print(operations.cordon_pool(settings.name, settings.verb == "cordon"))
+    return 0
+
+
+def _table(operations: "Operations") -> str:
+    rows = []
+    for pool in operations.pool_table():
+        cells = [pool["name"], pool["id"], pool["path"], pool["state"]]
+        rows.append([printable(cell) or "-" for cell in cells])
+    return aligned(_HEADINGS, rows)

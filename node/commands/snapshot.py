@@ -1,51 +1,30 @@
-"""flexvol snapshot: keeps what a volume holds now, also while pods use it if its pool's file system
-has reflinks (xfs, btrfs). A new claim of the same namespace gets the data by its annotation
-flexvol/from-snapshot. --list shows the snapshots of this node, --delete deletes one."""
+"""Keeps what a volume holds now, for new claims that are to begin with it.
+
+The volume may be in use if its pool's file system has reflinks (xfs, btrfs). A new claim of the
+same namespace gets the data by its annotation flexvol/from-snapshot. --list shows the snapshots of
+this node, --delete deletes one of them."""
 
 import argparse
-import os
 import sys
 
 from node import callouts
-from shared.protocol import Internal, InvalidArgument, NotFound, NotSupported, shown
+from node.commands import WrongArguments, add_driver
+from shared.protocol import InvalidArgument, NotFound, NotSupported, shown
 from shared.table import aligned, human_bytes, is_deletion_confirmed, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Dict, List, Optional, Tuple
 
     from node.drivers import Driver
 
+    Entry = Dict[str, Any]
+
+NEEDS_ROOT = True
 _HEADINGS = ("SNAPSHOT", "OF", "CLAIM", "POOL", "SIZE", "USED", "MADE", "ITS SOURCE WAS")
 
 
-def main(words: "List[str]") -> int:
-    parser = _parser()
-    arguments = parser.parse_args(words)
-    if arguments.list and (arguments.delete or arguments.name or arguments.keep):
-        parser.error("--list goes with a VOLUME at most")
-    elif not arguments.list and (arguments.volume is None) == (arguments.delete is None):
-        parser.error("give a VOLUME, --list, or --delete NAME")
-    if arguments.keep is not None and arguments.keep < 1:
-        parser.error("--keep {}: expected 1 or more".format(arguments.keep))
-    if os.geteuid() != 0:
-        raise Internal("only root may see, make or delete snapshots; run it with sudo")
-    driver = callouts.load(arguments.driver)
-    if arguments.list:
-        print(_table(driver, arguments.volume))
-    elif arguments.delete is not None:
-        return _delete(driver, arguments)
-    else:
-        lines = driver.operations().snapshot(
-            arguments.volume, arguments.name, arguments.keep, arguments.pool
-        )
-        for line in lines:
-            print(line, flush=True)
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="flexvol snapshot", description=__doc__)
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("volume", nargs="?", metavar="VOLUME", help="the PV's name")
     parser.add_argument(
         "name", nargs="?", default="", metavar="NAME", help="by default VOLUME and the time (UTC)"
@@ -68,73 +47,106 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pool", metavar="NAME", help="where it is (default: the only pool that holds it)"
     )
-    parser.add_argument(
-        "--driver", default=callouts.DEFAULT_DRIVER, help="whose volume (default %(default)s)"
+    add_driver(parser)
+
+
+def run(settings: argparse.Namespace) -> int:
+    _check(settings)
+    driver = callouts.load(settings.driver)
+    if settings.list:
+        print(_table(driver, settings.volume))
+        return 0
+    if settings.delete is not None:
+        return _delete(driver, settings)
+    sentences = driver.operations().snapshot(
+        settings.volume, settings.name, settings.keep, settings.pool
     )
-    return parser
+    for sentence in sentences:
+        print(sentence, flush=True)
+    return 0
+
+
+def _check(settings: argparse.Namespace) -> None:
+    """Raises WrongArguments if the arguments do not go together."""
+    if settings.list:
+        if settings.delete or settings.name or settings.keep:
+            raise WrongArguments("--list goes with a VOLUME at most")
+    elif (settings.volume is None) == (settings.delete is None):
+        raise WrongArguments("give a VOLUME, --list, or --delete NAME")
+    if settings.keep is not None and settings.keep < 1:
+        raise WrongArguments("--keep {}: expected 1 or more".format(settings.keep))
 
 
 def _table(driver: "Driver", volume: "Optional[str]") -> str:
-    snapshots = _snapshots(driver, volume)
+    snapshots = _list(driver, volume)
     if not snapshots:
         return "there are no snapshots of {} here".format(volume or "any volume")
-    return aligned(_HEADINGS, [_row(entry) for entry in snapshots])
+    return aligned(_HEADINGS, [_row(snapshot) for snapshot in snapshots])
 
 
-def _snapshots(driver: "Driver", volume: "Optional[str]") -> "List[Dict[str, Any]]":
-    """Those of the volume, or of all, as the driver lists them: by source, and in the order in
+def _list(driver: "Driver", volume: "Optional[str]") -> "List[Entry]":
+    """The snapshots of a volume, or all, as the driver lists them: by source, and in the order in
     which --keep deletes them."""
     try:
-        listed = driver.list().volumes or []
+        entries = driver.list().volumes or []
     except NotSupported:
         raise InvalidArgument(
             "this driver does not list its volumes; its documents say how its snapshots are shown"
         ) from None
-    snapshots = [
-        entry
-        for entry in listed
-        if entry.get("kind") == "snapshot" and volume in (None, entry.get("source"))
-    ]
+    snapshots = []
+    for entry in entries:
+        if entry.get("kind") == "snapshot" and volume in (None, entry.get("source")):
+            snapshots.append(entry)
     return sorted(snapshots, key=_order)
 
 
-def _order(entry: "Dict[str, Any]") -> "List[Any]":
-    number = entry.get("number")
-    others = [str(entry.get(key, "")) for key in ("source", "created", "name")]
-    return [others[0], number if isinstance(number, int) else 0, *others[1:]]
+def _order(snapshot: "Entry") -> "Tuple[str, int, str, str]":
+    number = snapshot.get("number")
+    return (
+        str(snapshot.get("source", "")),
+        number if isinstance(number, int) else 0,
+        str(snapshot.get("created", "")),
+        str(snapshot.get("name", "")),
+    )
 
 
-def _row(entry: "Dict[str, Any]") -> "List[str]":
-    owner = entry.get("owner")
-    sizes = [entry.get(key) for key in ("sizeBytes", "usedBytes")]
+def _row(snapshot: "Entry") -> "List[str]":
+    owner = snapshot.get("owner")
     cells = [
-        entry["name"],
-        entry.get("source"),
+        snapshot["name"],
+        snapshot.get("source"),
         "{namespace}/{name}".format(**owner) if owner else "-",
-        entry.get("pool"),
-        *(human_bytes(size) if isinstance(size, int) else "?" for size in sizes),
-        entry.get("created"),
-        entry.get("taken"),
+        snapshot.get("pool"),
+        _size(snapshot.get("sizeBytes")),
+        _size(snapshot.get("usedBytes")),
+        snapshot.get("created"),
+        snapshot.get("taken"),
     ]
     return [printable(str(cell or "-")) for cell in cells]
 
 
-def _delete(driver: "Driver", arguments: argparse.Namespace) -> int:
-    """Asks only a person: scripts have deleted snapshots so without a question."""
-    name, pool_name = arguments.delete, arguments.pool
-    if not arguments.yes and sys.stdin is not None and sys.stdin.isatty():
-        rows = [
-            _row(entry)
-            for entry in _snapshots(driver, None)
-            if entry["name"] == name and pool_name in (None, entry.get("pool"))
-        ]
-        if not rows:
-            where = " in pool {}".format(shown(pool_name)) if pool_name else ""
-            raise NotFound(
-                "no snapshot {} is listed here{}; see: loop list".format(shown(name), where)
-            )
-        print(aligned(_HEADINGS, rows))
+def _size(size_bytes: "Any") -> str:
+    return human_bytes(size_bytes) if isinstance(size_bytes, int) else "?"
+
+
+def _delete(driver: "Driver", settings: argparse.Namespace) -> int:
+    """Deletes one snapshot. Only a person is asked first, because scripts have always deleted
+    snapshots without a question."""
+    is_person = sys.stdin is not None and sys.stdin.isatty()
+    if is_person and not settings.yes:
+        print(aligned(_HEADINGS, _rows_named(driver, settings.delete, settings.pool)))
         if not is_deletion_confirmed():
             return 1
-    print(driver.operations().delete_snapshot(name, pool_name))
+    print(driver.operations().delete_snapshot(settings.delete, settings.pool))
     return 0
+
+
+def _rows_named(driver: "Driver", name: str, pool_name: "Optional[str]") -> "List[List[str]]":
+    rows = []
+    for snapshot in _list(driver, None):
+        if snapshot["name"] == name and pool_name in (None, snapshot.get("pool")):
+            rows.append(_row(snapshot))
+    if rows:
+        return rows
+    where = " in pool {}".format(shown(pool_name)) if pool_name else ""
+    raise NotFound("no snapshot {} is listed here{}; see: loop list".format(shown(name), where))

@@ -1,42 +1,41 @@
-"""flexvol status: the pools of this node and their room, and the volumes in them: whose they are,
-how large, on which loop device, mounted where, for which pods, and what is wrong with them. flexvol
-doctor also looks at the rest of the node."""
+"""Shows the volumes of this node, their devices, mounts and pods, and what is wrong with them.
+
+The pools of the node and their room come first, then the volumes in them: size, claim, loop device,
+where each is mounted and for which pod. flexvol doctor also looks at the rest of the node."""
 
 import argparse
 import json
-import os
 
 from node import callouts
-from shared.protocol import Internal, of_volume
+from node.commands import add_driver
+from shared.protocol import of_volume
 from shared.table import aligned, human_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List
 
+    Entry = Dict[str, Any]
+
+NEEDS_ROOT = True
 _ALL = "*"  # the name of an entry that is about all volumes of a pool
 _POOL_HEADINGS = ("POOL", "DISK", "RESERVE", "PROMISED", "USED", "ROOM", "STATE")
+_POOL_SIZES = ("capacityBytes", "reserveBytes", "committedBytes", "usedBytes", "freeBytes")
 _HEADINGS = ("VOLUME", "CLAIM", "SIZE", "USED", "DEVICE", "POD", "MOUNTED AT", "IMAGE")
+_NOT_MOUNTED = {"pod": "-", "path": "-", "readOnly": False}
 
 
-def main(words: "List[str]") -> int:
-    parser = argparse.ArgumentParser(prog="flexvol status", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
-    parser.add_argument(
-        "--driver", default=callouts.DEFAULT_DRIVER, help="whose volumes (default %(default)s)"
-    )
-    arguments = parser.parse_args(words)
-    if os.geteuid() != 0:
-        raise Internal("only root sees volumes and loop devices; run it with sudo")
-    seen = callouts.load(arguments.driver).operations().status()
-    volumes = seen.volumes or []
-    pools = seen.pools or []
-    if arguments.json:
-        for volume in volumes:
-            volume["troubles"] = [
-                {"what": what, "remedy": remedy} for what, remedy in volume["troubles"]
-            ]
-        print(json.dumps({"pools": pools, "volumes": volumes}, indent=1))
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    add_driver(parser)
+
+
+def run(settings: argparse.Namespace) -> int:
+    report = callouts.load(settings.driver).operations().status()
+    pools = report.pools or []
+    volumes = report.volumes or []
+    if settings.json:
+        print(_as_json(pools, volumes))
         return 0
     if pools:
         print(aligned(_POOL_HEADINGS, [_pool_row(pool) for pool in pools]) + "\n")
@@ -45,35 +44,78 @@ def main(words: "List[str]") -> int:
     if archives:
         print("\n" + archives)
     for volume in volumes:
-        if volume.get("remark"):
-            print("\n" + volume["remark"])
-        for what, remedy in volume["troubles"]:
-            if volume["name"] != _ALL:
-                what = of_volume(volume["name"], what)
-            print("\n{}\n    do this: {}".format(what, remedy))
+        _print_notes(volume)
     return 0
 
 
-def _volume_table(volumes: "List[Dict[str, Any]]", has_pools: bool) -> str:
-    """has_pools: the node has more than one pool, so each volume's pool is shown."""
+def _as_json(pools: "List[Entry]", volumes: "List[Entry]") -> str:
+    shown = []
+    for volume in volumes:
+        troubles = [{"what": what, "remedy": remedy} for what, remedy in volume["troubles"]]
+        shown.append(dict(volume, troubles=troubles))
+    return json.dumps({"pools": pools, "volumes": shown}, indent=1)
+
+
+def _pool_row(pool: "Entry") -> "List[str]":
+    row = [pool["name"]]
+    row += [_size(pool, key) for key in _POOL_SIZES]
+    row.append(_pool_state(pool))
+    return row
+
+
+def _size(entry: "Entry", key: str) -> str:
+    if key not in entry:
+        return "?"
+    return human_bytes(entry[key])
+
+
+def _pool_state(pool: "Entry") -> str:
+    problem: str = pool.get("error") or pool.get("noRoom") or ""
+    if problem:
+        return problem
+    return "cordoned" if pool.get("cordoned") else "takes volumes"
+
+
+def _volume_table(volumes: "List[Entry]", has_pools: bool) -> str:
+    """:param has_pools: the node has more than one pool, so each volume's pool is shown"""
     headings = list(_HEADINGS)
-    rows = [row for volume in volumes for row in _rows(volume)]
     if has_pools:
         headings.insert(1, "POOL")
-        pool_of_row = [volume["pool"] for volume in volumes for _ in _rows(volume)]
-        for row, pool in zip(rows, pool_of_row):
-            # The further mounts of a volume have lines of their own, without its name.
-            row.insert(1, pool if row[0] else "")
+    rows = []
+    for volume in volumes:
+        for number, row in enumerate(_rows(volume)):
+            if has_pools:
+                row.insert(1, volume["pool"] if number == 0 else "")
+            rows.append(row)
     return aligned(headings, rows)
 
 
-def _archives(pools: "List[Dict[str, Any]]") -> str:
-    """The sentence about the archives that the pools hold; "" if there are none."""
-    counts = [
-        "{} in pool {}".format(len(pool["archives"]), pool["name"])
-        for pool in pools
-        if pool.get("archives")
+def _rows(volume: "Entry") -> "List[List[str]]":
+    """A row for each mount of a volume. The cells that all mounts share stand in the first row."""
+    owner = volume.get("owner")
+    shared = [
+        volume["name"] + (" (snapshot)" if volume.get("kind") == "snapshot" else ""),
+        "{namespace}/{name}".format(**owner) if owner else "-",
+        _size(volume, "sizeBytes"),
+        _size(volume, "usedBytes"),
+        ", ".join(volume.get("devices", [])) or "-",
     ]
+    image = volume.get("image", "?")
+    rows = []
+    for mount in volume.get("mounts") or [_NOT_MOUNTED]:
+        access = " (ro)" if mount["readOnly"] else ""
+        rows.append([*shared, mount["pod"] or "-", mount["path"] + access, image])
+        shared = [""] * len(shared)
+        image = ""
+    return rows
+
+
+def _archives(pools: "List[Entry]") -> str:
+    """The sentence about the archives in the pools; "" if there are none."""
+    counts = []
+    for pool in pools:
+        if pool.get("archives"):
+            counts.append("{} in pool {}".format(len(pool["archives"]), pool["name"]))
     if not counts:
         return ""
     return (
@@ -82,30 +124,10 @@ def _archives(pools: "List[Dict[str, Any]]") -> str:
     ).format(", ".join(counts))
 
 
-def _pool_row(pool: "Dict[str, Any]") -> "List[str]":
-    keys = ("capacityBytes", "reserveBytes", "committedBytes", "usedBytes", "freeBytes")
-    state = (
-        pool.get("error")
-        or pool.get("noRoom")
-        or ("cordoned" if pool.get("cordoned") else "takes volumes")
-    )
-    return [pool["name"], *(human_bytes(pool[key]) if key in pool else "?" for key in keys), state]
-
-
-def _rows(volume: "Dict[str, Any]") -> "List[List[str]]":
-    """One for each mount; what is the same in all of them stands in the first."""
-    mounts = volume.get("mounts") or [{"pod": "-", "path": "-", "readOnly": False}]
-    places = [
-        [mount["pod"] or "-", mount["path"] + (" (ro)" if mount["readOnly"] else "")]
-        for mount in mounts
-    ]
-    owner = volume.get("owner")
-    first = [
-        volume["name"] + (" (snapshot)" if volume.get("kind") == "snapshot" else ""),
-        "{namespace}/{name}".format(**owner) if owner else "-",
-        human_bytes(volume["sizeBytes"]) if "sizeBytes" in volume else "?",
-        human_bytes(volume["usedBytes"]) if "usedBytes" in volume else "?",
-        ", ".join(volume.get("devices", [])) or "-",
-    ]
-    rows = [first + places[0] + [volume.get("image", "?")]]
-    return rows + [[""] * len(first) + place + [""] for place in places[1:]]
+def _print_notes(volume: "Entry") -> None:
+    """Prints what is remarkable about a volume, and what is wrong with it."""
+    if volume.get("remark"):
+        print("\n" + volume["remark"])
+    for what, remedy in volume["troubles"]:
+        sentence = what if volume["name"] == _ALL else of_volume(volume["name"], what)
+        print("\n{}\n    do this: {}".format(sentence, remedy))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from node.commands.kubelet import DISTRIBUTIONS, PLUGIN_DIRECTORY
+from node.host.plugin_directory import DISTRIBUTIONS, PLUGIN_DIRECTORY
 from tests.cluster.conftest import Kubernetes, Object
 from tests.conftest import ROOT
 

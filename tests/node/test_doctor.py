@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from node.commands.kubelet import DISTRIBUTIONS, PLUGIN_DIRECTORY
+from node.host.plugin_directory import DISTRIBUTIONS, PLUGIN_DIRECTORY
 from tests.node import edits
 from tests.node.conftest import Node
 

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from node.commands import COMMANDS
+from node import commands
 from shared.protocol import CALLOUTS
 from tests.node.conftest import MIB, NAMESPACE, UID, Node
 from tests.node.test_expand import may_grow_mounted_ext4
@@ -484,10 +484,13 @@ def scratched(draw: st.DrawFn, node: Node) -> list[bytes]:
 
 # Any words: a callout or anything else that is no command for a person, and any number of
 # arguments.
+NO_CALLOUTS = (*commands.names(), "--help", "-h", "--version")
 NOISE = st.tuples(
     st.sampled_from([name.encode() for name in CALLOUTS])
     | WORDS.filter(
-        lambda some: some.decode("latin-1") not in (*COMMANDS, "--help", "-h", "help", "--version")
+        lambda some: (
+            some.decode("latin-1") not in (*commands.names(), "--help", "-h", "help", "--version")
+        )
     ),
     st.lists(
         WORDS

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ import flexvol
 from cluster import kubectl
 from cluster.controller import cluster
 from cluster.kubectl import claims
+from node.commands import trim
 from shared import protocol
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -266,12 +266,11 @@ def test_a_person_who_stops_a_command_is_told_so_without_a_trace(kubeconfig: str
 def test_a_command_on_a_node_that_a_person_stops_ends_without_a_trace(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stopped(_: list[str]) -> int:
+    def stopped(_: argparse.Namespace) -> int:
         raise KeyboardInterrupt
 
-    module = ModuleType("node.commands.trim")
-    module.main = stopped  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "node.commands.trim", module)
+    monkeypatch.setattr(trim, "NEEDS_ROOT", False)
+    monkeypatch.setattr(trim, "run", stopped)
 
     assert flexvol.main(["loop", "trim"]) == 130
     assert capsys.readouterr().err == "flexvol trim: stopped\n"

@@ -1,7 +1,6 @@
-"""Where this node's kubelet looks for drivers: the running kubelet tells, or what the distribution
-is known to do."""
+"""Where this node's kubelet looks for drivers: as the running kubelet's settings say, or else where
+a distribution is known to have that directory."""
 
-import argparse
 import os
 
 from node.host import kubelet
@@ -11,8 +10,8 @@ if TYPE_CHECKING:
     from typing import Optional, Tuple
 
 PLUGIN_DIRECTORY = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
-# deploy/overlays has one of each name, with the source of its directory. The others' kubelet has
-# PLUGIN_DIRECTORY.
+# deploy/overlays has one of each name, with the source of its directory. The kubelets of all other
+# distributions look into the usual directory.
 DISTRIBUTIONS = {
     "openshift": "/etc/kubernetes/kubelet-plugins/volume/exec",
     "gke": "/home/kubernetes/flexvolume",
@@ -21,27 +20,16 @@ DISTRIBUTIONS = {
     "rke2": "/var/lib/kubelet/volumeplugins",
     "flatcar": "/var/kubernetes/kubelet-plugins/volume/exec",
 }
-# Of those whose kubelet is part of a larger process.
+# Of the distributions whose kubelet is part of a larger process.
 _ARGUMENT_FILES = ("/etc/rancher/k3s/config.yaml", "/var/snap/microk8s/current/args/kubelet")
 _ARGUMENT = r"""^[^#\n]*\bvolume-plugin-dir=["']?([^\s"',\]]+)"""
 _SETTING = r"""(?:^|[{,])\s*["']?volumePluginDir["']?\s*:\s*["']?([^"',}\s]+)"""
 
 
-def add_argument(parser: argparse.ArgumentParser) -> None:
-    """For the commands that look there, or put something there: plugin_dir, None if it is to be
-    found out."""
-    parser.add_argument(
-        "plugin_dir",
-        nargs="?",
-        metavar="PLUGINDIR",
-        help="where kubelet looks; by default the running kubelet tells",
-    )
-
-
-def plugin_directory() -> "Tuple[str, str]":
-    """The directory, and how we know."""
+def find() -> "Tuple[str, str]":
+    """Returns the directory, and words about how it was found."""
     found = _of_process() or _of_argument_files()
-    if found:
+    if found is not None:
         return found
     for name, directory in DISTRIBUTIONS.items():
         if os.path.isdir(directory):
