@@ -51,7 +51,7 @@ _CLAIM = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The command takes none."""
+    """Takes no arguments."""
 
 
 def run(_: argparse.Namespace) -> int:

@@ -1,8 +1,7 @@
-"""Writes a volume, while no pod uses it, to stdout: as a stream for flexvol import, or as a bare
-image.
+"""Writes a volume, while no pod uses it, to stdout, as a stream or as a bare image.
 
-No pod can start with the volume until the export ends. A stream that was cut goes on where `flexvol
-import` says."""
+flexvol import makes a volume of the stream, on another node or in another pool. No pod can start
+with the volume until the export ends. A stream that was cut goes on where flexvol import says."""
 
 import argparse
 import os

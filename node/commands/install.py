@@ -14,8 +14,8 @@ from node.host import plugin_directory
 from shared import caller, process
 from shared.protocol import CALLOUTS, VERSION, Failure, Internal
 
-NEEDS_ROOT = False  # the image's build installs into a directory of its own
-_PRECOMPILE_SECONDS = 60  # it takes less than one on an idle node
+NEEDS_ROOT = False
+_PRECOMPILE_SECONDS = 60  # it takes about one on an idle node
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from node.operations import Operations
 
-NEEDS_ROOT = False  # a person without rights may list the pools, and gets no further
+NEEDS_ROOT = False
 _VERBS = "init|list|cordon|uncordon|remove"
 _HEADINGS = ("POOL", "ID", "PATH", "STATE")
 

@@ -22,7 +22,7 @@ _UNCHECKED = 1  # PEP 552: the source is in the same file, so it cannot have cha
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The command takes none."""
+    """Takes no arguments."""
 
 
 def run(_: argparse.Namespace) -> int:

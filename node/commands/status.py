@@ -1,7 +1,8 @@
-"""Shows the volumes of this node, their devices, mounts and pods, and what is wrong with them.
+"""Shows the volumes of this node with their devices, mounts and pods.
 
 The pools of the node and their room come first, then the volumes in them: size, claim, loop device,
-where each is mounted and for which pod. flexvol doctor also looks at the rest of the node."""
+where each is mounted and for which pod, and what is wrong with
+them. flexvol doctor also looks at the rest of the node."""
 
 import argparse
 import json

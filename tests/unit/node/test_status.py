@@ -35,12 +35,12 @@ def test_where_there_is_one_pool_no_column_names_it() -> None:
 @pytest.mark.parametrize(
     ("pools", "words"),
     [
-        pytest.param([{"name": "default", "archives": []}], "", id="none"),
+        pytest.param([{"name": "default", "archives": []}], "", id="no archives"),
         pytest.param([{"name": "away", "error": "x"}], "", id="a pool that is away"),
         pytest.param(
             [{"name": "default", "archives": ["a"]}, {"name": "fast", "archives": ["b", "c"]}],
             "1 in pool default, 2 in pool fast; see them with: loop list",
-            id="in two pools",
+            id="archives in two pools",
         ),
     ],
 )
