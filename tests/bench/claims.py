@@ -26,7 +26,7 @@ from shared import table
 from tests.cluster.kube import build, images
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.api import Api
-from tests.cluster.kube.cluster import wait_until
+from tests.waiting import wait_until
 
 Object = dict[str, Any]
 OVERLAY = Path(__file__).parents[1] / "cluster/kube/overlay"

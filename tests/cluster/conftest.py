@@ -21,10 +21,10 @@ from tests.cluster.halves import HALF
 from tests.cluster.kube import build, images, machine
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.api import path_of
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.kube.machine import PREFIX
 from tests.cluster.kube.node import Node
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 OVERLAY = Path(__file__).parent / "kube/overlay"
 DRIVER = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/flexvol~loop/loop"

@@ -17,9 +17,10 @@ from typing import Any
 
 from tests.cluster.conftest import Kubernetes, Object
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import DATA, SERVER, STATE, wait_until
+from tests.cluster.kube.cluster import DATA, SERVER, STATE
 from tests.cluster.proxy import CUT, CUT_AFTER, Proxy, kubeconfig
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 NAME = "killed-provisioner"
 PROVISIONER, DRIVER = "loop.crash", "crash/loop"

@@ -13,8 +13,9 @@ from typing import Any
 
 from tests.cluster.conftest import Kubernetes, Object, ours
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.proxy import kubeconfig
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "own-provisioner"  # of its account, Lease and capacity objects

@@ -25,9 +25,9 @@ from tests.cluster.conftest import (
     published,
     storage_class,
 )
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.own_provisioner import bound, claim
 from tests.cluster.prometheus import MONITORING, Prometheus
+from tests.waiting import wait_until
 
 ALERTS = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
 CLASS = "flexvol-loop"

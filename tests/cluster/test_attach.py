@@ -12,10 +12,11 @@ import pytest
 
 from bundle import pack
 from tests.cluster.conftest import Kubernetes, pod, storage_class
-from tests.cluster.kube.cluster import STATE, STORAGE, Cluster, wait_until
+from tests.cluster.kube.cluster import STATE, STORAGE, Cluster
 from tests.cluster.kube.machine import sh
 from tests.cluster.kube.node import PLUGINS
 from tests.cluster.test_claims import size_mib
+from tests.waiting import wait_until
 
 OVERLAY = Path(__file__).parent / "kube/overlay-attaching"
 SOURCE = Path(__file__).resolve().parents[1] / "node/drivers/attaching.py"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import POOL, Kubernetes, storage_class, volumes_on
-from tests.cluster.kube.cluster import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from tests.cluster.conftest import (
     storage_class,
     unmount,
 )
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.kube.node import Node
 from tests.cluster.own_provisioner import claim as chosen_claim
+from tests.waiting import wait_until
 
 MIB = 1 << 20
 GIB = 1 << 30

@@ -16,8 +16,8 @@ from tests.cluster.conftest import (
     storage_class,
     volumes_on,
 )
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.test_move import data, filled, move, moves
+from tests.waiting import wait_until
 
 POOL_NAME = "carried"
 KEEP = "backup.example/keep"

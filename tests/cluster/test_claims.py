@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from tests.cluster.conftest import POOL, Kubernetes, Object, pod, storage_class, volumes_on
-from tests.cluster.kube.cluster import wait_until
+from tests.waiting import wait_until
 
 
 def free_mib(k8s: Kubernetes, name: str) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Kubernetes, Object, own_namespace
-from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
+from tests.cluster.kube.cluster import SERVER, Cluster
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     ROOT,
@@ -30,6 +30,7 @@ from tests.cluster.own_provisioner import (
     storage_class,
 )
 from tests.cluster.proxy import Proxy
+from tests.waiting import wait_until
 
 CLASS = "scripted.decisions"  # the provisioner's name, too
 ELSEWHERE, ANOTHER = (

@@ -7,7 +7,7 @@ import signal
 
 from tests.cluster.conftest import DRIVER, Kubernetes, Object, one_process, ours, volumes_on
 from tests.cluster.killed_provisioner import beside
-from tests.cluster.kube.cluster import wait_until
+from tests.waiting import wait_until
 
 
 def mountinfo(k8s: Kubernetes, node: str) -> str:

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from tests.cluster.conftest import Kubernetes, Object, storage_class
-from tests.cluster.kube.cluster import STATE, wait_until
+from tests.cluster.kube.cluster import STATE
 from tests.cluster.kube.machine import PREFIX
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NETWORK = ["nsenter", f"--net=/run/netns/{PREFIX}cp"]

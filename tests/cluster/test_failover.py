@@ -14,7 +14,7 @@ import pytest
 
 from cluster.controller.election import LEASE_SECONDS
 from tests.cluster.conftest import Kubernetes, own_namespace
-from tests.cluster.kube.cluster import SERVER, STATE, Cluster, wait_until
+from tests.cluster.kube.cluster import SERVER, STATE, Cluster
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     NAMESPACE,
@@ -28,6 +28,7 @@ from tests.cluster.own_provisioner import (
     storage_class,
 )
 from tests.cluster.proxy import CUT, Proxy
+from tests.waiting import wait_until
 
 CLASS = "scripted.failover"
 LEASE = "flexvol-scripted.failover"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.conftest import Kubernetes, own_namespace, processes
-from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
+from tests.cluster.kube.cluster import SERVER, Cluster
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     ROOT,
@@ -26,6 +26,7 @@ from tests.cluster.own_provisioner import (
     storage_class,
 )
 from tests.cluster.proxy import Proxy
+from tests.waiting import wait_until
 
 CLASS = "scripted.outcomes"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"

@@ -30,10 +30,11 @@ from tests.cluster.conftest import (
     volumes_on,
 )
 from tests.cluster.killed_provisioner import KillingProxy
-from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.proxy import kubeconfig
 from tests.cluster.test_placement import bound_at_once, looked_again, warnings
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 SELECTED = "volume.kubernetes.io/selected-node"
 LOST = "flexvol/lost"

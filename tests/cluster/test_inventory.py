@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import DRIVER, POOL, Kubernetes, Object, own_namespace, pod
-from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kube.machine import PREFIX
 from tests.cluster.own_provisioner import bound, claim
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 Ask = Callable[..., subprocess.CompletedProcess[str]]
 KEY = "kubernetes.io/"

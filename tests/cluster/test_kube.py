@@ -12,7 +12,8 @@ import pytest
 
 from tests.cluster.conftest import Kubernetes, pod
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import DATA, STATE, wait_until
+from tests.cluster.kube.cluster import DATA, STATE
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 

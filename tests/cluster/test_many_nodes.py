@@ -17,7 +17,7 @@ import yaml
 
 from cluster.controller.capacity import NODE_LABEL
 from tests.cluster.conftest import Kubernetes, Object, own_namespace
-from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
+from tests.cluster.kube.cluster import SERVER, Cluster
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     NAMESPACE,
@@ -33,6 +33,7 @@ from tests.cluster.own_provisioner import (
     storage_class,
 )
 from tests.cluster.proxy import Proxy
+from tests.waiting import wait_until
 
 FAR, FAR_IN_A_CAMPAIGN = 199, 999
 DRIVER, CLASS = "crowd/loop", "loop.crowd"

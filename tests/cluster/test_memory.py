@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from tests.cluster.conftest import Kubernetes, Object, one_process
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.own_provisioner import bound, claim
+from tests.waiting import wait_until
 
 AT_REST_MIB, AT_WORK_MIB = 55, 70
 CLASS = "flexvol-loop"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Kubernetes
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.prometheus import Prometheus
+from tests.waiting import wait_until
 
 Query = Callable[[str], list[dict[str, Any]]]
 

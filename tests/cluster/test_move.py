@@ -20,9 +20,10 @@ from tests.cluster.conftest import (
     storage_class,
     volumes_on,
 )
-from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kube.machine import PREFIX
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 NETWORK = ["nsenter", f"--net=/run/netns/{PREFIX}cp"]
 KUBECONFIG = STATE / "admin.kubeconfig"

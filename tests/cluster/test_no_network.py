@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator
 
 from tests.cluster.conftest import Kubernetes, Object
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.kube.node import Node
+from tests.waiting import wait_until
 
 API = "10.96.0.1"
 PODS = "10.88.0.0/16"

@@ -19,9 +19,10 @@ from tests.cluster.killed_provisioner import (
     beside,
 )
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import DATA, SERVER, wait_until
+from tests.cluster.kube.cluster import DATA, SERVER
 from tests.cluster.own_provisioner import claim as chosen_claim
 from tests.cluster.proxy import Rule
+from tests.waiting import wait_until
 
 EMPTY = SERVER.replace("6443", "6444")
 FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.cluster.conftest import Kubernetes, Object, pod, published, storage_class, volumes_on
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.test_capacity import GIB, full, left
+from tests.waiting import wait_until
 
 HOSTNAME = "kubernetes.io/hostname"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"

@@ -21,7 +21,7 @@ import yaml
 
 from cluster.controller.secrets import made_name
 from tests.cluster.conftest import Kubernetes, Object, storage_class, volumes_on
-from tests.cluster.kube.cluster import SERVER, wait_until
+from tests.cluster.kube.cluster import SERVER
 from tests.cluster.own_provisioner import AUTHORITY
 from tests.cluster.proxy import in_namespace
 from tests.cluster.test_gone_nodes import forge
@@ -29,6 +29,7 @@ from tests.cluster.test_overlays import render
 from tests.cluster.test_placement import bound_at_once
 from tests.cluster.test_secrets import MADE_IN, vault
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 SELECTED = "volume.kubernetes.io/selected-node"
 POLICIES = (

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.conftest import Kubernetes, ours
 from tests.cluster.killed_provisioner import KilledProvisioner, beside
-from tests.cluster.kube.cluster import wait_until
+from tests.waiting import wait_until
 
 Arm = Callable[[KilledProvisioner], None]
 Life = Callable[[KilledProvisioner, str, Arm], bool]

@@ -16,9 +16,10 @@ import pytest
 from cluster.controller.secrets import made_name
 from tests.cluster.conftest import DRIVER, Kubernetes, Object, ours, storage_class
 from tests.cluster.killed_provisioner import USES_SECRET
-from tests.cluster.kube.cluster import Cluster, wait_until
+from tests.cluster.kube.cluster import Cluster
 from tests.cluster.test_shared_mode import SHARED, shared
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 RIGHTS = ROOT / "deploy/secrets"
 MADE_IN = "flexvol-secrets"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import DRIVER, Kubernetes, provisioner, storage_class
-from tests.cluster.kube.cluster import STORAGE, Cluster, wait_until
+from tests.cluster.kube.cluster import STORAGE, Cluster
+from tests.waiting import wait_until
 
 OVERLAY = Path(__file__).parent / "kube/overlay-shared"
 SHARED = STORAGE / "shared"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.conftest import POOL, Kubernetes, provisioner, storage_class, volumes_on
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.test_zz_disaster import by_hand, chapter, follow, record
+from tests.waiting import wait_until
 
 CLASS = "flexvol-static"
 SELECTOR = {"matchLabels": {"content": "films"}}

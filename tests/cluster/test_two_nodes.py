@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 
 from tests.cluster.conftest import Kubernetes, volumes_on
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.own_provisioner import bound, claim
+from tests.waiting import wait_until
 
 NODES = ("node1", "node2")
 

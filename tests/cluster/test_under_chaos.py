@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.cluster.conftest import DRIVER, Kubernetes, ours, processes, storage_class, volumes_on
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import DATA, wait_until
+from tests.cluster.kube.cluster import DATA
+from tests.waiting import wait_until
 
 NODES = ("node1", "node2")
 USERS = 4

@@ -9,8 +9,8 @@ from typing import Any
 
 from tests.cluster.conftest import DRIVER, Kubernetes
 from tests.cluster.kube import cluster as kube
-from tests.cluster.kube.cluster import wait_until
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 
 def uninstall(k8s: Kubernetes, *words: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import Kubernetes, own_namespace
-from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
+from tests.cluster.kube.cluster import SERVER, Cluster
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     POOL,
@@ -32,6 +32,7 @@ from tests.cluster.own_provisioner import (
     volumes_in,
 )
 from tests.cluster.proxy import CUT, CUT_AFTER, Proxy
+from tests.waiting import wait_until
 
 CLAIMS = "/api/v1/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"

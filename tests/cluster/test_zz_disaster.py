@@ -28,8 +28,9 @@ from tests.cluster.conftest import (
     provisioner,
     volumes_on,
 )
-from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.kube.cluster import STATE, Cluster
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 SELECTED = "volume.kubernetes.io/selected-node"
 FILL = "dd if=/dev/urandom of=/data/file bs=1M count=20 && sync && sha256sum /data/file"

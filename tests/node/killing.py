@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 STEPPER = Path(__file__).with_name("stepper.py")
 OLD_KERNEL = ("fsopen", "open_tree", "LOOP_CONFIGURE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from tests.node.conftest import NAMESPACE, UID, Node
+from tests.node.nodes import NAMESPACE, UID, Node
 
 ANY_CLAIM = {"namespace": "*", "name": "*", "uid": "awaited"}
 

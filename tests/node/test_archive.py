@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, UID, Node
+from tests.node.contents import pool_of
 from tests.node.killing import step
-from tests.node.test_crash import pool_of
+from tests.node.nodes import MIB, UID, Node
 
 HOUR = 3600
 ARCHIVE: Any = {"onDelete": "archive", "archiveFor": "720h"}

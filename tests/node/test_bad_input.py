@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 LONG = "x" * 65536
 

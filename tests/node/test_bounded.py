@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from shared.protocol import CALLOUTS
-from tests.node.conftest import MIB, Node
 from tests.node.fuse_disk import Disk, processes_of
+from tests.node.nodes import MIB, Node
 
 LIMIT_SECONDS = 8
 ANSWER_SECONDS = 5  # the driver stops waiting this long before its limit

@@ -14,7 +14,7 @@ import pytest
 
 from node import commands
 from shared.protocol import CALLOUTS
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 
 @pytest.fixture

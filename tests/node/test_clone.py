@@ -5,12 +5,10 @@ meanwhile."""
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import itertools
 import json
 import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,90 +17,11 @@ from typing import Any
 import pytest
 
 from tests.node import edits
-from tests.node.conftest import MIB, Node
-from tests.node.test_crash import Case, kill_everywhere, needs_stepper
-
-FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
-SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}
-OTHER = "9b7be9c4-1111-4222-8333-944445555666"
-
-
-def pool_on(node: Node, fs: str, size: int = 6 << 30) -> None:
-    """Makes the default pool anew on a disk of its own."""
-    disk = node.directory / "disk"
-    disk.touch()
-    os.truncate(disk, size)
-    subprocess.run([f"mkfs.{fs}", "-q", disk], check=True)
-    assert node.enter("mount", "-o", "loop", str(disk), "/var/lib/flexvol/default").returncode == 0
-    node.command("pool", "init", "default", "--reserve", "0", "--replace")
-
-
-@pytest.fixture(params=["xfs", "btrfs"])
-def sharing(node: Node, request: pytest.FixtureRequest) -> Node:
-    """A node whose pool is on a file system with reflinks."""
-    pool_on(node, request.param)
-    return node
-
-
-@pytest.fixture
-def copying(node: Node) -> Node:
-    """A node whose pool is on a file system without them."""
-    pool_on(node, "ext4")
-    return node
-
-
-def clone_request(
-    node: Node, name: str = "pvc-2", source: str = "pvc-1", size: int = 0, **changes: Any
-) -> str:
-    """As large as its source unless another size is given."""
-    size = size or node.record("pvc-1")["sizeBytes"]
-    also = {"sourceVolume": source, "kubernetes.io/pvc.uid": OTHER, **changes.pop("also", {})}
-    return node.request(name, size, changes.pop("fs", "ext4"), also, **changes)
-
-
-def clone(
-    node: Node, name: str = "pvc-2", source: str = "pvc-1", size: int = 0, **changes: Any
-) -> dict[str, Any]:
-    made: dict[str, Any] = node.ok("provision", clone_request(node, name, source, size, **changes))[
-        "volume"
-    ]
-    return made
-
-
-def fill(root: Path, number: int = 30) -> str:
-    """Files with random content, fsynced; returns their checksum."""
-    (root / "data").mkdir()
-    for index in range(number):
-        with (root / "data" / str(index)).open("wb") as file:
-            file.write(os.urandom(50_000 + index))
-            os.fsync(file.fileno())
-    os.mkfifo(root / "data/fifo")
-    return checksum(root)
-
-
-def checksum(root: Path) -> str:
-    total = hashlib.sha256()
-    for path in sorted((root / "data").iterdir()):
-        total.update(f"{path.name} {path.lstat().st_mode} {path.lstat().st_size}".encode())
-        total.update(path.read_bytes() if path.is_file() else b"")
-    return total.hexdigest()
-
-
-def uuid_of(node: Node, volume: str) -> str:
-    line = ["blkid", "-p", "-o", "value", "-s", "UUID", str(node.image(volume))]
-    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def check_sound(node: Node, volume: str) -> None:
-    """The tools find nothing to complain of in an image that is not mounted."""
-    fs, image = node.record(volume)["fsType"], str(node.image(volume))
-    lines = {
-        "ext4": ["e2fsck", "-f", "-n"],
-        "xfs": ["xfs_repair", "-n", "-f"],
-        "btrfs": ["btrfs", "check"],
-    }
-    done = subprocess.run([*lines[fs], image], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+from tests.node.cases import Case, kill_everywhere, needs_stepper
+from tests.node.clones import FILE_SYSTEMS, OTHER, SIZES, clone, clone_request, hidden
+from tests.node.contents import check_sound, checksum, fill, uuid_of
+from tests.node.nodes import MIB, Node
+from tests.node.pools import pool_on
 
 
 def are_apart(node: Node, wanted: str) -> None:
@@ -370,10 +289,6 @@ def go_on(node: Node, calls: int) -> int:
 def copied(node: Node) -> int:
     (record,) = node.path("/var/lib/flexvol/default").glob(".new*/volume.json")
     return int(json.loads(record.read_text())["copiedBytes"])
-
-
-def hidden(node: Node) -> list[str]:
-    return [path.name for path in node.path("/var/lib/flexvol/default").glob(".new*")]
 
 
 def test_a_half_done_copy_whose_image_was_exchanged_begins_anew(hasty: Node) -> None:

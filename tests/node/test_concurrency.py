@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 AT_ONCE = 16
 PODS = 50

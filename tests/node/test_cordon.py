@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 
 def listed(node: Node, pool: str = "default") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.node.conftest import UID, Node
+from tests.node.nodes import UID, Node
 
 
 @pytest.mark.short

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 
 def test_the_demo_tells_the_whole_life_and_cleans_up(

@@ -12,16 +12,16 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.cases import CASES, clean_state, until_settled
+from tests.node.contents import pool_of
 from tests.node.killing import STEPPER
-from tests.node.test_crash import CASES, clean_state, pool_of, until_settled
+from tests.node.nodes import MIB, Node
 
 FAILED_CASES = (
     "provision-ext4",
@@ -106,7 +106,7 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
                     assert "bug" not in reply["message"] and "hang" not in reply["message"], reply
                     if words[0] == "mount":
                         assert node.mounts() == at_rest
-                        wait_until(lambda: not node.loop_devices())
+                        node.until_devices(0)
                     if words[0] == "provision":
                         renamed = [call["call"] for call in made[: point - 1]].count("renameat")
                         published = renamed == 2  # first its record, and then its directory
@@ -130,13 +130,6 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
 
 def is_needed(call: dict[str, Any]) -> bool:
     return call["call"] in NEEDED and not call["tool"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -240,7 +233,7 @@ def grows_at_the_next_mount(node: Node, size: int) -> bytes:
     write(pod / "kept", 8 * MIB)
     kept = (pod / "kept").read_bytes()
     node.unmount("web")
-    wait_until(lambda: not node.loop_devices())
+    node.until_devices(0)
     assert "next pod" in node.fails(
         "Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(size), str(64 * MIB)
     )
@@ -294,7 +287,7 @@ def test_growth_by_a_tool_that_fails_leaves_a_sound_volume(node: Node, tmp_path:
     assert (pod / "kept").read_bytes() == kept
     node.unmount("web")
     assert {entry.name for entry in node.image().parent.iterdir()} == {"image", "volume.json"}
-    wait_until(lambda: not node.loop_devices())
+    node.until_devices(0)
     assert (
         subprocess.run(
             ["e2fsck", "-f", "-n", node.image()], capture_output=True, check=False

@@ -12,7 +12,7 @@ import pytest
 
 from node.host.plugin_directory import DISTRIBUTIONS, PLUGIN_DIRECTORY
 from tests.node import edits
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 INSTALLED = PLUGINS + "/flexvol~loop/loop"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 POOL = "/var/lib/flexvol/default"

@@ -6,28 +6,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
-
-CAP_SYS_RESOURCE = 1 << 24
-
-
-def may_grow_mounted_ext4() -> bool:
-    status = Path("/proc/self/status").read_text()
-    (effective,) = [line.split()[1] for line in status.splitlines() if line.startswith("CapEff")]
-    return bool(int(effective, 16) & CAP_SYS_RESOURCE)
-
-
-def size(directory: Path) -> int:
-    disk = os.statvfs(directory)
-    return disk.f_blocks * disk.f_frsize
-
-
-def expand(node: Node, pod: str, new: int, old: int = 64 * MIB) -> list[str]:
-    return ["expandfs", node.options(), "", node.pod_dir(pod), str(new), str(old)]
+from tests.node.growing import expand, grow_at_next_pod, may_grow_mounted_ext4, size, tool_grows
+from tests.node.nodes import MIB, Node
+from tests.node.tools import with_tool
 
 
 @pytest.mark.parametrize("fs", ["xfs", "btrfs"])
@@ -191,29 +175,6 @@ def test_ext4_is_not_unmounted_to_grow_once_the_pod_has_a_container(node: Node) 
 
 
 # Growth that cannot be.
-
-
-def with_tool(node: Node, name: str, script: str) -> None:
-    """Puts a program of that name before the machine's own; in the script, `real` is that."""
-    directory = node.path("/run/flexvol/bin")
-    directory.mkdir(exist_ok=True)
-    real = subprocess.run(["which", name], capture_output=True, text=True, check=True)
-    tool = directory / name
-    tool.write_text(f"#!/bin/sh\nreal={real.stdout.strip()}\n{script}\n")
-    tool.chmod(0o755)
-    if node.executable[0] != "env":
-        path = f"PATH=/run/flexvol/bin:{os.environ['PATH']}"
-        node.executable = ["env", path, *node.executable]
-
-
-def grow_at_next_pod(node: Node, new: int) -> None:
-    """The record says so much, as when a growth was asked for while no pod ran."""
-    node.pod_dir("web")
-    node.until_free()
-    node.fails("Internal", *expand(node, "web", new))
-
-
-tool_grows = pytest.mark.skipif(may_grow_mounted_ext4(), reason="the kernel grows it, no tool")
 
 
 @tool_grows

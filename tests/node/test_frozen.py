@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.node import edits
-from tests.node.conftest import MIB, Node
-from tests.node.test_clone import pool_on
-from tests.node.test_disk_truth import wait_until
+from tests.node.nodes import MIB, Node
+from tests.node.pools import pool_on
+from tests.waiting import wait_until
 
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}
 IS_FROZEN = "/run/flexvol/is-frozen"
@@ -161,7 +161,7 @@ def test_a_snapshot_of_ours_is_neither_named_nor_thawed(node: Node, for_python: 
     ]
     slow = edits.edited(for_python, node.directory / "slow", *changes)
     running = node.start(*slow, "snapshot", "pvc-1", "first")
-    wait_until(node.path(IS_FROZEN).exists)
+    wait_until("the file system is frozen", node.path(IS_FROZEN).exists, 10)
 
     found = troubles(node)
     node.fails("Busy", "unmount", node.pod_dir("web"))

@@ -28,8 +28,8 @@ from hypothesis.stateful import (
 
 from node import commands
 from shared.protocol import CALLOUTS
-from tests.node.conftest import MIB, NAMESPACE, UID, Node
-from tests.node.test_expand import may_grow_mounted_ext4
+from tests.node.growing import may_grow_mounted_ext4
+from tests.node.nodes import MIB, NAMESPACE, UID, Node
 
 EVERY = 50  # this many callouts are forks of one process; the next one is a process of its own
 ARGUMENT_LENGTH = 12_000  # hypothesis has no use for more; test_bad_input.py has some

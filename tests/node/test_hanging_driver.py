@@ -11,9 +11,9 @@ import pytest
 
 from cluster.controller.storage import Storage
 from shared import options, protocol
-from tests.cluster.kube.cluster import wait_until
 from tests.conftest import ROOT
 from tests.node.dead_disk import DeadDisk
+from tests.waiting import wait_until
 
 DRIVER = "flexvol/fake"
 REQUEST = options.Options({options.REQUEST_BYTES: "100", options.VOLUME: "pvc-1"})

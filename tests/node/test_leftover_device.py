@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
-from tests.node.test_status import attach
+from tests.node.devices import attach
+from tests.node.nodes import MIB, Node
 
 
 def leave_device(node: Node) -> str:

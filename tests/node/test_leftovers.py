@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.cases import needs_stepper
+from tests.node.clones import clone
+from tests.node.contents import check_data, check_sound, checksum, fill, with_data
+from tests.node.growing import may_grow_mounted_ext4
 from tests.node.killing import step
-from tests.node.test_clone import check_sound, checksum, clone, fill, pool_on
-from tests.node.test_crash import check_data, needs_stepper, with_data
-from tests.node.test_expand import may_grow_mounted_ext4
+from tests.node.nodes import MIB, Node
+from tests.node.pools import pool_on
 
 pytestmark = needs_stepper
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
 from tests.node.killing import STEPPER
+from tests.node.nodes import MIB, Node
 
 ROUNDS, ROUNDS_LIMIT = 6, 60
 # Exchanges two names of a directory, each time at once, until it is ended.

@@ -26,8 +26,9 @@ import pytest
 
 from node.host.descriptors import Descriptor
 from tests.node import edits
-from tests.node.conftest import MIB, Node
 from tests.node.killing import OLD_KERNEL, STEPPER, step
+from tests.node.locks import lock_file, older_lock_file
+from tests.node.nodes import MIB, Node
 
 
 @pytest.fixture
@@ -298,16 +299,6 @@ def words_of(node: Node, callout: str, volume: str = "pvc-1") -> list[str]:
         "provision": [node.request(volume)],
     }
     return [callout, *words[callout]]
-
-
-def lock_file(node: Node, volume: str = "pvc-1") -> Path:
-    return node.path(f"/var/lib/flexvol/default/.locks/{volume}.lock")
-
-
-def older_lock_file(node: Node, volume: str = "pvc-1") -> Path:
-    """The lock file that an older flexvol used for the volume, and for others of the same hash."""
-    number = binascii.crc32(volume.encode()) % 1024
-    return node.path(f"/var/lib/flexvol/default/.locks/{number:03x}")
 
 
 @pytest.mark.parametrize("callout", CALLOUTS_OF_ONE)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 LOG = "/var/log/flexvol/loop.log"
 # The device directory of a node with a system log: with what the driver needs, and the test's

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.node import edits
-from tests.node.conftest import MIB, Node
-from tests.node.test_crash import check_data, with_data
-from tests.node.test_expand import grow_at_next_pod, size, tool_grows, with_tool
-from tests.node.test_lock import older_lock_file
+from tests.node.contents import check_data, with_data
+from tests.node.growing import grow_at_next_pod, size, tool_grows
+from tests.node.locks import older_lock_file
+from tests.node.nodes import MIB, Node
+from tests.node.tools import with_tool
 
 GO = "/run/flexvol/go"
 HELD = f'while [ ! -e {GO} ]; do sleep 0.05; done; exec "$real" "$@"'

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 CALLS = {
     "provision": lambda node: ["provision", node.request("pvc-2", pool="defualt")],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
 

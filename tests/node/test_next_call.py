@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.cases import clean_state, needs_stepper
+from tests.node.contents import DATA
 from tests.node.killing import LACKING, deny, step
-from tests.node.test_crash import DATA, clean_state, needs_stepper
+from tests.node.nodes import MIB, Node
 
 pytestmark = needs_stepper
 POINTS = 4

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}

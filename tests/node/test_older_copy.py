@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cluster.controller import inventory
 from cluster.controller.storage import Listed
-from tests.node.conftest import MIB, NAMESPACE, UID, Node
+from tests.node.nodes import MIB, NAMESPACE, UID, Node
 
 POOL = "/var/lib/flexvol/default"
 DRIVER = "flexvol/loop"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.node import edits
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 256 * MIB}
 PAGE = os.sysconf("SC_PAGE_SIZE")

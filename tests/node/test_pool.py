@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 
 @pytest.mark.short

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 ROOT = "/var/lib/flexvol"
 POOL = f"{ROOT}/default"

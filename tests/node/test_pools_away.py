@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cluster.controller import metrics
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 ROOT = "/var/lib/flexvol"

@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.contents import DATA, check_data, pool_of, total_bytes, with_data
 from tests.node.killing import STEPPER
-from tests.node.test_crash import DATA, check_data, pool_of, total_bytes, with_data
+from tests.node.nodes import MIB, Node
 
 pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, UID, Node
+from tests.node.nodes import MIB, UID, Node
 
 
 @pytest.mark.parametrize(

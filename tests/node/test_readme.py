@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 PLAYGROUND = "tests/playground/test_playground.py::"

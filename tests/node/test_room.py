@@ -13,22 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.clones import OTHER
 from tests.node.fuse_disk import Disk
+from tests.node.nodes import MIB, Node
+from tests.node.pools import POOL, pool_on
 
-OTHER = "9b7be9c4-1111-4222-8333-944445555666"
-POOL = "/var/lib/flexvol/default"
 BLOCK = os.urandom(MIB)
-
-
-def pool_on(node: Node, fs: str, size: int, *options: str) -> None:
-    """Makes the default pool anew on a disk of its own."""
-    disk = node.directory / "disk"
-    disk.touch()
-    os.truncate(disk, size)
-    subprocess.run([f"mkfs.{fs}", "-q", *options, disk], check=True)
-    assert node.enter("mount", "-o", "loop", str(disk), POOL).returncode == 0
-    node.command("pool", "init", "default", "--replace", "--reserve", "0")
 
 
 def listed(node: Node) -> dict[str, Any]:

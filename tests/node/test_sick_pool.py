@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from tests.node import edits
-from tests.node.conftest import MIB, Node
 from tests.node.fuse_disk import Disk, processes_of
+from tests.node.nodes import MIB, Node
+from tests.waiting import wait_until
 
 QUICK_SECONDS = 8  # on two cores with other tests; what waits for a dead server takes 20 and more
 WAITS = "/var/log/flexvol/waits"
@@ -266,22 +267,16 @@ def test_looks_at_a_pool_that_hangs_do_not_become_more_and_more(impatient: Sick)
     before = processes_of(node)
     for _ in range(3):
         node.ok("list")
-    wait_until(lambda: len(processes_of(node) - before) <= 1)  # a killed one takes a while to end
+    # A process that was killed takes a while to end.
+    wait_until("one look waits", lambda: len(processes_of(node) - before) <= 1, 20)
 
     impatient.go_on()
 
-    wait_until(lambda: not processes_of(node) - before)
+    wait_until("no look waits", lambda: not processes_of(node) - before, 20)
     assert [pool["name"] for pool in node.ok("list")["pools"] if "error" not in pool] == [
         "default",
         "nfs",
     ]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_no_callout_opens_a_loop_device_of_another_volume(node: Node, tmp_path: Path) -> None:

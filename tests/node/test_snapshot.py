@@ -16,24 +16,12 @@ from typing import Any
 import pytest
 
 from tests.node import edits
-from tests.node.conftest import MIB, Node
-from tests.node.test_clone import (
-    FILE_SYSTEMS,
-    SIZES,
-    check_sound,
-    checksum,
-    clone,
-    clone_request,
-    copying,
-    fill,
-    hidden,
-    pool_on,
-    sharing,
-    uuid_of,
-)  # fmt: skip
-from tests.node.test_disk_truth import wait_until
+from tests.node.clones import FILE_SYSTEMS, SIZES, clone, clone_request, hidden
+from tests.node.contents import check_sound, checksum, fill, uuid_of
+from tests.node.nodes import MIB, Node
+from tests.node.pools import pool_on
+from tests.waiting import wait_until
 
-__all__ = ["copying", "sharing"]  # fixtures
 SMALL = ("pvc-1", "first")
 
 
@@ -377,7 +365,7 @@ def writing(node: Node) -> Any:
 
 
 def until_frozen(node: Node, writing: Writer) -> None:
-    wait_until(node.path(IS_FROZEN).exists)
+    wait_until("the file system is frozen", node.path(IS_FROZEN).exists, 10)
     writing.until(frozen=True)
 
 

@@ -3,7 +3,6 @@ Both only look."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -14,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.devices import attach
+from tests.node.nodes import MIB, Node
 
-LOOP_SET_FD = 0x4C00
 HELD = "/var/lib/kubelet/held"
 POOL = "/var/lib/flexvol/default"
 
@@ -206,22 +205,6 @@ def test_two_devices_on_one_image(node: Node) -> None:
     assert "more than one loop device" in more["what"]
     assert ours in more["what"] and by_hand in more["what"]
     assert by_hand in unmounted["what"] and f"losetup -d {by_hand}" in unmounted["remedy"]
-
-
-def attach(image: int) -> str:
-    """A loop device as LOOP_SET_FD leaves it; another process of this machine may be faster at a
-    free one."""
-    while True:
-        device = subprocess.run(
-            ["losetup", "-f"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        with open(device, "r+b") as loop:
-            try:
-                fcntl.ioctl(loop, LOOP_SET_FD, image)
-                return device
-            except OSError as error:
-                if error.errno != errno.EBUSY:
-                    raise
 
 
 def test_a_device_that_a_killed_callout_left_with_the_lock(node: Node) -> None:

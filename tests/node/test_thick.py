@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
-from tests.node.conftest import MIB, Node
-from tests.node.test_room import OTHER, POOL, pool_on
+from tests.node.clones import OTHER
+from tests.node.nodes import MIB, Node
+from tests.node.pools import POOL, pool_on
 
 POOLS = ("ext4", "xfs", "btrfs", "tmpfs")
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, UID, Node
+from tests.node.nodes import MIB, UID, Node
 
 BLOCK = 1 << 16
 SIZES = {"ext4": 256 * MIB, "xfs": 320 * MIB, "btrfs": 128 * MIB}

@@ -14,8 +14,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.node import edits
-from tests.node.conftest import MIB, Node
-from tests.node.test_disk_truth import wait_until
+from tests.node.nodes import MIB, Node
+from tests.waiting import wait_until
 
 UNITS = ROOT / "deploy/systemd"
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
@@ -103,7 +103,7 @@ def test_a_pod_ends_while_its_volume_is_trimmed(
     slow = edits.TRIM_A_PIECE.to(f"open('/run/flexvol/trims', 'w').close(), {wait}")
     line = edits.edited(for_python, node.directory / "slow", slow)
     trimming = node.start(*line, "trim")
-    wait_until(began.exists)
+    wait_until("the trim has begun", began.exists, 10)
 
     node.unmount("web")
 
@@ -128,7 +128,8 @@ def test_a_volume_is_free_one_piece_after_its_pod_has_ended(node: Node, for_pyth
     ]
     line = edits.edited(for_python, node.directory / "slow", *changes)
     trimming = node.start(*line, "trim")
-    wait_until(lambda: pieces.exists() and len(pieces.read_text()) > 2)
+    pieces.touch()
+    wait_until("three pieces are trimmed", lambda: len(pieces.read_text()) > 2, 10)
 
     node.unmount("web")
 

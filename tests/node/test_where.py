@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.node import edits
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 NEW_CALLS = ["fsopen", "fsconfig", "fsmount", "open_tree", "mount_setattr", "move_mount"]
 

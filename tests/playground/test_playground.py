@@ -21,6 +21,7 @@ from tests.cluster.conftest import DRIVER, POOL
 from tests.cluster.kube import build, machine
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.node import Node
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.cluster
@@ -69,7 +70,7 @@ def test_the_printed_kubectl_works_and_the_cluster_is_still_there(shown: str) ->
             check=False,
         )
 
-    kube.wait_until("the pod has written", lambda: read().stdout)
+    wait_until("the pod has written", lambda: read().stdout)
     done = read()
 
     assert done.returncode == 0, done.stderr
@@ -108,7 +109,7 @@ def test_uninstalling_as_the_readme_says_leaves_an_empty_pool(shown: str) -> Non
     refused = uninstall()
     assert refused.returncode == 1 and "default/data" in refused.stdout, refused.stderr
     kubectl(shown, "delete", "-k", "deploy/example", "--wait=true")
-    kube.wait_until("nothing needs flexvol any more", lambda: uninstall().returncode == 0)
+    wait_until("nothing needs flexvol any more", lambda: uninstall().returncode == 0)
     assert kubectl(shown, "get", "pv", "-o", "name") == ""
     assert "kubectl delete -k ." in uninstall().stdout
     kubectl(shown, "delete", "-k", "tests/cluster/kube/overlay", "--wait=true")
@@ -153,7 +154,7 @@ def test_a_cluster_of_programs_that_one_has_is_undone_when_its_owner_is_killed(
     owner.kill()
     owner.wait()
 
-    kube.wait_until("nothing is left", lambda: not left_behind())
+    wait_until("nothing is left", lambda: not left_behind())
     owner.stdin.close()
     owner.stdout.close()
 

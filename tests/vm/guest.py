@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.node.conftest import OWN_PATHS, Node
+from tests.node.nodes import OWN_PATHS, Node
 from tests.vm.machine import Job, Machine
 
 PAYLOAD = Path(__file__).resolve().parent / "payload"

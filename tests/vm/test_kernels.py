@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB
+from tests.node.nodes import MIB
 from tests.vm.conftest import MakeGuest
 from tests.vm.guest import DRIVER, Guest
 from tests.vm.image import KERNELS

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.node.conftest import MIB
+from tests.node.nodes import MIB
 from tests.vm.conftest import MakeGuest
 from tests.vm.guest import DRIVER, Guest, fsynced
 from tests.vm.machine import Job

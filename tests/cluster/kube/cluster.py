@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +23,7 @@ from tests.cluster.kube import machine
 from tests.cluster.kube.api import Api
 from tests.cluster.kube.machine import PREFIX, sh, spawn
 from tests.cluster.kube.node import NET, PROGRAMS, SHARED_STORAGE, Node
+from tests.waiting import wait_until
 
 _NAME = f"flexvol-kube{machine.NUMBER}"
 STATE = Path("/run", _NAME)  # one cluster a machine, and a second one beside it for the tests
@@ -55,27 +55,6 @@ def missing() -> str:
         return "the test cluster needs root"
     lacking = packages.missing("playground")
     return f"the test cluster needs the packages {' '.join(lacking)}" if lacking else ""
-
-
-def wait_until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """Waits until `condition` is true and returns it. A failure says what was awaited and what was
-    seen last. A condition that finds a field, an object or one of several missing is not true
-    yet."""
-    deadline = time.monotonic() + seconds
-    while True:
-        seen: Any
-        try:
-            seen = condition()
-            if seen:
-                return seen
-        except (LookupError, ValueError, TypeError) as lacking:
-            seen = lacking
-        if time.monotonic() > deadline:
-            cause = seen if isinstance(seen, Exception) else None
-            raise AssertionError(
-                f"after {seconds:g} s still not: {what}; last seen: {seen!r}"
-            ) from cause
-        time.sleep(0.1)
 
 
 class Cluster:
