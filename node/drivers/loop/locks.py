@@ -9,6 +9,7 @@ import errno
 import os
 
 from node.host import files, work
+from node.host.descriptors import Descriptor
 from shared.protocol import Busy, Unavailable, is_name
 
 TYPE_CHECKING = False
@@ -30,7 +31,7 @@ _NO_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 class Lock:
     """A held lock. A child process that must not be overtaken inherits `descriptor`."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: Descriptor) -> None:
         self.descriptor = descriptor
 
     def __enter__(self) -> "Lock":
@@ -41,14 +42,14 @@ class Lock:
 
     def release(self) -> None:
         """Gives the lock back."""
-        os.close(self.descriptor)
+        self.descriptor.close()
 
 
 class SharedLocks:
     """Locks that are held together with whoever shares them too. descriptors: of their files."""
 
     def __init__(self) -> None:
-        self.descriptors: "List[int]" = []
+        self.descriptors: "List[Descriptor]" = []
 
     def __enter__(self) -> "SharedLocks":
         return self
@@ -56,16 +57,16 @@ class SharedLocks:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def add(self, descriptor: int, what: str, seconds: float) -> None:
+    def add(self, descriptor: Descriptor, what: str, seconds: float) -> None:
         """Shares the lock on an open file, which is closed with the others. Raises Busy after
         `seconds`, naming `what` is locked."""
         self.descriptors.append(descriptor)
-        files.lock(descriptor, what, seconds, shared=True)
+        descriptor.lock(what, seconds, shared=True)
 
     def release(self) -> None:
         """Gives the locks back."""
         for descriptor in self.descriptors:
-            os.close(descriptor)
+            descriptor.close()
 
 
 class VolumeLock(Lock):
@@ -73,7 +74,7 @@ class VolumeLock(Lock):
     then looks at the file's name again, and makes a new file."""
 
     def __init__(
-        self, lock_files: "LockFiles", volume: str, descriptor: int, older: SharedLocks
+        self, lock_files: "LockFiles", volume: str, descriptor: Descriptor, older: SharedLocks
     ) -> None:
         super().__init__(descriptor)
         self._lock_files = lock_files
@@ -99,7 +100,7 @@ class LockFiles:
         self._pool_path = pool_path
         self._pool_directory = pool_directory
 
-    def lock_room(self, seconds: float) -> int:
+    def lock_room(self, seconds: float) -> Descriptor:
         """Takes the lock under which the pool's room is counted and taken, and returns its
         descriptor. Raises Busy after `seconds`."""
         return self._lock(_ROOM_FILE, "pool " + self._pool_name, seconds)
@@ -117,7 +118,7 @@ class LockFiles:
             raise
         return VolumeLock(self, volume, descriptor, older)
 
-    def _lock_or_name_work(self, volume: str, seconds: float) -> int:
+    def _lock_or_name_work(self, volume: str, seconds: float) -> Descriptor:
         try:
             return self._lock(volume + _SUFFIX, "volume " + volume, seconds)
         except Busy:
@@ -170,42 +171,20 @@ class LockFiles:
             raise
         return shared
 
-    def _lock(self, name: str, what: str, seconds: float) -> int:
-        """The descriptor of the lock file `name`, locked. While this waited, the lock's volume may
-        have been deleted and the file with it; then the file that has the name now is locked."""
-        while True:
-            descriptor = self._open(name, os.O_RDWR | os.O_CREAT)
-            try:
-                files.lock(descriptor, what, seconds)
-                is_current = self._is_current(name, descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
-            if is_current:
-                return descriptor
-            os.close(descriptor)
-
-    def _is_current(self, name: str, descriptor: int) -> bool:
-        """Whether the open file is still the one of that name. NFS may remember the name of a
-        file that another node removed; but whoever has just got a lock has a fresh count of the
-        file's names."""
+    def _lock(self, name: str, what: str, seconds: float) -> Descriptor:
+        """Opens and locks the lock file `name`. While this waited, the lock's volume may have been
+        deleted and the file with it; then the file that has the name now is locked."""
         path = DIRECTORY + "/" + name
-        opened = os.fstat(descriptor)
-        try:
-            named = os.stat(path, dir_fd=self._pool_directory, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        if opened.st_nlink != 1:
-            return False
-        return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
+        while True:
+            with self._open(name, os.O_RDWR | os.O_CREAT) as file:
+                file.lock(what, seconds)
+                if file.is_at(self._pool_directory, path):
+                    return file.kept_open()
 
-    def _open(self, name: str, flags: int) -> int:
+    def _open(self, name: str, flags: int) -> Descriptor:
         try:
-            directory = self.open_directory(make=bool(flags & os.O_CREAT))
-            try:
+            with self.open_directory(make=bool(flags & os.O_CREAT)) as directory:
                 return files.open_file(directory, name, flags)
-            finally:
-                os.close(directory)
         except OSError as error:
             if error.errno not in _NO_FILE:
                 raise
@@ -216,9 +195,9 @@ class LockFiles:
                 )
             ) from None
 
-    def open_directory(self, make: bool) -> int:
+    def open_directory(self, make: bool) -> Descriptor:
         """Opens the directory of the lock files, which a copy of a pool may lack. make: makes it
-        then; else FileNotFoundError is raised. Returns its descriptor."""
+        then; else FileNotFoundError is raised."""
         try:
             return files.open_below(self._pool_directory, DIRECTORY)
         except FileNotFoundError:
@@ -248,13 +227,10 @@ class LockFiles:
     def _left(self) -> "List[str]":
         """The names of volumes that have a lock file and no directory."""
         try:
-            directory = self.open_directory(make=False)
+            with self.open_directory(make=False) as directory:
+                entries = os.listdir("/proc/self/fd/{:d}".format(directory))
         except FileNotFoundError:
             return []
-        try:
-            entries = os.listdir("/proc/self/fd/{}".format(directory))
-        finally:
-            os.close(directory)
         left = []
         for entry in entries:
             if not entry.endswith(_SUFFIX):
@@ -266,12 +242,9 @@ class LockFiles:
 
     def remove(self) -> None:
         """Removes the lock files and their directory, with the pool."""
-        directory = files.open_below(self._pool_directory, DIRECTORY)
-        try:
+        with files.open_below(self._pool_directory, DIRECTORY) as directory:
             for entry in os.listdir(directory):
                 os.unlink(entry, dir_fd=directory)
-        finally:
-            os.close(directory)
         os.rmdir(DIRECTORY, dir_fd=self._pool_directory)
 
 

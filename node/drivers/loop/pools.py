@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from node.drivers.loop.pool_settings import PoolSettings
     from node.drivers.loop.rooms import Figures
+    from node.host.descriptors import Descriptor
 
 DEFAULT = "default"
 FILE = pool_settings.FILE
@@ -38,7 +39,7 @@ _MOST_OTHERS = 10  # names of directories in one sentence
 class RoomLock(locks.Lock):
     """The held lock of a pool's room, whose file also holds what is remembered of the room."""
 
-    def __init__(self, pool: "Pool", descriptor: int) -> None:
+    def __init__(self, pool: "Pool", descriptor: "Descriptor") -> None:
         super().__init__(descriptor)
         self._pool = pool
         pool.room_lock = self
@@ -61,7 +62,7 @@ class Pool:
         self,
         name: str,
         path: str,
-        directory: int,
+        directory: "Descriptor",
         settings: "PoolSettings",
         replaced_by: str = "",
     ) -> None:
@@ -77,7 +78,7 @@ class Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.directory)
+        self.directory.close()
 
     @property
     def id(self) -> str:
@@ -127,7 +128,7 @@ class Pool:
     def _entries(self) -> "List[str]":
         """Read by a descriptor of its own each time: btrfs leaves out what came since a descriptor
         was opened or rewound, and others make volumes meanwhile."""
-        return os.listdir("/proc/self/fd/{}".format(self.directory))
+        return os.listdir("/proc/self/fd/{:d}".format(self.directory))
 
     def _is_volume(self, name: str) -> bool:
         if not is_name(name):
@@ -266,7 +267,7 @@ class _Wanted:
         self.path = path
         self.known = known
 
-    def open_directory(self) -> int:
+    def open_directory(self) -> "Descriptor":
         try:
             return files.open_directory(self.path)
         except OSError as error:
@@ -336,15 +337,11 @@ def open_pool(name: str, pool_id: "Optional[str]" = None) -> Pool:
     is away, or has another id; without `pool_id`, if it is not the pool that was made on this node
     under that name."""
     wanted = _Wanted(name, pool_id)
-    directory = wanted.open_directory()
-    try:
+    with wanted.open_directory() as directory:
         settings = wanted.read_settings(directory)
         wanted.check_id(settings.id)
         replaced_by = wanted.replaced_by(settings.id)
-        return Pool(name, wanted.path, directory, settings, replaced_by)
-    except BaseException:
-        os.close(directory)
-        raise
+        return Pool(name, wanted.path, directory.kept_open(), settings, replaced_by)
 
 
 def linked(name: str, path: str, root: str = "") -> str:

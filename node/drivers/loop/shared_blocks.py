@@ -15,6 +15,7 @@ import time
 
 from node.drivers.loop import records
 from node.host import disks, files
+from node.host.descriptors import Descriptor
 from shared.protocol import Busy, Failure
 
 TYPE_CHECKING = False
@@ -125,16 +126,11 @@ def _family(pool: "Pool", entry: str) -> "Optional[Family]":
     import json
 
     try:
-        directory = files.open_below(pool.directory, entry)
-    except OSError:
-        return None
-    try:
-        record = json.loads(files.read(directory, records.FILE).decode("utf-8"))
+        with files.open_below(pool.directory, entry) as directory:
+            record = json.loads(files.read(directory, records.FILE).decode("utf-8"))
         return Family(str(record["name"]), str(record.get("source") or ""))
     except (Failure, OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    finally:
-        os.close(directory)
 
 
 def _may_share(pool: "Pool", image: "CountedImage", family: "Optional[Family]") -> bool:
@@ -144,10 +140,8 @@ def _may_share(pool: "Pool", image: "CountedImage", family: "Optional[Family]") 
     file = _open(pool, image)
     if file is None:
         return True
-    try:
+    with file:
         answer = disks.may_share(file)
-    finally:
-        os.close(file)
     if answer is None:
         return family is None
     return answer
@@ -158,16 +152,14 @@ def _read_shared(pool: "Pool", image: "CountedImage") -> "Tuple[Optional[int], i
     file = _open(pool, image)
     if file is None:
         return None, 1
-    try:
+    with file:
         return disks.shared_bytes(file, _MOST_EXTENTS)
-    finally:
-        os.close(file)
 
 
-def _open(pool: "Pool", image: "CountedImage") -> "Optional[int]":
+def _open(pool: "Pool", image: "CountedImage") -> "Optional[Descriptor]":
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        return os.open(image.path, flags, dir_fd=pool.directory)
+        return Descriptor(os.open(image.path, flags, dir_fd=pool.directory))
     except OSError:
         return None
 

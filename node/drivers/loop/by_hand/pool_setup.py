@@ -59,9 +59,8 @@ def _make_or_find(name: str, reserve: str, overcommit: float, replace: bool) -> 
         _check_not_replaced(name)
     config.check_writable()
     os.makedirs(path, 0o700, exist_ok=True)
-    with locks.Lock(files.open_directory(path)) as held:
-        directory = held.descriptor
-        files.lock(directory, "pool " + name, locks.LOCK_SECONDS)
+    with files.open_directory(path) as directory:
+        directory.lock("pool " + name, locks.LOCK_SECONDS)
         is_new = not files.exists(directory, pools.FILE)
         if is_new:
             _make_in(directory, path, reserve, overcommit)
@@ -173,11 +172,8 @@ def _note_for_older(noted_id: str, pool_id: str) -> None:
     if noted_id:
         return
     try:
-        root = files.open_directory(config.ROOT)
-        try:
+        with files.open_directory(config.ROOT) as root:
             files.write(root, _OLDER_NOTE, (pool_id + "\n").encode("ascii"))
-        finally:
-            os.close(root)
     except OSError:
         return  # a disk that cannot be written to; the node's own note is in pools.json
 
