@@ -30,7 +30,7 @@ from cluster.controller.inventory import (
 )
 from cluster.controller.storage import PLUGIN_DIRECTORY, executable
 from cluster.kubectl import by_provisioner, inventory, nodes
-from cluster.kubectl.move import plan_path
+from cluster.kubectl.move.plans import plan_path
 from shared import protocol
 from shared.options import AWAITED, NO_OWNER, nobody
 from shared.table import aligned, human_bytes, is_deletion_confirmed, printable

@@ -17,16 +17,17 @@ from typing import Any
 
 from cluster.controller.cluster import Cluster
 from cluster.kubectl import nodes
-from cluster.kubectl.move import Mover, NotMoved
+from cluster.kubectl.move.access import Access, NotMoved
+from cluster.kubectl.move.moving import move as move_volume
 
 _PIECES = (0, 40)  # of its stream
 _ATTEMPTS = 20  # what was killed has left something on the nodes that ends by itself
 
 
 def move(kubeconfig: str, name: str, to: str) -> None:
-    Mover(
-        Cluster(kubeconfig), {"loop.flexvol": "flexvol/loop"}, "flexvol", lambda words: None
-    ).move(name, to)
+    drivers = {"loop.flexvol": "flexvol/loop"}
+    access = Access(Cluster(kubeconfig), drivers, "flexvol", lambda words: None)
+    move_volume(access, name, to)
 
 
 class Killed(Cluster):

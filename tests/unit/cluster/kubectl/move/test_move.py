@@ -13,11 +13,15 @@ from typing import Any
 import pytest
 
 from cluster.controller import cluster
+from cluster.controller.objects import Node, Volume
 from cluster.controller.storage import Listed
 from cluster.kubectl import move
-from cluster.kubectl.move import Mover, NotMoved, has_pool, has_volume, is_off, manifest
+from cluster.kubectl.move.access import Access, NotMoved
+from cluster.kubectl.move.beginning import check_unused
+from cluster.kubectl.move.carried import has_pool, has_volume, is_off
+from cluster.kubectl.move.replacing import manifest
 
-VOLUME: dict[str, Any] = {
+JSON: dict[str, Any] = {
     "metadata": {
         "name": "pvc-u1",
         "uid": "v1",
@@ -50,10 +54,11 @@ VOLUME: dict[str, Any] = {
     },
     "status": {"phase": "Bound"},
 }
+VOLUME = Volume(JSON)
 
 
 def test_it_is_the_other_nodes_and_says_retain_and_all_else_is_as_it_was() -> None:
-    made = manifest(VOLUME, "node2", "host-2", "77")
+    made = manifest(VOLUME, "node2", "host-2", "77").json
 
     assert made["metadata"] == {
         "name": "pvc-u1",
@@ -64,12 +69,12 @@ def test_it_is_the_other_nodes_and_says_retain_and_all_else_is_as_it_was() -> No
             "pv.kubernetes.io/provisioned-by": "loop.flexvol",
         },
         "finalizers": ["backup.example/keep"],
-        "ownerReferences": VOLUME["metadata"]["ownerReferences"],
+        "ownerReferences": JSON["metadata"]["ownerReferences"],
     }
     spec = made["spec"]
     assert spec.pop("persistentVolumeReclaimPolicy") == "Retain"
     assert spec.pop("flexVolume") == {
-        **VOLUME["spec"]["flexVolume"],
+        **JSON["spec"]["flexVolume"],
         "options": {"pool": "fast", "poolId": "77"},
     }
     assert spec.pop("claimRef") == {"namespace": "shop", "name": "data", "uid": "u1"}
@@ -80,21 +85,21 @@ def test_it_is_the_other_nodes_and_says_retain_and_all_else_is_as_it_was() -> No
         ]
     }
     assert spec == {"capacity": {"storage": "64Mi"}, "accessModes": ["ReadWriteOnce"]}
-    assert VOLUME["metadata"]["annotations"]["flexvol/identity"] == "node1"
+    assert JSON["metadata"]["annotations"]["flexvol/identity"] == "node1"
     assert "status" not in made
 
 
 def test_a_pv_that_no_claim_was_ever_bound_to_names_none() -> None:
     unbound = {
-        **VOLUME,
-        "spec": {key: value for key, value in VOLUME["spec"].items() if key != "claimRef"},
+        **JSON,
+        "spec": {key: value for key, value in JSON["spec"].items() if key != "claimRef"},
     }
 
-    assert "claimRef" not in manifest(unbound, "node2", "host-2", "77")["spec"]
+    assert "claimRef" not in manifest(Volume(unbound), "node2", "host-2", "77").spec
 
 
 def test_a_disk_that_has_another_name_where_it_is_now_is_named_so() -> None:
-    options = manifest(VOLUME, "node2", "host-2", "5f", "carried")["spec"]["flexVolume"]["options"]
+    options = manifest(VOLUME, "node2", "host-2", "5f", "carried").options
     assert options == {"pool": "carried", "poolId": "5f"}
 
 
@@ -137,8 +142,8 @@ def test_a_cloned_nodes_pool_is_where_the_volume_can_be_copied_to(
 
 
 def test_a_volume_that_names_no_pool_by_id_is_on_no_other_nodes_disk() -> None:
-    spec = {**VOLUME["spec"], "flexVolume": {"driver": "a/b", "options": {"pool": "fast"}}}
-    assert not has_pool({**VOLUME, "spec": spec}, Listed([], [{"name": "fast"}]))
+    spec = {**JSON["spec"], "flexVolume": {"driver": "a/b", "options": {"pool": "fast"}}}
+    assert not has_pool(Volume({**JSON, "spec": spec}), Listed([], [{"name": "fast"}]))
 
 
 def node(ready: str, *taints: str) -> dict[str, Any]:
@@ -171,7 +176,7 @@ OUT = "node.kubernetes.io/out-of-service"
 def test_a_node_is_off_if_a_person_says_so_and_it_is_silent(
     found: dict[str, Any] | None, expected: bool
 ) -> None:
-    assert is_off(found) == expected
+    assert is_off(Node.of(found)) == expected
 
 
 class _Api:
@@ -203,13 +208,13 @@ def test_a_volume_whose_claim_is_gone_moves_only_if_its_node_cannot_delete_it(
     old_node: dict[str, Any] | None, changes: dict[str, Any], refused: bool
 ) -> None:
     api: Any = _Api(old_node)
-    mover = Mover(api, {"loop.flexvol": "flexvol/loop"}, "flexvol", print)
-    volume = {**VOLUME, "metadata": {**VOLUME["metadata"], **changes}}
+    access = Access(api, {"loop.flexvol": "flexvol/loop"}, "flexvol", print)
+    volume = Volume({**JSON, "metadata": {**JSON["metadata"], **changes}})
     if refused:
         with pytest.raises(NotMoved, match="is being deleted, or its claim shop/data is not bound"):
-            mover._check_unused(volume, "node1")
+            check_unused(access, volume, "node1")
     else:
-        mover._check_unused(volume, "node1")
+        check_unused(access, volume, "node1")
 
 
 class _NothingThere:
@@ -229,7 +234,7 @@ def test_a_node_that_is_not_there_is_no_drained_one() -> None:
     )
     api: Any = _NothingThere()
 
-    with pytest.raises(move.NotMoved, match="there is no node nod1, and no volume names it"):
+    with pytest.raises(NotMoved, match="there is no node nod1, and no volume names it"):
         move.run(api, {}, settings)
 
 
@@ -240,7 +245,7 @@ def test_a_reader_who_leaves_ends_no_move() -> None:
     try:
         done = subprocess.run(
             [sys.executable, "-c", program],
-            cwd=Path(move.__file__).parents[2],
+            cwd=Path(move.__file__).parents[3],
             stdout=writer,
             stderr=subprocess.PIPE,
             check=False,

@@ -1,0 +1,99 @@
+"""The second phase: the old copy is streamed to the other node.
+
+Before the first byte the old copy's record says where it goes, and from then on it mounts for no
+pod: nothing can be written that is left behind. The new copy appears when its checksum is right; it
+has the id of the move, by which the command knows it when run again."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+
+from cluster.kubectl.move.access import Access, NotMoved
+from cluster.kubectl.move.plans import Plan
+
+_PIECES = 256  # on their way between two nodes; each is some ten kilobytes
+_FULL_SECONDS = 0.5  # until a full queue looks whether the other node has stopped reading
+
+
+def copy(access: Access, plan: Plan) -> None:
+    """Nothing if the copy is there already. A stream that was cut goes on where it ended."""
+    if _is_copied(access, plan):
+        return
+    begin = int(access.run(plan.to, plan.driver, _words("import", plan, "--arrived", plan.name)))
+    exporting = _words("export", plan, "--to", plan.to, "--from", str(begin), plan.name)
+    pieces = _Pieces()
+    thread = threading.Thread(target=_export, args=(access, plan, exporting, pieces), daemon=True)
+    thread.start()
+    try:
+        importing = _words("import", plan)
+        access.say(access.run(plan.to, plan.driver, importing, pieces))
+    finally:
+        pieces.stop()
+
+
+def _is_copied(access: Access, plan: Plan) -> bool:
+    """:raises NotMoved: if the other node has another volume of that name."""
+    entry = access.entry(plan.volume, plan.to)
+    if entry is None:
+        return False
+    if entry.get("move") != plan.id or entry.get("state"):
+        raise NotMoved(
+            f"node {plan.to} has a volume {plan.name} that is not of this move; nothing is "
+            "overwritten"
+        )
+    return True
+
+
+def _words(command: str, plan: Plan, *more: str) -> list[str]:
+    return [command, *pool_words(plan), "--move", plan.id, *more]
+
+
+def pool_words(plan: Plan) -> list[str]:
+    """What the driver's commands are told of the pool."""
+    _, _, program = plan.driver.partition("/")
+    return ["--driver", program, "--pool", plan.volume.pool_name]
+
+
+def _export(access: Access, plan: Plan, words: list[str], pieces: _Pieces) -> None:
+    ended: Exception | None = None
+    try:
+        # Its input stays open as long as this command runs.
+        access.run(plan.source, plan.driver, words, iter(()), pieces.put)
+    except Exception as error:  # raised again where the pieces are read
+        ended = error
+    pieces.put(ended)
+
+
+class _Pieces:
+    """What one node prints and another node reads, some of it at a time."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[bytes | Exception | None] = queue.Queue(_PIECES)
+        self._stopped = threading.Event()
+
+    def put(self, piece: bytes | Exception | None) -> None:
+        """None is the end. An error is raised where the pieces are read."""
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(piece, timeout=_FULL_SECONDS)
+                return
+            except queue.Full:
+                continue
+        if isinstance(piece, bytes):
+            raise ConnectionError("the other node takes no more")
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        piece = self._queue.get()
+        if piece is None:
+            raise StopIteration
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
