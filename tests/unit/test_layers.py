@@ -412,8 +412,8 @@ BAD = [
     (raw_paths, "cluster/kubectl/static.py", "def f(name):\n    return '%s/x' % (name,) + NODES"),
     (raw_paths, "cluster/kubectl/static.py", "def f(name):\n    return '{}/x'.format(VOLUMES)"),
     (raw_paths, "cluster/kubectl/static.py", "def f(name):\n    return '/'.join((VOLUMES, name))"),
-    (raw_paths, "cluster/kubectl/move/access.py", "def f(api, a):\n    api.get(a + '/status')"),
-    (raw_paths, "cluster/kubectl/move/access.py", "def f(self, a):\n    self._api.delete(f'{a}/x', 'u')"),
+    (raw_paths, "cluster/kubectl/move.py", "def f(api, a):\n    api.get(a + '/status')"),
+    (raw_paths, "cluster/kubectl/move.py", "def f(self, a):\n    self._api.delete(f'{a}/x', 'u')"),
     (
         raw_paths,
         "cluster/controller/capacity.py",
