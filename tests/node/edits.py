@@ -46,7 +46,7 @@ LOCK_SECONDS = Spot(
     "LOCK_SECONDS = NEW",
 )
 IN_USE_SECONDS = Spot(
-    "node/drivers/loop/volume.py",
+    "node/drivers/loop/volumes.py",
     "_IN_USE_SECONDS = 2",
     "_IN_USE_SECONDS = NEW",
 )

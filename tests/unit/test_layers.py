@@ -455,7 +455,7 @@ GOOD = [
         "import argparse\nfrom shared import caller\nfrom node.host import mounts",
     ),
     (
-        "node/drivers/loop/volume.py",
+        "node/drivers/loop/volumes.py",
         "from node.drivers.loop import image\nfrom node.drivers import Driver",
     ),
     ("cluster/controller/cluster.py", "import kubernetes.client\nimport urllib3.exceptions"),

@@ -8,40 +8,19 @@ any volume."""
 import os
 import time
 
-from node.drivers.loop import pools, records
-from node.drivers.loop import volume as volumes
+from node.drivers.loop import pools, records, removing, sweeping, volumes
 from node.host import files
-from shared.options import integer
-from shared.protocol import Failure, InvalidArgument, shown
+from shared.protocol import Failure, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional
 
     from node.drivers.loop.pools import Pool
-    from node.drivers.loop.volume import Volume
+    from node.drivers.loop.volumes import Volume
 
 PREFIX = volumes.ARCHIVED
-_LONGEST_HOURS = 1000000
 _VOLUME_AT = len(PREFIX) + 17
-
-
-def wish(own: "Dict[str, str]") -> "Optional[records.Archiving]":
-    """What the class says: None, or for how many seconds a deleted volume is kept (0: for ever),
-    and since when."""
-    what, span = own.get("onDelete", "delete"), own.get("archiveFor", "")
-    if what not in ("delete", "archive") or (span and what == "delete"):
-        raise InvalidArgument(
-            (
-                "option onDelete is {}; it may be delete or archive, and archiveFor is only "
-                "allowed beside onDelete: archive"
-            ).format(shown(what))
-        )
-    hours = integer("option archiveFor, in hours,", span[:-1]) if span.endswith("h") else 0
-    if span and not 0 < hours <= _LONGEST_HOURS:
-        words = "option archiveFor is {}; it is a time in hours, like 720h, at most {}h"
-        raise InvalidArgument(words.format(shown(span), _LONGEST_HOURS))
-    return records.Archiving(hours * 3600, 0) if what == "archive" else None
 
 
 def wished(found: "Volume") -> "Dict[str, Any]":
@@ -69,8 +48,8 @@ def put(found: "Volume") -> str:
     written = os.stat(pools.IMAGE, dir_fd=found.directory, follow_symlinks=False).st_mtime
     since = int(max(time.time(), written))  # a clock that is behind must not end its time early
     archive = _archived_at(found, since)
-    hidden = volumes.take_away(found, PREFIX, "-" + found.name, archive=archive)
-    volumes.kept_seconds(found.pool)  # its time begins now, and not when `list` sees it
+    hidden = removing.take_away(found, PREFIX, "-" + found.name, archive=archive)
+    sweeping.kept_seconds(found.pool)  # its time begins now, and not when `list` sees it
     return hidden[1:]
 
 
@@ -123,7 +102,7 @@ def restore(found: "Volume", **changes: "Any") -> str:
         found.lock_image(image)
         volumes.check_free(found.pool, found.record.name)
         found.save(archive=_archived_at(found, 0), **changes)
-        volumes.rename(found, found.record.name)
+        found.rename(found.record.name)
     finally:
         os.close(image)
     return found.record.name
@@ -132,13 +111,13 @@ def restore(found: "Volume", **changes: "Any") -> str:
 def sweep(pool: "Pool") -> None:
     """Removes the archives whose time is over by the pool's clock. One that is brought back, looked
     at or damaged stays."""
-    ages = volumes.kept_seconds(pool)
+    ages = sweeping.kept_seconds(pool)
     for name in names(pool):
         try:
             with volumes.get(pool, name) as found:
                 seconds = _archiving(found).seconds
                 if seconds and ages.get(name, 0) >= seconds:
-                    volumes.delete(found)
+                    removing.delete(found)
         except (Failure, OSError):
             continue  # the list says what is wrong with it
 
@@ -166,5 +145,5 @@ def describe(found: "Volume") -> "Dict[str, Any]":
         "archivedAt": _archiving(found).since,
         "keptUntil": until(found),
     }
-    told: "Dict[str, Any]" = {key: volumes.stamp(when) for key, when in times.items() if when}
+    told: "Dict[str, Any]" = {key: records.stamp(when) for key, when in times.items() if when}
     return dict(told, name=found.name[1:], archiveOf=found.record.name, state="archived")

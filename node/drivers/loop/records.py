@@ -3,6 +3,8 @@
 The fields are listed once, in the body of `Record`. From that list come the check of a record that
 was read, the defaults of records that an older flexvol wrote, and the record of a new volume."""
 
+import time
+
 from node.host import files
 from shared.options import Claim
 from shared.protocol import Internal, is_name, shown
@@ -306,6 +308,11 @@ class Record:
         other. Clocks may be set, so their times decide only among those that an older flexvol
         made, without a number; these get theirs when the next one is made."""
         return self.number, self.created, self.name
+
+
+def stamp(when: float) -> str:
+    """A time in seconds since 1970 as the field `created` has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
 
 
 FIELDS: "Dict[str, Field]" = {

@@ -7,8 +7,16 @@ told, so that a callout at work is not taken for damage."""
 import os
 import time
 
-from node.drivers.loop import archives, node_pools, pools, records, volume
-from node.drivers.loop import image as images
+from node.drivers.loop import (
+    archives,
+    images,
+    node_pools,
+    pools,
+    records,
+    removing,
+    sweeping,
+    volumes,
+)
 from node.host import apart, config, files, filesystems, kubelet, loopdev, mounts, undo, work
 from shared.protocol import Busy, Failure, Reply, Unavailable, of_volume
 
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
     from node.drivers.loop.pools import Pool
-    from node.drivers.loop.volume import Volume
+    from node.drivers.loop.volumes import Volume
 
     Finding = Tuple[str, str]  # what, and its remedy
     _Seen = Tuple[str, Any]  # one of the kinds below, and what was seen
@@ -292,7 +300,7 @@ def _strange_in(pool: "Pool", name: str) -> "List[str]":
     except OSError:
         return []  # deleted at this very moment, or told as what it is
     try:
-        return volume.strange_in(directory)
+        return removing.strange_in(directory)
     finally:
         os.close(directory)
 
@@ -300,16 +308,16 @@ def _strange_in(pool: "Pool", name: str) -> "List[str]":
 def _on_hidden(pool: "Pool", hidden: str) -> "Iterator[Finding]":
     """Of a directory that is no volume yet, or none any more."""
     path = "{}/{}".format(pool.path, hidden)
-    if hidden.startswith(volume.IMPORTING):
-        name = hidden[len(volume.IMPORTING) :]
+    if hidden.startswith(volumes.IMPORTING):
+        name = hidden[len(volumes.IMPORTING) :]
         yield (
             "{} is what has come of the stream of volume {}; an import that goes on with it takes "
             "it up, and a day after the last of it came it is removed".format(path, name),
             "",
         )
-    elif hidden.startswith(volume.HIDDEN) and _is_left(pool, hidden):
+    elif hidden.startswith(sweeping.PASSING) and _is_left(pool, hidden):
         yield _left(pool, hidden)
-    elif volume.goes_on(hidden, volume.kept_seconds(pool, write=False)):
+    elif sweeping.goes_on(hidden, sweeping.kept_seconds(pool, write=False)):
         yield (
             "{} is a copy that is half done; the next call for its claim goes on with it, if "
             "its source is as it was, and else begins anew".format(path),
@@ -337,7 +345,7 @@ def _unreadable(error: Failure) -> "Finding":
 def _is_left(pool: "Pool", hidden: str) -> bool:
     """Whether no one is at work on the hidden directory. A volume being made is locked by its name,
     except a copy between two calls."""
-    if volume.goes_on(hidden, volume.kept_seconds(pool, write=False)):
+    if sweeping.goes_on(hidden, sweeping.kept_seconds(pool, write=False)):
         return False
     try:
         with pool.look(hidden.partition("-")[2], seconds=0):
@@ -352,7 +360,7 @@ def _look(pool: "Pool", name: str, machine: _Machine, is_usable: bool) -> "Dict[
     again."""
     entry: "Dict[str, Any]" = {"name": name, "pool": pool.name, "troubles": []}
     try:
-        with volume.get(pool, name) as found:
+        with volumes.get(pool, name) as found:
             entry.update(_describe(found, machine))
             if entry["troubles"] and is_usable:
                 time.sleep(_SETTLE_SECONDS)

@@ -10,7 +10,7 @@ import select
 import signal
 import time
 
-from node.drivers.loop import copies, node_pools, records, volume
+from node.drivers.loop import clones, node_pools, records, removing, snapshot_numbers, volumes
 from node.host import files, freezing
 from shared.protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Pending, check_name
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     from node.drivers.loop.pools import Pool
     from node.drivers.loop.records import Record
-    from node.drivers.loop.volume import Volume
+    from node.drivers.loop.volumes import Volume
 
 _FROZEN_SECONDS = 30  # to share blocks takes far less, and pods wait for it
 FROZEN = "frozen"
 _NAMES_A_SECOND = 1000  # how many snapshots of one volume get a name after the same second
 _TAKEN = {
     FROZEN: "its file system was frozen for it, so all written before is in it",
-    copies.IN_USE: "crash-consistent: what its pods had fsynced is in it, as after a power cut",
-    copies.UNMOUNTED: "no pod was using it",
+    clones.IN_USE: "crash-consistent: what its pods had fsynced is in it, as after a power cut",
+    clones.UNMOUNTED: "no pod was using it",
 }
 
 
@@ -41,7 +41,7 @@ def make(of: str, name: str, keep: "Optional[int]", pool_name: "Optional[str]") 
         yield "made {} of {}: {}".format(record.name, of, _TAKEN[how])
         if keep is None:
             return
-        snapshots = volume.snapshots(pool, of)
+        snapshots = snapshot_numbers.in_order(pool, of)
         failures = []
         for old in surplus(snapshots, record.snapshot_order, keep):
             try:
@@ -72,7 +72,7 @@ def _make_named(pool: "Pool", of: str, name: str) -> "Tuple[Record, str]":
     which state of its source it was made."""
     now = time.time()
     for candidate in [check_name("snapshot name", name)] if name else _free_names(of, now):
-        with volume.get(pool, of) as source, pool.volume_lock(candidate):
+        with volumes.get(pool, of) as source, pool.volume_lock(candidate):
             source.check_volume()
             if files.exists(pool.directory, candidate):
                 continue
@@ -81,7 +81,7 @@ def _make_named(pool: "Pool", of: str, name: str) -> "Tuple[Record, str]":
                 kind=records.SNAPSHOT,
                 new_uuid="",
                 thick=False,
-                created=volume.stamp(now),
+                created=records.stamp(now),
                 **source.as_used(),
             )
             return _make(source, record)
@@ -108,7 +108,7 @@ def delete(name: str, pool_name: "Optional[str]") -> str:
 def _delete(pool: "Pool", name: str, expected: "Optional[Record]" = None) -> str:
     """Deletes the snapshot `name`. expected: its record; another snapshot that has taken its name
     meanwhile is then left, with NotFound."""
-    with pool.volume_lock(name), volume.get(pool, name) as found:
+    with pool.volume_lock(name), volumes.get(pool, name) as found:
         if found.record.kind != records.SNAPSHOT:
             raise InvalidArgument(
                 "{} is a volume and no snapshot; to delete a volume, delete its claim".format(name)
@@ -119,7 +119,7 @@ def _delete(pool: "Pool", name: str, expected: "Optional[Record]" = None) -> str
                     "snapshot {} was replaced by another one just now; the new one is left alone"
                 ).format(name)
             )
-        volume.delete(found)
+        removing.delete(found)
     return "deleted {} of {}".format(name, found.record.source)
 
 
@@ -137,11 +137,11 @@ def _make(source: "Volume", record: "Record") -> "Tuple[Record, str]":
                 return shared
             except PermissionError:
                 pass  # it is not as good without
-        return copies.at_once(source, share, in_use)
+        return clones.at_once(source, share, in_use)
 
     while True:
         try:
-            made = copies.make(source, record, still)
+            made = clones.make(source, record, still)
             break
         except Pending:  # no limit of time is ours
             continue

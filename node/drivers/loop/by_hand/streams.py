@@ -17,7 +17,7 @@ import itertools
 import os
 import struct
 
-from node.drivers.loop import image, node_pools, pools, records, volume
+from node.drivers.loop import images, node_pools, pools, records, removing, sweeping, volumes
 from node.host import files, filesystems, loopdev, undo
 from shared.protocol import Busy, Failure, InvalidArgument, Unavailable, check_name, shown
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from node.drivers.loop.pools import Pool
     from node.drivers.loop.records import Record
-    from node.drivers.loop.volume import Volume
+    from node.drivers.loop.volumes import Volume
 
 _FIRST_LINE = b"flexvol volume stream 1\n"
 _HEADER_BYTES = 1 << 16
@@ -65,7 +65,7 @@ def send(
     check_name("volume name", name)
     pool = node_pools.pool_with(name, pool_name)
     with pool, pool.volume_lock(name):
-        found = volume.get(pool, name)
+        found = volumes.get(pool, name)
         with found:
             descriptor = _hold(found, move)
     try:
@@ -98,7 +98,7 @@ def _hold(found: "Volume", move: "Optional[Dict[str, str]]") -> int:
     descriptor = found.open_image()
     try:
         found.lock_image(descriptor)
-        image.check(found, descriptor)
+        images.check(found, descriptor)
         if move is not None:
             moving = records.Move(move["id"], move["to"])
             found.save(move=moving, **found.as_used())
@@ -145,7 +145,7 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
     InvalidArgument if
     the volume is here. move_id: of the move it must be of."""
     with node_pools.open_pool(pool_name) as pool, pool.volume_lock(check_name("volume name", name)):
-        volume.check_free(pool, name)
+        volumes.check_free(pool, name)
         found = _begun(pool, name)
         if found is None:
             return 0
@@ -158,14 +158,14 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
 def forget(pool_name: str, name: str) -> None:
     """Gives up what has come of a volume's stream, and its room; Busy if more is coming."""
     with node_pools.open_pool(pool_name) as pool, pool.volume_lock(check_name("volume name", name)):
-        if volume.IMPORTING + name in pool.hidden():
-            _forget(pool, volume.IMPORTING + name)
+        if volumes.IMPORTING + name in pool.hidden():
+            _forget(pool, volumes.IMPORTING + name)
 
 
 def _begun(pool: "Pool", name: str) -> "Optional[Volume]":
     """What came of an earlier stream; None if nothing did, or nothing that can be gone on with."""
     try:
-        found = volume.find(pool, volume.IMPORTING + name)
+        found = volumes.find(pool, volumes.IMPORTING + name)
     except Failure:  # it was killed before it had a record
         return None
     if found is not None and found.record.imported_bytes is None:
@@ -185,17 +185,17 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
             "the stream was cut in its first lines; export the volume again"
         ) from None
     with node_pools.open_pool(pool_name) as pool:
-        volume.sweep(pool)
+        sweeping.sweep(pool)
         name, wrong = record.name, ""
         with pool.volume_lock(name):
-            volume.check_free(pool, name)
+            volumes.check_free(pool, name)
             found, descriptor = _open(pool, record, length, begin)
         try:
             with found:
                 _fill(found, descriptor, length, source)
                 with pool.volume_lock(name):
                     found.save(imported_bytes=None)
-                    volume.rename(found, name)
+                    found.rename(name)
         except _Damaged as damage:
             wrong = str(damage)
         finally:
@@ -211,12 +211,12 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
 
 def sweep(pool: "Pool", hidden: str, ages: "Dict[str, float]") -> None:
     """Removes what came of a stream that was cut, if for a day nothing more has come. ages: as
-    volume.kept_seconds has them."""
+    sweeping.kept_seconds has them."""
     if ages.get(hidden, 0) < _GIVEN_UP_SECONDS:
         return
     try:
-        with pool.volume_lock(hidden[len(volume.IMPORTING) :], seconds=0):
-            if volume.kept_seconds(pool).get(hidden, 0) >= _GIVEN_UP_SECONDS:
+        with pool.volume_lock(hidden[len(volumes.IMPORTING) :], seconds=0):
+            if sweeping.kept_seconds(pool).get(hidden, 0) >= _GIVEN_UP_SECONDS:
                 _forget(pool, hidden)
     except (Busy, FileNotFoundError):
         return
@@ -233,10 +233,10 @@ def _forget(pool: "Pool", hidden: str) -> None:
         if not files.try_lock(descriptor):
             raise Busy(
                 "volume {} is being imported just now; wait until that has ended".format(
-                    hidden[len(volume.IMPORTING) :]
+                    hidden[len(volumes.IMPORTING) :]
                 )
             )
-        volume.remove(pool, hidden)
+        removing.remove(pool, hidden)
     finally:
         os.close(descriptor)
 
@@ -273,7 +273,7 @@ def _header(source: "BinaryIO") -> "Tuple[Record, int, int]":
             "the stream of volume {} states impossible sizes (sizeBytes {}, length {}, from {}); "
             "export it again".format(name, *(shown(str(size)) for size in sizes))
         )
-    if length % image.MIB or begin % _BLOCK_BYTES or not 0 < record.size_bytes <= length:
+    if length % images.MIB or begin % _BLOCK_BYTES or not 0 < record.size_bytes <= length:
         raise InvalidArgument(
             "the stream of volume {} states sizes that no volume has (sizeBytes {}, length {}, "
             "from {}); "
@@ -315,7 +315,7 @@ def _read(source: "BinaryIO", size: int) -> bytes:
 def _open(pool: "Pool", record: "Record", length: int, begin: int) -> "Tuple[Volume, int]":
     """The hidden directory to fill, which says how much of it has come, and its image, locked. The
     caller holds the volume's lock."""
-    hidden = volume.IMPORTING + record.name
+    hidden = volumes.IMPORTING + record.name
     found = _begun(pool, record.name)
     if found is not None:
         here = found.record.imported_bytes or 0
@@ -333,8 +333,8 @@ def _open(pool: "Pool", record: "Record", length: int, begin: int) -> "Tuple[Vol
         pool.check_room(length, length)
         os.mkdir(hidden, 0o700, dir_fd=pool.directory)
         directory = files.open_below(pool.directory, hidden)
-        image.reserve(directory, length)
-    found = volume.Volume(pool, hidden, directory, record)
+        images.reserve(directory, length)
+    found = volumes.Volume(pool, hidden, directory, record)
     return found, _lock(found, length, 0)
 
 
@@ -353,7 +353,7 @@ def _lock(found: "Volume", length: int, begin: int) -> int:
             os.ftruncate(descriptor, begin)
             os.ftruncate(descriptor, length)
         if found.thick and begin < length:
-            image.allocate(descriptor, begin, length)
+            images.allocate(descriptor, begin, length)
     except BaseException:
         os.close(descriptor)
         os.close(found.directory)
@@ -392,7 +392,7 @@ def _fill(found: "Volume", descriptor: int, length: int, source: "BinaryIO") -> 
         raise Unavailable(words.format(found.record.name, here, length, found.pool.name)) from None
     os.fsync(descriptor)
     if found.thick:
-        image.fill_holes(descriptor)
+        images.fill_holes(descriptor)
     own = hashlib.sha256()
     for where, block in _blocks(descriptor, length):
         _add(own, where, block)

@@ -7,7 +7,7 @@ import os
 import struct
 import time
 
-from node.drivers.loop import node_pools, pools, volume
+from node.drivers.loop import node_pools, pools, volumes
 from node.host import abi, apart, mounts
 from shared.protocol import Failure
 
@@ -85,7 +85,7 @@ def _volumes(pool_name: str) -> "Iterator[Dict[str, Any]]":
 def _trim(pool: "Pool", name: str) -> "Dict[str, Any]":
     """What came of one volume."""
     try:
-        with volume.get(pool, name) as found:
+        with volumes.get(pool, name) as found:
             if found.thick:
                 return {"skipped": "thick: it keeps its blocks"}
             before = found.used_bytes
@@ -98,7 +98,7 @@ def _trim(pool: "Pool", name: str) -> "Dict[str, Any]":
         return {"error": _TRIM_ERRORS.get(error.errno or 0, str(error.strerror))}
 
 
-def _trim_pieces(found: "volume.Volume") -> bool:
+def _trim_pieces(found: "volumes.Volume") -> bool:
     """Trims the volume's file system piece by piece, for as long as it is mounted. Returns whether
     it was mounted at all.
 
@@ -133,7 +133,7 @@ def _pieces(size_bytes: int) -> "Iterator[Tuple[int, int]]":
         start += length
 
 
-def _settled_bytes(found: "volume.Volume") -> int:
+def _settled_bytes(found: "volumes.Volume") -> int:
     """What the image takes once that no longer falls: xfs does not wait for the last of what it
     gives back."""
     deadline, last = time.monotonic() + _SETTLE_SECONDS, found.used_bytes
@@ -145,7 +145,7 @@ def _settled_bytes(found: "volume.Volume") -> int:
     return last
 
 
-def _open_root(found: "volume.Volume") -> "Optional[int]":
+def _open_root(found: "volumes.Volume") -> "Optional[int]":
     """The root of its file system, through one of its mounts; None if it has none."""
     image = found.open_image()
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from node.drivers.loop import copies, records
+from node.drivers.loop import clones, records
 from node.host import copying, files
 from shared.protocol import Pending
 
@@ -23,16 +23,17 @@ def test_a_long_copy_gives_way_each_minute(monkeypatch: pytest.MonkeyPatch) -> N
         deadlines.append(deadline)
         return begin + 7
 
-    monkeypatch.setattr(copies, "_version", lambda source, image: "as it was")
+    monkeypatch.setattr(clones._Cloning, "version", lambda cloning: "as it was")
     monkeypatch.setattr(copying, "copy", copy)
     monkeypatch.setattr(files, "identity", lambda target: "target")
     source: Any = SimpleNamespace(name="a", thick=False, lock_image=lambda image: None)
+    image: Any = 0
     record = records.new(copy_of="as it was", copied_bytes=5)
-    made: Any = SimpleNamespace(name="b", thick=False, record=record, save=saved.update)
+    clone: Any = SimpleNamespace(name="b", thick=False, record=record, save=saved.update)
 
     began = time.monotonic()
     with pytest.raises(Pending, match="the next call goes on"):
-        copies._copy(source, 0, made, 0, 100)
+        clones._Cloning(source, image, None).copy(clone, 0, 100)
 
     assert saved["copied_bytes"] == 12
     assert began < deadlines[0] <= time.monotonic() + 60
