@@ -11,9 +11,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.conftest import Kubernetes, Object, ours
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import STATE, Cluster
+from tests.cluster.kubernetes import Kubernetes, Object, ours
 from tests.cluster.proxy import kubeconfig
 from tests.waiting import wait_until
 

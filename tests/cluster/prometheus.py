@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.kube.cluster import STATE, Cluster
-from tests.conftest import ROOT
+from tests.sources import ROOT
 
 MONITORING = ROOT / "deploy/monitoring"
 ADDRESS = "127.0.0.1:19090"

@@ -15,17 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.conftest import (
-    DRIVER,
-    POOL,
-    Kubernetes,
-    Object,
-    hostname,
-    one_process,
-    published,
-    storage_class,
-)
+from tests.cluster.kubernetes import Kubernetes, Object, hostname, published, storage_class
+from tests.cluster.nodes import DRIVER, POOL
 from tests.cluster.own_provisioner import bound, claim
+from tests.cluster.processes import one_process
 from tests.cluster.prometheus import MONITORING, Prometheus
 from tests.waiting import wait_until
 

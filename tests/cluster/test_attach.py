@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from bundle import pack
-from tests.cluster.conftest import Kubernetes, pod, storage_class
+from tests.cluster.claims import size_mib
 from tests.cluster.kube.cluster import STATE, STORAGE, Cluster
 from tests.cluster.kube.machine import sh
 from tests.cluster.kube.node import PLUGINS
-from tests.cluster.test_claims import size_mib
+from tests.cluster.kubernetes import Kubernetes, pod, storage_class
 from tests.waiting import wait_until
 
 OVERLAY = Path(__file__).parent / "kube/overlay-attaching"

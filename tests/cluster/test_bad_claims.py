@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, storage_class, volumes_on
+from tests.cluster.kubernetes import Kubernetes, storage_class
+from tests.cluster.nodes import POOL, volumes_on
 from tests.waiting import wait_until
 
 

@@ -6,44 +6,13 @@ import contextlib
 import json
 from collections.abc import Iterator
 
-from tests.cluster.conftest import (
-    DRIVER,
-    Kubernetes,
-    hostname,
-    ours,
-    published,
-    set_reserve,
-    storage_class,
-    unmount,
-)
 from tests.cluster.kube.node import Node
+from tests.cluster.kubernetes import Kubernetes, hostname, ours, published, storage_class
+from tests.cluster.nodes import DRIVER, GIB, full, unmount
 from tests.cluster.own_provisioner import claim as chosen_claim
 from tests.waiting import wait_until
 
 MIB = 1 << 20
-GIB = 1 << 30
-
-
-@contextlib.contextmanager
-def reserved(k8s: Kubernetes, node: str, reserve: str) -> Iterator[None]:
-    """An administrator keeps so much of the node's pool in reserve meanwhile."""
-    before = set_reserve(k8s.cluster.nodes[node], reserve)
-    try:
-        yield
-    finally:
-        set_reserve(k8s.cluster.nodes[node], before)
-
-
-def full(k8s: Kubernetes, node: str) -> contextlib.AbstractContextManager[None]:
-    """The node's pool has no room to promise meanwhile."""
-    return reserved(k8s, node, "100%")
-
-
-def left(k8s: Kubernetes, node: str, room: int) -> contextlib.AbstractContextManager[None]:
-    """The node's pool has about so many bytes to promise meanwhile."""
-    answer = json.loads(k8s.cluster.nodes[node].enter(DRIVER, "list", capture_output=True).stdout)
-    (pool,) = answer["pools"]
-    return reserved(k8s, node, str(pool["reserveBytes"] + pool["freeBytes"] - room))
 
 
 @contextlib.contextmanager

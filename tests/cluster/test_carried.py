@@ -8,15 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import (
-    DRIVER,
-    Kubernetes,
-    Object,
-    provisioner,
-    storage_class,
-    volumes_on,
-)
-from tests.cluster.test_move import data, filled, move, moves
+from tests.cluster.commands import provisioner
+from tests.cluster.kubernetes import Kubernetes, Object, storage_class
+from tests.cluster.moving import data, filled, move, moves
+from tests.cluster.nodes import DRIVER, volumes_on
 from tests.waiting import wait_until
 
 POOL_NAME = "carried"

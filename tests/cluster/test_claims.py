@@ -9,7 +9,9 @@ import subprocess
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, Object, pod, storage_class, volumes_on
+from tests.cluster.claims import size_mib
+from tests.cluster.kubernetes import Kubernetes, Object, pod, storage_class
+from tests.cluster.nodes import POOL, volumes_on
 from tests.waiting import wait_until
 
 
@@ -17,10 +19,6 @@ def free_mib(k8s: Kubernetes, name: str) -> float:
     """What df shows as available."""
     words = k8s.shell(name, "df -k /data | tail -1").stdout.split()
     return int(words[3]) / 1024
-
-
-def size_mib(k8s: Kubernetes, name: str) -> float:
-    return int(k8s.shell(name, "df -k /data | tail -1").stdout.split()[1]) / 1024
 
 
 def devices_of(image: os.stat_result) -> list[str]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import DRIVER, Kubernetes, own_namespace, storage_class, unmount
+from tests.cluster.claims import node_of, warnings
+from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.test_inventory import Ask, ask, rows
-from tests.cluster.test_placement import node_of, warnings
+from tests.cluster.kubernetes import Kubernetes, own_namespace, storage_class
+from tests.cluster.nodes import DRIVER, unmount
 
-__all__ = ["ask"]  # a fixture
 NODES = ("node1", "node2")
 SUM = "cd /data && find . -type f ! -name later | sort | xargs sha256sum"
 

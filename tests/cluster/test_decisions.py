@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, Object, own_namespace
 from tests.cluster.kube.cluster import SERVER, Cluster
+from tests.cluster.kubernetes import Kubernetes, Object, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     ROOT,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.cluster.conftest import DRIVER, Kubernetes, Object, one_process, ours, volumes_on
 from tests.cluster.killed_provisioner import beside
+from tests.cluster.kubernetes import Kubernetes, Object, ours
+from tests.cluster.nodes import DRIVER, volumes_on
+from tests.cluster.processes import one_process
 from tests.waiting import wait_until
 
 

@@ -8,15 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cluster.conftest import Kubernetes, Object, storage_class
+from tests.cluster.claims import TOO_LARGE, raise_claim, wait_for_volume
 from tests.cluster.kube.cluster import STATE
 from tests.cluster.kube.machine import PREFIX
+from tests.cluster.kubernetes import Kubernetes, Object, storage_class
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NETWORK = ["nsenter", f"--net=/run/netns/{PREFIX}cp"]
 KUBECONFIG = STATE / "admin.kubeconfig"
-TOO_LARGE = "900Gi"
 CHANGES = 4  # that the command makes
 
 
@@ -38,26 +38,10 @@ def is_cancelled(k8s: Kubernetes) -> bool:
     return done.returncode == 0
 
 
-def raise_claim(k8s: Kubernetes, size: str) -> None:
-    k8s.run(
-        "patch",
-        "pvc",
-        "data",
-        "-p",
-        f'{{"spec":{{"resources":{{"requests":{{"storage":"{size}"}}}}}}}}',
-    )
-
-
 def claim(k8s: Kubernetes) -> Object:
     found = k8s.get("pvc", "data")
     assert found is not None
     return found
-
-
-def wait_for_volume(k8s: Kubernetes, size: str) -> None:
-    wait_until(
-        f"the PV says {size}", lambda: k8s.volume_of()["spec"]["capacity"] == {"storage": size}
-    )
 
 
 def sizes(k8s: Kubernetes) -> tuple[str, str, str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cluster.controller.election import LEASE_SECONDS
-from tests.cluster.conftest import Kubernetes, own_namespace
 from tests.cluster.kube.cluster import SERVER, STATE, Cluster
+from tests.cluster.kubernetes import Kubernetes, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     NAMESPACE,

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, own_namespace, processes
 from tests.cluster.kube.cluster import SERVER, Cluster
+from tests.cluster.kubernetes import Kubernetes, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     ROOT,
@@ -25,6 +25,7 @@ from tests.cluster.own_provisioner import (
     events,
     storage_class,
 )
+from tests.cluster.processes import processes
 from tests.cluster.proxy import Proxy
 from tests.waiting import wait_until
 

@@ -11,29 +11,19 @@ import re
 import shutil
 import signal
 import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import (
-    DRIVER,
-    POOL,
-    Kubernetes,
-    Object,
-    hostname,
-    pod,
-    published,
-    storage_class,
-    volumes_on,
-)
+from tests.cluster.claims import bound_at_once, forge, looked_again, warnings
 from tests.cluster.killed_provisioner import KillingProxy
 from tests.cluster.kube.cluster import STATE, Cluster
+from tests.cluster.kubernetes import Kubernetes, Object, hostname, pod, published, storage_class
+from tests.cluster.nodes import DRIVER, POOL, volumes_on
 from tests.cluster.proxy import kubeconfig
-from tests.cluster.test_placement import bound_at_once, looked_again, warnings
-from tests.conftest import ROOT
+from tests.sources import ROOT
 from tests.waiting import wait_until
 
 SELECTED = "volume.kubernetes.io/selected-node"
@@ -309,49 +299,6 @@ def killed_at(proxy: KillingProxy, when: str, number: int, line: list[str]) -> b
     proxy.armed = None
     assert status in (0, -signal.SIGKILL)
     return status != 0
-
-
-def forge(
-    k8s: Kubernetes, name: str, node: str, claim: str = "data", giving_up: bool = False
-) -> str:
-    """A PV as our instance on that node would have made it, and its claim. giving_up: its class
-    says that it is given up with its node."""
-    name = f"pvc-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{name}-{k8s.namespace}')}"
-    policy = {"flexvol/on-node-gone": "release"} if giving_up else {}
-    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
-    k8s.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {
-                "name": name,
-                "annotations": {
-                    "pv.kubernetes.io/provisioned-by": "loop.flexvol",
-                    "flexvol/identity": node,
-                    **policy,
-                },
-                "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
-            },
-            "spec": {
-                "capacity": {"storage": "64Mi"},
-                "accessModes": ["ReadWriteOnce"],
-                "storageClassName": "flexvol-loop",
-                "persistentVolumeReclaimPolicy": "Delete",
-                "claimRef": {"namespace": k8s.namespace, "name": claim},
-                "flexVolume": {
-                    "driver": "flexvol/loop",
-                    "options": {"pool": "default", "poolId": "0"},
-                },
-                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
-            },
-        }
-    )
-    k8s.claim(claim, volumeName=name)
-    if not giving_up:
-        wait_until(
-            "it is bound", lambda: (k8s.get("pvc", claim) or {})["status"]["phase"] == "Bound"
-        )
-    return name
 
 
 def stateful_set(claim_class: str) -> Object:

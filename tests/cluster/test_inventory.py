@@ -6,22 +6,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import DRIVER, POOL, Kubernetes, Object, own_namespace, pod
+from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import STATE, Cluster
-from tests.cluster.kube.machine import PREFIX
+from tests.cluster.kubernetes import Kubernetes, own_namespace, pod
+from tests.cluster.nodes import DRIVER, POOL
 from tests.cluster.own_provisioner import bound, claim
-from tests.conftest import ROOT
+from tests.sources import ROOT
 from tests.waiting import wait_until
 
-Ask = Callable[..., subprocess.CompletedProcess[str]]
 KEY = "kubernetes.io/"
 
 
@@ -30,48 +28,6 @@ def k8s(cluster: Cluster) -> Iterator[Kubernetes]:
     """One for all of them: taking a namespace away takes longer than most of these tests."""
     with own_namespace(cluster) as k8s:
         yield k8s
-
-
-@pytest.fixture(scope="module")
-def ask(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    """kubectl flexvol ..."""
-    home = tmp_path_factory.mktemp("home")
-    subprocess.run(["install", "dist/provisioner", home / "kubectl-flexvol"], cwd=ROOT, check=True)
-    settings = {
-        "PATH": f"{home}:{os.environ['PATH']}",
-        "HOME": str(home),
-        "SHIV_ROOT": f"{STATE}/shiv",
-        "KUBECONFIG": str(STATE / "admin.kubeconfig"),
-    }
-
-    def run(*words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-        """answer: what is given to its stdin."""
-        line = [
-            "nsenter",
-            f"--net=/run/netns/{PREFIX}cp",
-            str(cluster.programs / "kubectl"),
-            "flexvol",
-            *words,
-        ]
-        environment = {**os.environ, **settings}
-        return subprocess.run(
-            line,
-            env=environment,
-            input=answer,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    return run
-
-
-def rows(ask: Ask, *words: str) -> tuple[int, dict[str, Object], Object]:
-    """The exit status, the volumes by name, and all that was said."""
-    done = ask("inventory", "--json", *words)
-    said: Object = json.loads(done.stdout or done.stderr)
-    return done.returncode, {one["name"]: one for one in said["volumes"]}, said
 
 
 def by_hand(cluster: Cluster, node: str, callout: str, name: str, **more: str) -> None:

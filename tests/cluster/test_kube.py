@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, pod
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, STATE
+from tests.cluster.kubernetes import Kubernetes, pod
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

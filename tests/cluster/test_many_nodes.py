@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from cluster.controller.capacity import NODE_LABEL
-from tests.cluster.conftest import Kubernetes, Object, own_namespace
 from tests.cluster.kube.cluster import SERVER, Cluster
+from tests.cluster.kubernetes import Kubernetes, Object, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     NAMESPACE,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.cluster.conftest import Kubernetes, Object, one_process
+from tests.cluster.kubernetes import Kubernetes, Object
 from tests.cluster.own_provisioner import bound, claim
+from tests.cluster.processes import one_process
 from tests.waiting import wait_until
 
 AT_REST_MIB, AT_WORK_MIB = 55, 70

@@ -7,34 +7,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import (
-    DRIVER,
-    Kubernetes,
-    Object,
-    provisioner,
-    run_command,
-    storage_class,
-    volumes_on,
-)
+from tests.cluster.commands import provisioner
 from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kube.machine import PREFIX
-from tests.conftest import ROOT
+from tests.cluster.kubernetes import Kubernetes, Object, storage_class
+from tests.cluster.moving import SUM, data, filled, move, moves
+from tests.cluster.nodes import DRIVER, volumes_on
+from tests.sources import ROOT
 from tests.waiting import wait_until
 
 NETWORK = ["nsenter", f"--net=/run/netns/{PREFIX}cp"]
 KUBECONFIG = STATE / "admin.kubeconfig"
-SUM = "cat /data/one /data/two | sha256sum"
-
-
-def move(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """The README's command, with the administrator's kubeconfig."""
-    done = run_command("move", *words)
-    assert done.returncode == 0 or not check, done.stdout + done.stderr
-    return done
 
 
 def kill_mover(*words: str) -> subprocess.CompletedProcess[str]:
@@ -43,33 +29,6 @@ def kill_mover(*words: str) -> subprocess.CompletedProcess[str]:
     print(done.stdout)
     assert done.returncode == 0, done.stderr
     return done
-
-
-def filled(
-    k8s: Kubernetes, claim: str = "data", node: str = "node1", **more: Any
-) -> tuple[str, str]:
-    """A claim with data in a volume on the node, which its pod still has; the PV's name, and the
-    data's checksum."""
-    k8s.claim(claim, **more)
-    k8s.pod(f"writer-{claim}", claim=claim, node=node)
-    k8s.shell(
-        f"writer-{claim}", "for f in one two; do head -c 4000000 /dev/urandom >/data/$f; done; sync"
-    )
-    name: str = k8s.volume_of(claim)["metadata"]["name"]
-    return name, k8s.shell(f"writer-{claim}", SUM).stdout
-
-
-def data(k8s: Kubernetes, claim: str = "data") -> tuple[str, str]:
-    """Where the scheduler puts a pod of the claim, and the checksum of what that finds."""
-    k8s.pod(f"reader-{claim}", claim=claim)
-    found = k8s.shell(f"reader-{claim}", SUM).stdout
-    node: str = (k8s.get("pod", f"reader-{claim}") or {})["spec"]["nodeName"]
-    k8s.delete("pod", f"reader-{claim}")
-    return node, found
-
-
-def moves(cluster: Cluster) -> list[Object]:
-    return Kubernetes(cluster, "flexvol").all("configmaps", "flexvol/move")
 
 
 def listed(cluster: Cluster, node: str, name: str) -> list[Object]:

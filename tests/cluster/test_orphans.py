@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, Object, ours, volumes_on
 from tests.cluster.killed_provisioner import (
     DRIVER,
     PROVISIONER,
@@ -20,6 +19,8 @@ from tests.cluster.killed_provisioner import (
 )
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, SERVER
+from tests.cluster.kubernetes import Kubernetes, Object, ours
+from tests.cluster.nodes import POOL, volumes_on
 from tests.cluster.own_provisioner import claim as chosen_claim
 from tests.cluster.proxy import Rule
 from tests.waiting import wait_until

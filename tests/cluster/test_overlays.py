@@ -10,29 +10,13 @@ import pytest
 import yaml
 
 from node.host.plugin_directory import DISTRIBUTIONS, PLUGIN_DIRECTORY
-from tests.cluster.conftest import Kubernetes, Object
-from tests.conftest import ROOT
+from tests.cluster.installing import render
+from tests.cluster.kubernetes import Kubernetes, Object
+from tests.sources import ROOT
 
 OVERLAYS = ROOT / "deploy/overlays"
 REGISTRY, TAG = "registry.example:5000/storage/flexvol", "1.2.3"
 ALSO = ("secrets", "shared")  # what the README says to add beside the base
-
-
-def render(k8s: Kubernetes, directory: Path, **also: Any) -> list[Object]:
-    """A kustomization of one's own over the base, as the README has it."""
-    own = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **also}
-    relative = {
-        key: [str(_from(directory, path)) for path in own.get(key, [])]
-        for key in ("resources", "components")
-    }
-    (directory / "kustomization.yaml").write_text(yaml.safe_dump({**own, **relative}))
-    done = k8s.cluster.kubectl("kustomize", directory, capture_output=True)
-    return list(yaml.safe_load_all(done.stdout))
-
-
-def _from(directory: Path, path: Path) -> Path:
-    """kustomize takes no absolute path."""
-    return Path(*[".."] * (len(directory.resolve().parts) - 1), *path.resolve().parts[1:])
 
 
 def check(k8s: Kubernetes, objects: list[Object]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 
-from tests.cluster.conftest import Kubernetes, Object, own_namespace, pod, volumes_on
-from tests.cluster.test_placement import bound_at_once, warnings
-from tests.cluster.test_policy import node_account, patch, refused
-from tests.cluster.test_zz_disaster import record
+from tests.cluster.accounts import node_account, patch, refused
+from tests.cluster.claims import bound_at_once, warnings
+from tests.cluster.kubernetes import Kubernetes, Object, own_namespace, pod
+from tests.cluster.nodes import record, volumes_on
 from tests.waiting import wait_until
 
 SELECTED = "volume.kubernetes.io/selected-node"

@@ -3,51 +3,16 @@ most room."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
-
-from tests.cluster.conftest import Kubernetes, Object, pod, published, storage_class, volumes_on
-from tests.cluster.test_capacity import GIB, full, left
+from tests.cluster.claims import HOSTNAME, bound_at_once, looked_again, node_of, warnings
+from tests.cluster.kubernetes import Kubernetes, Object, pod, published, storage_class
+from tests.cluster.nodes import GIB, full, left, volumes_on
 from tests.waiting import wait_until
 
-HOSTNAME = "kubernetes.io/hostname"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
-
-
-@contextlib.contextmanager
-def bound_at_once(k8s: Kubernetes, **changes: Any) -> Iterator[str]:
-    """A class of the loop driver that does not wait for a pod, and its room known."""
-    name = f"at-once-{k8s.namespace}"
-    k8s.apply(storage_class(name, volumeBindingMode="Immediate", **changes))
-    try:
-        wait_until("its room is published", lambda: len(published(k8s, name)) == 2, 30)
-        yield name
-    finally:
-        k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
 
 def on_hostnames(*names: str) -> list[Object]:
     return [{"matchLabelExpressions": [{"key": HOSTNAME, "values": list(names)}]}]
-
-
-def node_of(volume: Object) -> str:
-    (term,) = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
-    (expression,) = term["matchExpressions"]
-    assert expression["key"] == HOSTNAME
-    assert [volume["metadata"]["annotations"]["flexvol/identity"]] == expression["values"]
-    return str(expression["values"][0])
-
-
-def warnings(k8s: Kubernetes, about: str) -> list[Object]:
-    return k8s.all("events", fields=f"involvedObject.name={about},type=Warning")
-
-
-def looked_again(k8s: Kubernetes, storage_class: str) -> None:
-    """Waits until all claims have been looked at once more: a new one, the last in that round, is
-    explained."""
-    k8s.claim("newest", storage_class=storage_class, volumeMode="Block")
-    k8s.event("newest", "ProvisioningFailed", "volumeMode Block")
 
 
 def test_a_claim_bound_at_once_goes_to_the_node_with_room_and_its_pod_follows(

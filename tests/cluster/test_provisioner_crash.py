@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, ours
 from tests.cluster.killed_provisioner import KilledProvisioner, beside
+from tests.cluster.kubernetes import Kubernetes, ours
 from tests.waiting import wait_until
 
 Arm = Callable[[KilledProvisioner], None]

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from tests.cluster.conftest import Kubernetes, Object, run_command
+from tests.cluster.claims import TOO_LARGE, forge, raise_claim, wait_for_volume
+from tests.cluster.commands import run_command
 from tests.cluster.kube.cluster import STATE
+from tests.cluster.kubernetes import Kubernetes, Object
 from tests.cluster.own_provisioner import bound, claim
-from tests.cluster.test_expansion import TOO_LARGE, raise_claim, wait_for_volume
-from tests.cluster.test_gone_nodes import forge
-from tests.conftest import ROOT
+from tests.sources import ROOT
 from tests.waiting import wait_until
 
 GROUPS = {"storageclasses": "storage.k8s.io"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -14,37 +13,14 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.controller.secrets import made_name
-from tests.cluster.conftest import DRIVER, Kubernetes, Object, ours, storage_class
+from tests.cluster.accounts import MADE_IN, may
 from tests.cluster.killed_provisioner import USES_SECRET
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.test_shared_mode import SHARED, shared
-from tests.conftest import ROOT
+from tests.cluster.kubernetes import Kubernetes, Object, ours, storage_class
+from tests.cluster.nodes import DRIVER, SHARED
 from tests.waiting import wait_until
 
-RIGHTS = ROOT / "deploy/secrets"
-MADE_IN = "flexvol-secrets"
 IDENTITY = "shared"  # deploy/shared
-__all__ = ["shared"]  # a fixture
-
-
-@pytest.fixture(scope="module")
-def vault(cluster: Cluster) -> Iterator[Kubernetes]:
-    """The namespace of the volumes' own secrets, with the rights of deploy/secrets: from the first
-    test that asks for it on, which is the one that begins without."""
-    cluster.kubectl("apply", "-k", RIGHTS, capture_output=True)
-    vault = Kubernetes(cluster, MADE_IN)
-    for account in ("flexvol-node", "flexvol-shared"):
-        wait_until(f"{account} has its rights", functools.partial(may, vault, account, "create"))
-    yield vault
-    cluster.kubectl("delete", "-k", RIGHTS, "--wait=true", capture_output=True)
-
-
-def may(k8s: Kubernetes, account: str, verb: str) -> bool:
-    account = f"system:serviceaccount:flexvol:{account}"
-    return (
-        k8s.run("auth", "can-i", verb, "secrets", "--as", account, check=False).stdout.strip()
-        == "yes"
-    )
 
 
 def secret_class(name: str, **parameters: str) -> Object:

@@ -4,34 +4,11 @@ knows no flexvol."""
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from tests.cluster.conftest import DRIVER, Kubernetes, provisioner, storage_class
-from tests.cluster.kube.cluster import STORAGE, Cluster
+from tests.cluster.commands import provisioner
+from tests.cluster.kubernetes import Kubernetes, storage_class
+from tests.cluster.nodes import SHARED
 from tests.waiting import wait_until
-
-OVERLAY = Path(__file__).parent / "kube/overlay-shared"
-SHARED = STORAGE / "shared"
-
-
-@pytest.fixture(scope="module")
-def shared(cluster: Cluster) -> Iterator[Kubernetes]:
-    """The shared-mode provisioner of deploy/shared, with the driver on both nodes."""
-    source = Path(__file__).resolve().parents[1] / "drivers/shared"
-    for node in cluster.nodes.values():
-        directory = node.path(DRIVER).parent.with_name("flexvol~shared")
-        directory.mkdir(exist_ok=True)
-        shutil.copy(source, directory / ".shared")
-        (directory / ".shared").rename(directory / "shared")
-    cluster.kubectl("apply", "-k", OVERLAY, capture_output=True)
-    flexvol = Kubernetes(cluster, "flexvol")
-    flexvol.run("rollout", "status", "deployment/flexvol-shared", "--timeout=120s")
-    yield flexvol
-    cluster.kubectl("delete", "-k", OVERLAY, "--wait=true", capture_output=True)
 
 
 def holder(flexvol: Kubernetes) -> str:

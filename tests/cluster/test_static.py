@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, provisioner, storage_class, volumes_on
-from tests.cluster.test_zz_disaster import by_hand, chapter, follow, record
+from tests.cluster.commands import provisioner
+from tests.cluster.kubernetes import Kubernetes, storage_class
+from tests.cluster.nodes import POOL, by_hand, record, volumes_on
+from tests.cluster.readme import chapter, follow
 from tests.waiting import wait_until
 
 CLASS = "flexvol-static"

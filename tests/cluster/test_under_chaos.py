@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.cluster.conftest import DRIVER, Kubernetes, ours, processes, storage_class, volumes_on
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA
+from tests.cluster.kubernetes import Kubernetes, ours, storage_class
+from tests.cluster.nodes import DRIVER, volumes_on
+from tests.cluster.processes import processes
 from tests.waiting import wait_until
 
 NODES = ("node1", "node2")

@@ -7,9 +7,10 @@ import json
 import subprocess
 from typing import Any
 
-from tests.cluster.conftest import DRIVER, Kubernetes
 from tests.cluster.kube import cluster as kube
-from tests.conftest import ROOT
+from tests.cluster.kubernetes import Kubernetes
+from tests.cluster.nodes import DRIVER
+from tests.sources import ROOT
 from tests.waiting import wait_until
 
 

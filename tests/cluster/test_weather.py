@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, own_namespace
 from tests.cluster.kube.cluster import SERVER, Cluster
+from tests.cluster.kubernetes import Kubernetes, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     POOL,

@@ -11,8 +11,8 @@ import pytest
 
 from cluster.controller.storage import Storage
 from shared import options, protocol
-from tests.conftest import ROOT
 from tests.node.dead_disk import DeadDisk
+from tests.sources import ROOT
 from tests.waiting import wait_until
 
 DRIVER = "flexvol/fake"

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.node.nodes import MIB, Node
+from tests.sources import ROOT
 
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 PLAYGROUND = "tests/playground/test_playground.py::"
 SECRETS = "tests/cluster/test_secrets.py::"
 INVENTORY = "tests/cluster/test_inventory.py::"
 DRILL = (
-    "tests/cluster/test_zz_disaster.py"
+    "tests/cluster/test_disaster.py"
     "::test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected"
 )
 MOVE = "tests/cluster/test_move.py::"

@@ -9,7 +9,7 @@ import pytest
 
 from shared import table
 from tests.bench import shapes
-from tests.conftest import ROOT
+from tests.sources import ROOT
 
 
 def rows_of(heading: str) -> dict[str, list[str]]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.node import edits
 from tests.node.nodes import MIB, Node
+from tests.sources import ROOT
 from tests.waiting import wait_until
 
 UNITS = ROOT / "deploy/systemd"

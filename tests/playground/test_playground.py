@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import DRIVER, POOL
 from tests.cluster.kube import build, machine
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.node import Node
+from tests.cluster.nodes import DRIVER, POOL
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ import provisioner
 from cluster.controller.followers import Followers
 from cluster.controller.watch import Watch
 from tests.cluster.proxy import kubeconfig
-from tests.conftest import ROOT
+from tests.sources import ROOT
 
 
 def test_a_line_of_the_json_log_has_keys_of_its_own_for_what_it_is_about() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,6 @@ def fsynced(pod: Job) -> list[int]:
     words = [line.split() for line in pod.lines]
     numbers = [int(number) for said, number in words if said == "fsynced"]
     return numbers[-KEPT:]
+
+
+MakeGuest = Callable[..., Guest]

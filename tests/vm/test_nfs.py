@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.vm.conftest import NEW, OLD, MakeGuest
-from tests.vm.guest import DRIVER, Guest, fsynced
-from tests.vm.image import run
+from tests.vm.guest import DRIVER, Guest, MakeGuest, fsynced
+from tests.vm.image import NEW, OLD, run
 from tests.vm.machine import cable
 
 POOL = "/var/lib/flexvol/default"

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.node.nodes import MIB
-from tests.vm.conftest import MakeGuest
-from tests.vm.guest import DRIVER, Guest, fsynced
+from tests.vm.guest import DRIVER, Guest, MakeGuest, fsynced
 from tests.vm.machine import Job
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"

@@ -2,62 +2,32 @@
 nothing; its administrator adopts the volumes and applies the applications again, as the README
 says, and their data is there.
 
-Its name makes it the last of these files: it leaves all as it was, but nothing could be learned
-from what runs after a drill that has failed."""
+The drill runs last: it leaves all as it was, but nothing could be learned from what runs after a
+drill that has failed."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.cluster.conftest import (
-    DRIVER,
-    OVERLAY,
-    POOL,
-    Kubernetes,
-    Object,
-    install,
-    pod,
-    provisioner,
-    volumes_on,
-)
-from tests.cluster.kube.cluster import STATE, Cluster
-from tests.conftest import ROOT
+from tests.cluster.commands import provisioner
+from tests.cluster.installing import OVERLAY, install
+from tests.cluster.kubernetes import Kubernetes, Object, pod
+from tests.cluster.nodes import by_hand, everything, record
+from tests.cluster.readme import chapter, follow
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.last
 
 SELECTED = "volume.kubernetes.io/selected-node"
 FILL = "dd if=/dev/urandom of=/data/file bs=1M count=20 && sync && sha256sum /data/file"
 CHECKED = "sha256sum /data/file"
-
-
-def chapter(*words: str) -> list[str]:
-    """The commands of the README's chapter that begin with one of the words."""
-    (text,) = re.findall(
-        r"^## Backup and disaster recovery\n(.*?)^## ",
-        (ROOT / "README.md").read_text(),
-        re.S | re.M,
-    )
-    return [
-        re.sub(r"\s{2,}# .*", "", line[2:])
-        for line in text.splitlines()
-        if line[:2] == "$ " and line[2:].startswith(words)
-    ]
-
-
-def follow(cluster: Cluster, line: str, where: Path = STATE) -> str:
-    """Runs a command as it stands there; it is in `where` that the README's reader works."""
-    if line.startswith("kubectl flexvol "):
-        return provisioner(*line.split()[2:])
-    done = cluster.kubectl(*shlex.split(line)[1:], check=False, capture_output=True, cwd=where)
-    assert done.returncode == 0, f"{line}: {done.stderr}"
-    return str(done.stdout)
 
 
 def application(namespace: str) -> list[Object]:
@@ -98,45 +68,8 @@ def application(namespace: str) -> list[Object]:
     ]
 
 
-def record(cluster: Cluster, name: str) -> Object:
-    (node,) = [node for node, names in everything(cluster).items() if name in names]
-    found: Object = json.loads(cluster.nodes[node].path(f"{POOL}/{name}/volume.json").read_text())
-    return found
-
-
-def everything(cluster: Cluster) -> dict[str, set[str]]:
-    return {node: volumes_on(cluster, node) for node in cluster.nodes}
-
-
 def cluster_uid(k8s: Kubernetes) -> str:
     return k8s.run("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}").stdout
-
-
-def by_hand(cluster: Cluster, node: str, callout: str, name: str, **keys: str) -> None:
-    """A call of the driver, until it succeeds: a volume may still be in use."""
-    options = {
-        "pvOrVolumeName": name,
-        "pvc.namespace": "gone",
-        "pvc.name": name,
-        "pvc.uid": "gone",
-        **keys,
-    }
-    options = {
-        key if key in ("pool", "poolId") else f"kubernetes.io/{key}": value
-        for key, value in options.items()
-    }
-    if callout == "provision":
-        options["requestBytes"] = str(32 << 20)
-
-    def done() -> bool:
-        answer = (
-            cluster.nodes[node]
-            .enter(DRIVER, callout, json.dumps(options), capture_output=True)
-            .stdout
-        )
-        return bool(json.loads(answer)["status"] == "Success")
-
-    wait_until(f"{callout} {name}", done)
 
 
 class Drill:
