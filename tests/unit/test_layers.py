@@ -341,11 +341,12 @@ def unplaced(root: Path) -> list[str]:
 
 
 def helpers_in_tests(root: Path) -> list[str]:
-    """Unit tests that take something from another one: what several use has its own module."""
+    """Tests that take something from another test or from a conftest: what several tests use has
+    its own module, and a conftest has fixtures only."""
     return [
         f"{found.file} imports {found.module}"
-        for found in imports(root, "tests/unit")
-        if found.module.rpartition(".")[2].startswith("test_")
+        for found in imports(root, "tests")
+        if found.module.rpartition(".")[2].startswith(("test_", "conftest"))
     ]
 
 
@@ -429,6 +430,7 @@ BAD = [
     (raw_paths, "cluster/controller/cluster.py", "def f(name):\n    return f'{VOLUMES}/{name}'"),
     (unplaced, "helpers.py", "x = 1"),
     (helpers_in_tests, "tests/unit/test_x.py", "from tests.unit.test_decide import claim"),
+    (helpers_in_tests, "tests/node/pools.py", "from tests.node.conftest import node"),
 ]
 
 
