@@ -33,7 +33,7 @@ def main(argv: "List[str]") -> int:
         return 0
     if _is_command(words):
         return _run_command(words[0], words[1:])
-    _answer_callout(callouts.driver_name(argv[0]), words[0], words[1:])
+    _answer_callout(argv[0], words[0], words[1:])
     return 0
 
 
@@ -62,12 +62,15 @@ def _run_command(name: str, words: "List[str]") -> int:
     return commands.main(name, words)
 
 
-def _answer_callout(driver: str, callout: str, arguments: "List[str]") -> None:
-    """Prints the answer of a driver; on a terminal the answer as a sentence, too."""
+def _answer_callout(called: str, callout: str, arguments: "List[str]") -> None:
+    """Prints the answer of a driver; on a terminal the answer as a sentence, too.
+
+    :param called: the name that the program is called by"""
     terminal = None
     if os.isatty(2):  # a person is looking: kubelet gives its drivers a pipe
         terminal = os.dup(2)
-    out = _silence()
+    out = _silence()  # before the driver is loaded, which may be anybody's
+    driver = callouts.driver_name(called)
     if callout in CALLOUTS:
         line = callouts.bounded_answer(driver, callout, arguments, out)
     else:
