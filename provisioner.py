@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 from cluster import kubectl
 from cluster.controller import cluster, decide, health, metrics, retry
 from cluster.controller.capacity import Capacity
+from cluster.controller.cluster_duties import ClusterDuties
+from cluster.controller.cluster_duties import Settings as DutySettings
 from cluster.controller.delete import Delete
 from cluster.controller.election import Election
 from cluster.controller.events import Events
 from cluster.controller.followers import Follower, Followers
-from cluster.controller.gone_nodes import GoneNodes, Kept, Marks
+from cluster.controller.lost_marks import LostMarks
 from cluster.controller.orphans import Orphans
 from cluster.controller.owners import KIND, Owners
 from cluster.controller.provision import Provision
@@ -315,7 +317,7 @@ class Provisioner:
         self._provision = provision = Provision(api, storage, events, self._work, us, secrets)
         delete = Delete(api, storage, events, self._work, us, secrets)
         owners = Owners(api, storage, events, self._work, us)
-        self._volumes: list[_Watch] = [
+        self._volumes: list[Follower] = [
             _Watch(delete.volume_changed, delete.volumes_listed, delete.volume_gone),
             _Watch(owners.volume_changed, owners.volumes_listed, owners.volume_gone),
             _Watch(_no_news, _no_news, provision.volume_gone),
@@ -359,8 +361,8 @@ class Provisioner:
         capacity.is_passed_over = provision.is_passed_over
         provision.capacity = capacity
         delete.capacity = capacity
-        marks = Marks(instance.api, instance.events, us, capacity.changed)
-        self._volumes.append(_watch(marks.volumes))
+        marks = LostMarks(instance.api, instance.events, us, capacity.changed)
+        self._volumes.append(marks.volumes)
         capacity.after = [provision.room_published, lambda _: marks.check(capacity.listed)]
         return capacity
 
@@ -440,10 +442,6 @@ class Provisioner:
                 self._work.failed(key, retry.GROWING)
 
 
-def _watch(kept: Kept) -> _Watch:
-    return _Watch(kept.changed, kept.listed, kept.gone)
-
-
 def what_workers_take(makers: int) -> list[Callable[[Any], bool]]:
     """For each worker, which keys it works on. makers: how many may make volumes.
 
@@ -468,27 +466,23 @@ def _no_news(_: Any) -> None:
     """Of what a part does not want to know."""
 
 
-def duties(settings: argparse.Namespace) -> None:
+def run_duties(settings: argparse.Namespace) -> None:
     """--cluster: the duties of no single node, when elected, until SIGTERM or SIGINT."""
     instance = Instance(settings, "cluster", "flexvol-cluster")
-    gone = GoneNodes(
+    duties = ClusterDuties(
         instance.api,
         instance.events,
         instance.drivers,
-        settings.namespace,
-        settings.node_gone_after,
+        DutySettings(settings.namespace, settings.node_gone_after, settings.learns),
         instance.may_work,
-        settings.learns,
     )
-    watches = {
-        cluster.NODES: gone.nodes,
-        cluster.CLAIMS: gone.claims,
-        cluster.VOLUMES: gone.volumes,
+    watches: dict[str, Follower] = {
+        cluster.NODES: duties.nodes,
+        cluster.CLAIMS: duties.claims,
+        cluster.VOLUMES: duties.volumes,
     }
-    start = functools.partial(instance.run_thread, gone.thread)
-    instance.start(
-        {path: _watch(kept) for path, kept in watches.items()}, lambda: None, start, lambda: None
-    )
+    start = functools.partial(instance.run_thread, duties.thread)
+    instance.start(watches, lambda: None, start, lambda: None)
     instance.wait_for_stop()
     instance.end()
 
@@ -517,7 +511,7 @@ def main(words: list[str] | None) -> int:
     _keep_stop_signals_for_main_thread()
     try:
         if settings.cluster:
-            duties(settings)
+            run_duties(settings)
         else:
             Provisioner(settings).run()
     except cluster.Unreachable as error:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from cluster.controller import decide, lost, quantities
+from cluster.controller import decide, lost_storage, quantities
+from cluster.controller.objects import Pod
 from cluster.controller.storage import Listed
 from shared import protocol
 
@@ -168,7 +169,7 @@ class _Join:
         self._pods: dict[Key, list[str]] = {}
         for pod in objects.pods:
             namespace = pod["metadata"]["namespace"]
-            for claim_name in lost.claims_of_pod(pod):
+            for claim_name in Pod.of(pod).claim_names:
                 users = self._pods.setdefault((namespace, claim_name), [])
                 users.append(pod["metadata"]["name"])
 
@@ -444,7 +445,7 @@ def _absent(
     there: Objects,
 ) -> tuple[str, str]:
     """State and sentence of a PV that is in no list."""
-    gone, sentence = lost.why(volume, there.drivers, node in there.nodes)
+    gone, sentence = lost_storage.why(volume, there.drivers, node in there.nodes)
     if gone:
         return MISSING, sentence
     if (node, driver) not in listed:

@@ -423,6 +423,14 @@ class Node(ApiObject):
         """The label that affinities name the node by; "" until kubelet has set it."""
         return self.labels.get(HOSTNAME, "")
 
+    def trimmed(self) -> Node:
+        """The node without what no decision needs. Kubelet writes a node every few seconds, and
+        changes nothing of this."""
+        return Node({
+            "metadata": {"name": self.name, "labels": self.labels},
+            "spec": {"taints": self.taints, "unschedulable": self.is_cordoned},
+        })  # fmt: skip
+
     @property
     def taints(self) -> list[Object]:
         return items(self.spec.get("taints"))

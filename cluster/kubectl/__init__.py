@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cluster.controller import cluster, lost
+from cluster.controller import cluster, lost_storage
 from cluster.controller.storage import provisioner_of
 from shared import protocol
 from shared.table import reader_left
@@ -91,7 +91,7 @@ def _main(words: list[str], default_drivers: Sequence[str], program: str) -> int
         if api is not None and not _only_reads(command, settings):
             print(f"cluster {api.name}", file=sys.stderr, flush=True)
         status: int = command.run(api, by_provisioner(settings.driver or default_drivers), settings)
-    except (lost.NotLost, cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
+    except (lost_storage.NotLost, cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
         print(error, file=sys.stderr)
         return 1
     return status

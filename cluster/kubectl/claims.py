@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cluster.controller import cluster, lost
+from cluster.controller import cluster, lost_storage
 from cluster.controller.objects import Claim, Volume
 from shared import protocol
 
@@ -60,7 +60,7 @@ def get(api: cluster.Cluster, settings: argparse.Namespace) -> Claim:
     volume = api.get(cluster.path_to(cluster.VOLUMES, name))
     if volume is None:
         raise nowhere(namespace, name, is_a_pv=True)
-    claim = Claim.of(lost.claim_of(api, volume))
+    claim = Claim.of(lost_storage.claim_of(api, volume))
     if claim is None:
         raise protocol.NotFound(
             f"the PV {name} is bound to no claim; see: kubectl flexvol inventory"
@@ -84,7 +84,7 @@ def volume_name(api: cluster.Cluster, words: str) -> str:
         return words
     every = map(Volume, api.items(cluster.VOLUMES))
     volumes = [volume for volume in every if volume.claim.full_name == words]
-    bound = [volume for volume in volumes if lost.claim_of(api, volume.json) is not None]
+    bound = [volume for volume in volumes if lost_storage.claim_of(api, volume.json) is not None]
     found = [volume.name for volume in bound or volumes]
     if not found:
         raise protocol.NotFound(f"no PV is of the claim {words}; see: kubectl flexvol inventory")

@@ -14,7 +14,8 @@ import time
 import uuid
 from typing import Any, NamedTuple
 
-from cluster.controller import cluster, decide, lost, volume_manifest
+from cluster.controller import cluster, decide, volume_manifest
+from cluster.controller import lost_storage as lost
 from cluster.controller.cluster import CLAIMS, VOLUMES, Cluster
 from cluster.controller.inventory import (
     ARCHIVED,

@@ -10,7 +10,8 @@ import argparse
 import time
 from typing import Any
 
-from cluster.controller import decide, lost
+from cluster.controller import decide
+from cluster.controller import lost_storage as lost
 from cluster.controller.cluster import VOLUMES, Cluster, Refused, path_to
 from cluster.kubectl import by_provisioner, claims, nodes
 from shared import protocol

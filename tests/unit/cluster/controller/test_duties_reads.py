@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cluster.controller import gone_nodes
-from cluster.controller.gone_nodes import GoneNodes
+from cluster.controller import cluster_duties
+from cluster.controller.cluster_duties import ClusterDuties, Settings
 from tests.unit.cluster.controller.objects import claim, storage_class
 
 GIB = 1 << 30
@@ -59,14 +59,14 @@ def test_nodes_are_never_read_and_their_room_seldom(
 ) -> None:
     now = 0.0
     clock = SimpleNamespace(monotonic=lambda: now, time=time.time)
-    monkeypatch.setattr(gone_nodes, "time", clock)
+    monkeypatch.setattr(cluster_duties, "time", clock)
     said: list[str] = []
     events: Any = SimpleNamespace(
         warning=lambda about, reason, message: said.append(message), normal=lambda *_: None
     )
     known: Any = Api(nodes)
     drivers = {"loop.flexvol": "flexvol/loop"}
-    duties = GoneNodes(known, events, drivers, "flexvol", 60.0, lambda: True)
+    duties = ClusterDuties(known, events, drivers, Settings("flexvol", 60.0), lambda: True)
     for number in range(nodes):
         duties.nodes.changed(node(number))
     waits = claim(node="", resources={"requests": {"storage": "2Gi"}})

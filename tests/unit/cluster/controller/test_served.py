@@ -9,7 +9,7 @@ import pytest
 
 from cluster.controller import served
 from cluster.controller.cluster import Refused, Unreachable
-from cluster.controller.gone_nodes import GoneNodes
+from cluster.controller.cluster_duties import ClusterDuties, Settings
 from tests.unit.cluster.controller.objects import DRIVERS, claim, storage_class
 
 LOOP = {"loop.flexvol": "flexvol/loop"}
@@ -80,11 +80,13 @@ class Api:
         self.patched.append(path)
 
 
-def duties(api: Any, learns: bool, said: list[str]) -> GoneNodes:
+def duties(api: Any, learns: bool, said: list[str]) -> ClusterDuties:
     events: Any = SimpleNamespace(
         warning=lambda about, reason, message: said.append(message), normal=lambda *_: None
     )
-    return GoneNodes(api, events, dict(DRIVERS), "flexvol", 60.0, lambda: True, learns)
+    return ClusterDuties(
+        api, events, dict(DRIVERS), Settings("flexvol", 60.0, learns), lambda: True
+    )
 
 
 def waiting(**changes: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Why a claim is not taken, and which volumes are given up without a person."""
+"""Which PVs are given up without a person, and which claims count as not taken."""
 
 from __future__ import annotations
 
@@ -9,92 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.controller import cluster, gone_nodes, lost, metrics
-from cluster.controller.gone_nodes import GoneNodes
+from cluster.controller import cluster, cluster_duties, lost_storage, metrics
+from cluster.controller.cluster_duties import ClusterDuties, Settings
+from cluster.controller.lost_storage import BY_CLASS, BY_PERSON, DISK_GONE
 from tests.unit.cluster.controller.objects import DRIVERS, claim, storage_class, volume_of_node
-
-GIB = 1 << 30
-
-
-def labels(hostname: str, zone: str) -> dict[str, str]:
-    return {"kubernetes.io/hostname": hostname, "zone": zone}
-
-
-@pytest.mark.parametrize(
-    ("rooms", "zones", "kind", "said"),
-    [
-        ({"h1": 5 * GIB, "h2": 9 * GIB}, [], "room", "for 10240 MiB: the most is 9216 MiB, on h2"),
-        ({"h1": 5 * GIB, "h2": 90 * GIB}, ["a"], "room", "the most is 5120 MiB, on h1"),
-        ({"h1": 5 * GIB, "h2": 90 * GIB}, [], "slow", "node h2 has room for it"),
-        ({"h1": 5 * GIB}, ["c"], "labels", "no node has the labels"),
-        ({}, [], "nobody", "no provisioner has told"),
-    ],
-)
-def test_why_not_taken(rooms: dict[str, int], zones: list[str], kind: str, said: str) -> None:
-    notes = {"volume.kubernetes.io/storage-provisioner": "loop.flexvol"}
-    claim = {
-        "metadata": {"annotations": notes},
-        "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"]},
-    }
-    topologies = [{"matchLabelExpressions": [{"key": "zone", "values": zones}]}] if zones else []
-    storage_class = {
-        "metadata": {"name": "c"},
-        "provisioner": "loop.flexvol",
-        "allowedTopologies": topologies,
-    }
-
-    found = gone_nodes.why_not_taken(
-        claim, storage_class, 10 * GIB, rooms, [labels("h1", "a"), labels("h2", "b")]
-    )
-
-    assert found[0] == kind
-    assert said in found[1]
-    assert "does not exist" in gone_nodes.why_not_taken(claim, None, 1, {}, [])[1]
-
-
-@pytest.mark.parametrize(
-    ("passed_over", "node"),
-    [
-        pytest.param(set(), "h2", id="the node with the most room is named"),
-        pytest.param({"h2"}, "h1", id="a cordoned node leaves the claim to the other"),
-        pytest.param({"h1", "h2"}, "h2", id="where all are cordoned one of them takes it"),
-    ],
-)
-def test_the_node_is_named_that_is_to_take_the_claim(passed_over: set[str], node: str) -> None:
-    notes = {"volume.kubernetes.io/storage-provisioner": "loop.flexvol"}
-    claim = {
-        "metadata": {"annotations": notes},
-        "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"]},
-    }
-    storage_class = {"metadata": {"name": "c"}, "provisioner": "loop.flexvol"}
-    nodes = [labels("h1", "a"), labels("h2", "b")]
-    rooms = {"h1": 5 * GIB, "h2": 9 * GIB}
-
-    kind, said = gone_nodes.why_not_taken(
-        claim, storage_class, GIB, rooms, nodes, frozenset(passed_over)
-    )
-
-    assert kind == "slow"
-    assert f"node {node} has room for it" in said
-
-
-def test_a_copy_that_no_node_takes_has_its_own_reason() -> None:
-    notes = {
-        "volume.kubernetes.io/storage-provisioner": "loop.flexvol",
-        "flexvol/from-snapshot": "before",
-    }
-    claim = {
-        "metadata": {"annotations": notes},
-        "spec": {"storageClassName": "c", "accessModes": ["ReadWriteOnce"]},
-    }
-    storage_class = {"metadata": {"name": "c"}, "provisioner": "loop.flexvol"}
-
-    kind, said = gone_nodes.why_not_taken(claim, storage_class, 1, {"h1": GIB}, [labels("h1", "a")])
-
-    assert (kind, said) == (
-        "source",
-        "no node has what it is to be a copy of, or that is not bound",
-    )
 
 
 class Api:
@@ -116,7 +34,7 @@ class Api:
     def get(self, path: str) -> Any:
         return self.objects.get(path)
 
-    def claim(self, whose: dict[str, Any]) -> Any:
+    def claim(self, reference: dict[str, Any]) -> Any:
         return self.objects.get("/api/v1/namespaces/shop/persistentvolumeclaims/data")
 
     def patch(self, path: str, change: dict[str, Any]) -> None:
@@ -128,7 +46,7 @@ class Api:
 
 
 class Duties:
-    """GoneNodes beside one volume of node1; `rounds` are seconds apart by its own clock."""
+    """ClusterDuties beside one volume of node1; `rounds` are seconds apart by its own clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, mark: str, policy: str) -> None:
         volume = volume_of_node(mark)
@@ -138,10 +56,10 @@ class Duties:
         self.now = 0.0
         self.warned: list[str] = []
         clock: Any = SimpleNamespace(monotonic=lambda: self.now)
-        monkeypatch.setattr(gone_nodes, "time", clock)
+        monkeypatch.setattr(cluster_duties, "time", clock)
         events: Any = SimpleNamespace(warning=lambda about, reason, said: self.warned.append(said))
         api: Any = self.api
-        self.duties = GoneNodes(api, events, DRIVERS, "flexvol", 60.0, lambda: True)
+        self.duties = ClusterDuties(api, events, DRIVERS, Settings("flexvol", 60.0), lambda: True)
         self.volume = volume
 
     def round(self, node_is_there: bool, after_seconds: float) -> None:
@@ -189,7 +107,7 @@ def test_a_volume_that_may_not_be_given_up_counts_as_lost(monkeypatch: pytest.Mo
     for _ in range(3):
         duties.round(False, 61.0)
 
-    assert metrics.lost.labels(lost.NODE_GONE)._value.get() == 1
+    assert metrics.lost.labels(lost_storage.NODE_GONE)._value.get() == 1
 
 
 @pytest.mark.parametrize("policy", ["release", "keep"])
@@ -200,10 +118,10 @@ def test_a_pool_with_another_id_is_reported_with_what_a_person_may_do(
     for _ in range(3):
         duties.round(True, 61.0)
 
-    reason, sentence = lost.why(duties.volume, DRIVERS, node_exists=True)
+    reason, sentence = lost_storage.why(duties.volume, DRIVERS, node_exists=True)
 
     assert not duties.api.deleted
-    assert reason == lost.POOL_REPLACED
+    assert reason == lost_storage.POOL_REPLACED
     assert "mount the volume's own disk there again" in sentence
     assert sentence.endswith("kubectl flexvol release pvc-u1")
 
@@ -211,24 +129,28 @@ def test_a_pool_with_another_id_is_reported_with_what_a_person_may_do(
 @pytest.mark.parametrize(
     ("mark", "node_is_there", "reasons", "refusal"),
     [
-        pytest.param("", False, lost.BY_CLASS, "", id="a class gives up with the node"),
+        pytest.param("", False, BY_CLASS, "", id="a class gives up with the node"),
         pytest.param(
             "pool x was replaced",
             True,
-            lost.BY_CLASS,
+            BY_CLASS,
             "is not given up by its class",
             id="a class does not give up by a mark",
         ),
-        pytest.param("pool x was replaced", True, lost.BY_PERSON, "", id="a person gives up"),
+        pytest.param("pool x was replaced", True, BY_PERSON, "", id="a person gives up"),
         pytest.param(
             "",
             True,
-            lost.BY_PERSON,
+            BY_PERSON,
             "--disk-is-gone",
             id="a volume of a living node is refused with the way to give it up",
         ),
         pytest.param(
-            "", True, lost.BY_PERSON | {lost.DISK_GONE}, "", id="a person says the disk is dead"
+            "",
+            True,
+            BY_PERSON | {DISK_GONE},
+            "",
+            id="a person says the disk is dead",
         ),
     ],
 )
@@ -241,10 +163,10 @@ def test_who_may_give_up_what(
     volume = api.objects[api.volume_path]
 
     if not refusal:
-        assert lost.check_lost(api, volume, DRIVERS, reasons) == node_is_there
+        assert lost_storage.check_lost(api, volume, DRIVERS, reasons) == node_is_there
         return
-    with pytest.raises(lost.NotLost, match=refusal):
-        lost.check_lost(api, volume, DRIVERS, reasons)
+    with pytest.raises(lost_storage.NotLost, match=refusal):
+        lost_storage.check_lost(api, volume, DRIVERS, reasons)
 
 
 def test_a_claim_that_no_node_takes_is_counted_until_one_does(

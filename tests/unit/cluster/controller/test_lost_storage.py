@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster.controller import lost
-from cluster.controller.decide import ON_NODE_GONE
+from cluster.controller import lost_storage
+from cluster.controller.objects import ON_NODE_GONE, Volume
 from cluster.controller.storage import Listed
 from tests.unit.cluster.controller.objects import DRIVERS, volume_of_node
 
@@ -24,7 +24,7 @@ from tests.unit.cluster.controller.objects import DRIVERS, volume_of_node
     ],
 )
 def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) -> None:
-    found, sentence = lost.why(given, DRIVERS, node_exists)
+    found, sentence = lost_storage.why(given, DRIVERS, node_exists)
 
     assert found == reason
     assert said in sentence
@@ -36,7 +36,9 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) 
             else "its class says to give it up (onNodeGone)"
         ), "only a node that is gone was somebody's decision"
         given["metadata"]["annotations"][ON_NODE_GONE] = "keep"
-        assert lost.why(given, DRIVERS, node_exists)[1].endswith("kubectl flexvol release pvc-u1")
+        assert lost_storage.why(given, DRIVERS, node_exists)[1].endswith(
+            "kubectl flexvol release pvc-u1"
+        )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) 
 def test_pool_replaced(
     options: dict[str, str], pools: list[dict[str, str]], expected: str | None
 ) -> None:
-    found = lost.pool_replaced(volume_of_node(**options), pools)
+    found = lost_storage.pool_replaced(Volume.of(volume_of_node(**options)), pools)
 
     assert found == expected if not expected else expected in str(found)
 
@@ -112,7 +114,7 @@ HERE = {"name": "default", "id": "1"}
     ],
 )
 def test_a_disk_that_a_node_shows_is_not_gone(listed: dict[str, Listed], shown: str) -> None:
-    node, sentence = lost.where_it_is(volume_of_node(pool="default", poolId="1"), listed)
+    node, sentence = lost_storage.where_it_is(volume_of_node(pool="default", poolId="1"), listed)
 
     assert shown in sentence
     assert bool(sentence) == bool(shown)
@@ -120,11 +122,8 @@ def test_a_disk_that_a_node_shows_is_not_gone(listed: dict[str, Listed], shown: 
 
 
 def test_a_driver_without_pools_shows_a_volume_by_listing_it() -> None:
-    assert (
-        lost.where_it_is(volume_of_node(), {"node1": Listed([{"name": "pvc-u1"}], [])})[0]
-        == "node1"
-    )
-    assert lost.where_it_is(volume_of_node(), {"node1": Listed([{"name": "pvc-u2"}], [])}) == (
-        "",
-        "",
-    )
+    itself = {"node1": Listed([{"name": "pvc-u1"}], [])}
+    another = {"node1": Listed([{"name": "pvc-u2"}], [])}
+
+    assert lost_storage.where_it_is(volume_of_node(), itself)[0] == "node1"
+    assert lost_storage.where_it_is(volume_of_node(), another) == ("", "")
