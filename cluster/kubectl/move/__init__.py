@@ -13,7 +13,8 @@ import os
 import sys
 from collections.abc import Collection
 
-from cluster.controller import cluster, lost
+from cluster.controller import cluster
+from cluster.controller import lost_storage as lost
 from cluster.controller.inventory import pools_away
 from cluster.kubectl import by_provisioner, claims, inventory, nodes
 from cluster.kubectl.move import draining

@@ -6,7 +6,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from cluster.controller import cluster, decide, lost
+from cluster.controller import cluster, decide
+from cluster.controller import lost_storage as lost
 from cluster.controller.objects import Claim, Node, Object, Pod, Volume
 from cluster.controller.storage import PLUGIN_DIRECTORY, Listed, executable
 from cluster.kubectl import nodes
