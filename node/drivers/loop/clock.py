@@ -8,7 +8,6 @@ a node's start and its first look. So what is kept is kept for too long, and nev
 The clock is a file beside the pool's locks. It also holds since when each hidden directory is as it
 is. A clock that is lost or damaged begins anew, and so does the time of all it knew."""
 
-import os
 import time
 
 from node.host import files
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from node.drivers.loop.pools import Pool
 
 FILE = "clock"
+# What reading a file that anybody may have written can raise, as JSON and as a clock.
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 # The kernel's clock since boot, which runs on while the machine sleeps; Python 3.6 has no name for
 # it. The file /proc/uptime is not that everywhere: lxcfs shows a container's age in it.
@@ -33,9 +34,13 @@ _LARGEST_SECONDS = 1e11  # more than 3,000 years: no clock of ours shows that
 
 
 class Clock:
-    """What the file holds. seconds: the pool's time. boots: for each boot of a node the seconds
-    since that boot, and the pool's time, when it last looked. since: for each hidden directory what
-    it was recognised by, and the pool's time when it was first seen so."""
+    """The clock of a pool, as the file holds it.
+
+    seconds: the pool's time.
+    boots: for each boot of a node the seconds since that boot, and the pool's time, when it last
+    looked.
+    since: for each hidden directory the mark that it was recognised by, and the pool's time when it
+    was first seen with that mark."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -48,103 +53,113 @@ class Clock:
         their sum.
 
         A clock that shows less than at the last look is another container's, or that of a machine
-        set back to a saved state: what it saw last stays, and nothing passes."""
+        set back to a saved state: the last look of that clock stays, and no time passes."""
         last_uptime, last_seconds = self.boots.get(boot, [uptime, self.seconds])
         if uptime < last_uptime:
             return
-        self.seconds = max(self.seconds, last_seconds + uptime - last_uptime)
+        passed = uptime - last_uptime
+        self.seconds = max(self.seconds, last_seconds + passed)
         self.boots[boot] = [uptime, self.seconds]
 
     def recognise(self, marks: "Dict[str, str]") -> None:
-        """Notes which hidden directories are there: a new one, or one whose mark has changed,
-        from now on."""
-        self.since = {
-            name: self.since[name]
-            if name in self.since and self.since[name][0] == mark
-            else [mark, self.seconds]
-            for name, mark in marks.items()
-        }
+        """Notes which hidden directories are there. The time of a new directory, and of a directory
+        whose mark has changed, begins now."""
+        since: "Dict[str, List[Any]]" = {}
+        for name, mark in marks.items():
+            known = self.since.get(name)
+            if known is None or known[0] != mark:
+                known = [mark, self.seconds]
+            since[name] = known
+        self.since = since
 
     def ages(self) -> "Dict[str, float]":
         """For how many seconds each hidden directory has been as it is."""
         return {name: self.seconds - since for name, (_, since) in self.since.items()}
 
     def forget_old_boots(self) -> None:
+        """Forgets the boots of nodes that have not looked for a month."""
         oldest = self.seconds - _FORGET_SECONDS
-        self.boots = {boot: seen for boot, seen in self.boots.items() if seen[1] >= oldest}
+        self.boots = {boot: look for boot, look in self.boots.items() if look[1] >= oldest}
 
 
 def ages(pool: "Pool", marks: "Dict[str, str]", write: bool = True) -> "Dict[str, float]":
     """For how many seconds each of the hidden directories `marks` has been in the pool as it is.
 
-    marks: a text for each, which changes when there is something new in it. write: whether what was
-    seen is noted, as it must be for time to pass; it is then noted now and then, since `list`
-    looks very often.
-    """
+    marks: for each directory a text that changes when something new is in the directory.
+    write: whether this look may be noted. A time passes only between two looks that are noted; a
+    look is noted once a minute, since `list` looks very often."""
     if not marks:
         return {}
     clock = _read(pool)
-    noted_seconds, noted_marks = clock.seconds, _marks(clock)
+    noted_seconds = clock.seconds
+    noted_names = set(clock.since)
     boot, uptime = _now()
-    is_known = boot in clock.boots
+    is_first_look = boot not in clock.boots
     clock.see(boot, uptime)
     clock.recognise(marks)
-    is_due = clock.seconds - noted_seconds >= _WRITE_SECONDS or not is_known
-    if write and (is_due or set(marks) != set(noted_marks)):
+    is_due = is_first_look or clock.seconds - noted_seconds >= _WRITE_SECONDS
+    if write and (is_due or set(marks) != noted_names):
         _note(pool, marks)
     return clock.ages()
 
 
-def _marks(clock: Clock) -> "Dict[str, str]":
-    return {name: mark for name, (mark, _) in clock.since.items()}
-
-
 def _now() -> "Tuple[str, float]":
-    """Which boot of which node this is, and how many seconds ago it was."""
+    """The id of this boot of this node, and the seconds since then."""
     with open(_BOOT_ID) as file:
         boot = file.read().strip()
     return boot, time.clock_gettime(_CLOCK_BOOTTIME)
 
 
 def _note(pool: "Pool", marks: "Dict[str, str]") -> None:
-    """Reads the clock again under the pool's lock, and writes what it shows now."""
-    import json
-
+    """Reads the clock again under the pool's lock, and writes the time of now."""
     try:
         with pool.lock(seconds=0):
             clock = _read(pool)
-            clock.see(*_now())
+            boot, uptime = _now()
+            clock.see(boot, uptime)
             clock.recognise(marks)
             clock.forget_old_boots()
-            content = {"seconds": clock.seconds, "boots": clock.boots, "since": clock.since}
-            directory = pool.locks.open_directory(make=True)
-            try:
-                files.write(directory, FILE, json.dumps(content).encode("ascii"))
-            finally:
-                os.close(directory)
+            _write(pool, clock)
     except (Failure, OSError):
         return  # another is at it, or the disk is full: the next look notes what passes until then
 
 
-def _read(pool: "Pool") -> Clock:
-    """The clock as it was last noted; a new one if it is missing or damaged."""
+def _write(pool: "Pool", clock: Clock) -> None:
     import json
 
-    clock = Clock()
+    content = json.dumps({"seconds": clock.seconds, "boots": clock.boots, "since": clock.since})
+    with pool.locks.open_directory(make=True) as directory:
+        files.write(directory, FILE, content.encode("ascii"))
+
+
+def _read(pool: "Pool") -> Clock:
+    """The clock as it was last noted; a new clock if the file is missing or damaged."""
+    import json
+
     try:
-        directory = pool.locks.open_directory(make=False)
-        try:
+        with pool.locks.open_directory(make=False) as directory:
             content = json.loads(files.read(directory, FILE).decode("ascii"))
-        finally:
-            os.close(directory)
-        seconds, boots, since = content["seconds"], content["boots"], content["since"]
-        right = _is_time(seconds) and _are_boots(boots, seconds) and _are_marks(since, seconds)
-    except (Failure, OSError, ValueError, LookupError, TypeError, RecursionError):
-        return clock
-    if right:
-        clock.seconds = float(seconds)
-        clock.boots = boots
-        clock.since = since
+        return _clock_of(content)
+    except (Failure, OSError, *_DAMAGED):
+        return Clock()
+
+
+def _clock_of(content: "Any") -> Clock:
+    """The clock that the file's content holds. Raises one of _DAMAGED if the content is no
+    clock's."""
+    seconds = content["seconds"]
+    if not _is_time(seconds):
+        raise ValueError
+    clock = Clock()
+    clock.seconds = float(seconds)
+    for boot, (uptime, last_seconds) in content["boots"].items():
+        if not _is_time(uptime) or not _is_past(last_seconds, seconds):
+            raise ValueError
+        clock.boots[boot] = [uptime, last_seconds]
+    for name, (mark, first_seconds) in content["since"].items():
+        if not isinstance(mark, str) or not _is_past(first_seconds, seconds):
+            raise ValueError
+        clock.since[name] = [mark, first_seconds]
     return clock
 
 
@@ -152,23 +167,5 @@ def _is_time(value: "Any") -> bool:
     return type(value) in (int, float) and 0 <= value < _LARGEST_SECONDS
 
 
-def _are_boots(boots: "Any", seconds: float) -> bool:
-    """A boot's last look was not later than the pool's time."""
-    return isinstance(boots, dict) and all(
-        isinstance(seen, list)
-        and len(seen) == 2
-        and all(map(_is_time, seen))
-        and seen[1] <= seconds
-        for seen in boots.values()
-    )
-
-
-def _are_marks(since: "Any", seconds: float) -> bool:
-    return isinstance(since, dict) and all(
-        isinstance(seen, list)
-        and len(seen) == 2
-        and isinstance(seen[0], str)
-        and _is_time(seen[1])
-        and seen[1] <= seconds
-        for seen in since.values()
-    )
+def _is_past(value: "Any", now: float) -> bool:
+    return _is_time(value) and bool(value <= now)

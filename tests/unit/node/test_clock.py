@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.drivers.loop import clock as clocks
 from node.drivers.loop.clock import Clock
 
 NODES = st.integers(0, 2)
@@ -60,3 +64,35 @@ def test_an_age_is_counted_from_the_last_change(looks: list[tuple[int, int]]) ->
         assert clock.ages()["copy"] == now - changed
     clock.recognise({})
     assert clock.ages() == {}
+
+
+WHOLE: dict[str, Any] = {"seconds": 9, "boots": {"a": [5, 8.5]}, "since": {".new-x": ["m", 7]}}
+
+
+def test_a_clock_is_read_as_it_was_written() -> None:
+    clock = clocks._clock_of(WHOLE)
+
+    assert (clock.seconds, clock.boots, clock.since) == (9, WHOLE["boots"], WHOLE["since"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param([], id="it is a list"),
+        pytest.param({}, id="it is empty"),
+        pytest.param({**WHOLE, "seconds": "9"}, id="its time is a word"),
+        pytest.param({**WHOLE, "seconds": True}, id="its time is a flag"),
+        pytest.param({**WHOLE, "seconds": -1}, id="its time is before its beginning"),
+        pytest.param({**WHOLE, "seconds": 1e12}, id="its time is after all time"),
+        pytest.param({**WHOLE, "boots": []}, id="its boots are a list"),
+        pytest.param({**WHOLE, "boots": {"a": [5]}}, id="a boot looked at no time"),
+        pytest.param({**WHOLE, "boots": {"a": [5, 9.5]}}, id="a boot looked later than now"),
+        pytest.param({**WHOLE, "since": None}, id="it knows no directories"),
+        pytest.param({**WHOLE, "since": {"x": [1, 2]}}, id="a mark is a number"),
+        pytest.param({**WHOLE, "since": {"x": ["m", 10]}}, id="a directory came later than now"),
+        pytest.param({**WHOLE, "since": {"x": "m1"}}, id="a directory has a word for its time"),
+    ],
+)
+def test_a_damaged_clock_is_no_clock(content: Any) -> None:
+    with pytest.raises(clocks._DAMAGED):
+        clocks._clock_of(content)
