@@ -54,8 +54,10 @@ def _check_still_so(volume: "Volume", options: "Options") -> None:
     owner_uid = volume.owner.uid if volume.owner else NO_OWNER
     if options.only_if_owner and owner_uid not in (options.only_if_owner, claim.uid):
         raise Busy(
-            "volume {} was given to the claim with the uid {} just now, so it is not given to {}; "
-            "its provisioner looks again".format(volume.name, shown(owner_uid), shown(claim.uid))
+            "volume {} was given to the claim with the uid {} just now, so it is not "
+            "given to {}; its provisioner looks again".format(
+                volume.name, shown(owner_uid), shown(claim.uid)
+            )
         )
 
 

@@ -54,8 +54,8 @@ class Attached:
         if mount is None or not mounts.is_frozen(mount, self.loop.path):
             return
         raise Busy(
-            "volume {0}: its {1} at {2} is frozen, so whatever writes to it waits; unless a backup "
-            "is at work on it, thaw it with: fsfreeze -u {2}".format(
+            "volume {0}: its {1} at {2} is frozen, so whatever writes to it waits; "
+            "unless a backup is at work on it, thaw it with: fsfreeze -u {2}".format(
                 self.volume.name, self.volume.fs_type, mount.path
             )
         )

@@ -109,8 +109,8 @@ def _archive(own: "Dict[str, str]") -> "Optional[records.Archiving]":
     is_misplaced = bool(span) and on_delete == "delete"
     if on_delete not in ("delete", "archive") or is_misplaced:
         raise InvalidArgument(
-            "option onDelete is {}; it may be delete or archive, and archiveFor is only allowed "
-            "beside onDelete: archive".format(shown(on_delete))
+            "option onDelete is {}; it may be delete or archive, and archiveFor is "
+            "only allowed beside onDelete: archive".format(shown(on_delete))
         )
     hours = 0
     if span.endswith("h"):

@@ -61,8 +61,8 @@ def clone(pool: "Pool", options: "Options", size_bytes: int, settings: "ClassSet
 def _check_may_be_cloned(source: "Volume", namespace: str) -> None:
     if source.owner is None or source.owner.namespace != namespace:
         raise InvalidArgument(
-            "volume {} does not belong to namespace {}, so no claim there may have a copy of it; "
-            "make the claim in the namespace of the volume's own claim".format(
+            "volume {} does not belong to namespace {}, so no claim there may have a "
+            "copy of it; make the claim in the namespace of the volume's own claim".format(
                 source.name, shown(namespace)
             )
         )
@@ -71,8 +71,8 @@ def _check_may_be_cloned(source: "Volume", namespace: str) -> None:
 def _check_fits(source: "Volume", size_bytes: int, fs_type: str) -> None:
     if fs_type != source.fs_type or size_bytes < source.size_bytes:
         raise InvalidArgument(
-            "a copy of volume {} is {} of {} MiB or more, and {} of {} MiB is asked for; make the "
-            "claim as large, and its class of the same fsType".format(
+            "a copy of volume {} is {} of {} MiB or more, and {} of {} MiB is asked "
+            "for; make the claim as large, and its class of the same fsType".format(
                 source.name, source.fs_type, source.size_bytes >> 20, fs_type, size_bytes >> 20
             )
         )
@@ -106,8 +106,8 @@ def make(source: "Volume", record: "Record", still: "Optional[Still]" = None) ->
         images.check(source, image)
         if source.file_system.has_errors(image):
             raise InvalidArgument(
-                "the kernel noted errors in the {} of volume {}, so it is not copied; its next "
-                "mount repairs it".format(source.fs_type, source.name)
+                "the kernel noted errors in the {} of volume {}, so it is not "
+                "copied; its next mount repairs it".format(source.fs_type, source.name)
             )
         cloning = _Cloning(source, image, still)
         of_clone = record.changed(source=source.name, copy_of=cloning.version())

@@ -143,8 +143,8 @@ def _rename(volume: Volume, hidden: str) -> None:
     except OSError as error:
         # The volume is there, so this is no failure after which another node may make it.
         raise Internal(
-            "volume {} is made in pool {}, and it is not known whether the disk keeps it: {}; see "
-            "dmesg".format(volume.name, volume.pool.name, error.strerror)
+            "volume {} is made in pool {}, and it is not known whether the disk "
+            "keeps it: {}; see dmesg".format(volume.name, volume.pool.name, error.strerror)
         ) from None
 
 

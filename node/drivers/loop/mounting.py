@@ -64,8 +64,8 @@ def _check_unused(mount_dir: str) -> None:
 
 def _taken(top: "mounts.Mount", mount_dir: str) -> Internal:
     return Internal(
-        "{0} is a mount of {1} already, not of this volume; see what uses it, then: umount "
-        "{0}".format(mount_dir, top.source)
+        "{0} is a mount of {1} already, not of this volume; see what uses it, then: "
+        "umount {0}".format(mount_dir, top.source)
     )
 
 
@@ -107,8 +107,8 @@ class Mounting:
             return
         # kubelet's own words (pkg/volume/util), which it says only of volumes that are attached.
         raise Busy(
-            "volume uses the ReadWriteOncePod access mode and is already in use by another pod; "
-            "it is mounted when that pod has ended"
+            "volume uses the ReadWriteOncePod access mode and is already in use by "
+            "another pod; it is mounted when that pod has ended"
         )
 
     def _bind(self) -> bool:
@@ -128,8 +128,8 @@ class Mounting:
         reason = existing.stopped()
         if reason:
             raise Unavailable(
-                "volume {}: its {} {} (see dmesg); when its other pods have left, the next mount "
-                "repairs what needs no decision".format(
+                "volume {}: its {} {} (see dmesg); when its other pods have left, "
+                "the next mount repairs what needs no decision".format(
                     self._volume.name, self._volume.fs_type, reason
                 )
             )

@@ -83,8 +83,8 @@ def _check_owner(volume: "Volume", claim: "Claim") -> None:
     is_volume = volume.record.kind == records.VOLUME
     if volume.owner is None or volume.owner.uid != claim.uid or not is_volume:
         raise InvalidArgument(
-            "volume {} exists and is a snapshot, or owned by another claim; it is left alone (see: "
-            "loop status)".format(volume.name)
+            "volume {} exists and is a snapshot, or owned by another claim; it is "
+            "left alone (see: loop status)".format(volume.name)
         )
 
 

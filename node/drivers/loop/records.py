@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 FILE = "volume.json"
 SCHEMA = 3
-VOLUME, SNAPSHOT = "volume", "snapshot"
+# What `kind` may be.
+VOLUME = "volume"
+SNAPSHOT = "snapshot"
 # Numbers of snapshots are below this one: every JSON library reads such whole numbers exactly.
 NUMBERS = 1 << 53
 _IDS = 1 << 32  # uids and gids have 32 bits
@@ -74,35 +76,39 @@ class Field:
         self.optional = optional
 
     def is_right_in(self, content: "Dict[str, Any]") -> bool:
+        """Whether the content of a record has this field as it may be."""
         if self.key not in content:
             return self.optional
-        return self.is_right(content[self.key])
+        return self._fits(content[self.key])
 
-    def is_right(self, value: "Any") -> bool:
-        """Whether the field may have that value. A stream's header, or a hand, may have written
-        anything."""
+    def _fits(self, value: "Any") -> bool:
+        """Whether the field may have that value, which anybody may have written: a person, or the
+        author of a stream."""
         raise NotImplementedError
 
     def to_json(self, value: "Any") -> "Any":
+        """Returns the attribute's value as the file has it."""
         return value
 
-    def read(self, record: "Record") -> "Any":
+    def _value(self, record: "Record") -> "Any":
         return record.content.get(self.key, self.default)
 
 
 class Text(Field):
-    def is_right(self, value: "Any") -> bool:
+    """A text."""
+
+    def _fits(self, value: "Any") -> bool:
         return isinstance(value, str)
 
     def __get__(self, record: "Record", _: type) -> str:
-        text: str = self.read(record)
+        text: str = self._value(record)
         return text
 
 
 class Uuid(Text):
     """The UUID of a file system, or ""."""
 
-    def is_right(self, value: "Any") -> bool:
+    def _fits(self, value: "Any") -> bool:
         if not isinstance(value, str):
             return False
         if not value:
@@ -111,99 +117,135 @@ class Uuid(Text):
 
 
 class Flag(Field):
-    def is_right(self, value: "Any") -> bool:
+    """True or false."""
+
+    def _fits(self, value: "Any") -> bool:
         return isinstance(value, bool)
 
     def __get__(self, record: "Record", _: type) -> bool:
-        flag: bool = self.read(record)
+        flag: bool = self._value(record)
         return flag
 
 
 class Number(Field):
-    def is_right(self, value: "Any") -> bool:
+    """A whole number."""
+
+    def _fits(self, value: "Any") -> bool:
         return isinstance(value, int)
 
     def __get__(self, record: "Record", _: type) -> int:
-        number: int = self.read(record)
+        number: int = self._value(record)
         return number
 
 
 class SnapshotNumber(Number):
-    def is_right(self, value: "Any") -> bool:
+    """A number from 0 to below NUMBERS."""
+
+    def _fits(self, value: "Any") -> bool:
         return _are_below(NUMBERS, [value])
 
 
 class Progress(Field):
     """How many bytes have come of what comes in several calls; None if nothing comes."""
 
-    def is_right(self, value: "Any") -> bool:
+    def _fits(self, value: "Any") -> bool:
         return isinstance(value, int)
 
     def __get__(self, record: "Record", _: type) -> "Optional[int]":
-        number: "Optional[int]" = self.read(record)
+        number: "Optional[int]" = self._value(record)
         return number
 
 
 class Words(Field):
-    def is_right(self, value: "Any") -> bool:
+    """A list of texts."""
+
+    def _fits(self, value: "Any") -> bool:
         return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
     def __get__(self, record: "Record", _: type) -> "List[str]":
-        return list(self.read(record))
+        return list(self._value(record))
 
 
 class Part(Field):
-    """A field that is an object of its own, or null."""
+    """A field that is an object of its own, or null. keys: of that object, each of which is an
+    attribute of the Python object too."""
 
-    def is_right(self, value: "Any") -> bool:
+    keys: "Tuple[str, ...]" = ()
+
+    def _fits(self, value: "Any") -> bool:
         if value is None:
             return True
-        return isinstance(value, dict) and self.is_right_object(value)
+        if not isinstance(value, dict) or any(key not in value for key in self.keys):
+            return False
+        return self._fits_object(value)
 
-    def is_right_object(self, value: "Dict[str, Any]") -> bool:
+    def _fits_object(self, value: "Dict[str, Any]") -> bool:
+        """Whether the object, which has all keys, may have these values."""
         raise NotImplementedError
 
     def to_json(self, value: "Any") -> "Any":
-        return None if value is None else dict(vars(value))
+        if value is None:
+            return None
+        return {key: getattr(value, key) for key in self.keys}
+
+    def _values(self, record: "Record") -> "List[Any]":
+        """The values of the keys; empty if the field is null."""
+        value = self._value(record)
+        return [value[key] for key in self.keys] if value else []
 
 
 class Owner(Part):
-    def is_right_object(self, value: "Dict[str, Any]") -> bool:
-        words = [value.get(key) for key in ("namespace", "name", "uid")]
-        return all(isinstance(word, str) for word in words)
+    """The claim that the volume was made for, or adopted for."""
+
+    keys = ("namespace", "name", "uid")
+
+    def _fits_object(self, value: "Dict[str, Any]") -> bool:
+        return all(isinstance(value[key], str) for key in self.keys)
 
     def __get__(self, record: "Record", _: type) -> "Optional[Claim]":
-        owner = self.read(record)
-        return None if owner is None else Claim(owner["namespace"], owner["name"], owner["uid"])
+        values = self._values(record)
+        return Claim(*values) if values else None
 
 
 class Root(Part):
-    def is_right_object(self, value: "Dict[str, Any]") -> bool:
-        mode = value.get("mode", "")
+    """A RootDirectory."""
+
+    keys = ("uid", "gid", "mode")
+
+    def _fits_object(self, value: "Dict[str, Any]") -> bool:
+        mode = value["mode"]
         has_mode = mode is None or isinstance(mode, int)
-        return has_mode and _are_below(_IDS, [value.get("uid"), value.get("gid")])
+        return has_mode and _are_below(_IDS, [value["uid"], value["gid"]])
 
     def __get__(self, record: "Record", _: type) -> "Optional[RootDirectory]":
-        root = self.read(record)
-        return RootDirectory(root["uid"], root["gid"], root["mode"]) if root else None
+        values = self._values(record)
+        return RootDirectory(*values) if values else None
 
 
 class Archive(Part):
-    def is_right_object(self, value: "Dict[str, Any]") -> bool:
-        return _are_below(_SECONDS, [value.get("seconds"), value.get("since")])
+    """An Archiving."""
+
+    keys = ("seconds", "since")
+
+    def _fits_object(self, value: "Dict[str, Any]") -> bool:
+        return _are_below(_SECONDS, [value[key] for key in self.keys])
 
     def __get__(self, record: "Record", _: type) -> "Optional[Archiving]":
-        archive = self.read(record)
-        return Archiving(archive["seconds"], archive["since"]) if archive else None
+        values = self._values(record)
+        return Archiving(*values) if values else None
 
 
 class Moved(Part):
-    def is_right_object(self, value: "Dict[str, Any]") -> bool:
-        return isinstance(value.get("id"), str) and isinstance(value.get("to"), str)
+    """A Move."""
+
+    keys = ("id", "to")
+
+    def _fits_object(self, value: "Dict[str, Any]") -> bool:
+        return all(isinstance(value[key], str) for key in self.keys)
 
     def __get__(self, record: "Record", _: type) -> "Optional[Move]":
-        move = self.read(record)
-        return Move(move["id"], move["to"]) if move else None
+        values = self._values(record)
+        return Move(*values) if values else None
 
 
 def _are_below(limit: int, values: "List[Any]") -> bool:

@@ -52,8 +52,8 @@ def _check_nothing_strange(volume: "Volume") -> None:
     strange = strange_in(volume.directory)
     if strange:
         raise Internal(
-            "volume {0} holds {1}, which is not flexvol's, so nothing of it is touched; move that "
-            "out of {2}/{0}, and the volume goes at the next try".format(
+            "volume {0} holds {1}, which is not flexvol's, so nothing of it is "
+            "touched; move that out of {2}/{0}, and the volume goes at the next try".format(
                 volume.name, shown(strange[0]), volume.pool.path
             )
         )

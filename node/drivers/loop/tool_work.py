@@ -52,8 +52,8 @@ def _check_room_to_repair(volume: "Volume") -> None:
     disk = os.fstatvfs(volume.pool.directory)
     if disk.f_bavail * disk.f_frsize < _REPAIR_BYTES:
         raise Unavailable(
-            "volume {} needs a check, which writes, and its pool {} is full; free some of its "
-            "disk".format(volume.name, volume.pool.name)
+            "volume {} needs a check, which writes, and its pool {} is full; free "
+            "some of its disk".format(volume.name, volume.pool.name)
         )
 
 

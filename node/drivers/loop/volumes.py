@@ -161,8 +161,8 @@ class Volume:
             image = files.open_file(self.directory, pools.IMAGE, flags)
         except FileNotFoundError:
             raise Internal(
-                "volume {0}: its image is missing in {1}/{0}; put it back, or restore it from a "
-                "backup".format(self.name, self.pool.path)
+                "volume {0}: its image is missing in {1}/{0}; put it back, or "
+                "restore it from a backup".format(self.name, self.pool.path)
             ) from None
         with image:
             if os.fstat(image).st_nlink > 1:
@@ -201,8 +201,8 @@ class Volume:
             loop.close()
             raise Busy(self.made_by_hand(loop.path))
         raise Busy(
-            "volume {} is in use {}; its pods, or whatever else has it, must end first (see: loop "
-            "status)".format(self.name, self._user(image))
+            "volume {} is in use {}; its pods, or whatever else has it, must end "
+            "first (see: loop status)".format(self.name, self._user(image))
         )
 
     def _check_current(self, image: "Descriptor") -> None:
@@ -233,8 +233,8 @@ class Volume:
     def made_by_hand(self, device: str) -> str:
         """The sentence about a loop device that does not hold the lock, as all of ours do."""
         return (
-            "volume {0} is on {1}, which was attached by hand; unmount what is mounted from it, "
-            "then: losetup -d {1}".format(self.name, device)
+            "volume {0} is on {1}, which was attached by hand; unmount what is "
+            "mounted from it, then: losetup -d {1}".format(self.name, device)
         )
 
     def awaits(self, claim: "Claim") -> bool:
@@ -267,13 +267,13 @@ class Volume:
             )
         if self.owner is None:
             raise InvalidArgument(
-                "volume {} has no owner and mounts for no one; give it one with: loop adopt "
-                "<options>".format(self.name)
+                "volume {} has no owner and mounts for no one; give it one with: "
+                "loop adopt <options>".format(self.name)
             )
         if self.owner.namespace != pod.namespace:
             raise InvalidArgument(
-                "volume {} belongs to namespace {} (claim {}), not to {}; its owner is changed "
-                "with: loop adopt <options>".format(
+                "volume {} belongs to namespace {} (claim {}), not to {}; its owner "
+                "is changed with: loop adopt <options>".format(
                     self.name,
                     shown(self.owner.namespace),
                     shown(self.owner.name),
@@ -282,8 +282,8 @@ class Volume:
             )
         if self.moving_to:
             raise Busy(
-                "volume {} is being moved to node {}; if that was cut short, run it again: kubectl "
-                "flexvol move".format(self.name, shown(self.moving_to))
+                "volume {} is being moved to node {}; if that was cut short, run it "
+                "again: kubectl flexvol move".format(self.name, shown(self.moving_to))
             )
 
 
