@@ -51,7 +51,7 @@ IN_USE_SECONDS = Spot(
     "_IN_USE_SECONDS = NEW",
 )
 FROZEN_SECONDS = Spot(
-    "node/drivers/loop/by_hand/snapshots.py",
+    "node/drivers/loop/by_hand/frozen.py",
     "_FROZEN_SECONDS = 30",
     "_FROZEN_SECONDS = NEW",
 )
@@ -83,7 +83,7 @@ PROVISION_SECONDS = Spot(
 
 # A statement in front of which the test's own expression is evaluated.
 SHARE_BLOCKS_OF_A_FROZEN_FILE_SYSTEM = Spot(
-    "node/drivers/loop/by_hand/snapshots.py",
+    "node/drivers/loop/by_hand/frozen.py",
     "done = work()",
     "done = (NEW, work())[-1]",
 )
