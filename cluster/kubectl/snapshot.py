@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from cluster.controller import cluster, decide
+from cluster.controller import cluster
+from cluster.controller.identity import node_of
 from cluster.controller.inventory import SNAPSHOT, Row
 from cluster.controller.storage import PLUGIN_DIRECTORY, executable
 from cluster.kubectl import by_provisioner, claims, delete, inventory, nodes
@@ -64,7 +65,7 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
 def _make(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
     claim = claims.get(api, settings)
     volume, driver = claims.volume_of(api, claim, drivers)
-    pod = nodes.get(api, settings.namespace, decide.node_of(volume.json, drivers)).pod
+    pod = nodes.get(api, settings.namespace, node_of(volume, drivers)).pod
     line = [
         executable(PLUGIN_DIRECTORY, driver),
         "snapshot",

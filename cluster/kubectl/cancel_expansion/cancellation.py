@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cluster.controller import cluster, decide
+from cluster.controller import cluster
+from cluster.controller.identity import node_of
 from cluster.controller.objects import ApiObject, Claim, Object, Volume
 from cluster.kubectl import claims, nodes
 from cluster.kubectl.cancel_expansion import verdicts
@@ -108,7 +109,7 @@ class Cancellation:
         return State(claim, volume, sizes(claim, volume), truth)
 
     def _truth(self, volume: Volume, driver: str) -> Truth:
-        node_name = decide.node_of(volume.json, self._drivers)
+        node_name = node_of(volume, self._drivers)
         node = nodes.get(self._api, self._settings.namespace, node_name)
         entries, pools = nodes.NodeStorage(self._api, node).list(driver)
         entry = next((one for one in entries if one.get("name") == volume.name), {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cluster.controller import decide, inventory
+from cluster.controller.identity import Identity, node_of
 from cluster.controller.objects import AWAITS_CLAIM, Claim, Pod, Volume
 from cluster.kubectl.explain import deletion, growth
 from cluster.kubectl.explain.findings import Finding, note, problem
@@ -38,7 +39,7 @@ def on_bound(view: View, claim: Claim, pods: list[Pod]) -> list[Finding]:
         known = ", ".join(view.drivers.values())
         sentence = f"its PV {volume.name} is not of a driver of flexvol here ({known})"
         return [note(sentence), *on_pods(view, pods, volumes)]
-    node = decide.node_of(volume.json, view.drivers)
+    node = node_of(volume, view.drivers)
     view.ask([node] if node else view.flexvol_nodes, volume.driver)
     view.ask_for_pods(pods, volumes)
     scene = view.scene(volumes)
@@ -118,7 +119,7 @@ def _on_growth(view: View, bound: _Bound) -> list[Finding]:
 
 def _row(scene: Scene, claim: Claim, volume: Volume, pods: list[Pod]) -> inventory.Row:
     """The volume as the inventory has it."""
-    node = decide.node_of(volume.json, scene.drivers)
+    node = node_of(volume, scene.drivers)
     objects = inventory.Objects(
         drivers=scene.drivers,
         volumes=[volume.json],
@@ -172,9 +173,9 @@ def _on_deleted_claim(claim: Claim, pods: list[Pod]) -> list[Finding]:
 def _on_deletion(bound: _Bound) -> Finding:
     volume = bound.volume
     drivers = bound.scene.drivers
-    node = decide.node_of(volume.json, drivers)
-    identity = decide.Identity(drivers, volume.identity, node)
-    decision = decide.on_volume(_when_released(volume).json, identity)
+    node = node_of(volume, drivers)
+    identity = Identity(drivers, volume.identity, node)
+    decision = decide.on_volume(_when_released(volume), identity)
     return deletion.on_deletion(decision, volume, bound.row.entry, bool(bound.pods))
 
 

@@ -145,9 +145,9 @@ def _why_hopeless(claim: Claim, scene: Scene) -> str:
         return ""
     storage_class = scene.class_of(claim)
     if storage_class is None:
-        return decide.problem(claim.json, None, False)
+        return decide.problem(claim, None, False)
     if not scene.driver_of(storage_class):
         return ""
     given = as_given(claim, storage_class)
     of_one_node = scene.is_of_one_node(storage_class)
-    return decide.problem(given.json, storage_class.json, of_one_node)
+    return decide.problem(given, storage_class, of_one_node)

@@ -126,9 +126,7 @@ def on_rooms(waiting: WaitingClaim, scene: Scene, pods: Collection[Pod] = ()) ->
 
 def _allowed_nodes(waiting: WaitingClaim, scene: Scene) -> list[str]:
     return [
-        node
-        for node in scene.nodes
-        if decide.is_allowed(waiting.storage_class.json, scene.labels(node))
+        node for node in scene.nodes if decide.is_allowed(waiting.storage_class, scene.labels(node))
     ]
 
 
@@ -256,7 +254,7 @@ def _on_nodes_without_flexvol(allowed: list[str], waiting: WaitingClaim, scene: 
 def obstacle_on(node: str, waiting: WaitingClaim, scene: Scene) -> str:
     """Why the claim's volume cannot be made on that node; empty if it can, or if that is not
     known."""
-    if not decide.is_allowed(waiting.storage_class.json, scene.labels(node)):
+    if not decide.is_allowed(waiting.storage_class, scene.labels(node)):
         name = waiting.claim.class_name
         return f"allowedTopologies of its storage class {name} leave that node out"
     driver = scene.driver_of(waiting.storage_class)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cluster.controller import decide
+from cluster.controller.identity import node_of
 from cluster.controller.objects import HOSTNAME, Claim, Node, StorageClass, Volume
 from cluster.controller.storage import Listed
 from cluster.kubectl.nodes import FlexvolNode, Key
@@ -108,7 +108,7 @@ class Scene(NamedTuple):
     def node_of(self, volume: Volume) -> str:
         """The only node on which the PV can be used; empty if there are several. PVs of other
         drivers, such as local PVs, name their node by its hostname label."""
-        node = decide.node_of(volume.json, self.drivers)
+        node = node_of(volume, self.drivers)
         if node:
             return node
         if len(volume.hostnames) != 1:
@@ -121,7 +121,7 @@ class Scene(NamedTuple):
 
     def is_of_flexvol(self, volume: Volume | None) -> bool:
         """Whether a node's flexvol has made the PV."""
-        return volume is not None and bool(decide.node_of(volume.json, self.drivers))
+        return volume is not None and bool(node_of(volume, self.drivers))
 
 
 def is_of_one_node(driver: str, flexvol_nodes: dict[str, FlexvolNode]) -> bool:

@@ -3,9 +3,10 @@ and why the copy cannot be made there."""
 
 from __future__ import annotations
 
-from cluster.controller import decide
+from cluster.controller.identity import Identity, node_of
 from cluster.controller.objects import Claim, Object, Volume, table
 from cluster.controller.quantities import quantity
+from cluster.controller.sources import check_source
 from cluster.kubectl.explain.findings import Finding, problem
 from cluster.kubectl.explain.rooms import obstacle_on
 from cluster.kubectl.explain.scene import Scene, WaitingClaim
@@ -24,7 +25,7 @@ def node_of_source(claim: Claim, scene: Scene) -> str:
         node, _ = found[0]
         return node
     volume = _volume_of_source(claim, scene)
-    return decide.node_of(volume.json, scene.drivers) if volume else ""
+    return "" if volume is None else node_of(volume, scene.drivers)
 
 
 def _source_claim(claim: Claim, scene: Scene) -> Claim | None:
@@ -95,26 +96,17 @@ def _on_source_claim(waiting: WaitingClaim, scene: Scene) -> str:
     source = _source_claim(claim, scene)
     volume = _volume_of_source(claim, scene)
     try:
-        _check_source(claim, source, volume, scene)
+        check_source(claim, source, volume, Identity(scene.drivers, "", ""))
     except protocol.Failure as failure:
         return str(failure)
     if source is None or volume is None:
         return ""
-    node = decide.node_of(volume.json, scene.drivers)
+    node = node_of(volume, scene.drivers)
     if not node:
         return ""
     entry = _entry_of(volume, node, scene)
     what = f"the volume of the claim {source.name}"
     return _on_copy(what, node, entry, waiting, scene)
-
-
-def _check_source(claim: Claim, source: Claim | None, volume: Volume | None, scene: Scene) -> None:
-    decide.check_source(
-        claim.json,
-        None if source is None else source.json,
-        None if volume is None else volume.json,
-        decide.Identity(scene.drivers, "", ""),
-    )
 
 
 def _entry_of(volume: Volume, node: str, scene: Scene) -> Object:

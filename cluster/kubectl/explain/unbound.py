@@ -31,7 +31,7 @@ def on_unbound(view: View, claim: Claim, pods: list[Pod]) -> list[Finding]:
         return _on_no_class(view, claim, pods)
     given = as_given(claim, storage_class)
     if storage_class is None:
-        return [problem(decide.problem(given.json, None, True))]
+        return [problem(decide.problem(given, None, True))]
     if given.provisioner not in view.drivers:
         known = ", ".join(view.drivers)
         sentence = (
@@ -41,7 +41,7 @@ def on_unbound(view: View, claim: Claim, pods: list[Pod]) -> list[Finding]:
         return [problem(sentence), *on_pods(view, pods)]
     driver = view.drivers[given.provisioner]
     of_one_node = is_of_one_node(driver, view.flexvol_nodes)
-    hopeless = decide.problem(given.json, storage_class.json, of_one_node)
+    hopeless = decide.problem(given, storage_class, of_one_node)
     if hopeless:
         return [problem(hopeless)]
     is_given = bool(claim.provisioner) or not storage_class.is_late

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from cluster.controller import capacity, cluster, decide
+from cluster.controller import capacity, cluster
+from cluster.controller.identity import node_of
 from cluster.controller.objects import (
     ApiObject,
     Claim,
@@ -96,7 +97,7 @@ class View:
 
     def ask_for_pods(self, pods: Iterable[Pod], volumes: dict[str, Volume]) -> None:
         """Asks the nodes of the pods' volumes for the drivers of the pods' other claims."""
-        names = {decide.node_of(volume.json, self.drivers) for volume in volumes.values()}
+        names = {node_of(volume, self.drivers) for volume in volumes.values()}
         names.discard("")
         for claim_name in claims_of(pods):
             claim = self.claims.get(claim_name)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from cluster.controller import decide
+from cluster.controller.identity import Identity
 from cluster.controller.objects import Claim, Pod, StorageClass, Volume
 from cluster.kubectl.explain.deletion import on_owner
 from cluster.kubectl.explain.findings import Finding, note, problem
@@ -85,8 +86,8 @@ def _drivers_of(view: View, claim_names: Iterable[str]) -> set[str]:
 def _on_decision(served: ServedClaim, scene: Scene, has_pods: bool) -> Iterator[Finding]:
     """What the provisioner will do with the claim."""
     node = served.node or _ANY_NODE
-    identity = decide.Identity(scene.drivers, "", node if served.of_one_node else "")
-    decision = decide.on_claim(served.claim.json, served.storage_class.json, identity)
+    identity = Identity(scene.drivers, "", node if served.of_one_node else "")
+    decision = decide.on_claim(served.claim, served.storage_class, identity)
     if decision.action == decide.TAKE and not served.is_given:
         decision = decide.Decision(decide.LATER, decide.WAITS_FOR_POD)
     if decision.sentence:

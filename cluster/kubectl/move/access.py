@@ -6,8 +6,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from cluster.controller import cluster, decide
+from cluster.controller import cluster
 from cluster.controller import lost_storage as lost
+from cluster.controller.identity import node_of
 from cluster.controller.objects import Claim, Node, Object, Pod, Volume
 from cluster.controller.storage import PLUGIN_DIRECTORY, Listed, executable
 from cluster.kubectl import nodes
@@ -49,7 +50,7 @@ class Access:
 
     def node_of(self, volume: Volume) -> str:
         """Empty if no node's flexvol made the PV."""
-        return decide.node_of(volume.json, self.drivers)
+        return node_of(volume, self.drivers)
 
     def is_at(self, name: str, node: str) -> bool:
         """Whether the PV is there, and of that node."""
