@@ -13,7 +13,9 @@ from cluster.controller import cluster
 from cluster.controller.identity import node_of
 from cluster.controller.inventory import SNAPSHOT, Row
 from cluster.controller.storage import PLUGIN_DIRECTORY, executable
-from cluster.kubectl import by_provisioner, claims, delete, inventory, nodes
+from cluster.kubectl import by_provisioner, claims, inventory, nodes
+from cluster.kubectl.delete.choosing import Place, choose, place_arguments
+from cluster.kubectl.delete.deletion import Deletion
 from shared import protocol
 from shared.table import aligned, human_bytes, is_deletion_confirmed, printable
 
@@ -39,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="delete that snapshot, and do nothing else; a terminal is asked first",
     )
-    delete.place_arguments(parser)
+    place_arguments(parser)
     parser.add_argument("--yes", action="store_true", help="with --delete: do not ask")
 
 
@@ -137,15 +139,15 @@ def _cells(row: Row) -> list[str]:
 def _delete(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
     """Asks only at a terminal, as `loop snapshot --delete` on a node does."""
     rows, listed, silent = inventory.look(api, settings.namespace, settings.driver)
-    place = delete.Place(settings.node, settings.pool)
-    chosen = delete.choose(settings.delete, place, rows, silent)
+    place = Place(settings.node, settings.pool)
+    chosen = choose(settings.delete, place, rows, silent)
     if chosen.state != SNAPSHOT:
         raise protocol.InvalidArgument(
             f"{chosen.name} is no snapshot: it is {chosen.state}; see: kubectl flexvol snapshot "
             "--list"
         )
     served = by_provisioner({*drivers.values(), *(driver for _, driver in listed)})
-    deletion = delete.Deletion(api, settings.namespace, rows, served)
+    deletion = Deletion(api, settings.namespace, rows, served)
     deletion.check_all([chosen])
     if not settings.yes and sys.stdin is not None and sys.stdin.isatty():
         print(aligned(_HEADINGS, [_cells(chosen)]))

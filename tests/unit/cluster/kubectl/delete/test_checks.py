@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from cluster.controller import inventory
 from cluster.controller.inventory import Row
-from cluster.kubectl import delete
-from cluster.kubectl.delete import Known, Place
+from cluster.controller.objects import Claim, Object, Volume
+from cluster.kubectl.delete.checks import Known, check
 from shared import options, protocol
 
-Object = dict[str, Any]
 NAME = "pvc-u1"
 OWNER = {"namespace": "shop", "name": "data", "uid": "u1"}
 AWAITED = {**OWNER, "uid": options.AWAITED}
@@ -24,7 +23,6 @@ ENTRY: Object = {
     "options": {"pool": "default", "poolId": "5f"},
     "poolId": "5f",
 }
-ANYWHERE = Place(None, None)
 NOTHING = Known(claims=[], volume=None, is_moving=False, is_whole=False)
 
 
@@ -35,10 +33,10 @@ def row(state: str, /, name: str = NAME, node: str = "node1", claim: str = "", *
 
 def claim(
     name: str = "data", uid: str = "u2", bound_to: str = "", namespace: str = "shop", **notes: str
-) -> Object:
+) -> Claim:
     annotations = {f"flexvol/{key.replace('_', '-')}": value for key, value in notes.items()}
     metadata = {"namespace": namespace, "name": name, "uid": uid, "annotations": annotations}
-    return {"metadata": metadata, "spec": {"volumeName": bound_to} if bound_to else {}}
+    return Claim({"metadata": metadata, "spec": {"volumeName": bound_to} if bound_to else {}})
 
 
 def volume(
@@ -47,10 +45,11 @@ def volume(
     phase: str = "Released",
     uid: str = "u1",
     **metadata: Any,
-) -> Object:
+) -> Volume:
     source = {"driver": "flexvol/loop", "options": {"pool": "default", "poolId": pool_id}}
     spec = {"persistentVolumeReclaimPolicy": policy, "flexVolume": source, "claimRef": {"uid": uid}}
-    return {"metadata": {"name": NAME, **metadata}, "spec": spec, "status": {"phase": phase}}
+    status = {"phase": phase}
+    return Volume({"metadata": {"name": NAME, **metadata}, "spec": spec, "status": status})
 
 
 ALLOWED = {
@@ -206,13 +205,13 @@ REFUSED = {
 
 @pytest.mark.parametrize(("volume", "known"), ALLOWED.values(), ids=ALLOWED)
 def test_what_no_claim_needs_may_go(volume: Row, known: Known) -> None:
-    delete.check(volume, known)
+    check(volume, known)
 
 
 @pytest.mark.parametrize(("volume", "known", "words"), REFUSED.values(), ids=REFUSED)
 def test_what_may_be_needed_stays(volume: Row, known: Known, words: str) -> None:
     with pytest.raises(protocol.Failure) as refusal:
-        delete.check(volume, known)
+        check(volume, known)
 
     assert words in str(refusal.value)
     assert "delete pvc" not in str(refusal.value), "no sentence proposes to delete a claim"
@@ -256,7 +255,7 @@ def test_no_volume_of_a_claim_goes_whatever_the_rows_said_before(
 ) -> None:
     """The row is as it was before the question; claims and PVs are as they are now."""
     try:
-        delete.check(row(state, owner=owner), known)
+        check(row(state, owner=owner), known)
     except protocol.Failure:
         return
 
@@ -264,64 +263,13 @@ def test_no_volume_of_a_claim_goes_whatever_the_rows_said_before(
     needs_it = [
         one
         for one in known.claims
-        if one["spec"].get("volumeName") == NAME
-        or (owner == OWNER and one["metadata"]["uid"] == "u1" and not one["spec"].get("volumeName"))
+        if one.volume_name == NAME or (owner == OWNER and one.uid == "u1" and not one.volume_name)
     ]
     if state == inventory.RELEASED:  # its PV is patched, and deleted by the provisioner
         assert known.volume is not None
-        assert known.volume["status"]["phase"] in ("Released", "Failed")
+        assert known.volume.phase in ("Released", "Failed")
         assert not needs_it
-        assert all(one["metadata"]["uid"] != "u1" for one in known.claims)
+        assert all(one.uid != "u1" for one in known.claims)
     elif needs_it or known.volume is not None:
         assert known.is_whole and known.volume is not None
-        assert known.volume["spec"]["flexVolume"]["options"]["poolId"] == "77"
-
-
-ROWS = [
-    row(inventory.BOUND, "pvc-new", claim="shop/data"),
-    row(inventory.RELEASED, "pvc-kept", claim="shop/old"),
-    row(inventory.SNAPSHOT, "before", claim="shop/old"),
-    row(inventory.ARCHIVED, "archived-1-pvc-0", claim="shop/old"),
-    row(inventory.BOUND, "twice", node="node1"),
-    row(inventory.ORPHAN, "twice", node="node2"),
-    row(inventory.SNAPSHOT, "pooled", pool="default"),
-    row(inventory.SNAPSHOT, "pooled", pool="fast"),
-    row(inventory.ORPHAN, "pvc-a", claim="shop/many"),
-    row(inventory.ORPHAN, "pvc-b", claim="shop/many"),
-]
-
-
-@pytest.mark.parametrize(
-    ("word", "place", "found"),
-    [
-        ("pvc-kept", ANYWHERE, ("pvc-kept", "node1", None)),
-        ("shop/old", ANYWHERE, ("pvc-kept", "node1", None)),
-        ("before", ANYWHERE, ("before", "node1", None)),
-        ("archived-1-pvc-0", ANYWHERE, ("archived-1-pvc-0", "node1", None)),
-        ("twice", Place("node2", None), ("twice", "node2", None)),
-        ("pooled", Place(None, "fast"), ("pooled", "node1", "fast")),
-    ],
-    ids=[
-        "a volume by its name",
-        "the volume of a claim, and not its snapshots and archives",
-        "a snapshot by its name",
-        "an archive by its name",
-        "of two nodes the one that is named",
-        "of two pools the one that is named",
-    ],
-)
-def test_a_word_means_one_volume(
-    word: str, place: Place, found: tuple[str, str, str | None]
-) -> None:
-    chosen = delete.choose(word, place, ROWS, {})
-
-    assert (chosen.name, chosen.node, chosen.entry.get("pool")) == found
-
-
-def test_a_word_for_several_or_none_is_told_with_what_there_is() -> None:
-    with pytest.raises(protocol.InvalidArgument, match=r"node1 .* .bound., twice on node node2"):
-        delete.choose("twice", ANYWHERE, ROWS, {})
-    with pytest.raises(protocol.InvalidArgument, match=r"may be pvc-a on .* pvc-b on"):
-        delete.choose("shop/many", ANYWHERE, ROWS, {})
-    with pytest.raises(protocol.NotFound, match=r"no volume, .* 'x'; .*node3 did not answer: away"):
-        delete.choose("x", ANYWHERE, ROWS, {("node3", "flexvol/loop"): "away"})
+        assert known.volume.pool_id == "77"
