@@ -6,28 +6,31 @@ from typing import Any
 
 import pytest
 
-from cluster.kubectl.adopt import (
-    Found,
-    Name,
+from cluster.controller.objects import Claim, Volume
+from cluster.kubectl.adopt.candidates import (
+    Candidate,
+    ClaimName,
+    choose,
+    is_left,
+    meant,
+    recorded_claim,
+)
+from cluster.kubectl.adopt.checks import (
     check_claim,
     check_rivals,
     check_volume,
-    chosen,
-    claim_of,
     is_about,
-    is_left,
-    made,
-    meant,
     record_differs,
 )
+from cluster.kubectl.adopt.manifest import made
 from shared import protocol
 
 DRIVERS = {"loop.flexvol": "flexvol/loop"}
 ARCHIVE = "archived-0011223344556677-pvc-1"
-CLAIM = Name("shop", "data")
+CLAIM = ClaimName("shop", "data")
 
 
-def found(name: str = "pvc-1", node: str = "node1", **changes: Any) -> Found:
+def found(name: str = "pvc-1", node: str = "node1", **changes: Any) -> Candidate:
     owner = {"namespace": "shop", "name": "data", "uid": "old"}
     entry = {
         "name": name,
@@ -39,15 +42,15 @@ def found(name: str = "pvc-1", node: str = "node1", **changes: Any) -> Found:
         "options": {"pool": "default", "poolId": "ab"},
         "created": "2026-01-01T00:00:00Z",
     }
-    return Found(node, "flexvol/loop", {**entry, **changes}, node or "shared")
+    return Candidate(node, "flexvol/loop", {**entry, **changes}, node or "shared")
 
 
-def archive(name: str = ARCHIVE, **changes: Any) -> Found:
+def archive(name: str = ARCHIVE, **changes: Any) -> Candidate:
     return found(name, state="archived", archiveOf="pvc-1", **changes)
 
 
 def volume(
-    name: str = "pvc-1", node: str = "node1", claim: Name = CLAIM, phase: str = "Bound"
+    name: str = "pvc-1", node: str = "node1", claim: ClaimName = CLAIM, phase: str = "Bound"
 ) -> dict[str, Any]:
     notes = {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": node}
     spec = {
@@ -60,6 +63,10 @@ def volume(
         "spec": spec,
         "status": {"phase": phase},
     }
+
+
+def pvs(*volumes: dict[str, Any]) -> dict[str, Volume]:
+    return {one["metadata"]["name"]: Volume(one) for one in volumes}
 
 
 def live(uid: str = "new", bound: str = "", deleted: bool = False) -> dict[str, Any]:
@@ -104,9 +111,9 @@ def live(uid: str = "new", bound: str = "", deleted: bool = False) -> dict[str, 
         ),
     ],
 )
-def test_what_is_not_adopted(there: list[Found], said: str) -> None:
+def test_what_is_not_adopted(there: list[Candidate], said: str) -> None:
     with pytest.raises(protocol.Failure, match=said):
-        chosen("pvc-1", there)
+        choose("pvc-1", there)
 
 
 OTHER = found("pvc-2", owner={"namespace": "shop", "name": "other", "uid": "u"})
@@ -124,7 +131,7 @@ OTHER = found("pvc-2", owner={"namespace": "shop", "name": "other", "uid": "u"})
         pytest.param("shop/snap", [], id="a snapshot is no claim's volume"),
     ],
 )
-def test_what_a_person_means(words: str, expected: list[Found]) -> None:
+def test_what_a_person_means(words: str, expected: list[Candidate]) -> None:
     snapshot = found("kept", kind="snapshot", owner={"namespace": "shop", "name": "snap"})
     assert meant(words, [found(), archive(), OTHER, snapshot], set()) == expected
 
@@ -174,21 +181,21 @@ def in_pool(pool_id: str, node: str = "node1") -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_a_pv_of_the_volumes_name_means_the_volume_or_another(
-    pv: dict[str, Any], there: Found, said: str
+    pv: dict[str, Any], there: Candidate, said: str
 ) -> None:
     if said:
         with pytest.raises(protocol.InvalidArgument, match=said):
-            check_volume(pv, there, DRIVERS)
+            check_volume(Volume(pv), there, DRIVERS)
     else:
-        check_volume(pv, there, DRIVERS)
+        check_volume(Volume(pv), there, DRIVERS)
 
 
 def test_a_pv_of_storage_that_every_node_reaches_names_no_node() -> None:
     pv = volume(node="shared")
-    assert not is_about(pv, found(node=""), DRIVERS)
+    assert not is_about(Volume(pv), found(node=""), DRIVERS)
     del pv["spec"]["nodeAffinity"]
-    assert is_about(pv, found(node=""), DRIVERS)
-    assert not is_about(pv, found(), DRIVERS)
+    assert is_about(Volume(pv), found(node=""), DRIVERS)
+    assert not is_about(Volume(pv), found(), DRIVERS)
 
 
 @pytest.mark.parametrize(
@@ -209,17 +216,17 @@ def test_when_the_record_is_told_what_its_pv_says(
     pv = volume(phase=phase)
     pv["spec"]["claimRef"]["uid"] = uid
     there = found(**{"clusterUid": "here", **changes})
-    assert record_differs(pv, there, "here") == expected
+    assert record_differs(Volume(pv), there, "here") == expected
 
 
 def test_a_driver_that_knows_no_owners_is_told_none() -> None:
     there = found()
     del there.entry["owner"]
-    assert not record_differs(volume(), there, "here")
+    assert not record_differs(Volume(volume()), there, "here")
 
 
 def test_whose_it_was_comes_from_its_record() -> None:
-    assert claim_of(found()) == CLAIM
+    assert recorded_claim(found()) == CLAIM
     hostile = [
         None,
         {},
@@ -229,9 +236,9 @@ def test_whose_it_was_comes_from_its_record() -> None:
     ]
     for owner in hostile:
         with pytest.raises(protocol.InvalidArgument, match="names no claim"):
-            claim_of(found(owner=owner))
+            recorded_claim(found(owner=owner))
     with pytest.raises(protocol.InvalidArgument, match="kubectl flexvol static"):
-        claim_of(found(owner={"namespace": "*", "name": "*", "uid": "awaited"}))
+        recorded_claim(found(owner={"namespace": "*", "name": "*", "uid": "awaited"}))
 
 
 def test_of_two_volumes_of_one_claim_a_person_chooses() -> None:
@@ -257,18 +264,18 @@ def test_a_claim_gets_no_second_pv_unless_the_first_is_released() -> None:
     keeps_data = "PV pvc-2.*the policy Retain.*then delete the claim"
     for by_hand, said in ((False, "PV pvc-2"), (True, keeps_data)):
         with pytest.raises(protocol.InvalidArgument, match=said):
-            check_rivals(found(), CLAIM, [], {"pvc-2": volume("pvc-2")}, by_hand)
+            check_rivals(found(), CLAIM, [], pvs(volume("pvc-2")), by_hand)
         with pytest.raises(protocol.InvalidArgument, match="PV pvc-2"):
-            check_rivals(found(), CLAIM, [], {"pvc-2": volume("pvc-2", phase="Available")}, by_hand)
-        check_rivals(found(), CLAIM, [], {"pvc-2": volume("pvc-2", phase="Released")}, by_hand)
+            check_rivals(found(), CLAIM, [], pvs(volume("pvc-2", phase="Available")), by_hand)
+        check_rivals(found(), CLAIM, [], pvs(volume("pvc-2", phase="Released")), by_hand)
         check_rivals(
-            found(), CLAIM, [], {"pvc-2": volume("pvc-2", claim=Name("shop", "other"))}, by_hand
+            found(), CLAIM, [], pvs(volume("pvc-2", claim=ClaimName("shop", "other"))), by_hand
         )
 
 
 @pytest.mark.parametrize("there", [None, live(), live(bound="pvc-1"), live("old", "pvc-1")])
 def test_a_claim_that_may_have_it(there: dict[str, Any] | None) -> None:
-    check_claim(found(), CLAIM, there)
+    check_claim(found(), CLAIM, Claim.of(there))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +288,7 @@ def test_a_claim_that_may_have_it(there: dict[str, Any] | None) -> None:
 )
 def test_a_claim_that_may_not(there: dict[str, Any], said: str) -> None:
     with pytest.raises(protocol.Failure, match=said):
-        check_claim(found(), CLAIM, there)
+        check_claim(found(), CLAIM, Claim.of(there))
 
 
 def test_all_means_neither_archives_nor_what_is_about_to_get_its_pv_or_to_be_collected() -> None:
