@@ -13,9 +13,10 @@ from cluster.controller import cluster
 from cluster.controller.identity import node_of
 from cluster.controller.inventory import SNAPSHOT, Row
 from cluster.controller.storage import PLUGIN_DIRECTORY, executable
-from cluster.kubectl import by_provisioner, claims, inventory, nodes
+from cluster.kubectl import by_provisioner, claims, nodes
 from cluster.kubectl.delete.choosing import Place, choose, place_arguments
 from cluster.kubectl.delete.deletion import Deletion
+from cluster.kubectl.inventory.look import look
 from shared import protocol
 from shared.table import aligned, human_bytes, is_deletion_confirmed, printable
 
@@ -83,7 +84,7 @@ def _make(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Name
 
 
 def _list(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
-    rows, _, silent = inventory.look(api, settings.namespace, settings.driver)
+    rows, _, silent = look(api, settings.namespace, settings.driver)
     snapshots = [row for row in rows if row.state == SNAPSHOT]
     if settings.claim is not None:
         named = {settings.claim, "/".join(claims.names(settings))}
@@ -138,7 +139,7 @@ def _cells(row: Row) -> list[str]:
 
 def _delete(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
     """Asks only at a terminal, as `loop snapshot --delete` on a node does."""
-    rows, listed, silent = inventory.look(api, settings.namespace, settings.driver)
+    rows, listed, silent = look(api, settings.namespace, settings.driver)
     place = Place(settings.node, settings.pool)
     chosen = choose(settings.delete, place, rows, silent)
     if chosen.state != SNAPSHOT:

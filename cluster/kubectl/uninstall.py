@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 
 from cluster.controller.cluster import Cluster
 from cluster.controller.inventory import (
@@ -18,21 +19,25 @@ from cluster.controller.inventory import (
     PENDING,
     RELEASED,
     SNAPSHOT,
+    Row,
     pools_away,
 )
 from cluster.controller.storage import PLUGIN_DIRECTORY
-from cluster.kubectl import inventory, nodes
+from cluster.kubectl import nodes
+from cluster.kubectl.inventory.look import Look, look
 from shared.table import aligned, printable
 
 _HEADINGS = ("VOLUME", "NODE", "CLAIM", "STATE", "DO THIS")
-# By state; any other is told by inventory.
+# What to do with a volume, by its state; inventory tells that of any other state.
 _REMEDIES = {
-    BOUND: "delete its claim", PENDING: "delete its claim",
+    BOUND: "delete its claim",
+    PENDING: "delete its claim",
     RELEASED: "wait; if it was retained and may go: kubectl flexvol delete",
     AVAILABLE: "delete its PV, then: kubectl flexvol delete",
-    SNAPSHOT: "kubectl flexvol delete", ARCHIVED: "kubectl flexvol delete",
+    SNAPSHOT: "kubectl flexvol delete",
+    ARCHIVED: "kubectl flexvol delete",
     MISSING: "mount its pool's disk; if that is dead: kubectl flexvol release PV --disk-is-gone",
-}  # fmt: skip
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,43 +49,53 @@ def only_reads(_: argparse.Namespace) -> bool:
 
 
 def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
-    there = nodes.find(api, settings.namespace)
-    rows, listed, silent = inventory.look(api, settings.namespace, settings.driver)
-    found = [
-        {
-            "name": row.name, "node": row.node, "claim": row.claim, "state": row.state,
-            "remedy": _REMEDIES.get(row.state, "see: kubectl flexvol inventory"),
-        }
-        for row in rows
-    ]  # fmt: skip
-    unknown = sorted(set(silent.values()))
-    unknown += [
-        f"pool {pool} on node {node or '-'}: {why}" for node, pool, why in pools_away(listed)
-    ]
+    flexvol_nodes = nodes.find(api, settings.namespace)
+    found = look(api, settings.namespace, settings.driver)
+    volumes = [_as_json(row) for row in found.rows]
+    unknown = _unknown(found)
     if settings.json:
-        print(json.dumps({"volumes": found, "unknown": unknown}, indent=1))
-    elif found or unknown:
-        if found:
-            print(
-                aligned(
-                    _HEADINGS, [[printable(cell or "-") for cell in one.values()] for one in found]
-                )
-            )
-        for line in unknown:
-            print("not known what there is: " + printable(line))
-        print(
-            "\nflexvol is still needed; nothing was changed. Run this again when all that is gone."
-        )
+        print(json.dumps({"volumes": volumes, "unknown": unknown}, indent=1))
+    elif volumes or unknown:
+        _print_needed(volumes, unknown)
     else:
-        print(
-            "There are no volumes. To take flexvol out of the cluster, run, where you applied "
-            "it from:"
-        )
-        print("  kubectl delete -k .")
-        print(
-            f"Then on each node ({', '.join(filter(None, sorted(there)))}), unless an overlay "
-            "has moved it:"
-        )
-        print(f"  {PLUGIN_DIRECTORY}/flexvol~loop/loop uninstall")
-        print("Pools stay, below /var/lib/flexvol.")
-    return 1 if found or unknown else 0
+        _print_way_out(flexvol_nodes)
+    return int(bool(volumes or unknown))
+
+
+def _as_json(row: Row) -> dict[str, str]:
+    return {
+        "name": row.name,
+        "node": row.node,
+        "claim": row.claim,
+        "state": row.state,
+        "remedy": _REMEDIES.get(row.state, "see: kubectl flexvol inventory"),
+    }
+
+
+def _unknown(found: Look) -> list[str]:
+    """Why it is not known what there is."""
+    sentences = sorted(set(found.silent.values()))
+    for node, pool, why in pools_away(found.listed):
+        sentences.append(f"pool {pool} on node {node or '-'}: {why}")
+    return sentences
+
+
+def _print_needed(volumes: list[dict[str, str]], unknown: list[str]) -> None:
+    if volumes:
+        table = [[printable(cell or "-") for cell in volume.values()] for volume in volumes]
+        print(aligned(_HEADINGS, table))
+    for line in unknown:
+        print("not known what there is: " + printable(line))
+    print("\nflexvol is still needed; nothing was changed. Run this again when all that is gone.")
+
+
+def _print_way_out(flexvol_nodes: Iterable[str]) -> None:
+    """flexvol_nodes: their names; empty for storage that every node reaches."""
+    names = ", ".join(name for name in sorted(flexvol_nodes) if name)
+    print(
+        "There are no volumes. To take flexvol out of the cluster, run, where you applied it from:"
+    )
+    print("  kubectl delete -k .")
+    print(f"Then on each node ({names}), unless an overlay has moved it:")
+    print(f"  {PLUGIN_DIRECTORY}/flexvol~loop/loop uninstall")
+    print("Pools stay, below /var/lib/flexvol.")

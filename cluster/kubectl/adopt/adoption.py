@@ -170,10 +170,9 @@ def _cells(candidates: list[Candidate]) -> list[str]:
         return ["-"] * 4
     first = candidates[0]
     size = first.entry.get("sizeBytes")
-    has_owner = isinstance(first.entry.get("owner"), dict)
     return [
         first.node or "-",
         human_bytes(size) if isinstance(size, int) else "-",
-        str(first.claim) if has_owner else "-",
+        str(first.claim) if any(first.claim) else "-",
         "-",
     ]

@@ -13,9 +13,10 @@ import argparse
 
 from cluster.controller.cluster import Cluster
 from cluster.controller.inventory import ARCHIVED, OF_OTHERS, RELEASED, SNAPSHOT, Row
-from cluster.kubectl import by_provisioner, inventory
+from cluster.kubectl import by_provisioner
 from cluster.kubectl.delete.choosing import Place, choose, place_arguments
 from cluster.kubectl.delete.deletion import Deletion
+from cluster.kubectl.inventory.look import look
 from shared.table import aligned, human_bytes, is_deletion_confirmed, printable
 
 _HEADINGS = ("VOLUME", "NODE", "POOL", "SIZE", "USED", "CLAIM", "WHAT IT IS")
@@ -38,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
-    rows, listed, silent = inventory.look(api, settings.namespace, settings.driver)
+    rows, listed, silent = look(api, settings.namespace, settings.driver)
     place = Place(settings.node, settings.pool)
     chosen = [choose(word, place, rows, silent) for word in settings.volume]
     served = by_provisioner({*drivers.values(), *(driver for _, driver in listed)})

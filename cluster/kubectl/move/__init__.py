@@ -16,7 +16,8 @@ from collections.abc import Collection
 from cluster.controller import cluster
 from cluster.controller import lost_storage as lost
 from cluster.controller.inventory import pools_away
-from cluster.kubectl import by_provisioner, claims, inventory, nodes
+from cluster.kubectl import by_provisioner, claims, nodes
+from cluster.kubectl.inventory.look import look
 from cluster.kubectl.move import draining
 from cluster.kubectl.move.access import Access, NotMoved
 from cluster.kubectl.move.moving import move
@@ -88,7 +89,7 @@ def _drain(access: Access, source: str, to: str | None) -> int:
 def _what_stays(access: Access, node: str, moved: Collection[str]) -> list[str]:
     """A sentence for each thing that is still on the node, which may be wiped next: a drain moves
     no snapshots, no archives, and no volumes without a PV."""
-    rows, listed, silent = inventory.look(access.api, access.namespace, None, node)
+    rows, listed, silent = look(access.api, access.namespace, None, node)
     sentences = []
     for row in rows:
         if row.name not in moved:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from cluster.controller import inventory
 from cluster.controller.storage import Listed
 from cluster.kubectl import inventory as command
+from cluster.kubectl.inventory import sentences, tables
+from cluster.kubectl.inventory.sentences import Seen
 
 OURS = "b9f1"
 OWNER = {"namespace": "shop", "name": "data", "uid": "u1"}
@@ -323,7 +325,7 @@ def test_a_volume_that_is_being_moved_is_told_with_how_a_cut_move_goes_on() -> N
     assert (row.state, row.is_wrong) == ("bound", False)
     assert row.why.startswith("it is being moved to node node2, and mounts for no pod until")
     assert row.why.endswith("kubectl flexvol move a --to node2")
-    assert command._sentences([row]) == [f"a on node node1 is bound: {row.why}"]
+    assert sentences.on_volumes([row]) == [f"a on node node1 is bound: {row.why}"]
 
 
 def pool(name: str, pool_id: str, **more: Any) -> Listed:
@@ -477,7 +479,7 @@ def test_what_is_merely_kept_is_one_line_and_what_is_wrong_one_each() -> None:
         joined([entry("a")], [volume("a")], []),
     ]
 
-    orphan, deleted, kept = sorted(command._sentences(rows), key=len, reverse=True)
+    orphan, deleted, kept = sorted(sentences.on_volumes(rows), key=len, reverse=True)
 
     assert kept == (
         "merely kept, with nothing to do: archived 1, foreign 1, released 1, snapshot 2; --json "
@@ -502,23 +504,23 @@ def test_a_node_that_did_not_answer_is_one_line_whatever_it_has() -> None:
     told = [
         {"node": node, "driver": driver, "error": text} for (node, driver), text in silent.items()
     ]
-    seen = command._Seen(rows=rows, pools=[], away=[], silent=told, twice=[])
+    seen = Seen(rows=rows, pools=[], away=[], silent=told, twice=[])
 
-    assert command._sentences(rows) + command._troubles(seen) == [
+    assert sentences.on_volumes(rows) + sentences.on_troubles(seen) == [
         f"{why}. The state of its 2 volumes is not known"
     ]
-    assert command._troubles(seen._replace(rows=[])) == [why]
+    assert sentences.on_troubles(seen._replace(rows=[])) == [why]
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, seen: command._Seen, *, pools: bool) -> int:
+def shown(monkeypatch: pytest.MonkeyPatch, seen: Seen, *, pools: bool) -> int:
     """The exit status of the command, for which that was found."""
     settings = argparse.Namespace(json=False, dry_run=False, pools=pools)
-    monkeypatch.setattr(command, "_look", lambda *_: seen)
+    monkeypatch.setattr(command, "_read", lambda *_: seen)
     return command.run(cast(Any, object()), {}, settings)
 
 
-def seen_with(*rows: inventory.Row, silent: list[dict[str, str]]) -> command._Seen:
-    return command._Seen(rows=list(rows), pools=[], away=[], silent=silent, twice=[])
+def seen_with(*rows: inventory.Row, silent: list[dict[str, str]]) -> Seen:
+    return Seen(rows=list(rows), pools=[], away=[], silent=silent, twice=[])
 
 
 def test_a_node_that_did_not_answer_is_one_line_below_the_pools_too(
@@ -572,6 +574,6 @@ def test_the_pools_of_each_node_are_shown_with_their_room(
     assert (second["node"], second["state"], second["capacityBytes"]) == ("node2", state, 9)
     assert why in second["why"]
     assert second["freeBytes"] in (5, None)
-    cells = command._pool_cells(second)
-    assert len(cells) == len(command._POOL_HEADINGS)
+    cells = tables.pool_cells(second)
+    assert len(cells) == len(tables.POOL_HEADINGS)
     assert cells[:3] == ["node2", "fast", state]
