@@ -1,9 +1,10 @@
-"""wait_until, by which the tests of the cluster wait for a state."""
+"""What the tests of the cluster wait for: a state, and what comes from a registry."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.cluster.kube import machine
 from tests.waiting import wait_until
 
 
@@ -27,3 +28,32 @@ def test_an_assertion_in_a_condition_ends_the_wait() -> None:
 
     with pytest.raises(AssertionError, match="the pod has failed"):
         wait_until("the pod runs", condition)
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What each attempt brings; an attempt that brings nothing fails."""
+    monkeypatch.setattr(machine, "_FETCH_AGAIN_SECONDS", 0.0)
+    return []
+
+
+def get(attempts: list[str]) -> str:
+    brought = attempts.pop(0)
+    if not brought:
+        raise RuntimeError("the registry is away")
+    return brought
+
+
+def test_a_registry_that_is_away_for_a_moment_is_asked_again(attempts: list[str]) -> None:
+    attempts += ["", "", "the module"]
+
+    assert machine.fetch(lambda: get(attempts)) == "the module"
+
+
+def test_a_registry_that_stays_away_is_the_failure(attempts: list[str]) -> None:
+    attempts += ["", "", "", "too late"]
+
+    with pytest.raises(RuntimeError, match="the registry is away"):
+        machine.fetch(lambda: get(attempts))
+
+    assert attempts == ["too late"]

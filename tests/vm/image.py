@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from bundle.environment import cache
+from tests.cluster.kube.machine import fetch
 
 HERE = Path(__file__).resolve().parent
 PROGRAMS = (
@@ -89,7 +90,7 @@ def build(suite: str) -> Image:
 
 
 def _make(suite: str, scratch: Path, image: Image) -> None:
-    packages = _download(suite, scratch / "packages")
+    packages = fetch(lambda: _download(suite, scratch / "packages"))
     root = scratch / "root"
     root.mkdir()
     # base-files first: it has the links of a merged /usr, which all others rely on.

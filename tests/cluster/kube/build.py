@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from bundle.environment import cache
+from tests.cluster.kube.machine import fetch
 
 VERSION = os.environ.get("FLEXVOL_KUBERNETES", "1.37.2")  # 1.34 to 1.37 work
 HERE = Path(__file__).resolve().parent
@@ -66,8 +67,12 @@ def _build(target: Path, sources: list[Path]) -> None:
         work.mkdir()
         for source in sources:
             shutil.copy(source, work)
+
+        def run(*line: str) -> None:
+            subprocess.run(line, cwd=work, check=True)
+
         if VERSION != PINNED:
-            subprocess.run(["sh", "gomod.sh", f"v{VERSION}"], cwd=work, check=True)
+            fetch(lambda: run("sh", "gomod.sh", f"v{VERSION}"))
         major, minor = VERSION.split(".")[:2]
         package = "k8s.io/component-base/version"
         stamp = (
@@ -77,7 +82,7 @@ def _build(target: Path, sources: list[Path]) -> None:
         made = Path(scratch, "made")
         made.mkdir()
         line = ["go", "build", "-o", str(made / "kube"), "-ldflags", f"-s -w {stamp}", "."]
-        subprocess.run(line, cwd=work, check=True)
+        fetch(lambda: run(*line))
         for name in (*PROGRAMS, REPLY):
             (made / name).symlink_to("kube")
         made.rename(target)

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from bundle.environment import cache
-from tests.cluster.kube.machine import sh
+from tests.cluster.kube.machine import fetch, sh
 
 ROOT = Path(__file__).resolve().parents[3]
 PAUSE = "registry.k8s.io/pause:3.10"
@@ -82,7 +82,11 @@ def base() -> str:
             def run(*line: str) -> str:
                 return sh(*line, stdout=subprocess.PIPE, env=settings).stdout.strip()
 
-            run("debootstrap", "--variant=minbase", f"--include={_TOOLS}", _SUITE, str(root))
+            def fill_root() -> None:
+                shutil.rmtree(root, ignore_errors=True)
+                run("debootstrap", "--variant=minbase", f"--include={_TOOLS}", _SUITE, str(root))
+
+            fetch(fill_root)
             container = run(*buildah, "from", "scratch")
             run(*buildah, "add", "--quiet", container, str(root), "/")
             run(*buildah, "commit", "--quiet", container, f"oci-archive:{made}")

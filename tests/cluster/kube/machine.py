@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Set
 from pathlib import Path
@@ -26,6 +27,8 @@ _LAST_LINES_BYTES = 2000
 # environment; a process number alone may be another process by now.
 _MARK = "FLEXVOL_TEST_CLUSTER"
 PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # which a root made by su may lack
+_FETCH_ATTEMPTS = 3
+_FETCH_AGAIN_SECONDS = 10.0
 _Thing = TypeVar("_Thing")
 _children: list[
     subprocess.Popen[bytes]
@@ -49,6 +52,19 @@ def sh(
             f"{' '.join(line)}: status {done.returncode}: {printed[-_LAST_LINES_BYTES:]}"
         )
     return done
+
+
+def fetch(step: Callable[[], _Thing]) -> _Thing:
+    """What `step` returns, which gets something from a registry. A step that fails is tried again,
+    twice: a registry is away for a moment now and then, and every test of the cluster would fail
+    for that."""
+    for attempt in range(1, _FETCH_ATTEMPTS):
+        try:
+            return step()
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            print(f"attempt {attempt}: {error}", file=sys.stderr, flush=True)
+            time.sleep(_FETCH_AGAIN_SECONDS)
+    return step()
 
 
 def spawn(state: Path, name: str, argv: list[object]) -> subprocess.Popen[bytes]:
