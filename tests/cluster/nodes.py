@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import uuid
 from collections.abc import Iterator
 
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.cluster import Cluster
 from tests.cluster.kube.node import Node
-from tests.cluster.kubernetes import Kubernetes, Object
+from tests.cluster.kubernetes import Kubernetes, Object, pod
 from tests.waiting import wait_until
 
 DRIVER = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/flexvol~loop/loop"
@@ -21,6 +22,34 @@ def volumes_on(cluster: kube.Cluster, node: str) -> set[str]:
     """The names of the volumes in the node's default pool; hidden ones too, as a leak is one."""
     path = cluster.nodes[node].path(POOL)
     return {entry.name for entry in path.iterdir()} - {"pool.json", ".locks"}
+
+
+@contextlib.contextmanager
+def cordoned(k8s: Kubernetes, node: str) -> Iterator[None]:
+    """No new pod goes to the node meanwhile: the scheduler has seen the cordon before this goes
+    on."""
+    k8s.cluster.kubectl("cordon", node, capture_output=True)
+    try:
+        wait_until("the scheduler has seen the cordon", lambda: _is_refused(k8s, node))
+        yield
+    finally:
+        k8s.cluster.kubectl("uncordon", node, capture_output=True)
+
+
+def _is_refused(k8s: Kubernetes, node: str) -> bool:
+    """Whether the scheduler leaves a pod waiting that may run on this node only."""
+    name = "probe-" + uuid.uuid4().hex[:8]
+    volumes: list[Object] = [{"name": "none", "emptyDir": {}}]
+    k8s.apply(pod(name, volumes, nodeSelector={"kubernetes.io/hostname": node}))
+
+    def decision() -> str:
+        conditions = (k8s.get("pod", name) or {})["status"]["conditions"]
+        (scheduled,) = [one for one in conditions if one["type"] == "PodScheduled"]
+        return str(scheduled["status"])
+
+    decided: str = wait_until(f"the scheduler has looked at pod {name}", decision)
+    k8s.run("delete", "pod", name, "--force")
+    return decided == "False"
 
 
 def set_reserve(node: Node, reserve: str) -> str:

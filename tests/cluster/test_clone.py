@@ -3,7 +3,6 @@ run."""
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +13,7 @@ from tests.cluster.claims import node_of, warnings
 from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import Cluster
 from tests.cluster.kubernetes import Kubernetes, own_namespace, storage_class
-from tests.cluster.nodes import DRIVER, unmount
+from tests.cluster.nodes import DRIVER, cordoned, unmount
 
 NODES = ("node1", "node2")
 SUM = "cd /data && find . -type f ! -name later | sort | xargs sha256sum"
@@ -60,16 +59,6 @@ def with_data(k8s: Kubernetes, storage: str, node: str) -> str:
         ),
     )
     return k8s.shell("web", SUM).stdout
-
-
-@contextlib.contextmanager
-def cordoned(k8s: Kubernetes, node: str) -> Iterator[None]:
-    """The scheduler must choose another node meanwhile."""
-    k8s.cluster.kubectl("cordon", node, capture_output=True)
-    try:
-        yield
-    finally:
-        k8s.cluster.kubectl("uncordon", node, capture_output=True)
 
 
 def from_snapshot(k8s: Kubernetes, name: str, snapshot: str, storage: str) -> None:

@@ -21,7 +21,7 @@ from tests.cluster.claims import bound_at_once, forge, looked_again, warnings
 from tests.cluster.killed_provisioner import KillingProxy
 from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kubernetes import Kubernetes, Object, hostname, pod, published, storage_class
-from tests.cluster.nodes import DRIVER, POOL, volumes_on
+from tests.cluster.nodes import DRIVER, POOL, cordoned, volumes_on
 from tests.cluster.proxy import kubeconfig
 from tests.sources import ROOT
 from tests.waiting import wait_until
@@ -339,14 +339,11 @@ def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(
     )
     stays = ours["spec"]["nodeName"]
     (goes,) = set(k8s.cluster.nodes) - {stays}
-    k8s.cluster.kubectl("cordon", stays, capture_output=True)
-    try:
+    with cordoned(k8s, stays):
         k8s.claim("kept")
-        k8s.pod("keeper", claim="kept", node=goes)  # meanwhile the scheduler hears of the cordon
+        k8s.pod("keeper", claim="kept", node=goes)
         k8s.apply(stateful_set(giving_up))
         k8s.running("db-0")
-    finally:
-        k8s.cluster.kubectl("uncordon", stays, capture_output=True)
     k8s.shell("db-0", "echo old > /data/file && sync")
     kept, left = k8s.volume_of("kept"), k8s.volume_of("data-db-0")
     assert left["metadata"]["annotations"]["flexvol/on-node-gone"] == "release"

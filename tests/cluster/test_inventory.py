@@ -15,7 +15,7 @@ import pytest
 from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kubernetes import Kubernetes, own_namespace, pod
-from tests.cluster.nodes import DRIVER, POOL
+from tests.cluster.nodes import DRIVER, POOL, cordoned
 from tests.cluster.own_provisioner import bound, claim
 from tests.sources import ROOT
 from tests.waiting import wait_until
@@ -401,17 +401,14 @@ def test_explain_answers_for_the_pod_whatever_keeps_it(k8s: Kubernetes, ask: Ask
     k8s.pod("first", claim="kept", node="node2")
     name = k8s.volume_of("kept")["metadata"]["name"]
     k8s.delete("pod", "first")
-    k8s.cluster.kubectl("cordon", "node2", capture_output=True)
-    try:
+    with cordoned(k8s, "node2"):
         k8s.pod("again", claim="kept", wait=False)
-        cordoned = told(ask, k8s, "kept", "the scheduler says")
+        explained = told(ask, k8s, "kept", "the scheduler says")
         assert (
-            "pod again can only run on node node2, where the volume of its claim kept" in cordoned
+            "pod again can only run on node node2, where the volume of its claim kept" in explained
         )
-        assert "is cordoned (undone by: kubectl uncordon node2)" in cordoned
-        assert f"kubectl flexvol move {name} --to NODE" in cordoned
-    finally:
-        k8s.cluster.kubectl("uncordon", "node2", capture_output=True)
+        assert "is cordoned (undone by: kubectl uncordon node2)" in explained
+        assert f"kubectl flexvol move {name} --to NODE" in explained
     k8s.running("again")
 
     k8s.claim("huge", "90Ti")

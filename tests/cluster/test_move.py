@@ -15,7 +15,7 @@ from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kube.machine import PREFIX
 from tests.cluster.kubernetes import Kubernetes, Object, storage_class
 from tests.cluster.moving import SUM, data, filled, move, moves
-from tests.cluster.nodes import DRIVER, volumes_on
+from tests.cluster.nodes import DRIVER, cordoned, volumes_on
 from tests.sources import ROOT
 from tests.waiting import wait_until
 
@@ -107,8 +107,7 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
         "it is copied",
         lambda: driver.enter(DRIVER, *keep, check=False, capture_output=True).returncode == 0,
     )
-    k8s.cluster.kubectl("cordon", "node1", capture_output=True)
-    try:
+    with cordoned(k8s, "node1"):
         k8s.pod("waits", claim="data", wait=False)  # as a StatefulSet makes it anew
 
         done = move("--all", "--from", "node1", check=False)
@@ -129,8 +128,6 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
         assert rest == [f"kept-{name} stays on node node1: it is snapshot"]
         driver.enter(DRIVER, "snapshot", "--delete", "kept-" + name, capture_output=True)
         assert "0 of 0 volumes of node node1 were moved" in move("--all", "--from", "node1").stdout
-    finally:
-        k8s.cluster.kubectl("uncordon", "node1", capture_output=True)
 
 
 def test_a_move_that_is_not_done_is_taken_back(k8s: Kubernetes) -> None:
