@@ -16,10 +16,16 @@ from tests.waiting import wait_until
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"path": "/etc"}, "unknown option 'path'"),
-        ({"fsType": "ntfs"}, "'ntfs' is unknown; known are: ext4, xfs, btrfs"),
-        ({"requestBytes": "1"}, 'parameter "requestBytes"'),
-        ({"thick": "maybe"}, "'maybe'"),
+        pytest.param({"path": "/etc"}, "unknown option 'path'", id="a parameter that is unknown"),
+        pytest.param(
+            {"fsType": "ntfs"},
+            "'ntfs' is unknown; known are: ext4, xfs, btrfs",
+            id="a file system that is unknown",
+        ),
+        pytest.param(
+            {"requestBytes": "1"}, 'parameter "requestBytes"', id="a parameter that is reserved"
+        ),
+        pytest.param({"thick": "maybe"}, "'maybe'", id="a value that is unknown"),
     ],
 )
 def test_a_class_that_cannot_be_served_is_explained_on_the_claim(
@@ -52,8 +58,12 @@ def test_a_class_that_names_a_pool_that_no_node_has_is_explained_on_the_pod(
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"accessModes": ["ReadWriteMany"]}, "access mode ReadWriteMany"),
-        ({"selector": {"matchLabels": {"a": "b"}}}, "selector"),
+        pytest.param(
+            {"accessModes": ["ReadWriteMany"]},
+            "access mode ReadWriteMany",
+            id="an access mode that no volume has",
+        ),
+        pytest.param({"selector": {"matchLabels": {"a": "b"}}}, "selector", id="a selector"),
     ],
 )
 def test_a_claim_that_cannot_be_served_is_explained(

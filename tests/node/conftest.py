@@ -63,7 +63,7 @@ def node(make_node: Callable[..., Node]) -> Node:
     return node
 
 
-@pytest.fixture(params=["xfs", "btrfs"])
+@pytest.fixture(params=["xfs", "btrfs"], ids="a pool on {}".format)
 def sharing(node: Node, request: pytest.FixtureRequest) -> Node:
     """A node whose pool is on a file system with reflinks."""
     pool_on(node, request.param)

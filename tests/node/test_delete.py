@@ -140,7 +140,13 @@ def test_a_volume_without_its_image_is_named_and_may_be_deleted_by_its_claim_alo
     assert [entry["name"] for entry in node.ok("list")["volumes"]] == ["pvc-2"]
 
 
-@pytest.mark.parametrize("beside", ["undo", "image.bak"])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        pytest.param("undo", id="what e2fsck keeps to undo its work"),
+        pytest.param("image.bak", id="a copy of the image"),
+    ],
+)
 def test_a_volume_without_its_image_that_holds_anything_else_is_left_alone(
     node: Node, beside: str
 ) -> None:

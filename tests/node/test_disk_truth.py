@@ -24,13 +24,13 @@ from tests.node.killing import STEPPER
 from tests.node.nodes import MIB, Node
 
 FAILED_CASES = (
-    "provision-ext4",
+    "provision of ext4",
     "delete",
     "adopt",
-    "first-mount-ext4",
-    "first-mount-btrfs",
+    "first mount of ext4",
+    "first mount of btrfs",
     "unmount",
-    "expandfs-xfs",
+    "expandfs of xfs",
 )
 SAMPLE = 3
 TOOL_SAMPLE = 40
@@ -38,7 +38,7 @@ TOOL_SAMPLE = 40
 # failed.
 # A growth ("growth") is not: the volume then has the size that it had. Where tools make it grow,
 # the calls that note their work may fail for the same reason.
-GROWS_BY_TOOLS = "first-mount-ext4"
+GROWS_BY_TOOLS = "first mount of ext4"
 NEEDED = {"fsync", "rename", "renameat", "ftruncate", "mkdirat", "ioctl", "LOOP_CONFIGURE"}
 
 
@@ -303,19 +303,20 @@ def log_of(node: Node) -> str:
     return node.path("/var/log/flexvol/loop.log").read_text()
 
 
+# The file system of a pool -> the command that makes it, and the size of its disk's sectors.
 POOLS: dict[str, tuple[list[str], int]] = {
-    "ext4-1024-512": (["mkfs.ext4", "-q", "-b", "1024"], 512),
-    "ext4-4096-4096": (["mkfs.ext4", "-q", "-b", "4096"], 4096),
-    "xfs-1024-512": (["mkfs.xfs", "-q", "-b", "size=1024", "-m", "reflink=0"], 512),
-    "xfs-4096-4096": (["mkfs.xfs", "-q", "-s", "size=4096"], 4096),
-    "btrfs-4096-512": (["mkfs.btrfs", "-q", "-s", "4096"], 512),
-    "btrfs-4096-4096": (["mkfs.btrfs", "-q", "-s", "4096"], 4096),
+    "ext4 in blocks of 1024": (["mkfs.ext4", "-q", "-b", "1024"], 512),
+    "ext4 on sectors of 4096": (["mkfs.ext4", "-q", "-b", "4096"], 4096),
+    "xfs in blocks of 1024": (["mkfs.xfs", "-q", "-b", "size=1024", "-m", "reflink=0"], 512),
+    "xfs on sectors of 4096": (["mkfs.xfs", "-q", "-s", "size=4096"], 4096),
+    "btrfs on sectors of 512": (["mkfs.btrfs", "-q", "-s", "4096"], 512),
+    "btrfs on sectors of 4096": (["mkfs.btrfs", "-q", "-s", "4096"], 4096),
 }
 
 
 @pytest.fixture
 def pool_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A disk with the file system, block and sector size of POOLS, or tmpfs."""
+    """A disk with the file system of POOLS, or tmpfs."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     disk = tmp_path / "disk"
@@ -367,7 +368,9 @@ def test_a_volumes_life_on_a_pool_of_each_kind(
         node.close()
 
 
-@pytest.mark.parametrize("pool_disk", ["btrfs-4096-512", "ext4-4096-4096"], indirect=True)
+@pytest.mark.parametrize(
+    "pool_disk", ["btrfs on sectors of 512", "ext4 on sectors of 4096"], indirect=True
+)
 def test_a_thick_volume_can_be_overwritten_when_the_pools_disk_is_full(
     tmp_path: Path, executable: list[str], pool_disk: Path
 ) -> None:

@@ -96,8 +96,11 @@ def test_the_running_kubelet_tells_where_it_looks(
 @pytest.mark.parametrize(
     "settings",
     [
-        json.dumps({"kind": "KubeletConfiguration", "volumePluginDir": PLUGINS}),
-        f"volumePluginDir: {PLUGINS}",
+        pytest.param(
+            json.dumps({"kind": "KubeletConfiguration", "volumePluginDir": PLUGINS}),
+            id="the settings are JSON",
+        ),
+        pytest.param(f"volumePluginDir: {PLUGINS}", id="the settings are YAML"),
     ],
 )
 def test_kubelets_file_of_settings_tells_too(
@@ -134,10 +137,15 @@ def etc(make_node: Callable[..., Node]) -> Iterator[Node]:
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        ("/etc/rancher/k3s/config.yaml", f'kubelet-arg:\n  - "volume-plugin-dir={PLUGINS}/"\n'),
-        (
+        pytest.param(
+            "/etc/rancher/k3s/config.yaml",
+            f'kubelet-arg:\n  - "volume-plugin-dir={PLUGINS}/"\n',
+            id="k3s",
+        ),
+        pytest.param(
             "/var/snap/microk8s/current/args/kubelet",
             f"--fail-swap-on=false\n--volume-plugin-dir={PLUGINS}\n",
+            id="MicroK8s",
         ),
     ],
 )

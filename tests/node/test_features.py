@@ -102,11 +102,17 @@ def test_a_feature_that_is_not_allowed_fails_provision_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("fs", "old", "new", "feature"),
     [
-        ("ext4", "metadata_csum", "metadata_csum,orphan_file", "orphan_file"),
-        ("ext4", "metadata_csum", "metadata_csum,quota", "quota"),
-        ("xfs", "reflink=0", "reflink=1", "reflink"),
-        ("xfs", "bigtime=0", "bigtime=1", "bigtime"),
-        ("btrfs", "-s", "-O\nraid1c34\n-s", "raid1c34"),
+        pytest.param(
+            "ext4",
+            "metadata_csum",
+            "metadata_csum,orphan_file",
+            "orphan_file",
+            id="ext4 with orphan_file",
+        ),
+        pytest.param("ext4", "metadata_csum", "metadata_csum,quota", "quota", id="ext4 with quota"),
+        pytest.param("xfs", "reflink=0", "reflink=1", "reflink", id="xfs with reflink"),
+        pytest.param("xfs", "bigtime=0", "bigtime=1", "bigtime", id="xfs with bigtime"),
+        pytest.param("btrfs", "-s", "-O\nraid1c34\n-s", "raid1c34", id="btrfs with raid1c34"),
     ],
 )
 def test_a_feature_that_the_real_tool_makes_is_found(
@@ -121,7 +127,9 @@ def test_a_feature_that_the_real_tool_makes_is_found(
     assert f"with {feature}," in reply["message"]
 
 
-@pytest.mark.parametrize("thick", ["true", "false"])
+@pytest.mark.parametrize(
+    "thick", [pytest.param("true", id="thick"), pytest.param("false", id="thin")]
+)
 @pytest.mark.parametrize("fs", sorted(SIZES))
 def test_the_tools_of_this_machine_make_what_is_allowed(node: Node, fs: str, thick: str) -> None:
     node.provision(size=SIZES[fs], fs=fs, thick=thick)

@@ -64,7 +64,15 @@ def _record(volume: Path, precious: Path) -> tuple[Path, Path]:
     return volume / "volume.json", link
 
 
-@pytest.mark.parametrize("lay", [_directory, _image, _image_by_hard_link, _record])
+@pytest.mark.parametrize(
+    "lay",
+    [
+        pytest.param(_directory, id="a link in the place of the directory"),
+        pytest.param(_image, id="a link in the place of the image"),
+        pytest.param(_image_by_hard_link, id="a hard link in the place of the image"),
+        pytest.param(_record, id="a link in the place of the record"),
+    ],
+)
 def test_what_a_link_leads_to_is_never_touched(node: Node, lay: object) -> None:
     assert callable(lay)
     node.provision(fs="xfs", size=300 * MIB)

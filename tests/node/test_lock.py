@@ -100,7 +100,13 @@ def test_a_device_that_a_process_keeps_open_is_mounted_again_and_never_doubled(n
 
 
 @pytest.mark.parametrize("callout", ["mount", "delete"])
-@pytest.mark.parametrize(("replaced", "reason"), [(True, "Busy"), (False, "NotFound")])
+@pytest.mark.parametrize(
+    ("replaced", "reason"),
+    [
+        pytest.param(True, "Busy", id="another volume is there"),
+        pytest.param(False, "NotFound", id="no volume is there"),
+    ],
+)
 def test_an_image_that_went_while_its_lock_was_waited_for_is_not_taken_for_the_volume(
     node: Node, for_python: Path, callout: str, replaced: bool, reason: str
 ) -> None:
@@ -196,7 +202,11 @@ def test_after_a_reboot_no_lock_is_left_and_the_data_is_there(
     platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
 )
 @pytest.mark.parametrize(
-    ("denied", "call"), [((), "LOOP_CONFIGURE"), (OLD_KERNEL, "LOOP_SET_BLOCK_SIZE")]
+    ("denied", "call"),
+    [
+        pytest.param((), "LOOP_CONFIGURE", id="this kernel"),
+        pytest.param(OLD_KERNEL, "LOOP_SET_BLOCK_SIZE", id="a kernel before 5.8"),
+    ],
 )
 def test_a_device_whose_pages_are_cached_is_tried_again(
     node: Node, tmp_path: Path, denied: tuple[str, ...], call: str
@@ -302,7 +312,13 @@ def words_of(node: Node, callout: str, volume: str = "pvc-1") -> list[str]:
 
 
 @pytest.mark.parametrize("callout", CALLOUTS_OF_ONE)
-@pytest.mark.parametrize("file", [lock_file, older_lock_file])
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(lock_file, id="the volume's lock file"),
+        pytest.param(older_lock_file, id="the lock file of an older flexvol"),
+    ],
+)
 def test_a_callout_waits_for_a_lock_only_so_long_and_says_who_has_it(
     hasty: Node, callout: str, file: Callable[[Node], Path]
 ) -> None:

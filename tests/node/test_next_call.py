@@ -26,9 +26,9 @@ BUSY_SECONDS = 20
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}
 KILLED = (
     "provision", "delete", "adopt", "first mount", "first mount read-only",
-    "first mount on an old-kernel", "first mount on kernel-5.10", "second mount",
-    "second mount on an old-kernel", "second mount on kernel-5.10", "unmount",
-    "unmount on an old-kernel", "expandfs", "snapshot",
+    "first mount on an old kernel", "first mount on kernel 5.10", "second mount",
+    "second mount on an old kernel", "second mount on kernel 5.10", "unmount",
+    "unmount on an old kernel", "expandfs", "snapshot",
 )  # fmt: skip
 
 

@@ -34,7 +34,12 @@ def test_a_directory_that_holds_other_things_is_refused(node: Node) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--reserve", "lots"], ["--reserve", "101%"], ["--overcommit", "0"], ["--overcommit", "nan"]],
+    [
+        pytest.param(["--reserve", "lots"], id="a reserve that is no size"),
+        pytest.param(["--reserve", "101%"], id="a reserve of more than all"),
+        pytest.param(["--overcommit", "0"], id="an overcommit of nothing"),
+        pytest.param(["--overcommit", "nan"], id="an overcommit that is no number"),
+    ],
 )
 def test_limits_that_make_no_sense_are_refused(node: Node, words: list[str]) -> None:
     done = node.enter(*node.executable, "pool", "init", "other", *words)
@@ -91,11 +96,11 @@ def test_list_goes_on_when_one_pool_is_not_mounted(node: Node) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        {"owner": {"namespace": "x"}},
-        {"mountOptions": [1]},
-        {"accessModes": [None]},
-        {"root": {}},
-        {"root": {"uid": "0"}},
+        pytest.param({"owner": {"namespace": "x"}}, id="the owner has no name"),
+        pytest.param({"mountOptions": [1]}, id="a mount option is a number"),
+        pytest.param({"accessModes": [None]}, id="an access mode is null"),
+        pytest.param({"root": {}}, id="the root has no owner"),
+        pytest.param({"root": {"uid": "0"}}, id="the root's owner is a text"),
     ],
 )
 def test_a_damaged_record_is_named_and_the_other_volumes_are_listed(

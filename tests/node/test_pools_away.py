@@ -313,7 +313,14 @@ def test_a_pool_is_removed_when_it_holds_nothing(node: Node, fast: Disk) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["snap-1", ".archived-0011-pvc-9", ".new-pvc-9", ".deleted-00ff", "photo"]
+    "name",
+    [
+        pytest.param("snap-1", id="a snapshot"),
+        pytest.param(".archived-0011-pvc-9", id="an archived volume"),
+        pytest.param(".new-pvc-9", id="a volume that is being made"),
+        pytest.param(".deleted-00ff", id="a volume that is being deleted"),
+        pytest.param("photo", id="somebody's own directory"),
+    ],
 )
 def test_a_pool_that_holds_anything_is_not_removed(node: Node, name: str) -> None:
     node.path(f"{ROOT}/default/{name}").mkdir()
@@ -360,7 +367,14 @@ def test_where_no_pool_can_be_noted_none_is_made(make_node: Callable[..., Node])
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"schema": 2}', '{"schema": 1, "pools": {"a": {"id": 1}}}', "[" * 200000]
+    "text",
+    [
+        pytest.param("{", id="no JSON"),
+        pytest.param("[]", id="a list"),
+        pytest.param('{"schema": 2}', id="a newer schema"),
+        pytest.param('{"schema": 1, "pools": {"a": {"id": 1}}}', id="a pool without a path"),
+        pytest.param("[" * 200000, id="JSON that is nested too deeply"),
+    ],
 )
 def test_a_memory_that_cannot_be_read_is_named_and_not_written_over(node: Node, text: str) -> None:
     node.path(REMEMBERED).write_text(text)

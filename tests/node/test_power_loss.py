@@ -252,13 +252,13 @@ def with_data_in(node: Node, pod: str = "web") -> None:
 
 
 STORIES: dict[str, Callable[[Node], Any]] = {
-    "provision-ext4": lambda node: Provision(node, "ext4"),
-    "provision-thick-xfs": lambda node: Provision(node, "xfs", thick="true"),
-    "first-mount-ext4": lambda node: FirstMount(node, "ext4"),
-    "first-mount-xfs": lambda node: FirstMount(node, "xfs"),
-    "first-mount-btrfs": lambda node: FirstMount(node, "btrfs"),
-    "expandfs-xfs": lambda node: Grow(node, "xfs"),
-    "expandfs-btrfs": lambda node: Grow(node, "btrfs"),
+    "provision of ext4": lambda node: Provision(node, "ext4"),
+    "provision of thick xfs": lambda node: Provision(node, "xfs", thick="true"),
+    "first mount of ext4": lambda node: FirstMount(node, "ext4"),
+    "first mount of xfs": lambda node: FirstMount(node, "xfs"),
+    "first mount of btrfs": lambda node: FirstMount(node, "btrfs"),
+    "expandfs of xfs": lambda node: Grow(node, "xfs"),
+    "expandfs of btrfs": lambda node: Grow(node, "btrfs"),
     "delete": Delete,
     "adopt": Adopt,
 }

@@ -206,7 +206,9 @@ class Sequence:
 
 
 @pytest.mark.parametrize("fs", ["xfs", "btrfs"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    "seed", [pytest.param(1, id="the first sequences"), pytest.param(2, id="the second sequences")]
+)
 def test_after_any_sequence_of_calls_all_that_was_promised_can_be_written_at_once(
     node: Node, fs: str, seed: int, campaign: bool
 ) -> None:
@@ -411,7 +413,9 @@ def test_the_smallest_volume_of_each_file_system_is_told_and_is_what_a_small_cla
     assert sorted(smallest) == ["", "btrfs", "ext4", "xfs"]
 
 
-@pytest.mark.parametrize("limit", [40, 1])
+@pytest.mark.parametrize(
+    "limit", [pytest.param(40, id="files of 40 MiB"), pytest.param(1, id="files of 1 MiB")]
+)
 def test_a_limit_of_the_processs_files_is_a_limit_of_its_volumes(node: Node, limit: int) -> None:
     limited = ["prlimit", f"--fsize={limit * MIB}", *node.executable]
 

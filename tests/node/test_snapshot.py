@@ -193,7 +193,15 @@ def test_a_clock_that_was_set_back_makes_the_new_snapshot_no_older(sharing: Node
     assert names(sharing) == ["new", "pvc-1"]
 
 
-@pytest.mark.parametrize(("made", "keep"), [(8, 7), (3, 7), (2, 1), (7, 3)])
+@pytest.mark.parametrize(
+    ("made", "keep"),
+    [
+        pytest.param(8, 7, id="the oldest of eight goes"),
+        pytest.param(3, 7, id="three are fewer than are kept"),
+        pytest.param(2, 1, id="the older of two goes"),
+        pytest.param(7, 3, id="four of seven go"),
+    ],
+)
 def test_the_newest_are_left_also_of_those_made_within_one_second(
     copying: Node, made: int, keep: int
 ) -> None:
@@ -300,7 +308,13 @@ def wait_a_second() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["pvc-1", "--delete", "x"], ["pvc-1", "--keep", "0"], ["pvc-1", "--keep", "-1"]]
+    "words",
+    [
+        pytest.param([], id="no volume"),
+        pytest.param(["pvc-1", "--delete", "x"], id="a volume and a snapshot to delete"),
+        pytest.param(["pvc-1", "--keep", "0"], id="none are kept"),
+        pytest.param(["pvc-1", "--keep", "-1"], id="fewer than none are kept"),
+    ],
 )
 def test_words_that_make_no_sense_are_refused(node: Node, words: list[str]) -> None:
     assert node.enter(*node.executable, "snapshot", *words).returncode == 2
@@ -374,7 +388,14 @@ def processes(program: str) -> list[int]:
     return [int(word) for word in done.stdout.split()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="SIGKILL"),
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGINT, id="SIGINT"),
+    ],
+)
 def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     node: Node, writing: Writer, for_python: Path, number: int
 ) -> None:

@@ -31,7 +31,7 @@ def check_thick(node: Node, volume: str, when: str) -> None:
 
 
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
-@pytest.mark.parametrize("on", POOLS)
+@pytest.mark.parametrize("on", POOLS, ids="a pool on {}".format)
 def test_a_thick_volume_keeps_all_its_blocks_through_its_life(node: Node, on: str, fs: str) -> None:
     make_pool(node, on)
     size = SIZES[fs]
@@ -71,7 +71,9 @@ def test_a_thick_volume_keeps_all_its_blocks_through_its_life(node: Node, on: st
     check_thick(node, "pvc-1", "imported")
 
 
-@pytest.mark.parametrize("on", ["ext4", "tmpfs"])
+@pytest.mark.parametrize(
+    "on", [pytest.param("ext4", id="a pool on ext4"), pytest.param("tmpfs", id="a pool on tmpfs")]
+)
 def test_a_thick_volume_that_cannot_have_its_blocks_is_not_made(node: Node, on: str) -> None:
     """The pool promises more than its disk has."""
     make_pool(node, on)
@@ -86,7 +88,9 @@ def test_a_thick_volume_that_cannot_have_its_blocks_is_not_made(node: Node, on: 
     assert list(node.path(POOL).glob("*/image")) + list(node.path(POOL).glob(".*/image")) == []
 
 
-@pytest.mark.parametrize("on", ["ext4", "tmpfs"])
+@pytest.mark.parametrize(
+    "on", [pytest.param("ext4", id="a pool on ext4"), pytest.param("tmpfs", id="a pool on tmpfs")]
+)
 def test_a_thick_volume_that_cannot_grow_stays_as_it_is(node: Node, on: str) -> None:
     make_pool(node, on)
     settings = node.path(POOL) / "pool.json"

@@ -40,7 +40,12 @@ def fill_holes(node: Node, volume: str = "pvc-1") -> None:
 
 @pytest.mark.short
 @pytest.mark.parametrize(
-    ("fs", "size"), [("ext4", 64 * MIB), ("xfs", 300 * MIB), ("btrfs", 112 * MIB)]
+    ("fs", "size"),
+    [
+        pytest.param("ext4", 64 * MIB, id="ext4"),
+        pytest.param("xfs", 300 * MIB, id="xfs"),
+        pytest.param("btrfs", 112 * MIB, id="btrfs"),
+    ],
 )
 def test_a_mounted_thin_volume_gives_back_what_it_has_free_and_keeps_its_data(
     node: Node, fs: str, size: int
@@ -90,7 +95,12 @@ def test_only_the_pool_that_is_named_is_trimmed_and_one_that_is_away_is_an_error
 
 
 @pytest.mark.parametrize(
-    ("fs", "size"), [("ext4", 64 * MIB), ("xfs", 300 * MIB), ("btrfs", 112 * MIB)]
+    ("fs", "size"),
+    [
+        pytest.param("ext4", 64 * MIB, id="ext4"),
+        pytest.param("xfs", 300 * MIB, id="xfs"),
+        pytest.param("btrfs", 112 * MIB, id="btrfs"),
+    ],
 )
 def test_a_pod_ends_while_its_volume_is_trimmed(
     node: Node, for_python: Path, fs: str, size: int

@@ -27,7 +27,9 @@ def with_denied(node: Node, calls: str, error: str, *callout: str) -> dict[str, 
     return reply
 
 
-@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+@pytest.mark.parametrize(
+    "error", [pytest.param("EPERM", id="forbidden"), pytest.param("ENOSYS", id="unknown")]
+)
 @pytest.mark.parametrize("call", NEW_CALLS)
 def test_a_filter_of_system_calls_that_does_not_know_a_new_one_is_no_obstacle(
     node: Node, call: str, error: str
