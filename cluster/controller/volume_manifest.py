@@ -1,50 +1,32 @@
-"""From a claim, its class and a driver's reply to a PV, and from a PV to the request that deletes
-it. Pure."""
+"""From a claim, its class and a driver's reply to a PV; and from a PV, or from what a driver lists,
+to the requests that provision, adopt and delete a volume. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from cluster.controller import decide
+from cluster.controller import class_parameters, objects
+from cluster.controller.identity import Identity
+from cluster.controller.objects import Claim, Object, StorageClass, Volume
 from cluster.controller.quantities import quantity
-from shared.options import (
-    ACCESS_MODES,
-    CLAIM_NAME,
-    CLAIM_NAMESPACE,
-    CLAIM_UID,
-    CLASS_NAME,
-    CLASS_SECRET,
-    CLUSTER_UID,
-    FS_TYPE,
-    MOUNT_OPTIONS,
-    NODE_NAME,
-    ONLY_FIND,
-    ONLY_IF_AWAITED,
-    ONLY_IF_BLANK,
-    ONLY_IF_OWNER,
-    RECLAIM_POLICY,
-    REQUEST_BYTES,
-    REQUEST_GIB,
-    REQUEST_MIB,
-    SOURCE_VOLUME,
-    TAKEN_BACK,
-    VOLUME,
-    Options,
-    is_reserved,
-)
+from shared import options
+from shared.options import Options
 
-Object = dict[str, Any]
-_GIB, _MIB = 1 << 30, 1 << 20
+_MIB = 1 << 20
+_GIB = 1 << 30
+_TRUE = "true"
+_REFERENCE = ("namespace", "name", "uid", "resourceVersion")
 
 
-def volume_name(claim: Object) -> str:
+def volume_name(claim: Claim | Object) -> str:
     """The PV's name comes from the claim's uid, so that every attempt is about the same volume."""
-    return "pvc-" + str(claim["metadata"]["uid"])
+    return "pvc-" + Claim.of(claim).uid
 
 
 def provision_request(
-    claim: Object,
-    storage_class: Object,
+    claim: Claim | Object,
+    storage_class: StorageClass | Object,
     size_bytes: int,
     cluster_uid: str,
     *,
@@ -57,102 +39,118 @@ def provision_request(
     size_bytes: the claim's request.
     name: of a volume that a person makes.
     source: the volume to copy.
-    only_find: nothing is to be made."""
-    parameters = dict(storage_class.get("parameters") or {})
-    fs_type = decide.fs_type_of(parameters)
-    secret = _asks_for_secret(parameters)
-    for key in decide.OWN_PARAMETERS:
-        parameters.pop(key, None)
-    metadata = claim["metadata"]
-    return Options(
-        {
-            **{key: value for key, value in parameters.items() if not is_reserved(key)},
-            VOLUME: name or volume_name(claim),
-            FS_TYPE: fs_type,
-            REQUEST_BYTES: str(size_bytes),
-            REQUEST_MIB: str(-(-size_bytes // _MIB)),
-            REQUEST_GIB: str(-(-size_bytes // _GIB)),
-            CLAIM_NAMESPACE: metadata["namespace"],
-            CLAIM_NAME: metadata["name"],
-            CLAIM_UID: metadata["uid"],
-            ACCESS_MODES: ",".join(claim["spec"].get("accessModes", [])),
-            CLASS_NAME: storage_class["metadata"]["name"],
-            RECLAIM_POLICY: _reclaim_policy(storage_class),
-            MOUNT_OPTIONS: ",".join(storage_class.get("mountOptions") or []),
-            NODE_NAME: decide.annotations_of(claim).get(decide.SELECTED_NODE, ""),
-            CLUSTER_UID: cluster_uid,
-            **({CLASS_SECRET: secret} if secret else {}),
-            **({SOURCE_VOLUME: source} if source else {}),
-            **({ONLY_FIND: "true"} if only_find else {}),
-        }
-    )
+    only_find: whether an existing volume is returned, and none made."""
+    claim = Claim.of(claim)
+    storage_class = StorageClass.of(storage_class)
+    values = _driver_parameters(storage_class.parameters)
+    values.update({
+        options.VOLUME: name or volume_name(claim),
+        options.FS_TYPE: class_parameters.fs_type_of(storage_class.parameters),
+        options.REQUEST_BYTES: str(size_bytes),
+        options.REQUEST_MIB: str(_round_up(size_bytes, _MIB)),
+        options.REQUEST_GIB: str(_round_up(size_bytes, _GIB)),
+        options.CLAIM_NAMESPACE: claim.namespace,
+        options.CLAIM_NAME: claim.name,
+        options.CLAIM_UID: claim.uid,
+        options.ACCESS_MODES: ",".join(claim.access_modes),
+        options.CLASS_NAME: storage_class.name,
+        options.RECLAIM_POLICY: storage_class.reclaim_policy,
+        options.MOUNT_OPTIONS: ",".join(storage_class.mount_options),
+        options.NODE_NAME: claim.selected_node,
+        options.CLUSTER_UID: cluster_uid,
+    })  # fmt: skip
+    also = {
+        options.CLASS_SECRET: class_parameters.secret_parameter(storage_class),
+        options.SOURCE_VOLUME: source,
+        options.ONLY_FIND: _TRUE if only_find else "",
+    }
+    values.update(_without_empty(also))
+    return Options(values)
 
 
-def _asks_for_secret(parameters: dict[str, str]) -> str:
-    """Which parameter of the class means a Secret; "" if none does."""
-    name, _, create = decide.SECRET_PARAMETERS
-    if parameters.get(create, "false") != "false":
-        return create
-    return name if name in parameters else ""
+def _driver_parameters(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of a class that its driver gets: those that are neither the provisioner's own
+    nor able to stand for a key that the provisioner fills in."""
+    return {
+        key: value
+        for key, value in parameters.items()
+        if key not in class_parameters.OWN_PARAMETERS and not options.is_reserved(key)
+    }
+
+
+def _round_up(size_bytes: int, unit: int) -> int:
+    return -(-size_bytes // unit)
+
+
+def _without_empty(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in values.items() if value}
 
 
 def persistent_volume(
-    claim: Object,
-    storage_class: Object,
+    claim: Claim | Object,
+    storage_class: StorageClass | Object,
     made: dict[str, Any],
-    us: decide.Identity,
+    us: Identity,
     hostname: str,
     secret: tuple[str, str] | None = None,
 ) -> Object:
-    """The PV for what the driver made. hostname: the node's own label, in node mode. secret:
-    namespace and name of the one that kubelet is to give to the driver.
+    """The PV for the volume that the driver made.
 
     The class's mountOptions are not in it: kubelet fails every mount of a FlexVolume that has some.
-    """
-    provisioner = storage_class["provisioner"]
-    spec: Object = {
-        "capacity": {"storage": quantity(made["capacityBytes"])},
-        "accessModes": claim["spec"].get("accessModes", []),
-        "persistentVolumeReclaimPolicy": _reclaim_policy(storage_class),
-        "storageClassName": storage_class["metadata"]["name"],
-        "volumeMode": "Filesystem",
-        "claimRef": _reference(claim["metadata"]),
-        "flexVolume": {
-            "driver": us.drivers[provisioner],
-            "fsType": made["fsType"],
-            "options": made["options"],
-        },
+
+    made: the driver's reply: its options, capacityBytes and fsType.
+    hostname: the node's own label, in node mode.
+    secret: namespace and name of the one that kubelet is to give to the driver."""
+    claim = Claim.of(claim)
+    storage_class = StorageClass.of(storage_class)
+    flex_volume: Object = {
+        "driver": us.drivers[storage_class.provisioner],
+        "fsType": made["fsType"],
+        "options": made["options"],
     }
     if secret is not None:
-        spec["flexVolume"]["secretRef"] = {"namespace": secret[0], "name": secret[1]}
-    finalizers = [decide.FINALIZER] if _reclaim_policy(storage_class) == "Delete" else []
-    notes = {decide.PROVISIONED_BY: provisioner, decide.IDENTITY: us.name}
-    if us.node:
-        on_node_gone = (storage_class.get("parameters") or {}).get(decide.ON_NODE_GONE_PARAMETER)
-        notes.update({decide.ON_NODE_GONE: on_node_gone} if on_node_gone else {})
-        spec["nodeAffinity"] = node_affinity(hostname)
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {
-            "name": volume_name(claim),
-            "annotations": notes,
-            "finalizers": finalizers,
-        },
-        "spec": spec,
+        namespace, name = secret
+        flex_volume["secretRef"] = {"namespace": namespace, "name": name}
+    spec: Object = {
+        "capacity": {"storage": quantity(made["capacityBytes"])},
+        "accessModes": claim.access_modes,
+        "persistentVolumeReclaimPolicy": storage_class.reclaim_policy,
+        "storageClassName": storage_class.name,
+        "volumeMode": "Filesystem",
+        "claimRef": _reference(claim),
+        "flexVolume": flex_volume,
     }
+    if us.node:
+        spec["nodeAffinity"] = objects.node_affinity(hostname)
+    metadata = {
+        "name": volume_name(claim),
+        "annotations": _annotations(storage_class, us),
+        "finalizers": _finalizers(storage_class),
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
 
 
-def _reference(metadata: Object) -> Object:
-    """What a PV says of its claim, whose metadata it is."""
-    named = {key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion")}
-    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **named}
+def _annotations(storage_class: StorageClass, us: Identity) -> dict[str, str]:
+    annotations = {
+        objects.PROVISIONED_BY: storage_class.provisioner,
+        objects.IDENTITY: us.name,
+    }
+    on_node_gone = storage_class.parameters.get(class_parameters.ON_NODE_GONE_PARAMETER)
+    if us.node and on_node_gone:
+        annotations[objects.ON_NODE_GONE] = on_node_gone
+    return annotations
 
 
-def node_affinity(hostname: str) -> Object:
-    """Of a PV whose storage is on the node with that hostname label."""
-    term = {"key": decide.HOSTNAME, "operator": "In", "values": [hostname]}
-    return {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}}
+def _finalizers(storage_class: StorageClass) -> list[str]:
+    if storage_class.reclaim_policy == "Delete":
+        return [objects.FINALIZER]
+    return []
+
+
+def _reference(claim: Claim) -> Object:
+    """What a PV says of its claim."""
+    names = {key: claim.metadata[key] for key in _REFERENCE if claim.metadata.get(key)}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **names}
 
 
 def volume_that_exists(
@@ -160,77 +158,86 @@ def volume_that_exists(
     claim: Object,
     storage_class: Object,
     made: dict[str, Any],
-    us: decide.Identity,
+    us: Identity,
     hostname: str,
     secret: tuple[str, str] | None = None,
 ) -> Object:
-    """The PV for a volume that has none: claim's metadata says whom it is for; without a uid, the
-    next one of that name; without a name, any that selects it. Until it is bound, the PV may be
-    taken away, and nothing goes with it."""
-    metadata = claim["metadata"]
-    whole = {
-        **claim,
-        "metadata": {"namespace": "", "name": "", "uid": "", "resourceVersion": "", **metadata},
-    }
-    volume = persistent_volume(whole, storage_class, made, us, hostname, secret)
-    volume["metadata"].update(name=name, finalizers=[])
-    if not metadata.get("uid"):
-        volume["metadata"]["annotations"][decide.AWAITS_CLAIM] = "true"
-    reference = volume["spec"].pop("claimRef")
-    if metadata.get("name"):
-        volume["spec"]["claimRef"] = {key: value for key, value in reference.items() if value}
-    return volume
+    volume = persistent_volume(claim, storage_class, made, us, hostname, secret)
+    return of_existing(name, volume)
 
 
-def adopt_request(volume: Object, cluster_uid: str = "", only_if_owner: str = "") -> Options:
-    """What the driver's adopt is called with.
+def of_existing(name: str, volume: Object) -> Object:
+    """The PV for a volume that exists without a PV: of the claim that the PV names; where it names
+    no uid, of the next claim of that name; where it names no claim, of any that selects the PV.
+    Until it is bound, the PV may be taken away, and nothing goes with it.
+
+    name: of the volume.
+    volume: the PV as persistent_volume makes it."""
+    reference = volume["spec"]["claimRef"]
+    annotations = dict(volume["metadata"]["annotations"])
+    if not reference.get("uid"):
+        annotations[objects.AWAITS_CLAIM] = _TRUE
+    spec = dict(volume["spec"])
+    if not reference.get("name"):
+        del spec["claimRef"]
+    metadata = {"name": name, "annotations": annotations, "finalizers": []}
+    return {**volume, "metadata": metadata, "spec": spec}
+
+
+def adopt_request(
+    volume: Volume | Object, cluster_uid: str = "", only_if_owner: str = ""
+) -> Options:
+    """What the driver's adopt is called with. With neither of the two words the volume gets the
+    PV's claim only if its record awaits that claim.
 
     cluster_uid: to be recorded: of the cluster that the volume is adopted for.
-    only_if_owner: the uid of the owner that the record names so far, NO_OWNER for none.
-    With neither of them the volume gets the PV's claim only if its record awaits that claim."""
-    also = {CLUSTER_UID: cluster_uid, ONLY_IF_OWNER: only_if_owner}
-    if not cluster_uid and not only_if_owner:
-        also[ONLY_IF_AWAITED] = "true"
-    return _request(volume, {key: value for key, value in also.items() if value})
+    only_if_owner: the uid of the owner that the record names so far, NO_OWNER for none."""
+    only_if_awaited = "" if cluster_uid or only_if_owner else _TRUE
+    also = {
+        options.CLUSTER_UID: cluster_uid,
+        options.ONLY_IF_OWNER: only_if_owner,
+        options.ONLY_IF_AWAITED: only_if_awaited,
+    }
+    return _request(Volume.of(volume), also)
 
 
-def delete_request(volume: Object, only_if_blank: bool = False, taken_back: str = "") -> Options:
+def delete_request(
+    volume: Volume | Object, only_if_blank: bool = False, taken_back: str = ""
+) -> Options:
     """What the driver's delete is called with.
 
-    only_if_blank: what was ever mounted or adopted is to be kept.
-    taken_back: the move whose copy goes, and is not archived."""
+    only_if_blank: whether a volume is kept that was ever mounted or adopted.
+    taken_back: the id of the cancelled move whose copy is being removed. The copy is then not
+        archived."""
     also = {
-        ONLY_IF_BLANK: "true" if only_if_blank else "",
-        TAKEN_BACK: taken_back,
+        options.ONLY_IF_BLANK: _TRUE if only_if_blank else "",
+        options.TAKEN_BACK: taken_back,
     }
-    return _request(volume, {key: value for key, value in also.items() if value})
+    return _request(Volume.of(volume), also)
 
 
 def listed_request(entry: Object, only_if_blank: bool = False, taken_back: str = "") -> Options:
     """For delete and adopt alike: where the volume is, and its owner, as its driver lists it and
     not as a PV says. Otherwise as delete_request."""
     spec = {"claimRef": entry["owner"], "flexVolume": {"options": entry["options"]}}
-    return delete_request(
-        {"metadata": {"name": entry["name"]}, "spec": spec}, only_if_blank, taken_back
-    )
+    volume = Volume({"metadata": {"name": entry["name"]}, "spec": spec})
+    return delete_request(volume, only_if_blank, taken_back)
 
 
-def _request(volume: Object, also: dict[str, str]) -> Options:
-    """Everything in a PV can have been edited: its options cannot stand for the keys that we fill
-    in."""
-    claim = volume["spec"].get("claimRef") or {}
-    options = (volume["spec"].get("flexVolume") or {}).get("options") or {}
-    return Options(
-        {
-            **{key: value for key, value in options.items() if not is_reserved(key)},
-            **also,
-            VOLUME: volume["metadata"]["name"],
-            CLAIM_NAMESPACE: claim.get("namespace", ""),
-            CLAIM_NAME: claim.get("name", ""),
-            CLAIM_UID: claim.get("uid", ""),
-        }
-    )
+def _request(volume: Volume, also: Mapping[str, str]) -> Options:
+    """Everything in a PV can have been edited: its options cannot stand for the keys that the
+    provisioner fills in.
+
+    also: further keys; those without a value are left out."""
+    values = {key: value for key, value in volume.options.items() if not options.is_reserved(key)}
+    values.update(_without_empty(also))
+    values.update({
+        options.VOLUME: volume.name,
+        options.CLAIM_NAMESPACE: volume.claim.namespace,
+        options.CLAIM_NAME: volume.claim.name,
+        options.CLAIM_UID: volume.claim.uid,
+    })  # fmt: skip
+    return Options(values)
 
 
-def _reclaim_policy(storage_class: Object) -> str:
-    return str(storage_class.get("reclaimPolicy") or "Delete")
+node_affinity = objects.node_affinity
