@@ -1,0 +1,119 @@
+"""What a crash leaves in a pool is removed, and what is kept for a time is left for that time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.drivers.loop import clock, sweeping, volumes
+from node.drivers.loop.pools import Pool
+from tests.unit.node import own_pool
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Pool]:
+    with own_pool.open_pool(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time since boot; a test adds to it."""
+    now = [1000.0]
+    monkeypatch.setattr(clock, "_now", lambda: ("boot", now[0]))
+    return now
+
+
+def test_each_hidden_name_is_in_the_table_once() -> None:
+    prefixes = [hidden.prefix for hidden in sweeping.HIDDEN]
+
+    assert sorted(prefixes) == sorted(
+        [volumes.MAKING, volumes.DELETING, volumes.IMPORTING, volumes.ARCHIVED]
+    )
+    assert all(prefix.startswith(".") for prefix in prefixes)
+
+
+def test_what_crashes_left_is_removed_and_no_volume(pool: Pool) -> None:
+    own_pool.add(pool, "pvc-1")
+    own_pool.add(pool, ".deleted-00112233")
+    own_pool.add(pool, ".new-pvc-2", name="pvc-2")
+    Path(pool.path, ".new-pvc-3").mkdir()  # killed before it had a record
+
+    sweeping.sweep(pool)
+
+    assert own_pool.entries(pool) == {"pvc-1"}
+
+
+def test_a_volume_that_is_being_made_is_left(pool: Pool) -> None:
+    own_pool.add(pool, ".new-pvc-2", name="pvc-2")
+
+    with pool.volume_lock("pvc-2"):
+        sweeping.sweep(pool)
+
+        assert own_pool.entries(pool) == {".new-pvc-2"}
+
+
+def test_a_copy_between_two_calls_is_left_for_an_hour(pool: Pool, passed: list[float]) -> None:
+    own_pool.add(pool, ".new-pvc-2", name="pvc-2", copied_bytes=5)
+
+    sweeping.sweep(pool)
+    passed[0] += HOUR - 1
+    sweeping.sweep(pool)
+    assert own_pool.entries(pool) == {".new-pvc-2"}
+
+    passed[0] += 1
+    sweeping.sweep(pool)
+    assert own_pool.entries(pool) == set()
+
+
+def test_each_step_of_a_copy_gives_the_copy_another_hour(pool: Pool, passed: list[float]) -> None:
+    own_pool.add(pool, ".new-pvc-2", name="pvc-2", copied_bytes=5)
+    sweeping.sweep(pool)
+    passed[0] += HOUR - 1
+    volume = volumes.find(pool, "pvc-2", volumes.MAKING)
+    assert volume is not None
+    with volume:
+        volume.save(copied_bytes=7)
+
+    sweeping.sweep(pool)
+    passed[0] += HOUR - 1
+    sweeping.sweep(pool)
+
+    assert own_pool.entries(pool) == {".new-pvc-2"}
+
+
+def test_what_has_come_of_a_stream_is_left_for_a_day(pool: Pool, passed: list[float]) -> None:
+    own_pool.add(pool, ".importing-pvc-2", name="pvc-2", imported_bytes=5)
+    Path(pool.path, ".importing-pvc-3").mkdir()  # killed before it had a record
+
+    sweeping.sweep(pool)
+    passed[0] += 24 * HOUR - 1
+    sweeping.sweep(pool)
+    assert own_pool.entries(pool) == {".importing-pvc-2", ".importing-pvc-3"}
+
+    passed[0] += 1
+    sweeping.sweep(pool)
+    assert own_pool.entries(pool) == set()
+
+
+def test_an_archive_is_not_swept_here(pool: Pool, passed: list[float]) -> None:
+    own_pool.add(pool, ".archived-0011223344556677-pvc-1")
+
+    sweeping.sweep(pool)
+    passed[0] += 1000000 * HOUR
+    sweeping.sweep(pool)
+
+    assert own_pool.entries(pool) == {".archived-0011223344556677-pvc-1"}
+    assert sweeping.kept_seconds(pool) == {".archived-0011223344556677-pvc-1": 1000000 * HOUR}
+
+
+def test_a_look_that_writes_nothing_lets_no_time_pass(pool: Pool, passed: list[float]) -> None:
+    own_pool.add(pool, ".archived-0011223344556677-pvc-1")
+
+    for _ in range(3):
+        passed[0] += HOUR
+        assert set(sweeping.kept_seconds(pool, write=False).values()) == {0.0}
