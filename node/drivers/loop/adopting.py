@@ -16,7 +16,7 @@ def adopt(options: "Options") -> Reply:
     brings an archive back."""
     name = options.volume
     is_from_pv = bool(options.only_if_awaited or options.only_if_owner)
-    find = volumes.get if is_from_pv else archives.volume_or_archive
+    find = volumes.get if is_from_pv else archives.get_volume_or_archive
     with _open_pool(options) as pool, pool.volume_lock(name), find(pool, name) as volume:
         if options.only_if_blank and not volume.never_mounted:
             return Reply(message="it is kept already")
@@ -33,7 +33,7 @@ def _open_pool(options: "Options") -> "Pool":
     own = options.expect_own(volumes.PV_OPTIONS)
     if own:
         return pools.open_pool(own.get("pool", pools.DEFAULT), own.get("poolId"))
-    holder, _ = node_pools.only_holder(name, lambda pool: archives.is_there(pool, name))
+    holder, _ = node_pools.only_holder(name, lambda pool: archives.is_in(pool, name))
     return pools.open_pool(holder or pools.DEFAULT)
 
 
@@ -68,7 +68,7 @@ def _give(volume: "Volume", options: "Options") -> Reply:
         cluster_uid=options.cluster_uid or volume.record.cluster_uid,
         move=None,
     )
-    if archives.holds(volume):
+    if archives.is_archive(volume):
         name = archives.restore(volume, **changes)
         return Reply(message="it is brought back as volume " + name)
     volume.save(**changes)

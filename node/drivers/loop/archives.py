@@ -2,8 +2,9 @@
 says.
 
 An archive is the volume's directory under a new hidden name, .archived-HEX-VOLUME, so that no pod
-reaches it, and the pool counts it as before. Whoever renames one holds its image's lock, as with
-any volume."""
+reaches it, and the pool counts it as before. Whoever renames an archive holds its image's lock, as
+with any volume. The name of an archive, as people use it, is that of the directory without the
+dot."""
 
 import os
 import time
@@ -17,133 +18,153 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional
 
     from node.drivers.loop.pools import Pool
+    from node.drivers.loop.records import Archiving
     from node.drivers.loop.volumes import Volume
 
 PREFIX = volumes.ARCHIVED
-_VOLUME_AT = len(PREFIX) + 17
+_HEX_CHARACTERS = 16  # of the random number that removing.take_away puts behind the prefix
+_VOLUME_AT = len(PREFIX) + _HEX_CHARACTERS + len("-")
 
 
-def wished(found: "Volume") -> "Dict[str, Any]":
-    """What `list` tells of a volume that its class says to archive, and for how long (0: for
-    ever)."""
-    kept = found.record.archive
-    if kept is None:
+def describe_class(volume: "Volume") -> "Dict[str, Any]":
+    """Returns what `list` tells of a volume that its class says to archive, and for how long (0:
+    for ever)."""
+    archiving = volume.record.archive
+    if archiving is None:
         return {"onDelete": "delete"}
-    return {"onDelete": "archive", "archiveSeconds": kept.seconds}
+    return {"onDelete": "archive", "archiveSeconds": archiving.seconds}
 
 
-def is_wished(found: "Volume") -> bool:
-    """Whether it is archived when it is deleted. Not archived: a volume that was never mounted and
-    is no copy (it is empty), and the old copy of a volume that was moved (its data is on the other
-    node)."""
-    record, present = found.record, files.exists(found.directory, pools.IMAGE)
-    return bool(
-        record.archive and present and not record.blank and not found.moving_to and not holds(found)
-    )
+def is_archived_when_deleted(volume: "Volume") -> bool:
+    """Whether a deletion keeps the volume as an archive. Not archived: a volume that was never
+    mounted and is no copy (it is empty), a volume without an image, the old copy of a volume that
+    was moved (its data is on the other node), and an archive."""
+    record = volume.record
+    if record.archive is None or record.blank:
+        return False
+    if volume.moving_to or is_archive(volume):
+        return False
+    return files.exists(volume.directory, pools.IMAGE)
 
 
-def put(found: "Volume") -> str:
-    """Makes an archive of a volume that nobody uses (else Busy), and returns its name. The caller
-    holds its lock."""
-    written = os.stat(pools.IMAGE, dir_fd=found.directory, follow_symlinks=False).st_mtime
-    since = int(max(time.time(), written))  # a clock that is behind must not end its time early
-    archive = _archived_at(found, since)
-    hidden = removing.take_away(found, PREFIX, "-" + found.name, archive=archive)
-    sweeping.kept_seconds(found.pool)  # its time begins now, and not when `list` sees it
-    return hidden[1:]
+def make(volume: "Volume") -> str:
+    """Makes an archive of a volume that nobody uses, and returns its name. The caller holds the
+    volume's lock. Raises Busy if the volume is in use."""
+    image = os.stat(pools.IMAGE, dir_fd=volume.directory, follow_symlinks=False)
+    # A clock that is behind must not end the archive's time early.
+    since = int(max(time.time(), image.st_mtime))
+    archive = _archiving_since(volume, since)
+    hidden = removing.take_away(volume, PREFIX, "-" + volume.name, archive=archive)
+    sweeping.kept_seconds(volume.pool)  # its time begins now, and not when `list` sees it
+    return _name(hidden)
 
 
-def holds(found: "Volume") -> bool:
-    """Whether what was found is an archive."""
-    return found.name.startswith(PREFIX)
+def is_archive(volume: "Volume") -> bool:
+    """Whether the open volume is an archive."""
+    return volume.name.startswith(PREFIX)
 
 
-def names(pool: "Pool") -> "List[str]":
+def hidden_names(pool: "Pool") -> "List[str]":
+    """Returns the names of the directories of the pool's archives, sorted."""
     return sorted(name for name in pool.hidden() if name.startswith(PREFIX))
 
 
+def names(pool: "Pool") -> "List[str]":
+    """Returns the names of the pool's archives, sorted."""
+    return [_name(hidden) for hidden in hidden_names(pool)]
+
+
+def _name(hidden: str) -> str:
+    return hidden[1:]
+
+
 def find(pool: "Pool", name: str) -> "Optional[Volume]":
-    """The archive of that name, which `put` gave it; None if there is none."""
-    return volumes.find(pool, "." + name) if name.startswith(PREFIX[1:]) else None
+    """Opens the archive of that name, which `make` gave it; None if there is none."""
+    hidden = "." + name
+    if not hidden.startswith(PREFIX):
+        return None
+    return volumes.find(pool, hidden)
 
 
-def is_there(pool: "Pool", name: str) -> bool:
-    """Whether a volume of that name is in the pool, or an archive that `get` gives for the name."""
+def is_in(pool: "Pool", name: str) -> bool:
+    """Whether the pool has a volume of that name, an archive of that name, or an archive of the
+    volume of that name."""
     return name in pool.names() or bool(_meant(pool, name))
 
 
-def _meant(pool: "Pool", name: str) -> "List[str]":
-    """The archives of that name, and of the volume of that name."""
-    return [hidden for hidden in names(pool) if name in (hidden[1:], hidden[_VOLUME_AT:])]
-
-
-def get(pool: "Pool", name: str) -> "Volume":
-    """The archive of that name, or the only one of the volume of that name. Raises NotFound if
-    there is none, and InvalidArgument if there are several."""
-    found = _meant(pool, name)
-    if len(found) > 1:
-        names_of_all = ", ".join(hidden[1:] for hidden in found)
+def get_volume_or_archive(pool: "Pool", name: str) -> "Volume":
+    """Opens the volume of that name; if there is none, the archive of that name, or the only
+    archive of the volume of that name. Raises NotFound if there is none, and InvalidArgument if
+    there are several."""
+    volume = volumes.find(pool, name)
+    if volume is not None:
+        return volume
+    meant = _meant(pool, name)
+    if len(meant) > 1:
+        names_of_all = ", ".join(_name(hidden) for hidden in meant)
         raise InvalidArgument(
             "volume {} has several archives; name one: {}".format(name, names_of_all)
         )
-    return volumes.get(pool, found[0] if found else name)
+    return volumes.get(pool, meant[0] if meant else name)
 
 
-def volume_or_archive(pool: "Pool", name: str) -> "Volume":
-    """The volume of that name; if there is none, its archive. Raises as `get` does."""
-    return volumes.find(pool, name) or get(pool, name)
+def _meant(pool: "Pool", name: str) -> "List[str]":
+    """The directories of the archives of that name, and of the volume of that name."""
+    meant = []
+    for hidden in hidden_names(pool):
+        volume = hidden[_VOLUME_AT:]
+        if name in (_name(hidden), volume):
+            meant.append(hidden)
+    return meant
 
 
-def restore(found: "Volume", **changes: "Any") -> str:
-    """Makes it a volume again, and returns its name. changes: of its record. Raises InvalidArgument
-    if there is one of that name."""
-    image = found.open_image()
-    try:
-        found.lock_image(image)
-        volumes.check_free(found.pool, found.record.name)
-        found.save(archive=_archived_at(found, 0), **changes)
-        found.rename(found.record.name)
-    finally:
-        os.close(image)
-    return found.record.name
+def restore(archive: "Volume", **changes: "Any") -> str:
+    """Makes the archive a volume again, and returns the name of that. changes: of its record.
+    Raises InvalidArgument if there is a volume of that name."""
+    name = archive.record.name
+    with archive.open_image() as image:
+        archive.lock_image(image)
+        volumes.check_free(archive.pool, name)
+        archive.save(archive=_archiving_since(archive, 0), **changes)
+        archive.rename(name)
+    return name
 
 
 def sweep(pool: "Pool") -> None:
-    """Removes the archives whose time is over by the pool's clock. One that is brought back, looked
-    at or damaged stays."""
+    """Removes the archives whose time is over by the pool's clock. An archive that is brought back,
+    looked at or damaged stays."""
     ages = sweeping.kept_seconds(pool)
-    for name in names(pool):
+    for hidden in hidden_names(pool):
         try:
-            with volumes.get(pool, name) as found:
-                seconds = _archiving(found).seconds
-                if seconds and ages.get(name, 0) >= seconds:
-                    removing.delete(found)
+            with volumes.get(pool, hidden) as archive:
+                seconds = _archiving(archive).seconds
+                if seconds and ages.get(hidden, 0) >= seconds:
+                    removing.delete(archive)
         except (Failure, OSError):
             continue  # the list says what is wrong with it
 
 
-def until(found: "Volume") -> int:
-    """When its time is over if the node is up until then, in seconds since 1970 by the clock that
-    the node had when it was archived; 0 if never. It is told to people, and decides nothing."""
-    archiving = _archiving(found)
-    if not archiving.seconds or not archiving.since:
-        return 0
-    return archiving.since + archiving.seconds
+def describe(archive: "Volume") -> "Dict[str, Any]":
+    """Returns what `list` tells of an archive beside what it tells of any volume.
 
-
-def _archiving(found: "Volume") -> "records.Archiving":
-    return found.record.archive or records.Archiving(0, 0)
-
-
-def _archived_at(found: "Volume", since: int) -> "records.Archiving":
-    return records.Archiving(_archiving(found).seconds, since)
-
-
-def describe(found: "Volume") -> "Dict[str, Any]":
-    """What `list` says of it beside what it says of any volume."""
-    times = {
-        "archivedAt": _archiving(found).since,
-        "keptUntil": until(found),
+    keptUntil is when the archive's time is over if the node is up until then, by the clock that the
+    node had when the volume was archived. It is told to people, and decides nothing."""
+    entry: "Dict[str, Any]" = {
+        "name": _name(archive.name),
+        "archiveOf": archive.record.name,
+        "state": "archived",
     }
-    told: "Dict[str, Any]" = {key: records.stamp(when) for key, when in times.items() if when}
-    return dict(told, name=found.name[1:], archiveOf=found.record.name, state="archived")
+    archiving = _archiving(archive)
+    if archiving.since:
+        entry["archivedAt"] = records.stamp(archiving.since)
+    if archiving.since and archiving.seconds:
+        entry["keptUntil"] = records.stamp(archiving.since + archiving.seconds)
+    return entry
+
+
+def _archiving(volume: "Volume") -> "Archiving":
+    return volume.record.archive or records.Archiving(0, 0)
+
+
+def _archiving_since(volume: "Volume", since: int) -> "Archiving":
+    return records.Archiving(_archiving(volume).seconds, since)

@@ -33,8 +33,8 @@ def _delete(volume: "Volume", options: "Options") -> Reply:
         removing.delete(volume)
         return Reply()
     is_cancelled_move = volume.record.move_id == options.taken_back
-    if archives.is_wished(volume) and not is_cancelled_move:
-        return Reply(message="it is archived as " + archives.put(volume))
+    if archives.is_archived_when_deleted(volume) and not is_cancelled_move:
+        return Reply(message="it is archived as " + archives.make(volume))
     removing.delete(volume)
     return Reply()
 

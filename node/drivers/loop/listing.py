@@ -50,7 +50,9 @@ def _list_pool(name: str) -> "Iterator[Entry]":
                 sweeping.sweep(pool)
                 archives.sweep(pool)
             of_pool = pool.describe()
-            of_volumes = [_describe(pool, name) for name in pool.names() + archives.names(pool)]
+            of_volumes = [
+                _describe(pool, name) for name in pool.names() + archives.hidden_names(pool)
+            ]
     except (Failure, OSError) as error:
         yield pools.describe_absent(name, error)
         return
@@ -66,8 +68,8 @@ def _describe(pool: "Pool", name: str) -> "Entry":
             # First what holds even if the image is damaged: a person may then delete the volume.
             entry.update(volume.record.to_json(*_IDENTITY))
             entry.update(options=volume.pv_options)
-            entry.update(archives.wished(volume))
-            if archives.holds(volume):
+            entry.update(archives.describe_class(volume))
+            if archives.is_archive(volume):
                 entry.update(archives.describe(volume))
             elif volume.moving_to:
                 entry.update(state="moving", movingTo=volume.moving_to)

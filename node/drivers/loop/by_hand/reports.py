@@ -100,7 +100,7 @@ def status() -> Reply:
 def _describe_pool(pool: "Pool") -> "Iterator[Seen]":
     try:
         entry = pool.describe()
-        entry["archives"] = [name[1:] for name in archives.names(pool)]
+        entry["archives"] = archives.names(pool)
     except (Failure, OSError) as error:
         entry = pools.describe_absent(pool.name, error)
     yield _POOL, entry
