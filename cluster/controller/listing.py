@@ -122,6 +122,11 @@ class Listing:
                 if driver.listed is not None
             }
 
+    def has_pools(self, driver: str) -> bool:
+        """False only if the driver was asked and lists no pools: its room is nowhere published."""
+        listed = self.listed()
+        return driver not in listed or bool(listed[driver].pools)
+
     def failing(self) -> set[str]:
         """The drivers whose last list failed."""
         with self._changed:

@@ -30,19 +30,18 @@ is only said."""
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.controller import cluster, decide, metrics, volume_manifest
-from cluster.controller.capacity import Capacity
-from cluster.controller.events import Events
+from cluster.controller.instance import Instance
 from cluster.controller.inventory import BLANK, REASONS, is_described, is_never_mounted, judge
 from cluster.controller.listing import Listing
-from cluster.controller.secrets import Secrets
+from cluster.controller.objects import Claim, StorageClass
+from cluster.controller.room_news import RoomNews
 from cluster.controller.storage import Listed, Storage
 from shared import protocol
 
@@ -92,46 +91,55 @@ class _Seen:
     said: str = ""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What other parts of the instance know.
+
+    policies: the reclaim policies of our PVs, by the PV's name.
+    in_hand: whether we are provisioning for the claim with that uid.
+    may_work: whether this instance is the elected one."""
+
+    policies: Callable[[], dict[str, str]]
+    in_hand: Callable[[str], bool]
+    may_work: Callable[[], bool]
+
+
 class Orphans:
     """Looks at each new list of the drivers in a thread of its own."""
 
     def __init__(
         self,
-        api: cluster.Cluster,
-        storage: Storage,
-        events: Events,
-        us: decide.Identity,
-        capacity: Capacity | None,
-        policies: Callable[[], dict[str, str]],
-        in_hand: Callable[[str], bool],
-        may_work: Callable[[], bool],
-        secrets: Secrets,
+        instance: Instance,
+        listing: Listing,
+        news: RoomNews,
+        known: Known,
         grace_seconds: float,
+        after: Sequence[Callable[[dict[str, Listed]], None]] = (),
     ) -> None:
-        """capacity: it lists in node mode. policies: of the PVs of ours, by name. in_hand: whether
-        we are provisioning for the claim with that uid."""
-        self._api = api
-        self._storage = storage
-        self._events = events
-        self._us = us
-        self._capacity = capacity
-        self._policies = policies
-        self._in_hand = in_hand
-        self._may_work = may_work
-        self._secrets = secrets
+        """listing: of the drivers; in node mode Capacity asks them, else this does.
+
+        news: of volumes that are deleted.
+        grace_seconds: how long a volume must have been an orphan before it is deleted.
+        after: called with the lists of all drivers, by driver, when one of them has listed."""
+        self._api = instance.api
+        self._storage = instance.storage
+        self._events = instance.events
+        self._us = instance.identity
+        self._secrets = instance.secrets
+        self._listing = listing
+        self._news = news
+        self._known = known
         self._grace_seconds = grace_seconds
-        # Called with the lists of all drivers, by driver, when one of them has listed.
-        self.after: list[Callable[[dict[str, Listed]], None]] = []
-        self.listing = capacity.listing if capacity else Listing(storage.list, us.drivers.values())
+        self._after = after
         self._is_at_work = False
         self._swept: dict[str, Listed] = {}
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._node: Object | None = None
-        self.thread = threading.Thread(target=self._run, name="orphans", daemon=True)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Never returns. The same failure is logged once."""
         every = min(
-            _EVERY_SECONDS if self._capacity else _EVERY_SECONDS_SHARED,
+            _EVERY_SECONDS if self._us.node else _EVERY_SECONDS_SHARED,
             max(1.0, self._grace_seconds),
         )
         said = ""
@@ -148,7 +156,7 @@ class Orphans:
             time.sleep(every)
 
     def _round(self) -> None:
-        if self._may_work():
+        if self._known.may_work():
             self._is_at_work = True
             self._sweep_if_new()
         elif self._is_at_work:
@@ -156,12 +164,12 @@ class Orphans:
 
     def _sweep_if_new(self) -> None:
         """Each driver's list is looked at once: the same list again is no second sight."""
-        if self._capacity is None:
-            self.listing.refresh()
-        failing = self.listing.failing()
+        if not self._us.node:
+            self._listing.refresh()
+        failing = self._listing.failing()
         for driver in failing:
             _count_nothing(driver)
-        listed = self.listing.listed()
+        listed = self._listing.listed()
         news = {
             driver: one
             for driver, one in listed.items()
@@ -169,7 +177,7 @@ class Orphans:
         }
         self._swept = listed
         if news:
-            for call in self.after:
+            for call in self._after:
                 call(listed)
             self._sweep(news, time.monotonic())
 
@@ -178,13 +186,13 @@ class Orphans:
         self._is_at_work = False
         self._swept = {}
         self._seen = {}
-        if self._capacity is None:
-            self.listing.forget()
+        if not self._us.node:
+            self._listing.forget()
         self._count(Counter(), set(self._us.drivers.values()))
 
     def _sweep(self, listed: dict[str, Listed], now: float) -> None:
         """listed: of the drivers that have listed since the last sweep."""
-        policies = self._policies()
+        policies = self._known.policies()
         seen: dict[tuple[str, str], _Seen] = {}
         orphans = []
         for driver, entry in _volumes_in_use(listed):
@@ -252,7 +260,7 @@ class Orphans:
             for key in ("namespace", "name", "uid")
         ]
         namespace, claim_name, uid = (field if isinstance(field, str) else "" for field in fields)
-        if uid and self._in_hand(uid):
+        if uid and self._known.in_hand(uid):
             return _CLAIM
         whose = {"namespace": namespace, "name": claim_name, "uid": uid}
         claim = None
@@ -278,7 +286,7 @@ class Orphans:
     def _collect(self, driver: str, entry: Object, one: _Seen) -> bool:
         """Deletes an orphan that is blank, unless it is none any more; whether it is gone."""
         one.holder, one.looked = self._holder(entry["name"], one.owner), time.monotonic()
-        if one.holder or self._api.uid() != entry["clusterUid"] or not self._may_work():
+        if one.holder or self._api.uid() != entry["clusterUid"] or not self._known.may_work():
             return False
         try:
             self._storage.delete(driver, volume_manifest.listed_request(entry, only_if_blank=True))
@@ -307,13 +315,14 @@ class Orphans:
             else None
         )
         if storage_class is not None and storage_class["provisioner"] in self._us.drivers:
-            secret = self._secrets.wanted({"metadata": entry["owner"]}, storage_class)
+            secret = self._secrets.wanted(
+                Claim({"metadata": entry["owner"]}), StorageClass(storage_class)
+            )
             if secret is not None and secret.owner.get("flexvol/volume") == entry["name"]:
                 self._secrets.remove(secret)
 
     def _look_again_soon(self) -> None:
-        if self._capacity is not None:
-            self._capacity.changed()
+        self._news.changed()
 
     def _say(self, driver: str, entry: Object, one: _Seen, sentence: str) -> None:
         if sentence != one.said:

@@ -18,14 +18,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from cluster.controller import cluster, decide, retry, volume_manifest
-from cluster.controller.events import Events
-from cluster.controller.storage import Listed, Storage
-from cluster.controller.workqueue import WorkQueue
+from cluster.controller.instance import Instance
+from cluster.controller.storage import Listed
+from cluster.controller.workqueue import Key
 from shared import protocol
 from shared.options import AWAITED, NO_OWNER
 
 Object = dict[str, Any]
-Key = tuple[str, str]
 KIND = "owner"  # of our keys in the queue
 _log = logging.getLogger("owner")
 
@@ -126,17 +125,13 @@ class Owners:
 
     def __init__(
         self,
-        api: cluster.Cluster,
-        storage: Storage,
-        events: Events,
-        work: WorkQueue,
-        us: decide.Identity,
+        instance: Instance,
     ) -> None:
-        self._api = api
-        self._storage = storage
-        self._events = events
-        self._work = work
-        self._us = us
+        self._api = instance.api
+        self._storage = instance.storage
+        self._events = instance.events
+        self._work = instance.work
+        self._us = instance.identity
         self._lock = threading.Lock()
         self._bound: dict[str, Bound] = {}  # by the PV's uid
         self._records: dict[Place, Record] = {}
@@ -144,7 +139,7 @@ class Owners:
         # difference is not put there again by each list.
         self._asked: dict[Place, tuple[str, Record]] = {}
 
-    def volume_changed(self, volume: Object) -> None:
+    def changed(self, volume: Object) -> None:
         now, uid = bound(volume, self._us), volume["metadata"]["uid"]
         with self._lock:
             before = self._bound.pop(uid, None)
@@ -155,18 +150,18 @@ class Owners:
         if now is not None:
             self._compare(now)
 
-    def volume_gone(self, volume: Object) -> None:
+    def gone(self, volume: Object) -> None:
         with self._lock:
             before = self._bound.pop(volume["metadata"]["uid"], None)
             if before is not None:
                 self._asked.pop(before.volume, None)
         self._work.forget((KIND, volume["metadata"]["name"]))
 
-    def volumes_listed(self, uids: set[str]) -> None:
+    def listed(self, uids: set[str]) -> None:
         with self._lock:
             self._bound = {uid: one for uid, one in self._bound.items() if uid in uids}
 
-    def listed(self, listed: dict[str, Listed]) -> None:
+    def drivers_listed(self, listed: dict[str, Listed]) -> None:
         """listed: by driver."""
         found = dict(records(listed))
         with self._lock:

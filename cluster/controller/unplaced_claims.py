@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cluster.controller import capacity, cluster, decide, objects
+from cluster.controller import cluster, decide, objects, published_rooms
 from cluster.controller.duty_rounds import Reports, Round
 from cluster.controller.events import Events
 from cluster.controller.objects import Claim, StorageClass
@@ -188,7 +188,7 @@ class UnplacedClaims:
         pause_seconds = len(this_round.labels) * _ROOMS_SECONDS_A_NODE
         if this_round.now - self._rooms_read_at < pause_seconds:
             return
-        self._rooms = capacity.rooms(self._api.get, self._namespace)
+        self._rooms = published_rooms.rooms(self._api.get, self._namespace)
         self._rooms_read_at = this_round.now
 
     def _report(self, claim: Claim, sentence: str) -> None:

@@ -8,39 +8,46 @@ import random
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from cluster.controller.retry import Pause
 
+# What is worked on, as a kind and a name: ("claim", uid), ("volume", name).
+Key = tuple[str, str]
 # How many outdated entries the heap may always have before they are taken out.
 _OUTDATED = 100
 
 
-class _Entry(NamedTuple):
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, order=True)
+class _Entry(Generic[K]):
     """One entry of the heap; number: equal times keep the order in which they were added."""
 
     due: float
     number: int
-    key: Hashable
+    key: K = field(compare=False)
 
 
-class WorkQueue:
+class WorkQueue(Generic[K]):
     """Workers loop over `get`, work, and `done`, `again` or `failed`. All methods may be called by
     any thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         # Each waiting key, and the time of its turn.
-        self._due: dict[Hashable, float] = {}
+        self._due: dict[K, float] = {}
         # The same as a heap, with outdated entries among them.
-        self._order: list[_Entry] = []
-        self._working: set[Hashable] = set()
+        self._order: list[_Entry[K]] = []
+        self._working: set[K] = set()
         # Failures in a row, by key.
-        self._failures: dict[Hashable, int] = {}
+        self._failures: dict[K, int] = {}
         self._count = 0
         self._stopped = False
 
-    def add(self, key: Hashable, after_seconds: float = 0.0) -> None:
+    def add(self, key: K, after_seconds: float = 0.0) -> None:
         """Puts the key in, or brings its turn forward. A turn is never put off by adding its key
         again."""
         with self._changed:
@@ -53,7 +60,7 @@ class WorkQueue:
             # All workers, because a single one may be one that does not take this key.
             self._changed.notify_all()
 
-    def get(self, takes: Callable[[Any], bool] = lambda _: True) -> Hashable | None:
+    def get(self, takes: Callable[[K], bool] = lambda _: True) -> K | None:
         """Waits for the next key whose turn has come; from now on the key is being worked on.
 
         takes: whether this worker works on a key. Returns None once the queue is stopped."""
@@ -71,7 +78,7 @@ class WorkQueue:
                     return entry.key
             return None
 
-    def _next(self, takes: Callable[[Any], bool], now: float) -> _Entry | None:
+    def _next(self, takes: Callable[[K], bool], now: float) -> _Entry[K] | None:
         """The entry whose turn is next for a worker, taken out if that is now."""
         passed_over = []
         following = None
@@ -93,21 +100,21 @@ class WorkQueue:
             heapq.heappush(self._order, entry)
         return following
 
-    def done(self, key: Hashable) -> None:
+    def done(self, key: K) -> None:
         """Ends the work on the key, and forgets the failures of the key."""
         with self._changed:
             self._working.discard(key)
             self._failures.pop(key, None)
             self._changed.notify_all()
 
-    def again(self, key: Hashable, after_seconds: float) -> None:
+    def again(self, key: K, after_seconds: float) -> None:
         """Ends the work on the key, which comes again after so long. Its failures still count."""
         with self._changed:
             self._working.discard(key)
             self._changed.notify_all()
         self.add(key, after_seconds)
 
-    def failed(self, key: Hashable, pause: Pause, at_least_seconds: float = 0.0) -> None:
+    def failed(self, key: K, pause: Pause, at_least_seconds: float = 0.0) -> None:
         """Ends the work on the key, which comes again after the pause. The failure counts if the
         pause is one that grows, and the pause is then spread by a quarter, so that what failed
         together does not come again together."""
@@ -133,7 +140,7 @@ class WorkQueue:
         """How many keys wait."""
         return len(self.waiting_keys())
 
-    def waiting_keys(self) -> list[Hashable]:
+    def waiting_keys(self) -> list[K]:
         """The keys that wait, and those that are just being tried again after a failure. Without
         these, a call that fails after ten minutes, again and again, would hardly ever seem to
         wait."""
@@ -143,7 +150,7 @@ class WorkQueue:
             ]
             return [*self._due, *tried_again]
 
-    def forget(self, key: Hashable) -> None:
+    def forget(self, key: K) -> None:
         """The object of the key is gone, and with it the turn of the key and the memory of its
         failures."""
         with self._changed:

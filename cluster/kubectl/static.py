@@ -17,7 +17,7 @@ import json
 import sys
 from typing import Any
 
-from cluster.controller import capacity, decide, quantities, volume_manifest
+from cluster.controller import decide, pool_rooms, quantities, volume_manifest
 from cluster.controller.cluster import CLASSES, VOLUMES, Cluster, path_to
 from cluster.controller.storage import Listed
 from cluster.kubectl import nodes
@@ -136,7 +136,7 @@ def planned(name: str, size_bytes: int, storage_class: Object, listed: Listed) -
     if not listed.pools:
         return {"options": {}, "capacityBytes": size_bytes, "fsType": fs_type}
     pool = _pool(parameters, listed.pools)
-    size_bytes = max(size_bytes, capacity.smallest_volume(fs_type, pool))
+    size_bytes = max(size_bytes, pool_rooms.smallest_volume(fs_type, pool))
     fs_type = fs_type or str(pool.get("defaultFsType") or "")
     return {
         "options": {"pool": pool["name"], "poolId": pool["id"]},
@@ -146,7 +146,7 @@ def planned(name: str, size_bytes: int, storage_class: Object, listed: Listed) -
 
 
 def _pool(parameters: dict[str, str], pools: list[Object]) -> Object:
-    name = capacity.pool_name(parameters, pools)
+    name = pool_rooms.pool_name(parameters, pools)
     for pool in pools:
         if pool.get("name") == name:
             if pool.get("error"):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.controller.capacity import NODE_LABEL
+from cluster.controller.published_rooms import NODE_LABEL
 from tests.cluster.kube.cluster import SERVER, Cluster
 from tests.cluster.kubernetes import Kubernetes, Object, own_namespace
 from tests.cluster.own_provisioner import (

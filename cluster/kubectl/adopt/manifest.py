@@ -34,8 +34,8 @@ def volume_for(
     identity = Identity({provisioner: candidate.driver}, candidate.identity, candidate.node)
     storage_class = _storage_class(api, settings, candidate)
     secret = secrets.wanted(
-        _claim_of_volume(candidate, name, claim),
-        storage_class,
+        Claim.of(_claim_of_volume(candidate, name, claim)),
+        StorageClass.of(storage_class),
         identity,
         f"{settings.namespace}-secrets",
     )
@@ -48,7 +48,7 @@ def volume_for(
         made(candidate.entry),
         identity,
         hostname,
-        secret and secret[:2],
+        secret.names if secret else None,
     )
     return Volume(json)
 

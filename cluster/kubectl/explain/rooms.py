@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from cluster.controller import capacity, decide
+from cluster.controller import decide, pool_rooms
 from cluster.controller.objects import Pod
 from cluster.kubectl.explain import scheduling
 from cluster.kubectl.explain.findings import Finding, note, problem
@@ -60,7 +60,7 @@ def room_on(node: str, waiting: WaitingClaim, scene: Scene) -> Room | None:
     listed = scene.listed.get((node, driver))
     if listed is None or not listed.pools:
         return None
-    name = capacity.pool_name(waiting.storage_class.parameters, listed.pools)
+    name = pool_rooms.pool_name(waiting.storage_class.parameters, listed.pools)
     for pool in listed.pools:
         if pool.get("name") == name:
             return _room_in(pool, node, waiting)
@@ -84,7 +84,7 @@ def _room_in(pool: Object, node: str, waiting: WaitingClaim) -> Room:
         return Room(node, CORDONED)
     if pool.get("noRoom"):
         return Room(node, CLOSED, why=str(pool["noRoom"]))
-    free_bytes = capacity.largest_volume(waiting.storage_class.parameters, pool)
+    free_bytes = pool_rooms.largest_volume(waiting.storage_class.parameters, pool)
     state = FITS if free_bytes >= waiting.claim.requested_bytes else SMALL
     return Room(node, state, free_bytes)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from cluster.controller import capacity, cluster
+from cluster.controller import cluster, published_rooms
 from cluster.controller.identity import node_of
 from cluster.controller.objects import (
     ApiObject,
@@ -126,7 +126,7 @@ class View:
         account that may use explain need not have the right to read them; without the right, the
         room of such a node is not known."""
         try:
-            return capacity.rooms(self.api.get, self._installed_in)
+            return published_rooms.rooms(self.api.get, self._installed_in)
         except cluster.Refused as error:
             if error.status not in (401, 403):
                 raise

@@ -32,7 +32,7 @@ def replace(access: Access, plan: Plan) -> Plan:
         raise NotMoved(
             f"the PV {plan.name} is neither of node {plan.source} nor of node {plan.to}; look at it"
         )
-    secrets.hand_over(access.api, secrets.made_for(volume.json), plan.to)
+    secrets.hand_over(access.api, secrets.made_for(volume), plan.to)
     if access.claim_of(plan.volume) is not None:
         what = f"the claim {volume.full_name} is bound again"
         _wait_until(what, lambda: _is_bound(access, plan))

@@ -8,16 +8,15 @@ import heapq
 import re
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cluster.controller import cluster
-from cluster.controller.capacity import Capacity
-from cluster.controller.decide import Identity
-from cluster.controller.provision import Provision
+from cluster.controller.identity import Identity
+from cluster.controller.objects import Claim, StorageClass
 from cluster.controller.storage import Listed
 from tests.unit.cluster.controller.objects import claim, storage_class
+from tests.unit.cluster.controller.publishing import Publishing, publishing
 
 GIB = 1 << 30
 CLASS = {**storage_class(late=False), "metadata": {"name": "c"}}
@@ -95,45 +94,31 @@ def publisher(
     free: int,
     drivers: dict[str, str] | None = None,
     classes: list[dict[str, Any]] | None = None,
-) -> Capacity:
-    """The node's, with one pool of so much room; it has published that."""
-    api: Any = collection
+) -> Publishing:
+    """The node's parts, with one pool of so much room; it has published that."""
     pools = [{"name": "only", "freeBytes": free}]
-    storage: Any = SimpleNamespace(list=lambda driver: Listed([], pools))
-    us = Identity(drivers or {"loop.flexvol": "flexvol/loop"}, node, node)
+    identity = Identity(drivers or {"loop.flexvol": "flexvol/loop"}, node, node)
     found = [CLASS] if classes is None else classes
-    made = Capacity(api, storage, us, "flexvol", None, lambda: found, lambda: node)
-    made._read_at = time.monotonic()  # nothing is there yet
-    made.publish()
-    return made
-
-
-def provisioner(collection: Collection, node: str, free: int) -> Provision:
-    api: Any = collection
-    nothing: Any = SimpleNamespace()
-    us = Identity({"loop.flexvol": "flexvol/loop"}, node, node)
-    made = Provision(api, nothing, nothing, nothing, us, nothing)
-    made.capacity = publisher(collection, node, free)
-    made.capacity.is_passed_over = made.is_passed_over
+    made = publishing(collection, lambda driver: Listed([], pools), identity, found)
+    made.rooms._read_at = time.monotonic()  # nothing is there yet
     made.capacity.publish()
     return made
 
 
 def nodes_of(
     rooms: list[int], specs: dict[str, dict[str, Any]] | None = None
-) -> tuple[Collection, dict[str, Provision]]:
+) -> tuple[Collection, dict[str, Publishing]]:
     """specs: of the Node objects, by name."""
     collection = Collection()
     collection.specs = specs or {}
     nodes = {
-        f"n{number}": provisioner(collection, f"n{number}", free)
-        for number, free in enumerate(rooms)
+        f"n{number}": publisher(collection, f"n{number}", free) for number, free in enumerate(rooms)
     }
     return collection, nodes
 
 
 def taken_by(
-    nodes: dict[str, Provision], uid: str, size: str = "1Gi", until_seconds: float = 60.0
+    nodes: dict[str, Publishing], uid: str, size: str = "1Gi", until_seconds: float = 60.0
 ) -> tuple[str, float]:
     """Who takes a claim that all nodes see at the same moment, and after how many seconds."""
     wanted = claim(resources={"requests": {"storage": size}})
@@ -144,7 +129,7 @@ def taken_by(
         waited_seconds, name = heapq.heappop(looks)
         if waited_seconds > until_seconds:
             break
-        turn_seconds = nodes[name]._turn_seconds(wanted, CLASS, waited_seconds)
+        turn_seconds = nodes[name].turns.seconds(Claim(wanted), StorageClass(CLASS), waited_seconds)
         if turn_seconds is not None and turn_seconds <= waited_seconds:
             return name, waited_seconds
         if turn_seconds is not None:

@@ -8,10 +8,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from cluster.controller.provision import Provision
+from cluster.controller.copy_sources import CopySources
+from cluster.controller.instance import Instance
+from cluster.controller.own_node import OwnNode
+from cluster.controller.provision import NodeParts, Provision
+from cluster.controller.rivals import Comparison
+from cluster.controller.room_news import RoomNews
 from cluster.controller.secrets import Secrets
 from cluster.controller.storage import Storage
-from cluster.controller.workqueue import WorkQueue
+from cluster.controller.storage_classes import StorageClasses
+from cluster.controller.taking import Taking
+from cluster.controller.turns import Turns
+from cluster.controller.waiting_claims import VolumesOfClaims, WaitingClaims
+from cluster.controller.workqueue import Key, WorkQueue
 from tests.unit.cluster.controller.objects import NODE as US
 from tests.unit.cluster.controller.objects import claim, storage_class
 
@@ -38,17 +47,38 @@ class Api:
 
 
 class Parts:
+    """The parts that serve claims on a node. The scheduler's side is a node with room for all, with
+    which no other compares."""
+
     def __init__(self, plugins: Path) -> None:
-        self.api, self.work, self.said = Api(), WorkQueue(), list[str]()
+        self.api = Api()
+        self.said: list[str] = []
         self.announced: list[str] = []  # the reasons of the events that are no warnings
         events: Any = SimpleNamespace(
             normal=lambda about, reason, message: self.announced.append(reason),
             warning=lambda about, reason, message: self.said.append(message),
         )
         api: Any = self.api
-        secrets = Secrets(api, US, "flexvol")
         self.storage = Storage(str(plugins))
-        self.provision = Provision(api, self.storage, events, self.work, US, secrets)
+        self.work = WorkQueue[Key]()
+        secrets = Secrets(api, US, "flexvol")
+        instance = Instance(api, US, self.storage, events, self.work, secrets)
+        self.news = RoomNews()
+        self.claims = WaitingClaims(self.work, US)
+        self.volumes = VolumesOfClaims(self.claims)
+        self.classes = StorageClasses(self.claims, self.news)
+        room = 1 << 30
+        rooms: Any = SimpleNamespace(of_class=lambda name: room)
+        rivals: Any = SimpleNamespace(
+            are_crowd=lambda name: False, compared=lambda name: Comparison({"node1": room})
+        )
+        listing: Any = SimpleNamespace(has_pools=lambda driver: True)
+        capacity: Any = SimpleNamespace(publish=lambda: None)
+        self.node = OwnNode(instance, self.classes, rooms, self.news)
+        turns = Turns(self.node, rivals, listing, CopySources(instance))
+        taking = Taking(instance, self.claims, self.node, turns, capacity)
+        on_node = NodeParts(self.node, taking)
+        self.provision = Provision(instance, self.claims, self.classes, self.news, on_node)
 
 
 def our_class(version: str, late: bool = True) -> dict[str, Any]:

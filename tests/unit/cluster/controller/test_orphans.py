@@ -6,7 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from cluster.controller.decide import Identity
-from cluster.controller.orphans import Orphans
+from cluster.controller.instance import Instance
+from cluster.controller.listing import Listing
+from cluster.controller.orphans import Known, Orphans
+from cluster.controller.room_news import RoomNews
 from shared import protocol
 
 US = Identity({"loop.flexvol": "flexvol/loop"}, "shared", "")
@@ -21,22 +24,14 @@ def test_who_has_lost_the_lease_tells_no_age_of_a_list_though_no_list_ever_came(
     leads = [True]
     nothing: Any = SimpleNamespace()
     storage: Any = SimpleNamespace(list=refuses)
-    orphans = Orphans(
-        nothing,
-        storage,
-        nothing,
-        US,
-        None,
-        dict,
-        lambda uid: False,
-        lambda: leads[0],
-        nothing,
-        3600,
-    )
+    instance = Instance(nothing, US, storage, nothing, nothing, nothing)
+    listing = Listing(storage.list, US.drivers.values())
+    known = Known(dict, lambda uid: False, lambda: leads[0])
+    orphans = Orphans(instance, listing, RoomNews(), known, 3600)
     orphans._round()
-    assert list(orphans.listing.ages_seconds()) == ["flexvol/loop"]
+    assert list(listing.ages_seconds()) == ["flexvol/loop"]
 
     leads[0] = False
     orphans._round()
 
-    assert orphans.listing.ages_seconds() == {}
+    assert listing.ages_seconds() == {}

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from cluster.controller import cluster, decide
-from cluster.controller.orphans import Orphans
+from cluster.controller.instance import Instance
+from cluster.controller.listing import Listing
+from cluster.controller.orphans import Known, Orphans
+from cluster.controller.room_news import RoomNews
 from cluster.controller.storage import Listed
 
 US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
@@ -82,18 +85,10 @@ def test_a_volume_that_nobody_can_get_is_collected(
     api: Any = Api(its_claim, its_pv)
     storage: Any = Storage()
     nothing: Any = SimpleNamespace(warning=lambda *_: None)
-    orphans = Orphans(
-        api,
-        storage,
-        nothing,
-        US,
-        None,
-        dict,
-        lambda _: False,
-        lambda: True,
-        nothing,
-        0.0,
-    )
+    instance = Instance(api, US, storage, nothing, nothing, nothing)
+    listing = Listing(storage.list, US.drivers.values())
+    known = Known(dict, lambda uid: False, lambda: True)
+    orphans = Orphans(instance, listing, RoomNews(), known, 0.0)
 
     for second in range(2):  # seen once, it may have gone with its PV since it was listed
         orphans._sweep({DRIVER: storage.list(DRIVER)}, float(second))

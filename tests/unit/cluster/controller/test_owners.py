@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.controller import decide, owners
+from cluster.controller.instance import Instance
 from cluster.controller.owners import ADOPT, AGAIN, LEAVE, REFUSE, Owners, Place, Record
 from cluster.controller.storage import Listed
-from cluster.controller.workqueue import WorkQueue
+from cluster.controller.workqueue import Key, WorkQueue
 from shared import options, protocol
 
 US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
@@ -181,15 +182,17 @@ class _Watched:
     """Owners with a real queue; nothing of it calls the API server before `sync`."""
 
     def __init__(self) -> None:
-        self.work = WorkQueue()
+        self.work = WorkQueue[Key]()
         nothing: Any = None
-        self.owners = Owners(nothing, nothing, nothing, self.work, US)
+        self.owners = Owners(Instance(nothing, US, nothing, nothing, self.work, nothing))
 
     def asked(self) -> bool:
         """Whether the queue has it; takes it out."""
         if not self.work.waiting():
             return False
-        self.work.done(self.work.get())
+        key = self.work.get()
+        assert key is not None
+        self.work.done(key)
         return True
 
 
@@ -199,19 +202,19 @@ def listing(owner_uid: str) -> dict[str, Listed]:
 
 def test_a_difference_is_asked_for_once_however_often_it_is_listed() -> None:
     watched = _Watched()
-    watched.owners.volume_changed(volume("old"))
-    watched.owners.listed(listing("old"))
+    watched.owners.changed(volume("old"))
+    watched.owners.drivers_listed(listing("old"))
     assert not watched.asked()
 
-    watched.owners.volume_changed(volume("new"))
+    watched.owners.changed(volume("new"))
     assert watched.asked()
     for _ in range(3):
-        watched.owners.listed(listing("old"))
-        watched.owners.volume_changed(volume("new"))
+        watched.owners.drivers_listed(listing("old"))
+        watched.owners.changed(volume("new"))
         assert not watched.asked(), "the queue repeats a failure by itself, at its own pace"
 
-    watched.owners.listed(listing("new"))
-    watched.owners.volume_changed(volume("newer"))
+    watched.owners.drivers_listed(listing("new"))
+    watched.owners.changed(volume("newer"))
     assert watched.asked()
 
 
@@ -228,13 +231,13 @@ def test_a_copy_that_was_put_back_in_another_pool_is_no_record_of_the_pvs_volume
     pv = volume("new")
     pv["spec"]["flexVolume"]["options"] = {"poolId": "of-pv"}
     watched = _Watched()
-    watched.owners.volume_changed(pv)
+    watched.owners.changed(pv)
 
-    watched.owners.listed({DRIVER: Listed(copies, [])})
+    watched.owners.drivers_listed({DRIVER: Listed(copies, [])})
     assert not watched.asked()
 
     changed = [entry("old", options={"poolId": pool}) for pool in pools]
-    watched.owners.listed({DRIVER: Listed(changed, [])})
+    watched.owners.drivers_listed({DRIVER: Listed(changed, [])})
     assert watched.asked()
 
 
@@ -259,19 +262,19 @@ def test_whatever_came_before_the_last_word_of_both_decides(steps: list[tuple[st
     for step, uid in steps:
         before = (bound_to, recorded)
         if step == "bind":
-            watched.owners.volume_changed(volume(uid))
+            watched.owners.changed(volume(uid))
             bound_to = uid
         elif step == "release":
-            watched.owners.volume_changed(volume(bound_to or "a", phase="Released"))
+            watched.owners.changed(volume(bound_to or "a", phase="Released"))
             bound_to = ""
         elif step == "delete":
-            watched.owners.volume_gone(volume(bound_to or "a"))
+            watched.owners.gone(volume(bound_to or "a"))
             bound_to = ""
         elif step == "list":
-            watched.owners.listed(listing(uid))
+            watched.owners.drivers_listed(listing(uid))
             recorded = uid
         else:
-            watched.owners.listed({DRIVER: Listed([], [])})
+            watched.owners.drivers_listed({DRIVER: Listed([], [])})
             recorded = ""
         differs = bool(bound_to and recorded and bound_to != recorded)
         if (bound_to, recorded) != before:
@@ -284,18 +287,18 @@ def test_whatever_came_before_the_last_word_of_both_decides(steps: list[tuple[st
 
 def test_a_pv_that_went_while_nobody_watched_is_forgotten() -> None:
     watched = _Watched()
-    watched.owners.volume_changed(volume("new"))
-    watched.owners.volumes_listed(set())
-    watched.owners.listed(listing("old"))
+    watched.owners.changed(volume("new"))
+    watched.owners.listed(set())
+    watched.owners.drivers_listed(listing("old"))
     assert not watched.asked()
 
 
 def test_who_waits_for_calls_of_the_driver_to_end_is_tried_again_soon_however_often() -> None:
     """Until the driver is told, the volume's mount refuses the pods of the claim."""
     watched = _Watched()
-    watched.owners.volume_changed(volume("old"))
-    watched.owners.volume_changed(volume("new"))
-    watched.owners.listed(listing("old"))
+    watched.owners.changed(volume("old"))
+    watched.owners.changed(volume("new"))
+    watched.owners.drivers_listed(listing("old"))
     busy = protocol.Pending("4 calls of the driver run already")
 
     for _ in range(3):

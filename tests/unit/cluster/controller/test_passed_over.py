@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.controller import capacity, decide
+from cluster.controller import decide, rivals
 from tests.unit.cluster.controller.many_nodes import GIB, nodes_of, taken_by
 from tests.unit.cluster.controller.one_node import Parts, driver, our_class, waiting
 
@@ -21,7 +21,7 @@ CLOSED = [CORDONED, {"taints": [CONTROL_PLANE]}, {"taints": [{"key": "x", "effec
 
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capacity, "_AT_MOST_EVERY_SECONDS", -1.0)
+    monkeypatch.setattr(rivals, "_RECENT_SECONDS", -1.0)
 
 
 @pytest.mark.parametrize(
@@ -78,27 +78,27 @@ def test_a_node_that_was_cordoned_a_moment_ago_looks_before_it_takes_the_claim()
     assert taken_by(nodes, "a")[0] == "n0"
     collection.specs = {"n0": CORDONED}
 
-    assert nodes["n0"]._node_has_changed()
+    assert nodes["n0"].node.has_changed()
 
     assert taken_by(nodes, "a")[0] == "n1"
-    assert not nodes["n0"]._node_has_changed()
+    assert not nodes["n0"].node.has_changed()
 
 
 def test_all_nodes_are_cordoned_at_once_and_one_takes_the_claim() -> None:
     collection, nodes = nodes_of([50 * GIB, GIB])
     collection.specs = {"n0": CORDONED, "n1": CORDONED}
     for node in nodes.values():
-        assert node._node_has_changed()
-        assert node.capacity is not None
+        assert node.node.has_changed()
         node.capacity.publish()  # as it does when its node has changed
 
     assert taken_by(nodes, "a")[0] == "n0"
 
 
-def test_a_node_that_the_class_does_not_allow_is_no_reason_to_pass_another_over() -> None:
+def test_a_node_that_the_class_does_not_allow_is_no_reason_to_pass_another_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _, nodes = nodes_of([GIB, 50 * GIB], {"n0": CORDONED})
-    nodes["n1"]._is_allowed = lambda storage_class: False  # type: ignore[method-assign]
-    assert nodes["n1"].capacity is not None
+    monkeypatch.setattr(nodes["n1"].node, "is_allowed", lambda storage_class: False)
     nodes["n1"].capacity.publish()
 
     assert taken_by(nodes, "a")[0] == "n0"
@@ -128,8 +128,8 @@ def test_a_node_that_somebody_wrote_into_the_claim_is_compared_with_the_class(
     noted = tmp_path / "noted"
     failure = '{"status": "Failure", "reason": "Busy", "message": "x"}'
     driver(tmp_path, f"echo $1 >>{noted}; echo '{failure}'")
-    parts.provision.class_changed(zoned("2"))
-    parts.provision.claim_changed(waiting("mine"))
+    parts.classes.changed(zoned("2"))
+    parts.claims.changed(waiting("mine"))
 
     parts.provision.sync(("claim", "mine"))
 

@@ -6,13 +6,11 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cluster.controller import retry
-from cluster.controller.capacity import Rivals
 from shared import options, protocol
 from tests.unit.cluster.controller.one_node import Parts, driver, our_class, waiting
 
@@ -20,23 +18,23 @@ from tests.unit.cluster.controller.one_node import Parts, driver, our_class, wai
 @pytest.fixture
 def parts(tmp_path: Path) -> Parts:
     made = Parts(tmp_path)
-    made.provision.class_changed(our_class("1"))
+    made.classes.changed(our_class("1"))
     return made
 
 
 def test_what_waits_for_others_or_is_bound_is_not_held(parts: Parts) -> None:
     for number in range(10_000):
-        parts.provision.claim_changed(waiting(f"foreign-{number}", provisioner="another"))
-    parts.provision.claim_changed(waiting("mine"))
+        parts.claims.changed(waiting(f"foreign-{number}", provisioner="another"))
+    parts.claims.changed(waiting("mine"))
 
     assert parts.work.waiting() == 1
-    assert parts.provision.in_hand("mine")
-    assert not any(parts.provision.in_hand(f"foreign-{number}") for number in range(10_000))
+    assert parts.claims.in_hand("mine")
+    assert not any(parts.claims.in_hand(f"foreign-{number}") for number in range(10_000))
 
-    parts.provision.claim_changed(waiting("mine", volumeName="pvc-mine"))
+    parts.claims.changed(waiting("mine", volumeName="pvc-mine"))
 
     assert parts.work.waiting_keys() == []
-    assert not parts.provision.in_hand("mine")
+    assert not parts.claims.in_hand("mine")
 
 
 def test_what_only_a_change_can_help_is_tried_again_slowly(
@@ -48,7 +46,7 @@ def test_what_only_a_change_can_help_is_tried_again_slowly(
         tmp_path,
         'echo \'{"status": "Failure", "reason": "InvalidArgument", "message": "no such thing"}\'\n',
     )
-    parts.provision.claim_changed(waiting("mine"))
+    parts.claims.changed(waiting("mine"))
 
     for attempt in (1, 2):
         key: Any = parts.work.get()
@@ -62,33 +60,24 @@ def test_what_only_a_change_can_help_is_tried_again_slowly(
 
 
 def test_the_nodes_hostname_label_is_read_for_each_volume(parts: Parts) -> None:
-    assert parts.provision.recent_hostname() == "node1"
-    woken: list[str] = []
-    room: Any = SimpleNamespace(changed=lambda: woken.append("room"))
-    parts.provision.capacity = room
+    assert parts.node.recent_hostname() == "node1"
+    parts.news.take_change()
 
     parts.api.node["metadata"]["labels"] = {"kubernetes.io/hostname": "renamed"}
 
-    assert parts.provision.recent_hostname() == "node1"  # it is not asked for so often
-    assert parts.provision.hostname() == "renamed"
-    assert parts.provision.recent_hostname() == "renamed"
-    assert woken == ["room"]
+    assert parts.node.recent_hostname() == "node1"  # it is not asked for so often
+    assert not parts.news.take_change()
+    assert parts.node.hostname() == "renamed"
+    assert parts.node.recent_hostname() == "renamed"
+    assert parts.news.take_change()
     parts.api.node["metadata"]["labels"] = {}
     with pytest.raises(protocol.Unavailable, match="has no label"):
-        parts.provision.hostname()
+        parts.node.hostname()
 
 
 def test_a_node_is_set_only_on_the_claim_as_it_was_seen(parts: Parts) -> None:
-    parts.provision.class_changed(our_class("2", late=False))
-    room: Any = SimpleNamespace(
-        room=lambda name: 1 << 30,
-        is_crowd=lambda name: False,
-        rivals=lambda name: Rivals({"node1": 1 << 30}, True, False),
-        has_pools=lambda name: True,
-        changed=lambda: None,
-    )
-    parts.provision.capacity = room
-    parts.provision.claim_changed(waiting("mine", node=""))
+    parts.classes.changed(our_class("2", late=False))
+    parts.claims.changed(waiting("mine", node=""))
 
     while not parts.api.patched:
         key: Any = parts.work.get()
@@ -112,12 +101,12 @@ def test_a_node_is_set_only_on_the_claim_as_it_was_seen(parts: Parts) -> None:
 def test_a_claim_that_any_node_may_take_is_no_work_of_this_one(
     parts: Parts, node: str, is_anyones: bool
 ) -> None:
-    parts.provision.class_changed(our_class("2", late=False))
-    parts.provision.claim_changed(waiting("mine", node=node))
+    parts.classes.changed(our_class("2", late=False))
+    parts.claims.changed(waiting("mine", node=node))
 
     assert parts.work.waiting_keys() == [("claim", "mine")]
-    assert parts.provision.is_anyones("mine") == is_anyones
-    assert not parts.provision.is_anyones("another")
+    assert parts.claims.is_anyones("mine") == is_anyones
+    assert not parts.claims.is_anyones("another")
 
 
 PENDING = '{"status": "Failure", "reason": "Pending", "message": "half done"}'
@@ -158,10 +147,10 @@ def test_a_claim_that_goes_while_its_volume_is_made_makes_none_to_delete_it(
     parts: Parts, tmp_path: Path, found: str, callouts: list[str]
 ) -> None:
     calls = undoing(tmp_path, found)
-    parts.provision.claim_changed(waiting("mine"))
+    parts.claims.changed(waiting("mine"))
     key: Any = parts.work.get()
     parts.provision.sync(key)
-    parts.provision.claim_gone(waiting("mine"))
+    parts.claims.gone(waiting("mine"))
 
     key = parts.work.get()
     parts.provision.sync(key)
@@ -170,20 +159,20 @@ def test_a_claim_that_goes_while_its_volume_is_made_makes_none_to_delete_it(
     assert [line.split()[0] for line in lines] == callouts
     assert ["onlyFind" in line for line in lines[:2]] == [False, True]
     assert all("onlyIfBlank" in line for line in lines[2:])
-    assert not parts.provision.in_hand("mine")
+    assert not parts.claims.in_hand("mine")
 
 
 def test_a_pv_that_goes_wakes_the_claim_that_still_waits_for_it(parts: Parts) -> None:
-    parts.provision.claim_changed(waiting("mine"))
+    parts.claims.changed(waiting("mine"))
     key: Any = parts.work.get()
     parts.work.done(key)
     gone = {"metadata": {"name": "pvc-mine"}, "spec": {"claimRef": {"uid": "another"}}}
 
-    parts.provision.volume_gone(gone)
-    parts.provision.volume_gone({**gone, "spec": {}})
+    parts.volumes.gone(gone)
+    parts.volumes.gone({**gone, "spec": {}})
     assert parts.work.waiting_keys() == []
 
-    parts.provision.volume_gone({**gone, "spec": {"claimRef": {"uid": "mine"}}})
+    parts.volumes.gone({**gone, "spec": {"claimRef": {"uid": "mine"}}})
     assert parts.work.get() == ("claim", "mine")
 
 
@@ -202,7 +191,7 @@ def test_a_claim_that_waits_for_calls_of_the_driver_to_end_costs_nothing(
         ]
         while parts.storage._running["flexvol/loop"].total() < 4:
             time.sleep(0.01)
-        parts.provision.claim_changed(waiting("mine"))
+        parts.claims.changed(waiting("mine"))
         key: Any = parts.work.get()
         parts.provision.sync(key)
         go.touch()
@@ -219,14 +208,14 @@ def test_a_long_copy_has_one_event_however_often_the_driver_is_called(
 ) -> None:
     undoing(tmp_path, NOT_FOUND)
     for uid in ("mine", "other"):
-        parts.provision.claim_changed(waiting(uid))
+        parts.claims.changed(waiting(uid))
         key: Any = parts.work.get()
         for _ in range(5):
             parts.provision.sync(key)
         parts.work.forget(key)
     assert parts.announced == ["Provisioning", "Provisioning"]
 
-    parts.provision.claim_gone(waiting("mine"))
-    parts.provision.claim_changed(waiting("mine"))
+    parts.claims.gone(waiting("mine"))
+    parts.claims.changed(waiting("mine"))
     parts.provision.sync(("claim", "mine"))
     assert parts.announced == ["Provisioning"] * 3, "it came back to this node"

@@ -13,10 +13,12 @@ import pytest
 
 from cluster.controller import cluster, decide
 from cluster.controller.delete import Delete
+from cluster.controller.instance import Instance
 from cluster.controller.retry import GROWING
+from cluster.controller.room_news import RoomNews
 from cluster.controller.secrets import Secrets
 from cluster.controller.storage import Storage
-from cluster.controller.workqueue import WorkQueue
+from cluster.controller.workqueue import Key, WorkQueue
 from tests.unit.cluster.controller.objects import ELSEWHERE, HERE, NODE, OWNER, UNBOUND, live, of
 
 KEY = ("volume", HERE)
@@ -69,7 +71,9 @@ class Api:
 class Parts:
     def __init__(self, plugins: Path, volume: dict[str, Any], claim: Any) -> None:
         volume["metadata"]["resourceVersion"] = "1"
-        self.api, self.work, self.said = Api(volume, claim), WorkQueue(), list[str]()
+        self.api = Api(volume, claim)
+        self.work = WorkQueue[Key]()
+        self.said: list[str] = []
         self.calls = plugins / "calls"
         self.calls.touch()
         path = plugins / "flexvol~loop/loop"
@@ -79,8 +83,10 @@ class Parts:
         events: Any = SimpleNamespace(warning=lambda about, reason, said: self.said.append(said))
         api: Any = self.api
         secrets = Secrets(api, NODE, "flexvol")
-        self.delete = Delete(api, Storage(str(plugins)), events, self.work, NODE, secrets)
-        self.delete.volume_changed(volume)
+        storage = Storage(str(plugins))
+        instance = Instance(api, NODE, storage, events, self.work, secrets)
+        self.delete = Delete(instance, RoomNews())
+        self.delete.changed(volume)
 
     def sync(self) -> None:
         key: Any = self.work.get()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.controller import capacity
-from cluster.controller.capacity import room_step
+from cluster.controller import published_rooms, rivals
+from cluster.controller.pool_rooms import STEPS, room_step
 from tests.unit.cluster.controller.many_nodes import (
     CLASS,
     GIB,
@@ -21,14 +21,14 @@ from tests.unit.cluster.controller.many_nodes import (
 
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capacity, "_AT_MOST_EVERY_SECONDS", -1.0)
+    monkeypatch.setattr(rivals, "_RECENT_SECONDS", -1.0)
 
 
 @given(st.integers(0, 1 << 62), st.integers(0, 1 << 62))
 def test_more_room_is_never_on_a_lower_step(one: int, other: int) -> None:
     low, high = sorted((one, other))
 
-    assert 0 <= room_step(low) <= room_step(high) <= capacity._STEPS
+    assert 0 <= room_step(low) <= room_step(high) <= STEPS
     assert (room_step(low) == 0) == (low == 0)
     if 0 < low <= high // 2:
         assert room_step(low) < room_step(high)
@@ -58,15 +58,14 @@ def test_of_many_equals_one_looks_and_takes_the_claim() -> None:
     collection, nodes = nodes_of([10 * GIB] * 400)
     taken_by(nodes, "first")
     for node in nodes.values():  # each has looked once since it started
-        assert node.capacity is not None
-        node.capacity.rivals("c")
+        node.rivals.compared("c")
     collection.read.clear()
 
     taken = {taken_by(nodes, f"claim-{number}") for number in range(20)}
 
     assert len({name for name, _ in taken}) > 10  # not always the same
     assert len(collection.read) == 20 * 2  # two lists a claim, of all nodes together
-    assert max(collection.read) <= capacity._COMPARED
+    assert max(collection.read) <= rivals.COMPARED
     assert max(seconds for _, seconds in taken) < 1
 
 
@@ -79,7 +78,7 @@ def test_of_many_nodes_the_one_with_the_most_room_takes_it_and_each_read_is_shor
 
     assert name == "n399"
     assert seconds <= 3
-    assert max(collection.read) <= capacity._COMPARED
+    assert max(collection.read) <= rivals.COMPARED
 
 
 def test_a_claim_that_fits_on_no_node_costs_nothing() -> None:
@@ -99,14 +98,14 @@ def test_two_provisioners_of_one_node_leave_each_others_objects_alone() -> None:
     two = publisher(collection, "n", 2 * GIB, directory, classes)
 
     for publishing in (one, two):
-        publishing._read_at = float("-inf")  # the next round looks what is there
-        publishing.publish()
+        publishing.rooms.read_again()
+        publishing.capacity.publish()
     assert {one["storageClassName"] for one in collection.objects.values()} == {"c", "d"}
 
-    classes.remove(other_class)
     for publishing in (one, two):
-        publishing._read_at = float("-inf")
-        publishing.publish()
+        publishing.classes.gone(other_class)
+        publishing.rooms.read_again()
+        publishing.capacity.publish()
     assert {one["storageClassName"] for one in collection.objects.values()} == {"c"}
 
 
@@ -121,4 +120,4 @@ def test_an_object_that_the_list_does_not_have_is_taken_over() -> None:
 
     (told,) = collection.objects.values()
     assert told["capacity"] == str(2 * GIB)
-    assert told["metadata"]["labels"][capacity.ROOM_LABEL] == str(room_step(2 * GIB))
+    assert told["metadata"]["labels"][published_rooms.ROOM_LABEL] == str(room_step(2 * GIB))

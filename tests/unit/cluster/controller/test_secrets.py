@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from cluster.controller import decide, secrets, volume_manifest
+from cluster.controller.objects import Claim, StorageClass, Volume
+from cluster.controller.secrets import Reference
 from shared import protocol
 
 US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
@@ -34,7 +37,8 @@ def storage_class(**parameters: str) -> dict[str, Any]:
 
 
 def wanted(**parameters: str) -> secrets.Reference | None:
-    return secrets.wanted(CLAIM, storage_class(**parameters), US, "own")
+    of_class = StorageClass(storage_class(**parameters))
+    return secrets.wanted(Claim(CLAIM), of_class, US, "own")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,7 @@ def test_a_secret_is_named_by_templates(
     found = wanted(secretName=name, secretNamespace=namespace)
 
     assert found is not None
-    assert (found[:2], found.driver, found.owner) == (reference, "flexvol/loop", {})
+    assert (found.names, found.driver, found.owner) == (reference, "flexvol/loop", {})
 
 
 @pytest.mark.parametrize(
@@ -144,8 +148,10 @@ def test_a_secret_made_for_one_volume_says_whose_it_is_and_another_nodes_has_ano
         "flexvol/claim-name": "data",
         "flexvol/claim-uid": "u1",
     }
-    assert made == ("own", MADE, "flexvol/loop", owner)
-    assert (wanted(createSecret="true", secretNamespace="vault") or [])[0] == "vault"
+    assert made == Reference("own", MADE, "flexvol/loop", owner)
+    in_vault = wanted(createSecret="true", secretNamespace="vault")
+    assert in_vault is not None
+    assert in_vault.namespace == "vault"
 
 
 def test_the_driver_gets_none_of_the_words_and_the_pv_the_reference() -> None:
@@ -175,9 +181,10 @@ def test_the_secret_of_a_pv_is_the_one_that_was_made_for_it() -> None:
     volume = volume_of(namespace="own", name=MADE)
     volume["spec"]["claimRef"]["uid"] = "of a later claim"
 
-    found = secrets.made_for(volume)
+    found = secrets.made_for(Volume(volume))
 
-    assert found == made._replace(owner={"flexvol/volume": "pvc-u1"})
+    assert found == dataclasses.replace(made, owner={"flexvol/volume": "pvc-u1"})
+    assert found is not None
     assert secrets.is_of({"metadata": {"annotations": made.owner}}, found.owner)
 
 
@@ -193,7 +200,7 @@ def test_the_secret_of_a_pv_is_the_one_that_was_made_for_it() -> None:
     ],
 )
 def test_any_other_secret_of_a_pv_is_not_its_own(secret: dict[str, str]) -> None:
-    assert secrets.made_for(volume_of(**secret)) is None
+    assert secrets.made_for(Volume(volume_of(**secret))) is None
 
 
 @pytest.mark.parametrize(

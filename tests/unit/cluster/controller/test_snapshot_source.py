@@ -13,10 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.controller import decide
+from cluster.controller.instance import Instance
 from cluster.controller.provision import Provision
+from cluster.controller.room_news import RoomNews
 from cluster.controller.secrets import Secrets
 from cluster.controller.storage import Storage
-from cluster.controller.workqueue import WorkQueue
+from cluster.controller.storage_classes import StorageClasses
+from cluster.controller.waiting_claims import WaitingClaims
+from cluster.controller.workqueue import Key, WorkQueue
 from shared import protocol
 from tests.unit.cluster.controller.objects import NODE, SHARED, claim, of_snapshot, storage_class
 from tests.unit.cluster.controller.one_node import Api, driver
@@ -111,15 +115,18 @@ def test_in_shared_mode_the_driver_is_given_only_a_source_that_was_checked(
     events: Any = SimpleNamespace(
         normal=lambda *_: None, warning=lambda about, reason, message: said.append(message)
     )
-    work = WorkQueue()
+    work = WorkQueue[Key]()
     storage = Storage(str(tmp_path))
-    provision = Provision(api, storage, events, work, us, Secrets(api, us, "flexvol"))
+    instance = Instance(api, us, storage, events, work, Secrets(api, us, "flexvol"))
+    claims = WaitingClaims(work, us)
+    classes = StorageClasses(claims, RoomNews())
+    provision = Provision(instance, claims, classes, RoomNews(), None)
     its_class = storage_class(late=False)
     its_class["metadata"].update(uid="class", resourceVersion="1")
-    provision.class_changed(its_class)
+    classes.changed(its_class)
     waiting = of_snapshot(claim(node="", resources={"requests": {"storage": "1Mi"}}))
     waiting["metadata"]["resourceVersion"] = "7"
-    provision.claim_changed(waiting)
+    claims.changed(waiting)
 
     key: Any = work.get()
     provision.sync(key)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 from cluster.controller.retry import GROWING
 from cluster.controller.workqueue import WorkQueue
 
 
 def test_a_key_added_twice_comes_once() -> None:
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     queue.add("a")
     queue.add("a")
     queue.add("b")
@@ -19,7 +20,7 @@ def test_a_key_added_twice_comes_once() -> None:
 
 
 def test_a_key_added_while_it_is_worked_on_comes_again_only_after() -> None:
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     queue.add("a")
     assert queue.get() == "a"
     queue.add("a")
@@ -31,7 +32,7 @@ def test_a_key_added_while_it_is_worked_on_comes_again_only_after() -> None:
 
 
 def test_adding_brings_a_turn_forward_and_never_puts_it_off() -> None:
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     queue.add("a", 100)
     queue.add("a", 0)
     queue.add("a", 100)
@@ -40,7 +41,7 @@ def test_adding_brings_a_turn_forward_and_never_puts_it_off() -> None:
 
 
 def test_what_is_due_later_waits() -> None:
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     began = time.monotonic()
     queue.add("later", 100)
     queue.add("now")
@@ -53,7 +54,7 @@ def test_what_is_due_later_waits() -> None:
 
 def test_what_is_tried_again_after_a_failure_still_waits() -> None:
     """However long each attempt takes: FlexvolWorkWaits fires for what waits for an hour."""
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     queue.add("a")
     queue.get()
     assert queue.waiting_keys() == []  # the first attempt
@@ -71,7 +72,7 @@ def test_what_is_tried_again_after_a_failure_still_waits() -> None:
 
 
 def test_a_worker_that_does_not_take_a_key_leaves_it_to_the_others() -> None:
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     for number in range(3):
         queue.add(("claim", number))
     got: list[object] = []
@@ -87,7 +88,7 @@ def test_a_worker_that_does_not_take_a_key_leaves_it_to_the_others() -> None:
 
 
 def test_failures_back_off_exponentially_up_to_the_limit_and_success_forgets_them() -> None:
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     waits: list[tuple[float, float]] = []  # at the most and at the least
     for _ in range(12):
         queue.add("a")
@@ -109,7 +110,7 @@ def test_failures_back_off_exponentially_up_to_the_limit_and_success_forgets_the
 
 
 def test_stop_wakes_who_waits() -> None:
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     seen: list[object] = []
     worker = threading.Thread(target=lambda: seen.append(queue.get()))
     worker.start()
@@ -121,7 +122,7 @@ def test_stop_wakes_who_waits() -> None:
 
 
 def test_many_workers_never_share_a_key() -> None:
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     at_once: dict[object, int] = {}
     most: list[int] = []
     lock = threading.Lock()
@@ -153,7 +154,7 @@ def test_many_workers_never_share_a_key() -> None:
 
 
 def test_hurry_brings_every_turn_forward_and_forgets_the_failures() -> None:
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     for _ in range(6):
         queue.add("a")
         queue.get()
@@ -168,7 +169,7 @@ def test_hurry_brings_every_turn_forward_and_forgets_the_failures() -> None:
 
 
 def test_a_retry_is_no_sooner_than_was_asked_for() -> None:
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     queue.add("a")
     queue.get()
     before = time.monotonic()
@@ -179,7 +180,7 @@ def test_a_retry_is_no_sooner_than_was_asked_for() -> None:
 
 def test_what_is_forgotten_waits_no_more_and_leaves_nothing() -> None:
     """Of a standby's thousands of claims that another served."""
-    queue = WorkQueue()
+    queue = WorkQueue[Any]()
     for number in range(10_000):
         queue.add(number)
         queue.forget(number)
