@@ -31,7 +31,8 @@ from tests.waiting import wait_until
 Object = dict[str, Any]
 OVERLAY = Path(__file__).parents[1] / "cluster/kube/overlay"
 CORE = "/api/v1"
-CLASS, SIZE = "flexvol-loop", "32Mi"
+CLASS = "flexvol-loop"
+SIZE = "32Mi"
 PROVISIONERS = "system:serviceaccount:flexvol:flexvol-node"
 BINDER = "system:serviceaccount:kube-system:persistent-volume-binder"  # of the controller-manager
 # What the API server is asked a second by each of its controllers, and how much at once before
@@ -48,7 +49,8 @@ class Followed:
     def __init__(self, api: Api, path: str, wanted: Callable[[Object], bool]) -> None:
         self.there: set[str] = set()
         self.reached: dict[str, float] = {}
-        self._path, self._wanted = path, wanted
+        self._path = path
+        self._wanted = wanted
         self._changed = threading.Condition()
         version = api.call("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
         threading.Thread(target=self._follow, args=(api.watch(path, version),), daemon=True).start()
@@ -104,11 +106,13 @@ class Audit:
 
     def mark_when_quiet(self) -> int:
         """Once nothing more comes."""
-        size, changed = self.mark(), time.monotonic()
+        size = self.mark()
+        changed = time.monotonic()
         while time.monotonic() - changed < _QUIET_SECONDS:
             time.sleep(0.2)
             if self.mark() != size:
-                size, changed = self.mark(), time.monotonic()
+                size = self.mark()
+                changed = time.monotonic()
         return size
 
     def asked(self, user: str, begin: int, end: int) -> collections.Counter[str]:
@@ -195,7 +199,9 @@ def is_ready(pod: Object) -> bool:
 
 class Bench:
     def __init__(self, cluster: kube.Cluster, api: Api, audit: Audit) -> None:
-        self._cluster, self._api, self._audit = cluster, api, audit
+        self._cluster = cluster
+        self._api = api
+        self._audit = audit
         self._spaces = 0
 
     def space(self) -> str:
@@ -218,7 +224,8 @@ class Bench:
         self.pods(1, own_claim=True)
 
     def burst(self, count: int) -> list[str]:
-        space, mark = self.space(), self._audit.mark()
+        space = self.space()
+        mark = self._audit.mark()
         claims = Followed(self._api, f"{space}/persistentvolumeclaims", is_bound)
         volumes = Followed(self._api, f"{CORE}/persistentvolumes", lambda _: True)
         nodes = list(self._cluster.nodes)
@@ -252,7 +259,9 @@ class Bench:
         """Seconds until all of them run, and until nothing of them is left in the API, and what the
         binder asked until they ran. Returns when their containers have ended too, which takes
         longer, so that what is measured next has the machine for itself."""
-        space, before, mark = self.space(), sandboxes(), self._audit.mark()
+        space = self.space()
+        before = sandboxes()
+        mark = self._audit.mark()
         pods = Followed(self._api, f"{space}/pods", is_ready)
         claims = Followed(self._api, f"{space}/persistentvolumeclaims", is_bound)
         volumes = Followed(self._api, f"{CORE}/persistentvolumes", lambda _: True)
@@ -304,7 +313,8 @@ class Bench:
         """Claims of another provisioner, and PVs that look as if the first node had made and bound
         them; without the controller manager, which would find that their claims are not there."""
         self._cluster.kill("kube-controller-manager")
-        space, node = f"{CORE}/namespaces/default", next(iter(self._cluster.nodes))
+        space = f"{CORE}/namespaces/default"
+        node = next(iter(self._cluster.nodes))
         foreign = [claim(f"foreign-{number}") for number in range(claims)]
         for one in foreign:
             one["spec"]["storageClassName"] = "another"
@@ -356,7 +366,8 @@ def own_volume(name: str, node: str) -> Object:
 
 
 def measure(bench: Bench, settings: argparse.Namespace) -> None:
-    bursts, pods = [], []
+    bursts = []
+    pods = []
     for title in settings.controller_manager:
         rate, at_once = CONTROLLER_MANAGERS[title]
         bench.controller_manager(rate, at_once)

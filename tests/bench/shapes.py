@@ -23,7 +23,8 @@ from node.host import filesystems
 from shared import table
 
 ROOT = Path(__file__).resolve().parents[2]
-MIB, GIB = 1 << 20, 1 << 30
+MIB = 1 << 20
+GIB = 1 << 30
 # Where mkfs.ext4 begins to make a larger journal, and the smallest volume.
 JOURNAL_SIZES = (
     16 * MIB, 128 * MIB, GIB, 2 * GIB, 16 * GIB, 32 * GIB, 64 * GIB, 128 * GIB,

@@ -100,7 +100,8 @@ def end(kubeconfig: str, name: str, to: str) -> None:
 
 def checksum(kubeconfig: str, name: str, node: str) -> str:
     """The one with which its stream ends."""
-    api, stream = Cluster(kubeconfig), bytearray()
+    api = Cluster(kubeconfig)
+    stream = bytearray()
     status, _, errors = api.execute(
         nodes.get(api, "flexvol", node).pod, ["flexvol", "export", name], None, stream.extend
     )
@@ -113,7 +114,9 @@ def main(kubeconfig: str, name: str, here: str, there: str, at: str, every: str 
     if at != "0":
         assert killed(kubeconfig, name, there, int(at))
         return
-    number, again, ways = 1 - int(every), True, (here, there)
+    number = 1 - int(every)
+    again = True
+    ways = (here, there)
     while again:
         number += int(every)
         ways = ways[::-1]

@@ -23,7 +23,8 @@ from tests.sources import ROOT
 from tests.waiting import wait_until
 
 NAME = "killed-provisioner"
-PROVISIONER, DRIVER = "loop.crash", "crash/loop"
+PROVISIONER = "loop.crash"
+DRIVER = "crash/loop"
 # Which request of the API, or call of the driver, is the one: its number, or words of it.
 Where = Callable[[int, str], bool]
 # The beginning of a script that stands before the loop driver, which uses no secret: it takes away
@@ -55,7 +56,9 @@ class KilledProvisioner:
     begin."""
 
     def __init__(self, k8s: Kubernetes, proxy: KillingProxy, node: str = "node1") -> None:
-        self.k8s, self.first, self.node = k8s, proxy, k8s.cluster.nodes[node]
+        self.k8s = k8s
+        self.first = proxy
+        self.node = k8s.cluster.nodes[node]
         self.storage_class = f"crash-{k8s.namespace}"
         self._changes = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,7 +79,8 @@ class KilledProvisioner:
 
     def use(self, proxy: KillingProxy) -> None:
         """Which API server it works with from its next start on."""
-        self.proxy, proxy.victim = proxy, self.kill
+        self.proxy = proxy
+        proxy.victim = self.kill
         (self.here / "kubeconfig").write_text(kubeconfig(proxy.url))
 
     def _apart(self, *argv: object) -> list[object]:

@@ -41,7 +41,8 @@ _CAPACITY = [
 def account(cluster: Cluster, name: str = "provisioner", rules: list[Object] | None = None) -> str:
     """The token of a service account that may what deploy/ gives a provisioner; with `rules`, what
     they say."""
-    group, kind = "rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1"
+    group = "rbac.authorization.k8s.io"
+    kind = "rbac.authorization.k8s.io/v1"
     subjects = [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}]
     role = _CLASS_ROLE if rules is None else f"test-{name}"
 
@@ -104,7 +105,9 @@ class OwnProvisioner:
         self.name = f"own-{name}"
         self.node = cluster.nodes[node]
         self.program: list[object] = [ROOT / "dist/provisioner"]
-        self._cluster, self._driver, self._words = cluster, driver, words
+        self._cluster = cluster
+        self._driver = driver
+        self._words = words
         self._directory = STATE / self.name
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir()

@@ -54,7 +54,8 @@ def _in_seconds(number: str, unit: str) -> str:
 
 class Prometheus:
     def __init__(self, cluster: Cluster, directory: Path) -> None:
-        self._cluster, self._directory = cluster, directory
+        self._cluster = cluster
+        self._directory = directory
         self._beside = [str(word) for word in cluster.kubectl_line()[:2]]
         (directory / "rules.yml").write_text(quick_rules())
         (directory / "token").write_text("admin-token")

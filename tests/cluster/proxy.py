@@ -28,7 +28,8 @@ from tests.cluster.kube.node import NET
 
 NAMESPACE = Path(f"/run/netns/{PREFIX}cp")
 Made = TypeVar("Made")
-CUT, CUT_AFTER = "cut", "cut-after"
+CUT = "cut"
+CUT_AFTER = "cut-after"
 Rule = Callable[[str, str, int], "str | int | float | bytes | None"]
 _CLONE_NEWNET = 0x40000000
 _UPSTREAM_SECONDS = 300
@@ -194,7 +195,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return
 
     def _handle(self) -> None:
-        proxy, method = self.server.proxy, self.command
+        proxy = self.server.proxy
+        method = self.command
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         answer = proxy.rule(method, self.path, proxy.count(method, self.path))
         if answer == CUT:

@@ -201,7 +201,8 @@ class Troubles:
 
 def lasting(troubles: Troubles) -> list[Object]:
     """The alerts that last as long as their state."""
-    sick, claim_of = troubles.sick, {"persistentvolumeclaim": "full"}
+    sick = troubles.sick
+    claim_of = {"persistentvolumeclaim": "full"}
     return [
         {"alertname": "FlexvolProvisionerDown", "instance": troubles.stopped},
         {"alertname": "FlexvolPoolDown", "instance": sick, "pool": "away"},

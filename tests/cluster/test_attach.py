@@ -63,7 +63,8 @@ class Storage:
         for line in lines:
             head, _, outcome = line.partition("ms: ")
             if volume in head:
-                callout, word = head.split()[2], outcome.split()[0]
+                callout = head.split()[2]
+                word = outcome.split()[0]
                 if (
                     callout == "getvolumename"
                 ):  # asked once by each program, which remembers "Not supported"
@@ -249,7 +250,8 @@ def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Sto
 def test_kubelet_restarted_while_a_volume_is_attached(
     k8s: Kubernetes, storage: Storage, attacher: str
 ) -> None:
-    cluster, name = k8s.cluster, claimed(k8s)
+    cluster = k8s.cluster
+    name = claimed(k8s)
     k8s.pod("web", node="node1")
     k8s.shell("web", "echo kept > /data/file")
 
@@ -289,7 +291,8 @@ def test_kubelet_restarted_while_a_volume_is_attached(
 
 
 def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: Storage) -> None:
-    cluster, name = k8s.cluster, claimed(k8s)
+    cluster = k8s.cluster
+    name = claimed(k8s)
     node = cluster.nodes["node1"]
     k8s.pod(
         "web", node="node1", terminationGracePeriodSeconds=0

@@ -58,7 +58,8 @@ def room(node: Node) -> int:
 def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_is_some(
     k8s: Kubernetes,
 ) -> None:
-    first, second = hostname(k8s, "node1"), hostname(k8s, "node2")
+    first = hostname(k8s, "node1")
+    second = hostname(k8s, "node2")
     before = both_rooms(k8s)
     with full(k8s, "node1"):
         wait_until("node1's room is gone", lambda: published(k8s)[first] == 0, 30)
@@ -96,7 +97,8 @@ def test_a_new_class_has_its_room_published_and_a_deleted_one_has_not(k8s: Kuber
 
 def test_less_room_than_the_smallest_volume_is_none(k8s: Kubernetes) -> None:
     """An xfs has 300 MiB at least, so a claim of 64Mi for one does not fit into 200 MiB."""
-    node, first = k8s.cluster.nodes["node1"], hostname(k8s, "node1")
+    node = k8s.cluster.nodes["node1"]
+    first = hostname(k8s, "node1")
     names = {fs_type: f"{fs_type}-{k8s.namespace}" for fs_type in ("ext4", "xfs")}
     with small_pool(node, "small") as directory:
         for fs_type, name in names.items():
@@ -149,7 +151,8 @@ def test_a_nodes_new_hostname_label_is_that_of_the_next_volume_and_of_its_room(
 
 def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubernetes) -> None:
     """Its pod is gone for good, though nothing on the node could take the room away."""
-    flexvol, node2 = Kubernetes(k8s.cluster, "flexvol"), hostname(k8s, "node2")
+    flexvol = Kubernetes(k8s.cluster, "flexvol")
+    node2 = hostname(k8s, "node2")
     wait_until("both nodes' room is published", lambda: len(published(k8s)) == 2)
     (gone,) = flexvol.all("pods", "app=flexvol-node", "spec.nodeName=node2")
     k8s.cluster.kill("kubelet", "node2")
@@ -213,7 +216,8 @@ def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kuberne
 
 
 def test_a_cordoned_pool_gets_no_new_volume_and_what_is_in_it_lives_on(k8s: Kubernetes) -> None:
-    node, first = k8s.cluster.nodes["node1"], hostname(k8s, "node1")
+    node = k8s.cluster.nodes["node1"]
+    first = hostname(k8s, "node1")
     k8s.claim("old")
     k8s.pod("before", claim="old", node="node1")
     k8s.delete("pod", "before")

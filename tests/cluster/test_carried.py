@@ -60,7 +60,8 @@ def test_a_node_that_has_another_name_keeps_its_claims_and_their_data_by_one_com
     )
     assert moves(k8s.cluster) == []
     for claim, (name, total) in volumes.items():
-        volume, found = k8s.get("pv", name) or {}, k8s.get("pvc", claim) or {}
+        volume = k8s.get("pv", name) or {}
+        found = k8s.get("pvc", claim) or {}
         assert volume["metadata"]["annotations"]["flexvol/identity"] == "node1"
         assert KEEP in volume["metadata"]["finalizers"], "another's finalizer is put back"
         assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"

@@ -42,7 +42,8 @@ def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(
     k8s.pod("web", node=node)
 
     volume = k8s.volume_of()
-    name, spec = volume["metadata"]["name"], volume["spec"]
+    name = volume["metadata"]["name"]
+    spec = volume["spec"]
     (term,) = spec["nodeAffinity"]["required"]["nodeSelectorTerms"]
     assert term["matchExpressions"] == [
         {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}

@@ -22,7 +22,8 @@ SUM = "cd /data && find . -type f ! -name later | sort | xargs sha256sum"
 @pytest.fixture(scope="module")
 def sharing(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A class whose pool is, on each node, on a disk with a file system that has reflinks."""
-    name, path = "copies", "/var/lib/flexvol/copies"
+    name = "copies"
+    path = "/var/lib/flexvol/copies"
     for number, node in enumerate(NODES):
         disk = tmp_path_factory.mktemp("disks") / node
         subprocess.run(["truncate", "-s", "4G", disk], check=True)
@@ -101,7 +102,8 @@ def test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim(
     k8s: Kubernetes, sharing: str, ask: Ask
 ) -> None:
     wanted = with_data(k8s, sharing, "node1")
-    volume, data = k8s.volume_of()["metadata"]["name"], f"{k8s.namespace}/data"
+    volume = k8s.volume_of()["metadata"]["name"]
+    data = f"{k8s.namespace}/data"
     name = f"before-{k8s.namespace}"
 
     done = ask("snapshot", data, name)

@@ -33,15 +33,12 @@ from tests.cluster.proxy import Proxy
 from tests.waiting import wait_until
 
 CLASS = "scripted.decisions"  # the provisioner's name, too
-ELSEWHERE, ANOTHER = (
-    "elsewhere.decisions",
-    "another.example/disk",
-)  # the class of another provisioner
-CLASSES, VOLUMES = "/apis/storage.k8s.io/v1/storageclasses", "/api/v1/persistentvolumes"
-GIVEN_TO, ONCE_GIVEN_TO = (
-    "volume.kubernetes.io/storage-provisioner",
-    "volume.beta.kubernetes.io/storage-provisioner",
-)
+ELSEWHERE = "elsewhere.decisions"
+ANOTHER = "another.example/disk"  # the class of another provisioner
+CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+VOLUMES = "/api/v1/persistentvolumes"
+GIVEN_TO = "volume.kubernetes.io/storage-provisioner"
+ONCE_GIVEN_TO = "volume.beta.kubernetes.io/storage-provisioner"
 CLASS_NOTE = "volume.beta.kubernetes.io/storage-class"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 OURS = {"pv.kubernetes.io/provisioned-by": CLASS, "flexvol/identity": "node1"}
@@ -205,7 +202,8 @@ def test_what_the_controller_manager_would_soon_write_anew(
     """The provisioner's older note alone; a class that went to another provisioner after the claim
     had been given to us; a PV without a phase, which is Released as soon as somebody has looked at
     it. A PV whose deletion failed before is as good as released."""
-    pending, failed = forge(k8s, "phase-pending"), forge(k8s, "phase-failed")
+    pending = forge(k8s, "phase-pending")
+    failed = forge(k8s, "phase-failed")
     failed_name = failed["metadata"]["name"]
     with without_controller_manager(k8s.cluster):
         k8s.apply(
@@ -237,7 +235,8 @@ def test_a_class_deleted_and_made_again_under_its_name_is_another(
 ) -> None:
     """As a class cannot be changed; what the driver refused, and what we refused, is tried again at
     once."""
-    bad, odd = f"bad-{k8s.namespace}", f"odd-{k8s.namespace}"
+    bad = f"bad-{k8s.namespace}"
+    odd = f"odd-{k8s.namespace}"
     driver.will_answer("invalid", "InvalidArgument")
     k8s.apply(own_class(bad), own_class(odd, parameters={"requestBytes": "1"}))
     uids = [(k8s.get("storageclass", name) or {})["metadata"]["uid"] for name in (bad, odd)]

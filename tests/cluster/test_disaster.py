@@ -77,8 +77,11 @@ class Drill:
     pod."""
 
     def __init__(self, k8s: Kubernetes, here: Path) -> None:
-        self.k8s, self.cluster, self.here = k8s, k8s.cluster, here
-        self.lost_uid, self._nudges = cluster_uid(k8s), 0
+        self.k8s = k8s
+        self.cluster = k8s.cluster
+        self.here = here
+        self.lost_uid = cluster_uid(k8s)
+        self._nudges = 0
         (here / "application.yaml").write_text(yaml.safe_dump_all(application(k8s.namespace)))
         k8s.run("apply", "-f", here / "application.yaml")
         k8s.claim("shelved")
@@ -162,7 +165,8 @@ def drill(k8s: Kubernetes, tmp_path: Path) -> Iterator[Drill]:
 def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected(
     drill: Drill,
 ) -> None:
-    k8s, cluster = drill.k8s, drill.cluster
+    k8s = drill.k8s
+    cluster = drill.cluster
     install_again, roll_out, look, adopt, apply, trust = chapter(
         "kubectl apply", "kubectl -n", "kubectl flexvol adopt", "kubectl patch"
     )

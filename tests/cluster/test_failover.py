@@ -135,7 +135,8 @@ def shared_claims(*names: str) -> list[dict[str, object]]:
 def test_the_leader_is_killed_in_the_middle_of_its_work(pair: Pair, k8s: Kubernetes) -> None:
     leader = wait_until("one leads", pair.leader)
     other = pair.other(leader)
-    done, long = [f"done-{number}" for number in range(4)], "long"
+    done = [f"done-{number}" for number in range(4)]
+    long = "long"
     pair.driver.will_answer(long, "hang")
     k8s.apply(*shared_claims(*done, long))
     bound(k8s, *done)

@@ -87,7 +87,8 @@ def unmounted(k8s: Kubernetes, node: str, name: str) -> bool:
 
 def delete_by_hand(k8s: Kubernetes, node: str, volume: Object) -> None:
     """What is left of a volume that was given up; refused as long as the node has it mounted."""
-    name, claim = volume["metadata"]["name"], volume["spec"]["claimRef"]
+    name = volume["metadata"]["name"]
+    claim = volume["spec"]["claimRef"]
     assert name in volumes_on(k8s.cluster, node)
     owner = {f"kubernetes.io/pvc.{key}": claim[key] for key in ("namespace", "name", "uid")}
     request = {
@@ -108,7 +109,8 @@ def delete_by_hand(k8s: Kubernetes, node: str, volume: Object) -> None:
 def test_a_driver_that_only_a_daemonset_was_told_of_is_looked_after(k8s: Kubernetes) -> None:
     """Its pods run nowhere; what is looked at is what they are told. The policies have to be told
     of its provisioner, too."""
-    flexvol, name = Kubernetes(k8s.cluster, "flexvol"), f"other-{k8s.namespace}"
+    flexvol = Kubernetes(k8s.cluster, "flexvol")
+    name = f"other-{k8s.namespace}"
     container = {"name": "main", "image": "none", "args": ["--node=n", "--driver=other/thing"]}
     pod_spec = {"nodeSelector": {"kubernetes.io/os": "none"}, "containers": [container]}
     labels = {"app": name}
@@ -159,7 +161,8 @@ def test_a_claim_that_waits_for_a_node_that_is_gone_gets_another(k8s: Kubernetes
 
 def leaders(cluster: Cluster) -> list[str]:
     """The instances that may do the duties, by what each says of itself."""
-    flexvol, found = Kubernetes(cluster, "flexvol"), []
+    flexvol = Kubernetes(cluster, "flexvol")
+    found = []
     for name in staying(flexvol):
         told = cluster.api.text(f"/api/v1/namespaces/flexvol/pods/{name}:9808/proxy/metrics")
         if re.search(r"^flexvol_leader(\{.*\})? 1\.0$", told, re.MULTILINE):
@@ -261,7 +264,8 @@ def test_giving_up_goes_on_where_it_was_killed(
 
 
 def killed_at_each_write(k8s: Kubernetes, tmp_path: Path, when: str) -> None:
-    number, killed = 0, True
+    number = 0
+    killed = True
     with KillingProxy() as proxy:
         (tmp_path / "kubeconfig").write_text(kubeconfig(proxy.url))
         beside = k8s.cluster.kubectl_line()[:2]
@@ -345,7 +349,8 @@ def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(
         k8s.apply(stateful_set(giving_up))
         k8s.running("db-0")
     k8s.shell("db-0", "echo old > /data/file && sync")
-    kept, left = k8s.volume_of("kept"), k8s.volume_of("data-db-0")
+    kept = k8s.volume_of("kept")
+    left = k8s.volume_of("data-db-0")
     assert left["metadata"]["annotations"]["flexvol/on-node-gone"] == "release"
 
     k8s.cluster.kill("kubelet", goes)

@@ -112,7 +112,8 @@ def test_the_plugin_lists_what_a_person_does_and_nothing_else(ask: Ask) -> None:
 def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status(
     k8s: Kubernetes, ask: Ask, volumes_by_hand: list[str]
 ) -> None:
-    cluster, (blank, foreign) = k8s.cluster, volumes_by_hand
+    cluster = k8s.cluster
+    blank, foreign = volumes_by_hand
     with storage_class(k8s, reclaimPolicy="Retain") as retain:
         k8s.apply(
             claim("used", "flexvol-loop"),
@@ -127,10 +128,8 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
             "the PV is released",
             lambda: (k8s.get("pv", kept) or {})["status"]["phase"] == "Released",
         )
-        place, aside = (
-            cluster.nodes["node2"].path(POOL) / lost,
-            cluster.nodes["node2"].path(POOL).parent.parent / lost,
-        )
+        place = cluster.nodes["node2"].path(POOL) / lost
+        aside = cluster.nodes["node2"].path(POOL).parent.parent / lost
         place.rename(aside)
         try:
             status, seen, _ = rows(ask)

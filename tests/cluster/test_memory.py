@@ -10,7 +10,8 @@ from tests.cluster.own_provisioner import bound, claim
 from tests.cluster.processes import one_process
 from tests.waiting import wait_until
 
-AT_REST_MIB, AT_WORK_MIB = 55, 70
+AT_REST_MIB = 55
+AT_WORK_MIB = 70
 CLASS = "flexvol-loop"
 CORE = "/api/v1"
 
@@ -80,7 +81,8 @@ def test_a_provisioner_stays_within_what_its_manifest_says(k8s: Kubernetes, camp
     foreign, own = (10_000, 200) if campaign else (300, 12)
     resources = container(restarted(flexvol, "node2"))["resources"]
     asked, limit = (mib(resources[key]["memory"]) for key in ("requests", "limits"))
-    node, cluster = provisioner("--node=node2"), provisioner("--cluster")
+    node = provisioner("--node=node2")
+    cluster = provisioner("--cluster")
 
     assert memory_mib(node, "VmRSS") <= AT_REST_MIB <= asked
     assert memory_mib(cluster, "VmRSS") <= AT_REST_MIB

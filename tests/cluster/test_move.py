@@ -59,7 +59,8 @@ def test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_t
     wait_until(  # kube-controller-manager may yet write that it was lost while there was no PV
         "the claim is bound", lambda: (k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound"
     )
-    volume, claim = k8s.get("pv", name), k8s.get("pvc", "data")
+    volume = k8s.get("pv", name)
+    claim = k8s.get("pvc", "data")
     assert volume is not None and claim is not None
     assert volume["metadata"]["annotations"]["flexvol/identity"] == "node2"
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
@@ -102,7 +103,8 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
     name, before = filled(k8s)
     busy, _ = filled(k8s, "busy")
     k8s.delete("pod", "writer-data")
-    driver, keep = k8s.cluster.nodes["node1"], ("snapshot", name, "kept-" + name)
+    driver = k8s.cluster.nodes["node1"]
+    keep = ("snapshot", name, "kept-" + name)
     wait_until(
         "it is copied",
         lambda: driver.enter(DRIVER, *keep, check=False, capture_output=True).returncode == 0,

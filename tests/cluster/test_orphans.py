@@ -79,7 +79,8 @@ def unbind(own: KilledProvisioner, claim: str, volume: str) -> None:
 def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounted(
     own: KilledProvisioner,
 ) -> None:
-    k8s, uid = own.k8s, cluster_uid(own.k8s)
+    k8s = own.k8s
+    uid = cluster_uid(own.k8s)
     own.provision("used", uid)
     request = {
         "kubernetes.io/pvOrVolumeName": "used",
@@ -166,7 +167,8 @@ def empty_control_plane(k8s: Kubernetes) -> Iterator[str]:
     kube-system."""
     cluster = k8s.cluster
     etcd = cluster.control_plane_line("etcd")
-    client, peer = "http://127.0.0.1:2479", "http://127.0.0.1:2480"
+    client = "http://127.0.0.1:2479"
+    peer = "http://127.0.0.1:2480"
     etcd[etcd.index("--data-dir") + 1] = DATA / "empty-etcd"
     etcd += [f"--{side}-client-urls={client}" for side in ("listen", "advertise")]
     etcd += [
@@ -575,10 +577,8 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
 
 def refused_by(k8s: Kubernetes, volume: str, reason: str) -> tuple[str, str]:
     """Who could not do what the PV as it is now wants, and why."""
-    default, uid = (
-        Kubernetes(k8s.cluster, "default"),
-        (k8s.get("pv", volume) or {})["metadata"]["uid"],
-    )
+    default = Kubernetes(k8s.cluster, "default")
+    uid = (k8s.get("pv", volume) or {})["metadata"]["uid"]
     said = f"involvedObject.uid={uid},reason={reason}"
     event = wait_until("it is refused", lambda: default.all("events", fields=said))[0]
     return event["source"]["component"], event["message"]
@@ -588,7 +588,8 @@ RESERVED: Object = {"options": {"kubernetes.io/pvOrVolumeName": "VICTIM"}}
 
 
 def forge(victim: Object, row: Object) -> Object:
-    name, spec = victim["metadata"]["name"], victim["spec"]
+    name = victim["metadata"]["name"]
+    spec = victim["spec"]
     notes = dict(victim["metadata"]["annotations"])
     notes["flexvol/identity"] = row.get("identity", notes["flexvol/identity"])
     notes["pv.kubernetes.io/provisioned-by"] = row.get("provisioner", "loop.flexvol")

@@ -15,7 +15,8 @@ from tests.cluster.kubernetes import Kubernetes, Object
 from tests.sources import ROOT
 
 OVERLAYS = ROOT / "deploy/overlays"
-REGISTRY, TAG = "registry.example:5000/storage/flexvol", "1.2.3"
+REGISTRY = "registry.example:5000/storage/flexvol"
+TAG = "1.2.3"
 ALSO = ("secrets", "shared")  # what the README says to add beside the base
 
 

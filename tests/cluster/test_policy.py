@@ -67,7 +67,8 @@ def test_another_nodes_token_neither_deletes_nor_changes_nor_forges_a_nodes_pv(
     k8s.pod("web", node="node1")
     volume = k8s.volume_of()
     name = volume["metadata"]["name"]
-    owner, thief = node_account(k8s, "node1"), node_account(k8s, "node2")
+    owner = node_account(k8s, "node1")
+    thief = node_account(k8s, "node2")
 
     mine = 'the annotation flexvol/identity is "node1", and the token is of node "node2"'
     assert refused(thief("delete", "pv", name, "--wait=false"), mine)
@@ -318,7 +319,8 @@ def test_a_node_publishes_only_its_own_room(k8s: Kubernetes) -> None:
         return next((one for one in ours if one["metadata"]["name"].endswith("-node1")), None)
 
     room = wait_until("node1's room is published", published)
-    name, node2 = room["metadata"]["name"], node_account(k8s, "node2")
+    name = room["metadata"]["name"]
+    node2 = node_account(k8s, "node2")
     words = "under a name that ends in -node2"
 
     assert refused(
@@ -340,7 +342,8 @@ def test_a_node_publishes_only_its_own_room(k8s: Kubernetes) -> None:
 def test_a_token_that_names_no_node_writes_nothing(k8s: Kubernetes) -> None:
     k8s.claim()
     k8s.pod("web", node="node1")
-    name, unbound = k8s.volume_of()["metadata"]["name"], holder_of(k8s)
+    name = k8s.volume_of()["metadata"]["name"]
+    unbound = holder_of(k8s)
 
     assert allowed(unbound("get", "pv", name))
     assert refused(unbound("delete", "pv", name, "--wait=false"), 'the token is of node ""')
@@ -368,13 +371,12 @@ def volume_secret(
 
 
 def test_a_node_makes_and_deletes_only_the_secrets_of_its_own_volumes(vault: Kubernetes) -> None:
-    first, second = made_name("pvc-1", "node1"), made_name("pvc-2", "node2")
+    first = made_name("pvc-1", "node1")
+    second = made_name("pvc-2", "node2")
     vault.run("create", "-f", "-", input=volume_secret("pvc-1", "node1"))
-    node1, node2, unbound = (
-        node_account(vault, "node1"),
-        node_account(vault, "node2"),
-        holder_of(vault),
-    )
+    node1 = node_account(vault, "node1")
+    node2 = node_account(vault, "node2")
+    unbound = holder_of(vault)
     probe = ("create", "--dry-run=server", "-f", "-")
     forged = volume_secret("pvc-2", "node1")
     until_a_policy_refuses(node2, *probe, request=forged)
@@ -440,9 +442,11 @@ def event(component: str, kind: str, name: str = "data", namespace: str = "defau
 
 
 def test_an_account_writes_only_its_own_events_on_claims_and_pvs(k8s: Kubernetes) -> None:
-    node2, cluster = node_account(k8s, "node2"), cluster_account(k8s)
+    node2 = node_account(k8s, "node2")
+    cluster = cluster_account(k8s)
     create = ("create", "--dry-run=server", "-f", "-")
-    claim, ours = "PersistentVolumeClaim", k8s.namespace
+    claim = "PersistentVolumeClaim"
+    ours = k8s.namespace
     mine = "only its own events"
     elsewhere = "only on claims, on PVs and on itself"
 
@@ -462,7 +466,8 @@ def test_an_account_writes_only_its_own_events_on_claims_and_pvs(k8s: Kubernetes
     k8s.run("create", "-f", "-", input=event("kubelet", "Pod", namespace=ours))
     k8s.run("create", "-f", "-", input=event("loop.flexvol node2", claim, namespace=ours))
     events = f"/api/v1/namespaces/{ours}/events"
-    foreign, own = f"{events}/data.pod", f"{events}/data.{claim.lower()}"
+    foreign = f"{events}/data.pod"
+    own = f"{events}/data.{claim.lower()}"
     node_token = token_of(k8s, pod_of(k8s, "flexvol-node", "node2"), "flexvol-node")
     cluster_token = token_of(k8s, pod_of(k8s, "flexvol-cluster"), "flexvol-cluster")
     for token in (node_token, cluster_token):
@@ -497,7 +502,8 @@ def bound_claim_of_another(k8s: Kubernetes, name: str, class_name: str) -> str:
 def test_the_account_of_flexvol_cluster_gives_up_volumes_and_takes_no_storage_along(
     k8s: Kubernetes,
 ) -> None:
-    cluster, gone = cluster_account(k8s), forge(k8s, "gone", "node9")
+    cluster = cluster_account(k8s)
+    gone = forge(k8s, "gone", "node9")
     other_class = f"foreign-{k8s.namespace}"
     k8s.apply(storage_class(other_class, provisioner="other.example"))
     foreign = bound_claim_of_another(k8s, f"pvc-{uuid.uuid4()}", other_class)
@@ -708,7 +714,8 @@ def test_the_account_of_shared_mode_neither_takes_a_key_of_a_nodes_volume_nor_it
     of_node = made_name("pvc-1", "node1")
     vault.run("create", "-f", "-", input=volume_secret("pvc-1", "node1"))
     shared = holder_of(vault, account="flexvol-shared")
-    probe, own = ("create", "--dry-run=server", "-f", "-"), volume_secret("pvc-2", "shared")
+    probe = ("create", "--dry-run=server", "-f", "-")
+    own = volume_secret("pvc-2", "shared")
     hostile = volume_secret("pvc-2", "node2")
     until_a_policy_refuses(shared, *probe, request=hostile)
 

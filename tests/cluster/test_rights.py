@@ -122,7 +122,8 @@ def persons(k8s: Kubernetes, tmp_path: Path) -> Iterator[dict[str, Person]]:
 def test_each_command_needs_the_rights_that_the_table_gives_it(
     k8s: Kubernetes, persons: dict[str, Person]
 ) -> None:
-    data, film = f"{k8s.namespace}/data", f"film-{k8s.namespace}"
+    data = f"{k8s.namespace}/data"
+    film = f"film-{k8s.namespace}"
     k8s.apply(claim("data", "flexvol-loop", "node1"))
     volume = bound(k8s, "data")["data"]
     reader = persons[EVERYONE]

@@ -61,7 +61,8 @@ def shows_nowhere(k8s: Kubernetes, value: bytes) -> None:
 def using_secrets(cluster: Cluster, node: str) -> Iterator[None]:
     """The node's loop driver uses secrets meanwhile, as far as anybody can tell."""
     driver = cluster.nodes[node].path(DRIVER)
-    real, wrapper = driver.with_name(".real"), driver.with_name(".wrapper")
+    real = driver.with_name(".real")
+    wrapper = driver.with_name(".wrapper")
     os.link(driver, real)
     wrapper.write_text(USES_SECRET + f'exec "{DRIVER.rpartition("/")[0]}/.real" "$@"\n')
     wrapper.chmod(0o755)
@@ -104,7 +105,8 @@ def says_what_to_apply_and_goes_on(k8s: Kubernetes, request: pytest.FixtureReque
     events = k8s.all("events", fields="involvedObject.name=data,reason=ProvisioningFailed")
     assert len(events) == 1
     volume = k8s.volume_of()
-    volume_name, source = volume["metadata"]["name"], volume["spec"]["flexVolume"]
+    volume_name = volume["metadata"]["name"]
+    source = volume["spec"]["flexVolume"]
     made = made_name(volume_name, "node1")
     assert source["secretRef"] == {"name": made, "namespace": MADE_IN}
     assert set(source["options"]) == {"pool", "poolId"}

@@ -21,7 +21,8 @@ from tests.waiting import wait_until
 NODES = ("node1", "node2")
 USERS = 4
 CLASS = "chaos-xfs"
-SIZE_MIB, GROWN_MIB = 320, 352
+SIZE_MIB = 320
+GROWN_MIB = 352
 SETTLED_SECONDS = 240
 
 
@@ -40,7 +41,9 @@ class Faults:
     """Kills one thing after another, and counts what really died."""
 
     def __init__(self, k8s: Kubernetes, chance: random.Random, until: float) -> None:
-        self._cluster, self._chance, self._until = k8s.cluster, chance, until
+        self._cluster = k8s.cluster
+        self._chance = chance
+        self._until = until
         self.counts = dict.fromkeys(("provisioner", "driver", "kubelet", "kube-apiserver"), 0)
 
     def run(self) -> None:
@@ -103,7 +106,9 @@ class User:
     sizes."""
 
     def __init__(self, k8s: Kubernetes, number: int, seed: int, until: float) -> None:
-        self._k8s, self._number, self._until = k8s, number, until
+        self._k8s = k8s
+        self._number = number
+        self._until = until
         self._chance = random.Random(seed)
         self.kept: dict[str, int] = {}
         self.lives = 0
@@ -115,7 +120,8 @@ class User:
             self.lives += 1
 
     def _live(self, name: str, node: str) -> None:
-        k8s, size = self._k8s, SIZE_MIB
+        k8s = self._k8s
+        size = SIZE_MIB
         self._insist(lambda: k8s.claim(name, f"{size}Mi", storage_class=CLASS))
         if self._chance.random() < 0.15:  # gone before or while it is made
             self._insist(lambda: k8s.delete("pvc", name))

@@ -46,7 +46,9 @@ class Weather:
     """A provisioner, the proxy it reaches the API server by, and the pool where its volumes are."""
 
     def __init__(self, provisioner: OwnProvisioner, proxy: Proxy, pool: Path) -> None:
-        self.provisioner, self.proxy, self.pool = provisioner, proxy, pool
+        self.provisioner = provisioner
+        self.proxy = proxy
+        self.pool = pool
 
     def served(self, k8s: Kubernetes, *names: str, seconds: float = 30) -> dict[str, str]:
         """Waits until the claims are bound. Each has one PV and one volume, and there are no
@@ -105,7 +107,8 @@ def many(prefix: str, count: int) -> list[str]:
 def test_the_api_server_goes_away_in_the_middle_and_comes_back(
     weather: Weather, k8s: Kubernetes, campaign: bool
 ) -> None:
-    before, after = many("before", 4), many("after", 4)
+    before = many("before", 4)
+    after = many("after", 4)
     said = weather.provisioner.count(f"cannot watch: WATCH {CLAIMS}:")
     k8s.apply(*(claim(name, CLASS) for name in before))
     wait_until("the first is being made", lambda: volumes_in(weather.pool))
@@ -130,7 +133,8 @@ def test_the_api_server_goes_away_in_the_middle_and_comes_back(
 def test_claims_made_while_only_the_provisioner_is_cut_off_are_served_afterwards(
     weather: Weather, k8s: Kubernetes
 ) -> None:
-    said, back = (f"cannot watch: WATCH {CLAIMS}:", f"watching {CLAIMS} again")
+    said = f"cannot watch: WATCH {CLAIMS}:"
+    back = f"watching {CLAIMS} again"
     before = [weather.provisioner.count(words) for words in (said, back)]
     weather.proxy.stop()
     try:

@@ -63,7 +63,8 @@ def uuid_of(node: Node, volume: str) -> str:
 
 def check_sound(node: Node, volume: str) -> None:
     """The tools find nothing to complain of in an image that is not mounted."""
-    fs, image = node.record(volume)["fsType"], str(node.image(volume))
+    fs = node.record(volume)["fsType"]
+    image = str(node.image(volume))
     lines = {
         "ext4": ["e2fsck", "-f", "-n"],
         "xfs": ["xfs_repair", "-n", "-f"],

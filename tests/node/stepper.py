@@ -85,18 +85,34 @@ IOCTLS = {
     LOOP_CONFIGURE,
 }
 
-_TRACEME, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO, _POKEUSER = 0, 7, 0x4200, 0x420E, 6
-_FORK, _VFORK, _CLONE, _EXEC, _SECCOMP, _EXITKILL = 2, 4, 8, 16, 0x80, 0x100000
-_EVENT_SECCOMP, _INFO_SECCOMP = 7, 3
-_RAX, _ORIG_RAX = 80, 120
+_TRACEME = 0
+_CONT = 7
+_SETOPTIONS = 0x4200
+_GET_SYSCALL_INFO = 0x420E
+_POKEUSER = 6
+_FORK = 2
+_VFORK = 4
+_CLONE = 8
+_EXEC = 16
+_SECCOMP = 0x80
+_EXITKILL = 0x100000
+_EVENT_SECCOMP = 7
+_INFO_SECCOMP = 3
+_RAX = 80
+_ORIG_RAX = 120
 _WALL = 0x40000000
 
 # The kernel's filter, so that no other call stops: classic BPF over struct seccomp_data, which has
 # the number at 0, and the low words of the second and third argument at 24 and 32. An instruction:
 # code, jump if true, if false, operand.
-_LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
-_ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000
-_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
+_LOAD = 0x20
+_EQUAL = 0x15
+_ANY_BIT = 0x45
+_RETURN = 0x06
+_ALLOW = 0x7FFF0000
+_TRACE = 0x7FF00000
+_PR_SET_SECCOMP = 22
+_MODE_FILTER = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]

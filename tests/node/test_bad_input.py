@@ -453,7 +453,8 @@ def test_a_tool_inherits_the_image_and_the_lock_and_not_where_the_answer_goes(
     node: Node, tmp_path: Path
 ) -> None:
     """kubelet waits until every holder of the driver's stdout has closed it."""
-    wrapper, seen = tmp_path / "bin/mkfs.ext4", tmp_path / "seen"
+    wrapper = tmp_path / "bin/mkfs.ext4"
+    seen = tmp_path / "seen"
     wrapper.parent.mkdir()
     wrapper.write_text(
         WRAPPER.format(sys.executable, str(seen), shutil.which("mkfs.ext4", path="/usr/sbin:/sbin"))

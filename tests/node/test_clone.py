@@ -27,7 +27,8 @@ from tests.node.pools import pool_on
 def are_apart(node: Node, wanted: str) -> None:
     """Source and clone mount at the same time, with UUIDs of their own, and what is written to one
     is in that only."""
-    source, copy = node.mount("a"), node.mount("b", "pvc-2")
+    source = node.mount("a")
+    copy = node.mount("b", "pvc-2")
     assert (checksum(source), checksum(copy)) == (wanted, wanted)
     (copy / "mine").write_text("x")
     os.sync()

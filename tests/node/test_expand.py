@@ -17,7 +17,8 @@ from tests.node.tools import with_tool
 @pytest.mark.parametrize("fs", ["xfs", "btrfs"])
 def test_it_grows_while_pods_use_it(node: Node, fs: str) -> None:
     node.provision(size=320 * MIB, fs=fs)
-    reader, pod = node.mount("reader", access="ro"), node.mount("web")
+    reader = node.mount("reader", access="ro")
+    pod = node.mount("web")
     (pod / "data").write_text("kept")
 
     with (pod / "data").open("a"):  # a running pod has files open
@@ -127,7 +128,8 @@ def test_ext4_that_grew_while_no_pod_ran_grows_when_one_starts(node: Node) -> No
 def test_growth_past_the_pools_limit_is_refused_and_changes_nothing(node: Node) -> None:
     node.provision(size=320 * MIB, fs="xfs")
     pod = node.mount("web")
-    before, record = size(pod), node.record()
+    before = size(pod)
+    record = node.record()
 
     message = node.fails("ResourceExhausted", *expand(node, "web", 1 << 50))
 

@@ -74,7 +74,9 @@ class Driver:
             status, out, err = self._fork(words)
         else:
             done = self.node.enter(*self.node.executable, *words, stdin=subprocess.DEVNULL)
-            status, out, err = done.returncode, done.stdout, done.stderr
+            status = done.returncode
+            out = done.stdout
+            err = done.stderr
         assert (status, err) == (0, b""), (status, out, err)
         assert out.endswith(b"\n") and out.count(b"\n") == 1, out
         reply = json.loads(out)
@@ -127,11 +129,13 @@ class Everything:
         }
         attached = sorted(path.parent.name for path in Path("/sys/block").glob("loop*/loop"))
         if attached != self._attached:  # by us, or by anyone else on this machine
-            self._attached, self._ours = attached, node.loop_devices()
+            self._attached = attached
+            self._ours = node.loop_devices()
         return {*below, *node.snapshot().items(), *node.mounts(), *self._ours}
 
     def check(self, argv: object, reply: dict[str, Any]) -> None:
-        before, self.before = self.before, self.now()  # so that only the callout that did it fails
+        before = self.before
+        self.before = self.now()  # so that only the callout that did it fails
         assert self.before == before, (argv, reply, self.before ^ before)
 
 
@@ -542,7 +546,10 @@ class Volume:
     """What a volume must be."""
 
     def __init__(self, fs: str, size: int, owner: tuple[str, str]) -> None:
-        self.fs, self.size, self.owner, self.blank = fs, size, owner, True
+        self.fs = fs
+        self.size = size
+        self.owner = owner
+        self.blank = True
         self.content = ""
 
 
@@ -644,7 +651,8 @@ class Life(RuleBasedStateMachine):
     @rule(pod=pods, name=names, size=sizes)
     def expand(self, pod: str, name: str, size: int) -> None:
         directory = self.node.pod_dir(pod, name)
-        there, now = self.volumes.get(name), self.mounted.get(directory)
+        there = self.volumes.get(name)
+        now = self.mounted.get(directory)
         if now and now[1] == "ro":
             return  # kubelet names a writable one
         outcome = "Success"
@@ -674,7 +682,8 @@ class Life(RuleBasedStateMachine):
         options = self.node.deletion(name, owner[1], **{PREFIX + "pvc.namespace": owner[0]})
         self.expect("Success" if there else "NotFound", "adopt", options)
         if there:
-            there.owner, there.blank = owner, False
+            there.owner = owner
+            there.blank = False
 
     @rule()
     def list_all(self) -> None:

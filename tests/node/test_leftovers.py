@@ -20,7 +20,8 @@ from tests.node.pools import pool_on
 
 pytestmark = needs_stepper
 
-SMALL, LARGE = 64 * MIB, 512 * MIB
+SMALL = 64 * MIB
+LARGE = 512 * MIB
 
 
 def is_sound(node: Node, volume: str = "pvc-1") -> bool:

@@ -16,7 +16,8 @@ import pytest
 from tests.node.killing import STEPPER
 from tests.node.nodes import MIB, Node
 
-ROUNDS, ROUNDS_LIMIT = 6, 60
+ROUNDS = 6
+ROUNDS_LIMIT = 60
 # Exchanges two names of a directory, each time at once, until it is ended.
 EXCHANGER = """
 import ctypes, os, sys, time

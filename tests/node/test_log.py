@@ -135,7 +135,8 @@ def test_a_line_break_in_a_message_begins_no_line(node: Node) -> None:
 
 
 def test_a_full_file_is_renamed_once_and_a_new_one_is_begun(node: Node) -> None:
-    log, older = node.path(LOG), node.path(LOG + ".1")
+    log = node.path(LOG)
+    older = node.path(LOG + ".1")
     for round_ in range(2):
         node.ok("list")
         with log.open("r+b") as file:

@@ -245,7 +245,8 @@ def test_a_link_and_a_record_that_is_not_of_this_volume_are_left_alone(
 
 
 def check_left_alone(node: Node, said: str) -> None:
-    before, image = node.snapshot(), hashlib.sha256(node.image().read_bytes()).digest()
+    before = node.snapshot()
+    image = hashlib.sha256(node.image().read_bytes()).digest()
 
     message = node.fails("Internal", "mount", node.pod_dir("web"), node.options())
 

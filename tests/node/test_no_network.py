@@ -19,7 +19,8 @@ class Watched:
     and its children."""
 
     def __init__(self, node: Node, notes: Path) -> None:
-        self.node, self.notes = node, notes
+        self.node = node
+        self.notes = notes
         self._executable = node.executable
         node.executable = [
             "unshare",
@@ -61,7 +62,8 @@ def foreign(calls: list[str]) -> list[str]:
 def test_a_volumes_life_makes_no_network_call_but_to_the_system_log(
     watched: Watched, fs: str
 ) -> None:
-    node, size = watched.node, SIZES[fs]
+    node = watched.node
+    size = SIZES[fs]
     node.ok("init")
     node.provision(fs=fs, size=size)
     node.mount("web")

@@ -36,7 +36,8 @@ class Disk:
     """The file, and a directory where it is mounted."""
 
     def __init__(self, file: Path, directory: Path) -> None:
-        self.file, self.directory = file, directory
+        self.file = file
+        self.directory = directory
 
     def mount(self) -> None:
         self.directory.mkdir(exist_ok=True)
@@ -94,7 +95,8 @@ def power_cuts(node: Node, disk: Disk, words: list[str], tmp_path: Path) -> tupl
 
 def _digest(path: Path) -> bytes:
     """Of what is in a sparse file, holes left out."""
-    digest, end = hashlib.sha256(), 0
+    digest = hashlib.sha256()
+    end = 0
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         while end < size:
@@ -139,10 +141,8 @@ class Story:
 
 class Provision(Story):
     def __init__(self, node: Node, fs: str, **own: str) -> None:
-        self.node, self.words = (
-            node,
-            ["provision", node.request("pvc-1", 300 * MIB, fs, None, **own)],
-        )
+        self.node = node
+        self.words = ["provision", node.request("pvc-1", 300 * MIB, fs, None, **own)]
 
     def whenever(self, node: Node) -> None:
         there = "pvc-1" in pool_of(node)

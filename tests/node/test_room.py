@@ -142,14 +142,16 @@ class Sequence:
         return False
 
     def provision(self) -> None:
-        name, size = self.name(), self.random.choice([16, 40, 64, 100]) * MIB
+        name = self.name()
+        size = self.random.choice([16, 40, 64, 100]) * MIB
         on_delete = self.random.choice(["archive", "delete", "delete"])
         request = self.node.request(name, size, onDelete=on_delete)
         if self.kept(self.node.run("provision", request)):
             self.volumes[name] = ("", size)
 
     def clone(self) -> None:
-        name, source = self.name(), self.random.choice(sorted(self.volumes) + self.snapshots)
+        name = self.name()
+        source = self.random.choice(sorted(self.volumes) + self.snapshots)
         size = self.volumes.get(source, ("", 100 * MIB))[1]
         if self.kept(copy_of(self.node, name, source, size)):
             self.volumes[name] = (OTHER, size)
@@ -187,7 +189,8 @@ class Sequence:
         self.node.unmount("web", name)
 
     def snapshot(self) -> None:
-        name, source = f"snap-{self.name()}", self.random.choice(sorted(self.volumes))
+        name = f"snap-{self.name()}"
+        source = self.random.choice(sorted(self.volumes))
         done = self.node.enter(*self.node.executable, "snapshot", source, name)
         if done.returncode == 0:
             self.snapshots.append(name)

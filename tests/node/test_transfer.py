@@ -283,7 +283,8 @@ def test_a_stream_of_which_any_byte_is_wrong_brings_nothing(node: Node, other: N
     filled(node)
     stream = export(node)
     header, rest = header_of(stream)
-    data, place = len(stream) - len(rest) + 12, len(stream) - len(rest)
+    data = len(stream) - len(rest) + 12
+    place = len(stream) - len(rest)
 
     for where in (
         0,

@@ -20,7 +20,8 @@ from tests.cluster.kube import machine
 Object = dict[str, Any]
 NAME = "kubectl-proxy"
 _CLIENTS = 8
-_START_SECONDS, _ANSWER_SECONDS = 30, 60
+_START_SECONDS = 30
+_ANSWER_SECONDS = 60
 _GROUPS = {
     "lease": "apis/coordination.k8s.io/v1",
     "storageclass": "apis/storage.k8s.io/v1",
@@ -55,7 +56,8 @@ class Api:
 
     def __init__(self, state: Path, kubectl: list[object]) -> None:
         """kubectl: the command that is the administrator's."""
-        self._state, self._kubectl = state, kubectl
+        self._state = state
+        self._kubectl = kubectl
         self._socket = state / "api.sock"
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -167,7 +169,8 @@ class Api:
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path, seconds: float | None) -> None:
         super().__init__("localhost")
-        self._path, self._seconds = str(path), seconds
+        self._path = str(path)
+        self._seconds = seconds
 
     def __del__(self) -> None:
         self.close()  # its thread has ended

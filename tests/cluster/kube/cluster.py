@@ -305,7 +305,8 @@ class Cluster:
         cp("sysctl", "-qw", "net.ipv4.ip_forward=1")
         for node in self.nodes.values():
             inside = ["nsenter", f"--net=/run/netns/{PREFIX}{node.name}"]
-            veth, address = f"fv{node.number}", f"{NET}{10 + node.number}"
+            veth = f"fv{node.number}"
+            address = f"{NET}{10 + node.number}"
             sh("ip", "netns", "add", PREFIX + node.name)
             cp(
                 "ip",

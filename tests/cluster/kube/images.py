@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[3]
 PAUSE = "registry.k8s.io/pause:3.10"
 SHELL = "flexvol.test/shell:1"  # busybox, for the pods of the tests
 PRODUCT = "localhost/flexvol:dev"
-_SUITE, _TOOLS = "bookworm", "python3,e2fsprogs,xfsprogs,btrfs-progs,ca-certificates"
+_SUITE = "bookworm"
+_TOOLS = "python3,e2fsprogs,xfsprogs,btrfs-progs,ca-certificates"
 
 
 def busybox(target: Path) -> Path:
@@ -31,11 +32,13 @@ def busybox(target: Path) -> Path:
     with tarfile.open(fileobj=layer, mode="w") as tar:
         for directory in ("bin", "tmp", "data", "etc"):
             entry = tarfile.TarInfo(directory)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o777
+            entry.type = tarfile.DIRTYPE
+            entry.mode = 0o777
             tar.addfile(entry)
         content = binary.read_bytes()
         entry = tarfile.TarInfo("bin/busybox")
-        entry.size, entry.mode = len(content), 0o755
+        entry.size = len(content)
+        entry.mode = 0o755
         tar.addfile(entry, io.BytesIO(content))
         names = subprocess.run(
             [binary, "--list"], capture_output=True, text=True, check=True
@@ -43,7 +46,8 @@ def busybox(target: Path) -> Path:
         for name in names:
             if name != "busybox":
                 entry = tarfile.TarInfo(f"bin/{name}")
-                entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+                entry.type = tarfile.SYMTYPE
+                entry.linkname = "busybox"
                 tar.addfile(entry)
     blob = layer.getvalue()
     digest = hashlib.sha256(blob).hexdigest()
@@ -75,7 +79,8 @@ def base() -> str:
         with tempfile.TemporaryDirectory(
             dir=cache(), prefix="base-", ignore_cleanup_errors=True
         ) as scratch:
-            root, made = Path(scratch, "root"), Path(scratch, "made.tar")
+            root = Path(scratch, "root")
+            made = Path(scratch, "made.tar")
             settings = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
             buildah = ["buildah", "--root", f"{scratch}/storage", "--runroot", f"{scratch}/run"]
 

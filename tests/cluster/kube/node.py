@@ -174,10 +174,8 @@ class Node:
     def start(self, program: str) -> None:
         """Starts containerd, kubelet or kube-proxy."""
         d = self.directory
-        as_node, as_admin = (
-            f"--kubeconfig={self._state}/{self.name}.kubeconfig",
-            f"--kubeconfig={self._state}/admin.kubeconfig",
-        )
+        as_node = f"--kubeconfig={self._state}/{self.name}.kubeconfig"
+        as_admin = f"--kubeconfig={self._state}/admin.kubeconfig"
         lines: dict[str, list[object]] = {
             "containerd": ["containerd", "-c", d / "containerd.toml"],
             "kubelet": [
