@@ -32,6 +32,7 @@ FAILED_CASES = (
     "unmount",
     "expandfs of xfs",
 )
+CODES = ("EIO", "ENOSPC")
 SAMPLE = 3
 TOOL_SAMPLE = 40
 # What no callout may do without, so that it fails with it; others are for its log, or undo what
@@ -80,41 +81,21 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
     case.finish()
     until_settled(node)
     before = clean_state(node)
-    points = []
-    for point, call in enumerate(calls, 1):
-        sample = TOOL_SAMPLE if call["tool"] else SAMPLE
-        if (
-            not call["pipe"]
-            and call["call"] != "execve"
-            and (is_needed(call) or campaign or point % sample == 0)
-        ):
-            points.append(point)
+    points = failing_points(calls, campaign)
     outcomes: dict[str, int] = {}
     for number, point in enumerate(points):
-        for code in ("EIO", "ENOSPC") if campaign else (("EIO", "ENOSPC")[number % 2],):
+        for code in CODES if campaign else (CODES[number % 2],):
             words = case.prepare()
             at_rest = node.mounts()
             reply, made = step(node, tmp_path, words, point, code)
-            failed = made[
-                min(point, len(made)) - 1
-            ]  # none, if its tools made fewer calls this time
             outcomes[reply["status"]] = outcomes.get(reply["status"], 0) + 1
+            # The tools may make fewer calls this time: then none of them failed.
+            failed = made[min(point, len(made)) - 1]
             try:
                 if is_needed(failed) and name != GROWS_BY_TOOLS:
                     assert reply["status"] == "Failure"
                 if reply["status"] != "Success":
-                    assert "bug" not in reply["message"] and "hang" not in reply["message"], reply
-                    if words[0] == "mount":
-                        assert node.mounts() == at_rest
-                        node.until_devices(0)
-                    if words[0] == "provision":
-                        renamed = [call["call"] for call in made[: point - 1]].count("renameat")
-                        published = renamed == 2  # first its record, and then its directory
-                        assert pool_of(node) == {
-                            "pool.json",
-                            ".locks",
-                            *(["pvc-1"] if published else []),
-                        }
+                    check_failure(node, words[0], reply, at_rest, made[: point - 1])
                 elif words[0] == "mount":
                     # A growth that fails keeps no pod from its data; the next pod's mount grows it.
                     node.ok("unmount", words[1])
@@ -126,6 +107,37 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
                 raise
     print(f"{name}: {outcomes}")
     record_property("failed calls", sum(outcomes.values()))
+
+
+def failing_points(calls: list[dict[str, Any]], campaign: bool) -> list[int]:
+    """The numbers of the calls that are to fail: the needed ones, and a sample of the others."""
+    points = []
+    for point, call in enumerate(calls, 1):
+        if call["pipe"] or call["call"] == "execve":
+            continue
+        sample = TOOL_SAMPLE if call["tool"] else SAMPLE
+        if is_needed(call) or campaign or point % sample == 0:
+            points.append(point)
+    return points
+
+
+def check_failure(
+    node: Node,
+    callout: str,
+    reply: dict[str, Any],
+    at_rest: list[tuple[str, str]],
+    made: list[dict[str, Any]],
+) -> None:
+    """at_rest: the mounts before the callout. made: its calls before the one that failed."""
+    assert "bug" not in reply["message"] and "hang" not in reply["message"], reply
+    if callout == "mount":
+        assert node.mounts() == at_rest
+        node.until_devices(0)
+    if callout == "provision":
+        renamed = [call["call"] for call in made].count("renameat")
+        is_published = renamed == 2  # first its record, and then its directory
+        volumes = ["pvc-1"] if is_published else []
+        assert pool_of(node) == {"pool.json", ".locks", *volumes}
 
 
 def is_needed(call: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@ pool whose file system has checksums, beside a kubelet in a mount namespace of i
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -152,32 +153,42 @@ def btrfs_node(make_node: Callable[..., Node], tmp_path: Path) -> Node:
     return node
 
 
+@dataclasses.dataclass(frozen=True)
+class DirectIo:
+    """sound_since: the kernel from which on direct I/O spoils no checksum, as the driver knows it.
+    thick: whether the volume is. is_used: whether its device then reads and writes directly."""
+
+    sound_since: str
+    thick: str
+    is_used: bool
+
+
 @pytest.mark.parametrize(
-    ("sound_since", "thick", "direct"),
-    [("(6, 15)", "false", "1"), ("(99, 0)", "false", "0"), ("(99, 0)", "true", "1")],
-    ids=[
-        "a kernel that copies what it checks",
-        "an older kernel, a file with checksums",
-        "an older kernel, a file without checksums",
+    "row",
+    [
+        pytest.param(
+            DirectIo("(6, 15)", "false", is_used=True), id="a kernel that copies what it checks"
+        ),
+        pytest.param(
+            DirectIo("(99, 0)", "false", is_used=False), id="an older kernel, a file with checksums"
+        ),
+        pytest.param(
+            DirectIo("(99, 0)", "true", is_used=True),
+            id="an older kernel, a file without checksums",
+        ),
     ],
 )
 @pytest.mark.parametrize("calls", ["LOOP_CONFIGURE", "the calls before it"])
 def test_direct_io_is_not_used_where_it_spoils_checksums(
-    btrfs_node: Node,
-    tmp_path: Path,
-    built: Path,
-    sound_since: str,
-    thick: str,
-    direct: str,
-    calls: str,
+    btrfs_node: Node, tmp_path: Path, built: Path, row: DirectIo, calls: str
 ) -> None:
     node = btrfs_node
-    node.provision(thick=thick)
-    if thick == "false":  # as older versions made it, with checksums
+    node.provision(thick=row.thick)
+    if row.thick == "false":  # as older versions made it, with checksums
         image = node.image()
         shutil.copy(image, image.with_name("copy"))
         image.with_name("copy").rename(image)
-    changes = [edits.DIRECT_IO_IS_SOUND_SINCE.to(sound_since)]
+    changes = [edits.DIRECT_IO_IS_SOUND_SINCE.to(row.sound_since)]
     if calls != "LOOP_CONFIGURE":
         changes.append(edits.LOOP_CONFIGURE.to("0x4CFF"))
     driver = edits.edited(built, tmp_path / "loop", *changes)
@@ -186,7 +197,8 @@ def test_direct_io_is_not_used_where_it_spoils_checksums(
 
     assert done.stdout == b'{"status": "Success"}\n', done
     found = [mount.split("/")[2] for mount in sources(node)]
-    assert Path(f"/sys/block/{found[0]}/loop/dio").read_text().strip() == direct
+    direct = Path(f"/sys/block/{found[0]}/loop/dio").read_text().strip()
+    assert direct == ("1" if row.is_used else "0")
     node.unmount("web")
 
 
