@@ -1,8 +1,8 @@
 """The loop driver: a volume is a file system in a file of exactly the size asked, on any disk,
 mounted through a loop device.
 
-A callout that is not one of mount, unmount and expandfs has a module of its own, which is imported
-when it is called: imports are the greater part of the time that a mount takes."""
+Each callout imports its modules when the callout begins, because imports are the greater part of
+the time that a callout takes."""
 
 import os
 

@@ -1,5 +1,5 @@
-"""A volume with its loop device: what the work on its file system needs, before and while a pod has
-it."""
+"""A volume with its loop device: the parts that all work on its file system needs, before a pod has
+the volume and while a pod has it."""
 
 from node.drivers.loop import images
 from node.host import mounts, undo

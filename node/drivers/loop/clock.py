@@ -1,4 +1,4 @@
-"""A pool's own clock: for how long what is kept for a time has been there.
+"""A pool's own clock, which counts for how long a hidden directory has been in the pool.
 
 The wall clock may be set, and be wrong by years until a node has reached a time server. So a pool
 counts for itself the time that was seen to pass: by the kernel's clock since boot, between two
@@ -6,7 +6,7 @@ looks within one boot of a node. The time in which no node was up is not counted
 a node's start and its first look. So what is kept is kept for too long, and never too short.
 
 The clock is a file beside the pool's locks. It also holds since when each hidden directory is as it
-is. A clock that is lost or damaged begins anew, and so does the time of all it knew."""
+is. A clock that is lost or damaged begins anew, and so does the time of all directories it knew."""
 
 import time
 

@@ -51,7 +51,7 @@ def clone(pool: "Pool", options: "Options", size_bytes: int, settings: "ClassSet
         record = making.new_record(options, size_bytes, "", settings)
         of_clone = record.changed(
             blank=False,
-            copy_never_mounted=options.claim.uid != AWAITED,
+            clone_never_mounted=options.claim.uid != AWAITED,
             root=source.record.root,
             new_uuid=filesystems.new_uuid(),
         )

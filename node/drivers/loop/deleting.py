@@ -16,7 +16,8 @@ _ALREADY_GONE = "it was already gone"
 def delete(pool: "Pool", options: "Options") -> Reply:
     """As Driver.delete, in the pool that the PV names."""
     name = options.volume
-    sweeping.sweep(pool)  # before the lock, which is also that of what a killed provision left
+    # Before the lock: what a killed provision left of this volume has the same lock.
+    sweeping.sweep(pool)
     with pool.volume_lock(name):
         volume = volumes.find(pool, name) or archives.find(pool, name)
         if volume is None:
@@ -53,8 +54,8 @@ def _check_owner(volume: "Volume", claim: "Claim") -> None:
 
 
 def _check_unused(volume: "Volume") -> None:
-    """Raises InvalidArgument if the volume may not go although its claim went before a pod had
-    it."""
+    """Raises InvalidArgument unless the volume may go because its claim went before any pod had the
+    volume."""
     record = volume.record
     if not volume.never_mounted:
         raise InvalidArgument(

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> None:
     """Grows image, record, loop device and file system to `size_bytes`, as far as each is smaller.
 
-    mount_dir: the pod's directory that kubelet names, a writable mount of the volume."""
+    mount_dir: the pod's directory that kubelet names, a writable mount of the volume. Raises
+    ResourceExhausted if the pool has no room, Internal if the volume is not mounted there, and
+    Unavailable, with both sizes, if the file system did not grow."""
     if size_bytes > volume.size_bytes:
         size_bytes = max(size_bytes, volume.file_system.minimum_grown_bytes)
     with volume.open_image() as image:

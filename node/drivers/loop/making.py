@@ -69,7 +69,7 @@ def make(pool: "Pool", record: "Record", fill: "Fill") -> Volume:
     """Makes and publishes the volume of that record. The caller holds the volume's lock.
 
     fill: fills the image. When `fill` raises Pending or Busy after it has noted `copied_bytes` in
-    the record, the hidden directory stays, and the next call goes on with it. After any other
+    the record, the hidden directory stays, and the next call goes on with the copy. After any other
     failure nothing is left."""
     volume = _continued(pool, record)
     hidden = volumes.MAKING + record.name
@@ -167,8 +167,8 @@ def remove_unfinished(volume: Volume) -> None:
 
 
 def _continued(pool: "Pool", record: "Record") -> "Optional[Volume]":
-    """The copy that an earlier call has begun for the volume of that record, if the source is as
-    it was then; None if there is no such copy."""
+    """Opens the copy that an earlier call has begun for the volume of that record. Returns None if
+    no call has, or if the source has changed since."""
     volume = find_unfinished(pool, record.name)
     if volume is None:
         return None

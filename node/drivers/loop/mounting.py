@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 
 def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> None:
-    """Shows the volume at `mount_dir`, which is there. Does nothing if the volume is shown there
-    already. The lock is the volume's."""
+    """Shows the volume at the directory `mount_dir`, unless the volume is shown there already.
+
+    lock: of the volume. Raises Busy if the volume is in use elsewhere, or may have one pod only and
+    has another; Unavailable if its file system takes no writes; Internal if the image is not the
+    one of the record, or `mount_dir` is a mount of anything else."""
     mounts.clear_stages()
     with volume.open_image() as image:
         loop = volume.find_loop(image)
@@ -171,7 +174,7 @@ class Mounting:
     def _note_used(self) -> None:
         """Notes in the record that a pod may write from now on."""
         record = self._volume.record
-        if record.blank or record.copy_never_mounted:
+        if record.blank or record.clone_never_mounted:
             self._volume.save(**self._volume.as_used())
 
     def mount_ungrown(self) -> None:

@@ -47,11 +47,12 @@ def _make(
 
 
 def _find_only(options: "Options") -> Reply:
-    """The answer of a provision that makes nothing: its claim is gone, and what an earlier call
-    made for that claim, whole or half, is to be deleted."""
+    """The answer of a provision that makes nothing. The claim is gone, and the provisioner asks for
+    the volume that an earlier call made for it, whole or half, to delete that volume."""
     name = options.volume
     with pools.open_pool(options.own.get("pool", pools.DEFAULT)) as pool:
-        sweeping.sweep(pool)  # before the lock, which is also that of what a killed provision left
+        # Before the lock: what a killed provision left of this volume has the same lock.
+        sweeping.sweep(pool)
         with pool.volume_lock(name):
             volume = volumes.find(pool, name) or making.find_unfinished(pool, name)
             if volume is None:
@@ -75,8 +76,7 @@ def _answer(volume: "Volume") -> Reply:
     )
 
 
-# The volume is what the claim asks for, unless an earlier call has made it for another claim, as
-# another clone, or of another size.
+# An earlier call may have made the volume for another claim, as another clone, or of another size.
 
 
 def _check_owner(volume: "Volume", claim: "Claim") -> None:

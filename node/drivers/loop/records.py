@@ -64,7 +64,7 @@ class Field:
 
     key: the field's name in the file.
     since: the schema that brought the field; a record of an older schema gets `default`.
-    default: also what an optional field is that is missing.
+    default: also the value of an optional field that a record lacks.
     optional: whether a record may lack the field."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Field:
         self.optional = optional
 
     def is_right_in(self, content: "Dict[str, Any]") -> bool:
-        """Whether the content of a record has this field as it may be."""
+        """Whether this field of a record's content has a value that it may have."""
         if self.key not in content:
             return self.optional
         return self._fits(content[self.key])
@@ -146,7 +146,7 @@ class SnapshotNumber(Number):
 
 
 class Progress(Field):
-    """How many bytes have come of what comes in several calls; None if nothing comes."""
+    """How many bytes of a volume have come so far; None if the volume is whole."""
 
     def _fits(self, value: "Any") -> bool:
         return isinstance(value, int)
@@ -254,7 +254,7 @@ def _are_below(limit: int, values: "List[Any]") -> bool:
 
 
 class Record:
-    """What volume.json says of a volume. A record never changes; `changed` gives another one.
+    """What volume.json says of a volume. A record never changes; `changed` returns another record.
 
     Fields that a newer flexvol of the same schema has added stay in the file."""
 
@@ -287,16 +287,18 @@ class Record:
     new_uuid = Uuid("newUuid", since=3, default="")
     # The mount options that the kernel refused at the last mount.
     left_out = Words("leftOut", default=(), optional=True)
-    # Of a copy: whether nobody has had it since. An older flexvol does not know this field.
-    copy_never_mounted = Flag("neverMounted", default=False, optional=True)
-    # Of a snapshot: in which state of its source it was made, and its place in the order.
+    # Whether nobody has had the volume, a clone, since it was made; see Volume.never_mounted. An
+    # older flexvol does not know this field.
+    clone_never_mounted = Flag("neverMounted", default=False, optional=True)
+    # In which state of its source a clone or snapshot was made; see clones.py.
     taken = Text("taken", default="", optional=True)
+    # The place of a snapshot among those of its source; see snapshot_numbers.py.
     number = SnapshotNumber("number", default=0, optional=True)
-    # While a copy is being made: of what in which state, how far it is, and in which file.
+    # While a volume is copied: the source with its state, the progress, and the file copied to.
     copy_of = Text("copyOf", default="", optional=True)
     copied_bytes = Progress("copiedBytes", optional=True)
     copied_to = Text("copiedTo", default="", optional=True)
-    # While a volume's stream comes: how much of it has come.
+    # While the stream of a volume comes: how much of the image has come.
     imported_bytes = Progress("imported", optional=True)
 
     def __init__(self, content: "Dict[str, Any]") -> None:
@@ -346,9 +348,11 @@ class Record:
 
     @property
     def snapshot_order(self) -> "Tuple[int, str, str]":
-        """What snapshots of one volume are ordered by: the numbers they were given one after the
-        other. Clocks may be set, so their times decide only among those that an older flexvol
-        made, without a number; these get theirs when the next one is made."""
+        """What the snapshots of one volume are ordered by.
+
+        The numbers decide, which snapshots get one after the other. Clocks may be set, so the times
+        decide only among the snapshots that an older flexvol made without a number; these get their
+        numbers when the next snapshot is made."""
         return self.number, self.created, self.name
 
 
@@ -421,15 +425,15 @@ def _with_later_fields(content: "Dict[str, Any]") -> "Dict[str, Any]":
 
 
 def _may_be_called(name: str, directory: str) -> bool:
-    """Whether the record of the volume `name` may lie in a directory of that name. A name with a
-    dot is a hidden one, and says which volume it is only in part."""
+    """Whether the record of the volume `name` may lie in a directory of that name. The hidden name
+    of a directory, which begins with a dot, need not name the volume."""
     if name == directory:
         return True
     return directory.startswith(".") and is_name(name)
 
 
 def write(directory: int, record: Record) -> None:
-    """Replaces the record in the volume's open directory; on disk when it returns."""
+    """Replaces the record in the volume's open directory, on disk when it returns."""
     import json
 
     text = json.dumps(record.content, indent=1)

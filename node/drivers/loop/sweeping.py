@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     Ages = Dict[str, float]
     Clear = Callable[[Pool, str, Ages], None]
 
-# A copy that is being made goes on within this time, with the provisioner's next call, if it ever
-# goes on: the provisioner asks again within minutes.
+# A copy that a call has left half made is removed after this time. The provisioner repeats the call
+# within minutes for as long as the claim is there.
 _COPYING_SECONDS = 3600
 
 
@@ -38,8 +38,8 @@ class HiddenName:
 
 
 def sweep(pool: "Pool") -> None:
-    """Removes what crashes left, and what was kept for its time, but archives: archives.sweep does
-    that."""
+    """Removes what crashes left, and what was kept for a time that is over. Archives are left to
+    archives.sweep."""
     ages = kept_seconds(pool)
     for name in pool.hidden():
         for hidden in HIDDEN:
@@ -72,9 +72,8 @@ def _remove_cut_stream(pool: "Pool", name: str, ages: "Ages") -> None:
 
 
 # Every hidden name of a volume's directory:
-#   .new-VOLUME            a volume that is being made. Renamed to VOLUME when it is complete. Left
-#                          by a killed provision, clone or snapshot; kept between two calls of a
-#                          copy, for an hour at most.
+#   .new-VOLUME            a volume that is being made, which is renamed to VOLUME when complete.
+#                          Left by a killed call; kept for an hour between two calls of a copy.
 #   .deleted-HEX           a volume whose deletion has begun.
 #   .importing-VOLUME      what has come of a stream; kept for a day after the last bytes came.
 #   .archived-HEX-VOLUME   an archive; kept for as long as its class said, or for ever.
@@ -90,16 +89,16 @@ _KEPT = tuple(hidden.prefix for hidden in HIDDEN if hidden.is_kept)
 
 
 def goes_on(name: str, ages: "Ages") -> bool:
-    """Whether the hidden directory is a copy between two calls. A copy that nobody has gone on with
-    for long is not: its claim is gone. ages: as kept_seconds has them."""
+    """Whether the hidden directory is a copy that the next call goes on with. A copy that no call
+    has gone on with for an hour is not: its claim is gone. ages: as kept_seconds has them."""
     if not name.startswith(volumes.MAKING):
         return False
     return ages.get(name, _COPYING_SECONDS) < _COPYING_SECONDS
 
 
 def kept_seconds(pool: "Pool", write: bool = True) -> "Ages":
-    """For how many seconds, by the pool's clock, each hidden directory has been as it is that is
-    kept for a time: archives, copies that are being made, and streams that have not come whole.
+    """For how many seconds, by the pool's clock, each hidden directory that is kept for a time has
+    been as it is: archives, half-made copies, and streams that have not come whole.
 
     write: whether the clock notes what it has seen; see clock.ages."""
     marks = {}
@@ -123,9 +122,9 @@ def _mark(pool: "Pool", name: str) -> str:
     try:
         status = os.stat(name + "/" + records.FILE, dir_fd=pool.directory, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
-        return "" if is_copy else name  # no step of it was completed
+        return "" if is_copy else name  # no step was completed
     if is_copy and not _is_half_copied(pool, name):
-        return ""  # it was killed between its last step and its publication
+        return ""  # its call was killed after the last step
     return "{} {}".format(status.st_ino, status.st_mtime_ns)
 
 

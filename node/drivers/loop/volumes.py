@@ -123,19 +123,20 @@ class Volume:
         it, no move. Such a volume may go with its claim, whatever is in it.
 
         The field `blank` says more: that the volume is empty too. A clone is not blank, as it has
-        the data of its source; its record has `neverMounted` for as long. An older flexvol does not
-        know that field, but takes `newUuid` away at the first mount, and `move` it writes too."""
+        the data of its source; its record has `neverMounted` instead. An older flexvol does not
+        change that field, so the two fields count too that an older flexvol changes when somebody
+        gets the volume: it takes `newUuid` away at the first mount, and writes `move`."""
         if self.record.blank:
             return True
         is_untouched = bool(self.record.new_uuid) and self.record.move is None
         is_archive = self.name.startswith(ARCHIVED)
-        return self.record.copy_never_mounted and is_untouched and not is_archive
+        return self.record.clone_never_mounted and is_untouched and not is_archive
 
     def as_used(self) -> "Dict[str, Any]":
         """The changes of the record, for `save`, when somebody has the volume from now on."""
         changes: "Dict[str, Any]" = {"blank": False}
-        if self.record.copy_never_mounted:
-            changes["copy_never_mounted"] = False
+        if self.record.clone_never_mounted:
+            changes["clone_never_mounted"] = False
         return changes
 
     def change(self, **changes: "Any") -> None:
