@@ -1,5 +1,5 @@
 #!/bin/sh
-# build.sh [build|demo|test|bench|image|playground|help] ...: words to commands; what they do is in the files they name.
+# build.sh [build|demo|test [--quick]|bench|image|playground|help] ...: the files that each word runs say what it does.
 set -eu
 cd "$(dirname "$0")"
 word=${1:-build}

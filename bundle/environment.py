@@ -1,5 +1,5 @@
-"""The virtual environments that building and testing use, from requirements pinned by hash, kept in
-the cache."""
+"""The virtual environments that building and testing use. They are made from requirements pinned by
+hash, and kept in the cache."""
 
 from __future__ import annotations
 
@@ -16,24 +16,22 @@ HERE = Path(__file__).resolve().parent
 
 
 def cache() -> Path:
-    """Where what takes long to make is kept between runs, outside the tree."""
-    base = os.environ.get("FLEXVOL_CACHE")
-    path = (
-        Path(base)
-        if base
-        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "flexvol")
-    )
+    """The directory, outside the tree, that keeps between runs what takes long to make."""
+    chosen = os.environ.get("FLEXVOL_CACHE")
+    if chosen:
+        path = Path(chosen)
+    else:
+        path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "flexvol")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def python() -> Path:
-    """The interpreter of an environment with both requirements files, made now if it is not in the
-    cache."""
+    """The interpreter of an environment with both requirements files. The environment is made now
+    if it is not in the cache."""
     files = [HERE / "requirements.txt", HERE / "requirements-test.txt"]
-    key = hashlib.sha256(
-        b"".join(file.read_bytes() for file in files) + sys.version.encode()
-    ).hexdigest()[:12]
+    content = b"".join(file.read_bytes() for file in files)
+    key = hashlib.sha256(content + sys.version.encode()).hexdigest()[:12]
     target = cache() / f"venv-{key}"
     with open(target.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second build waits for the first to make it
@@ -48,15 +46,11 @@ def python() -> Path:
 
 
 def install(interpreter: Path, files: list[Path], *options: str) -> None:
-    """Installs requirements files, refusing whatever has another hash than the one pinned."""
-    line = [
-        str(interpreter),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--require-hashes",
-        "--no-deps",
-        *options,
-    ]
-    subprocess.run(line + [word for file in files for word in ("-r", str(file))], check=True)
+    """Installs requirements files. pip refuses a package whose hash is not the one pinned.
+
+    :param options: further options of `pip install`"""
+    line = [str(interpreter), "-m", "pip", "install", "--quiet"]
+    line += ["--require-hashes", "--no-deps", *options]
+    for file in files:
+        line += ["-r", str(file)]
+    subprocess.run(line, check=True)

@@ -1,8 +1,8 @@
-"""Builds deploy/Containerfile with buildah into dist/image.tar, an OCI archive named
+"""Builds deploy/Containerfile with buildah into dist/image.tar, an OCI archive of the image
 localhost/flexvol:dev.
 
-FLEXVOL_BASE_IMAGE is the base image, where the default cannot be fetched. No container engine is
-needed."""
+No container engine is needed. FLEXVOL_BASE_IMAGE names the base image, where the default one cannot
+be fetched."""
 
 from __future__ import annotations
 
@@ -17,39 +17,35 @@ NAME = "localhost/flexvol:dev"
 
 
 def build(target: Path) -> None:
-    """Writes the archive to `target`. The layers are kept nowhere: the files that matter are
-    two."""
+    """Writes the OCI archive to `target`. No layers are kept for the next build, because only two
+    files matter."""
     if shutil.which("buildah") is None:
         raise SystemExit("buildah is missing: apt-get install buildah")
     target.unlink(missing_ok=True)
+    settings = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
+    scratch = tempfile.TemporaryDirectory(prefix="flexvol-image-", ignore_cleanup_errors=True)
+    with scratch as directory:
+        context = _context(Path(directory))
+        buildah = ["buildah", "--root", f"{directory}/root", "--runroot", f"{directory}/run"]
+        bud = [*buildah, "bud", "--quiet", *_base_image(), "-t", NAME]
+        bud += ["-f", str(ROOT / "deploy/Containerfile"), str(context)]
+        subprocess.run(bud, check=True, env=settings)
+        push = [*buildah, "push", "--quiet", NAME, f"oci-archive:{target}:{NAME}"]
+        subprocess.run(push, check=True, env=settings)
+
+
+def _context(directory: Path) -> Path:
+    """A directory with the files that the Containerfile copies."""
+    context = directory / "context"
+    (context / "dist").mkdir(parents=True)
+    for name in ("flexvol", "provisioner"):
+        shutil.copy(ROOT / "dist" / name, context / "dist")
+    return context
+
+
+def _base_image() -> list[str]:
     base = os.environ.get("FLEXVOL_BASE_IMAGE")
-    arguments = [f"--build-arg=BASE={base}"] if base else []
-    with tempfile.TemporaryDirectory(
-        prefix="flexvol-image-", ignore_cleanup_errors=True
-    ) as scratch:
-        settings = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
-        buildah = ["buildah", "--root", f"{scratch}/root", "--runroot", f"{scratch}/run"]
-        context = Path(scratch, "context")
-        (context / "dist").mkdir(parents=True)
-        for name in ("flexvol", "provisioner"):
-            shutil.copy(ROOT / "dist" / name, context / "dist")
-        line = [
-            *buildah,
-            "bud",
-            "--quiet",
-            *arguments,
-            "-t",
-            NAME,
-            "-f",
-            str(ROOT / "deploy/Containerfile"),
-            str(context),
-        ]
-        subprocess.run(line, check=True, env=settings)
-        subprocess.run(
-            [*buildah, "push", "--quiet", NAME, f"oci-archive:{target}:{NAME}"],
-            check=True,
-            env=settings,
-        )
+    return [f"--build-arg=BASE={base}"] if base else []
 
 
 if __name__ == "__main__":

@@ -9,43 +9,52 @@ import os
 import re
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# The driver side as the table in design and tests/unit/test_layers.py have it.
+# The driver side; tests/unit/test_layers.py says what it may import.
 CONTENTS = ("flexvol.py", "node", "shared")
 # The file that defines DEFAULT_DRIVER.
 CALLOUTS = "node/callouts.py"
 # python3 dist/flexvol works as well, only slower than through the header.
 MAIN = "import sys\n\nimport flexvol\n\nsys.exit(flexvol.main(sys.argv))\n"
-EARLIEST = (1980, 1, 1, 0, 0, 0)
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
+FILE_MODE = 0o100644  # a file that its owner may write and all may read, as stat(2) has it
+UNIX = 3  # the system that an entry's mode is of, as the format of zip has it
 
 
 def sources(drivers: list[Path]) -> dict[str, bytes]:
-    """What goes into the archive, by name: the driver side, and each of
-    `drivers` as node/drivers/NAME.py."""
-    found: dict[str, bytes] = {"__main__.py": MAIN.encode()}
-    for entry in CONTENTS:
-        path = ROOT / entry
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            found[file.relative_to(ROOT).as_posix()] = file.read_bytes()
+    """What goes into the zipapp, by name: the driver side, and each of `drivers` as
+    node/drivers/NAME.py."""
+    contents = {"__main__.py": MAIN.encode()}
+    for file in _files():
+        contents[file.relative_to(ROOT).as_posix()] = file.read_bytes()
     for driver in drivers:
         name = driver.stem
-        if (
-            not name.isidentifier()
-            or f"node/drivers/{name}.py" in found
-            or f"node/drivers/{name}/__init__.py" in found
-        ):
+        module = f"node/drivers/{name}.py"
+        package = f"node/drivers/{name}/__init__.py"
+        if not name.isidentifier() or module in contents or package in contents:
             raise SystemExit(
                 f"pack.py: {driver}: the file's name is the driver's: a new Python name in "
                 "lower case"
             )
-        found[f"node/drivers/{name}.py"] = driver.read_bytes()
+        contents[module] = driver.read_bytes()
     if drivers:
-        found[CALLOUTS] = _with_default(found[CALLOUTS].decode(), drivers[0].stem).encode()
-    for name, content in found.items():
+        contents[CALLOUTS] = _with_default(contents[CALLOUTS].decode(), drivers[0].stem).encode()
+    for name, content in contents.items():
         ast.parse(content, name)  # a syntax error shows here, not on a node
-    return found
+    return contents
+
+
+def _files() -> Iterator[Path]:
+    """The sources of the driver side."""
+    for name in CONTENTS:
+        path = ROOT / name
+        if path.is_dir():
+            yield from sorted(path.rglob("*.py"))
+        else:
+            yield path
 
 
 def _with_default(source: str, driver: str) -> str:
@@ -58,19 +67,18 @@ def _with_default(source: str, driver: str) -> str:
 
 
 def pack(target: Path, drivers: list[Path]) -> None:
-    """Writes the archive to `target`, replacing it in one step."""
+    """Writes the zipapp to `target`, replacing it in one step."""
     target.parent.mkdir(exist_ok=True)
     aside = target.with_name(f".{target.name}.{os.getpid()}")  # two may build at once
     with aside.open("w+b") as file:
         file.write((ROOT / "bundle/header.sh").read_bytes())
-        with zipfile.ZipFile(
-            file, "a"
-        ) as archive:  # stored: quicker to start, and no zlib's version in the bytes
+        # Stored: a start is quicker, and the bytes do not depend on the version of zlib.
+        with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as zipapp:
             for name, content in sorted(sources(drivers).items()):
                 entry = zipfile.ZipInfo(name, EARLIEST)
-                entry.external_attr = 0o100644 << 16
-                entry.create_system = 3
-                archive.writestr(entry, content)
+                entry.external_attr = FILE_MODE << 16
+                entry.create_system = UNIX
+                zipapp.writestr(entry, content)
     aside.chmod(0o755)
     os.replace(aside, target)
 
@@ -83,14 +91,8 @@ def main(words: list[str]) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help=(
-            "a file with a Driver subclass that becomes "
-            "part of "
-            "it; the "
-            "first one "
-            "becomes the "
-            "default driver"
-        ),
+        help="a file with a Driver subclass, which becomes part of dist/flexvol; the first one "
+        "becomes the default driver",
     )
     pack(ROOT / "dist/flexvol", parser.parse_args(words).driver)
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 
-# Program or file -> the Debian package that has it, and the words of ./build.sh that need it.
+# A program or file, the Debian package that has it, and the words of ./build.sh that need it.
 _ALL = frozenset(("test",))
 _CLUSTER = frozenset(("test", "playground", "bench"))
 NEEDS = (
@@ -46,27 +46,31 @@ def missing(word: str) -> list[str]:
     """The packages that `./build.sh WORD` needs and this machine does not have, sorted."""
     path = os.environ.get("PATH", os.defpath) + _TOOLS
     absent = set()
-    for what, package, words in NEEDS:
-        if what.startswith("/"):
-            found = os.path.exists(what)
+    for need, package, words in NEEDS:
+        if need.startswith("/"):
+            is_present = os.path.exists(need)
         else:
-            found = shutil.which(what, path=path) is not None
-        if word in words and not found:
+            is_present = shutil.which(need, path=path) is not None
+        if word in words and not is_present:
             absent.add(package)
     return sorted(absent)
 
 
 def install(word: str) -> str:
-    """Installs what `./build.sh WORD` needs, if this is root on Debian, and says so. Returns a
-    sentence with the command if something is still missing; else ""."""
-    lacking = missing(word)
-    if lacking and os.geteuid() == 0 and shutil.which("apt-get"):
-        print(f"installing with apt-get: {' '.join(lacking)}", flush=True)
-        problem = _apt_get(lacking)
-        lacking = missing(word)
-        if problem and lacking:
-            return f"{problem}. {_sentence(word, lacking)}"
-    return _sentence(word, lacking) if lacking else ""
+    """Installs what `./build.sh WORD` needs, if this is root on Debian, and prints that.
+
+    :returns: "", or a sentence with the command if something is still missing"""
+    absent = missing(word)
+    problem = ""
+    if absent and os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"installing with apt-get: {' '.join(absent)}", flush=True)
+        problem = _apt_get(absent)
+        absent = missing(word)
+    if not absent:
+        return ""
+    if problem:
+        return f"{problem}. {_sentence(word, absent)}"
+    return _sentence(word, absent)
 
 
 def _sentence(word: str, packages: list[str]) -> str:
@@ -83,14 +87,7 @@ def _apt_get(packages: list[str]) -> str:
     options = ["-q", "-y", "--no-install-recommends"]
     for words in (["update", "-q"], ["install", *options, *packages]):
         line = ["apt-get", *words]
-        done = subprocess.run(
-            line,
-            check=False,
-            env=settings,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        done = subprocess.run(line, check=False, env=settings, capture_output=True, text=True)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             return f"apt-get {words[0]} failed with status {done.returncode}: {last}"
@@ -98,12 +95,13 @@ def _apt_get(packages: list[str]) -> str:
 
 
 def main(words: list[str]) -> int:
-    """words: one word of ./build.sh. The exit status is 1 if something is missing in the end."""
-    lacking = install(words[0])
-    if lacking:
-        print(lacking, file=sys.stderr)
-        return 1
-    return 0
+    """Installs what one word of ./build.sh needs. The exit status is 1 if something is still
+    missing."""
+    sentence = install(words[0])
+    if not sentence:
+        return 0
+    print(sentence, file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":
