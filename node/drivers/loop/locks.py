@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import List, Sequence
 
 DIRECTORY = ".locks"
-# How long a callout waits for another one that is at work on the same volume or room. kubelet
+# How long a callout waits for another callout that is at work on the same volume or room. kubelet
 # repeats a callout that was Busy, so the waiting saves no more than that repetition.
 LOCK_SECONDS = 20
 _ROOM_FILE = "pool"
@@ -59,7 +59,7 @@ class SharedLocks:
 
     def add(self, descriptor: Descriptor, what: str, seconds: float) -> None:
         """Shares the lock on an open file, which is closed with the others. Raises Busy after
-        `seconds`, naming `what` is locked."""
+        `seconds`. what: the name of the lock, for the message."""
         self.descriptors.append(descriptor)
         descriptor.lock(what, seconds, shared=True)
 
@@ -106,7 +106,7 @@ class LockFiles:
         return self._lock(_ROOM_FILE, "pool " + self._pool_name, seconds)
 
     def lock_volume(self, volume: str, seconds: float) -> VolumeLock:
-        """Takes the lock of a volume, also of one that is not made yet; no two volumes share a
+        """Takes the lock of a volume, also of a volume that is not made yet; no two volumes share a
         lock. Raises Busy after `seconds`; at once if long work on the volume has the lock."""
         if work.going_on(self._pool_directory, volume):
             seconds = 0  # the work may take hours, and nobody waits for that
@@ -196,8 +196,9 @@ class LockFiles:
             ) from None
 
     def open_directory(self, make: bool) -> Descriptor:
-        """Opens the directory of the lock files, which a copy of a pool may lack. make: makes it
-        then; else FileNotFoundError is raised."""
+        """Opens the directory of the lock files, which a copy of a pool may lack.
+
+        make: whether a missing directory is made. Raises FileNotFoundError if it is not."""
         try:
             return files.open_below(self._pool_directory, DIRECTORY)
         except FileNotFoundError:

@@ -137,8 +137,8 @@ def check_answers(name: str) -> None:
 
 
 def touch(name: str) -> "Iterator[bool]":
-    """Work for `look` that reads from the pool, so that a pool that hangs shows itself. Why a pool
-    cannot be opened is told to whoever opens the pool next."""
+    """Work for `look` that reads from the pool, so that a pool that hangs shows itself. Whoever
+    opens the pool next learns why the pool cannot be opened."""
     try:
         with pools.open_pool(name) as pool:
             yield pool.names() != []

@@ -1,7 +1,7 @@
 """A pool's own file, pool.json: its id, and the limits that its administrator gave it.
 
 {"schema": 1, "id": "HEX", "reserve": "20%", "overcommit": 1.0}. `loop pool cordon` adds
-"cordoned": true. A field that is none of these is left as it is."""
+"cordoned": true. Other fields are left as they are."""
 
 import binascii
 import os

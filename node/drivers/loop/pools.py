@@ -116,8 +116,8 @@ class Pool:
         return [name for name in entries if name.startswith(".") and name != locks.DIRECTORY]
 
     def strange(self) -> "List[str]":
-        """Returns the names of what lies in the pool and is not flexvol's, sorted. It is left
-        alone, and is no damage. Names with a dot are not judged."""
+        """Returns the names of the files in the pool that are not flexvol's, sorted. They are
+        left alone, and are no damage. Names with a dot are not judged."""
         strange = []
         for name in self._entries():
             is_ours = name.startswith(".") or name in (FILE, MADE_BY_MKFS)
@@ -126,8 +126,8 @@ class Pool:
         return sorted(strange)
 
     def _entries(self) -> "List[str]":
-        """Read by a descriptor of its own each time: btrfs leaves out what came since a descriptor
-        was opened or rewound, and others make volumes meanwhile."""
+        """The pool's directory is opened anew each time: btrfs leaves out of an open directory's
+        list the volumes that others have made since it was opened or rewound."""
         return os.listdir("/proc/self/fd/{:d}".format(self.directory))
 
     def _is_volume(self, name: str) -> bool:
@@ -142,8 +142,8 @@ class Pool:
         return any(files.exists(self.directory, name + "/" + own) for own in (IMAGE, RECORD))
 
     def trouble(self) -> str:
-        """Returns why no callout can work in the pool although the pool is there, and what to do;
-        "" if callouts can. Tries what each of them does first, which is to take a lock."""
+        """Returns why no callout can work in the pool although the pool is there, and how a person
+        mends that; "" if callouts can. Takes a lock, as each callout does first."""
         if os.fstatvfs(self.directory).f_flag & os.ST_RDONLY:
             return (
                 "pool {0} at {1} is on a disk that is read-only, so no volume can be made, mounted "
@@ -163,7 +163,8 @@ class Pool:
             ).format(self.name, self.path, locks.DIRECTORY, error.strerror)
 
     def figures(self) -> "Figures":
-        """Counts what the pool has promised, and what it still can promise; see rooms.py."""
+        """Counts how much the pool has promised, and how much it can still promise; see
+        rooms.py."""
         from node.drivers.loop import rooms  # late: few callouts count
 
         disk = disks.Disk(self.directory)
@@ -171,8 +172,8 @@ class Pool:
         return rooms.figures(self, disk, reserve_bytes, self.settings.overcommit)
 
     def describe(self) -> "Dict[str, Any]":
-        """Returns the pool's entry in the answer of `list`. In a cordoned pool there is no room for
-        a new volume, but what is there may grow."""
+        """Returns the pool's entry in the answer of `list`. A cordoned pool has no room for a
+        new volume, but its volumes may grow."""
         from node.host import filesystems, mounts  # late: few callouts list
 
         figures = self.figures()
@@ -243,7 +244,7 @@ class Pool:
     def share(self, source: int, target: int, size_bytes: int) -> bool:
         """Lets the open image `target` begin with so many bytes of the open image `source`, on the
         same blocks. Returns False where that cannot be. Raises ResourceExhausted if the pool could
-        then no longer keep what it has promised."""
+        then no longer keep its promises."""
         from node.drivers.loop import shared_blocks
 
         with self.lock():
@@ -257,8 +258,10 @@ class Pool:
 
 
 class _Wanted:
-    """The pool that a caller wants to open: its name, the id that the volume's PV has for it, or
-    None, where it lies, and what the node has noted of it."""
+    """The pool that a caller wants to open.
+
+    pool_id: the id that the volume's PV has for the pool, or None. path: its directory. known: the
+    node's note of the pool, or None."""
 
     def __init__(self, name: str, pool_id: "Optional[str]") -> None:
         path, known = config.locate(name, pool_id is not None)
@@ -284,7 +287,7 @@ class _Wanted:
             raise Unavailable(self.absent("it has no " + FILE)) from None
 
     def check_id(self, pool_id: str) -> None:
-        """Raises Unavailable if a pool with that id is not the one that is wanted."""
+        """Raises Unavailable if a pool with that id is not the wanted pool."""
         if self.pool_id is not None:
             if pool_id != self.pool_id:
                 raise Unavailable(
@@ -306,9 +309,9 @@ class _Wanted:
         return ""
 
     def absent(self, why: str) -> str:
-        """The sentence about the pool if it cannot be found. A new pool is proposed only where the
-        node has no pool at all: in the place of one that is away it would hide the volumes of that
-        one, and a name that is mistyped would become a pool on the root disk."""
+        """The sentence about a pool that cannot be found. A new pool is proposed only where the
+        node has no pool at all: a new pool in the place of a pool that is away would hide the
+        volumes of that pool, and a mistyped name would become a pool on the root disk."""
         others = _others_known(self.name)
         was_made = bool(self.known or self.pool_id)
         if was_made:
@@ -362,8 +365,8 @@ def linked(name: str, path: str, root: str = "") -> str:
 
 
 def _others_known(name: str) -> str:
-    """The other pools of this node, in words; "" if there is none. No disk is asked, as any may
-    hang."""
+    """The other pools of this node, in words; "" if the node has no other. No disk is asked, as any
+    disk may hang."""
     others = sorted(config.known_names() - {name})
     if others:
         return " and ".join("pool " + other for other in others)

@@ -1,4 +1,5 @@
-"""The room of a pool: what its disk has, what was promised of it, and what may still be promised.
+"""The room of a pool: how large its disk is, how much of that was promised to volumes, and how much
+may still be promised.
 
 The promise: with overcommit 1 every image may be written full at once. An image that has a block
 to itself is written in place. A block that two images share is on the disk once and was promised
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 IMAGE = "image"
 _MIB = 1 << 20
 _STATUS_BLOCK_BYTES = 512  # the unit of st_blocks, on every file system
-# What the file system needs for itself, by the bytes that are still to be written. Full tables of
-# extents of a file that was written at random take 0.8 % on ext4 and xfs (16 bytes for each 4 KiB,
-# half-filled leaves).
+# How much room the file system needs for itself, by the bytes that are still to be written. Full
+# tables of extents of a file that was written at random take 0.8 % on ext4 and xfs (16 bytes for
+# each 4 KiB, half-filled leaves).
 _METADATA_PER_MILLE = 10
 _BTRFS_METADATA_PER_MILLE = 30
 
@@ -63,7 +64,7 @@ class Figures:
 
     @property
     def free(self) -> int:
-        """What may be promised to a new volume, in whole MiB, as images are."""
+        """How much may be promised to a new volume, in whole MiB, as images are."""
         if self.obstacle:
             return 0
         return max(0, _in_whole_mib(self.left))
@@ -90,8 +91,8 @@ class Figures:
             )
 
     def terms(self) -> str:
-        """Returns what may still be promised, and the terms of that sum, in whole MiB that add
-        up."""
+        """Returns a sentence with how much may still be promised, and the terms of that sum, in
+        whole MiB that add up."""
         capacity = self.capacity // _MIB
         reserve = _mib_up(self.reserve)
         metadata = _mib_up(self.metadata)
@@ -152,8 +153,8 @@ class CountedImage:
 
 
 def figures(pool: "Pool", disk: "disks.Disk", reserve_bytes: int, overcommit: float) -> Figures:
-    """Counts every image of the pool, published or not. What other files on the same disk take, and
-    what root may not use, is not ours to promise."""
+    """Counts every image of the pool, published or not. The blocks that other files on the same
+    disk take, and those that root may not use, are not ours to promise."""
     images = _images(pool)
     promised = sum(image.length for image in images)
     owned = sum(image.taken for image in images)

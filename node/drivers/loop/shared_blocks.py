@@ -31,15 +31,15 @@ _EXTENTS_A_CALL = 50000
 _MOST_EXTENTS = 500000
 # A stranger's copy of an image is seen after so long at the latest.
 _LOOK_AGAIN_SECONDS = 600
-# What is remembered is not longer: some 20,000 images. More is not remembered.
+# The longest memory that is kept, of some 20,000 images.
 _MEMORY_BYTES = 1 << 20
 _GLANCE_SECONDS = 1  # for the lock, by a call that only wants to know
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Family:
-    """name: of the volume that an image is of. source: the name of the volume it was copied from;
-    "" if it is no copy."""
+    """How an image is related to others. name: of the image's volume. source: the name of the
+    volume that this one was copied from; "" if it is no copy."""
 
     def __init__(self, name: str, source: str) -> None:
         self.name = name
@@ -47,8 +47,8 @@ class Family:
 
 
 class SharingImage:
-    """family: of the image; None if it has no record that can be read. shared_bytes: what lies in
-    blocks that another file may have too."""
+    """How much an image shares. family: of the image; None if its record cannot be read.
+    shared_bytes: of the image, in blocks that another file may have too."""
 
     def __init__(self, family: "Optional[Family]", shared_bytes: int) -> None:
         self.family = family
@@ -56,8 +56,9 @@ class SharingImage:
 
 
 def find(pool: "Pool", images: "List[CountedImage]") -> "List[SharingImage]":
-    """Returns what the images share: by what is remembered of an image, by a look at the image, or
-    with all its blocks. Those whose last look is the longest ago are looked at first."""
+    """Returns how much each image shares. That is remembered, or read from the image's extents, or
+    taken for all the image's blocks. The images whose last look is the longest ago are looked at
+    first."""
     families = {image.entry: _family(pool, image.entry) for image in images}
     memory = Memory.read(pool)
     search = _Search(pool, families, memory)
@@ -121,8 +122,8 @@ def _sources(families: "Dict[str, Optional[Family]]") -> "Set[str]":
 
 
 def _family(pool: "Pool", entry: str) -> "Optional[Family]":
-    """The family of the image in the directory `entry`. What is wrong with a record that cannot be
-    read, the list says."""
+    """The family of the image in the directory `entry`; None if its record cannot be read, about
+    which `list` has a sentence."""
     import json
 
     try:
@@ -148,7 +149,7 @@ def _may_share(pool: "Pool", image: "CountedImage", family: "Optional[Family]") 
 
 
 def _read_shared(pool: "Pool", image: "CountedImage") -> "Tuple[Optional[int], int]":
-    """As disks.shared_bytes has it; of an image that cannot be opened nothing is known."""
+    """As disks.shared_bytes. Nothing is known of an image that cannot be opened."""
     file = _open(pool, image)
     if file is None:
         return None, 1
@@ -218,8 +219,8 @@ class Known:
 
 
 class _Content:
-    """What the file of the memory holds. number: of the copies made so far. shared: what is known
-    of each image, by the number of its inode."""
+    """The content of the memory's file. number: of the copies made so far. shared: the knowledge of
+    each image, by the number of its inode."""
 
     def __init__(self, number: int, shared: "Dict[str, Known]") -> None:
         self.number = number
@@ -227,9 +228,9 @@ class _Content:
 
 
 class Memory:
-    """What is remembered of the images' shared bytes, in the file of the lock of the pool's room.
-    The memory holds until the next boot, as nothing of it is synced. Nothing is learned while a
-    copy is being made, nor kept if a copy was made meanwhile.
+    """The memory of the images' shared bytes, in the file of the lock of the pool's room. It holds
+    until the next boot, as nothing of it is synced. Nothing is learned while a copy is being made,
+    nor kept if a copy was made meanwhile.
 
     can_learn: whether no copy is being made."""
 
@@ -261,12 +262,12 @@ class Memory:
         return known.read_at if known else 0.0
 
     def learn(self, inode: str, known: Known) -> None:
-        """Remembers what a look at an image showed, until `write`."""
+        """Remembers the shared bytes of an image, until `write`."""
         self._shared[inode] = known
         self._has_learned = True
 
     def write(self, inodes: "Set[str]") -> None:
-        """Keeps what was learned of these images, and forgets all others."""
+        """Writes the memory of these images to the file, and forgets all others."""
         if not self._has_learned:
             return
         if self._pool.room_lock is not None:
@@ -303,7 +304,8 @@ def _boot() -> str:
 
 
 def _remembered(lock: int) -> _Content:
-    """What is in the lock's file; nothing if that is of another boot, or is none of ours.
+    """The content of the lock's file; an empty memory if the file is of another boot, or was not
+    written by flexvol.
 
     {"boot": ID, "number": N, "shared": {INODE: [BYTES, WHEN]}}, where WHEN is by the monotonic
     clock."""
@@ -327,7 +329,8 @@ def _remembered(lock: int) -> _Content:
 
 
 def _remember(lock: int, content: _Content) -> None:
-    """Cut off first: what a killed write leaves is then no JSON, and nothing is remembered."""
+    """Empties the file first: the rest of a killed write is then no JSON, and nothing is
+    remembered."""
     import json
 
     shared = {inode: [known.shared_bytes, known.read_at] for inode, known in content.shared.items()}

@@ -1,5 +1,5 @@
-"""What `status` and `doctor` say of a volume's loop devices: whether they protect the volume, why
-one is there without a mount, and whether the file system on it still works."""
+"""The troubles of a volume's loop devices, for `status` and `doctor`: devices that do not protect
+the volume, devices without a mount, and file systems that do not work any more."""
 
 import os
 
@@ -24,12 +24,12 @@ class Device:
         self.clears_itself = clears_itself
 
     def is_shown_by(self, mount: "mounts.Mount") -> bool:
-        """Whether the mount shows the file system on the device, or a part of it."""
+        """Whether the mount shows the device's file system, or a part of that."""
         return mount.is_of(self.number, self.path)
 
 
 class ShownBy:
-    """A mount that shows a volume, and the volume's loop device it is of."""
+    """A mount that shows a volume, and the loop device of the volume that is mounted there."""
 
     def __init__(self, mount: "mounts.Mount", device: Device) -> None:
         self.mount = mount

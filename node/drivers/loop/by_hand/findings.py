@@ -1,5 +1,5 @@
-"""What a report finds: what was seen, and what to do about it. A finding without a remedy is a
-remark, about something that is well."""
+"""Findings of a report: a sentence about what was seen, and the remedy for it. A finding without a
+remedy is a remark, about something that is well."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def wrong(what: str, remedy: str) -> "Finding":
 def from_sentence(
     sentence: str, remedy: str = "see that its disk is mounted and sound"
 ) -> "Finding":
-    """Returns the finding that a failure's sentence tells, which ends with what to do after a
-    semicolon. remedy: what to do if the sentence does not say."""
+    """Makes a finding of a failure's sentence, which has its remedy behind a semicolon. remedy: for
+    a sentence without one."""
     what, _, told_remedy = sentence.partition("; ")
     return what, told_remedy or remedy

@@ -1,5 +1,5 @@
-"""Work that is done while the file system of a volume in use is frozen: what its pods wrote is then
-on the image, and nothing is half done."""
+"""Work that is done while the file system of a volume in use is frozen: all that its pods wrote is
+then on the image, and no change is half done."""
 
 import errno
 import os
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from node.host.descriptors import Descriptor
 
-_FROZEN_SECONDS = 30  # to share blocks takes far less, and pods wait for it
-# What the child tells: the number of the error with which the freeze failed, or that the file
-# system is frozen; and in the end whether it was frozen until then.
+_FROZEN_SECONDS = 30  # pods wait for so long at most; to share blocks takes far less
+# The messages of the child: first that the file system is frozen, or the number of the error with
+# which the freeze failed; at the end whether the file system was frozen until then.
 _MESSAGE_BYTES = 16
 _IS_FROZEN = b"0"
 _IN_TIME = b"in time"
@@ -107,8 +107,8 @@ def _not_frozen(path: str, code: int) -> Exception:
 
 
 def _freeze_until(root: int, orders: int, messages: int) -> None:
-    """In the child: freezes until the parent closes the other end of `orders`, and tells in
-    `messages` how that went. What ends the parent does not end the child."""
+    """In the child: freezes until the parent closes the other end of `orders`, and writes its
+    messages to `messages`. A signal that ends the parent does not end the child."""
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)

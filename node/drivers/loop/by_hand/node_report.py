@@ -1,5 +1,5 @@
-"""What `doctor` looks at on the node itself: loop devices, and the file systems of the kernel with
-their tools."""
+"""The findings of `doctor` about the node itself: its loop devices, and the file systems of its
+kernel with their tools."""
 
 import os
 
@@ -29,8 +29,8 @@ def free_device() -> "Finding":
 
 
 def file_system(kind: "filesystems.FileSystem", is_used: bool) -> "Finding":
-    """Tells whether a kind of file system can be mounted here. is_used: a volume of this node may
-    have it; else it may be missing."""
+    """Tells whether a kind of file system can be mounted here. is_used: whether a volume of this
+    node may have that kind, so that it must not be missing."""
     what, remedy = _file_system(kind)
     if remedy and not is_used:
         return findings.remark(what + "; no volume here needs it")

@@ -1,5 +1,5 @@
-"""What `doctor` looks at in a pool: whether callouts can work in it, its room, what crashes left,
-and what is not flexvol's."""
+"""The findings of `doctor` about a pool: whether callouts can work there, its room, the rests of
+crashes, and files that are not flexvol's."""
 
 import os
 
@@ -23,7 +23,7 @@ _HELD_BY_THE_DISK = (".nfs", ".fuse_hidden")
 
 
 def examine(pool: "Pool") -> "Iterator[Finding]":
-    """Tells what there is to say of the pool, beside its volumes."""
+    """Returns all findings about the pool but those about its volumes."""
     trouble = pool.trouble()
     if trouble:
         yield findings.from_sentence(trouble)
@@ -46,7 +46,7 @@ def examine(pool: "Pool") -> "Iterator[Finding]":
 
 
 def _room(pool: "Pool", trouble: str) -> "Finding":
-    """What can still be promised and written. trouble: why no callout can work there, or ""."""
+    """How much can still be promised and written. trouble: as Pool.trouble has it."""
     figures = pool.figures()
     disk = os.fstatvfs(pool.directory)
     left_bytes = disk.f_bavail * disk.f_frsize
@@ -78,7 +78,7 @@ def _room(pool: "Pool", trouble: str) -> "Finding":
 
 
 def _hidden(pool: "Pool", hidden: str) -> "Iterator[Finding]":
-    """Of a directory that is no volume yet, or none any more."""
+    """About a directory that is no volume yet, or no volume any more."""
     path = "{}/{}".format(pool.path, hidden)
     if hidden.startswith(volumes.IMPORTING):
         name = hidden[len(volumes.IMPORTING) :]
@@ -113,7 +113,8 @@ def _is_left(pool: "Pool", hidden: str) -> bool:
 
 
 def _left(pool: "Pool", hidden: str) -> "Finding":
-    """Of what a killed callout left, which the next `list` removes, but for what is not ours."""
+    """About a directory that a killed callout left, which the next `list` removes, unless a file in
+    the directory is not flexvol's."""
     for entry in _strange_in(pool, hidden):
         if not entry.startswith(_HELD_BY_THE_DISK):
             sentence = _is_strange(pool, hidden + "/" + entry)
@@ -133,7 +134,7 @@ def _is_strange(pool: "Pool", path: str) -> str:
 
 
 def _strange(pool: "Pool") -> "Iterator[str]":
-    """The paths, in the pool, of what is not flexvol's."""
+    """The paths, in the pool, of files that are not flexvol's."""
     yield from pool.strange()
     for name in pool.names():
         for entry in _strange_in(pool, name):
@@ -141,10 +142,10 @@ def _strange(pool: "Pool") -> "Iterator[str]":
 
 
 def _strange_in(pool: "Pool", name: str) -> "List[str]":
-    """What is not flexvol's in the directory of a volume."""
+    """The names of files in the directory of a volume that are not flexvol's."""
     try:
         directory = files.open_below(pool.directory, name)
     except OSError:
-        return []  # deleted at this very moment, or reported as what it is
+        return []  # deleted at this very moment, or no directory, about which there is a finding
     with directory:
         return removing.strange_in(directory)

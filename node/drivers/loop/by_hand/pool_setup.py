@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from node.drivers.loop.pools import Pool
 
 # Where an older flexvol notes the id of the pool `default`: on the pool's own disk, if that is
-# mounted at the root of the pools. It is kept for a node that goes back to an older flexvol, which
-# would else make another pool in the place of one that is away.
+# mounted at the root of the pools. The note is kept for a node that goes back to an older flexvol,
+# which would else make another pool in the place of a pool that is away.
 _OLDER_NOTE = ".default-pool-was-made"
-# What may be in the directory of a pool that holds nothing: ours, and what mkfs makes.
+# Files that an empty pool may have: flexvol's, and the one that mkfs makes.
 _NOTHING = (*pools.OWN_FILES, pools.MADE_BY_MKFS)
 _MOST_NAMES = 10  # of what a pool holds, in one sentence
 
@@ -64,7 +64,7 @@ def _make_or_find(name: str, reserve: str, overcommit: float, replace: bool) -> 
         is_new = not files.exists(directory, pools.FILE)
         if is_new:
             _make_in(directory, path, reserve, overcommit)
-        # A pool.json that cannot be read has no id; open_pool says then what is wrong with it.
+        # A pool.json that cannot be read gives no id; open_pool then raises the reason.
         pool_id = pool_settings.id_in(directory)
         with pools.open_pool(name, pool_id) as pool:
             config.remember(name, pool.id, path)
@@ -72,7 +72,7 @@ def _make_or_find(name: str, reserve: str, overcommit: float, replace: bool) -> 
 
 
 def _check_not_replaced(name: str) -> None:
-    """Raises InvalidArgument if a pool of that name was made here, and is not the one there."""
+    """Raises InvalidArgument if a pool of that name was made on this node, and is away."""
     if name not in config.remembered():
         return
     try:
@@ -188,7 +188,7 @@ def _older_note() -> str:
 
 
 def _note_if_there(name: str) -> str:
-    """Notes the pool, if it is there. Returns what is known of it, as a sentence."""
+    """Notes the pool, if it is there. Returns a sentence about the pool."""
     try:
         with pools.open_pool(name) as pool:
             return _note(pool)
@@ -197,8 +197,8 @@ def _note_if_there(name: str) -> str:
 
 
 def _note(pool: "Pool") -> str:
-    """Notes the pool that is there, and says so. A former pool stays a former one: only a person
-    puts it in the place of the pool that replaced it, with --replace."""
+    """Notes the open pool, and returns a sentence about it. A former pool stays a former pool: only
+    a person puts it in the place of the pool that replaced it, with --replace."""
     if pool.replaced_by:
         return pool.former()
     is_new = False

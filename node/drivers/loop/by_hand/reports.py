@@ -1,5 +1,5 @@
-"""What a person asks about a node: `status` shows each volume with its devices, mounts and pods,
-and `doctor` also what is wrong with the pools and the node, with a remedy.
+"""Reports about a node: `status` shows each volume with its devices, mounts and pods, and `doctor`
+all that is wrong with the volumes, the pools and the node, each with a remedy.
 
 Nothing is changed here. What looks wrong is looked at again under the volume's lock before it is
 reported, so that a callout at work is not taken for damage."""
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from node.host import apart
 
     Entry = Dict[str, Any]
-    # One of the kinds below, and what was seen. A process of its own sees it and sends it as JSON.
+    # One of the kinds below, and an entry or finding of that kind. The process that looks at a pool
+    # sends them as JSON.
     Seen = Tuple[str, Any]
 
 _POOL = "pool"
@@ -30,10 +31,10 @@ _ALL = "*"  # the name of an entry that is about all volumes of a pool
 
 
 class _Report:
-    """What one look at each pool of this node showed.
+    """The result of one look at each pool of this node.
 
     pools: an entry for each pool. volumes: an entry for each volume, and one named "*" for a pool
-    of which not all could be seen. findings: what there is to say of the pools."""
+    of which not all could be seen. findings: about the pools."""
 
     def __init__(self) -> None:
         self.pools: "List[Entry]" = []
@@ -83,7 +84,7 @@ def _about_all(pool_name: str, trouble: "Finding") -> "Entry":
 
 
 def _unseen(error: str, seen: "List[Entry]") -> "Finding":
-    """Of a pool that stopped answering after the entries of these volumes had come."""
+    """About a pool that stopped answering after the entries of these volumes had come."""
     what, remedy = findings.from_sentence(error, remedy="")
     if not seen:
         return what + "; none of its volumes was seen", remedy
@@ -107,8 +108,7 @@ def _describe_pool(pool: "Pool") -> "Iterator[Seen]":
 
 
 def examine() -> "List[Finding]":
-    """As Operations.examine has it: everything that was looked at, with a remedy for what is
-    wrong."""
+    """As Operations.examine has it. Returns a finding about everything that was looked at."""
     try:
         report = _report(_examine_pool)
         has_no_pool = not report.volumes and not report.findings
@@ -138,7 +138,7 @@ def _examine_pool(pool: "Pool") -> "Iterator[Seen]":
 
 
 def _unreadable_settings(error: Failure) -> "Finding":
-    """Of a file in /etc/flexvol, without which no pool can be found."""
+    """About a file in /etc/flexvol, without which no pool can be found."""
     return findings.from_sentence(
         str(error), "mend that file; it is JSON, and every call for a volume reads it"
     )

@@ -120,7 +120,7 @@ def _copy(source: "Volume", record: "Record", keeper: "_StillKeeper") -> "Volume
         try:
             return clones.make(source, record, keeper.keep_still)
         except Pending:
-            continue  # a callout would stop here for the next one; a command has no limit of time
+            continue  # callouts copy in steps; a command has no limit of time
 
 
 class _StillKeeper:

@@ -40,7 +40,7 @@ _MOST_BYTES = 1 << 63  # no file of the kernel is as long
 
 
 class Damaged(Exception):
-    """The stream is not what it should be."""
+    """The stream has a part that cannot be, or its checksum is wrong."""
 
 
 class Cut(Exception):
@@ -48,7 +48,7 @@ class Cut(Exception):
 
 
 class Header:
-    """What a stream begins with.
+    """The beginning of a stream.
 
     record: of the volume. length: of the volume's image, in bytes. begin: where in the image this
     stream begins."""
@@ -60,7 +60,7 @@ class Header:
 
 
 class Block:
-    """A part of an image. position: where it is in the image."""
+    """A part of an image. position: of its first byte in the image."""
 
     def __init__(self, position: int, content: bytes) -> None:
         self.position = position
@@ -73,12 +73,12 @@ class Block:
 
     @property
     def header(self) -> bytes:
-        """What the stream has in front of the block."""
+        """The bytes in front of the block in a stream."""
         return _BLOCK_HEADER.pack(self.position, len(self.content))
 
 
 def blocks(image: int, length: int) -> "Iterator[Block]":
-    """Reads the blocks of the open image that are not all zeros, whatever of it is a hole."""
+    """Reads the blocks of the open image that are not all zeros. Holes of the image are zeros."""
     position = 0
     while position < length:
         try:
@@ -109,7 +109,7 @@ class _Checksum:
 
 
 def checksum(image: int, length: int) -> bytes:
-    """Returns the checksum of the open image, as it is at the end of the image's stream."""
+    """Returns the checksum of the open image, which its stream ends with."""
     own = _Checksum()
     for block in blocks(image, length):
         own.add(block)
@@ -151,7 +151,7 @@ def _write_zeros(out: "BinaryIO", count: int) -> int:
 
 
 def read_header(source: "BinaryIO") -> Header:
-    """Reads what the stream begins with. All of it may have been written by anyone.
+    """Reads the beginning of a stream, which anyone may have written.
 
     Raises InvalidArgument or Internal if it is no stream of a volume that this node can have, and
     Cut if the stream ends there."""
@@ -191,7 +191,7 @@ def _parsed(line: bytes) -> Header:
 
 
 def _check_mount_options(record: "Record") -> None:
-    """A known option with a value that is refused here may pass: `mount` leaves it out."""
+    """A known option may have any value: a mount leaves out an option that is refused here."""
     kind = filesystems.get(record.fs_type)
     for option in record.mount_options:
         if not kind.knows_mount_option(option):
@@ -243,7 +243,7 @@ def read_block(source: "BinaryIO", length: int, least_position: int) -> "Optiona
 
 
 def read_checksum(source: "BinaryIO") -> bytes:
-    """Reads what the stream ends with."""
+    """Reads the checksum at the end of a stream."""
     import hashlib
 
     return _read(source, hashlib.sha256().digest_size)

@@ -1,7 +1,7 @@
 """Export and import: a volume leaves this node as a stream, and comes to it as one.
 
-What has come of a stream is in a hidden directory, .importing-NAME, until it is complete and
-proven. stream_format.py has the format."""
+While a stream comes its volume is in a hidden directory, .importing-NAME, until the volume is
+complete and proven. stream_format.py has the format."""
 
 import os
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from node.drivers.loop.volumes import Volume
     from node.host.descriptors import Descriptor
 
-# What has come of a stream is given up when nothing more has come for so long.
+# The part of a stream that has come is removed when nothing more has come for so long.
 _GIVEN_UP_SECONDS = 24 * 3600
 _DURABLE_BYTES = 64 << 20  # no more than this is to be sent again after a crash
 
@@ -88,7 +88,8 @@ def arrived(pool_name: str, name: str, move_id: str) -> int:
 
 
 def forget(pool_name: str, name: str) -> None:
-    """Gives up what has come of a volume's stream, and its room. Raises Busy if more is coming."""
+    """Removes the part of a volume's stream that has come, and gives its room back. Raises Busy if
+    more is coming."""
     check_name("volume name", name)
     hidden = volumes.IMPORTING + name
     with node_pools.open_pool(pool_name) as pool, pool.volume_lock(name):
@@ -97,8 +98,8 @@ def forget(pool_name: str, name: str) -> None:
 
 
 def sweep(pool: "Pool", hidden: str, ages: "Dict[str, float]") -> None:
-    """Removes what came of a stream that was cut, if for a day nothing more has come. ages: as
-    sweeping.kept_seconds has them."""
+    """Removes the hidden directory of a stream that was cut, if nothing more has come for a day.
+    ages: as sweeping.kept_seconds has them."""
     if ages.get(hidden, 0) < _GIVEN_UP_SECONDS:
         return
     try:
@@ -115,8 +116,8 @@ def _volume_of(hidden: str) -> str:
 
 
 def _begun(pool: "Pool", name: str) -> "Optional[Volume]":
-    """Opens what came of an earlier stream; None if nothing did, or nothing that can be gone on
-    with."""
+    """Opens the hidden directory of an earlier stream; None if there is none, or none that another
+    stream can go on with."""
     try:
         volume = volumes.find(pool, volumes.IMPORTING + name)
     except Failure:  # it was killed before it had a record
@@ -128,7 +129,8 @@ def _begun(pool: "Pool", name: str) -> "Optional[Volume]":
 
 
 def _forget(pool: "Pool", hidden: str) -> None:
-    """Removes what has come. Raises Busy if more is coming. The caller holds the volume's lock."""
+    """Removes the hidden directory of a stream. Raises Busy if more of the stream is coming. The
+    caller holds the volume's lock."""
     with files.open_below(pool.directory, hidden) as directory:
         image = files.open_file(directory, pools.IMAGE, os.O_RDWR | os.O_CREAT)
     with image:
@@ -145,7 +147,7 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
     """Reads a stream to its end, publishes its volume, and returns the volume's name.
 
     Raises Unavailable if the stream is cut, saying how to go on. Raises InvalidArgument if the
-    stream is not what it should be, and then nothing is left of it."""
+    stream is damaged, and then nothing is left of it."""
     try:
         header = stream_format.read_header(source)
     except Cut:
@@ -174,8 +176,8 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
 
 
 def _as_copy(record: "Record") -> "Record":
-    """The record of a copy that takes the volume's place: of what the stream's record has only what
-    every record has."""
+    """The record of a copy that takes the volume's place: only fields that every record has are
+    taken from the record in the stream."""
     archive = record.archive
     if archive is not None:
         archive = records.Archiving(archive.seconds, 0)
@@ -188,8 +190,8 @@ def _as_copy(record: "Record") -> "Record":
 
 
 class _Arrival:
-    """What comes of a stream: the hidden directory `volume`, which says how much of it has come,
-    and its image, open and locked."""
+    """A volume that is coming in a stream. volume: its hidden directory, whose record has how much
+    of the image has come. image: the image, open and locked. length: of the image, in bytes."""
 
     def __init__(self, volume: "Volume", image: "Descriptor", length: int) -> None:
         self._volume = volume
@@ -205,8 +207,8 @@ class _Arrival:
         self._image.close()
 
     def fill(self, source: "BinaryIO") -> None:
-        """Writes what comes into the image, on disk when it returns, and checks that all of it has
-        come. Raises Damaged, and Unavailable if the stream is cut."""
+        """Reads the stream to its end and writes its blocks into the image, on disk when it
+        returns. Raises Damaged, and Unavailable if the stream is cut."""
         try:
             checksum = self._write_blocks(source)
         except Cut:
@@ -246,7 +248,7 @@ class _Arrival:
         )
 
     def publish(self) -> None:
-        """Makes the volume one that pods can have. The caller holds the volume's lock."""
+        """Gives the hidden directory the volume's name. The caller holds the volume's lock."""
         self._volume.save(imported_bytes=None)
         self._volume.rename(self._volume.record.name)
 
@@ -280,14 +282,14 @@ def _open(pool: "Pool", header: Header) -> _Arrival:
 
 
 def _goes_on(volume: "Volume", header: Header) -> bool:
-    """Whether the stream goes on with what has come into `volume`."""
+    """Whether the stream goes on with the one that came into `volume`."""
     is_same = volume.record.changed(imported_bytes=None) == header.record
     arrived_bytes = volume.record.imported_bytes or 0
     return is_same and 0 < header.begin <= arrived_bytes
 
 
 def _locked(volume: "Volume", length: int, begin: int) -> _Arrival:
-    """Locks the image, and forgets what came behind `begin`."""
+    """Locks the image of a stream's volume, and empties the image behind `begin`."""
     try:
         with volume.open_image() as image:
             if not image.try_lock():

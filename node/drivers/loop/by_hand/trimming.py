@@ -41,7 +41,7 @@ _ALL = "*"  # the name of an entry that is about all volumes of a pool
 
 
 def trim(pool_name: "Optional[str]") -> "Iterator[Entry]":
-    """Gives back what the mounted thin volumes have free, one volume after the other, as
+    """Gives back the free blocks of the mounted thin volumes, one volume after the other, as
     Operations.trim has it. Each volume is trimmed by a process of its own, and a pool is left after
     two volumes that hang."""
     if pool_name is None:
@@ -97,7 +97,7 @@ def _trim_apart(pool_name: str, name: str) -> "apart.Look":
 
 
 def _trim(pool: "Pool", name: str) -> "Entry":
-    """What came of one volume."""
+    """Trims one volume. Returns an entry with the outcome."""
     try:
         with volumes.get(pool, name) as volume:
             if volume.thick:
@@ -150,8 +150,8 @@ def _pieces(size_bytes: int) -> "Iterator[Tuple[int, int]]":
 
 
 def _settled_bytes(volume: "Volume") -> int:
-    """What the image takes once that no longer falls: xfs does not wait for the last of what it
-    gives back."""
+    """How much of the pool's disk the image takes, once that no longer falls: xfs gives the last
+    blocks back a little later."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     taken_bytes = volume.used_bytes
     while time.monotonic() < deadline:
@@ -164,8 +164,8 @@ def _settled_bytes(volume: "Volume") -> int:
 
 
 def _open_root(volume: "Volume") -> "Optional[Descriptor]":
-    """Opens the root of the volume's file system, through one of its mounts; None if it has
-    none."""
+    """Opens the root of the volume's file system, through one of its mounts; None if the volume has
+    no mount."""
     with volume.open_image() as image:
         loop = volume.find_loop(image)
     if loop is None:

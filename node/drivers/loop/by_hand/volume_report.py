@@ -1,5 +1,5 @@
-"""What `status` and `doctor` look at in a volume: its loop devices, the mounts and pods that show
-it, and what is wrong with it."""
+"""The entry of a volume in `status` and `doctor`: its loop devices, its mounts and pods, and its
+troubles."""
 
 import os
 import time
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 # No file system fills its image to the last byte: ext4 leaves out a last group of a few blocks.
 _ROUNDED_BYTES = 16 * _MIB
-# How long a volume that does not look well is waited for, while a callout is at work on it.
+# How long a report waits for a volume that does not look well, while a callout is at work on it.
 _LOCK_SECONDS = 5
 # Pause before the second look at a volume that does not look well: a callout may be just beginning.
 _SETTLE_SECONDS = 0.2
 
 
 class _Machine:
-    """What the volumes of a pool are compared with, read once by the process that looks at the
-    pool: the search for kubelets asks the disk that all pools lie on, which may hang."""
+    """The loop devices, mounts and pods of the node, with which the volumes of a pool are compared.
+    The process that looks at the pool reads them once: the search for kubelets asks the disk that
+    all pools lie on, which may hang."""
 
     def __init__(self) -> None:
         self.backing_paths = loopdev.backing_paths()
@@ -40,8 +41,8 @@ class _Machine:
         self._pod_logs = _entries_of(kubelet.pod_logs_directory())
 
     def pod(self, path: str) -> str:
-        """The pod whose directory holds `path`: its uid, with namespace and name if its logs tell
-        them; "" for none."""
+        """The pod whose directory holds `path`: its uid, with namespace and name if the pod has
+        logs; "" for a path that is no pod's."""
         words = path.split("/")
         if "pods" not in words[:-2]:
             return ""
@@ -87,7 +88,7 @@ def _entry(pool: "Pool", name: str, machine: _Machine, is_usable: bool) -> "Entr
     """The entry of one volume.
 
     is_usable: whether callouts can work in the pool. If they cannot, no callout is waited for, and
-    what the disk answers is said of the pool and not of each volume again."""
+    an error of the disk is a trouble of the pool and not of each volume again."""
     entry: "Entry" = {"name": name, "pool": pool.name, "troubles": []}
     try:
         with volumes.get(pool, name) as volume:
@@ -164,8 +165,8 @@ def _file_system_bytes(volume: "Volume", image: int, shown_by: "List[ShownBy]") 
 
 
 def _is_not_grown(volume: "Volume", size_bytes: int) -> bool:
-    """Whether a growth of the volume did not come to its end. Of a snapshot nobody asks that: no
-    pod ever starts with it."""
+    """Whether a growth of the volume did not come to its end. A snapshot never grows: no pod starts
+    with a snapshot."""
     if volume.record.kind != records.VOLUME:
         return False
     return 0 < size_bytes < volume.size_bytes - _ROUNDED_BYTES
@@ -182,7 +183,7 @@ def _not_grown(volume: "Volume", size_bytes: int) -> "Finding":
 
 
 def _troubles_unattached(volume: "Volume", image: int) -> "Iterator[Finding]":
-    """Of a volume that no loop device has, so that nobody uses it."""
+    """About a volume without a loop device, so that nobody uses it."""
     kind = volume.file_system
     _, difference = images.compare(volume, image)
     if difference:
