@@ -1,110 +1,65 @@
-"""What there is: one row for each volume, from what the drivers list and from the PVs, claims and
-pods of the cluster; and what a volume is that has no PV. Pure."""
+"""One row for each volume, from what the drivers list and from the PVs, claims and pods of the
+cluster. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cluster.controller import decide, lost_storage, quantities
-from cluster.controller.objects import Pod
+from cluster.controller import decide, leftovers, lost_storage
+from cluster.controller.identity import node_of
+from cluster.controller.objects import Claim, ClaimReference, Object, Pod, Volume
+from cluster.controller.quantities import size_bytes
 from cluster.controller.storage import Listed
 from shared import protocol
 
-Object = dict[str, Any]
+# A node and a driver.
 Key = tuple[str, str]
-BLANK, USED, RETAINED, FOREIGN, UNKNOWN = REASONS = (
-    "blank",
-    "used",
-    "retained",
-    "other-cluster",
-    "unknown",
-)
-BOUND, AVAILABLE, RELEASED, PENDING = "bound", "available", "released", "pending"
-SNAPSHOT, ARCHIVED, ORPHAN, OF_OTHERS = "snapshot", "archived", "orphan", "foreign"
-MISSING, UNSEEN, LISTED = "missing", "unseen", "listed"
+
+# The state of a volume.
+BOUND = "bound"
+AVAILABLE = "available"
+RELEASED = "released"
+PENDING = "pending"
+SNAPSHOT = "snapshot"
+ARCHIVED = "archived"
+ORPHAN = "orphan"
+OF_OTHERS = "foreign"
+MISSING = "missing"
+UNSEEN = "unseen"
+LISTED = "listed"
+
 MOVING = "moving"  # as a driver lists a volume of which a move makes a copy on another node
 NO_PV = (PENDING, SNAPSHOT, ARCHIVED, ORPHAN, OF_OTHERS)
 _WRONG = (ORPHAN, MISSING, UNSEEN)
 _WITH_USERS = (BOUND, PENDING, MISSING, UNSEEN)
 _KEPT = (AVAILABLE, SNAPSHOT, ARCHIVED, OF_OTHERS)
-_POOL_NUMBERS = (
-    "capacityBytes",
-    "committedBytes",
-    "usedBytes",
-    "reserveBytes",
-    "freeBytes",
-    "maximumVolumeBytes",
-)
-_REMEDY = "it is given to a claim by kubectl flexvol adopt, and deleted by kubectl flexvol delete"
 
 
-def judge(entry: Object, cluster_uid: str) -> tuple[str, str]:
-    """Of a volume without PV and claim, as its driver lists it: one of REASONS, and the sentence.
-    Only what is BLANK may be collected. cluster_uid: this cluster's."""
-    if not is_described(entry):
-        why = f" ({entry['error']})" if entry.get("error") else ""
-        return UNKNOWN, (
-            "its driver does not say whose it was, of which cluster, and if it was ever mounted"
-            f"{why}"
-        )
-    if entry["clusterUid"] != cluster_uid:
-        return FOREIGN, (
-            f"it was made for the cluster {entry['clusterUid']}, and this one is {cluster_uid}; "
-            f"{_REMEDY}"
-        )
-    if entry["reclaimPolicy"] != "Delete":
-        return RETAINED, f"its class said {entry['reclaimPolicy']}; {_REMEDY}"
-    if not is_never_mounted(entry):
-        return USED, f"it was mounted, or was to be retained, so it may hold data; {_REMEDY}"
-    if not entry["blank"]:
-        return BLANK, (
-            f"it is a copy of {entry.get('source')} that was never mounted, whose claim went while "
-            "it was made, and is deleted when its grace time is over"
-        )
-    return BLANK, "it was never mounted and is deleted when its grace time is over"
-
-
-def is_never_mounted(entry: Object) -> bool:
-    """Whether no pod and no person has had the volume since it was made: it is blank; or it is a
-    copy, which has its source's data, and its driver says so."""
-    return bool(entry.get("blank") is True or entry.get("neverMounted") is True)
-
-
-def is_described(entry: Object) -> bool:
-    owner, options = entry.get("owner"), entry.get("options")
-    return (
-        isinstance(entry.get("blank"), bool)
-        and all(
-            isinstance(entry.get(key), str) and entry[key]
-            for key in ("clusterUid", "reclaimPolicy")
-        )
-        and isinstance(owner, dict)
-        and all(
-            isinstance(owner.get(key), str) and owner[key] for key in ("namespace", "name", "uid")
-        )
-        and isinstance(options, dict)
-        and all(isinstance(value, str) for value in options.values())
-    )
-
-
-class Objects(NamedTuple):
-    """What the API server has. drivers: by provisioner; nodes: their names; cluster_uid:
+class ClusterObjects(NamedTuple):
+    """What the API server has. drivers: by provisioner. nodes: their names. cluster_uid:
     kube-system's."""
 
     drivers: dict[str, str]
-    volumes: list[Object]
-    claims: list[Object]
-    pods: list[Object]
+    volumes: list[Volume]
+    claims: list[Claim]
+    pods: list[Pod]
     nodes: set[str]
     cluster_uid: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Row:
-    """A volume. claim: namespace/name. reason: of an orphan, one of REASONS; of a released volume,
-    RETAINED if its policy keeps it. why: what is wrong with it, or what it waits for. entry: as its
-    driver lists it; empty if none does. is_too_small: it has less than the cluster says."""
+    """A volume.
+
+    claim: namespace/name.
+    pods: the names of the pods that use it.
+    reason: of an orphan, one of leftovers.REASONS; of a released volume, RETAINED if its policy
+        keeps it.
+    why: what is wrong with the volume, or what it waits for.
+    entry: as its driver lists it; empty if no driver does.
+    is_too_small: whether it has less than the cluster says."""
 
     name: str
     node: str
@@ -120,150 +75,227 @@ class Row:
 
     @property
     def is_wrong(self) -> bool:
+        """Whether somebody has to do something about the volume."""
         damaged = bool(self.entry.get("error") or self.entry.get("damaged"))
         return self.state in _WRONG or damaged or self.is_too_small
 
     @property
     def is_merely_kept(self) -> bool:
-        """Whether nothing is wrong with it, and nothing happens to it by itself."""
-        is_retained = self.state == RELEASED and self.reason == RETAINED
+        """Whether nothing is wrong with the volume, and nothing happens to it by itself."""
+        is_retained = self.state == RELEASED and self.reason == leftovers.RETAINED
         return not self.is_wrong and (self.state in _KEPT or is_retained)
 
 
-def join(listed: dict[Key, Listed], silent: dict[Key, str], there: Objects | None) -> list[Row]:
+class _Volume(NamedTuple):
+    """Which volume a row is about."""
+
+    name: str
+    node: str
+    driver: str
+
+
+class _State(NamedTuple):
+    """The state of a volume, with its reason and its sentence as in Row."""
+
+    state: str
+    reason: str = ""
+    why: str = ""
+
+
+def join(
+    listed: dict[Key, Listed], silent: dict[Key, str], there: ClusterObjects | None
+) -> list[Row]:
     """One row for each volume.
 
-    listed: by node and driver. silent: why one did not answer: its volumes are neither there nor
-    gone. there: None if there is no API server; then all that can be told of a volume is that it is
-    listed."""
-    objects = there or Objects({}, [], [], [], set(), "")
-    join = _Join(objects)
-    for (node, driver), (entries, _) in sorted(listed.items()):
-        for entry in entries:
+    listed: by node and driver.
+    silent: why a driver did not answer, whose volumes are then neither there nor gone.
+    there: None if there is no API server; then all that can be told of a volume is that it is
+        listed."""
+    if there is None:
+        return [_listed_row(volume, entry) for volume, entry in _entries(listed)]
+    rows = _Rows(there)
+    for volume, entry in _entries(listed):
+        rows.add_listed(volume, entry)
+    rows.add_unlisted(listed, silent)
+    return rows.rows
+
+
+def _entries(listed: dict[Key, Listed]) -> Iterator[tuple[_Volume, Object]]:
+    """What the drivers list under a name that a volume can have."""
+    for (node, driver), of_driver in sorted(listed.items()):
+        for entry in of_driver.volumes:
             name = entry.get("name")
-            if not isinstance(name, str) or not protocol.is_name(name):
-                continue
-            if there is None:
-                owner = entry.get("owner")
-                join.add(name, node, driver, owner, LISTED, "", _trouble(entry), entry)
-            else:
-                join.add_listed(name, node, driver, entry)
-    for (driver, name), volume in join.unseen.items():
-        if driver in objects.drivers.values():
-            node = decide.node_of(volume, objects.drivers)
-            state, why = _absent(volume, node, driver, listed, silent, objects)
-            join.add(name, node, driver, volume["spec"].get("claimRef"), state, "", why, {})
-    return join.rows
+            if isinstance(name, str) and protocol.is_name(name):
+                yield _Volume(name, node, driver), entry
 
 
-class _Join:
-    """The rows as they are made. unseen: the PVs whose volume no driver has listed so far, by
-    driver and name."""
+def _listed_row(volume: _Volume, entry: Object) -> Row:
+    owner = ClaimReference.of(entry.get("owner"))
+    return Row(*volume, _shown(owner), [], LISTED, "", _trouble(entry), entry)
 
-    def __init__(self, objects: Objects) -> None:
+
+def _shown(claim: ClaimReference) -> str:
+    return "/".join(part for part in (claim.namespace, claim.name) if part)
+
+
+class _Rows:
+    """The rows as they are made."""
+
+    def __init__(self, there: ClusterObjects) -> None:
         self.rows: list[Row] = []
-        self._objects = objects
-        self._volumes = {(_driver(one), one["metadata"]["name"]): one for one in objects.volumes}
-        self.unseen = dict(self._volumes)
-        self._claims = {_key(claim["metadata"]): claim for claim in objects.claims}
-        self._pods: dict[Key, list[str]] = {}
-        for pod in objects.pods:
-            namespace = pod["metadata"]["namespace"]
-            for claim_name in Pod.of(pod).claim_names:
-                users = self._pods.setdefault((namespace, claim_name), [])
-                users.append(pod["metadata"]["name"])
+        self._there = there
+        # By driver and name.
+        self._volumes = {(volume.driver, volume.name): volume for volume in there.volumes}
+        self._unlisted = dict(self._volumes)  # the PVs whose volume no driver has listed so far
+        # By namespace and name.
+        self._claims = {(claim.namespace, claim.name): claim for claim in there.claims}
+        self._pods: dict[tuple[str, str], list[str]] = {}
+        for pod in there.pods:
+            for claim_name in pod.claim_names:
+                self._pods.setdefault((pod.namespace, claim_name), []).append(pod.name)
 
-    def add(
+    def add_listed(self, volume: _Volume, entry: Object) -> None:
+        """A volume that its driver lists, with its PV if a PV means it."""
+        pv = self._volumes.get((volume.driver, volume.name))
+        if pv is None or not _is_meant(entry, volume.node, pv, self._there.drivers):
+            owner = ClaimReference.of(entry.get("owner"))
+            self._add(volume, owner, self._without_pv(entry, pv), entry)
+            return
+        self._unlisted.pop((volume.driver, volume.name), None)
+        claim = self._claim_of(pv.claim)
+        state = _with_pv(pv, claim)
+        shortfall = _shortfall(entry, pv, claim)
+        why = _trouble(entry) or shortfall or _move(volume.name, entry) or state.why
+        self._add(volume, pv.claim, state._replace(why=why), entry, bool(shortfall))
+
+    def add_unlisted(self, listed: dict[Key, Listed], silent: dict[Key, str]) -> None:
+        """The PVs of our drivers whose volume no driver has listed."""
+        drivers = self._there.drivers
+        for (driver, name), pv in self._unlisted.items():
+            if driver in drivers.values():
+                volume = _Volume(name, node_of(pv, drivers), driver)
+                self._add(volume, pv.claim, self._absent(volume, pv, listed, silent), {})
+
+    def _add(
         self,
-        name: str,
-        node: str,
-        driver: str,
-        whose: Any,
-        state: str,
-        reason: str,
-        why: str,
+        volume: _Volume,
+        claim: ClaimReference,
+        state: _State,
         entry: Object,
         is_too_small: bool = False,
     ) -> None:
-        """whose: the claimRef of the PV, or the owner that the driver lists."""
-        key = _key(whose)
-        # A pod that names a claim uses the claim of that name that is there, and no predecessor.
-        owner = self._claim_of(whose) if state in _WITH_USERS else None
-        has_users = owner is not None and _bound_to(owner) in ("", name)
-        users = sorted(self._pods.get(key, [])) if has_users else []
-        claim = "/".join(filter(None, key))
-        self.rows.append(
-            Row(name, node, driver, claim, users, state, reason, why, entry, is_too_small)
-        )
+        """claim: the one that the PV names, or the owner that the driver lists."""
+        pods = self._users(volume.name, claim) if state.state in _WITH_USERS else []
+        self.rows.append(Row(*volume, _shown(claim), pods, *state, entry, is_too_small))
 
-    def _claim_of(self, whose: Any) -> Object | None:
-        """The claim that a claimRef or a record means, if that one is there, and no other of its
+    def _users(self, volume_name: str, reference: ClaimReference) -> list[str]:
+        """A pod that names a claim uses the claim of that name that is there, and no
+        predecessor."""
+        claim = self._claim_of(reference)
+        if claim is None or claim.volume_name not in ("", volume_name):
+            return []
+        return sorted(self._pods.get((reference.namespace, reference.name), []))
+
+    def _claim_of(self, reference: ClaimReference) -> Claim | None:
+        """The claim that a claimRef or a record means, if that claim is there, and no other of its
         name."""
-        claim = self._claims.get(_key(whose))
-        if claim is None or claim["metadata"]["uid"] != whose.get("uid"):
+        claim = self._claims.get((reference.namespace, reference.name))
+        if claim is None or claim.uid != reference.uid:
             return None
         return claim
 
-    def add_listed(self, name: str, node: str, driver: str, entry: Object) -> None:
-        """A volume that its driver lists, with its PV if there is one that means it."""
-        volume = self._volumes.get((driver, name))
-        if volume is not None and _holds(entry, node, volume, self._objects.drivers):
-            self.unseen.pop((driver, name), None)
-            whose = volume["spec"].get("claimRef")
-            claim = self._claim_of(whose)
-            state, reason, why = _with_volume(volume, claim)
-            short = _shortfall(entry, volume, claim)
-            why = _trouble(entry) or short or _move(name, entry) or why
-            self.add(name, node, driver, whose, state, reason, why, entry, bool(short))
-        else:
-            owner = entry.get("owner")
-            found = _without_volume(entry, volume, self._claims, self._objects)
-            self.add(name, node, driver, owner, *found, entry)
+    def _without_pv(self, entry: Object, other: Volume | None) -> _State:
+        """other: the PV of that name, which means another volume, if there is such a PV."""
+        if entry.get("kind") == SNAPSHOT:
+            return _State(SNAPSHOT, why=f"it is a snapshot of {entry.get('source')}")
+        if entry.get("state") == ARCHIVED:
+            return _State(ARCHIVED, why=_on_archive(entry))
+        if other is not None:
+            return _State(ORPHAN, why=_on_namesake(entry, other, self._there.drivers))
+        claim = self._claim_of(ClaimReference.of(entry.get("owner")))
+        if claim is not None and not decide.is_bound_elsewhere(claim, str(entry["name"])):
+            why = "its PV is not written yet, or was deleted while its claim is there"
+            return _State(PENDING, why=why)
+        reason, why = leftovers.judge(entry, self._there.cluster_uid)
+        state = OF_OTHERS if reason == leftovers.FOREIGN else ORPHAN
+        return _State(state, reason, why)
+
+    def _absent(
+        self, volume: _Volume, pv: Volume, listed: dict[Key, Listed], silent: dict[Key, str]
+    ) -> _State:
+        """Of a PV that is in no list."""
+        drivers = self._there.drivers
+        loss = lost_storage.why(pv, drivers, volume.node in self._there.nodes)
+        if loss.reason:
+            return _State(MISSING, why=loss.sentence)
+        key = (volume.node, volume.driver)
+        if key not in listed:
+            return _State(UNSEEN, why=silent.get(key) or _why_unseen(volume.node))
+        for pool in listed[key].pools:
+            if pool.get("name") == pv.options.get("pool") and pool.get("error"):
+                return _State(MISSING, why=str(pool["error"]))
+        return _State(
+            MISSING,
+            why="its driver does not list it; look for its directory in its pool on the node",
+        )
 
 
-def _driver(volume: Object) -> str:
-    return str((volume["spec"].get("flexVolume") or {}).get("driver", ""))
+def _is_meant(entry: Object, node: str, pv: Volume, drivers: dict[str, str]) -> bool:
+    """Whether the PV means what that node lists: a move leaves a copy for a while, and two nodes
+    may have volumes of one name."""
+    if node_of(pv, drivers) not in ("", node):
+        return False
+    return not pv.pool_id or entry.get("poolId", pv.pool_id) == pv.pool_id
 
 
-def _key(whose: Any) -> Key:
-    """Of the claim that a claimRef or a record names."""
-    return (
-        (str(whose.get("namespace", "")), str(whose.get("name", "")))
-        if isinstance(whose, dict)
-        else ("", "")
-    )
+def _with_pv(pv: Volume, claim: Claim | None) -> _State:
+    """claim: the one that the PV means, if that is there."""
+    if claim is not None:
+        if not decide.is_bound_elsewhere(claim, pv.name):
+            return _State(BOUND)
+        why = f"its claim is bound to the PV {claim.volume_name}, so nothing uses this one"
+        return _State(RELEASED, why=why)
+    if not pv.claim.uid:
+        why = "it waits for its claim" if pv.claim_reference else "it waits for a claim"
+        return _State(AVAILABLE, why=why)
+    if pv.reclaim_policy == "Delete":
+        return _State(
+            RELEASED,
+            why="its claim is gone, and it is being deleted; what hinders that is in the PV's "
+            "events",
+        )
+    why = "its claim is gone, and its reclaim policy keeps it"
+    return _State(RELEASED, leftovers.RETAINED, why)
 
 
 def _trouble(entry: Object) -> str:
-    damage = (
-        "the kernel noted errors in its file system: see status on its node"
-        if entry.get("damaged")
-        else ""
-    )
-    return str(entry.get("error") or damage)
+    if entry.get("error"):
+        return str(entry["error"])
+    if entry.get("damaged"):
+        return "the kernel noted errors in its file system: see status on its node"
+    return ""
 
 
 def _move(name: str, entry: Object) -> str:
-    """The sentence about a volume that is being moved, or whose move was cut; "" if it is not."""
-    to = entry.get("movingTo")
-    if entry.get("state") != MOVING or not isinstance(to, str):
+    """The sentence about a volume that is being moved, or whose move was cut; "" for others."""
+    target = entry.get("movingTo")
+    if entry.get("state") != MOVING or not isinstance(target, str):
         return ""
     return (
-        f"it is being moved to node {to}, and mounts for no pod until that is done; if the move "
-        f"was cut, go on with it: kubectl flexvol move {name} --to {to}"
+        f"it is being moved to node {target}, and mounts for no pod until that is done; if the "
+        f"move was cut, go on with it: kubectl flexvol move {name} --to {target}"
     )
 
 
-def _shortfall(entry: Object, volume: Object, claim: Object | None) -> str:
+def _shortfall(entry: Object, pv: Volume, claim: Claim | None) -> str:
     """The sentence about a volume that has less than the cluster says, as after an older copy of it
     was put back; "" if it has as much. An expansion that goes on is no shortfall: the PV's size is
     raised at its begin and the claim's at its end, so the claim counts if there is one."""
-    size, quantity = entry.get("sizeBytes"), (volume["spec"].get("capacity") or {}).get("storage")
-    if claim:
-        quantity = ((claim.get("status") or {}).get("capacity") or {}).get("storage")
+    quantity = pv.capacity if claim is None else claim.capacity
+    size = entry.get("sizeBytes")
     if not isinstance(size, int) or not quantity:
         return ""
-    promised = quantities.size_bytes(quantity)
+    promised = size_bytes(quantity)
     if size >= promised:
         return ""
     return (
@@ -273,194 +305,27 @@ def _shortfall(entry: Object, volume: Object, claim: Object | None) -> str:
     )
 
 
-def pools_away(listed: dict[Key, Listed]) -> list[tuple[str, str, str]]:
-    """The pools that cannot be used, away or sick: node, name and why."""
-    return [
-        (node, str(pool.get("name")), str(pool["error"]))
-        for (node, _), (_, pools) in sorted(listed.items())
-        for pool in pools
-        if pool.get("error")
-    ]
+def _on_archive(entry: Object) -> str:
+    why = f"it is the archive of {entry.get('archiveOf')}"
+    if entry.get("keptUntil"):
+        why += f", which is kept until {entry['keptUntil']}"
+    return why
 
 
-def pools(listed: dict[Key, Listed]) -> list[Object]:
-    """One entry for each pool of each node: node, driver, name, id, state, the reason of a state
-    that takes no volumes, and its numbers in bytes; None where they are not known."""
-    return [
-        _pool(node, driver, pool)
-        for (node, driver), (_, of_node) in sorted(listed.items())
-        for pool in of_node
-    ]
-
-
-def _pool(node: str, driver: str, pool: Object) -> Object:
-    state, why = _state_of_pool(pool)
-    numbers = {key: pool.get(key) for key in _POOL_NUMBERS}
-    return {
-        "node": node,
-        "driver": driver,
-        "pool": str(pool.get("name")),
-        "id": pool.get("id"),
-        "state": state,
-        "why": why,
-        **{key: value if isinstance(value, int) else None for key, value in numbers.items()},
-    }
-
-
-def _state_of_pool(pool: Object) -> tuple[str, str]:
-    if pool.get("error"):
-        return "away", str(pool["error"])
-    if pool.get("cordoned"):
-        return "cordoned", "it takes no new volumes; undone on its node by: loop pool uncordon"
-    if pool.get("noRoom"):
-        return "closed", str(pool["noRoom"])
-    return "takes volumes", ""
-
-
-class _Place(NamedTuple):
-    """Where a pool id is. words: for a sentence. is_shared: on a file system that other nodes may
-    have mounted too."""
-
-    node: str
-    words: str
-    is_shared: bool
-
-
-def same_pools(listed: dict[Key, Listed]) -> list[str]:
-    """A sentence for each pool id that is in more than one place: of a copied disk, such as a
-    cloned machine's, or of a disk that was moved to another node. Nodes that have one network file
-    system mounted share the pool on purpose."""
-    there: dict[tuple[str, str], list[_Place]] = {}
-    away: dict[tuple[str, str], list[_Place]] = {}
-    for (node, driver), (_, pools) in sorted(listed.items()):
-        for pool in pools:
-            if isinstance(pool.get("id"), str):
-                words = f"pool {pool['name']}" + (f" of node {node}" if node else "")
-                place = _Place(node, words, pool.get("mayBeShared") is True)
-                found = away if pool.get("error") else there
-                found.setdefault((driver, pool["id"]), []).append(place)
-    sentences = []
-    for (driver, pool_id), places in there.items():
-        if _are_one_network_disk(places):
-            continue
-        if len(places) > 1:
-            sentences.append(_twins(pool_id, [place.words for place in places]))
-        elif (driver, pool_id) in away:
-            missed = ", ".join(place.words for place in away[driver, pool_id])
-            sentences.append(
-                f"{missed} is away, and {places[0].words} has its id {pool_id}: its disk was moved "
-                "there. Mount the disk where it was, or make its volumes that node's, which keeps "
-                "their claims: kubectl flexvol move --all --from NODE"
-            )
-    return sentences
-
-
-def _are_one_network_disk(places: list[_Place]) -> bool:
-    """Whether each place is another node's mount of a network file system. Two pools of one node
-    are none: their volumes would be counted twice."""
-    nodes = {place.node for place in places if place.is_shared}
-    return len(nodes) == len(places)
-
-
-def _twins(pool_id: str, places: list[str]) -> str:
+def _on_namesake(entry: Object, other: Volume, drivers: dict[str, str]) -> str:
+    """Of a volume that has a PV's name and is not what the PV means."""
+    node = node_of(other, drivers)
+    why = f"the PV of its name means another volume, on node {node}; this one is left alone"
+    if not other.pool_id or other.pool_id != entry.get("poolId"):
+        return why
     return (
-        f"{' and '.join(places)} have the same id {pool_id}, so one is a copy of the other, as on "
-        "a cloned machine, and a volume's PV may mean either; on the copy, move its volumes away "
-        "(kubectl flexvol move --all --from NODE), then make its pool anew: loop pool remove NAME, "
-        "and loop pool init NAME. Nodes that share one disk on purpose need nothing"
+        f"{why}. But its pool has the id that the PV names: its disk was moved or copied to this "
+        "node, or this node had the other name before. To keep its claim: kubectl flexvol move "
+        f"{other.name} --to NODE"
     )
 
 
-def _holds(entry: Object, node: str, volume: Object, drivers: dict[str, str]) -> bool:
-    """Whether that PV means it: a move leaves a copy for a while, and two nodes may have volumes of
-    one name."""
-    pool_id = (volume["spec"]["flexVolume"].get("options") or {}).get("poolId")
-    same_pool = not pool_id or entry.get("poolId", pool_id) == pool_id
-    return decide.node_of(volume, drivers) in ("", node) and same_pool
-
-
-def _with_volume(volume: Object, claim: Object | None) -> tuple[str, str, str]:
-    """State, reason and sentence. claim: the one that the PV means, if that is there."""
-    whose = volume["spec"].get("claimRef") or {}
-    if claim is not None:
-        bound_to = _bound_to(claim)
-        if bound_to in ("", volume["metadata"]["name"]):
-            return BOUND, "", ""
-        elsewhere = f"its claim is bound to the PV {bound_to}, so nothing uses this one"
-        return RELEASED, "", elsewhere
-    if not whose.get("uid"):
-        return AVAILABLE, "", "it waits for its claim" if whose else "it waits for a claim"
-    if volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete":
-        return (
-            RELEASED,
-            "",
-            "its claim is gone, and it is being deleted; what hinders that is in the PV's events",
-        )
-    return RELEASED, RETAINED, "its claim is gone, and its reclaim policy keeps it"
-
-
-def _bound_to(claim: Object) -> str:
-    """The PV that the claim says it has, or asks for."""
-    return str((claim.get("spec") or {}).get("volumeName") or "")
-
-
-def _without_volume(
-    entry: Object, elsewhere: Object | None, claims: dict[Key, Object], there: Objects
-) -> tuple[str, str, str]:
-    """State, reason and sentence. elsewhere: the PV of that name, if there is one, which means
-    another volume."""
-    claim = claims.get(_key(entry.get("owner")))
-    if entry.get("kind") == SNAPSHOT:
-        return SNAPSHOT, "", f"it is a snapshot of {entry.get('source')}"
-    if entry.get("state") == ARCHIVED:
-        until = f", which is kept until {entry['keptUntil']}" if entry.get("keptUntil") else ""
-        return ARCHIVED, "", f"it is the archive of {entry.get('archiveOf')}{until}"
-    if elsewhere:
-        where = decide.node_of(elsewhere, there.drivers)
-        why = f"the PV of its name means another volume, on node {where}; this one is left alone"
-        options = elsewhere["spec"]["flexVolume"].get("options") or {}
-        if options.get("poolId") and options["poolId"] == entry.get("poolId"):
-            why += (
-                ". But its pool has the id that the PV names: its disk was moved or copied to this "
-                "node, or this node had the other name before. To keep its claim: kubectl flexvol "
-                f"move {elsewhere['metadata']['name']} --to NODE"
-            )
-        return ORPHAN, "", why
-    if (
-        claim
-        and claim["metadata"]["uid"] == entry["owner"].get("uid")
-        and not decide.is_bound_elsewhere(claim, str(entry["name"]))
-    ):
-        return PENDING, "", "its PV is not written yet, or was deleted while its claim is there"
-    reason, why = judge(entry, there.cluster_uid)
-    return OF_OTHERS if reason == FOREIGN else ORPHAN, reason, why
-
-
-def _absent(
-    volume: Object,
-    node: str,
-    driver: str,
-    listed: dict[Key, Listed],
-    silent: dict[Key, str],
-    there: Objects,
-) -> tuple[str, str]:
-    """State and sentence of a PV that is in no list."""
-    gone, sentence = lost_storage.why(volume, there.drivers, node in there.nodes)
-    if gone:
-        return MISSING, sentence
-    if (node, driver) not in listed:
-        unknown = (
-            f"no pod of flexvol is on node {node}; see: kubectl describe node {node}"
-            if node
-            else "its PV names no node, and no node lists it"
-        )
-        return UNSEEN, silent.get((node, driver), unknown)
-    pool = (volume["spec"]["flexVolume"].get("options") or {}).get("pool")
-    errors = [
-        str(one["error"])
-        for one in listed[node, driver].pools
-        if one.get("name") == pool and one.get("error")
-    ]
-    if errors:
-        return MISSING, errors[0]
-    return MISSING, ("its driver does not list it; look for its directory in its pool on the node")
+def _why_unseen(node: str) -> str:
+    if not node:
+        return "its PV names no node, and no node lists it"
+    return f"no pod of flexvol is on node {node}; see: kubectl describe node {node}"

@@ -38,7 +38,7 @@ from typing import Any
 
 from cluster.controller import cluster, decide, metrics, volume_manifest
 from cluster.controller.instance import Instance
-from cluster.controller.inventory import BLANK, REASONS, is_described, is_never_mounted, judge
+from cluster.controller.leftovers import BLANK, REASONS, is_described, is_never_mounted, judge
 from cluster.controller.listing import Listing
 from cluster.controller.objects import Claim, StorageClass
 from cluster.controller.room_news import RoomNews

@@ -20,8 +20,8 @@ from cluster.controller.inventory import (
     RELEASED,
     SNAPSHOT,
     Row,
-    pools_away,
 )
+from cluster.controller.listed_pools import pools_away
 from cluster.controller.storage import PLUGIN_DIRECTORY
 from cluster.kubectl import nodes
 from cluster.kubectl.inventory.look import Look, look

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cluster.controller import inventory
+from cluster.controller.objects import Claim, Volume
 from cluster.controller.storage import Listed
 from tests.node.nodes import MIB, NAMESPACE, UID, Node
 
@@ -26,8 +27,8 @@ def row_of(node: Node, promised: str) -> inventory.Row:
         },
     }
     claim = {"metadata": WHOSE, "spec": {}, "status": {"capacity": {"storage": promised}}}
-    objects = inventory.Objects(
-        {"loop.flexvol": DRIVER}, [volume], [claim], [], {"node1"}, "cluster"
+    objects = inventory.ClusterObjects(
+        {"loop.flexvol": DRIVER}, [Volume(volume)], [Claim(claim)], [], {"node1"}, "cluster"
     )
     listed = node.ok("list")
     answers = {("node1", DRIVER): Listed(listed["volumes"], listed["pools"])}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from cluster.controller.inventory import ARCHIVED, MOVING, Key, is_never_mounted
+from cluster.controller.inventory import ARCHIVED, MOVING, Key
+from cluster.controller.leftovers import is_never_mounted
 from cluster.controller.objects import ClaimReference, Object
 from cluster.controller.storage import Listed
 from cluster.kubectl.nodes import FlexvolNode

@@ -120,11 +120,11 @@ def _on_growth(view: View, bound: _Bound) -> list[Finding]:
 def _row(scene: Scene, claim: Claim, volume: Volume, pods: list[Pod]) -> inventory.Row:
     """The volume as the inventory has it."""
     node = node_of(volume, scene.drivers)
-    objects = inventory.Objects(
+    objects = inventory.ClusterObjects(
         drivers=scene.drivers,
-        volumes=[volume.json],
-        claims=[claim.json],
-        pods=[pod.json for pod in pods],
+        volumes=[volume],
+        claims=[claim],
+        pods=pods,
         nodes={node} & scene.nodes.keys(),
         cluster_uid="",
     )

@@ -13,7 +13,7 @@ import json
 import sys
 from typing import Any
 
-from cluster.controller import cluster, inventory
+from cluster.controller import cluster, inventory, listed_pools
 from cluster.controller.inventory import Row
 from cluster.controller.storage import PLUGIN_DIRECTORY, Storage
 from cluster.kubectl.inventory import sentences, tables
@@ -82,16 +82,16 @@ def _read(
         rows = [row for row in rows if row.state in inventory.NO_PV]
     return Seen(
         rows=rows,
-        pools=inventory.pools(found.listed),
+        pools=listed_pools.pools(found.listed),
         away=[
             {"node": node, "pool": pool, "error": why}
-            for node, pool, why in inventory.pools_away(found.listed)
+            for node, pool, why in listed_pools.pools_away(found.listed)
         ],
         silent=[
             {"node": node, "driver": driver, "error": why}
             for (node, driver), why in found.silent.items()
         ],
-        twice=inventory.same_pools(found.listed),
+        twice=listed_pools.same_pools(found.listed),
     )
 
 

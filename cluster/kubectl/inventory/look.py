@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from cluster.controller import cluster
 from cluster.controller.identity import node_of
-from cluster.controller.inventory import MISSING, Key, Objects, Row, join
-from cluster.controller.objects import Volume
+from cluster.controller.inventory import MISSING, ClusterObjects, Key, Row, join
+from cluster.controller.objects import Claim, Pod, Volume
 from cluster.controller.storage import Listed
 from cluster.kubectl import by_provisioner, nodes
 
@@ -41,16 +41,16 @@ def look(
     # has its PV.
     volumes = [
         volume
-        for volume in api.items(cluster.VOLUMES)
-        if node is None or node_of(Volume(volume), served) == node
+        for volume in map(Volume, api.items(cluster.VOLUMES))
+        if node is None or node_of(volume, served) == node
     ]
     listed, silent = nodes.list_all(api, flexvol_nodes.values(), drivers)
     cluster_uid = api.uid()
-    objects = Objects(
+    objects = ClusterObjects(
         drivers=served,
         volumes=volumes,
-        claims=list(api.items(cluster.CLAIMS)),
-        pods=list(api.items(cluster.PODS)),
+        claims=list(map(Claim, api.items(cluster.CLAIMS))),
+        pods=list(map(Pod, api.items(cluster.PODS))),
         nodes={one["metadata"]["name"] for one in api.items(cluster.NODES)},
         cluster_uid=cluster_uid,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from cluster.controller.inventory import BLANK, UNSEEN, Row
+from cluster.controller.inventory import UNSEEN, Row
+from cluster.controller.leftovers import BLANK
 
 
 class Seen(NamedTuple):
     """What was found.
 
-    pools: as inventory.pools of the controller returns them.
+    pools: as listed_pools.pools of the controller returns them.
     away: the pools that cannot be used.
     silent: the drivers that did not answer.
     twice: sentences about pools that are in two places."""

@@ -48,7 +48,7 @@ def _size(number: object) -> str:
 
 
 def pool_cells(pool: dict[str, Any]) -> list[str]:
-    """pool: as inventory.pools of the controller returns it."""
+    """pool: as listed_pools.pools of the controller returns it."""
     return [
         pool["node"] or "-",
         pool["pool"],

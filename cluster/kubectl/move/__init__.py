@@ -15,7 +15,7 @@ from collections.abc import Collection
 
 from cluster.controller import cluster
 from cluster.controller import lost_storage as lost
-from cluster.controller.inventory import pools_away
+from cluster.controller.listed_pools import pools_away
 from cluster.kubectl import by_provisioner, claims, nodes
 from cluster.kubectl.inventory.look import look
 from cluster.kubectl.move import draining

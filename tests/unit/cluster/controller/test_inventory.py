@@ -1,9 +1,9 @@
-"""What may be collected of the volumes that have neither PV nor claim, one row for each way not to
-be it; and the state of a volume, from what its driver lists and what the API server has."""
+"""The state of a volume, from what its driver lists and what the API server has."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import Any, cast
 
 import pytest
@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.controller import inventory
+from cluster.controller.inventory import ClusterObjects
+from cluster.controller.objects import Claim, Pod, Volume
 from cluster.controller.storage import Listed
 from cluster.kubectl import inventory as command
-from cluster.kubectl.inventory import sentences, tables
+from cluster.kubectl.inventory import sentences
 from cluster.kubectl.inventory.sentences import Seen
 
 OURS = "b9f1"
@@ -26,69 +28,6 @@ LISTED: dict[str, Any] = {
     "blank": True,
     "options": {"pool": "default", "poolId": "5f"},
 }
-
-
-def without(key: str) -> dict[str, Any]:
-    return {name: value for name, value in LISTED.items() if name != key}
-
-
-COPY = {**LISTED, "blank": False, "neverMounted": True, "source": "pvc-u0"}
-
-
-def test_what_was_never_mounted_is_collected() -> None:
-    assert inventory.judge(LISTED, OURS)[0] == inventory.BLANK
-    assert inventory.judge(COPY, OURS)[0] == inventory.BLANK
-    assert "a copy of pvc-u0 that was never mounted" in inventory.judge(COPY, OURS)[1]
-
-
-@pytest.mark.parametrize(
-    ("entry", "reason", "words"),
-    [
-        ({**LISTED, "blank": False}, inventory.USED, "may hold data"),
-        ({**COPY, "neverMounted": False}, inventory.USED, "may hold data"),
-        ({**COPY, "neverMounted": "true"}, inventory.USED, "may hold data"),
-        ({**COPY, "neverMounted": 1}, inventory.USED, "may hold data"),
-        ({**COPY, "reclaimPolicy": "Retain"}, inventory.RETAINED, "its class said Retain"),
-        ({**COPY, "clusterUid": "a7"}, inventory.FOREIGN, "made for the cluster a7"),
-        ({**LISTED, "reclaimPolicy": "Retain"}, inventory.RETAINED, "its class said Retain"),
-        (
-            {**LISTED, "clusterUid": "a7"},
-            inventory.FOREIGN,
-            f"made for the cluster a7, and this one is {OURS}",
-        ),
-        # Other drivers, older ones, damaged records: what is not said is never taken for
-        # permission.
-        *[(without(key), inventory.UNKNOWN, "does not say") for key in LISTED if key != "name"],
-        (
-            {"name": "pvc-u1", "error": "volume.json is missing"},
-            inventory.UNKNOWN,
-            "volume.json is missing",
-        ),
-        ({**LISTED, "blank": "true"}, inventory.UNKNOWN, "does not say"),
-        ({**LISTED, "blank": 1}, inventory.UNKNOWN, "does not say"),
-        ({**LISTED, "owner": {**OWNER, "uid": ""}}, inventory.UNKNOWN, "does not say"),
-        ({**LISTED, "owner": {"uid": "u1"}}, inventory.UNKNOWN, "does not say"),
-        ({**LISTED, "owner": "u1"}, inventory.UNKNOWN, "does not say"),
-        ({**LISTED, "options": {"pool": 1}}, inventory.UNKNOWN, "does not say"),
-        ({**LISTED, "options": []}, inventory.UNKNOWN, "does not say"),
-        ({**LISTED, "reclaimPolicy": None}, inventory.UNKNOWN, "does not say"),
-    ],
-)
-def test_all_else_is_only_reported(entry: dict[str, Any], reason: str, words: str) -> None:
-    found, sentence = inventory.judge(entry, OURS)
-
-    assert found == reason
-    assert words in sentence
-
-
-@pytest.mark.parametrize("recorded", ["", OURS])
-def test_without_a_cluster_nothing_is_ours(recorded: str) -> None:
-    """An API server that has no kube-system yet."""
-    assert inventory.judge({**LISTED, "clusterUid": recorded}, "")[0] != inventory.BLANK
-
-
-# What the API server has, and what the drivers list.
-
 DRIVER = "flexvol/loop"
 
 
@@ -121,6 +60,22 @@ def claim(name: str, uid: str = "", bound_to: str = "") -> dict[str, Any]:
     }
 
 
+def known(
+    volumes: list[dict[str, Any]],
+    claims: list[dict[str, Any]],
+    pods: Iterable[dict[str, Any]] = (),
+) -> ClusterObjects:
+    """A cluster with node1 and node2."""
+    return ClusterObjects(
+        drivers={"loop.flexvol": DRIVER, "fast.flexvol": "flexvol/fast"},
+        volumes=[Volume(one) for one in volumes],
+        claims=[Claim(one) for one in claims],
+        pods=[Pod(one) for one in pods],
+        nodes={"node1", "node2"},
+        cluster_uid=OURS,
+    )
+
+
 def joined(
     listed: list[dict[str, Any]],
     volumes: list[dict[str, Any]],
@@ -130,9 +85,7 @@ def joined(
     silent: str = "",
 ) -> inventory.Row:
     """The one row, of a cluster with node1 and node2, of which node1 is asked."""
-    there = inventory.Objects(
-        {"loop.flexvol": DRIVER}, volumes, claims, pods or [], {"node1", "node2"}, OURS
-    )
+    there = known(volumes, claims, pods or [])
     answers = {} if silent else {("node1", DRIVER): Listed(listed, pools or [])}
     (row,) = inventory.join(answers, {("node1", DRIVER): silent} if silent else {}, there)
     return row
@@ -191,9 +144,7 @@ def test_a_volume_is_in_the_state_that_its_pv_and_claim_make(
     state: str,
     words: str,
 ) -> None:
-    there = inventory.Objects(
-        {"loop.flexvol": DRIVER}, volumes, claims, [], {"node1", "node2"}, OURS
-    )
+    there = known(volumes, claims)
     row = inventory.join({("node1", DRIVER): Listed(listed, [])}, {}, there)[0]
 
     assert (row.name, row.node, row.state) == ("a", "node1", state)
@@ -202,9 +153,7 @@ def test_a_volume_is_in_the_state_that_its_pv_and_claim_make(
 
 
 def test_a_copy_in_another_pool_of_the_node_is_not_what_the_pv_means() -> None:
-    there = inventory.Objects(
-        {"loop.flexvol": DRIVER}, [volume("a")], [claim("a")], [], {"node1"}, OURS
-    )
+    there = known([volume("a")], [claim("a")])
     listed = Listed([entry("a", poolId="other"), entry("a")], [])
 
     copy, real = inventory.join({("node1", DRIVER): listed}, {}, there)
@@ -328,78 +277,9 @@ def test_a_volume_that_is_being_moved_is_told_with_how_a_cut_move_goes_on() -> N
     assert sentences.on_volumes([row]) == [f"a on node node1 is bound: {row.why}"]
 
 
-def pool(name: str, pool_id: str, **more: Any) -> Listed:
-    return Listed([], [{"name": name, "id": pool_id, **more}])
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "words"),
-    [
-        pytest.param(
-            pool("default", "5f"),
-            pool("default", "5f"),
-            "pool default of node node1 and pool default of node node2 have the same id 5f",
-            id="a cloned machine",
-        ),
-        pytest.param(
-            pool("fast", "5f", error="away"),
-            pool("disk", "5f"),
-            "pool fast of node node1 is away, and pool disk of node node2 has its id 5f",
-            id="a disk that was moved",
-        ),
-        pytest.param(pool("default", "5f"), pool("default", "60"), "", id="two pools"),
-        pytest.param(
-            pool("default", "5f", mayBeShared=True),
-            pool("default", "5f", mayBeShared=True),
-            "",
-            id="one network file system that both have mounted",
-        ),
-        pytest.param(
-            pool("default", "5f", mayBeShared=True),
-            pool("default", "5f"),
-            "pool default of node node1 and pool default of node node2 have the same id 5f",
-            id="a network file system and its copy on a disk",
-        ),
-        pytest.param(
-            pool("default", "5f", mayBeShared=True),
-            pool("default", "5f", error="away"),
-            "",
-            id="a network file system that one of two nodes has not mounted",
-        ),
-        pytest.param(
-            pool("default", "5f", mayBeShared=True),
-            pool("default", "5f", mayBeShared=True, error="it is read-only"),
-            "",
-            id="a network file system that is read-only on one of two nodes",
-        ),
-        pytest.param(
-            pool("default", "5f", error="x"), pool("default", "5f", error="x"), "", id="both away"
-        ),
-        pytest.param(pool("default", "5f"), Listed([], [{"name": "default"}]), "", id="no ids"),
-    ],
-)
-def test_one_pool_id_in_two_places_is_said(first: Listed, second: Listed, words: str) -> None:
-    sentences = inventory.same_pools({("node1", DRIVER): first, ("node2", DRIVER): second})
-
-    assert len(sentences) == bool(words)
-    assert words in "".join(sentences)
-
-
-@pytest.mark.parametrize("shared", [False, True], ids=["on disks", "on a network file system"])
-def test_two_pools_of_one_node_with_one_id_are_said_too(shared: bool) -> None:
-    pools = [{"name": name, "id": "5f", "mayBeShared": shared} for name in ("old", "new")]
-    copied = Listed([], pools)
-
-    (sentence,) = inventory.same_pools({("node1", DRIVER): copied})
-
-    assert "pool old of node node1 and pool new of node node1 have the same id 5f" in sentence
-
-
 def test_a_volume_whose_pool_came_with_its_disk_from_another_node_is_told_apart() -> None:
     """Also a machine that was installed anew under another name, with its old disk."""
-    there = inventory.Objects(
-        {"loop.flexvol": DRIVER}, [volume("a", "node2")], [claim("a")], [], {"node1", "node2"}, OURS
-    )
+    there = known([volume("a", "node2")], [claim("a")])
     moved, other = (
         inventory.join({("node1", DRIVER): Listed([one], [])}, {}, there)[0]
         for one in (entry("a"), entry("a", poolId="60"))
@@ -407,14 +287,6 @@ def test_a_volume_whose_pool_came_with_its_disk_from_another_node_is_told_apart(
 
     assert "its disk was moved or copied to this node" in moved.why
     assert "moved or copied" not in other.why
-
-
-def test_pools_that_cannot_be_used_are_named_with_their_nodes() -> None:
-    pools = [{"name": "default", "id": "5f"}, {"name": "fast", "id": "60", "error": "away"}]
-
-    assert inventory.pools_away({("node1", DRIVER): Listed([], pools)}) == [
-        ("node1", "fast", "away")
-    ]
 
 
 def web(claim_name: str = "a") -> dict[str, Any]:
@@ -427,14 +299,7 @@ def test_the_pod_of_a_new_claim_is_not_shown_at_the_volume_of_its_predecessor() 
     """A StatefulSet makes its claims anew under the same names."""
     released = volume("a", policy="Retain")
     successor = volume("b", claimRef={"namespace": "shop", "name": "a", "uid": "new"})
-    there = inventory.Objects(
-        {"loop.flexvol": DRIVER},
-        [released, successor],
-        [claim("a", "new")],
-        [web()],
-        {"node1"},
-        OURS,
-    )
+    there = known([released, successor], [claim("a", "new")], [web()])
 
     old, new = inventory.join({("node1", DRIVER): Listed([entry("a"), entry("b")], [])}, {}, there)
 
@@ -491,14 +356,7 @@ def test_what_is_merely_kept_is_one_line_and_what_is_wrong_one_each() -> None:
 
 def test_a_node_that_did_not_answer_is_one_line_whatever_it_has() -> None:
     why = "node node1 did not answer: its kubelet cannot be reached"
-    there = inventory.Objects(
-        {"loop.flexvol": DRIVER, "fast.flexvol": "flexvol/fast"},
-        [volume("a"), volume("b")],
-        [claim("a"), claim("b")],
-        [],
-        {"node1"},
-        OURS,
-    )
+    there = known([volume("a"), volume("b")], [claim("a"), claim("b")])
     silent = {("node1", DRIVER): why, ("node1", "flexvol/fast"): why}
     rows = inventory.join({}, silent, there)
     told = [
@@ -527,7 +385,7 @@ def test_a_node_that_did_not_answer_is_one_line_below_the_pools_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     why = "node node1 did not answer: its kubelet cannot be reached"
-    there = inventory.Objects({"loop.flexvol": DRIVER}, [volume("a")], [], [], {"node1"}, OURS)
+    there = known([volume("a")], [])
     (unseen,) = inventory.join({}, {("node1", DRIVER): why}, there)
     silent = [{"node": "node1", "driver": DRIVER, "error": why}]
 
@@ -546,34 +404,3 @@ def test_the_list_of_pools_does_not_fail_for_a_volume_that_it_does_not_show(
     assert "orphan" not in capsys.readouterr().out
     assert shown(monkeypatch, seen_with(orphan, silent=[]), pools=False) == 1
     assert "is orphan" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("listed", "state", "why"),
-    [
-        pytest.param({"freeBytes": 5}, "takes volumes", "", id="a pool with room"),
-        pytest.param({"error": "x is away"}, "away", "x is away", id="a pool that is away"),
-        pytest.param({"cordoned": True}, "cordoned", "takes no new volumes", id="a cordoned pool"),
-        pytest.param(
-            {"noRoom": "no inodes"}, "closed", "no inodes", id="a disk that is full of files"
-        ),
-        pytest.param({"freeBytes": "many"}, "takes volumes", "", id="a number that is none"),
-    ],
-)
-def test_the_pools_of_each_node_are_shown_with_their_room(
-    listed: dict[str, Any], state: str, why: str
-) -> None:
-    answers = {
-        ("node2", DRIVER): Listed([], [{"name": "fast", "id": "60", "capacityBytes": 9, **listed}]),
-        ("node1", DRIVER): Listed([], [{"name": "default"}]),
-    }
-
-    first, second = inventory.pools(answers)
-
-    assert (first["node"], first["pool"], first["capacityBytes"]) == ("node1", "default", None)
-    assert (second["node"], second["state"], second["capacityBytes"]) == ("node2", state, 9)
-    assert why in second["why"]
-    assert second["freeBytes"] in (5, None)
-    cells = tables.pool_cells(second)
-    assert len(cells) == len(tables.POOL_HEADINGS)
-    assert cells[:3] == ["node2", "fast", state]
