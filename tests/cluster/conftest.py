@@ -22,9 +22,12 @@ from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kube.machine import PREFIX
 from tests.cluster.kubernetes import Kubernetes, ours, own_namespace
+from tests.cluster.leftovers import remove_leftovers
 from tests.cluster.nodes import DRIVER
 from tests.sources import ROOT
 from tests.waiting import wait_until
+
+HAS_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -74,21 +77,26 @@ def k8s(cluster: kube.Cluster) -> Iterator[Kubernetes]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """On a failure, what a person would look at next."""
+    """On a failure, what a person would look at next; and what the test leaves is removed."""
     outcome: Any = yield
     report = outcome.get_result()
     k8s = getattr(item, "funcargs", {}).get("k8s")
-    if (
-        report.failed and isinstance(k8s, Kubernetes) and kube.STATE.exists()
-    ):  # else it is the cluster's own end
-        try:
+    has_failed = report.failed or item.stash.get(HAS_FAILED, False)
+    item.stash[HAS_FAILED] = has_failed
+    # Without the state directory this is the end of the cluster itself.
+    if not (has_failed and isinstance(k8s, Kubernetes) and kube.STATE.exists()):
+        return
+    try:
+        if report.failed:
             for title, text in diagnosis(k8s):
                 report.sections.append((title, text[-8000:]))
-        except (AssertionError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-            # The cluster may be what has failed. An exception here would end the whole run.
-            report.sections.append(("no more can be found out", str(error)[-2000:]))
-            log = k8s.cluster.log("kube-apiserver")
-            report.sections.append(("kube-apiserver", log[-4000:]))
+        if report.when == "teardown":
+            remove_leftovers(k8s.cluster)
+    except (AssertionError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        # The cluster may be what has failed. An exception here would end the whole run.
+        report.sections.append(("no more can be found out", str(error)[-2000:]))
+        log = k8s.cluster.log("kube-apiserver")
+        report.sections.append(("kube-apiserver", log[-4000:]))
 
 
 def diagnosis(k8s: Kubernetes) -> Iterator[tuple[str, str]]:
