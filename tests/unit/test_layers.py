@@ -253,6 +253,31 @@ def helpers_in_tests(root: Path) -> list[str]:
     return broken
 
 
+def import_circles(root: Path) -> list[str]:
+    """No module imports itself through others: a reader could begin with none of them."""
+    imported: dict[str, set[str]] = {}
+    for found in imports(root, *DRIVER_SIDE, *PROVISIONER_SIDE):
+        if found.is_late or found.is_for_types:
+            continue
+        path = found.module.replace(".", "/")
+        candidates = {f"{path}.py", f"{path}/__init__.py"}
+        existing = {name for name in candidates if (root / name).exists()}
+        imported.setdefault(found.file, set()).update(existing)
+    return [name for name in sorted(imported) if name in _reached(imported, name)]
+
+
+def _reached(imported: dict[str, set[str]], name: str) -> set[str]:
+    """All files that the file imports, and those that these import, and so on."""
+    reached: set[str] = set()
+    left = set(imported.get(name, ()))
+    while left:
+        following = left.pop()
+        if following not in reached:
+            reached.add(following)
+            left |= imported.get(following, set())
+    return reached
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """One rule, and what to do where it is broken."""
@@ -278,6 +303,7 @@ RULES = [
         "that imports it, in DOORS, and a line in bundle/requirements.in.",
     ),
     Rule(passed_doors, "Call a function of the files that DOORS has for that module, or add one."),
+    Rule(import_circles, "Move what both need to a module of its own, below both."),
     Rule(slow_imports, "Import it in the function that needs it, or do without."),
     Rule(names_of_drivers, "Ask the driver by a method of Driver or of Operations."),
     Rule(newer_syntax, "A node may have Python 3.6: write it with the syntax of that version."),
@@ -437,6 +463,11 @@ BAD = {
         long_functions,
         "node/host/files.py",
         "class A:\n    def f(self):\n" + "        x = 1\n" * 50,
+    ),
+    "a module imports itself": (
+        import_circles,
+        "node/host/files.py",
+        "from node.host import files",
     ),
     "a file at the top that nothing holds": (unplaced, "helpers.py", "x = 1"),
     "a test imports another one": (
