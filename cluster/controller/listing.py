@@ -65,7 +65,8 @@ class Listing:
     ) -> None:
         """ask: lists one driver, or raises a Failure. came_late: called when a driver has listed
         that `refresh` did not wait for, because it took longer than patience_seconds."""
-        self._ask, self._came_late = ask, came_late
+        self._ask = ask
+        self._came_late = came_late
         self._patience_seconds = patience_seconds
         self._names = list(drivers)
         self._changed = threading.Condition()

@@ -60,6 +60,8 @@ MAY_IMPORT = {
         "shared.options",
         "shared.protocol",
         "shared.caller",
+        "cluster.controller.driver_calls",
+        "cluster.controller.driver_replies",
         "cluster.controller.metrics",
     },
     "cluster/controller/cluster.py": {

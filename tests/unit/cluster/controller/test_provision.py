@@ -189,7 +189,7 @@ def test_a_claim_that_waits_for_calls_of_the_driver_to_end_costs_nothing(
         running = [
             threads.submit(parts.storage.provision, "flexvol/loop", request) for _ in range(4)
         ]
-        while parts.storage._running["flexvol/loop"].total() < 4:
+        while parts.storage.running("flexvol/loop") < 4:
             time.sleep(0.01)
         parts.claims.changed(waiting("mine"))
         key: Any = parts.work.get()

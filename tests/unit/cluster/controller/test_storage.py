@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster.controller import storage
 from cluster.controller.storage import Storage
-from node.host import filesystems
 from shared import options, protocol
 
 REQUEST = options.Options({options.REQUEST_BYTES: "100", options.VOLUME: "pvc-1"})
@@ -95,7 +93,7 @@ def test_no_more_calls_of_a_driver_run_than_it_may_have_and_it_is_tried_again_so
     storage = Storage(str(driver), 2)
     with ThreadPoolExecutor() as threads:
         running = [threads.submit(storage.delete, "flexvol/fake", REQUEST) for _ in range(2)]
-        while storage._running["flexvol/fake"].total() < 2:
+        while storage.running("flexvol/fake") < 2:
             time.sleep(0.01)
         with pytest.raises(
             protocol.Pending, match="2 calls of the driver flexvol/fake run already"
@@ -127,7 +125,7 @@ def test_calls_of_one_kind_leave_room_for_one_of_the_other(
     with ThreadPoolExecutor() as threads:
         call = getattr(storage, lasting)
         running = [threads.submit(call, "flexvol/fake", REQUEST) for _ in range(2)]
-        while storage._running["flexvol/fake"].total() < 2:
+        while storage.running("flexvol/fake") < 2:
             time.sleep(0.01)
 
         getattr(storage, other)("flexvol/fake", REQUEST)
@@ -198,32 +196,3 @@ def test_one_list_of_a_driver_runs_at_a_time(driver: Path) -> None:
             one.result(20)
 
     assert log.read_text().split() == ["begin", "end"] * 3
-
-
-@pytest.mark.parametrize(
-    ("pool", "is_odd"),
-    [
-        pytest.param({"freeBytes": 1}, False, id="a number"),
-        pytest.param({"freeBytes": "many"}, True, id="no number"),
-        pytest.param({"freeBytes": {"ext4": 1}}, True, id="numbers where one is expected"),
-        pytest.param(
-            {"minimumVolumeBytes": {"ext4": 1, "": 1}}, False, id="a least for each file system"
-        ),
-        pytest.param({"minimumVolumeBytes": {"ext4": "1"}}, True, id="a least that is no number"),
-        pytest.param({"minimumVolumeBytes": 5}, False, id="one least for all"),
-    ],
-)
-def test_a_pool_that_cannot_be_as_it_is_listed_is_an_error_with_its_name(
-    pool: dict[str, object], is_odd: bool
-) -> None:
-    checked = storage._checked({"name": "default", **pool})
-
-    assert ("error" in checked) == is_odd
-    assert checked["name"] == "default"
-
-
-def test_what_the_loop_driver_lists_of_a_pool_is_no_error() -> None:
-    """As it describes one: an odd key would make all its pools count as away."""
-    least = filesystems.minimum_bytes_by_name()
-
-    assert "error" not in storage._checked({"name": "default", "minimumVolumeBytes": least})
