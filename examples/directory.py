@@ -8,7 +8,7 @@ directory.flexvol`."""
 import os
 
 from node.drivers import Driver, NotFound, Options, Reply, check_name, run
-from node.host import mounts
+from node.host import mount_table, mounts
 
 ROOT = "/var/lib/flexvol-directory"
 
@@ -29,7 +29,8 @@ class DirectoryDriver(Driver):
         path = path_of(options.pod.namespace if options.pod else "", options.volume)
         if not os.path.isdir(path):
             raise NotFound("{} does not exist on this node".format(path))
-        if mounts.at(mount_dir) is None:  # os.path.ismount does not see a bind on one file system
+        # os.path.ismount does not see a bind on one file system.
+        if mount_table.at(mount_dir) is None:
             flags = ["nosuid", "nodev"]
             if options.read_only:
                 flags.append("ro")
@@ -37,8 +38,8 @@ class DirectoryDriver(Driver):
         return Reply()
 
     def unmount(self, mount_dir: str) -> Reply:
-        if mounts.at(mount_dir) is not None:
-            run(["umount", mount_dir], 30).check()
+        # What we mounted shows a directory of a disk, never the whole disk.
+        mounts.unmount(mount_dir, lambda mount: mount.root != "/")
         return Reply()
 
     def expandfs(

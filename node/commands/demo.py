@@ -13,7 +13,7 @@ import tempfile
 import time
 
 from node import zipapp
-from node.host import config, filesystems, log, loopdev, mounts
+from node.host import config, filesystems, log, loopdev, mount_table, mounts
 from shared import caller, process, protocol
 from shared.options import (
     CLAIM_NAME,
@@ -90,7 +90,7 @@ def _file_system() -> str:
 def _left(pool_path: str) -> "List[str]":
     """The demo's mounts, and the loop devices on images of its pool, that are still there."""
     left = []
-    for mount in mounts.table():
+    for mount in mount_table.table():
         if "/" + _prefix() in mount.path:
             left.append(mount.path)
     for device, path in loopdev.backing_paths().items():
@@ -147,7 +147,7 @@ class _Life:
         pods = os.path.join(self._directory, "pods")
         if os.path.isdir(pods):
             for pod in os.listdir(pods):
-                mounts.unmount(self._pod(pod))
+                mounts.unmount(self._pod(pod), mounts.shows_image)
         shutil.rmtree(self._directory)
         shutil.rmtree(self.pool_path)
         config.forget(self._pool)

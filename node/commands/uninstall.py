@@ -10,7 +10,7 @@ import os
 
 from node import callouts
 from node.commands import add_driver, add_plugin_dir
-from node.host import mounts, plugin_directory
+from node.host import mount_table, plugin_directory
 from shared.protocol import Internal, NotSupported
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ def _remove_empty(directory: str) -> str:
 def _mounted(name: str) -> "List[str]":
     """The directories of pods at which kubelet had a volume of the driver mounted."""
     of_driver = "/volumes/{}/".format(name)
-    return sorted({mount.path for mount in mounts.table() if of_driver in mount.path})
+    return sorted({mount.path for mount in mount_table.table() if of_driver in mount.path})
 
 
 def _volumes(driver: str) -> "List[str]":

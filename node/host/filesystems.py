@@ -10,7 +10,8 @@ import fcntl
 import os
 import struct
 
-from node.host import abi, features, mounts, undo, work
+from node.host import abi, features, mount_calls, mounts, undo, work
+from node.host.mount_calls import Superblock
 from shared import process
 from shared.protocol import Internal, InvalidArgument, Unavailable, shown
 
@@ -170,7 +171,7 @@ class FileSystem:
         return option.partition("=")[0] in self._known_mount_options()
 
     def _known_mount_options(self) -> "Dict[str, Value]":
-        flags = {flag: _NO_VALUE for flag in mounts.FLAGS if flag != "ro"}
+        flags = {flag: _NO_VALUE for flag in mount_calls.FLAGS if flag != "ro"}
         return dict(self.mount_options, **flags)
 
     def _check(
@@ -454,7 +455,7 @@ class Xfs(FileSystem):
         if not undo.is_left(place.directory):
             return False
         try:
-            mounts.replay(place.device, self.name, ["nouuid"])
+            mounts.replay(Superblock(place.device, self.name, ["nouuid"]))
         except Internal as refusal:
             raise Unavailable(
                 "the kernel does not mount this copy, which was stopped while it got a UUID of its "
@@ -467,7 +468,7 @@ class Xfs(FileSystem):
     def set_uuid(self, place: "undo.Place", uuid: str) -> None:
         from node.host import xfs_uuid  # late: few volumes are copies
 
-        mounts.replay(place.device, self.name, ["nouuid"])
+        mounts.replay(Superblock(place.device, self.name, ["nouuid"]))
         with open(place.device, "r+b", 0) as device:
             xfs_uuid.change(device.fileno(), binascii.unhexlify(uuid.replace("-", "")), _crc32c)
 

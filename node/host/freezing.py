@@ -8,11 +8,15 @@ import fcntl
 import os
 import struct
 
-from node.host import abi
+from node.host import abi, files, loopdev, mount_table, mounts
+from node.host.mount_calls import Superblock
+from shared.protocol import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional, Tuple
+
+    from node.host.mount_table import Mount
 
 # Of include/uapi/linux/fs.h.
 _FREEZE = abi.ioctl(abi.READ_WRITE, 0x58, 119, 4)  # FIFREEZE
@@ -64,12 +68,51 @@ def is_frozen(fs_type: str, device: str, root: int) -> "Optional[bool]":
 
 
 def _ext4_features(device: str) -> "Tuple[int, int]":
-    """Those of the superblock as the kernel has it in memory, which is what reading its device
-    shows."""
-    descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        block = os.pread(descriptor, _EXT4_FEATURES.size, _EXT4_FEATURES_AT)
-    finally:
-        os.close(descriptor)
+    """The compatible and incompatible features in the superblock as the kernel has it in memory,
+    which is what reading its device shows."""
+    with files.open_path(device, os.O_RDONLY) as superblock:
+        block = os.pread(superblock, _EXT4_FEATURES.size, _EXT4_FEATURES_AT)
     compatible, incompatible = _EXT4_FEATURES.unpack(block)
     return compatible, incompatible
+
+
+def is_frozen_by_others(mount: "Mount", device: str) -> bool:
+    """Whether the file system on the block device that `mount` shows is frozen, and not by a
+    snapshot of ours.
+
+    False where that cannot be seen, and for a file system that stopped after an error, which
+    answers no question."""
+    if mount.stopped():
+        return False
+    try:
+        root = mounts.open_root(mount.path)
+    except (FileNotFoundError, PermissionError):
+        return False  # it was unmounted meanwhile; or we may not look
+    with root:
+        frozen = is_frozen(mount.fs_type, device, root)
+        return frozen is True and root.try_lock()  # a snapshot of ours holds that lock
+
+
+def thaw_left(mount: "Mount") -> None:
+    """Thaws the file system of a mount that is gone, if it was frozen and nobody has it any more.
+    What cannot be thawed now is thawed by its next mount, and named by status and doctor."""
+    try:
+        thaw_unmounted(mount.source, mount.fs_type)
+    except (Failure, OSError):
+        return
+
+
+def thaw_unmounted(device: str, fs_type: str) -> bool:
+    """Thaws the file system on a loop device if it was frozen and then unmounted everywhere.
+    Returns whether it was.
+
+    Such a file system is still there, although nobody can reach it: it keeps its device, and with
+    the device the lock on the image. The kernel shows it again to whoever mounts the device."""
+    if not os.path.exists("/sys/block/{}/loop".format(os.path.basename(device))):
+        return False  # the device went away with its last mount, as it should
+    if not mount_table.is_nowhere(device) or not loopdev.is_taken(device):
+        return False
+    thawed = []
+    superblock = Superblock(device, fs_type, ())
+    mounts.mount_unseen(superblock, lambda root: thawed.append(thaw(root)))
+    return thawed == [True]

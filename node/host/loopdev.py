@@ -79,15 +79,8 @@ class Loop:
         fcntl.ioctl(self.descriptor, _SET_CAPACITY, 0)
 
     def is_mounted(self) -> bool:
-        """Whether a file system on it is mounted, in whatever mount namespace: it opens the device
-        for itself alone."""
-        try:
-            os.close(os.open(self.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
-            return False
-        except OSError as error:
-            if error.errno == errno.EBUSY:
-                return True
-            raise
+        """Whether a file system on the device is mounted, in whatever mount namespace."""
+        return is_taken(self.path)
 
     def refuse_discard(self) -> None:
         """Makes it impossible to give blocks back through this device, for as long as the device
@@ -150,6 +143,30 @@ def backing_path(device: str) -> "Optional[str]":
         return None if error.errno == errno.ENAMETOOLONG else ""
     # The kernel also calls a file deleted of which it has dropped the name, as on NFS and FUSE.
     return path[: -len(_DELETED)] if path.endswith(_DELETED) else path
+
+
+def is_taken(device: str) -> bool:
+    """Whether the kernel has a file system on the device, which it opens for itself alone."""
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+        return False
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return True
+        raise
+
+
+def is_on_image(device: str) -> bool:
+    """Whether the device is a loop device on the image of a volume, as far as the kernel tells: a
+    device that goes away at this moment has nothing behind it, and a container may not see the
+    machine's devices. An image that was renamed is still in its pool; the path of an image whose
+    disk was unmounted here begins at that disk."""
+    if not device.startswith("/dev/loop") or not device[9:].isdecimal():
+        return False
+    backing = backing_path(device)
+    if not backing or backing.startswith(config.ROOT + "/"):
+        return True
+    return backing.endswith("/image")
 
 
 def _may_be(backing: "Optional[str]", path: str) -> bool:

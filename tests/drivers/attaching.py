@@ -19,7 +19,7 @@ from node.drivers import (
     check_name,
     run,
 )
-from node.host import files, filesystems, loopdev, mounts
+from node.host import files, filesystems, loopdev, mount_table, mounts
 
 ROOT = "/srv/flexvol-tests/attaching"
 _LOCK_SECONDS = 20
@@ -190,7 +190,7 @@ class AttachingDriver(Driver):
         with Disk(options.volume) as disk:
             if device != disk.device():
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))
-            if mounts.at(device_dir) is None:
+            if mount_table.at(device_dir) is None:
                 os.close(
                     _open_unused(device)
                 )  # all nodes of a test share one kernel, which would mount it twice
@@ -200,19 +200,19 @@ class AttachingDriver(Driver):
 
     def unmountdevice(self, device_dir: str) -> Reply:
         mounts.check_path(device_dir)
-        mounts.unmount(device_dir)
+        mounts.unmount(device_dir, mounts.shows_image)
         return Reply()
 
     def mount(self, mount_dir: str, options: Options) -> Reply:
         mounts.check_directory(mount_dir)
-        if mounts.at(mount_dir) is None:
+        if mount_table.at(mount_dir) is None:
             flags = _FLAGS + ("ro",) if options.read_only else _FLAGS
             mounts.bind(device_directory(mount_dir), mount_dir, flags, must_be_mount=True)
         return Reply()
 
     def unmount(self, mount_dir: str) -> Reply:
         mounts.check_path(mount_dir)
-        mounts.unmount(mount_dir)
+        mounts.unmount(mount_dir, mounts.shows_image)
         return Reply()
 
     def expandfs(

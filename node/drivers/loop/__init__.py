@@ -8,7 +8,7 @@ import os
 
 from node.drivers import Driver
 from node.drivers.loop import pools, volumes
-from node.host import mounts
+from node.host import freezing, mount_table, mounts
 from shared.protocol import (
     InvalidArgument,
     Reply,
@@ -45,8 +45,8 @@ class LoopDriver(Driver):
 
     def unmount(self, mount_dir: str) -> Reply:
         mounts.check_path(mount_dir)
-        mounted = mounts.at(mount_dir)
-        mounts.unmount(mount_dir)
+        mounted = mount_table.at(mount_dir)
+        mounts.unmount(mount_dir, mounts.shows_image)
         try:
             os.rmdir(mount_dir)  # never what is in it: that would be data written past the volume
         except FileNotFoundError:
@@ -54,7 +54,7 @@ class LoopDriver(Driver):
         finally:
             if mounted is not None:
                 # After the directory, with which the mounts of other namespaces there have gone.
-                mounts.thaw_left(mounted)
+                freezing.thaw_left(mounted)
         return Reply()
 
     def expandfs(

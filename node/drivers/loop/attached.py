@@ -2,7 +2,7 @@
 the volume and while a pod has it."""
 
 from node.drivers.loop import images
-from node.host import mounts, undo
+from node.host import freezing, undo
 from node.host.filesystems import NotPermitted
 from shared.protocol import Busy, Failure, Unavailable
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from node.drivers.loop.locks import Lock
     from node.drivers.loop.volumes import Volume
     from node.host.loopdev import Loop
-    from node.host.mounts import Mount
+    from node.host.mount_table import Mount
 
 
 class NotGrown(Exception):
@@ -51,7 +51,7 @@ class Attached:
     def check_thawed(self, mount: "Optional[Mount]") -> None:
         """Raises Busy if the file system is frozen at that mount: whatever writes to it would wait
         without end, be it a pod, kubelet or flexvol."""
-        if mount is None or not mounts.is_frozen(mount, self.loop.path):
+        if mount is None or not freezing.is_frozen_by_others(mount, self.loop.path):
             return
         raise Busy(
             "volume {0}: its {1} at {2} is frozen, so whatever writes to it waits; "

@@ -6,7 +6,7 @@ import os
 from node.drivers.loop import images, mounting
 from node.drivers.loop.attached import Attached, NotGrown
 from node.drivers.loop.mounting import Mounting
-from node.host import files, mounts, undo
+from node.host import files, mount_table, mounts, undo
 from node.host.filesystems import NotPermitted
 from shared.protocol import Failure, Internal, Pending, ResourceExhausted
 
@@ -45,7 +45,7 @@ def grow(volume: "Volume", size_bytes: int, mount_dir: str, lock: "Lock") -> Non
                 )
             )
         attached = Attached(volume, loop, lock)
-        attached.check_thawed(mounts.at(mount_dir))
+        attached.check_thawed(mount_table.at(mount_dir))
         _grow_file_system(attached, mount_dir)
 
 
@@ -97,7 +97,7 @@ def _grow_mounted(attached: Attached, mount_dir: str) -> None:
 
 
 def _may_be_unmounted(attached: Attached, mount_dir: str) -> bool:
-    if not _is_starting(mount_dir) or not mounts.is_only_mount(attached.loop.path, mount_dir):
+    if not _is_starting(mount_dir) or not mount_table.is_only_mount(attached.loop.path, mount_dir):
         return False
     return not attached.has_errors()
 
@@ -105,7 +105,7 @@ def _may_be_unmounted(attached: Attached, mount_dir: str) -> bool:
 def _grow_unmounted(attached: Attached, mount_dir: str) -> "Optional[Failure]":
     """Unmounts the volume, and mounts it again grown. Returns the failure of the growth; None if
     the file system has grown."""
-    mounts.unmount(mount_dir)
+    mounts.unmount(mount_dir, mounts.shows_image)
     failure = _mount_again_grown(attached, mount_dir)
     if not _is_starting(mount_dir):
         raise Internal(
@@ -125,7 +125,7 @@ def _mount_again_grown(attached: Attached, mount_dir: str) -> "Optional[Failure]
     except Pending:
         raise  # a tool works on the image; kubelet finds the directory unmounted, and calls mount
     except BaseException:
-        if mounts.at(mount_dir) is None and not undo.is_left(attached.volume.directory):
+        if mount_table.at(mount_dir) is None and not undo.is_left(attached.volume.directory):
             mount.mount_ungrown()
         raise
 

@@ -6,7 +6,7 @@ its pod. Another kernel may know the option, or an older flexvol may have let a 
 
 import errno
 
-from node.host import config, mounts
+from node.host import config, mount_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def flags(volume: "Volume", read_only: bool) -> "List[str]":
     banned = not_allowed(volume)
     wanted = set(config.mount_flags())
     for option in volume.record.mount_options:
-        if option in mounts.FLAGS and option not in banned:
+        if option in mount_calls.FLAGS and option not in banned:
             wanted.add(option)
     if read_only:
         wanted.add("ro")
@@ -38,7 +38,7 @@ def of_file_system(volume: "Volume") -> "List[str]":
     return [
         option
         for option in volume.record.mount_options
-        if option not in mounts.FLAGS and option not in banned
+        if option not in mount_calls.FLAGS and option not in banned
     ]
 
 
@@ -62,7 +62,7 @@ def without_refused(mount_with: "MountWith", options: "List[str]") -> None:
     try:
         mount_with(options)
         return
-    except mounts.OptionRefused as refusal:
+    except mount_calls.OptionRefused as refusal:
         if not options:
             raise
         first = refusal
@@ -74,7 +74,7 @@ def without_refused(mount_with: "MountWith", options: "List[str]") -> None:
         try:
             mount_with(fewer)
             return
-        except mounts.OptionRefused:
+        except mount_calls.OptionRefused:
             continue
     raise first
 

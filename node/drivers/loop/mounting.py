@@ -8,7 +8,7 @@ import os
 
 from node.drivers.loop import mount_options, tool_work
 from node.drivers.loop.attached import Attached, NotGrown
-from node.host import log, loopdev, mounts, work
+from node.host import freezing, log, loopdev, mount_table, mounts, work
 from node.host.filesystems import NotPermitted
 from shared.protocol import Busy, Failure, Internal, Unavailable
 
@@ -51,21 +51,21 @@ def mount(volume: "Volume", mount_dir: str, read_only: bool, lock: "Lock") -> No
 def is_shown(loop: "Loop", mount_dir: str) -> bool:
     """Whether `mount_dir` is a mount of the device, so that a repeated callout has nothing to do.
     Raises Internal if `mount_dir` is a mount of anything else."""
-    top = mounts.at(mount_dir)
+    top = mount_table.at(mount_dir)
     if top is None:
         return False
-    if any(existing.path == top.path for existing in mounts.of_device(loop.path)):
+    if any(existing.path == top.path for existing in mount_table.of_device(loop.path)):
         return True
     raise _taken(top, mount_dir)
 
 
 def _check_unused(mount_dir: str) -> None:
-    top = mounts.at(mount_dir)
+    top = mount_table.at(mount_dir)
     if top is not None:
         raise _taken(top, mount_dir)
 
 
-def _taken(top: "mounts.Mount", mount_dir: str) -> Internal:
+def _taken(top: "mount_table.Mount", mount_dir: str) -> Internal:
     return Internal(
         "{0} is a mount of {1} already, not of this volume; see what uses it, then: "
         "umount {0}".format(mount_dir, top.source)
@@ -97,7 +97,7 @@ class Mounting:
             return
         # A callout may have been killed between the growth of the image and that of the device.
         self._loop.follow_size()
-        mounts.thaw_unmounted(self._loop.path, self._volume.fs_type)
+        freezing.thaw_unmounted(self._loop.path, self._volume.fs_type)
         if self._loop.is_mounted():
             self._mount_beside_others()
         else:
@@ -106,7 +106,7 @@ class Mounting:
     def _check_access_mode(self) -> None:
         if "ReadWriteOncePod" not in self._volume.record.access_modes:
             return
-        if not mounts.of_device(self._loop.path, parts=True):
+        if not mount_table.of_device(self._loop.path, parts=True):
             return
         # kubelet's own words (pkg/volume/util), which it says only of volumes that are attached.
         raise Busy(
@@ -117,7 +117,7 @@ class Mounting:
     def _bind(self) -> bool:
         """Binds a mount that our mount namespace has to the pod's directory. Returns False if our
         mount namespace has no mount of the device."""
-        for existing in mounts.of_device(self._loop.path):
+        for existing in mount_table.of_device(self._loop.path):
             self._check_works(existing)
             try:
                 mounts.bind(existing.path, self._mount_dir, self._flags(), must_be_mount=True)
@@ -126,7 +126,7 @@ class Mounting:
                 continue  # unmounted meanwhile
         return False
 
-    def _check_works(self, existing: "mounts.Mount") -> None:
+    def _check_works(self, existing: "mount_table.Mount") -> None:
         """Raises a failure if the file system of that mount takes no writes."""
         reason = existing.stopped()
         if reason:

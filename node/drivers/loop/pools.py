@@ -174,7 +174,7 @@ class Pool:
     def describe(self) -> "Dict[str, Any]":
         """Returns the pool's entry in the answer of `list`. A cordoned pool has no room for a
         new volume, but its volumes may grow."""
-        from node.host import filesystems, mounts  # late: few callouts list
+        from node.host import filesystems, mount_table  # late: few callouts list
 
         figures = self.figures()
         free_bytes = figures.free
@@ -200,7 +200,7 @@ class Pool:
             entry["noRoom"] = self.former()
         elif figures.obstacle:
             entry["noRoom"] = figures.obstacle
-        if mounts.may_be_shared(self.directory):
+        if mount_table.may_be_shared(self.directory):
             entry["mayBeShared"] = True
         strange = self.strange()
         if strange:

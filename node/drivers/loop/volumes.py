@@ -7,7 +7,7 @@ hidden name, and sweeping.py clears it."""
 import os
 
 from node.drivers.loop import pools, records
-from node.host import files, filesystems, locks, loopdev, mounts, undo, work
+from node.host import files, filesystems, locks, loopdev, mount_table, undo, work
 from shared.options import ANY, AWAITED
 from shared.protocol import Busy, Internal, InvalidArgument, NotFound, shown
 
@@ -186,7 +186,7 @@ class Volume:
         if loop is None:
             return []
         with loop:
-            shown_at = mounts.of_device(loop.path, parts=True, also_kubelets=True)
+            shown_at = mount_table.of_device(loop.path, parts=True, also_kubelets=True)
             return [mount.reach for mount in shown_at]
 
     def lock_image(self, image: "Descriptor") -> None:

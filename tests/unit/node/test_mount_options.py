@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.drivers.loop import mount_options
-from node.host import config, filesystems, mounts
+from node.host import config, filesystems, mount_calls
 from tests.unit.node import own_pool
 
 OPTIONS = st.lists(st.sampled_from("abcdef"), unique=True)
@@ -31,7 +31,7 @@ class Kernel:
         wrong = [option for option in options if option in self.refused]
         if wrong or not self.works:
             name = wrong[0] if wrong and self.names_option else ""
-            raise mounts.OptionRefused(f"refusal {self.calls}", name)
+            raise mount_calls.OptionRefused(f"refusal {self.calls}", name)
         self.mounted = options
 
 
@@ -68,7 +68,7 @@ def test_all_options_are_left_out_where_several_are_refused_and_none_is_named() 
 def test_the_first_refusal_is_told_where_the_options_are_not_the_reason() -> None:
     kernel = Kernel(set(), names_option=False, works=False)
 
-    with pytest.raises(mounts.OptionRefused, match="refusal 1"):
+    with pytest.raises(mount_calls.OptionRefused, match="refusal 1"):
         mount_options.without_refused(kernel.mount, ["a", "b"])
 
     assert kernel.calls == 4  # both, each alone, none

@@ -4,7 +4,7 @@ the volume, devices without a mount, and file systems that do not work any more.
 import os
 
 from node.drivers.loop.by_hand import findings
-from node.host import mounts
+from node.host import freezing, mount_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ class Device:
 
     def __init__(self, path: str, clears_itself: bool) -> None:
         self.path = path
-        self.number = mounts.device_number(path)
+        self.number = mount_table.device_number(path)
         self.clears_itself = clears_itself
 
-    def is_shown_by(self, mount: "mounts.Mount") -> bool:
+    def is_shown_by(self, mount: "mount_table.Mount") -> bool:
         """Whether the mount shows the device's file system, or a part of that."""
         return mount.is_of(self.number, self.path)
 
@@ -31,7 +31,7 @@ class Device:
 class ShownBy:
     """A mount that shows a volume, and the loop device of the volume that is mounted there."""
 
-    def __init__(self, mount: "mounts.Mount", device: Device) -> None:
+    def __init__(self, mount: "mount_table.Mount", device: Device) -> None:
         self.mount = mount
         self.device = device
 
@@ -56,7 +56,7 @@ def troubles(
         )
     for device in devices:
         of_device = [shown.mount for shown in shown_by if shown.device is device]
-        if all(mounts.is_staged(mount) for mount in of_device):
+        if all(mount.is_staged() for mount in of_device):
             yield _unmounted(device, staged=of_device)
     for shown in shown_by:
         if shown.mount.root == "/":
@@ -71,7 +71,7 @@ def _attached_by_hand(device: Device) -> "Finding":
     )
 
 
-def _unmounted(device: Device, staged: "List[mounts.Mount]") -> "Finding":
+def _unmounted(device: Device, staged: "List[mount_table.Mount]") -> "Finding":
     """Why a device that holds the volume's lock is there without a mount of a pod. staged: mounts
     that a callout prepared and did not come to publish."""
     if staged:
@@ -116,7 +116,7 @@ def _unmounted(device: Device, staged: "List[mounts.Mount]") -> "Finding":
 def _holders(device: Device) -> "Dict[int, str]":
     """The processes whose mount namespace shows the device, each with the path of the mount."""
     holders = {}
-    for process, mount in mounts.elsewhere():
+    for process, mount in mount_table.elsewhere():
         if device.is_shown_by(mount):
             holders[process] = mount.path
     return holders
@@ -152,7 +152,7 @@ def _process(process: int) -> str:
 
 def _file_system_troubles(shown: ShownBy) -> "Iterator[Finding]":
     mount = shown.mount
-    if mounts.is_frozen(mount, shown.device.path):
+    if freezing.is_frozen_by_others(mount, shown.device.path):
         yield findings.wrong(
             "its {} is frozen at {}, so whatever writes to it waits".format(
                 mount.fs_type, mount.path

@@ -7,7 +7,7 @@ import struct
 import time
 
 from node.drivers.loop import node_pools, pools, volumes
-from node.host import abi, apart, mounts
+from node.host import abi, apart, mount_table, mounts
 from node.host.descriptors import Descriptor
 from shared.protocol import Failure
 
@@ -171,7 +171,7 @@ def _open_root(volume: "Volume") -> "Optional[Descriptor]":
     if loop is None:
         return None
     with loop:
-        for mount in mounts.of_device(loop.path, also_kubelets=True):
+        for mount in mount_table.of_device(loop.path, also_kubelets=True):
             try:
                 return Descriptor(mounts.open_root(mount.reach))
             except FileNotFoundError:  # unmounted meanwhile

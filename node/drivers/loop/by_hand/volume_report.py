@@ -7,7 +7,7 @@ import time
 from node.drivers.loop import images, records, volumes
 from node.drivers.loop.by_hand import device_report, findings
 from node.drivers.loop.by_hand.device_report import Device, ShownBy
-from node.host import kubelet, loopdev, mounts, undo, work
+from node.host import kubelet, loopdev, mount_table, mounts, undo, work
 from node.host.descriptors import Descriptor
 from shared.protocol import Busy, Failure
 
@@ -37,7 +37,7 @@ class _Machine:
 
     def __init__(self) -> None:
         self.backing_paths = loopdev.backing_paths()
-        self.mounts = mounts.of_pods()
+        self.mounts = mount_table.of_pods()
         self._pod_logs = _entries_of(kubelet.pod_logs_directory())
 
     def pod(self, path: str) -> str:
@@ -142,7 +142,7 @@ def _describe(volume: "Volume", machine: _Machine) -> "Entry":
         return entry
 
 
-def _describe_mount(mount: "mounts.Mount", machine: _Machine) -> "Entry":
+def _describe_mount(mount: "mount_table.Mount", machine: _Machine) -> "Entry":
     return {
         "path": mount.path,
         "pod": machine.pod(mount.path),

@@ -1,5 +1,7 @@
-"""The list of mounts is read until two readings agree: an old kernel leaves lines out of a list
-that changes while it is read, which no kernel of today can be made to do."""
+"""node/host/mount_table.py: the list of mounts is read until two readings agree.
+
+An old kernel leaves lines out of a list that changes while it is read, which no kernel of today can
+be made to do."""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from node.host import mounts
+from node.host import files, mount_table
 
 LINE = "{0} 1 7:{0} / /pods/{0} rw - ext4 /dev/loop{0} rw\n"
 ALL = "".join(LINE.format(number) for number in (1, 2, 3))
@@ -18,8 +20,12 @@ TORN = "".join(LINE.format(number) for number in (1, 3))
 
 def paths_read(monkeypatch: pytest.MonkeyPatch, readings: list[str]) -> list[str]:
     left = iter(readings)
-    monkeypatch.setattr(mounts, "open", lambda *_: io.BytesIO(next(left).encode()), raising=False)
-    return [mount.path for mount in mounts.table()]
+
+    def reading(*_: object) -> io.BytesIO:
+        return io.BytesIO(next(left).encode())
+
+    monkeypatch.setattr(mount_table, "open", reading, raising=False)
+    return [mount.path for mount in mount_table.table()]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +48,12 @@ def test_a_list_that_never_stands_still_is_not_read_for_ever(
 
 @pytest.mark.parametrize(
     ("fs_type", "shared"),
-    [("nfs4", True), ("fuse.glusterfs", True), ("ext4", False), ("fuse.ntfs", False)],
+    [
+        pytest.param("nfs4", True, id="nfs is shared"),
+        pytest.param("fuse.glusterfs", True, id="glusterfs is shared"),
+        pytest.param("ext4", False, id="ext4 is of one machine"),
+        pytest.param("fuse.ntfs", False, id="a disk through fuse is of one machine"),
+    ],
 )
 def test_a_disk_is_shared_if_its_own_file_system_is_one_of_networks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fs_type: str, shared: bool
@@ -50,9 +61,6 @@ def test_a_disk_is_shared_if_its_own_file_system_is_one_of_networks(
     device = tmp_path.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     lines = f"1 1 {number} / /pool rw - {fs_type} server:/ rw\n2 1 0:9999 / /x rw - nfs4 s:/ rw\n"
-    monkeypatch.setattr(mounts, "open", lambda *_: io.BytesIO(lines.encode()), raising=False)
-    directory = os.open(tmp_path, os.O_RDONLY)
-    try:
-        assert mounts.may_be_shared(directory) == shared
-    finally:
-        os.close(directory)
+    monkeypatch.setattr(mount_table, "open", lambda *_: io.BytesIO(lines.encode()), raising=False)
+    with files.open_directory(str(tmp_path)) as directory:
+        assert mount_table.may_be_shared(directory) == shared
