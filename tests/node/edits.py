@@ -126,8 +126,10 @@ VERSION = Spot("shared/protocol.py", 'VERSION = "0.1.0"', 'VERSION = "NEW"')
 
 
 def waiting_for(path: str) -> str:
-    """An expression for an edit that waits until the file is there."""
-    return f"[time.sleep(0.05) for _ in iter(lambda: os.path.exists({path!r}), True)]"
+    """An expression for an edit that waits until the file is there. It needs no import of the
+    edited file."""
+    exists = f"__import__('os').path.exists({path!r})"
+    return f"[__import__('time').sleep(0.05) for _ in iter(lambda: {exists}, True)]"
 
 
 def edited(source: Path, target: Path, *changes: Change) -> list[str]:
