@@ -1,94 +1,121 @@
-"""Volumes that have neither a PV nor their claim: found, said, and those that are provably ours and
-unused collected.
+"""Volumes that have neither a PV nor their claim: found, reported, and collected where they are
+provably ours and unused.
 
-A crash at the wrong moment leaves such a volume, if its claim is deleted before we are back: with
-the claim alive, the next attempt finds the volume. So does whoever takes a PV away by force. Yet a
-volume without PV and claim is no proof that nobody wants it, and two traps look just like a crash:
+A crash at the wrong moment leaves such a volume, if its claim is deleted before the provisioner is
+back: with the claim alive, the next attempt finds the volume. Whoever takes a PV away by force
+leaves one, too. Yet a volume without PV and claim is no proof that nobody wants it, and two traps
+look just like a crash:
 
 - After the loss of etcd every claim and every PV is gone. Then kube-system is new too, so its uid,
   which the record of each volume has, tells the old cluster from this one; also where two clusters
   share a pool.
 - A PV whose policy was changed to Retain and which was then deleted leaves a record that still says
-  Delete. The record also says `blank` until the first mount, and only what is blank is collected.
-  For a volume that was never mounted, the wish is made durable: `retain` clears `blank` by the
-  driver's `adopt`, with the owner it has, before our finalizer lets such a PV go (delete.py), and
-  also where a sweep sees one that did not wait for us. Out of reach is a PV without our finalizer
-  that says Retain and is deleted while we are not there; its volume was never mounted, so it is
-  empty.
+  Delete. The record also says `blank` until the first mount, and only a blank volume is collected.
+  For a volume that was never mounted, the policy is made durable: `retain` clears `blank` by the
+  driver's `adopt`, with the owner that the volume has, before our finalizer lets such a PV go
+  (delete.py), and also where a sweep sees a PV that did not wait for us. Out of reach is a PV
+  without our finalizer that says Retain and is deleted while no instance is there; its volume was
+  never mounted, so it is empty.
 
-A copy (a clone, or a restored snapshot) is never blank, as it has its source's data. One that was
-never mounted, and whose claim went while it was made, is collected too. But once a copy has its PV,
-its data is somebody's: so as soon as a sweep sees that PV, the copy's record is told to keep it, by
-the same `adopt`. From then on only the deletion of the PV deletes the copy.
+A copy (a clone, or a restored snapshot) is never blank, as it has its source's data. A copy that
+was never mounted, and whose claim went while the copy was made, is collected too. But once a copy
+has its PV, its data is somebody's: so as soon as a sweep sees that PV, the copy's record is told to
+keep the volume, by the same `adopt`. From then on only the deletion of the PV deletes the copy.
 
-Collected is therefore only what the driver describes in full, as blank or as a copy that was never
-mounted and had no PV, made for this cluster by a class that said Delete, with neither claim nor PV
-by live reads just before, not in our hands, when the grace time is over, which begins when we first
-see it so. The driver checks its owner and that it was never mounted again, under its lock. All else
-is only said."""
+Collected is therefore only a volume that the driver describes in full, as blank or as a copy that
+was never mounted and had no PV, made for this cluster by a class that said Delete, with neither
+claim nor PV by live reads just before, not in our hands, when the grace time is over, which begins
+when we first see the volume so. The driver checks the owner, and once more that the volume was
+never mounted, under its lock. All other volumes are only reported."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from cluster.controller import cluster, decide, metrics, volume_manifest
+from cluster.controller import cluster, decide, leftovers, metrics, volume_manifest
 from cluster.controller.instance import Instance
-from cluster.controller.leftovers import BLANK, REASONS, is_described, is_never_mounted, judge
 from cluster.controller.listing import Listing
-from cluster.controller.objects import Claim, StorageClass
+from cluster.controller.objects import Claim, ClaimReference, Object, StorageClass, Volume, text
 from cluster.controller.room_news import RoomNews
 from cluster.controller.storage import Listed, Storage
 from shared import protocol
 
-Object = dict[str, Any]
-_EVERY_SECONDS, _EVERY_SECONDS_SHARED = 5.0, 60.0  # in shared mode nobody else lists
-# Until we look again at what has no PV that we watch: thousands of live reads each time would be
-# too many.
+# How often the lists of the drivers are looked at. In shared mode each look asks the drivers, as
+# nobody else does.
+_EVERY_SECONDS = 5.0
+_EVERY_SECONDS_SHARED = 60.0
+# Until the claim and the PV of a known volume without a PV of ours are read again: thousands of
+# live reads at each look would be too many.
 _LOOK_AGAIN_SECONDS = 300.0
+# In place of a PV's reclaim policy: the volume has no PV, and its claim is there.
 _CLAIM = "its claim"
 _log = logging.getLogger("orphans")
 
 
-def _is_copy(entry: Object) -> bool:
-    """Whether it is a copy that was never mounted: all that tells it from one with a pod's data is
-    its record."""
-    return is_never_mounted(entry) and entry.get("blank") is not True
-
-
 def retain(storage: Storage, driver: str, entry: Object) -> None:
-    """Its PV says that it is to be kept: so does its record from now on. Raises a Failure."""
-    may_be_collected = is_described(entry) and entry["reclaimPolicy"] == "Delete"
-    if may_be_collected and is_never_mounted(entry):
-        storage.adopt(driver, volume_manifest.listed_request(entry, only_if_blank=True))
-        _log.info("%s is retained: its record says so from now on", entry["name"])
+    """Makes the record of a volume say that the volume is kept, as its PV says. A record that says
+    so already, or does not matter, is left.
+
+    :raises Failure: by the driver."""
+    if not leftovers.is_described(entry) or entry["reclaimPolicy"] != "Delete":
+        return
+    if not leftovers.is_never_mounted(entry):
+        return
+    storage.adopt(driver, volume_manifest.listed_request(entry, only_if_blank=True))
+    _log.info("%s is retained: its record says so from now on", entry["name"])
 
 
 def _volumes_in_use(listed: dict[str, Listed]) -> Iterator[tuple[str, Object]]:
     """The volumes that a claim or a PV may hold, with their driver. Archives and snapshots are left
     out: their driver or a person removes them."""
-    for driver, (volumes, _) in listed.items():
-        for entry in volumes:
+    for driver, of_driver in listed.items():
+        for entry in of_driver.volumes:
             name = entry.get("name")
-            kept = entry.get("state") == "archived" or entry.get("kind") == "snapshot"
-            if isinstance(name, str) and protocol.is_name(name) and not kept:
+            if not isinstance(name, str) or not protocol.is_name(name):
+                continue
+            if entry.get("state") != "archived" and entry.get("kind") != "snapshot":
                 yield driver, entry
 
 
+def _is_to_be_retained(holder: str, entry: Object) -> bool:
+    """Whether the volume's record has to say that the volume is kept: its PV is not to be deleted
+    with the storage, or the volume is a copy that has its PV."""
+    if holder in ("", _CLAIM):
+        return False
+    return holder != "Delete" or leftovers.is_unmounted_copy(entry)
+
+
 @dataclass
-class _Seen:
-    """A volume without a PV that we watch. holder: its PV's policy, or _CLAIM; empty if it has
-    neither."""
+class _Sighting:
+    """What was seen of a volume without a PV of ours.
+
+    owner: as its driver lists it.
+    holder: the policy of its PV, or _CLAIM; "" if it has neither.
+    since: when the volume was first seen so.
+    looked: when the holder was read last.
+    reported: the sentence that was reported last."""
 
     owner: Any
     holder: str
     since: float
     looked: float
-    said: str = ""
+    reported: str = ""
+
+
+class _Orphan(NamedTuple):
+    """A volume with neither a PV nor its claim. entry: as its driver lists it."""
+
+    driver: str
+    entry: Object
+    sighting: _Sighting
+
+    def __str__(self) -> str:
+        return f"volume {self.entry['name']} of driver {self.driver}"
 
 
 @dataclass(frozen=True)
@@ -124,7 +151,7 @@ class Orphans:
         self._api = instance.api
         self._storage = instance.storage
         self._events = instance.events
-        self._us = instance.identity
+        self._identity = instance.identity
         self._secrets = instance.secrets
         self._listing = listing
         self._news = news
@@ -133,27 +160,25 @@ class Orphans:
         self._after = after
         self._is_at_work = False
         self._swept: dict[str, Listed] = {}
-        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._seen: dict[tuple[str, str], _Sighting] = {}  # by driver and name
         self._node: Object | None = None
 
     def run(self) -> None:
         """Never returns. The same failure is logged once."""
-        every = min(
-            _EVERY_SECONDS if self._us.node else _EVERY_SECONDS_SHARED,
-            max(1.0, self._grace_seconds),
-        )
-        said = ""
+        every_seconds = _EVERY_SECONDS if self._identity.node else _EVERY_SECONDS_SHARED
+        every_seconds = min(every_seconds, max(1.0, self._grace_seconds))
+        logged = ""
         while True:
             try:
                 self._round()
-                said = ""
+                logged = ""
             except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
-                if str(error) != said:
+                if str(error) != logged:
                     _log.warning("cannot look for orphans: %s", error)
-                said = str(error)
+                logged = str(error)
             except Exception:
                 _log.exception("bug while looking for orphans")
-            time.sleep(every)
+            time.sleep(every_seconds)
 
     def _round(self) -> None:
         if self._known.may_work():
@@ -164,114 +189,118 @@ class Orphans:
 
     def _sweep_if_new(self) -> None:
         """Each driver's list is looked at once: the same list again is no second sight."""
-        if not self._us.node:
+        if not self._identity.node:
             self._listing.refresh()
         failing = self._listing.failing()
         for driver in failing:
             _count_nothing(driver)
         listed = self._listing.listed()
-        news = {
-            driver: one
-            for driver, one in listed.items()
-            if driver not in failing and one is not self._swept.get(driver)
+        new = {
+            driver: of_driver
+            for driver, of_driver in listed.items()
+            if driver not in failing and of_driver is not self._swept.get(driver)
         }
         self._swept = listed
-        if news:
+        if new:
             for call in self._after:
                 call(listed)
-            self._sweep(news, time.monotonic())
+            self._sweep(new, time.monotonic())
 
     def _stand_by(self) -> None:
         """Another instance lists, and counts, from now on."""
         self._is_at_work = False
         self._swept = {}
         self._seen = {}
-        if not self._us.node:
+        if not self._identity.node:
             self._listing.forget()
-        self._count(Counter(), set(self._us.drivers.values()))
+        _count(Counter(), self._identity.drivers.values())
 
     def _sweep(self, listed: dict[str, Listed], now: float) -> None:
         """listed: of the drivers that have listed since the last sweep."""
         policies = self._known.policies()
-        seen: dict[tuple[str, str], _Seen] = {}
+        seen: dict[tuple[str, str], _Sighting] = {}
         orphans = []
         for driver, entry in _volumes_in_use(listed):
             name = entry["name"]
             holder = policies.get(name)
             if holder is None:
-                one = self._look((driver, name), entry.get("owner"), now)
-                seen[driver, name] = one
-                holder = one.holder
+                sighting = self._look(driver, entry, now)
+                seen[driver, name] = sighting
+                holder = sighting.holder
                 if not holder:
-                    orphans.append((driver, entry, one))
-            has_volume = holder not in ("", _CLAIM)
-            if has_volume and (holder != "Delete" or _is_copy(entry)):
+                    orphans.append(_Orphan(driver, entry, sighting))
+            if _is_to_be_retained(holder, entry):
                 self._retain(driver, entry)
-        for key, one in self._seen.items():
-            if key[0] not in listed:
-                seen[key] = one
-            elif one.said and (key not in seen or seen[key].holder):
-                _log.info("volume %s is no orphan any more", key[1])
-        self._seen = seen
-        if any(one.since == now for _, _, one in orphans):
-            self._look_again_soon()
+        self._remember(seen, listed)
+        if any(orphan.sighting.since == now for orphan in orphans):
+            self._news.changed()  # so that the drivers list again soon
         self._report(orphans, set(listed), now)
 
-    def _report(
-        self, orphans: list[tuple[str, Object, _Seen]], drivers: set[str], now: float
-    ) -> None:
-        """Says what is left of the orphans of these drivers when those that may be collected are.
-        Each is a driver, an entry of its list, and what was seen of that."""
+    def _remember(self, seen: dict[tuple[str, str], _Sighting], listed: dict[str, Listed]) -> None:
+        """Keeps what was seen now, and what was seen before of the drivers that have not listed."""
+        for key, sighting in self._seen.items():
+            driver, name = key
+            if driver not in listed:
+                seen[key] = sighting
+            elif sighting.reported and (key not in seen or seen[key].holder):
+                _log.info("volume %s is no orphan any more", name)
+        self._seen = seen
+
+    def _report(self, orphans: list[_Orphan], drivers: set[str], now: float) -> None:
+        """Reports the orphans of these drivers, collects those that may be collected, and counts
+        the rest."""
         counts: Counter[tuple[str, str]] = Counter()
         # Each time anew: a cluster that lost its etcd is another one while we run.
         cluster_uid = self._api.uid() if orphans else ""
-        for driver, entry, one in orphans:
-            if one.since == now:
-                # It may have gone with its PV since it was listed: it is said only if the next list
-                # has it too.
+        for orphan in orphans:
+            if orphan.sighting.since == now:
+                # The volume may have gone with its PV since it was listed: it is reported only if
+                # the next list has it too.
                 continue
-            reason, sentence = judge(entry, cluster_uid)
-            counts[driver, reason] += 1
-            self._say(driver, entry, one, sentence)
-            if (
-                reason == BLANK
-                and now - one.since >= self._grace_seconds
-                and self._collect(driver, entry, one)
-            ):
-                counts[driver, reason] -= 1
-        self._count(counts, drivers)
+            verdict = leftovers.judge(orphan.entry, cluster_uid)
+            counts[orphan.driver, verdict.reason] += 1
+            self._report_orphan(orphan, verdict.sentence)
+            is_over = now - orphan.sighting.since >= self._grace_seconds
+            if verdict.reason == leftovers.BLANK and is_over and self._collect(orphan):
+                counts[orphan.driver, verdict.reason] -= 1
+        _count(counts, drivers)
 
-    def _look(self, key: tuple[str, str], owner: Any, now: float) -> _Seen:
-        before = self._seen.get(key)
+    def _look(self, driver: str, entry: Object, now: float) -> _Sighting:
+        """A volume without a PV of ours, as it was seen before if nothing has changed."""
+        name = entry["name"]
+        owner = entry.get("owner")
+        before = self._seen.get((driver, name))
         if before is None or before.owner != owner:
-            return _Seen(owner, self._holder(key[1], owner), now, now)
-        if now - before.looked >= min(_LOOK_AGAIN_SECONDS, self._grace_seconds):
-            holder = self._holder(key[1], owner)
-            if bool(holder) != bool(before.holder):
-                return _Seen(owner, holder, now, now)
-            before.holder, before.looked = holder, now
+            return _Sighting(owner, self._holder(name, owner), now, now)
+        if now - before.looked < min(_LOOK_AGAIN_SECONDS, self._grace_seconds):
+            return before
+        holder = self._holder(name, owner)
+        if bool(holder) != bool(before.holder):
+            return _Sighting(owner, holder, now, now)
+        before.holder = holder
+        before.looked = now
         return before
 
-    def _holder(self, name: str, owner: Any) -> str:
-        """By live reads, in this order: a claim that is gone does not come back, and one that is
-        bound to another PV stays so; neither gets a PV for this volume after that."""
-        fields = [
-            owner.get(key) if isinstance(owner, dict) else None
-            for key in ("namespace", "name", "uid")
-        ]
-        namespace, claim_name, uid = (field if isinstance(field, str) else "" for field in fields)
-        if uid and self._known.in_hand(uid):
+    def _holder(self, name: str, owner: object) -> str:
+        """Which of its PV and its claim holds the volume, as in _Sighting. By live reads, in this
+        order: a claim that is gone does not come back, and one that is bound to another PV stays
+        so; neither gets a PV for this volume after that."""
+        reference = ClaimReference.of(owner)
+        if reference.uid and self._known.in_hand(reference.uid):
             return _CLAIM
-        whose = {"namespace": namespace, "name": claim_name, "uid": uid}
-        claim = None
-        if protocol.is_object_name(namespace) and protocol.is_object_name(claim_name):
-            claim = self._api.claim(whose)
+        claim = self._claim(reference)
         if claim is not None and not decide.is_bound_elsewhere(claim, name):
             return _CLAIM
-        volume = self._api.get(cluster.path_to(cluster.VOLUMES, name))
-        return (
-            str(volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain") if volume else ""
-        )
+        volume = Volume.of(self._api.get(cluster.path_to(cluster.VOLUMES, name)))
+        return "" if volume is None else volume.reclaim_policy
+
+    def _claim(self, reference: ClaimReference) -> Claim | None:
+        """A claim by what a record says, which may be anything."""
+        if not protocol.is_object_name(reference.namespace):
+            return None
+        if not protocol.is_object_name(reference.name):
+            return None
+        return Claim.of(self._api.claim(reference.json))
 
     def _retain(self, driver: str, entry: Object) -> None:
         try:
@@ -283,73 +312,77 @@ class Orphans:
                 failure,
             )
 
-    def _collect(self, driver: str, entry: Object, one: _Seen) -> bool:
-        """Deletes an orphan that is blank, unless it is none any more; whether it is gone."""
-        one.holder, one.looked = self._holder(entry["name"], one.owner), time.monotonic()
-        if one.holder or self._api.uid() != entry["clusterUid"] or not self._known.may_work():
+    def _collect(self, orphan: _Orphan) -> bool:
+        """Deletes an orphan that is blank, unless it is none any more; returns whether the orphan
+        is gone."""
+        entry = orphan.entry
+        sighting = orphan.sighting
+        sighting.holder = self._holder(entry["name"], sighting.owner)
+        sighting.looked = time.monotonic()
+        if sighting.holder or self._api.uid() != entry["clusterUid"]:
             return False
+        if not self._known.may_work():
+            return False
+        request = volume_manifest.listed_request(entry, only_if_blank=True)
         try:
-            self._storage.delete(driver, volume_manifest.listed_request(entry, only_if_blank=True))
+            self._storage.delete(orphan.driver, request)
         except protocol.Failure as failure:
-            one.since = time.monotonic()  # another grace time
+            sighting.since = time.monotonic()  # another grace time
             _log.warning(
                 "the orphan %s is not deleted: %s: %s", entry["name"], failure.reason, failure
             )
             return False
-        one.said = ""
+        sighting.reported = ""
         try:
             self._remove_secret(entry)
         except (protocol.Failure, cluster.Refused, cluster.Unreachable) as failure:
             _log.warning("the secret made for the orphan %s is left: %s", entry["name"], failure)
-        said = f"deleted volume {entry['name']} of driver {driver}, which was never mounted"
-        self._tell("OrphanDeleted", said, driver, entry["name"])
-        self._look_again_soon()
+        self._write(orphan, "OrphanDeleted", f"deleted {orphan}, which was never mounted")
+        self._news.changed()
         return True
 
     def _remove_secret(self, entry: Object) -> None:
-        """What was made for it alone, if its class is still there to say where."""
-        name = str(entry.get("class") or "")
-        storage_class = (
-            self._api.get(cluster.path_to(cluster.CLASSES, name))
-            if protocol.is_object_name(name)
-            else None
-        )
-        if storage_class is not None and storage_class["provisioner"] in self._us.drivers:
-            secret = self._secrets.wanted(
-                Claim({"metadata": entry["owner"]}), StorageClass(storage_class)
-            )
-            if secret is not None and secret.owner.get("flexvol/volume") == entry["name"]:
-                self._secrets.remove(secret)
+        """Removes the Secret that was made for the volume alone, if its class is still there to say
+        where the Secret is."""
+        class_name = text(entry.get("class"))
+        if not protocol.is_object_name(class_name):
+            return
+        path = cluster.path_to(cluster.CLASSES, class_name)
+        storage_class = StorageClass.of(self._api.get(path))
+        if storage_class is None or storage_class.provisioner not in self._identity.drivers:
+            return
+        secret = self._secrets.wanted(Claim({"metadata": entry["owner"]}), storage_class)
+        if secret is not None and secret.owner.get("flexvol/volume") == entry["name"]:
+            self._secrets.remove(secret)
 
-    def _look_again_soon(self) -> None:
-        self._news.changed()
+    def _report_orphan(self, orphan: _Orphan, sentence: str) -> None:
+        """Reports what the volume is, unless that was reported last."""
+        if sentence == orphan.sighting.reported:
+            return
+        owner = ClaimReference.of(orphan.sighting.owner)
+        claim = f"claim {owner.full_name} (uid {owner.uid})" if owner.uid else "its claim"
+        message = f"{orphan} has no PV, and {claim} is gone, or has another PV: {sentence}"
+        self._write(orphan, "VolumeOrphaned", message)
+        orphan.sighting.reported = sentence
 
-    def _say(self, driver: str, entry: Object, one: _Seen, sentence: str) -> None:
-        if sentence != one.said:
-            owner = one.owner if isinstance(one.owner, dict) else {}
-            claim = f"claim {owner.get('namespace')}/{owner.get('name')} (uid {owner.get('uid')})"
-            volume = f"volume {entry['name']} of driver {driver}"
-            said = f"{volume} has no PV, and {claim} is gone, or has another PV: {sentence}"
-            self._tell("VolumeOrphaned", said, driver, entry["name"])
-            one.said = sentence
-
-    def _tell(self, reason: str, message: str, driver: str, volume: str) -> None:
-        """In the log, and in node mode as an event on the node that has the storage."""
-        _log.warning(
-            "%s: %s", reason, message, extra={"volume": volume, "driver": driver, "reason": reason}
-        )
-        if self._us.node:
-            self._node = self._node or self._api.get(cluster.path_to(cluster.NODES, self._us.node))
+    def _write(self, orphan: _Orphan, reason: str, message: str) -> None:
+        """To the log, and in node mode as an event on the node that has the storage."""
+        extra = {"volume": orphan.entry["name"], "driver": orphan.driver, "reason": reason}
+        _log.warning("%s: %s", reason, message, extra=extra)
+        if self._identity.node and not self._node:
+            self._node = self._api.get(cluster.path_to(cluster.NODES, self._identity.node))
         if self._node is not None:
             self._events.warning(self._node, reason, message)
 
-    def _count(self, counts: Counter[tuple[str, str]], drivers: set[str]) -> None:
-        for driver in drivers:
-            for reason in REASONS:
-                metrics.orphans.labels(driver, reason).set(counts[driver, reason])
+
+def _count(counts: Counter[tuple[str, str]], drivers: Iterable[str]) -> None:
+    """counts: by driver and reason."""
+    for driver in drivers:
+        for reason in leftovers.REASONS:
+            metrics.orphans.labels(driver, reason).set(counts[driver, reason])
 
 
 def _count_nothing(driver: str) -> None:
     """How many orphans the driver has is not known."""
-    for reason in REASONS:
+    for reason in leftovers.REASONS:
         metrics.orphans.remove(driver, reason)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cluster.controller import decide, owners
 from cluster.controller.instance import Instance
-from cluster.controller.owners import ADOPT, AGAIN, LEAVE, REFUSE, Owners, Place, Record
+from cluster.controller.objects import Claim, Volume
+from cluster.controller.owners import ADOPT, AGAIN, LEAVE, REFUSE, Owners, Record, VolumeId
 from cluster.controller.storage import Listed
 from cluster.controller.workqueue import Key, WorkQueue
 from shared import options, protocol
@@ -123,7 +124,7 @@ def entry(owner_uid: str | None = "old", **changes: Any) -> dict[str, Any]:
 def test_who_is_told(
     pv: dict[str, Any], live: dict[str, Any] | None, record: Record, expected: str
 ) -> None:
-    decision = owners.judge(pv, live, record, "here")
+    decision = owners.judge(Volume(pv), Claim.of(live), record, "here")
     assert decision.action == expected
     if expected == REFUSE:
         assert f"kubectl flexvol adopt {NAME}" in decision.sentence
@@ -156,7 +157,7 @@ def test_who_is_told(
     ],
 )
 def test_which_pvs_count(pv: dict[str, Any], is_bound: bool) -> None:
-    assert (owners.bound(pv, US) is not None) == is_bound
+    assert (owners.bound(Volume(pv), US) is not None) == is_bound
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_which_pvs_count(pv: dict[str, Any], is_bound: bool) -> None:
 )
 def test_which_records_count(listed: dict[str, Any], expected: Record | None) -> None:
     found = dict(owners.records({DRIVER: Listed([listed], [])}))
-    assert found == ({Place(DRIVER, NAME, ""): expected} if expected else {})
+    assert found == ({VolumeId(DRIVER, NAME, ""): expected} if expected else {})
 
 
 class _Watched:
@@ -304,7 +305,7 @@ def test_who_waits_for_calls_of_the_driver_to_end_is_tried_again_soon_however_of
     for _ in range(3):
         key: Any = watched.work.get()
         began = time.monotonic()
-        watched.owners._failed(key, volume("new"), busy)
+        watched.owners._failed(key, Volume(volume("new")), busy)
 
     assert watched.work.get() == key
     assert time.monotonic() - began < 1.5
