@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,11 +55,17 @@ def files(root: Path, *names: str) -> list[Path]:
     return sorted(found)
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file, which is not to be changed."""
+    return ast.parse(path.read_text())
+
+
 def imports(root: Path, *names: str) -> Iterator[Import]:
     """All imports in those files and folders of a tree."""
     for path in files(root, *names):
         file = path.relative_to(root).as_posix()
-        yield from _imports(ast.parse(path.read_text()), Import(file, "", False, False))
+        yield from _imports(parsed(path), Import(file, "", False, False))
 
 
 def _imports(node: ast.AST, where: Import) -> Iterator[Import]:

@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from bundle import pack_provisioner
-from tests.unit.sources import DRIVER_SIDE, OURS, PROVISIONER_SIDE, ROOT, Import, files, imports
+from tests.unit.sources import (
+    DRIVER_SIDE,
+    OURS,
+    PROVISIONER_SIDE,
+    ROOT,
+    Import,
+    files,
+    imports,
+    parsed,
+)
 
 # The three roots: what each may import of the two entries and the roots. node/ ends in dist/flexvol
 # and cluster/ in dist/provisioner, so neither is there where the other one runs.
@@ -224,7 +233,7 @@ def long_functions(root: Path) -> list[str]:
     nobody should save on those."""
     broken = []
     for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 continue
             lines = _lines(node)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.sources import PROVISIONER_SIDE, ROOT, files
+from tests.unit.sources import PROVISIONER_SIDE, ROOT, files, parsed
 
 API = "cluster/controller/cluster.py"
 PATH_MAKERS = {"path_to", "in_namespace", "selected", "claim_path"}
@@ -24,9 +24,10 @@ def paths_put_together(root: Path) -> list[str]:
     places = []
     for path in files(root, *PROVISIONER_SIDE):
         name = path.relative_to(root).as_posix()
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         if name == API:
-            tree.body = [node for node in tree.body if not _is_path_maker(node)]
+            body = [node for node in tree.body if not _is_path_maker(node)]
+            tree = ast.Module(body, type_ignores=[])
         variables = _path_variables(tree)
         for node in _expressions(tree):
             is_spelled = name != API and _spells_a_path(node)
