@@ -63,6 +63,7 @@ class Volume:
         self.close()
 
     def close(self) -> None:
+        """Closes the volume's directory."""
         self.directory.close()
 
     @property
@@ -262,14 +263,13 @@ class Volume:
         self.check_volume()
         if pod is None:
             raise InvalidArgument(
-                "volume {}: the options name no pod, and a volume belongs to a namespace".format(
-                    self.name
-                )
+                "volume {}: the options name no pod, and only the pods of its "
+                "namespace may mount it".format(self.name)
             )
         if self.owner is None:
             raise InvalidArgument(
-                "volume {} has no owner and mounts for no one; give it one with: "
-                "loop adopt <options>".format(self.name)
+                "volume {} has no owner, so no pod may mount it; give it an owner "
+                "with: loop adopt <options>".format(self.name)
             )
         if self.owner.namespace != pod.namespace:
             raise InvalidArgument(
