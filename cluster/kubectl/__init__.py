@@ -1,4 +1,5 @@
-"""What a person does with volumes from anywhere, with their own kubeconfig: one command a file.
+"""What a person does with volumes from anywhere, with their own kubeconfig: one command a file, or
+a folder for a large one.
 
 A command is a module with a docstring, which is its help (its first line stands in the list of
 all), `arguments(parser)`, which says what it takes beside what all take, and `run(api, drivers,
@@ -31,8 +32,10 @@ COMMANDS = (
     "release",
     "uninstall",
 )
+_MISTAKEN = 2  # as argparse has it of words that do not go together
 _STOPPED = 130  # as a shell has it of a program that SIGINT ended
 _HELP = ("help", "--help", "-h")
+_ERRORS = (lost_storage.NotLost, cluster.Refused, cluster.Unreachable, protocol.Failure)
 
 
 def by_provisioner(drivers: Iterable[str]) -> dict[str, str]:
@@ -42,17 +45,20 @@ def by_provisioner(drivers: Iterable[str]) -> dict[str, str]:
 def summary(program: str) -> str:
     """The commands, with a line for each."""
     width = max(map(len, COMMANDS))
-    lines = [
-        f"  {name:{width}}  {(_command(name).__doc__ or '').splitlines()[0]}" for name in COMMANDS
-    ]
-    return "\n".join(
-        [f"{program} COMMAND; {program} COMMAND --help tells more. The commands:", *lines]
-    )
+    lines = [f"{program} COMMAND; {program} COMMAND --help tells more. The commands:"]
+    for name in COMMANDS:
+        docstring = _command(name).__doc__ or ""
+        lines.append(f"  {name:{width}}  {docstring.splitlines()[0]}")
+    return "\n".join(lines)
 
 
 def main(words: list[str], default_drivers: Sequence[str], program: str) -> int:
-    """As _main. Whoever reads what is printed may leave, as head does: that is no error to talk
-    about. Nor is it one that a person stops the command."""
+    """Runs the command that the words name; returns its exit status. Neither a reader who leaves,
+    as head does, nor a person who stops the command makes a traceback.
+
+    words: the command and its arguments.
+    default_drivers: where the words name none.
+    program: how we were called."""
     try:
         try:
             return _main(words, default_drivers, program)
@@ -67,40 +73,57 @@ def main(words: list[str], default_drivers: Sequence[str], program: str) -> int:
 
 
 def _main(words: list[str], default_drivers: Sequence[str], program: str) -> int:
-    """words: the command and its arguments. program: how we were called."""
     if not words or words[0] not in COMMANDS:
-        if words[:1] == ["--version"]:
-            print(protocol.VERSION)
-            return 0
-        asked = bool(words) and words[0] in _HELP
-        if words and not asked:
-            print(_unknown(words[0]), file=sys.stderr)
-        print(summary(program), file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
+        return _without_command(words, program)
     command = _command(words[0])
-    parser = argparse.ArgumentParser(prog=f"{program} {words[0]}", description=command.__doc__)
-    command.arguments(parser)
-    parser.add_argument(
-        "--driver", action="append", type=_driver, metavar="VENDOR/NAME",
-        help="repeatable; default: flexvol/loop, or what the nodes serve where they are asked",
-    )  # fmt: skip
-    _add_cluster(parser)
-    settings = parser.parse_args(words[1:])
+    settings = _parser(command, f"{program} {words[0]}").parse_args(words[1:])
     try:
         api = _connect(settings)
         if api is not None and not _only_reads(command, settings):
             print(f"cluster {api.name}", file=sys.stderr, flush=True)
-        status: int = command.run(api, by_provisioner(settings.driver or default_drivers), settings)
-    except (lost_storage.NotLost, cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
+        drivers = by_provisioner(settings.driver or default_drivers)
+        status: int = command.run(api, drivers, settings)
+    except _ERRORS as error:
         print(error, file=sys.stderr)
         return 1
     return status
+
+
+def _without_command(words: list[str], program: str) -> int:
+    """Prints the list of commands, or the version, if the words ask for that; else what is wrong
+    with the words."""
+    if not words:
+        print(summary(program), file=sys.stderr)
+        return _MISTAKEN
+    if words[0] == "--version":
+        print(protocol.VERSION)
+        return 0
+    if words[0] in _HELP:
+        print(summary(program))
+        return 0
+    print(_unknown(words[0]), file=sys.stderr)
+    print(summary(program), file=sys.stderr)
+    return _MISTAKEN
 
 
 def _unknown(word: str) -> str:
     meant = protocol.similar(word, COMMANDS)
     advice = f"; {meant} may be meant" if meant else ""
     return f"there is no command {protocol.shown(word)}{advice}"
+
+
+def _parser(command: Any, program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description=command.__doc__)
+    command.arguments(parser)
+    parser.add_argument(
+        "--driver",
+        action="append",
+        type=_driver,
+        metavar="VENDOR/NAME",
+        help="repeatable; default: flexvol/loop, or what the nodes serve where they are asked",
+    )
+    _add_cluster(parser)
+    return parser
 
 
 def _driver(word: str) -> str:
@@ -119,16 +142,21 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context", metavar="NAME", help="of the kubeconfig (default: its current one)"
     )
-    where: dict[str, Any] = {
-        "dest": "namespace",
-        "metavar": "NAMESPACE",
-        "default": "flexvol",
-        "help": "where flexvol is installed (default: %(default)s)",
-    }
     try:
-        parser.add_argument("--flexvol-namespace", "--namespace", **where)
-    except argparse.ArgumentError:  # a command about a claim: there it is the claim's, as kubectl's
-        parser.add_argument("--flexvol-namespace", **where)
+        _add_namespace(parser, "--flexvol-namespace", "--namespace")
+    except argparse.ArgumentError:
+        # A command about a claim has the option already: there it is the claim's, as kubectl's.
+        _add_namespace(parser, "--flexvol-namespace")
+
+
+def _add_namespace(parser: argparse.ArgumentParser, *names: str) -> None:
+    parser.add_argument(
+        *names,
+        dest="namespace",
+        metavar="NAMESPACE",
+        default="flexvol",
+        help="where flexvol is installed (default: %(default)s)",
+    )
 
 
 def _connect(settings: argparse.Namespace) -> cluster.Cluster | None:
@@ -142,7 +170,7 @@ def _connect(settings: argparse.Namespace) -> cluster.Cluster | None:
 
 
 def _only_reads(command: Any, settings: argparse.Namespace) -> bool:
-    """Whether the command changes nothing; else the cluster's name is said before it begins."""
+    """Whether the command changes nothing."""
     only_reads = getattr(command, "only_reads", None)
     return only_reads is not None and bool(only_reads(settings))
 

@@ -12,6 +12,7 @@ import sys
 from cluster.controller import cluster
 from cluster.controller.identity import node_of
 from cluster.controller.inventory import SNAPSHOT, Row
+from cluster.controller.objects import Volume
 from cluster.controller.storage import PLUGIN_DIRECTORY, executable
 from cluster.kubectl import by_provisioner, claims, nodes
 from cluster.kubectl.delete.choosing import Place, choose, place_arguments
@@ -20,7 +21,8 @@ from cluster.kubectl.inventory.look import look
 from shared import protocol
 from shared.table import aligned, human_bytes, is_deletion_confirmed, printable
 
-_SILENCE_SECONDS = 3600.0  # a copy of many blocks says nothing on its way
+# How long the command on the node may print nothing: while it copies many blocks.
+_SILENCE_SECONDS = 3600.0
 _HEADINGS = ("SNAPSHOT", "OF", "CLAIM", "NODE", "SIZE", "USED", "MADE", "ITS SOURCE WAS")
 
 
@@ -51,39 +53,48 @@ def only_reads(settings: argparse.Namespace) -> bool:
 
 
 def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
-    if settings.delete is not None:
-        is_clear = settings.claim is None and not settings.list
-    else:
-        is_clear = settings.list or settings.claim is not None
-    if not is_clear:
+    if not _is_clear(settings):
         print("give a CLAIM, --list, or --delete NAME", file=sys.stderr)
         return 2
     if settings.list:
-        return _list(api, drivers, settings)
+        return _list(api, settings)
     if settings.delete is not None:
         return _delete(api, drivers, settings)
     return _make(api, drivers, settings)
 
 
+def _is_clear(settings: argparse.Namespace) -> bool:
+    """Whether the words say one thing to do."""
+    if settings.delete is not None:
+        return settings.claim is None and not settings.list
+    return bool(settings.list) or settings.claim is not None
+
+
 def _make(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
     claim = claims.get(api, settings)
     volume, driver = claims.volume_of(api, claim, drivers)
-    pod = nodes.get(api, settings.namespace, node_of(volume, drivers)).pod
-    line = [
-        executable(PLUGIN_DIRECTORY, driver),
-        "snapshot",
-        *([f"--keep={settings.keep}"] if settings.keep is not None else []),
-    ]
-    if volume.pool_name:
-        line.append(f"--pool={volume.pool_name}")
-    line += ["--", volume.name, *([settings.name] if settings.name else [])]
-    status, said, errors = api.execute(pod, line, seconds=_SILENCE_SECONDS)
-    sys.stdout.write(said.decode(errors="replace"))
+    node = nodes.get(api, settings.namespace, node_of(volume, drivers))
+    line = [executable(PLUGIN_DIRECTORY, driver), *_words(volume, settings)]
+    status, printed, errors = api.execute(node.pod, line, seconds=_SILENCE_SECONDS)
+    sys.stdout.write(printed.decode(errors="replace"))
     sys.stderr.write(errors)
     return status
 
 
-def _list(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def _words(volume: Volume, settings: argparse.Namespace) -> list[str]:
+    """The command on the node."""
+    words = ["snapshot"]
+    if settings.keep is not None:
+        words.append(f"--keep={settings.keep}")
+    if volume.pool_name:
+        words.append(f"--pool={volume.pool_name}")
+    words += ["--", volume.name]
+    if settings.name:
+        words.append(settings.name)
+    return words
+
+
+def _list(api: cluster.Cluster, settings: argparse.Namespace) -> int:
     rows, _, silent = look(api, settings.namespace, settings.driver)
     snapshots = [row for row in rows if row.state == SNAPSHOT]
     if settings.claim is not None:
@@ -107,41 +118,49 @@ def _no_snapshots(settings: argparse.Namespace) -> str:
 
 
 def of_claim(named: set[str], snapshots: list[Row], rows: list[Row]) -> list[Row]:
-    """The snapshots of the claim's volume, whosever that was then, and those that were made for a
-    claim of that name. named: what the word may mean: NAMESPACE/NAME, and the name of a PV."""
+    """The snapshots of the claim's volume, whichever claim that was of then, and those that were
+    made for a claim of that name. named: what the word may mean: NAMESPACE/NAME, and the name of a
+    PV."""
     volumes = {row.name for row in rows if row.claim in named and row.state != SNAPSHOT}
-    return [
-        row for row in snapshots if row.claim in named or row.entry.get("source") in volumes | named
-    ]
+    sources = volumes | named
+    return [row for row in snapshots if row.claim in named or row.entry.get("source") in sources]
 
 
 def _order(row: Row) -> tuple[str, str, int, str, str]:
     """By source, and then as --keep deletes them."""
     number = row.entry.get("number")
-    source, created = (str(row.entry.get(key, "")) for key in ("source", "created"))
-    return row.node, source, number if isinstance(number, int) else 0, created, row.name
+    return (
+        row.node,
+        str(row.entry.get("source", "")),
+        number if isinstance(number, int) else 0,
+        str(row.entry.get("created", "")),
+        row.name,
+    )
 
 
 def _cells(row: Row) -> list[str]:
     entry = row.entry
-    sizes = [entry.get(key) for key in ("sizeBytes", "usedBytes")]
     cells = [
         row.name,
         entry.get("source"),
         row.claim,
         row.node,
-        *(human_bytes(size) if isinstance(size, int) else "?" for size in sizes),
+        _size(entry.get("sizeBytes")),
+        _size(entry.get("usedBytes")),
         entry.get("created"),
         entry.get("taken"),
     ]
     return [printable(str(cell or "-")) for cell in cells]
 
 
+def _size(number: object) -> str:
+    return human_bytes(number) if isinstance(number, int) else "?"
+
+
 def _delete(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
     """Asks only at a terminal, as `loop snapshot --delete` on a node does."""
     rows, listed, silent = look(api, settings.namespace, settings.driver)
-    place = Place(settings.node, settings.pool)
-    chosen = choose(settings.delete, place, rows, silent)
+    chosen = choose(settings.delete, Place(settings.node, settings.pool), rows, silent)
     if chosen.state != SNAPSHOT:
         raise protocol.InvalidArgument(
             f"{chosen.name} is no snapshot: it is {chosen.state}; see: kubectl flexvol snapshot "

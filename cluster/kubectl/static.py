@@ -15,15 +15,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from collections.abc import Mapping
 
-from cluster.controller import decide, pool_rooms, quantities, volume_manifest
+from cluster.controller import pool_rooms, quantities, volume_manifest
+from cluster.controller.class_parameters import (
+    FS_TYPE_PARAMETERS,
+    SECRET_PARAMETERS,
+    class_problem,
+    fs_type_of,
+)
 from cluster.controller.cluster import CLASSES, VOLUMES, Cluster, path_to
+from cluster.controller.identity import Identity, node_of
+from cluster.controller.objects import SELECTED_NODE, Object, StorageClass, Volume, table
 from cluster.controller.storage import Listed
 from cluster.kubectl import nodes
 from shared import options, protocol
 
-Object = dict[str, Any]
 _MIB = 1 << 20
 _NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
@@ -35,9 +42,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--size", required=True, type=_size_bytes, metavar="QUANTITY", help="such as 10Gi"
     )
     parser.add_argument(
-        "--class", required=True, metavar="NAME", dest="class_name",
+        "--class",
+        required=True,
+        metavar="NAME",
+        dest="class_name",
         help="the StorageClass whose parameters it is made with, and which its claims name",
-    )  # fmt: skip
+    )
     parser.add_argument("--fs-type", metavar="TYPE", help="instead of the class's")
     parser.add_argument(
         "--label", action="append", type=_label, default=[], metavar="KEY=VALUE", help="repeatable"
@@ -60,8 +70,8 @@ def _size_bytes(text: str) -> int:
 
 
 def _label(text: str) -> tuple[str, str]:
-    key, is_one, value = text.partition("=")
-    if not key or not is_one:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
         raise argparse.ArgumentTypeError(f"{text}: expected KEY=VALUE")
     return key, value
 
@@ -71,130 +81,165 @@ def only_reads(settings: argparse.Namespace) -> bool:
 
 
 def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
-    name, node = protocol.check_name("volume name", settings.name), settings.node
-    storage = nodes.NodeStorage(api, nodes.get(api, settings.namespace, node))
-    there = api.get(path_to(VOLUMES, name))
-    if there is not None:
-        if decide.node_of(there, drivers) != node:
-            raise protocol.InvalidArgument(
-                f"there is a PV {name} already, and not of node {node}; choose another name"
-            )
+    name = protocol.check_name("volume name", settings.name)
+    storage = nodes.NodeStorage(api, nodes.get(api, settings.namespace, settings.node))
+    if _exists(api, name, settings.node, drivers):
         print(f"the PV {name} is there already", file=sys.stderr)
         return 0
-    storage_class = class_of(
-        settings.class_name, api.get(path_to(CLASSES, settings.class_name)), drivers
-    )
+    known = StorageClass.of(api.get(path_to(CLASSES, settings.class_name)))
+    storage_class = class_of(settings.class_name, known, drivers)
     if settings.fs_type:
-        others = {
-            k: v
-            for k, v in storage_class["parameters"].items()
-            if k not in decide.FS_TYPE_PARAMETERS
-        }
-        storage_class["parameters"] = {**others, decide.FS_TYPE_PARAMETERS[0]: settings.fs_type}
-    driver = drivers[storage_class["provisioner"]]
-    us, hostname = decide.Identity(drivers, node, node), nodes.hostname(api, node)
+        storage_class = _with_fs_type(storage_class, settings.fs_type)
+    hostname = nodes.hostname(api, settings.node)
     if settings.apply:
-        request = volume_manifest.provision_request(
-            any_claim(node), storage_class, settings.size, nodes.cluster_uid(api), name=name
-        )
-        made = storage.provision(driver, request)
+        made = _provision(api, storage, storage_class, drivers, settings)
     else:
-        made = planned(name, settings.size, storage_class, storage.list(driver))
-    claim = {"metadata": {}, "spec": any_claim(node)["spec"]}
-    volume = volume_manifest.volume_that_exists(name, claim, storage_class, made, us, hostname)
+        listed = storage.list(drivers[storage_class.provisioner])
+        made = planned(name, settings.size, storage_class, listed)
+    volume = volume_manifest.volume_that_exists(
+        name,
+        {"metadata": {}, "spec": any_claim(settings.node)["spec"]},
+        storage_class.json,
+        made,
+        Identity(drivers, settings.node, settings.node),
+        hostname,
+    )
     volume["metadata"]["labels"] = dict(settings.label)
     if not settings.apply:
         print(json.dumps(volume, indent=1))
-    else:
-        api.create(VOLUMES, volume)
-        print(f"made the volume {name} on node {node}, and its PV")
+        return 0
+    api.create(VOLUMES, volume)
+    print(f"made the volume {name} on node {settings.node}, and its PV")
     return 0
 
 
-def planned(name: str, size_bytes: int, storage_class: Object, listed: Listed) -> Object:
+def _exists(api: Cluster, name: str, node: str, drivers: Mapping[str, str]) -> bool:
+    """Whether the PV is there.
+
+    :raises InvalidArgument: if a PV of that name is not of that node."""
+    volume = Volume.of(api.get(path_to(VOLUMES, name)))
+    if volume is None:
+        return False
+    if node_of(volume, drivers) != node:
+        raise protocol.InvalidArgument(
+            f"there is a PV {name} already, and not of node {node}; choose another name"
+        )
+    return True
+
+
+def _provision(
+    api: Cluster,
+    storage: nodes.NodeStorage,
+    storage_class: StorageClass,
+    drivers: Mapping[str, str],
+    settings: argparse.Namespace,
+) -> Object:
+    request = volume_manifest.provision_request(
+        any_claim(settings.node),
+        storage_class.json,
+        settings.size,
+        nodes.cluster_uid(api),
+        name=settings.name,
+    )
+    return storage.provision(drivers[storage_class.provisioner], request)
+
+
+def planned(name: str, size_bytes: int, storage_class: StorageClass, listed: Listed) -> Object:
     """What the driver would answer to provision, as far as what it lists tells: the volume if it is
     there already, else the pool of the class, which every PV of the volume has to name.
 
     :raises InvalidArgument: if the volume is somebody's.
     :raises Unavailable: if the node lacks the pool, or the pool is away."""
-    parameters = storage_class.get("parameters") or {}
     for entry in listed.volumes:
-        if entry.get("name") != name:
-            continue
-        if (entry.get("owner") or {}).get("uid") != options.AWAITED:
-            raise protocol.InvalidArgument(
-                f"the volume {name} is on that node already and not free; choose another name"
-            )
-        if entry.get("error"):
-            raise protocol.Unavailable(f"volume {name}: {entry['error']}")
-        return {
-            "options": entry["options"],
-            "capacityBytes": entry["sizeBytes"],
-            "fsType": entry["fsType"],
-        }
-    fs_type = decide.fs_type_of(parameters)
+        if entry.get("name") == name:
+            return _as_it_is(entry)
+    fs_type = fs_type_of(storage_class.parameters)
     if not listed.pools:
         return {"options": {}, "capacityBytes": size_bytes, "fsType": fs_type}
-    pool = _pool(parameters, listed.pools)
+    pool = _pool(storage_class, listed.pools)
     size_bytes = max(size_bytes, pool_rooms.smallest_volume(fs_type, pool))
-    fs_type = fs_type or str(pool.get("defaultFsType") or "")
     return {
         "options": {"pool": pool["name"], "poolId": pool["id"]},
         "capacityBytes": -(-size_bytes // _MIB) * _MIB,
-        "fsType": fs_type,
+        "fsType": fs_type or str(pool.get("defaultFsType") or ""),
     }
 
 
-def _pool(parameters: dict[str, str], pools: list[Object]) -> Object:
-    name = pool_rooms.pool_name(parameters, pools)
+def _as_it_is(entry: Object) -> Object:
+    """Of a volume that is on the node already."""
+    name = entry["name"]
+    if table(entry.get("owner")).get("uid") != options.AWAITED:
+        raise protocol.InvalidArgument(
+            f"the volume {name} is on that node already and not free; choose another name"
+        )
+    if entry.get("error"):
+        raise protocol.Unavailable(f"volume {name}: {entry['error']}")
+    return {
+        "options": entry["options"],
+        "capacityBytes": entry["sizeBytes"],
+        "fsType": entry["fsType"],
+    }
+
+
+def _pool(storage_class: StorageClass, pools: list[Object]) -> Object:
+    name = pool_rooms.pool_name(storage_class.parameters, pools)
     for pool in pools:
-        if pool.get("name") == name:
-            if pool.get("error"):
-                raise protocol.Unavailable(str(pool["error"]))
-            return pool
+        if pool.get("name") != name:
+            continue
+        if pool.get("error"):
+            raise protocol.Unavailable(str(pool["error"]))
+        return pool
     known = ", ".join(str(pool.get("name")) for pool in pools)
     raise protocol.Unavailable(
         f"the node has no pool {protocol.shown(name)}, which the class asks for; it has: {known}"
     )
 
 
-def class_of(name: str, storage_class: Object | None, drivers: dict[str, str]) -> Object:
-    """The class as it is to be used: of the first driver, if it is of none. Raises InvalidArgument
-    if it cannot be."""
+def class_of(
+    name: str, storage_class: StorageClass | None, drivers: Mapping[str, str]
+) -> StorageClass:
+    """The class as it is to be used: a class of no provisioner counts as one of the first driver.
+
+    :raises InvalidArgument: if the class cannot be used."""
     known = [_NO_PROVISIONER, *drivers]
-    if storage_class is None or storage_class["provisioner"] not in known:
-        of = (
-            f"is of provisioner {storage_class['provisioner']}"
-            if storage_class
-            else "does not exist"
-        )
+    advice = f"name one of {' or '.join(known)}"
+    if storage_class is None:
+        raise protocol.InvalidArgument(f"the storage class {name} does not exist; {advice}")
+    provisioner = storage_class.provisioner
+    if provisioner not in known:
         raise protocol.InvalidArgument(
-            f"the storage class {name} {of}; name one of {' or '.join(known)}"
+            f"the storage class {name} is of provisioner {provisioner}; {advice}"
         )
-    parameters = storage_class.get("parameters") or {}
-    problem = decide.class_problem(storage_class)
+    problem = class_problem(storage_class)
     if problem:
         raise protocol.InvalidArgument(problem)
-    secret = [key for key in decide.SECRET_PARAMETERS if key in parameters]
-    if secret:
-        raise protocol.InvalidArgument(
-            f"the storage class {name} has {secret[0]}, which needs a claim; name another"
-        )
-    provisioner = known[max(1, known.index(storage_class["provisioner"]))]
-    return {
-        **storage_class,
-        "provisioner": provisioner,
-        "parameters": dict(parameters),
-        "reclaimPolicy": "Retain",
-    }
+    for key in SECRET_PARAMETERS:
+        if key in storage_class.parameters:
+            raise protocol.InvalidArgument(
+                f"the storage class {name} has {key}, which needs a claim; name another"
+            )
+    if provisioner == _NO_PROVISIONER:
+        provisioner = next(iter(drivers))
+    changes = {"provisioner": provisioner, "reclaimPolicy": "Retain"}
+    return StorageClass({**storage_class.json, **changes})
+
+
+def _with_fs_type(storage_class: StorageClass, fs_type: str) -> StorageClass:
+    parameters = dict(storage_class.parameters)
+    for key in FS_TYPE_PARAMETERS:
+        parameters.pop(key, None)
+    parameters[FS_TYPE_PARAMETERS[0]] = fs_type
+    return StorageClass({**storage_class.json, "parameters": parameters})
 
 
 def any_claim(node: str) -> Object:
     """In the place of the claim that a volume is else made for."""
     return {
         "metadata": {
-            "namespace": options.ANY, "name": options.ANY, "uid": options.AWAITED,
-            "annotations": {decide.SELECTED_NODE: node},
+            "namespace": options.ANY,
+            "name": options.ANY,
+            "uid": options.AWAITED,
+            "annotations": {SELECTED_NODE: node},
         },
         "spec": {"accessModes": ["ReadWriteOnce"]},
-    }  # fmt: skip
+    }

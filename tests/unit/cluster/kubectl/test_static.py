@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.controller import volume_manifest
+from cluster.controller.objects import StorageClass
 from cluster.controller.storage import Listed
 from cluster.kubectl.static import any_claim, class_of, planned
 from shared import options, protocol
@@ -14,13 +15,15 @@ from shared import options, protocol
 DRIVERS = {"loop.flexvol": "flexvol/loop"}
 
 
-def storage_class(provisioner: str = "loop.flexvol", **parameters: str) -> dict[str, Any]:
-    return {
-        "metadata": {"name": "c"},
-        "provisioner": provisioner,
-        "parameters": parameters,
-        "reclaimPolicy": "Delete",
-    }
+def storage_class(provisioner: str = "loop.flexvol", **parameters: str) -> StorageClass:
+    return StorageClass(
+        {
+            "metadata": {"name": "c"},
+            "provisioner": provisioner,
+            "parameters": parameters,
+            "reclaimPolicy": "Delete",
+        }
+    )
 
 
 @pytest.mark.parametrize("provisioner", ["loop.flexvol", "kubernetes.io/no-provisioner"])
@@ -28,7 +31,7 @@ def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -
     used = class_of("c", storage_class(provisioner, pool="fast", fsType="xfs"), DRIVERS)
 
     request = volume_manifest.provision_request(
-        any_claim("node1"), used, 64 << 20, "here", name="films"
+        any_claim("node1"), used.json, 64 << 20, "here", name="films"
     )
 
     assert (request.volume, request.fs_type, request.own, request.node) == (
@@ -37,7 +40,7 @@ def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -
         {"pool": "fast"},
         "node1",
     )
-    assert used["provisioner"] == "loop.flexvol"
+    assert used.provisioner == "loop.flexvol"
     assert (request.reclaim_policy, request.cluster_uid) == ("Retain", "here")
     assert (request.claim.namespace, request.claim.name, request.claim.uid) == ("*", "*", "awaited")
 
@@ -45,18 +48,25 @@ def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -
 @pytest.mark.parametrize(
     ("there", "said"),
     [
-        (
+        pytest.param(
             None,
-            (
-                "storage class c does not exist; name one of kubernetes.io/no-provisioner or "
-                "loop.flexvol"
-            ),
+            "storage class c does not exist; name one of kubernetes.io/no-provisioner or "
+            "loop.flexvol",
+            id="a class that does not exist",
         ),
-        (storage_class("nfs.other"), "storage class c is of provisioner nfs.other"),
-        (storage_class(createSecret="true"), "has createSecret, which needs a claim"),
+        pytest.param(
+            storage_class("nfs.other"),
+            "storage class c is of provisioner nfs.other",
+            id="a class of another provisioner",
+        ),
+        pytest.param(
+            storage_class(createSecret="true"),
+            "has createSecret, which needs a claim",
+            id="a class that makes a Secret for each claim",
+        ),
     ],
 )
-def test_a_class_that_cannot_be_used(there: dict[str, Any] | None, said: str) -> None:
+def test_a_class_that_cannot_be_used(there: StorageClass | None, said: str) -> None:
     with pytest.raises(protocol.InvalidArgument, match=said):
         class_of("c", there, DRIVERS)
 
@@ -107,9 +117,7 @@ FREE: dict[str, Any] = {
 def test_what_is_printed_without_apply_is_found_without_making_anything(
     parameters: dict[str, str], listed: Listed, expected: tuple[dict[str, str], int, str]
 ) -> None:
-    of_class = {**storage_class(), "parameters": parameters}
-
-    made = planned("films", 64 << 20, of_class, listed)
+    made = planned("films", 64 << 20, storage_class(**parameters), listed)
 
     assert (made["options"], made["capacityBytes"], made["fsType"]) == expected
 
