@@ -193,8 +193,8 @@ def why_silent(node: FlexvolNode, error: Exception | None) -> str:
         return f"the driver{where} cannot list its volumes: {error}"
     if isinstance(error, cluster.Refused) and error.status in _FORBIDDEN:
         return (
-            f"the pod {node.pod} was not asked, because your account may not do that: "
-            f"{error.lacking or error}"
+            f"the pod {node.pod} was not asked, because your account may not do "
+            f"that: {error.lacking or error}"
         )
     namespace, _, pod = node.pod.partition("/")
     # Of a node that is down, Kubernetes says that its pods are not ready: that is no trouble of
@@ -202,16 +202,16 @@ def why_silent(node: FlexvolNode, error: Exception | None) -> str:
     is_down = error is None or _is_out_of_reach(error)
     if node.trouble and not (node.name and is_down):
         return (
-            f"the pod {node.pod} of node {node.name or '-'} did not answer: {node.trouble}; see: "
-            f"kubectl -n {namespace} describe pod {pod}"
+            f"the pod {node.pod} of node {node.name or '-'} did not answer: "
+            f"{node.trouble}; see: kubectl -n {namespace} describe pod {pod}"
         )
     if isinstance(error, cluster.Refused) and not _is_out_of_reach(error):
         return f"the pod {node.pod} of node {node.name or '-'} could not be asked: {error}"
     if not node.name:
         return f"the pod {node.pod} did not answer; see: kubectl -n {namespace} get pods -o wide"
     return (
-        f"node {node.name} did not answer: its kubelet cannot be reached, or hangs; see: kubectl "
-        f"describe node {node.name}"
+        f"node {node.name} did not answer: its kubelet cannot be reached, or hangs; "
+        f"see: kubectl describe node {node.name}"
     )
 
 

@@ -86,8 +86,8 @@ class _Release:
         if lost_storage.claim_of(self._api, volume) is None:
             return f"deletes {self._name}; it has no claim any more"
         return (
-            f"deletes the claim {volume.full_name}, then {self._name}; what the claim is of makes "
-            "it anew, or you do"
+            f"deletes the claim {volume.full_name}, then {self._name}; what the "
+            "claim is of makes it anew, or you do"
         )
 
     def _try(self) -> str:
@@ -124,9 +124,10 @@ class _Release:
             return
         why = silent.get((node, volume.driver), f"no pod of flexvol is on node {node}")
         raise protocol.Unavailable(
-            f"node {node} cannot be asked whether its disk is gone: {why}; nothing was changed. "
-            f"Where that is for lack of a right: kubectl flexvol release {self._name} "
-            "--disk-is-gone, with a kubeconfig that may exec in flexvol's namespace"
+            f"node {node} cannot be asked whether its disk is gone: {why}; nothing "
+            "was changed. Where that is for lack of a right: kubectl flexvol "
+            f"release {self._name} --disk-is-gone, with a kubeconfig that may exec "
+            "in flexvol's namespace"
         )
 
     def _rests_on_word_alone(self, volume: Volume, node: str) -> bool:

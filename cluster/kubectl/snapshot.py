@@ -163,8 +163,8 @@ def _delete(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Na
     chosen = choose(settings.delete, Place(settings.node, settings.pool), rows, silent)
     if chosen.state != SNAPSHOT:
         raise protocol.InvalidArgument(
-            f"{chosen.name} is no snapshot: it is {chosen.state}; see: kubectl flexvol snapshot "
-            "--list"
+            f"{chosen.name} is no snapshot: it is {chosen.state}; see: kubectl "
+            "flexvol snapshot --list"
         )
     served = by_provisioner({*drivers.values(), *(driver for _, driver in listed)})
     deletion = Deletion(api, settings.namespace, rows, served)

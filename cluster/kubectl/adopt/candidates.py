@@ -150,9 +150,9 @@ def _several_places(name: str, candidates: list[Candidate]) -> protocol.InvalidA
     pools = sorted(str(one.entry.get("pool", "")) for one in candidates)
     places = " and in ".join(f"pool {pool}" for pool in pools)
     return protocol.InvalidArgument(
-        f"the volume {name} is in {places} of node {candidates[0].node}, so neither was adopted; "
-        "keep a copy of the one that is not meant (on the node: loop export "
-        f"{name} --pool POOL), and move its directory out of the pool"
+        f"the volume {name} is in {places} of node {candidates[0].node}, so neither "
+        "was adopted; keep a copy of the one that is not meant (on the node: loop "
+        f"export {name} --pool POOL), and move its directory out of the pool"
     )
 
 
@@ -162,15 +162,15 @@ def _check_kind(name: str, candidate: Candidate) -> None:
     if kind == MOVING:
         to = protocol.shown(str(candidate.entry.get("movingTo")))
         raise protocol.Busy(
-            f"the volume {name} cannot be adopted while it is being moved to node {to}; if that "
-            f"move was lost with its cluster, and no other node lists {name}, root "
-            f"{candidate.where} may say that this is the volume (loop help adopt), and then it can "
-            "be adopted"
+            f"the volume {name} cannot be adopted while it is being moved to node "
+            f"{to}; if that move was lost with its cluster, and no other node lists "
+            f"{name}, root {candidate.where} may say that this is the volume (loop "
+            "help adopt), and then it can be adopted"
         )
     if kind not in ("", ARCHIVED):
         raise protocol.Busy(
-            f"the volume {name} cannot be adopted while it is {protocol.shown(kind)}; see: kubectl "
-            "flexvol inventory"
+            f"the volume {name} cannot be adopted while it is "
+            f"{protocol.shown(kind)}; see: kubectl flexvol inventory"
         )
 
 
@@ -182,8 +182,9 @@ def check_brought_back(name: str, candidates: list[Candidate]) -> None:
     for one in candidates:
         if not one.is_archive and name.endswith("-" + one.name):
             raise protocol.NotFound(
-                f"there is no archive {name}, but its volume {one.name} is {one.where}; if that is "
-                f"what you want: kubectl flexvol adopt {one.name}"
+                f"there is no archive {name}, but its volume {one.name} is "
+                f"{one.where}; if that is what you want: kubectl flexvol adopt "
+                f"{one.name}"
             )
 
 

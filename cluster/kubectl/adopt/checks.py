@@ -11,7 +11,8 @@ from shared import protocol
 
 # How a PV goes and its data stays, whatever its policy was.
 TAKE_AWAY = (
-    "give that PV the policy Retain, so that its data stays (kubectl patch pv NAME -p "
+    "give that PV the policy Retain, so that its data stays (kubectl patch pv NAME "
+    "-p "
     """'{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}'), and then delete the claim, if """
     "it is there, and the PV"
 )
@@ -45,8 +46,8 @@ def check_volume(volume: Volume, candidate: Candidate, drivers: Mapping[str, str
     name = volume.name
     if candidate.is_archive:
         raise protocol.InvalidArgument(
-            f"the archive {candidate.entry['name']} comes back under the name {name}, and there is "
-            "a PV of that name; it means another volume"
+            f"the archive {candidate.entry['name']} comes back under the name "
+            f"{name}, and there is a PV of that name; it means another volume"
         )
     if is_about(volume, candidate, drivers):
         return
@@ -54,8 +55,9 @@ def check_volume(volume: Volume, candidate: Candidate, drivers: Mapping[str, str
     is_elsewhere = bool(node and candidate.node and node != candidate.node)
     if is_elsewhere and _names_pool(volume, candidate):
         raise protocol.InvalidArgument(
-            f"the PV {name} is of node {node}, and its pool is on node {candidate.node} now; to "
-            f"keep its claim: kubectl flexvol move {name} --to {candidate.node}"
+            f"the PV {name} is of node {node}, and its pool is on node "
+            f"{candidate.node} now; to keep its claim: kubectl flexvol move {name} "
+            f"--to {candidate.node}"
         )
     if not node:
         owner = "another driver"
@@ -101,8 +103,9 @@ def check_rivals(
     if by_hand:
         if others:
             raise protocol.InvalidArgument(
-                f"the claim {claim} has {', '.join(others)}; choose another claim (--claim "
-                f"NAMESPACE/NAME), or take that PV from the claim first: {TAKE_AWAY}"
+                f"the claim {claim} has {', '.join(others)}; choose another claim "
+                "(--claim NAMESPACE/NAME), or take that PV from the claim first: "
+                f"{TAKE_AWAY}"
             )
         return
     for other in lacking:
@@ -112,8 +115,8 @@ def check_rivals(
     if others:
         raise protocol.InvalidArgument(
             f"its claim {claim} has {', '.join(others)} too, and this was made "
-            f"{candidate.entry.get('created')}; name the one that you want, instead of --all, and "
-            "with --claim NAMESPACE/NAME what the other is for"
+            f"{candidate.entry.get('created')}; name the one that you want, instead "
+            "of --all, and with --claim NAMESPACE/NAME what the other is for"
         )
 
 
@@ -135,11 +138,12 @@ def check_claim(candidate: Candidate, name: ClaimName, claim: Claim | None) -> N
         raise protocol.Busy(f"the claim {name} is being deleted; when it is gone, run this again")
     if claim.volume_name not in ("", candidate.name):
         raise protocol.InvalidArgument(
-            f"the claim {name} has got the PV {claim.volume_name} meanwhile; choose another claim "
-            f"(--claim NAMESPACE/NAME), or take that PV from the claim first: {TAKE_AWAY}"
+            f"the claim {name} has got the PV {claim.volume_name} meanwhile; choose "
+            "another claim (--claim NAMESPACE/NAME), or take that PV from the "
+            f"claim first: {TAKE_AWAY}"
         )
     if not claim.volume_name and claim.uid == candidate.owner.uid:
         raise protocol.Busy(
-            f"the claim {name} waits, and the provisioner of its node is about to make the PV; "
-            "run this again if it does not within a minute"
+            f"the claim {name} waits, and the provisioner of its node is about to "
+            "make the PV; run this again if it does not within a minute"
         )

@@ -27,8 +27,8 @@ def volume_for(
     :raises Failure: if the volume's driver or provisioner does not tell enough."""
     if not candidate.identity:
         raise protocol.Unavailable(
-            f"the pod that serves {candidate.driver} does not tell its provisioner's --identity in "
-            "its arguments, and the PV needs it"
+            f"the pod that serves {candidate.driver} does not tell its "
+            "provisioner's --identity in its arguments, and the PV needs it"
         )
     provisioner = provisioner_of(candidate.driver)
     identity = Identity({provisioner: candidate.driver}, candidate.identity, candidate.node)
@@ -111,8 +111,8 @@ def made(entry: Object) -> Object:
     is_size = isinstance(size, int) and not isinstance(size, bool) and size >= 1
     if not _are_options(options) or not is_size or not isinstance(fs_type, str):
         raise protocol.Internal(
-            "the volume's driver does not list its size, file system and options in full; see its "
-            "list on the node"
+            "the volume's driver does not list its size, file system and options "
+            "in full; see its list on the node"
         )
     return {"options": options, "capacityBytes": size, "fsType": fs_type}
 

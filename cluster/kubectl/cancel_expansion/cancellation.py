@@ -83,8 +83,8 @@ class Cancellation:
                 is_settled = True
             if time.monotonic() > deadline:
                 raise protocol.Busy(
-                    f"the claim {state.claim.full_name} or its PV is changed by somebody else "
-                    "again and again; run this again"
+                    f"the claim {state.claim.full_name} or its PV is changed by "
+                    "somebody else again and again; run this again"
                 )
             state = self._read()
 
@@ -115,8 +115,8 @@ class Cancellation:
         entry = next((one for one in entries if one.get("name") == volume.name), {})
         if entry.get("state") == "moving":
             raise protocol.Busy(
-                f"the volume {volume.name} is being moved to another node; run this when that is "
-                "done"
+                f"the volume {volume.name} is being moved to another node; run this "
+                "when that is done"
             )
         truth = truth_of(entry, pools)
         if truth is None:
@@ -125,8 +125,8 @@ class Cancellation:
                 if pool.get("error"):
                     causes.append(f"pool {pool.get('name')}: {pool['error']}")
             raise protocol.Unavailable(
-                f"the size of the volume {volume.name} on node {node_name} is not known: "
-                f"{printable('; '.join(causes))}; nothing was changed"
+                f"the size of the volume {volume.name} on node {node_name} is not "
+                f"known: {printable('; '.join(causes))}; nothing was changed"
             )
         return truth
 

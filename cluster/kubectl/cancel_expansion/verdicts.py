@@ -19,15 +19,17 @@ def refusal(now: Sizes, truth: Truth) -> str:
         if now.has_failed:
             return ""
         return (
-            "its driver does not say how much room there is, and the growth has not failed yet; "
-            "wait until it has (kubectl describe shows it on the claim)"
+            "its driver does not say how much room there is, and the growth has "
+            "not failed yet; wait until it has (kubectl describe shows it on the "
+            "claim)"
         )
     if fits(now, truth):
         return (
-            f"pool {truth.pool} has room for {human_bytes(truth.room)} more, so the growth to "
-            f"{human_bytes(now.asked)} can succeed: kubelet tries it again within minutes while a "
-            "pod runs, or when the next pod starts. If it fails for another reason than room, "
-            "repeat this command with --even-if-it-fits"
+            f"pool {truth.pool} has room for {human_bytes(truth.room)} more, so the "
+            f"growth to {human_bytes(now.asked)} can succeed: kubelet tries it "
+            "again within minutes while a pod runs, or when the next pod starts. "
+            "If it fails for another reason than room, repeat this command with "
+            "--even-if-it-fits"
         )
     return ""
 
@@ -37,10 +39,11 @@ def _refusal_of_grown(now: Sizes, truth: Truth) -> str:
     if now.capacity >= now.asked or next_step(now, truth.size):
         return ""
     return (
-        f"the volume has {human_bytes(truth.size)} on its node already; kubelet writes that on the "
-        "claim within minutes while a pod runs, or when the next pod starts. If its file system "
-        "cannot be grown and keeps a pod from starting, repeat this command with "
-        "--even-if-it-fits: the pod then starts with the file system as it is"
+        f"the volume has {human_bytes(truth.size)} on its node already; kubelet "
+        "writes that on the claim within minutes while a pod runs, or when the "
+        "next pod starts. If its file system cannot be grown and keeps a pod from "
+        "starting, repeat this command with --even-if-it-fits: the pod then starts "
+        "with the file system as it is"
     )
 
 
@@ -56,9 +59,10 @@ def advice(claim: Claim, volume: Volume, entry: Object, pools: list[Object]) -> 
     if truth.room is not None:
         room = f", and its pool {truth.pool} can promise {human_bytes(truth.room)} more"
     return (
-        f"it asks for {human_bytes(now.asked)}, its volume has {human_bytes(truth.size)}{room}; "
-        "make room on the node, or give the expansion up, which keeps data, claim and pods: "
-        f"kubectl flexvol cancel-expansion {claim.full_name}"
+        f"it asks for {human_bytes(now.asked)}, its volume has "
+        f"{human_bytes(truth.size)}{room}; make room on the node, or give the "
+        "expansion up, which keeps data, claim and pods: kubectl flexvol "
+        f"cancel-expansion {claim.full_name}"
     )
 
 
@@ -82,18 +86,19 @@ def situation(now: Sizes, truth: Truth) -> str:
 def outcome(claim: Claim, now: Sizes, truth: Truth) -> str:
     if now.resize or now.capacity < now.asked:
         return (
-            f"the volume of the claim {claim.full_name} has grown to {human_bytes(truth.size)} "
-            "meanwhile, as was asked; kubelet writes that on the claim"
+            f"the volume of the claim {claim.full_name} has grown to "
+            f"{human_bytes(truth.size)} meanwhile, as was asked; kubelet writes "
+            "that on the claim"
         )
     done = (
-        f"done: the claim {claim.full_name} and its PV say {quantity(now.capacity)}; data and pods "
-        "are as they were"
+        f"done: the claim {claim.full_name} and its PV say "
+        f"{quantity(now.capacity)}; data and pods are as they were"
     )
     most = truth.size + (truth.room or 0) // MIB * MIB
     if most <= now.capacity:
         return done
     patch = f'{{"spec": {{"resources": {{"requests": {{"storage": "{quantity(most)}"}}}}}}}}'
     return (
-        f"{done}. The most that fits now: kubectl -n {claim.namespace} patch pvc {claim.name} "
-        f"-p '{patch}'"
+        f"{done}. The most that fits now: kubectl -n {claim.namespace} patch pvc "
+        f"{claim.name} -p '{patch}'"
     )

@@ -62,12 +62,12 @@ def _on_no_volume(claim: Claim) -> str:
     if not protocol.is_object_name(name):
         # Whoever may create a claim writes this name, so it stands in no command to be copied.
         return (
-            f"its spec.volumeName is {protocol.shown(name)}, which is no PV's name; leave "
-            "spec.volumeName out of a new claim"
+            f"its spec.volumeName is {protocol.shown(name)}, which is no PV's name; "
+            "leave spec.volumeName out of a new claim"
         )
     return (
-        f"its PV {name} does not exist; if its volume does (see: kubectl flexvol inventory), bring "
-        f"the PV back: kubectl flexvol adopt {name}"
+        f"its PV {name} does not exist; if its volume does (see: kubectl flexvol "
+        f"inventory), bring the PV back: kubectl flexvol adopt {name}"
     )
 
 
@@ -86,8 +86,8 @@ def _on_other_owner(claim: Claim, volume: Volume) -> str:
     if volume.reclaim_policy == "Delete":
         patch = '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}'
         return (
-            f"{sentence}, so it is deleted with its data; to keep it, if it is still there: "
-            f"kubectl patch pv {volume.name} -p '{patch}'"
+            f"{sentence}, so it is deleted with its data; to keep it, if it is "
+            f"still there: kubectl patch pv {volume.name} -p '{patch}'"
         )
     patch = '{"spec": {"claimRef": {"uid": null, "resourceVersion": null}}}'
     return f"{sentence}; to give it to this claim: kubectl patch pv {volume.name} -p '{patch}'"

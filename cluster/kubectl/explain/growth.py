@@ -27,8 +27,9 @@ def on_growth(claim: Claim, volume: Volume, entry: Object, pools: list[Object]) 
         return []
     return [
         note(
-            f"it is to grow from {human_bytes(truth.size)} to {human_bytes(asked)}: kubelet does "
-            "that within minutes while a pod runs, or when the next pod starts"
+            f"it is to grow from {human_bytes(truth.size)} to {human_bytes(asked)}: "
+            "kubelet does that within minutes while a pod runs, or when the next "
+            "pod starts"
         )
     ]
 
@@ -53,8 +54,9 @@ def on_file_system_size(entry: Object, in_use: bool) -> list[Finding]:
         return []
     return [
         note(
-            f"its file system has {human_bytes(has)}, {human_bytes(asked)} asked; it grows when "
-            "its next pod starts, and the pod's events say why it did not"
+            f"its file system has {human_bytes(has)}, {human_bytes(asked)} asked; "
+            "it grows when its next pod starts, and the pod's events say why it "
+            "did not"
         )
     ]
 

@@ -91,9 +91,10 @@ def _on_its_node(pod: Pod, scene: Scene, warning: str) -> list[Finding]:
 def _on_volumes_elsewhere(pod: Pod, scene: Scene) -> list[Finding]:
     return [
         problem(
-            f"pod {pod.name} is on node {pod.node_name} (spec.nodeName), and the volume of its "
-            f"claim {tie.claim} is on node {tie.node}, so it never starts there; leave nodeName "
-            "out, and the scheduler chooses the volume's node"
+            f"pod {pod.name} is on node {pod.node_name} (spec.nodeName), and the "
+            f"volume of its claim {tie.claim} is on node {tie.node}, so it never "
+            "starts there; leave nodeName out, and the scheduler chooses the "
+            "volume's node"
         )
         for tie in ties_of(pod, scene)
         if tie.node != pod.node_name
@@ -105,10 +106,10 @@ def _on_skipped_scheduler(pod: Pod, scene: Scene) -> list[Finding]:
     node = pod.node_name
     return [
         problem(
-            f"pod {pod.name} names its node {node} itself (spec.nodeName), so no scheduler looks "
-            f"at it, and none chooses a node for its claim {claim_name}, whose class waits for "
-            f"that; make the pod anew with nodeSelector {{{HOSTNAME}: {scene.hostname(node)}}} "
-            "instead"
+            f"pod {pod.name} names its node {node} itself (spec.nodeName), so no "
+            "scheduler looks at it, and none chooses a node for its claim "
+            f"{claim_name}, whose class waits for that; make the pod anew with "
+            f"nodeSelector {{{HOSTNAME}: {scene.hostname(node)}}} instead"
         )
         for claim_name in pod_claims.waiting_for_node(pod, scene)
     ]
@@ -129,8 +130,8 @@ def _on_scheduling(pod: Pod, scene: Scene) -> list[Finding]:
     gates = [str(gate.get("name")) for gate in items(pod.spec.get("schedulingGates"))]
     if gates:
         sentence = (
-            f"pod {pod.name} has scheduling gates ({', '.join(gates)}), so no scheduler looks at "
-            "it until whoever put them there takes them away"
+            f"pod {pod.name} has scheduling gates ({', '.join(gates)}), so no "
+            "scheduler looks at it until whoever put them there takes them away"
         )
         return [note(sentence)]
     message = _message_of_scheduler(pod)
@@ -139,8 +140,8 @@ def _on_scheduling(pod: Pod, scene: Scene) -> list[Finding]:
     # The scheduler says nothing more of the pod until its volumes are there (PreBind).
     for claim in pod_claims.being_made(pod, scene):
         sentence = (
-            f"pod {pod.name} is to run on node {claim.selected_node} when the volume of its claim "
-            f"{claim.name} is made there"
+            f"pod {pod.name} is to run on node {claim.selected_node} when the "
+            f"volume of its claim {claim.name} is made there"
         )
         return [note(sentence)]
     return [_on_silent_scheduler(pod)]

@@ -190,14 +190,15 @@ def _on_absent(rooms: list[Room], waiting: WaitingClaim) -> list[str]:
     if len(absent) < len(rooms):
         nodes = [room.node for room in absent]
         return [
-            f"{nodes_named(nodes)} {have(nodes)} no {waiting.pool}, which its storage class asks "
-            "for"
+            f"{nodes_named(nodes)} {have(nodes)} no {waiting.pool}, which its "
+            "storage class asks for"
         ]
     known = {name for room in absent for name in room.why.split(", ")}
     class_name = waiting.storage_class.name
     return [
-        f"no node has the {waiting.pool} that its storage class {class_name} asks for; pools there "
-        f"are: {', '.join(sorted(known))}; {options.class_advice(class_name)}"
+        f"no node has the {waiting.pool} that its storage class {class_name} asks "
+        f"for; pools there are: {', '.join(sorted(known))}; "
+        f"{options.class_advice(class_name)}"
     ]
 
 
@@ -206,8 +207,9 @@ def _on_cordoned(rooms: list[Room], waiting: WaitingClaim) -> list[str]:
     if not cordoned:
         return []
     return [
-        f"{waiting.pool} is cordoned on {nodes_named(cordoned)}, so it takes no new volumes there; "
-        f"undone on the node by: loop pool uncordon {waiting.pool_name}"
+        f"{waiting.pool} is cordoned on {nodes_named(cordoned)}, so it takes no new "
+        "volumes there; undone on the node by: loop pool uncordon "
+        f"{waiting.pool_name}"
     ]
 
 
@@ -240,13 +242,13 @@ def _on_nodes_without_flexvol(allowed: list[str], waiting: WaitingClaim, scene: 
     sentences = []
     if lacking:
         sentences.append(
-            f"no pod of flexvol that serves {driver} is on {nodes_named(lacking)}; see: kubectl "
-            "get pods -A -o wide -l app=flexvol-node"
+            f"no pod of flexvol that serves {driver} is on {nodes_named(lacking)}; "
+            "see: kubectl get pods -A -o wide -l app=flexvol-node"
         )
     if excluded:
         sentences.append(
-            f"{nodes_named(excluded)} {have(excluded)} the label {EXCLUDED}, so flexvol is not "
-            f"there; undone by: kubectl label node NODE {EXCLUDED}-"
+            f"{nodes_named(excluded)} {have(excluded)} the label {EXCLUDED}, so "
+            f"flexvol is not there; undone by: kubectl label node NODE {EXCLUDED}-"
         )
     return sentences
 
@@ -288,7 +290,7 @@ def why_unserved(node: str, driver: str, scene: Scene) -> str:
     """The end of a sentence about a node without a pod of flexvol that serves the driver."""
     if scene.is_excluded(node):
         return (
-            f"that node has the label {EXCLUDED}, so flexvol is not there (undone by: kubectl "
-            f"label node {node} {EXCLUDED}-)"
+            f"that node has the label {EXCLUDED}, so flexvol is not there (undone "
+            f"by: kubectl label node {node} {EXCLUDED}-)"
         )
     return f"no pod of flexvol that serves {driver} is on that node"

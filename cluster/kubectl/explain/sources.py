@@ -71,8 +71,9 @@ def _on_snapshot(name: str, waiting: WaitingClaim, scene: Scene) -> str:
     pool = entry.get("pool")
     if pool and pool != waiting.pool_name:
         return (
-            f"the snapshot {name} is in pool {pool} of node {node}, and a copy is made in the pool "
-            f"of its source; the claim's class names {waiting.pool}: use a class with pool: {pool}"
+            f"the snapshot {name} is in pool {pool} of node {node}, and a copy is "
+            "made in the pool of its source; the claim's class names "
+            f"{waiting.pool}: use a class with pool: {pool}"
         )
     return _on_copy(f"the snapshot {name}", node, entry, waiting, scene)
 
@@ -82,12 +83,12 @@ def _on_no_snapshot(name: str, namespace: str, scene: Scene) -> str:
     silent = {node for node, _ in scene.silent if node}
     if silent:
         return (
-            f"no node that answered has a snapshot {shown} of namespace {namespace}; "
-            f"{nodes_named(silent)} did not answer"
+            f"no node that answered has a snapshot {shown} of namespace "
+            f"{namespace}; {nodes_named(silent)} did not answer"
         )
     return (
-        f"no node has a snapshot {shown} of namespace {namespace}; kubectl flexvol inventory lists "
-        "those there are"
+        f"no node has a snapshot {shown} of namespace {namespace}; kubectl flexvol "
+        "inventory lists those there are"
     )
 
 
@@ -124,8 +125,8 @@ def _on_copy(what: str, node: str, entry: Object, waiting: WaitingClaim, scene: 
     if isinstance(size_bytes, int) and asked_bytes < size_bytes:
         return (
             f"{what} has {human_bytes(size_bytes)}, and the claim asks for "
-            f"{human_bytes(asked_bytes)}; a copy is as large as its source, or larger: ask for "
-            f"{quantity(size_bytes)} in a new claim"
+            f"{human_bytes(asked_bytes)}; a copy is as large as its source, or "
+            f"larger: ask for {quantity(size_bytes)} in a new claim"
         )
     obstacle = obstacle_on(node, waiting, scene)
     if not obstacle:

@@ -57,8 +57,8 @@ def _on_tie(pod: Pod, tie: Tie, scene: Scene) -> list[Finding]:
         return []
     where = "is" if tie.volume else "has to be made"
     sentence = (
-        f"pod {pod.name} can only run on node {tie.node}, where the volume of its claim "
-        f"{tie.claim} {where}, and that node {obstacle}"
+        f"pod {pod.name} can only run on node {tie.node}, where the volume of its "
+        f"claim {tie.claim} {where}, and that node {obstacle}"
     )
     advice = _other_way(tie, scene)
     if advice:
@@ -86,8 +86,9 @@ def _stale_affinity(tie: Tie, scene: Scene) -> str:
         return ""
     labels = " and ".join(f"{HOSTNAME}={hostname}" for hostname in sorted(volume.hostnames))
     return (
-        f"has the label {HOSTNAME}={scene.hostname(tie.node)}, and the PV {tie.volume} asks for "
-        f"{labels or 'others'}; give the node that label again"
+        f"has the label {HOSTNAME}={scene.hostname(tie.node)}, and the PV "
+        f"{tie.volume} asks for {labels or 'others'}; give the node that label "
+        "again"
     )
 
 
@@ -127,8 +128,9 @@ def _on_other_claims(pod: Pod, tie: Tie, scene: Scene) -> list[Finding]:
         if not obstacle:
             continue
         sentence = (
-            f"pod {pod.name} uses the claims {tie.claim} and {name}; the first one's volume is on "
-            f"node {tie.node}, so the other one's must be made there too, and {obstacle}"
+            f"pod {pod.name} uses the claims {tie.claim} and {name}; the first "
+            f"one's volume is on node {tie.node}, so the other one's must be made "
+            f"there too, and {obstacle}"
         )
         if tie.volume:
             sentence = f"{sentence}; {_by_move([tie], scene)}"
@@ -152,7 +154,7 @@ def _on_together(pod: Pod, scene: Scene) -> list[Finding]:
     each = "; ".join(f"{name} on {nodes_named(nodes)}" for name, nodes in nodes_by_claim.items())
     return [
         problem(
-            f"pod {pod.name} needs its claims on one node, and no node has room for all of them: "
-            f"there is room for {each}"
+            f"pod {pod.name} needs its claims on one node, and no node has room for "
+            f"all of them: there is room for {each}"
         )
     ]

@@ -35,8 +35,8 @@ def on_unbound(view: View, claim: Claim, pods: list[Pod]) -> list[Finding]:
     if given.provisioner not in view.drivers:
         known = ", ".join(view.drivers)
         sentence = (
-            f"this claim is for the provisioner {given.provisioner}; flexvol's nodes here serve "
-            f"{known}"
+            f"this claim is for the provisioner {given.provisioner}; flexvol's "
+            f"nodes here serve {known}"
         )
         return [problem(sentence), *on_pods(view, pods)]
     driver = view.drivers[given.provisioner]
@@ -65,12 +65,13 @@ def _advice_on_no_class(classes: Iterable[StorageClass]) -> str:
     for storage_class in classes:
         if storage_class.annotation(_IS_DEFAULT) == "true":
             return (
-                f"this claim names no storage class; the default one is {storage_class.name}, "
-                "which kube-controller-manager gives the claim within minutes. If it does not, "
-                "name the class in a new claim"
+                "this claim names no storage class; the default one is "
+                f"{storage_class.name}, which kube-controller-manager gives the "
+                "claim within minutes. If it does not, name the class in a new "
+                "claim"
             )
     return (
-        "this claim names no storage class, and no class is the default one; name one in a new "
-        "claim, or make one the default, which the claim is then given: kubectl annotate "
-        f"storageclass NAME {_IS_DEFAULT}=true"
+        "this claim names no storage class, and no class is the default one; name "
+        "one in a new claim, or make one the default, which the claim is then "
+        f"given: kubectl annotate storageclass NAME {_IS_DEFAULT}=true"
     )

@@ -110,8 +110,8 @@ def _pool_with_room(access: Access, node: str, volume: Volume, size_bytes: int) 
     room = min(free_bytes, int(pool.get("maximumVolumeBytes", free_bytes)))
     if room < size_bytes:
         raise NotMoved(
-            f"pool {pool_name} of node {node} has room for {human_bytes(room)}, and {name} has "
-            f"{human_bytes(size_bytes)}"
+            f"pool {pool_name} of node {node} has room for {human_bytes(room)}, and "
+            f"{name} has {human_bytes(size_bytes)}"
         )
     return pool
 
@@ -134,14 +134,15 @@ def check_carried(access: Access, volume: Volume, source: str, to: str) -> Objec
         there = access.listed(source, volume.driver)
     except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
         raise NotMoved(
-            f"node {to} has the disk with {name}, and node {source} does not tell whether it "
-            f"still has it, too ({error}). If that node is off for good, or has another name now, "
-            f"say so, and run this again: kubectl taint node {source} "
-            f"{OUT_OF_SERVICE}=nodeshutdown:NoExecute"
+            f"node {to} has the disk with {name}, and node {source} does not tell "
+            f"whether it still has it, too ({error}). If that node is off for good, "
+            "or has another name now, say so, and run this again: kubectl taint "
+            f"node {source} {OUT_OF_SERVICE}=nodeshutdown:NoExecute"
         ) from None
     if has_pool(volume, there):
         raise NotMoved(
-            f"node {source} and node {to} both have a pool with the id {volume.pool_id}: they "
-            "share its disk, or one is a copy of the other; nothing is changed"
+            f"node {source} and node {to} both have a pool with the id "
+            f"{volume.pool_id}: they share its disk, or one is a copy of the other; "
+            "nothing is changed"
         )
     return entry

@@ -40,8 +40,8 @@ def _is_copied(access: Access, plan: Plan) -> bool:
         return False
     if entry.get("move") != plan.id or entry.get("state"):
         raise NotMoved(
-            f"node {plan.to} has a volume {plan.name} that is not of this move; nothing is "
-            "overwritten"
+            f"node {plan.to} has a volume {plan.name} that is not of this move; "
+            "nothing is overwritten"
         )
     return True
 

@@ -16,9 +16,9 @@ def announce(access: Access, plan: Plan) -> None:
     volume = access.volume(plan.name)
     claim = access.claim_of(volume)
     sentence = (
-        f"the volume {plan.name} is on node {plan.to} now, with all its data; before, it was on "
-        f"node {plan.source}. For that its PV was made anew. No data was lost, whatever the event "
-        "ClaimLost says"
+        f"the volume {plan.name} is on node {plan.to} now, with all its data; "
+        f"before, it was on node {plan.source}. For that its PV was made anew. No "
+        "data was lost, whatever the event ClaimLost says"
     )
     events = Events(access.api, "flexvol-move")
     events.normal(volume.json, "VolumeMoved", sentence)
@@ -38,8 +38,8 @@ def delete_old_copy(access: Access, plan: Plan) -> None:
         return
     if entry.get("move") != plan.id or entry.get("state") != "moving":
         raise NotMoved(
-            f"the volume {plan.name} on node {node} is not the old copy of this move any more; "
-            "look at it"
+            f"the volume {plan.name} on node {node} is not the old copy of this "
+            "move any more; look at it"
         )
     access.storage(node).delete(plan.driver, volume_manifest.listed_request(entry))
 

@@ -38,8 +38,8 @@ def replace(access: Access, plan: Plan) -> Plan:
         _wait_until(what, lambda: _is_bound(access, plan))
     elif plan.policy != "Retain":
         access.say(
-            f"its claim {volume.full_name} is gone, so {plan.name} says Retain now; to delete the "
-            f"volume, too: kubectl flexvol delete {plan.name}"
+            f"its claim {volume.full_name} is gone, so {plan.name} says Retain now; "
+            f"to delete the volume, too: kubectl flexvol delete {plan.name}"
         )
         return plan
     access.set_policy(plan.name, plan.policy)
