@@ -52,7 +52,11 @@ def summary(program: str) -> str:
     return "\n".join(lines)
 
 
-def main(words: list[str], default_drivers: Sequence[str], program: str) -> int:
+def main(
+    words: list[str],
+    default_drivers: Sequence[str],
+    program: str,
+) -> int:
     """Runs the command that the words name; returns its exit status. Neither a reader who leaves,
     as head does, nor a person who stops the command makes a traceback.
 
@@ -72,7 +76,11 @@ def main(words: list[str], default_drivers: Sequence[str], program: str) -> int:
         return _STOPPED
 
 
-def _main(words: list[str], default_drivers: Sequence[str], program: str) -> int:
+def _main(
+    words: list[str],
+    default_drivers: Sequence[str],
+    program: str,
+) -> int:
     if not words or words[0] not in COMMANDS:
         return _without_command(words, program)
     command = _command(words[0])

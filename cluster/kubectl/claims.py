@@ -37,7 +37,11 @@ def named(words: str, namespace: str) -> tuple[str, str]:
     return namespace, name
 
 
-def nowhere(namespace: str, name: str, is_a_pv: bool = False) -> protocol.NotFound:
+def nowhere(
+    namespace: str,
+    name: str,
+    is_a_pv: bool = False,
+) -> protocol.NotFound:
     """The failure that tells of a claim that does not exist. is_a_pv: whether a PV of that name was
     looked for too."""
     shown = name if protocol.is_object_name(name) else protocol.shown(name)
@@ -95,7 +99,11 @@ def volume_name(api: cluster.Cluster, words: str) -> str:
     return found[0]
 
 
-def volume_of(api: cluster.Cluster, claim: Claim, drivers: dict[str, str]) -> tuple[Volume, str]:
+def volume_of(
+    api: cluster.Cluster,
+    claim: Claim,
+    drivers: dict[str, str],
+) -> tuple[Volume, str]:
     """The PV that the claim is bound to, and its driver.
 
     :raises NotFound: if the claim is not bound.

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 from cluster.controller import cluster
 from cluster.controller.objects import HOSTNAME, Node, Object, Pod, table
 from cluster.controller.served import option_values
-from cluster.controller.storage import DRIVERS, PLUGIN_DIRECTORY, Listed, Storage, executable
+from cluster.controller.storage import (
+    DRIVERS,
+    PLUGIN_DIRECTORY,
+    Listed,
+    Storage,
+    executable,
+)
 from shared import caller, options, protocol
 
 Key = tuple[str, str]  # the names of a node and of a driver
@@ -52,7 +58,12 @@ class NodeStorage(Storage):
         """As delete; returns the driver's message, for the person who asked."""
         return self._counted(driver, "delete", request).message
 
-    def _call(self, driver: str, callout: str, **arguments: Any) -> protocol.Reply:
+    def _call(
+        self,
+        driver: str,
+        callout: str,
+        **arguments: Any,
+    ) -> protocol.Reply:
         line = [executable(PLUGIN_DIRECTORY, driver), *caller.command_line(callout, **arguments)]
         seconds = protocol.CALLOUTS[callout].seconds + _BEYOND_SECONDS
         status, printed, errors = self._api.execute(self._node.pod, line, seconds=seconds)

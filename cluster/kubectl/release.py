@@ -31,7 +31,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def run(
+    api: Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     name = claims.volume_name(api, settings.volume)
     drivers = by_provisioner({*drivers.values(), *nodes.served(api, settings.namespace)})
     reasons = lost_storage.BY_PERSON

@@ -52,7 +52,11 @@ def only_reads(settings: argparse.Namespace) -> bool:
     return bool(settings.list)
 
 
-def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def run(
+    api: cluster.Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     if not _is_clear(settings):
         print("give a CLAIM, --list, or --delete NAME", file=sys.stderr)
         return 2
@@ -70,7 +74,11 @@ def _is_clear(settings: argparse.Namespace) -> bool:
     return bool(settings.list) or settings.claim is not None
 
 
-def _make(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def _make(
+    api: cluster.Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     claim = claims.get(api, settings)
     volume, driver = claims.volume_of(api, claim, drivers)
     node = nodes.get(api, settings.namespace, node_of(volume, drivers))
@@ -117,7 +125,11 @@ def _no_snapshots(settings: argparse.Namespace) -> str:
     return f"there are no snapshots of the claim {claim}{also}"
 
 
-def of_claim(named: set[str], snapshots: list[Row], rows: list[Row]) -> list[Row]:
+def of_claim(
+    named: set[str],
+    snapshots: list[Row],
+    rows: list[Row],
+) -> list[Row]:
     """The snapshots of the claim's volume, whichever claim that was of then, and those that were
     made for a claim of that name. named: what the word may mean: NAMESPACE/NAME, and the name of a
     PV."""
@@ -157,7 +169,11 @@ def _size(number: object) -> str:
     return human_bytes(number) if isinstance(number, int) else "?"
 
 
-def _delete(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def _delete(
+    api: cluster.Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     """Asks only at a terminal, as `loop snapshot --delete` on a node does."""
     rows, listed, silent = look(api, settings.namespace, settings.driver)
     chosen = choose(settings.delete, Place(settings.node, settings.pool), rows, silent)

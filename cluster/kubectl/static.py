@@ -26,7 +26,13 @@ from cluster.controller.class_parameters import (
 )
 from cluster.controller.cluster import CLASSES, VOLUMES, Cluster, path_to
 from cluster.controller.identity import Identity, node_of
-from cluster.controller.objects import SELECTED_NODE, Object, StorageClass, Volume, table
+from cluster.controller.objects import (
+    SELECTED_NODE,
+    Object,
+    StorageClass,
+    Volume,
+    table,
+)
 from cluster.controller.storage import Listed
 from cluster.kubectl import nodes
 from shared import options, protocol
@@ -80,7 +86,11 @@ def only_reads(settings: argparse.Namespace) -> bool:
     return not settings.apply
 
 
-def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def run(
+    api: Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     name = protocol.check_name("volume name", settings.name)
     storage = nodes.NodeStorage(api, nodes.get(api, settings.namespace, settings.node))
     if _exists(api, name, settings.node, drivers):
@@ -113,7 +123,12 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
     return 0
 
 
-def _exists(api: Cluster, name: str, node: str, drivers: Mapping[str, str]) -> bool:
+def _exists(
+    api: Cluster,
+    name: str,
+    node: str,
+    drivers: Mapping[str, str],
+) -> bool:
     """Whether the PV is there.
 
     :raises InvalidArgument: if a PV of that name is not of that node."""
@@ -144,7 +159,12 @@ def _provision(
     return storage.provision(drivers[storage_class.provisioner], request)
 
 
-def planned(name: str, size_bytes: int, storage_class: StorageClass, listed: Listed) -> Object:
+def planned(
+    name: str,
+    size_bytes: int,
+    storage_class: StorageClass,
+    listed: Listed,
+) -> Object:
     """What the driver would answer to provision, as far as what it lists tells: the volume if it is
     there already, else the pool of the class, which every PV of the volume has to name.
 
@@ -196,7 +216,9 @@ def _pool(storage_class: StorageClass, pools: list[Object]) -> Object:
 
 
 def class_of(
-    name: str, storage_class: StorageClass | None, drivers: Mapping[str, str]
+    name: str,
+    storage_class: StorageClass | None,
+    drivers: Mapping[str, str],
 ) -> StorageClass:
     """The class as it is to be used: a class of no provisioner counts as one of the first driver.
 

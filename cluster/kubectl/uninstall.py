@@ -48,7 +48,11 @@ def only_reads(_: argparse.Namespace) -> bool:
     return True
 
 
-def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def run(
+    api: Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     flexvol_nodes = nodes.find(api, settings.namespace)
     found = look(api, settings.namespace, settings.driver)
     volumes = [_as_json(row) for row in found.rows]

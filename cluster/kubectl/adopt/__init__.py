@@ -60,7 +60,11 @@ def only_reads(settings: argparse.Namespace) -> bool:
     return bool(settings.dry_run)
 
 
-def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def run(
+    api: Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     if settings.claim and len(settings.volume) != 1:
         print("--claim is for one VOLUME", file=sys.stderr)
         return 2
@@ -81,7 +85,10 @@ def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> 
     return int(is_wrong)
 
 
-def _nodes(api: Cluster, settings: argparse.Namespace) -> dict[str, nodes.FlexvolNode]:
+def _nodes(
+    api: Cluster,
+    settings: argparse.Namespace,
+) -> dict[str, nodes.FlexvolNode]:
     """The nodes whose volumes may be adopted, by name."""
     if settings.node:
         return {settings.node: nodes.get(api, settings.namespace, settings.node)}

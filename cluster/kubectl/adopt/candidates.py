@@ -65,7 +65,8 @@ class Candidate(NamedTuple):
 
 
 def candidates_of(
-    listed: Mapping[Key, Listed], flexvol_nodes: Mapping[str, FlexvolNode]
+    listed: Mapping[Key, Listed],
+    flexvol_nodes: Mapping[str, FlexvolNode],
 ) -> Iterator[Candidate]:
     """What the drivers list. Storage that every node reaches is listed by its own provisioner; that
     nodes list the same is no second volume."""
@@ -105,7 +106,11 @@ def is_left(entry: Object, cluster_uid: str) -> bool:
     return is_never_mounted(entry) and entry.get("clusterUid") == cluster_uid
 
 
-def meant(name: str, candidates: list[Candidate], with_pv: set[str]) -> list[Candidate]:
+def meant(
+    name: str,
+    candidates: list[Candidate],
+    with_pv: set[str],
+) -> list[Candidate]:
     """What a person may mean: a volume or an archive by its name; else the archives of a volume by
     the volume's name; else, by NAMESPACE/NAME, what was of that claim and has no PV, or, if there
     is nothing, what has one. with_pv: the names of the PVs."""
@@ -142,7 +147,10 @@ def choose(name: str, candidates: list[Candidate]) -> Candidate:
     return candidate
 
 
-def _several_places(name: str, candidates: list[Candidate]) -> protocol.InvalidArgument:
+def _several_places(
+    name: str,
+    candidates: list[Candidate],
+) -> protocol.InvalidArgument:
     """The failure that tells of a name that is on two nodes, or in two pools of a node."""
     if len({one.node for one in candidates}) > 1:
         places = " and ".join(one.where for one in candidates)

@@ -22,7 +22,11 @@ def claim_named_by(volume: Volume) -> ClaimName:
     return ClaimName(volume.claim.namespace, volume.claim.name)
 
 
-def is_about(volume: Volume, candidate: Candidate, drivers: Mapping[str, str]) -> bool:
+def is_about(
+    volume: Volume,
+    candidate: Candidate,
+    drivers: Mapping[str, str],
+) -> bool:
     """Whether the PV means this very volume: two nodes may have volumes of one name."""
     if volume.driver != candidate.driver:
         return False
@@ -41,7 +45,11 @@ def _names_pool(volume: Volume, candidate: Candidate) -> bool | None:
     return bool(volume.pool_id == pool_id)
 
 
-def check_volume(volume: Volume, candidate: Candidate, drivers: Mapping[str, str]) -> None:
+def check_volume(
+    volume: Volume,
+    candidate: Candidate,
+    drivers: Mapping[str, str],
+) -> None:
     """Raises InvalidArgument unless the PV of the volume's name means this volume."""
     name = volume.name
     if candidate.is_archive:
@@ -70,7 +78,11 @@ def check_volume(volume: Volume, candidate: Candidate, drivers: Mapping[str, str
     )
 
 
-def record_differs(volume: Volume, candidate: Candidate, cluster_uid: str) -> bool:
+def record_differs(
+    volume: Volume,
+    candidate: Candidate,
+    cluster_uid: str,
+) -> bool:
     """Whether the record names another claim, or another cluster, than the PV is bound in. What a
     PV says counts while it is bound: see cluster/controller/owners.py, which leaves the volumes of
     another cluster to a person."""
@@ -128,7 +140,11 @@ def _volumes_for(claim: ClaimName, volumes: Mapping[str, Volume]) -> list[str]:
     ]
 
 
-def check_claim(candidate: Candidate, name: ClaimName, claim: Claim | None) -> None:
+def check_claim(
+    candidate: Candidate,
+    name: ClaimName,
+    claim: Claim | None,
+) -> None:
     """claim: as it is now, if it is there.
 
     :raises Failure: if the claim cannot have the volume."""

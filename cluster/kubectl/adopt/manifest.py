@@ -53,7 +53,11 @@ def volume_for(
     return Volume(json)
 
 
-def _storage_class(api: Cluster, settings: argparse.Namespace, candidate: Candidate) -> Object:
+def _storage_class(
+    api: Cluster,
+    settings: argparse.Namespace,
+    candidate: Candidate,
+) -> Object:
     """The class that the volume was made with, as far as it is still there. The policy is Retain
     unless the person wants the recorded one."""
     provisioner = provisioner_of(candidate.driver)
@@ -73,7 +77,11 @@ def _storage_class(api: Cluster, settings: argparse.Namespace, candidate: Candid
     }
 
 
-def _claim_of_volume(candidate: Candidate, name: ClaimName, claim: Claim | None) -> Object:
+def _claim_of_volume(
+    candidate: Candidate,
+    name: ClaimName,
+    claim: Claim | None,
+) -> Object:
     """The claim that the volume was made for, whose uid is in the volume's name: a Secret that was
     made for the volume is found by it."""
     metadata = {

@@ -29,7 +29,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def run(
+    api: cluster.Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     _check_version(api)
     say = functools.partial(print, flush=True)
     return Cancellation(api, drivers, settings, say).run()

@@ -12,8 +12,17 @@ from cluster.controller.identity import node_of
 from cluster.controller.objects import ApiObject, Claim, Object, Volume
 from cluster.kubectl import claims, nodes
 from cluster.kubectl.cancel_expansion import verdicts
-from cluster.kubectl.cancel_expansion.sizes import Sizes, Truth, sizes, truth_of
-from cluster.kubectl.cancel_expansion.steps import SET_VOLUME, changes, next_step
+from cluster.kubectl.cancel_expansion.sizes import (
+    Sizes,
+    Truth,
+    sizes,
+    truth_of,
+)
+from cluster.kubectl.cancel_expansion.steps import (
+    SET_VOLUME,
+    changes,
+    next_step,
+)
 from shared import protocol
 from shared.table import printable
 

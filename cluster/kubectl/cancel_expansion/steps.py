@@ -26,7 +26,11 @@ from __future__ import annotations
 
 from cluster.controller.objects import Claim, Object
 from cluster.controller.quantities import quantity
-from cluster.kubectl.cancel_expansion.sizes import BEFORE_RESIZE, RESIZE_CONDITIONS, Sizes
+from cluster.kubectl.cancel_expansion.sizes import (
+    BEFORE_RESIZE,
+    RESIZE_CONDITIONS,
+    Sizes,
+)
 
 HOLD = "hold"
 LOWER_REQUEST = "lower request"

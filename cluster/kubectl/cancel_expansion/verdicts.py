@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from cluster.controller.objects import Claim, Object, Volume
 from cluster.controller.quantities import quantity
-from cluster.kubectl.cancel_expansion.sizes import MIB, Sizes, Truth, fits, sizes, truth_of
-from cluster.kubectl.cancel_expansion.steps import INFEASIBLE, is_held, next_step
+from cluster.kubectl.cancel_expansion.sizes import (
+    MIB,
+    Sizes,
+    Truth,
+    fits,
+    sizes,
+    truth_of,
+)
+from cluster.kubectl.cancel_expansion.steps import (
+    INFEASIBLE,
+    is_held,
+    next_step,
+)
 from shared.table import human_bytes
 
 
@@ -47,7 +58,12 @@ def _refusal_of_grown(now: Sizes, truth: Truth) -> str:
     )
 
 
-def advice(claim: Claim, volume: Volume, entry: Object, pools: list[Object]) -> str:
+def advice(
+    claim: Claim,
+    volume: Volume,
+    entry: Object,
+    pools: list[Object],
+) -> str:
     """For `explain`: that the claim's expansion does not fit, and the way out; else empty."""
     truth = truth_of(entry, pools)
     if truth is None:

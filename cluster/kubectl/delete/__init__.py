@@ -12,7 +12,13 @@ from __future__ import annotations
 import argparse
 
 from cluster.controller.cluster import Cluster
-from cluster.controller.inventory import ARCHIVED, OF_OTHERS, RELEASED, SNAPSHOT, Row
+from cluster.controller.inventory import (
+    ARCHIVED,
+    OF_OTHERS,
+    RELEASED,
+    SNAPSHOT,
+    Row,
+)
 from cluster.kubectl import by_provisioner
 from cluster.kubectl.delete.choosing import Place, choose, place_arguments
 from cluster.kubectl.delete.deletion import Deletion
@@ -38,7 +44,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def run(api: Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def run(
+    api: Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     rows, listed, silent = look(api, settings.namespace, settings.driver)
     place = Place(settings.node, settings.pool)
     chosen = [choose(word, place, rows, silent) for word in settings.volume]

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cluster.controller import decide
-from cluster.controller.inventory import AVAILABLE, BOUND, MISSING, MOVING, RELEASED, UNSEEN, Row
+from cluster.controller.inventory import (
+    AVAILABLE,
+    BOUND,
+    MISSING,
+    MOVING,
+    RELEASED,
+    UNSEEN,
+    Row,
+)
 from cluster.controller.objects import Claim, ClaimReference, Volume
 from cluster.kubectl.delete.choosing import KEPT
 from shared import protocol

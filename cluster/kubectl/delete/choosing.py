@@ -36,7 +36,12 @@ def place_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pool", metavar="NAME", help="the pool that it is in")
 
 
-def choose(word: str, place: Place, rows: list[Row], silent: dict[Key, str]) -> Row:
+def choose(
+    word: str,
+    place: Place,
+    rows: list[Row],
+    silent: dict[Key, str],
+) -> Row:
     """The volume that a person means by its name, or by the claim that it was of.
 
     silent: why a node did not answer, by node and driver.

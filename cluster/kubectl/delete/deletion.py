@@ -28,7 +28,11 @@ class Deletion:
     """Checks volumes, and deletes them."""
 
     def __init__(
-        self, api: Cluster, namespace: str, rows: list[Row], drivers: dict[str, str]
+        self,
+        api: Cluster,
+        namespace: str,
+        rows: list[Row],
+        drivers: dict[str, str],
     ) -> None:
         """namespace: where flexvol is installed. rows: all volumes of the cluster. drivers: by
         provisioner."""
@@ -97,7 +101,12 @@ class Deletion:
         request = volume_manifest.listed_request(entry)
         return storage.delete_by_hand(row.driver, request) or "deleted"
 
-    def _own(self, storage: nodes.NodeStorage, driver: str, entry: Object) -> Object:
+    def _own(
+        self,
+        storage: nodes.NodeStorage,
+        driver: str,
+        entry: Object,
+    ) -> Object:
         """Gives a volume that no claim owns an owner that is nobody, since the driver's delete
         demands the owner's uid. A claim that came meanwhile keeps the volume: then that fails."""
         before = entry["owner"] or {"uid": NO_OWNER}

@@ -32,7 +32,11 @@ def only_reads(_: argparse.Namespace) -> bool:
     return True
 
 
-def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def run(
+    api: cluster.Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     if bool(settings.pod) == bool(settings.claim):
         raise protocol.InvalidArgument("name a claim, or a pod with --pod")
     flexvol_nodes = nodes.find(api, settings.namespace)
@@ -53,7 +57,8 @@ def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namesp
 
 
 def _named_claim(
-    api: cluster.Cluster, settings: argparse.Namespace
+    api: cluster.Cluster,
+    settings: argparse.Namespace,
 ) -> tuple[str, str, protocol.NotFound | None]:
     """Namespace and name of the claim, and the failure if the claim does not exist: a pod may wait
     for it even so."""
@@ -71,7 +76,11 @@ def _named_pod(settings: argparse.Namespace) -> tuple[str, str]:
     return namespace or settings.claim_namespace, name
 
 
-def _claims_of_pod(api: cluster.Cluster, namespace: str, pod_name: str) -> list[str]:
+def _claims_of_pod(
+    api: cluster.Cluster,
+    namespace: str,
+    pod_name: str,
+) -> list[str]:
     """Raises NotFound if there is no such pod, or if the pod uses no claim."""
     path = cluster.path_to(cluster.in_namespace(namespace, "pods"), pod_name)
     pod = Pod.of(api.get(path))

@@ -117,7 +117,12 @@ def _on_growth(view: View, bound: _Bound) -> list[Finding]:
     return [*findings, *growth.on_file_system_size(row.entry, in_use)]
 
 
-def _row(scene: Scene, claim: Claim, volume: Volume, pods: list[Pod]) -> inventory.Row:
+def _row(
+    scene: Scene,
+    claim: Claim,
+    volume: Volume,
+    pods: list[Pod],
+) -> inventory.Row:
     """The volume as the inventory has it."""
     node = node_of(volume, scene.drivers)
     objects = inventory.ClusterObjects(

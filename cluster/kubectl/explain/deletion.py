@@ -9,7 +9,12 @@ from cluster.kubectl.explain.findings import Finding, note
 _HOUR_SECONDS = 3600
 
 
-def on_deletion(decision: decide.Decision, volume: Volume, entry: Object, is_used: bool) -> Finding:
+def on_deletion(
+    decision: decide.Decision,
+    volume: Volume,
+    entry: Object,
+    is_used: bool,
+) -> Finding:
     """What deleting the claim does to the volume and its data.
 
     decision: on the PV, as if its claim were gone.

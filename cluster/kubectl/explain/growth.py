@@ -15,7 +15,12 @@ _ROUNDED_BYTES = 16 << 20
 _FAILED_CONDITIONS = ("ControllerResizeError", "NodeResizeError")
 
 
-def on_growth(claim: Claim, volume: Volume, entry: Object, pools: list[Object]) -> list[Finding]:
+def on_growth(
+    claim: Claim,
+    volume: Volume,
+    entry: Object,
+    pools: list[Object],
+) -> list[Finding]:
     """Of a claim that asks for more than its volume has. entry, pools: as the volume's node lists
     them."""
     expansion = advice(claim, volume, entry, pools)

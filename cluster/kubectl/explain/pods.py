@@ -19,7 +19,11 @@ def is_running(pod: Pod) -> bool:
     return any("running" in table(container.get("state")) for container in containers)
 
 
-def on_pods(view: View, pods: list[Pod], volumes: dict[str, Volume] | None = None) -> list[Finding]:
+def on_pods(
+    view: View,
+    pods: list[Pod],
+    volumes: dict[str, Volume] | None = None,
+) -> list[Finding]:
     """What keeps the pods, one after the other. volumes: those of all their claims, if they have
     been read."""
     if volumes is None:

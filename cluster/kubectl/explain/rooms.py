@@ -68,7 +68,12 @@ def room_on(node: str, waiting: WaitingClaim, scene: Scene) -> Room | None:
     return Room(node, ABSENT, why=", ".join(names))
 
 
-def _published_room(node: str, why_silent: str, waiting: WaitingClaim, scene: Scene) -> Room:
+def _published_room(
+    node: str,
+    why_silent: str,
+    waiting: WaitingClaim,
+    scene: Scene,
+) -> Room:
     """The room that a silent node published last, which is as good as an answer if it suffices."""
     by_hostname = scene.published.get(waiting.claim.class_name, {})
     free_bytes = by_hostname.get(scene.hostname(node), 0)
@@ -97,7 +102,11 @@ def nodes_that_fit(waiting: WaitingClaim, scene: Scene) -> set[str]:
     return {room.node for room in _in_state(rooms_for(waiting, scene), FITS)}
 
 
-def on_rooms(waiting: WaitingClaim, scene: Scene, pods: Collection[Pod] = ()) -> list[Finding]:
+def on_rooms(
+    waiting: WaitingClaim,
+    scene: Scene,
+    pods: Collection[Pod] = (),
+) -> list[Finding]:
     """What the nodes have for a claim for which no node is chosen; wrong if no node can take the
     claim. pods: those that use the claim."""
     rooms = rooms_for(waiting, scene)
@@ -146,7 +155,10 @@ def _on_known_rooms(rooms: list[Room]) -> list[Finding]:
 
 
 def _obstacle_on_fitting(
-    node: str, waiting: WaitingClaim, scene: Scene, pods: Collection[Pod]
+    node: str,
+    waiting: WaitingClaim,
+    scene: Scene,
+    pods: Collection[Pod],
 ) -> str:
     """Why no volume is made on a node with room, as the end of a sentence about the node; empty if
     a volume is made there. Of the pods that wait, one that can go there is enough."""
@@ -232,7 +244,11 @@ def _on_silent(rooms: list[Room]) -> list[str]:
     return sentences
 
 
-def _on_nodes_without_flexvol(allowed: list[str], waiting: WaitingClaim, scene: Scene) -> list[str]:
+def _on_nodes_without_flexvol(
+    allowed: list[str],
+    waiting: WaitingClaim,
+    scene: Scene,
+) -> list[str]:
     driver = scene.driver_of(waiting.storage_class)
     without = [
         node for node in allowed if not scene.serves(node, driver) and scene.can_have_flexvol(node)

@@ -6,7 +6,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cluster.controller.identity import node_of
-from cluster.controller.objects import HOSTNAME, Claim, Node, StorageClass, Volume
+from cluster.controller.objects import (
+    HOSTNAME,
+    Claim,
+    Node,
+    StorageClass,
+    Volume,
+)
 from cluster.controller.storage import Listed
 from cluster.kubectl.nodes import FlexvolNode, Key
 from shared import protocol

@@ -37,7 +37,11 @@ def _volume_of_source(claim: Claim, scene: Scene) -> Volume | None:
     return None if source is None else scene.volumes.get(source.volume_name)
 
 
-def snapshots(name: str, namespace: str, scene: Scene) -> list[tuple[str, Object]]:
+def snapshots(
+    name: str,
+    namespace: str,
+    scene: Scene,
+) -> list[tuple[str, Object]]:
     """Node and entry of each snapshot of that name and namespace that was listed."""
     found = []
     for (node, _), listed in sorted(scene.listed.items()):
@@ -119,7 +123,13 @@ def _entry_of(volume: Volume, node: str, scene: Scene) -> Object:
     return {}
 
 
-def _on_copy(what: str, node: str, entry: Object, waiting: WaitingClaim, scene: Scene) -> str:
+def _on_copy(
+    what: str,
+    node: str,
+    entry: Object,
+    waiting: WaitingClaim,
+    scene: Scene,
+) -> str:
     size_bytes = entry.get("sizeBytes")
     asked_bytes = waiting.claim.requested_bytes
     if isinstance(size_bytes, int) and asked_bytes < size_bytes:

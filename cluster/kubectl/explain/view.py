@@ -95,7 +95,11 @@ class View:
     def _was_asked(self, key: Key) -> bool:
         return key in self._listed or key in self._silent
 
-    def ask_for_pods(self, pods: Iterable[Pod], volumes: dict[str, Volume]) -> None:
+    def ask_for_pods(
+        self,
+        pods: Iterable[Pod],
+        volumes: dict[str, Volume],
+    ) -> None:
         """Asks the nodes of the pods' volumes for the drivers of the pods' other claims."""
         names = {node_of(volume, self.drivers) for volume in volumes.values()}
         names.discard("")
@@ -133,7 +137,9 @@ class View:
             return {}
 
     def last_warning(
-        self, thing: ApiObject, counts: Callable[[Object], bool] = lambda event: True
+        self,
+        thing: ApiObject,
+        counts: Callable[[Object], bool] = lambda event: True,
     ) -> str:
         """The last warning about the object, of the last hour, which is how long events are kept;
         empty if there is none. counts: whether an event is taken into account."""

@@ -45,7 +45,11 @@ class ServedClaim(NamedTuple):
         return self.of_one_node and not self.node
 
 
-def on_served(view: View, served: ServedClaim, pods: list[Pod]) -> list[Finding]:
+def on_served(
+    view: View,
+    served: ServedClaim,
+    pods: list[Pod],
+) -> list[Finding]:
     """What the claim waits for, what its pods wait for, and what the nodes have for it."""
     volumes = _ask(view, served, pods)
     scene = view.scene(volumes)
@@ -61,7 +65,11 @@ def on_served(view: View, served: ServedClaim, pods: list[Pod]) -> list[Finding]
     return findings
 
 
-def _ask(view: View, served: ServedClaim, pods: list[Pod]) -> dict[str, Volume]:
+def _ask(
+    view: View,
+    served: ServedClaim,
+    pods: list[Pod],
+) -> dict[str, Volume]:
     """Asks the nodes for what bears on the claim; returns the PVs that do."""
     others = claims_of(pods)
     source = served.claim.data_source.get("name")
@@ -83,7 +91,11 @@ def _drivers_of(view: View, claim_names: Iterable[str]) -> set[str]:
     return drivers - {""}
 
 
-def _on_decision(served: ServedClaim, scene: Scene, has_pods: bool) -> Iterator[Finding]:
+def _on_decision(
+    served: ServedClaim,
+    scene: Scene,
+    has_pods: bool,
+) -> Iterator[Finding]:
     """What the provisioner will do with the claim."""
     node = served.node or _ANY_NODE
     identity = Identity(scene.drivers, "", node if served.of_one_node else "")
@@ -101,7 +113,11 @@ def _on_decision(served: ServedClaim, scene: Scene, has_pods: bool) -> Iterator[
         yield note("no pod uses the claim yet")
 
 
-def _on_nodes(served: ServedClaim, scene: Scene, pods: list[Pod]) -> list[Finding]:
+def _on_nodes(
+    served: ServedClaim,
+    scene: Scene,
+    pods: list[Pod],
+) -> list[Finding]:
     if not served.of_one_node:
         return []
     findings = on_source(served.waiting, scene)

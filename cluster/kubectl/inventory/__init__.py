@@ -51,7 +51,11 @@ def only_reads(_: argparse.Namespace) -> bool:
     return True
 
 
-def run(api: cluster.Cluster | None, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def run(
+    api: cluster.Cluster | None,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     if api is None and settings.dry_run:
         print(
             "--dry-run asks the API server for PVs and claims, so it goes without --local",
@@ -71,7 +75,9 @@ def run(api: cluster.Cluster | None, drivers: dict[str, str], settings: argparse
 
 
 def _read(
-    api: cluster.Cluster | None, drivers: dict[str, str], settings: argparse.Namespace
+    api: cluster.Cluster | None,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
 ) -> Seen:
     if api is None:
         found = _look_here(drivers, settings.local)

@@ -23,7 +23,10 @@ class Look(NamedTuple):
 
 
 def look(
-    api: cluster.Cluster, namespace: str, drivers: list[str] | None = None, node: str | None = None
+    api: cluster.Cluster,
+    namespace: str,
+    drivers: list[str] | None = None,
+    node: str | None = None,
 ) -> Look:
     """namespace: where flexvol is. drivers, node: only of these.
 

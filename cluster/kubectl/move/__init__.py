@@ -42,7 +42,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(api: cluster.Cluster, drivers: dict[str, str], settings: argparse.Namespace) -> int:
+def run(
+    api: cluster.Cluster,
+    drivers: dict[str, str],
+    settings: argparse.Namespace,
+) -> int:
     is_complete = settings.all or settings.to
     if settings.all != bool(settings.source) or not is_complete:
         print("say either PV --to NODE, or --all --from NODE", file=sys.stderr)
@@ -86,7 +90,11 @@ def _drain(access: Access, source: str, to: str | None) -> int:
     return int(failed > 0 or bool(left))
 
 
-def _what_stays(access: Access, node: str, moved: Collection[str]) -> list[str]:
+def _what_stays(
+    access: Access,
+    node: str,
+    moved: Collection[str],
+) -> list[str]:
     """A sentence for each thing that is still on the node, which may be wiped next: a drain moves
     no snapshots, no archives, and no volumes without a PV."""
     rows, listed, silent = look(access.api, access.namespace, None, node)

@@ -93,7 +93,12 @@ def _check_whole(access: Access, volume: Volume, source: str) -> Object:
     return entry
 
 
-def _pool_with_room(access: Access, node: str, volume: Volume, size_bytes: int) -> Object:
+def _pool_with_room(
+    access: Access,
+    node: str,
+    volume: Volume,
+    size_bytes: int,
+) -> Object:
     """The other node's pool of the same name.
 
     :raises NotMoved: unless the volume fits into it, and the node has no volume of that name."""
@@ -116,7 +121,12 @@ def _pool_with_room(access: Access, node: str, volume: Volume, size_bytes: int) 
     return pool
 
 
-def check_carried(access: Access, volume: Volume, source: str, to: str) -> Object:
+def check_carried(
+    access: Access,
+    volume: Volume,
+    source: str,
+    to: str,
+) -> Object:
     """The volume as the node that has its disk now lists it.
 
     :raises NotMoved: unless its disk is there, and is not on the node `source` too."""

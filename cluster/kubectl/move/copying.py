@@ -56,7 +56,12 @@ def pool_words(plan: Plan) -> list[str]:
     return ["--driver", program, "--pool", plan.volume.pool_name]
 
 
-def _export(access: Access, plan: Plan, words: list[str], pieces: _Pieces) -> None:
+def _export(
+    access: Access,
+    plan: Plan,
+    words: list[str],
+    pieces: _Pieces,
+) -> None:
     ended: Exception | None = None
     try:
         # Its input stays open as long as this command runs.

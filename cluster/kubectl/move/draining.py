@@ -47,7 +47,11 @@ def _listed_by_node(access: Access, driver: str) -> dict[str, Listed]:
     return {node: of_node for (node, _), of_node in listed.items()}
 
 
-def _roomiest(access: Access, volume: Volume, listed: dict[str, Listed]) -> str:
+def _roomiest(
+    access: Access,
+    volume: Volume,
+    listed: dict[str, Listed],
+) -> str:
     """listed: by the names of the nodes that come into question."""
     pool_name = volume.pool_name
     rooms = {}

@@ -28,7 +28,11 @@ from cluster.kubectl.move.access import Access, NotMoved
 from cluster.kubectl.move.beginning import begin, check_carried
 from cluster.kubectl.move.cancelling import cancel
 from cluster.kubectl.move.copying import copy
-from cluster.kubectl.move.ending import announce, delete_old_copy, say_stuck_pods
+from cluster.kubectl.move.ending import (
+    announce,
+    delete_old_copy,
+    say_stuck_pods,
+)
 from cluster.kubectl.move.plans import Plan
 from cluster.kubectl.move.replacing import replace
 

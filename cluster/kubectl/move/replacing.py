@@ -9,7 +9,13 @@ import time
 from collections.abc import Callable
 
 from cluster.controller import cluster, secrets, volume_manifest
-from cluster.controller.objects import FINALIZER, IDENTITY, LOST, Object, Volume
+from cluster.controller.objects import (
+    FINALIZER,
+    IDENTITY,
+    LOST,
+    Object,
+    Volume,
+)
 from cluster.kubectl.move.access import Access, NotMoved
 from cluster.kubectl.move.plans import Plan
 
@@ -102,7 +108,13 @@ def _wait_until(what: str, is_done: Callable[[], bool]) -> None:
         time.sleep(_AGAIN_SECONDS)
 
 
-def manifest(volume: Volume, to: str, hostname: str, pool_id: str, pool_name: str = "") -> Volume:
+def manifest(
+    volume: Volume,
+    to: str,
+    hostname: str,
+    pool_id: str,
+    pool_name: str = "",
+) -> Volume:
     """The same PV, on the other node. It says Retain until its claim is bound to it. All else that
     others have put on it is put back: finalizers, too, with which the old PV could not go.
 
