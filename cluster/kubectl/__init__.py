@@ -39,6 +39,7 @@ _ERRORS = (lost_storage.NotLost, cluster.Refused, cluster.Unreachable, protocol.
 
 
 def by_provisioner(drivers: Iterable[str]) -> dict[str, str]:
+    """The drivers by the names of their provisioners."""
     return {provisioner_of(driver): driver for driver in drivers}
 
 

@@ -137,6 +137,7 @@ def _why_not_running(container: Object) -> str:
 
 
 def nowhere(namespace: str) -> protocol.Unavailable:
+    """The failure that tells of a namespace without flexvol."""
     return protocol.Unavailable(
         f"there is no pod of flexvol in namespace {namespace}; --flexvol-namespace says where it is"
     )
@@ -207,23 +208,32 @@ def why_silent(node: FlexvolNode, error: Exception | None) -> str:
             f"the pod {node.pod} was not asked, because your account may not do "
             f"that: {error.lacking or error}"
         )
-    namespace, _, pod = node.pod.partition("/")
+    is_down = error is None or _is_out_of_reach(error)
     # Of a node that is down, Kubernetes says that its pods are not ready: that is no trouble of
     # the pod's own.
-    is_down = error is None or _is_out_of_reach(error)
     if node.trouble and not (node.name and is_down):
-        return (
-            f"the pod {node.pod} of node {node.name or '-'} did not answer: "
-            f"{node.trouble}; see: kubectl -n {namespace} describe pod {pod}"
-        )
-    if isinstance(error, cluster.Refused) and not _is_out_of_reach(error):
+        return _on_trouble(node)
+    if isinstance(error, cluster.Refused) and not is_down:
         return f"the pod {node.pod} of node {node.name or '-'} could not be asked: {error}"
-    if not node.name:
-        return f"the pod {node.pod} did not answer; see: kubectl -n {namespace} get pods -o wide"
+    return _on_no_answer(node)
+
+
+def _on_trouble(node: FlexvolNode) -> str:
+    namespace, _, pod = node.pod.partition("/")
     return (
-        f"node {node.name} did not answer: its kubelet cannot be reached, or hangs; "
-        f"see: kubectl describe node {node.name}"
+        f"the pod {node.pod} of node {node.name or '-'} did not answer: "
+        f"{node.trouble}; see: kubectl -n {namespace} describe pod {pod}"
     )
+
+
+def _on_no_answer(node: FlexvolNode) -> str:
+    if node.name:
+        return (
+            f"node {node.name} did not answer: its kubelet cannot be reached, or "
+            f"hangs; see: kubectl describe node {node.name}"
+        )
+    namespace, _, _ = node.pod.partition("/")
+    return f"the pod {node.pod} did not answer; see: kubectl -n {namespace} get pods -o wide"
 
 
 def _is_out_of_reach(error: Exception) -> bool:

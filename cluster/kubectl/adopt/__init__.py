@@ -79,10 +79,14 @@ def run(
         rows.append([printable(cell) for cell in row])
         is_wrong = is_wrong or not has_pv
     print(aligned(_HEADINGS, rows) if rows else "there is nothing to adopt")
+    _print_silent(silent)
+    return int(is_wrong)
+
+
+def _print_silent(silent: dict[nodes.Key, str]) -> None:
     for (node, driver), why in sorted(silent.items()):
         where = f"on node {node} " if node else ""
         print(f"the driver {driver} {where}lists no volumes: {why}", file=sys.stderr)
-    return int(is_wrong)
 
 
 def _nodes(

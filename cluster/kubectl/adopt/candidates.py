@@ -25,6 +25,7 @@ class ClaimName(NamedTuple):
 
     @property
     def is_valid(self) -> bool:
+        """Whether a claim can have that name."""
         return all(map(protocol.is_object_name, self))
 
 
@@ -47,10 +48,12 @@ class Candidate(NamedTuple):
 
     @property
     def claim(self) -> ClaimName:
+        """The name of the claim that the volume's record names."""
         return ClaimName(self.owner.namespace, self.owner.name)
 
     @property
     def is_archive(self) -> bool:
+        """Whether a class has archived the volume when it was deleted."""
         return self.entry.get("state") == ARCHIVED
 
     @property
@@ -61,6 +64,7 @@ class Candidate(NamedTuple):
 
     @property
     def where(self) -> str:
+        """The place as a sentence names it."""
         return f"on node {self.node}" if self.node else f"in the storage of {self.driver}"
 
 

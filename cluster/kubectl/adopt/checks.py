@@ -19,6 +19,7 @@ TAKE_AWAY = (
 
 
 def claim_named_by(volume: Volume) -> ClaimName:
+    """The claim that the PV is for; both parts empty if it is for any."""
     return ClaimName(volume.claim.namespace, volume.claim.name)
 
 

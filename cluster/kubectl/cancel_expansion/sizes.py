@@ -53,6 +53,7 @@ class Truth(NamedTuple):
 
 
 def sizes(claim: Claim, volume: Volume) -> Sizes:
+    """Reads the sizes from a claim and its PV."""
     allocated = table(claim.status.get("allocatedResources")).get("storage")
     statuses = table(claim.status.get("allocatedResourceStatuses"))
     conditions = [one for one in claim.conditions if one["type"] in RESIZE_CONDITIONS]

@@ -100,6 +100,7 @@ def situation(now: Sizes, truth: Truth) -> str:
 
 
 def outcome(claim: Claim, now: Sizes, truth: Truth) -> str:
+    """What the person is told at the end."""
     if now.resize or now.capacity < now.asked:
         return (
             f"the volume of the claim {claim.full_name} has grown to "

@@ -19,6 +19,7 @@ class Place(NamedTuple):
     pool: str | None
 
     def holds(self, row: Row) -> bool:
+        """Whether the volume is where the person says."""
         if self.node is not None and self.node != row.node:
             return False
         return self.pool is None or self.pool == row.entry.get("pool")

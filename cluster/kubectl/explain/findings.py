@@ -13,8 +13,10 @@ class Finding(NamedTuple):
 
 
 def problem(sentence: str) -> Finding:
+    """A sentence that somebody must act on."""
     return Finding(sentence, True)
 
 
 def note(sentence: str) -> Finding:
+    """A sentence that nobody must act on."""
     return Finding(sentence, False)

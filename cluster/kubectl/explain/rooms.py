@@ -99,6 +99,7 @@ def _in_state(rooms: Iterable[Room], state: str) -> list[Room]:
 
 
 def nodes_that_fit(waiting: WaitingClaim, scene: Scene) -> set[str]:
+    """The names of the nodes with room for the claim."""
     return {room.node for room in _in_state(rooms_for(waiting, scene), FITS)}
 
 

@@ -29,6 +29,7 @@ class WaitingClaim(NamedTuple):
 
     @property
     def pool_name(self) -> str:
+        """Of the pool that the class names, or leaves out."""
         return self.storage_class.parameters.get("pool") or "default"
 
     @property
@@ -64,6 +65,7 @@ class Scene(NamedTuple):
         return self.drivers.get(storage_class.provisioner, "")
 
     def class_of(self, claim: Claim) -> StorageClass | None:
+        """None if the claim names no class, or a class that does not exist."""
         return self.classes.get(claim.class_name)
 
     def serves(self, node: str, driver: str) -> bool:
@@ -77,13 +79,16 @@ class Scene(NamedTuple):
         return is_of_one_node(driver, self.flexvol_nodes)
 
     def labels(self, node: str) -> dict[str, str]:
+        """Of a node; none if the node is gone."""
         known = self.nodes.get(node)
         return {} if known is None else known.labels
 
     def hostname(self, node: str) -> str:
+        """The label that affinities name the node by; its own name without that label."""
         return self.labels(node).get(HOSTNAME, node)
 
     def is_excluded(self, node: str) -> bool:
+        """Whether the node is to have no flexvol."""
         return EXCLUDED in self.labels(node)
 
     def can_have_flexvol(self, node: str) -> bool:
@@ -96,6 +101,7 @@ class Scene(NamedTuple):
         return labels.get("kubernetes.io/os", "linux") == "linux"
 
     def is_cordoned(self, node: str) -> bool:
+        """Whether no new pods go to the node. A node that is gone is not cordoned."""
         known = self.nodes.get(node)
         return known is not None and known.is_cordoned
 

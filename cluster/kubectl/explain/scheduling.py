@@ -44,6 +44,7 @@ def _shown(taint: Object) -> str:
 
 
 def tolerates(pod: Pod, taint: Object) -> bool:
+    """Whether one of the tolerations of the pod covers the taint."""
     tolerations = items(pod.spec.get("tolerations"))
     return any(_covers(toleration, taint) for toleration in tolerations)
 

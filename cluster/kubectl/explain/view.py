@@ -55,6 +55,7 @@ class View:
         self._published: dict[str, dict[str, int]] | None = None
 
     def pods_of(self, claim_name: str) -> list[Pod]:
+        """The pods that use the claim and have not ended."""
         return [pod for pod in self._pods if claim_name in pod.claim_names]
 
     def volumes_of(self, claim_names: Iterable[str]) -> dict[str, Volume]:
@@ -70,6 +71,7 @@ class View:
         return volumes
 
     def volumes_of_pods(self, pods: Iterable[Pod]) -> dict[str, Volume]:
+        """The PVs of all claims of the pods, by name."""
         return self.volumes_of(claims_of(pods))
 
     def driver_of(self, claim: Claim) -> str:
@@ -181,4 +183,5 @@ def is_not_of_binder(event: Object) -> bool:
 
 
 def is_of_growth(event: Object) -> bool:
+    """Whether kubelet tells of a growth that failed."""
     return bool(event.get("reason") == "VolumeResizeFailed")

@@ -37,6 +37,7 @@ class ServedClaim(NamedTuple):
 
     @property
     def waiting(self) -> WaitingClaim:
+        """The claim as the modules see it that look for room."""
         return WaitingClaim(self.claim, self.storage_class)
 
     @property
@@ -96,12 +97,8 @@ def _on_decision(
     scene: Scene,
     has_pods: bool,
 ) -> Iterator[Finding]:
-    """What the provisioner will do with the claim."""
-    node = served.node or _ANY_NODE
-    identity = Identity(scene.drivers, "", node if served.of_one_node else "")
-    decision = decide.on_claim(served.claim, served.storage_class, identity)
-    if decision.action == decide.TAKE and not served.is_given:
-        decision = decide.Decision(decide.LATER, decide.WAITS_FOR_POD)
+    """What the provisioner will do with the claim, and what the claim waits for."""
+    decision = _decision(served, scene)
     if decision.sentence:
         yield note(decision.sentence)
     if decision.action == decide.PROVISION and not served.may_go_to_any_node:
@@ -111,6 +108,18 @@ def _on_decision(
         yield note(f"its volume is made on the node {where}, before there is a pod")
     elif served.storage_class.is_late and not has_pods:
         yield note("no pod uses the claim yet")
+
+
+def _decision(served: ServedClaim, scene: Scene) -> decide.Decision:
+    """As an instance of the provisioner decides that serves the claim."""
+    node = ""
+    if served.of_one_node:
+        node = served.node or _ANY_NODE
+    identity = Identity(scene.drivers, "", node)
+    decision = decide.on_claim(served.claim, served.storage_class, identity)
+    if decision.action == decide.TAKE and not served.is_given:
+        return decide.Decision(decide.LATER, decide.WAITS_FOR_POD)
+    return decision
 
 
 def _on_nodes(

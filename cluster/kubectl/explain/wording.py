@@ -19,4 +19,5 @@ def nodes_named(nodes: Collection[str]) -> str:
 
 
 def have(nodes: Collection[str]) -> str:
+    """The verb behind the nodes."""
     return "have" if len(nodes) > 1 else "has"

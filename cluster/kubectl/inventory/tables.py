@@ -29,6 +29,7 @@ HEADINGS = ("VOLUME", "NODE", "POOL", "SIZE", "USED", "STATE", "CLAIM", "POD")
 
 
 def cells(row: Row) -> list[str]:
+    """The row of a volume in the table."""
     entry = row.entry
     is_damaged = entry.get("damaged") or entry.get("error")
     return [
@@ -59,6 +60,7 @@ def pool_cells(pool: dict[str, Any]) -> list[str]:
 
 
 def as_json(row: Row) -> dict[str, Any]:
+    """The volume for programs."""
     return {
         "name": row.name,
         "node": row.node,

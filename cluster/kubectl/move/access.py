@@ -36,9 +36,11 @@ class Access:
 
     @property
     def plans(self) -> Plans:
+        """The plans of all moves that are not done."""
         return Plans(self.api, self.namespace)
 
     def find_volume(self, name: str) -> Volume | None:
+        """The PV of that name, read live; None if there is none."""
         return Volume.of(self.api.get(cluster.path_to(cluster.VOLUMES, name)))
 
     def volume(self, name: str) -> Volume:
@@ -58,11 +60,13 @@ class Access:
         return volume is not None and self.node_of(volume) == node
 
     def set_policy(self, name: str, policy: str) -> None:
+        """Gives the PV that reclaim policy, if it has another one."""
         if self.volume(name).reclaim_policy != policy:
             path = cluster.path_to(cluster.VOLUMES, name)
             self.api.patch(path, {"spec": {"persistentVolumeReclaimPolicy": policy}})
 
     def claim_of(self, volume: Volume) -> Claim | None:
+        """The claim that is bound to the PV; None if there is none."""
         return Claim.of(lost.claim_of(self.api, volume.json))
 
     def pods_of(self, claim: Claim | None) -> list[Pod]:
@@ -76,9 +80,11 @@ class Access:
         return is_off(Node.of(self.api.get(cluster.path_to(cluster.NODES, node))))
 
     def storage(self, node: str) -> nodes.NodeStorage:
+        """The drivers of the node."""
         return nodes.NodeStorage(self.api, nodes.get(self.api, self.namespace, node))
 
     def listed(self, node: str, driver: str) -> Listed:
+        """What the driver lists on the node."""
         return self.storage(node).list(driver)
 
     def entry(self, volume: Volume, node: str) -> Object | None:

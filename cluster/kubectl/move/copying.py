@@ -90,6 +90,7 @@ class _Pieces:
             raise ConnectionError("the other node takes no more")
 
     def stop(self) -> None:
+        """No more pieces are read: whoever puts one gets an error."""
         self._stopped.set()
 
     def __iter__(self) -> Iterator[bytes]:

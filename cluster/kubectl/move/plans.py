@@ -61,6 +61,7 @@ class Plan:
 
     @property
     def driver(self) -> str:
+        """As VENDOR/NAME."""
         return self.volume.driver
 
     @property
@@ -88,6 +89,7 @@ class Plan:
 
     @classmethod
     def of(cls, config_map: Object) -> Plan:
+        """The plan that the ConfigMap holds."""
         written = json.loads(config_map["data"][_KEY])
         metadata = config_map["metadata"]
         return cls(
@@ -115,15 +117,18 @@ class Plans:
         self._namespace = namespace
 
     def all(self) -> list[Plan]:
+        """Of moves from any node."""
         path = cluster.selected(_collection(self._namespace), labelSelector=LABEL)
         config_maps = (self._api.get(path) or {"items": []})["items"]
         return [Plan.of(config_map) for config_map in config_maps]
 
     def find(self, volume: str) -> Plan | None:
+        """The plan for that volume, read live; None if no move of it was begun."""
         config_map = self._api.get(self._path(volume))
         return None if config_map is None else Plan.of(config_map)
 
     def create(self, plan: Plan) -> None:
+        """Writes the plan, unless the volume has one: then Refused, status 409."""
         body = {
             "metadata": {"name": _config_map(plan.name), "labels": {LABEL: ""}},
             "data": {_KEY: plan.words},
@@ -142,6 +147,7 @@ class Plans:
         return now if now is not None and now.id == plan.id else None
 
     def end(self, plan: Plan) -> None:
+        """Deletes the plan."""
         self._api.delete(self._path(plan.name), plan.uid)
 
     def _path(self, volume: str) -> str:
