@@ -139,3 +139,31 @@ def test_a_claim_comes_before_a_pv_of_its_name() -> None:
 def test_no_claim_is_guessed(there: Any, words: str, said: str) -> None:
     with pytest.raises(protocol.NotFound, match=said):
         claims.get(there, meant(words))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param("data", ("shop", "data"), id="a name"),
+        pytest.param("bank/data", ("bank", "data"), id="a namespace and a name"),
+        pytest.param("x" * 253, ("shop", "x" * 253), id="the longest name of a claim"),
+    ],
+)
+def test_a_claim_is_named_as_kubectl_shows_it(words: str, expected: tuple[str, str]) -> None:
+    assert claims.named(words, "shop") == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("a/", id="a namespace alone"),
+        pytest.param("../secrets/x", id="a way to other objects"),
+        pytest.param("x" * 254, id="a name that is too long"),
+        pytest.param("a b", id="two words"),
+        pytest.param("x?watch=true", id="a request's parameter"),
+    ],
+)
+def test_what_can_be_no_claims_name_is_asked_for_nowhere(words: str) -> None:
+    with pytest.raises(protocol.NotFound, match="there is no claim"):
+        claims.named(words, "shop")
