@@ -75,7 +75,15 @@ def test_a_misspelt_command_is_answered_with_the_one_that_may_be_meant() -> None
     assert "there is no command 'inventroy'; inventory may be meant" in done.stderr
 
 
-@pytest.mark.parametrize("driver", ["loop", "", "a/b/c", "../loop"])
+@pytest.mark.parametrize(
+    "driver",
+    [
+        pytest.param("loop", id="no vendor"),
+        pytest.param("", id="nothing"),
+        pytest.param("a/b/c", id="three parts"),
+        pytest.param("../loop", id="a way to other files"),
+    ],
+)
 def test_a_driver_that_has_no_drivers_name_is_refused(driver: str) -> None:
     done = provisioner("inventory", "--driver", driver)
 

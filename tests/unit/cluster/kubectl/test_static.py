@@ -26,7 +26,13 @@ def storage_class(provisioner: str = "loop.flexvol", **parameters: str) -> Stora
     )
 
 
-@pytest.mark.parametrize("provisioner", ["loop.flexvol", "kubernetes.io/no-provisioner"])
+@pytest.mark.parametrize(
+    "provisioner",
+    [
+        pytest.param("loop.flexvol", id="a class of flexvol"),
+        pytest.param("kubernetes.io/no-provisioner", id="a class for such claims alone"),
+    ],
+)
 def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -> None:
     used = class_of("c", storage_class(provisioner, pool="fast", fsType="xfs"), DRIVERS)
 

@@ -381,7 +381,13 @@ def test_claims_of_one_pod_whose_pools_are_on_different_nodes_are_told(
     assert sentences.status == 1
 
 
-@pytest.mark.parametrize("answering", ["node1", "node2"])
+@pytest.mark.parametrize(
+    "answering",
+    [
+        pytest.param("node1", id="the first node answers"),
+        pytest.param("node2", id="the second node answers"),
+    ],
+)
 def test_an_account_that_may_not_read_what_is_published_is_told_all_the_rest(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answering: str
 ) -> None:

@@ -13,7 +13,10 @@ MIB = 1 << 20
 SMALL = {"fileSystemBytes": 64 * MIB, "sizeBytes": 70 << 30, "fsType": "ext4"}
 
 
-@pytest.mark.parametrize("in_use", [False, True])
+@pytest.mark.parametrize(
+    "in_use",
+    [pytest.param(False, id="no pod uses the volume"), pytest.param(True, id="a pod uses it")],
+)
 def test_a_growth_that_did_not_come_to_its_end_is_told(in_use: bool) -> None:
     (finding,) = on_file_system_size(SMALL, in_use)
     assert not finding.is_wrong
