@@ -139,7 +139,8 @@ def _why_not_running(container: Object) -> str:
 def nowhere(namespace: str) -> protocol.Unavailable:
     """The failure that tells of a namespace without flexvol."""
     return protocol.Unavailable(
-        f"there is no pod of flexvol in namespace {namespace}; --flexvol-namespace says where it is"
+        f"no pod of flexvol is in namespace {namespace}; name the namespace where "
+        "flexvol is installed: --flexvol-namespace NAMESPACE"
     )
 
 

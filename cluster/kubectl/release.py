@@ -88,7 +88,7 @@ class _Release:
 
     def _plan(self, volume: Volume) -> str:
         if lost_storage.claim_of(self._api, volume) is None:
-            return f"deletes {self._name}; it has no claim any more"
+            return f"deletes the PV {self._name}, which has no claim any more"
         return (
             f"deletes the claim {volume.full_name}, then {self._name}; what the "
             "claim is of makes it anew, or you do"
@@ -101,7 +101,7 @@ class _Release:
         except Refused as error:
             if error.status != 409:
                 raise
-            return "somebody else changes it too"
+            return "somebody else changes the PV or its claim too"
 
     def _check_disk(self, volume: Volume) -> None:
         """Checks that no node shows the volume's disk: the mark on the PV may be older than the

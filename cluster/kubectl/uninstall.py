@@ -89,7 +89,7 @@ def _print_needed(volumes: list[dict[str, str]], unknown: list[str]) -> None:
         table = [[printable(cell or "-") for cell in volume.values()] for volume in volumes]
         print(aligned(_HEADINGS, table))
     for line in unknown:
-        print("not known what there is: " + printable(line))
+        print("there may be more volumes: " + printable(line))
     print("\nflexvol is still needed; nothing was changed. Run this again when all that is gone.")
 
 

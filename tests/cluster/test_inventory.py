@@ -414,7 +414,7 @@ def test_explain_answers_for_the_pod_whatever_keeps_it(k8s: Kubernetes, ask: Ask
     both = [{"name": one, "persistentVolumeClaim": {"claimName": one}} for one in ("kept", "huge")]
     k8s.apply(pod("both", both))
     second = told(ask, k8s, "huge", "the scheduler says")
-    assert "uses the claims kept and huge; the first one's volume is on node node2" in second
+    assert "uses the claims kept and huge; the volume of kept is on node node2" in second
     assert "pool default has room for" in second
     assert "uses the claims kept and huge" in told(ask, k8s, "kept", "pod both")
     of_pod = ask("explain", "--pod", "both", "-n", k8s.namespace)

@@ -140,7 +140,7 @@ def choose(name: str, candidates: list[Candidate]) -> Candidate:
     names = sorted({str(one.entry["name"]) for one in candidates})
     if len(names) > 1:
         raise protocol.InvalidArgument(
-            f"{name} may mean several, so name one of them: {', '.join(names)}"
+            f"{name} may mean several volumes, so name one of them: {', '.join(names)}"
         )
     if len(candidates) > 1:
         raise _several_places(name, candidates)

@@ -87,7 +87,9 @@ def _claims_of_pod(
     if pod is None:
         raise protocol.NotFound(f"there is no pod {pod_name} in namespace {namespace}")
     if not pod.claim_names:
-        raise protocol.NotFound(f"pod {pod_name} uses no claim, so flexvol does not keep it")
+        raise protocol.NotFound(
+            f"pod {pod_name} uses no claim, so it waits for no volume of flexvol"
+        )
     return pod.claim_names
 
 

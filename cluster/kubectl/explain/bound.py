@@ -82,7 +82,7 @@ def _on_other_owner(claim: Claim, volume: Volume) -> str:
     )
     if owner.full_name != claim.full_name:
         return f"{sentence}; leave spec.volumeName out of a new claim, or name another"
-    sentence = f"{sentence}, which is an earlier one of this name"
+    sentence = f"{sentence}, which is an earlier claim of this name"
     if volume.reclaim_policy == "Delete":
         patch = '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}'
         return (

@@ -40,7 +40,7 @@ def on_deletion(
     if entry.get("blank") is True:
         return note(
             f"deleting the claim deletes the volume{when}, which was never mounted; "
-            "once it was, it would be archived"
+            "once it was mounted, it would be archived"
         )
     return note(f"deleting the claim archives the volume{when}: its data is kept {_until(entry)}")
 

@@ -128,9 +128,9 @@ def _on_other_claims(pod: Pod, tie: Tie, scene: Scene) -> list[Finding]:
         if not obstacle:
             continue
         sentence = (
-            f"pod {pod.name} uses the claims {tie.claim} and {name}; the first "
-            f"one's volume is on node {tie.node}, so the other one's must be made "
-            f"there too, and {obstacle}"
+            f"pod {pod.name} uses the claims {tie.claim} and {name}; the volume of "
+            f"{tie.claim} is on node {tie.node}, so the volume of {name} must be "
+            f"made there too, and {obstacle}"
         )
         if tie.volume:
             sentence = f"{sentence}; {_by_move([tie], scene)}"

@@ -89,7 +89,7 @@ def _check_whole(access: Access, volume: Volume, source: str) -> Object:
         why = entry.get("error") or entry.get("state")
         raise NotMoved(f"node {source} does not list {name} as whole: {why}")
     if entry["owner"].get("uid") == AWAITED:
-        raise NotMoved(f"{name} awaits its claim; bind it first")
+        raise NotMoved(f"{name} awaits its claim; bind a claim to its PV first")
     return entry
 
 

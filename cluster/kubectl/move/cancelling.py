@@ -21,7 +21,9 @@ def cancel(access: Access, plan: Plan) -> None:
     """Killed in between, the cancelling goes on when the same command is run again."""
     if plan.is_replacing:
         raise NotMoved(
-            f"{plan.name} is as good as on node {plan.to}; end its move, and then move it back"
+            f"the PV {plan.name} is being made anew for node {plan.to} already; end "
+            "that move, and then move the volume back: kubectl flexvol move "
+            f"{plan.name} --to {plan.to}"
         )
     if plan.is_carried:
         _give_back(access, plan)  # there is one copy, and nothing to be undone
@@ -33,7 +35,7 @@ def cancel(access: Access, plan: Plan) -> None:
         _delete_new_copy(access, plan)
         _forget_stream(access, plan)
     except protocol.Unavailable as error:
-        access.say(f"what came of {plan.name} on node {plan.to} is left: {error}")
+        access.say(f"what has arrived of {plan.name} on node {plan.to} is left: {error}")
     _keep_old_copy(access, plan)
 
 
@@ -63,7 +65,8 @@ def _forget_stream(access: Access, plan: Plan) -> None:
         except NotMoved as error:
             if time.monotonic() > deadline:
                 access.say(
-                    f"what came of {plan.name} on node {plan.to} is given up after a day: {error}"
+                    f"what has arrived of {plan.name} on node {plan.to} is left, "
+                    f"and given up after a day: {error}"
                 )
                 return
         time.sleep(_AGAIN_SECONDS)
@@ -74,7 +77,10 @@ def _keep_old_copy(access: Access, plan: Plan) -> None:
     entry = access.entry(plan.volume, plan.source)
     if entry is None:
         if access.find_volume(plan.name) is not None:
-            raise NotMoved(f"node {plan.source} does not list {plan.name}; look there")
+            raise NotMoved(
+                f"node {plan.source} does not list {plan.name}; see: kubectl "
+                f"flexvol inventory --node {plan.source}"
+            )
         access.plans.end(plan)
         access.say(f"{plan.name} is gone, and its PV too: its claim was deleted meanwhile")
         return

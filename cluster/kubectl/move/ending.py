@@ -39,7 +39,8 @@ def delete_old_copy(access: Access, plan: Plan) -> None:
     if entry.get("move") != plan.id or entry.get("state") != "moving":
         raise NotMoved(
             f"the volume {plan.name} on node {node} is not the old copy of this "
-            "move any more; look at it"
+            "move any more, so it is not deleted; see: kubectl flexvol inventory "
+            f"--node {node}"
         )
     access.storage(node).delete(plan.driver, volume_manifest.listed_request(entry))
 
@@ -48,4 +49,6 @@ def say_stuck_pods(access: Access, plan: Plan) -> None:
     """Pods that the scheduler gave to the old node meanwhile cannot start there."""
     for pod in access.pods_of(access.claim_of(plan.volume)):
         if pod.node_name == plan.source:
-            access.say(f"pod {pod.name} waits for it on node {plan.source}; delete that pod")
+            access.say(
+                f"pod {pod.name} waits for the volume on node {plan.source}; delete that pod"
+            )

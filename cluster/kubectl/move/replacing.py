@@ -36,7 +36,8 @@ def replace(access: Access, plan: Plan) -> Plan:
         volume = Volume(access.api.create(cluster.VOLUMES, plan.volume.json))
     if access.node_of(volume) != plan.to:
         raise NotMoved(
-            f"the PV {plan.name} is neither of node {plan.source} nor of node {plan.to}; look at it"
+            f"the PV {plan.name} is neither of node {plan.source} nor of node "
+            f"{plan.to}; see who has changed it: kubectl get pv {plan.name} -o yaml"
         )
     secrets.hand_over(access.api, secrets.made_for(volume), plan.to)
     if access.claim_of(plan.volume) is not None:
@@ -104,7 +105,7 @@ def _wait_until(what: str, is_done: Callable[[], bool]) -> None:
             if error.status != 409:
                 raise
         if time.monotonic() > deadline:
-            raise NotMoved(f"after {_WAIT_SECONDS:g} s still not: {what}; run this again")
+            raise NotMoved(f"waited {_WAIT_SECONDS:g} s in vain until {what}; run this again")
         time.sleep(_AGAIN_SECONDS)
 
 

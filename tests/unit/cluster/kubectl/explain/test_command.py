@@ -230,7 +230,7 @@ TYPO = storage_class("odd", parameters={"onNodeGone": "kep"})
         pytest.param(
             {"persistentvolumeclaims": [NO_CLASS]},
             1,
-            "no class is the default one; name one in a new claim, or make one the default",
+            "no class is the default; name a class in a new claim, or make a class the default",
             id="no class and no default one",
         ),
         pytest.param(
@@ -258,7 +258,7 @@ TYPO = storage_class("odd", parameters={"onNodeGone": "kep"})
                 "persistentvolumes": [RETAINED],
             },
             1,
-            "which is an earlier one of this name; to give it to this claim: kubectl patch pv pv "
+            "which is an earlier claim of this name; to give it to this claim: kubectl patch pv pv "
             """-p '{"spec": {"claimRef": {"uid": null, "resourceVersion": null}}}'""",
             id="the retained PV of an earlier claim of its name",
         ),

@@ -131,7 +131,7 @@ ONLY_NODE2 = {
                 {"node1": [pool(free=GIB)], "node2": [pool()]},
             ),
             (
-                "uses the claims data and logs; the first one's volume is on node node1",
+                "uses the claims data and logs; the volume of data is on node node1",
                 "pool default has room for 1 GiB there, and 4 GiB are asked for",
             ),
             id="no room for the second claim where the first one is",

@@ -104,7 +104,7 @@ def test_a_move_whose_pv_is_being_replaced_is_ended_and_not_cancelled(
 ) -> None:
     kill(world, changes)
 
-    with pytest.raises(NotMoved, match="is as good as on node node2; end its move"):
+    with pytest.raises(NotMoved, match="is being made anew for node node2 already; end that move"):
         world.move("node1")
     world.move("node2")
 
