@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pkgutil
 import signal
 import socket
 import subprocess
@@ -52,6 +53,13 @@ def test_a_command_that_changes_something_says_first_which_cluster_it_is_about(
     assert kubectl._only_reads(module, writing) == (command in READS)
     if command in ("static", "adopt"):
         assert kubectl._only_reads(module, reading)
+
+
+def test_each_module_that_can_be_run_as_a_command_is_in_the_list() -> None:
+    modules = [module.name for module in pkgutil.iter_modules(kubectl.__path__)]
+    commands = [name for name in modules if hasattr(kubectl._command(name), "run")]
+
+    assert {name.replace("_", "-") for name in commands} == set(kubectl.COMMANDS)
 
 
 @pytest.mark.parametrize("command", kubectl.COMMANDS)
