@@ -7,7 +7,7 @@ import os
 import time
 
 from node.host import log  # early: an update may replace the file we are running from at any time
-from shared import process
+from shared import children
 from shared.options import Options, parse_arguments
 from shared.protocol import (
     CALLOUTS,
@@ -92,7 +92,7 @@ def bounded_answer(driver: str, callout: str, arguments: "List[str]", out: int) 
         return to_line(answer(driver, callout, arguments))
 
     seconds = CALLOUTS[callout].seconds - _ANSWER_SECONDS
-    line = process.bounded(work, seconds)
+    line = children.bounded(work, seconds)
     if line is not None:
         return line
     failure = Internal(

@@ -11,7 +11,8 @@ import codecs
 import json
 import re
 
-from shared import process
+from shared import process, process_table
+from shared.deadlines import TimedOut
 from shared.options import Options
 from shared.protocol import (
     CALLOUTS,
@@ -49,7 +50,7 @@ class Hangs(Internal):
     """A call was given up, and the kernel lets a process of it not die, as with a disk that does
     not answer."""
 
-    def __init__(self, message: str, survivors: "List[process.Survivor]") -> None:
+    def __init__(self, message: str, survivors: "List[process_table.Survivor]") -> None:
         super().__init__(message)
         self._survivors = survivors
 
@@ -93,8 +94,8 @@ def call(
     line = [executable] + command_line(callout, **arguments)
     try:
         result = process.run(line, limit, output_limit_bytes=_OUTPUT_LIMIT_BYTES)
-    except process.TimedOut as error:
-        survivors = process.survivors(error.group)
+    except TimedOut as error:
+        survivors = process_table.survivors(error.group)
         if survivors:
             raise Hangs(str(error), survivors) from None
         raise
@@ -102,8 +103,8 @@ def call(
 
 
 def reap_strays(ended_before: "Set[int]") -> "Set[int]":
-    """As process.reap_strays: what drivers leave to the first process of a container."""
-    return process.reap_strays(ended_before)
+    """As process_table.reap_strays: what drivers leave to the first process of a container."""
+    return process_table.reap_strays(ended_before)
 
 
 def parse(callout: str, output: bytes, status: int) -> Reply:

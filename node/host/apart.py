@@ -7,7 +7,7 @@ pool is not looked at again, so that such processes do not become more and more.
 import binascii
 import os
 
-from shared import process
+from shared import children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def look(
         else:
             asked.append(name)
     works = [_lines_of(name, work) for name in asked]
-    answers = process.side_by_side(works, quiet_seconds, seconds)
+    answers = children.side_by_side(works, quiet_seconds, seconds)
     for name, answer in zip(asked, answers):
         looks[name] = Look(_parsed(answer.output), "" if answer.complete else unanswered(name))
     return {name: looks[name] for name in names}

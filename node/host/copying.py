@@ -7,7 +7,7 @@ import struct
 import time
 
 from node.host import abi
-from shared import process
+from shared import children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def write_back(root: "Optional[int]", seconds: float) -> None:
     kernel goes on after it. The kernel begins with all file systems at once, so a dead server keeps
     only the process that waits, and that process has no lock of ours."""
     keep = () if root is None else (root,)
-    process.detached(lambda: _sync(root), keep, seconds)
+    children.detached(lambda: _sync(root), keep, seconds)
 
 
 def _sync(root: "Optional[int]") -> bytes:

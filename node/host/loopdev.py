@@ -14,7 +14,7 @@ import struct
 import time
 
 from node.host import config, copy_on_write
-from shared import process
+from shared import children
 from shared.protocol import Internal, Unavailable
 
 TYPE_CHECKING = False
@@ -216,7 +216,7 @@ def _answering(devices: "List[str]") -> "List[str]":
     if not devices:
         return []
     works = [_question(device) for device in devices]
-    answers = process.side_by_side(works, _ANSWER_SECONDS, _ANSWER_SECONDS)
+    answers = children.side_by_side(works, _ANSWER_SECONDS, _ANSWER_SECONDS)
     return [device for device, answer in zip(devices, answers) if answer.output]
 
 

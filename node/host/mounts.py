@@ -12,7 +12,7 @@ import os
 from node.host import files, loopdev, mount_calls, mount_table
 from node.host.descriptors import Descriptor
 from node.host.mount_calls import Missing, Superblock
-from shared import process
+from shared import children
 from shared.protocol import Busy, Internal, InvalidArgument, shown
 
 TYPE_CHECKING = False
@@ -271,7 +271,7 @@ class _Stage:
 
     def clear_if_left(self) -> "Iterator[bytes]":
         """Clears the stage unless a callout prepares a mount there now: a work for
-        process.side_by_side."""
+        children.side_by_side."""
         with self._open_lock() as lock:
             if lock.try_lock():
                 self.clear()
@@ -307,4 +307,4 @@ def clear_stages() -> None:
     stages = [_Stage(name) for name in names if not name.endswith(_LOCK_SUFFIX)]
     works = [stage.clear_if_left for stage in stages]
     # A volume whose disk hangs keeps only its own stage.
-    process.side_by_side(works, _CLEAR_SECONDS, _CLEAR_SECONDS)
+    children.side_by_side(works, _CLEAR_SECONDS, _CLEAR_SECONDS)

@@ -10,7 +10,7 @@ import os
 import time
 
 from node.host import files, log
-from shared import process
+from shared import children
 from shared.protocol import FAILURES, Busy, Failure, Internal, Pending, Unavailable
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ def do(site: Site, doing: str, task: "Callable[[], None]") -> None:
     _raise_earlier(site, doing)
     note = {"doing": doing, "since": int(time.time())}
     _write(site.directory, note)
-    answer = process.detached(lambda: _work(site, note, task), site.keep, _PATIENCE_SECONDS)
+    answer = children.detached(lambda: _work(site, note, task), site.keep, _PATIENCE_SECONDS)
     if answer is None:
         raise Pending(_sentence(site.volume, note))
     if not answer:

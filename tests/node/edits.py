@@ -96,8 +96,8 @@ TRIM_A_PIECE = Spot(
 IMPORT_TIME = Spot("node/callouts.py", "import time\n", "import time\nNEW\n")
 LOOKED_AT_POOLS = Spot(
     "node/host/apart.py",
-    "    answers = process.side_by_side(works, quiet_seconds, seconds)\n",
-    "    answers = process.side_by_side(works, quiet_seconds, seconds)\nNEW\n",
+    "    answers = children.side_by_side(works, quiet_seconds, seconds)\n",
+    "    answers = children.side_by_side(works, quiet_seconds, seconds)\nNEW\n",
 )
 
 # What the driver knows of the kernel and of the options of a file system.

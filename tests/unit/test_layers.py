@@ -39,8 +39,11 @@ ENTRIES = {"flexvol", "provisioner"}
 MAY_IMPORT = {
     "shared/protocol.py": set[str](),
     "shared/options.py": {"shared.protocol"},
-    "shared/process.py": {"shared.protocol"},
-    "shared/caller.py": {"shared.options", "shared.protocol", "shared.process"},
+    "shared/process_table.py": set(),
+    "shared/deadlines.py": {"shared.process_table", "shared.protocol"},
+    "shared/children.py": {"shared.deadlines", "shared.process_table"},
+    "shared/process.py": {"shared.deadlines", "shared.process_table", "shared.protocol"},
+    "shared/caller.py": {"shared"},
     "shared/table.py": set(),
     "flexvol.py": {"shared", "node.callouts", "node.commands", "node.host.log"},
     "node/callouts.py": {"shared", "node.drivers", "node.host.log"},
@@ -120,6 +123,9 @@ SLOW = {
 CALLOUT_PATH = (
     "shared/protocol.py",
     "shared/options.py",
+    "shared/process_table.py",
+    "shared/deadlines.py",
+    "shared/children.py",
     "shared/process.py",
     "flexvol.py",
     "node/callouts.py",

@@ -1,22 +1,20 @@
-"""process.run: one program, its time and its output bounded, and nothing of it left. Every test
-runs both ways of
-starting a program: posix_spawn, and fork as on Python before 3.8."""
+"""shared/process.py: one program, its time and its output bounded, and nothing of it left. Every
+test runs both ways of starting a program: posix_spawn, and fork as on Python before 3.8."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from shared import process
+from shared import deadlines, process, process_table
 from shared.protocol import Internal
+from tests.unit.shared.processes import is_alive
 
 
 @pytest.fixture(params=["spawn", "fork"], autouse=True)
@@ -29,19 +27,6 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def sh(script: str, seconds: float = 10, **keywords: object) -> process.Result:
     return process.run(["sh", "-c", script], seconds, **keywords)  # type: ignore[arg-type]
-
-
-def is_alive(pid: int) -> bool:
-    """Whether it still lives a second after it was killed: a signal takes its time."""
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return False
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def open_descriptors() -> list[str]:
@@ -57,53 +42,12 @@ def _nothing_is_left() -> object:
         os.waitpid(-1, os.WNOHANG)
 
 
-@pytest.fixture
-def child() -> Iterator[int]:
-    """A child that waits, in a process group of its own."""
-    sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    yield sleeper.pid
-    sleeper.kill()
-    sleeper.wait()
-
-
-def until_ended(pid: int) -> None:
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-        time.sleep(0.01)
-
-
-def test_what_of_a_group_lives_is_told_until_it_has_ended(child: int) -> None:
-    (survivor,) = process.survivors(child)
-    assert (survivor.pid, survivor.lives()) == (child, True)
-    other = process.Survivor(child, "1")  # had this number before
-    assert not other.lives()
-
-    os.kill(child, signal.SIGKILL)
-    until_ended(child)
-
-    assert process.survivors(child) == []
-    assert not survivor.lives()
-
-
 def test_a_program_that_is_out_of_time_tells_its_group() -> None:
-    with pytest.raises(process.TimedOut) as late:
+    with pytest.raises(deadlines.TimedOut) as late:
         sh("sleep 60", 0.2)
 
     assert late.value.group > 0
-    assert process.survivors(late.value.group) == []
-
-
-def test_an_ended_child_that_nobody_waits_for_is_reaped_when_it_is_seen_the_second_time(
-    child: int,
-) -> None:
-    assert child not in process.reap_strays({child})
-    os.kill(child, signal.SIGKILL)
-    until_ended(child)
-
-    ended = process.reap_strays(set())
-    assert child in ended
-    assert child not in process.reap_strays(ended)
-
-    assert not Path(f"/proc/{child}").exists()
+    assert process_table.survivors(late.value.group) == []
 
 
 def test_a_child_that_a_run_waits_for_is_left_to_it() -> None:
@@ -112,7 +56,7 @@ def test_a_child_that_a_run_waits_for_is_left_to_it() -> None:
         running = threads.submit(sh, "sleep 2 & exit 3")
         ended: set[int] = set()
         while not running.done():
-            ended = process.reap_strays(ended)
+            ended = process_table.reap_strays(ended)
             time.sleep(0.05)
 
         assert running.result().status == 3
@@ -174,7 +118,7 @@ def test_messages_are_in_english_and_the_rest_of_the_environment_is_ours(
 def test_a_program_out_of_time_is_killed_with_all_its_children(tmp_path: Path) -> None:
     began = time.monotonic()
 
-    with pytest.raises(process.TimedOut, match=r"0\.3 s"):
+    with pytest.raises(deadlines.TimedOut, match=r"0\.3 s"):
         sh(f"trap '' TERM; sleep 100 & echo $! > {tmp_path}/child; wait", seconds=0.3)
 
     assert time.monotonic() - began < 3
@@ -182,14 +126,14 @@ def test_a_program_out_of_time_is_killed_with_all_its_children(tmp_path: Path) -
 
 
 def test_one_that_closes_its_output_and_stays_is_killed_too(tmp_path: Path) -> None:
-    with pytest.raises(process.TimedOut, match="did not end within"):
+    with pytest.raises(deadlines.TimedOut, match="did not end within"):
         sh(f"echo $$ > {tmp_path}/pid; exec >&- 2>&-; sleep 100", seconds=0.3)
 
     assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
 def test_a_daemon_that_keeps_the_output_open_is_killed(tmp_path: Path) -> None:
-    with pytest.raises(process.TimedOut, match="did not close its output"):
+    with pytest.raises(deadlines.TimedOut, match="did not close its output"):
         sh(f"sleep 100 & echo $! > {tmp_path}/child", seconds=0.3)
 
     assert not is_alive(int((tmp_path / "child").read_text()))
@@ -250,35 +194,3 @@ def test_the_terminal_and_signals_of_ours_do_not_reach_it(tmp_path: Path) -> Non
         assert int(sh("ps -o pgid= -p $$ || cut -d' ' -f5 /proc/$$/stat").output) != os.getpgrp()
     finally:
         signal.signal(signal.SIGPIPE, before)
-
-
-def test_bounded_work_answers_and_leaves_nothing() -> None:
-    assert process.bounded(lambda: b"x" * 200_000, 5) == b"x" * 200_000
-
-
-def test_bounded_work_that_dies_or_says_nothing_is_none() -> None:
-    def die() -> bytes:
-        os.kill(os.getpid(), signal.SIGKILL)
-        return b"never"
-
-    def fail() -> bytes:
-        raise ValueError
-
-    assert process.bounded(die, 5) is None
-    assert process.bounded(fail, 5) is None
-
-
-def test_bounded_work_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-
-    def work() -> bytes:
-        sh(f"echo $$ >> {pids}; sh -c 'echo $$ >> {pids}; exec sleep 60'; true", 60)
-        return b"never"
-
-    began = time.monotonic()
-    assert process.bounded(work, 1) is None
-
-    assert time.monotonic() - began < 3
-    started = [int(pid) for pid in pids.read_text().split()]
-    assert len(started) == 2
-    assert [pid for pid in started if is_alive(pid)] == []

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.drivers import Driver
-from shared import process, protocol
+from shared import deadlines, protocol
 from shared.options import Options, Secret, integer, is_reserved, parse_arguments
 from shared.protocol import CALLOUTS, Capabilities, InvalidArgument, Reply
 
@@ -477,7 +477,7 @@ def test_the_reason_of_every_kind_of_failure_is_one_of_the_contract() -> None:
     class Bare(protocol.Failure):
         """Of no kind that the contract has."""
 
-    reasons = [kind("").to_dict()["reason"] for kind in (process.TimedOut, Own, Other, Bare)]
+    reasons = [kind("").to_dict()["reason"] for kind in (deadlines.TimedOut, Own, Other, Bare)]
     assert reasons == ["Internal", "Busy", "Busy", "Internal"]
     for name, kind in protocol.FAILURES.items():
         assert kind("").reason == name
