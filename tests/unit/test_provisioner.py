@@ -13,7 +13,14 @@ from tests.cluster.proxy import kubeconfig
 from tests.sources import ROOT
 
 
-@pytest.mark.parametrize("mode", ["--node=node1", "--cluster", "--identity=shared"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param("--node=node1", id="node mode"),
+        pytest.param("--cluster", id="cluster mode"),
+        pytest.param("--identity=shared", id="shared mode"),
+    ],
+)
 def test_no_thread_takes_sigterm_away_from_the_one_that_waits_for_it(
     mode: str, tmp_path: Path
 ) -> None:

@@ -49,14 +49,27 @@ def test_a_stream_that_is_refused_says_so_like_any_other_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "passes"), [(403, False), (409, False), (410, False), (429, True), (500, True)]
+    ("status", "passes"),
+    [
+        pytest.param(403, False, id="a missing right does not pass"),
+        pytest.param(409, False, id="a conflict does not pass"),
+        pytest.param(410, False, id="a version that is too old does not pass"),
+        pytest.param(429, True, id="a server with too many requests recovers"),
+        pytest.param(500, True, id="a server's own error passes"),
+    ],
 )
 def test_what_passes_by_itself_is_the_servers_trouble(status: int, passes: bool) -> None:
     assert refused(status).passes == passes
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7.0), ("99999", 60.0), ("soon", 0.0), ("-1", 0.0)]
+    ("header", "seconds"),
+    [
+        pytest.param("7", 7.0, id="seconds are waited for"),
+        pytest.param("99999", 60.0, id="more than a minute is cut to a minute"),
+        pytest.param("soon", 0.0, id="a word is no time"),
+        pytest.param("-1", 0.0, id="a negative time is none"),
+    ],
 )
 def test_retry_after_is_honoured_within_reason(header: str, seconds: float) -> None:
     error = refused(429, Retry_After=header)

@@ -10,13 +10,16 @@ import pytest
 from cluster.controller import execute
 from cluster.controller.api_errors import Refused, Unreachable
 
-ENDINGS: list[tuple[Any, int]] = [
-    ({"status": "Success"}, 0),
-    ({"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]}}, 3),
-]
+EXIT_3 = {"causes": [{"reason": "ExitCode", "message": "3"}]}
 
 
-@pytest.mark.parametrize(("ending", "status"), ENDINGS)
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        pytest.param({"status": "Success"}, 0, id="it succeeded"),
+        pytest.param({"status": "Failure", "details": EXIT_3}, 3, id="it failed with a status"),
+    ],
+)
 def test_a_program_in_a_pod_ends_with_its_own_status(ending: Any, status: int) -> None:
     assert execute.exit_status(json.dumps(ending).encode(), "x") == status
 

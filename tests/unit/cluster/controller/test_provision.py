@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cluster.controller import retry
+from cluster.controller.objects import Claim
 from shared import options, protocol
 from tests.unit.cluster.controller.one_node import Parts, driver, our_class, waiting
 
@@ -219,3 +220,33 @@ def test_a_long_copy_has_one_event_however_often_the_driver_is_called(
     parts.claims.changed(waiting("mine"))
     parts.provision.sync(("claim", "mine"))
     assert parts.announced == ["Provisioning"] * 3, "it came back to this node"
+
+
+UNAVAILABLE = '{"status": "Failure", "reason": "Unavailable", "message": "its disk is away"}'
+
+
+def test_a_claim_whose_node_cannot_make_it_is_given_back(parts: Parts, tmp_path: Path) -> None:
+    driver(tmp_path, f"echo '{UNAVAILABLE}'\n")
+    parts.claims.changed(waiting("mine"))
+    key: Any = parts.work.get()
+
+    parts.provision.sync(key)
+
+    (change,) = parts.api.patched
+    assert change[1]["metadata"]["annotations"] == {"volume.kubernetes.io/selected-node": None}
+    assert parts.work.waiting_keys() == []
+
+
+@pytest.mark.parametrize("failure", [protocol.Unavailable, protocol.ResourceExhausted])
+def test_a_claim_without_a_node_has_none_to_give_back_and_is_tried_again(
+    parts: Parts, failure: type[protocol.Failure]
+) -> None:
+    """So it is in shared mode."""
+    parts.claims.changed(waiting("mine"))
+    key: Any = parts.work.get()
+
+    parts.provision._failed(key, Claim(waiting("mine", node="")), failure("full"), False)
+
+    assert parts.api.patched == []
+    assert parts.work.waiting_keys() == [key]
+    assert 0.7 < parts.work._due[key] - time.monotonic() < 1.3

@@ -31,17 +31,41 @@ def storage_class(
 @pytest.mark.parametrize(
     ("parameters", "pools", "free"),
     [
-        ({}, POOLS, "100"),
-        ({"pool": "fast"}, POOLS, "7"),
-        ({"pool": "away"}, POOLS, "0"),
-        ({"pool": "elsewhere"}, POOLS, "0"),
-        ({}, [{"name": "only", "freeBytes": 3}], "3"),
-        ({}, [{"name": "default", "freeBytes": -5}], "0"),
-        ({}, POOLS[1:], "0"),
-        ({}, [{"name": "default", "error": "gone"}, {"name": "fast", "freeBytes": 7}], "0"),
-        ({}, [{"name": "fast", "freeBytes": 7, "byName": True}], "0"),
-        ({"pool": "fast"}, [{"name": "fast", "freeBytes": 7, "byName": True}], "7"),
-        ({"pool": "a"}, [{"name": "a", "freeBytes": 7, "error": "its disk is read-only"}], "0"),
+        pytest.param({}, POOLS, "100", id="a class without a pool means the default one"),
+        pytest.param({"pool": "fast"}, POOLS, "7", id="a class names its pool"),
+        pytest.param({"pool": "away"}, POOLS, "0", id="a pool whose disk is away has no room"),
+        pytest.param(
+            {"pool": "elsewhere"}, POOLS, "0", id="a pool that is not on the node has no room"
+        ),
+        pytest.param({}, [{"name": "only", "freeBytes": 3}], "3", id="the only pool is meant"),
+        pytest.param(
+            {}, [{"name": "default", "freeBytes": -5}], "0", id="less than nothing is nothing"
+        ),
+        pytest.param({}, POOLS[1:], "0", id="of several pools without a default none is meant"),
+        pytest.param(
+            {},
+            [{"name": "default", "error": "gone"}, {"name": "fast", "freeBytes": 7}],
+            "0",
+            id="a default pool that is away is not replaced",
+        ),
+        pytest.param(
+            {},
+            [{"name": "fast", "freeBytes": 7, "byName": True}],
+            "0",
+            id="a pool that is had by its name only is not meant",
+        ),
+        pytest.param(
+            {"pool": "fast"},
+            [{"name": "fast", "freeBytes": 7, "byName": True}],
+            "7",
+            id="such a pool is had by its name",
+        ),
+        pytest.param(
+            {"pool": "a"},
+            [{"name": "a", "freeBytes": 7, "error": "its disk is read-only"}],
+            "0",
+            id="a pool with an error has no room",
+        ),
     ],
 )
 def test_the_room_of_the_pool_that_the_class_means(
@@ -144,11 +168,11 @@ def test_each_node_and_class_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("published", "free", "exactly", "roughly"),
     [
-        ("1Mi", 1 << 20, True, True),
-        ("1Mi", (1 << 20) - 4096, False, True),
-        ("1Mi", (1 << 20) * 9 // 10, False, False),
-        ("1Mi", 0, False, False),
-        ("0", 4096, False, False),
+        pytest.param("1Mi", 1 << 20, True, True, id="what is published is as wished"),
+        pytest.param("1Mi", (1 << 20) - 4096, False, True, id="a small change waits"),
+        pytest.param("1Mi", (1 << 20) * 9 // 10, False, False, id="a large change does not"),
+        pytest.param("1Mi", 0, False, False, id="all room that goes is a large change"),
+        pytest.param("0", 4096, False, False, id="any room that comes is a large change"),
     ],
 )
 def test_a_change_is_written_at_once_unless_it_is_small(

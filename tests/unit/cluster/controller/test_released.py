@@ -123,7 +123,13 @@ def test_a_pv_that_is_made_anew_under_the_name_keeps_our_finalizer(tmp_path: Pat
     assert decide.FINALIZER in another["metadata"]["finalizers"]
 
 
-@pytest.mark.parametrize("bound_to", [HERE, UNBOUND])
+@pytest.mark.parametrize(
+    "bound_to",
+    [
+        pytest.param(HERE, id="its claim is bound to it"),
+        pytest.param(UNBOUND, id="its claim is not bound"),
+    ],
+)
 def test_a_released_pv_whose_claim_lives_is_told_and_looked_at_less_and_less_often(
     tmp_path: Path, bound_to: str
 ) -> None:
@@ -144,7 +150,13 @@ def test_a_released_pv_whose_claim_lives_is_told_and_looked_at_less_and_less_oft
     assert parts.api.volume is not None and "deletionTimestamp" not in parts.api.volume["metadata"]
 
 
-@pytest.mark.parametrize("owner", [None, {"namespace": "shop", "name": "data"}])
+@pytest.mark.parametrize(
+    "owner",
+    [
+        pytest.param(None, id="it has no claimRef"),
+        pytest.param({"namespace": "shop", "name": "data"}, id="its claimRef has no uid"),
+    ],
+)
 def test_a_released_pv_that_names_no_claim_is_left_to_kube_controller_manager(
     tmp_path: Path, owner: dict[str, str] | None
 ) -> None:

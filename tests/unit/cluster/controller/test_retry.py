@@ -7,6 +7,7 @@ import pytest
 from cluster.controller import retry
 from cluster.controller.retry import GROWING, SLOW, SOON, Retry
 from shared import protocol
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,21 @@ def test_a_pause_doubles_up_to_its_last() -> None:
     assert pauses == [1.0, 2.0, 4.0, 256.0, 300.0, 300.0]
     assert not SLOW.grows
     assert not SOON.grows
+
+
+def test_the_readme_has_the_same_table() -> None:
+    text = (ROOT / "README.md").read_text()
+
+    for reason, row in retry.AFTER.items():
+        begin = f"| `{reason.__name__}`"
+        (line,) = [line for line in text.splitlines() if line.startswith(begin)]
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[1:] == cells_of(row), reason.__name__
+
+
+def cells_of(row: Retry) -> list[str]:
+    pause = f"{row.pause.first_seconds:.0f}"
+    if row.pause.grows:
+        pause += f" to {row.pause.last_seconds:.0f}"
+    facts = (row.warns, row.elsewhere, row.may_exist)
+    return [pause, *("yes" if fact else "no" for fact in facts)]

@@ -44,13 +44,38 @@ def wanted(**parameters: str) -> secrets.Reference | None:
 @pytest.mark.parametrize(
     ("name", "namespace", "reference"),
     [
-        ("keys", "vault", ("vault", "keys")),
-        ("${pvc.name}-key", "${pvc.namespace}", ("shop", "data-key")),
-        ("${pvc.namespace}.${pvc.name}", "vault", ("vault", "shop.data")),
-        ("${pv.name}", "keys-of-${pvc.namespace}", ("keys-of-shop", "pvc-u1")),
-        ("key-${pvc.annotations['team']}", "${pv.name}", ("pvc-u1", "key-blue")),
-        ("${pvc.annotations['example.com/key']}", "vault", ("vault", "k.1")),
-        ("n" * 253, "v" * 63, ("v" * 63, "n" * 253)),
+        pytest.param("keys", "vault", ("vault", "keys"), id="plain names"),
+        pytest.param(
+            "${pvc.name}-key",
+            "${pvc.namespace}",
+            ("shop", "data-key"),
+            id="the claim's name and namespace",
+        ),
+        pytest.param(
+            "${pvc.namespace}.${pvc.name}",
+            "vault",
+            ("vault", "shop.data"),
+            id="two words in a name",
+        ),
+        pytest.param(
+            "${pv.name}",
+            "keys-of-${pvc.namespace}",
+            ("keys-of-shop", "pvc-u1"),
+            id="the PV's name, and the claim's namespace in a longer one",
+        ),
+        pytest.param(
+            "key-${pvc.annotations['team']}",
+            "${pv.name}",
+            ("pvc-u1", "key-blue"),
+            id="an annotation in a name, and the PV's name as the namespace",
+        ),
+        pytest.param(
+            "${pvc.annotations['example.com/key']}",
+            "vault",
+            ("vault", "k.1"),
+            id="an annotation with a prefix",
+        ),
+        pytest.param("n" * 253, "v" * 63, ("v" * 63, "n" * 253), id="names as long as can be"),
     ],
 )
 def test_a_secret_is_named_by_templates(
@@ -80,47 +105,108 @@ def test_a_class_whose_secret_parameters_are_wrong_is_told_how_a_class_is_change
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"secretName": "a"}, "secretName stands alone"),
-        ({"secretNamespace": "a"}, "secretNamespace stands alone"),
-        ({"secretNamespace": "a", "createSecret": "false"}, "secretNamespace stands alone"),
-        ({"createSecret": "yes"}, "createSecret is 'yes'"),
-        ({"createSecret": "true", "secretName": "a"}, "remove secretName"),
-        ({"secretName": "", "secretNamespace": "a"}, "becomes '', which is not a DNS name"),
-        ({"secretName": "a", "secretNamespace": ""}, "which is not a DNS name"),
-        (
+        pytest.param({"secretName": "a"}, "secretName stands alone", id="a name stands alone"),
+        pytest.param(
+            {"secretNamespace": "a"}, "secretNamespace stands alone", id="a namespace stands alone"
+        ),
+        pytest.param(
+            {"secretNamespace": "a", "createSecret": "false"},
+            "secretNamespace stands alone",
+            id="a namespace stands alone, and no secret is made",
+        ),
+        pytest.param({"createSecret": "yes"}, "createSecret is 'yes'", id="neither true nor false"),
+        pytest.param(
+            {"createSecret": "true", "secretName": "a"}, "remove secretName", id="made and named"
+        ),
+        pytest.param(
+            {"secretName": "", "secretNamespace": "a"},
+            "becomes '', which is not a DNS name",
+            id="an empty name",
+        ),
+        pytest.param(
+            {"secretName": "a", "secretNamespace": ""},
+            "which is not a DNS name",
+            id="an empty namespace",
+        ),
+        pytest.param(
             {"secretName": "${pvc.uid}", "secretNamespace": "a"},
             "'${pvc.uid}', for which there is no value",
+            id="the uid is no word",
         ),
-        ({"secretName": "${}", "secretNamespace": "a"}, "'${}', for which there is no value"),
-        ({"secretName": "${pvc.name", "secretNamespace": "a"}, "which is not a DNS name"),
-        ({"secretName": "$pvc.name", "secretNamespace": "a"}, "which is not a DNS name"),
-        ({"secretName": "${pvc.annotations['none']}", "secretNamespace": "a"}, "['none']"),
-        ({"secretName": "${pvc.annotations['no']}", "secretNamespace": "a"}, "becomes ''"),
-        ({"secretName": "${pvc.annotations['path']}", "secretNamespace": "a"}, "becomes '../x'"),
-        # What a claim says is never itself a template.
-        (
+        pytest.param(
+            {"secretName": "${}", "secretNamespace": "a"},
+            "'${}', for which there is no value",
+            id="an empty word",
+        ),
+        pytest.param(
+            {"secretName": "${pvc.name", "secretNamespace": "a"},
+            "which is not a DNS name",
+            id="a word that does not end",
+        ),
+        pytest.param(
+            {"secretName": "$pvc.name", "secretNamespace": "a"},
+            "which is not a DNS name",
+            id="a word without braces",
+        ),
+        pytest.param(
+            {"secretName": "${pvc.annotations['none']}", "secretNamespace": "a"},
+            "['none']",
+            id="an annotation that the claim does not have",
+        ),
+        pytest.param(
+            {"secretName": "${pvc.annotations['no']}", "secretNamespace": "a"},
+            "becomes ''",
+            id="an annotation that is empty",
+        ),
+        pytest.param(
+            {"secretName": "${pvc.annotations['path']}", "secretNamespace": "a"},
+            "becomes '../x'",
+            id="an annotation that is a path",
+        ),
+        pytest.param(
             {"secretName": "${pvc.annotations['evil']}", "secretNamespace": "a"},
             "becomes '${pvc.namespace}'",
+            id="an annotation that is a template",
         ),
-        # The claim's owner steers no namespace but his own.
-        (
+        pytest.param(
             {"secretName": "a", "secretNamespace": "${pvc.name}"},
             "known are ${pvc.namespace}, ${pv.name}",
+            id="a claim's name as a namespace",
         ),
-        (
+        pytest.param(
             {"secretName": "a", "secretNamespace": "${pvc.annotations['team']}"},
             "known are ${pvc.namespace}, ${pv.name}",
+            id="an annotation as a namespace",
         ),
-        (
+        pytest.param(
             {"createSecret": "true", "secretNamespace": "${pvc.name}"},
             "known are ${pvc.namespace}, ${pv.name}",
+            id="a claim's name as the namespace of a made secret",
         ),
-        ({"secretName": "UPPER", "secretNamespace": "a"}, "'UPPER'"),
-        ({"secretName": "a\n", "secretNamespace": "a"}, "which is not a DNS name"),
-        ({"secretName": "a/b", "secretNamespace": "a"}, "'a/b'"),
-        ({"secretName": "a", "secretNamespace": "a.b"}, "'a.b'"),
-        ({"secretName": "n" * 254, "secretNamespace": "a"}, "which is not a DNS name"),
-        ({"secretName": "a", "secretNamespace": "v" * 64}, "which is not a DNS name"),
+        pytest.param(
+            {"secretName": "UPPER", "secretNamespace": "a"}, "'UPPER'", id="letters in upper case"
+        ),
+        pytest.param(
+            {"secretName": "a\n", "secretNamespace": "a"},
+            "which is not a DNS name",
+            id="a line feed at the end",
+        ),
+        pytest.param(
+            {"secretName": "a/b", "secretNamespace": "a"}, "'a/b'", id="a slash in a name"
+        ),
+        pytest.param(
+            {"secretName": "a", "secretNamespace": "a.b"}, "'a.b'", id="a dot in a namespace"
+        ),
+        pytest.param(
+            {"secretName": "n" * 254, "secretNamespace": "a"},
+            "which is not a DNS name",
+            id="a name that is too long",
+        ),
+        pytest.param(
+            {"secretName": "a", "secretNamespace": "v" * 64},
+            "which is not a DNS name",
+            id="a namespace that is too long",
+        ),
     ],
 )
 def test_a_class_that_names_no_secret_properly_is_refused(
@@ -191,12 +277,14 @@ def test_the_secret_of_a_pv_is_the_one_that_was_made_for_it() -> None:
 @pytest.mark.parametrize(
     "secret",
     [
-        {},
-        {"name": MADE},
-        {"namespace": "own", "name": "keys"},
-        {"namespace": "own", "name": "pvc-u1"},
-        {"namespace": "own", "name": "pvc-u2" + MADE[6:]},
-        {"namespace": "../../x", "name": MADE},
+        pytest.param({}, id="it names none"),
+        pytest.param({"name": MADE}, id="it names no namespace"),
+        pytest.param({"namespace": "own", "name": "keys"}, id="its name is not the volume's"),
+        pytest.param({"namespace": "own", "name": "pvc-u1"}, id="its name has no instance"),
+        pytest.param(
+            {"namespace": "own", "name": "pvc-u2" + MADE[6:]}, id="its name is another volume's"
+        ),
+        pytest.param({"namespace": "../../x", "name": MADE}, id="its namespace is a path"),
     ],
 )
 def test_any_other_secret_of_a_pv_is_not_its_own(secret: dict[str, str]) -> None:
@@ -206,10 +294,10 @@ def test_any_other_secret_of_a_pv_is_not_its_own(secret: dict[str, str]) -> None
 @pytest.mark.parametrize(
     "changed",
     [
-        {},
-        {"flexvol/claim-uid": "u2"},
-        {"flexvol/volume": "pvc-u2"},
-        {"flexvol/claim-namespace": ""},
+        pytest.param({}, id="it says so"),
+        pytest.param({"flexvol/claim-uid": "u2"}, id="it is another claim's"),
+        pytest.param({"flexvol/volume": "pvc-u2"}, id="it is another volume's"),
+        pytest.param({"flexvol/claim-namespace": ""}, id="it is of no namespace"),
     ],
 )
 def test_only_a_secret_that_says_so_is_the_volumes(changed: dict[str, str]) -> None:

@@ -10,16 +10,29 @@ from cluster.controller import settings
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--node=a", "--driver=loop"], "--driver loop: expected VENDOR/NAME"),
-        (["--node=a", "--driver=../x"], "--driver ../x: expected VENDOR/NAME"),
-        (["--node=a", "--workers=0"], "--workers 0: expected 1 or more"),
-        (["--node=a", "--pod=x"], "--pod x: expected NAME/UID"),
-        (
+        pytest.param(
+            ["--node=a", "--driver=loop"],
+            "--driver loop: expected VENDOR/NAME",
+            id="a driver without a vendor",
+        ),
+        pytest.param(
+            ["--node=a", "--driver=../x"],
+            "--driver ../x: expected VENDOR/NAME",
+            id="a driver that is a path",
+        ),
+        pytest.param(
+            ["--node=a", "--workers=0"], "--workers 0: expected 1 or more", id="no workers"
+        ),
+        pytest.param(
+            ["--node=a", "--pod=x"], "--pod x: expected NAME/UID", id="a pod without a uid"
+        ),
+        pytest.param(
             ["--node=a", "--orphan-grace-seconds=nan"],
             "--orphan-grace-seconds nan: expected 0 or more",
+            id="a time that is no number",
         ),
-        (["--node=a", "--identity=b"], "not allowed with argument"),
-        ([], "is required"),
+        pytest.param(["--node=a", "--identity=b"], "not allowed with argument", id="two modes"),
+        pytest.param([], "is required", id="no mode"),
     ],
 )
 def test_bad_arguments_are_named(

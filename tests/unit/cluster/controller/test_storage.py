@@ -48,17 +48,36 @@ def test_a_script_for_the_retired_flex_provisioner_needs_no_more_than_success(dr
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ("x", "no object"),
-        ({"options": {"a": 1}, "capacityBytes": 100, "fsType": ""}, "not an object of strings"),
-        ({"options": {"requestBytes": "1"}, "capacityBytes": 100, "fsType": ""}, "reserved"),
-        (
+        pytest.param("x", "no object", id="it is no object"),
+        pytest.param(
+            {"options": {"a": 1}, "capacityBytes": 100, "fsType": ""},
+            "not an object of strings",
+            id="an option is no string",
+        ),
+        pytest.param(
+            {"options": {"requestBytes": "1"}, "capacityBytes": 100, "fsType": ""},
+            "reserved",
+            id="an option is the provisioner's own",
+        ),
+        pytest.param(
             {"options": {"kubernetes.io/secret/a": "1"}, "capacityBytes": 100, "fsType": ""},
             "reserved",
+            id="an option is kubelet's own",
         ),
-        ({"options": {}, "capacityBytes": 99, "fsType": ""}, "99"),
-        ({"options": {}, "capacityBytes": "100", "fsType": ""}, "'100'"),
-        ({"options": {}, "capacityBytes": True, "fsType": ""}, "True"),
-        ({"options": {}, "capacityBytes": 100}, "fsType"),
+        pytest.param(
+            {"options": {}, "capacityBytes": 99, "fsType": ""}, "99", id="it is too small"
+        ),
+        pytest.param(
+            {"options": {}, "capacityBytes": "100", "fsType": ""},
+            "'100'",
+            id="its size is a string",
+        ),
+        pytest.param(
+            {"options": {}, "capacityBytes": True, "fsType": ""},
+            "True",
+            id="its size is a truth value",
+        ),
+        pytest.param({"options": {}, "capacityBytes": 100}, "fsType", id="it has no file system"),
     ],
 )
 def test_a_success_without_a_usable_volume_is_an_unknown_outcome(

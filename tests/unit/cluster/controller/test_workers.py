@@ -7,7 +7,14 @@ import pytest
 from cluster.controller import workers
 
 
-@pytest.mark.parametrize("makers", [1, 2, 4])
+@pytest.mark.parametrize(
+    "makers",
+    [
+        pytest.param(1, id="one maker"),
+        pytest.param(2, id="two makers"),
+        pytest.param(4, id="four makers"),
+    ],
+)
 def test_neither_claims_nor_deletions_take_all_workers(makers: int) -> None:
     all_of_them = workers.what_workers_take(makers)
 
