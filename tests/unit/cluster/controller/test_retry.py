@@ -7,7 +7,7 @@ import pytest
 from cluster.controller import retry
 from cluster.controller.retry import GROWING, SLOW, SOON, Retry
 from shared import protocol
-from tests.conftest import ROOT
+from tests.sources import ROOT
 
 
 @pytest.mark.parametrize(
