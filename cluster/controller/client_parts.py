@@ -1,12 +1,11 @@
-"""Leaves out of the official client what nobody here uses: a class for each kind of object, and the
-calls of each API group.
+"""Leaves out the parts of the official client that nobody here uses: a class for each kind of
+object, and the calls of each API group.
 
 The client imports about 700 classes of objects and 60 of API groups when it is imported. Here
-objects are dicts, so nearly all of that is memory and time for nothing: a third of the memory that
-a provisioner has after its imports
-(tests/unit/cluster/controller/test_client_parts.py holds it to that). The modules that are left out
-are there in name: whoever uses one of their classes is told so.
-"""
+objects are JSON, so nearly all of these classes cost memory and time for nothing: a third of the
+memory that a provisioner has after its imports, as tests/unit/cluster/controller/
+test_client_parts.py measures. The modules that are left out exist by name, and each of their
+classes raises an error that says so."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from typing import Any
 
 _MODELS = "kubernetes.client.models."
 _APIS = "kubernetes.client.api."
-# What cluster.py works with.
+# The API groups that cluster.py works with.
 USED = frozenset((_APIS + "core_v1_api", _APIS + "storage_v1_api"))
 
 
@@ -28,13 +27,13 @@ class LeftOut:
 
     def __init__(self, *_: object, **__: object) -> None:
         raise NotImplementedError(
-            f"{type(self).__name__} of the Kubernetes client is left out: add its module to USED "
-            "in cluster/controller/client_parts.py"
+            f"{type(self).__name__} of the Kubernetes client is left out: add its "
+            "module to USED in cluster/controller/client_parts.py"
         )
 
 
 class _Module(types.ModuleType):
-    """A module that has every class one asks it for."""
+    """A module that has a class of every name."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -45,6 +44,8 @@ class _Module(types.ModuleType):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds, in front of Python's own finders, the modules that are left out."""
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
@@ -60,6 +61,6 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def leave_out() -> None:
-    """From now on the client is imported without what is not USED. To be called before it is
-    imported first."""
+    """From now on the client is imported without the parts that are not USED. To be called before
+    the first import of the client."""
     sys.meta_path.insert(0, _Finder())

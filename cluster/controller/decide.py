@@ -144,10 +144,10 @@ def problem(
     if objects.BIND_COMPLETED in claim.annotations:
         # pv_controller.go, syncBoundClaim: such a claim is Lost, and stays it.
         return (
-            f"its annotation {objects.BIND_COMPLETED} says that it was bound before, and it names "
-            "no PV, so Kubernetes counts it as Lost and binds it to none; take that annotation "
-            "away. The claim then gets a new, empty volume, unless a PV for it is there before "
-            "(kubectl flexvol adopt)"
+            f"its annotation {objects.BIND_COMPLETED} says that it was bound before, "
+            "and it names no PV, so Kubernetes counts it as Lost and binds it to none; "
+            "take that annotation away. The claim then gets a new, empty volume, "
+            "unless a PV for it is there before (kubectl flexvol adopt)"
         )
     if storage_class is None and not claim.class_name:
         return "the claim names no storage class; name one in a new claim"
@@ -209,8 +209,8 @@ def _is_fulfilled(term: Object, labels: Mapping[str, str]) -> bool:
 def no_room(size_bytes: int, most_bytes: int, node: str) -> str:
     """The sentence about a claim that is too large for every node. node: the one with the most."""
     return (
-        f"no node has room for {-(-size_bytes >> 20)} MiB: the most is {most_bytes >> 20} MiB, on "
-        f"{node}; it is made when there is room"
+        f"no node has room for {-(-size_bytes >> 20)} MiB: the most is "
+        f"{most_bytes >> 20} MiB, on {node}; it is made when there is room"
     )
 
 
@@ -301,8 +301,9 @@ def _with_claim_of_released(decision: Decision, volume: Volume, claim: Claim | N
     state = "is bound to it" if claim.volume_name else "is not bound to another PV"
     return Decision(
         WAIT,
-        f"the PV's phase is {volume.phase}, but {name} is there and {state}; it is deleted when "
-        "that claim is gone. If it stays so, see what kube-controller-manager logs",
+        f"the PV's phase is {volume.phase}, but {name} is there and {state}; it is "
+        "deleted when that claim is gone. If it stays so, see what "
+        "kube-controller-manager logs",
     )
 
 

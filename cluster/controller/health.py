@@ -1,5 +1,5 @@
-"""Three answers over HTTP: /healthz, whether a restart would help, /readyz, whether the work can be
-done now, and /metrics, for Prometheus."""
+"""Three pages over HTTP: /healthz says whether a restart would help, /readyz whether the work can
+be done now, and /metrics is for Prometheus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from typing import Any
 from cluster.controller import metrics
 
 Check = Callable[[], str]
-_REQUEST_SECONDS = 10
+_REQUEST_SECONDS = 10  # how long a client may take to send its request
+_OK = 200
+_NOT_FOUND = 404
+_UNAVAILABLE = 503
 
 
 class _DualStack(http.server.ThreadingHTTPServer):
@@ -28,7 +31,8 @@ class _DualStack(http.server.ThreadingHTTPServer):
 
 
 def _server(port: int, handler: type[http.server.BaseHTTPRequestHandler]) -> Any:
-    """On all addresses of the machine; of IPv4 alone where its kernel has no IPv6."""
+    """Listens on all addresses of the machine; on those of IPv4 alone where its kernel has no
+    IPv6."""
     try:
         return _DualStack(("::", port), handler)
     except OSError as error:
@@ -38,8 +42,9 @@ def _server(port: int, handler: type[http.server.BaseHTTPRequestHandler]) -> Any
 
 
 def serve(port: int, healthy: Check, ready: Check) -> None:
-    """Serves in a thread of its own. Each check returns what is wrong, in words, or an empty
-    string."""
+    """Serves in a thread of its own.
+
+    healthy, ready: each returns what is wrong, in words; "" if nothing is."""
     checks = {"/healthz": healthy, "/readyz": ready}
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,17 +53,24 @@ def serve(port: int, healthy: Check, ready: Check) -> None:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                text = metrics.text()
-                self.send_response(200)
-                self.send_header("Content-Type", metrics.CONTENT_TYPE)
-                self.end_headers()
-                self.wfile.write(text)
+                self._answer(_OK, metrics.text(), metrics.CONTENT_TYPE)
                 return
             check = checks.get(path)
-            wrong = "not found" if check is None else check()
-            self.send_response(404 if check is None else 503 if wrong else 200)
+            if check is None:
+                self._answer(_NOT_FOUND, b"not found\n")
+                return
+            trouble = check()
+            if trouble:
+                self._answer(_UNAVAILABLE, trouble.encode() + b"\n")
+                return
+            self._answer(_OK, b"ok\n")
+
+        def _answer(self, status: int, body: bytes, content_type: str = "") -> None:
+            self.send_response(status)
+            if content_type:
+                self.send_header("Content-Type", content_type)
             self.end_headers()
-            self.wfile.write((wrong or "ok").encode() + b"\n")
+            self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
             """Probes come every few seconds; they are not logged."""

@@ -282,8 +282,9 @@ def _move(name: str, entry: Object) -> str:
     if entry.get("state") != MOVING or not isinstance(target, str):
         return ""
     return (
-        f"it is being moved to node {target}, and mounts for no pod until that is done; if the "
-        f"move was cut, go on with it: kubectl flexvol move {name} --to {target}"
+        f"it is being moved to node {target}, and mounts for no pod until that is "
+        f"done; if the move was cut, go on with it: kubectl flexvol move {name} --to "
+        f"{target}"
     )
 
 
@@ -299,9 +300,9 @@ def _shortfall(entry: Object, pv: Volume, claim: Claim | None) -> str:
     if size >= promised:
         return ""
     return (
-        f"the PV promises {promised >> 20} MiB and the volume has {size >> 20} MiB, as after an "
-        f"older copy of it was put back; ask for more than {promised >> 20} MiB in the claim, and "
-        "the volume grows to that"
+        f"the PV promises {promised >> 20} MiB and the volume has {size >> 20} MiB, as "
+        f"after an older copy of it was put back; ask for more than {promised >> 20} "
+        "MiB in the claim, and the volume grows to that"
     )
 
 
@@ -319,9 +320,9 @@ def _on_namesake(entry: Object, other: Volume, drivers: dict[str, str]) -> str:
     if not other.pool_id or other.pool_id != entry.get("poolId"):
         return why
     return (
-        f"{why}. But its pool has the id that the PV names: its disk was moved or copied to this "
-        "node, or this node had the other name before. To keep its claim: kubectl flexvol move "
-        f"{other.name} --to NODE"
+        f"{why}. But its pool has the id that the PV names: its disk was moved or "
+        "copied to this node, or this node had the other name before. To keep its "
+        f"claim: kubectl flexvol move {other.name} --to NODE"
     )
 
 

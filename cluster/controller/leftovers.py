@@ -34,14 +34,14 @@ def judge(entry: Object, cluster_uid: str) -> Verdict:
         error = f" ({entry['error']})" if entry.get("error") else ""
         return Verdict(
             UNKNOWN,
-            "its driver does not say whose it was, of which cluster, and if it was ever mounted"
-            f"{error}",
+            "its driver does not say whose it was, of which cluster, and if it was "
+            f"ever mounted{error}",
         )
     if entry["clusterUid"] != cluster_uid:
         return Verdict(
             FOREIGN,
-            f"it was made for the cluster {entry['clusterUid']}, and this one is {cluster_uid}; "
-            f"{_REMEDY}",
+            f"it was made for the cluster {entry['clusterUid']}, and this one is "
+            f"{cluster_uid}; {_REMEDY}",
         )
     if entry["reclaimPolicy"] != "Delete":
         return Verdict(RETAINED, f"its class said {entry['reclaimPolicy']}; {_REMEDY}")
@@ -52,8 +52,8 @@ def judge(entry: Object, cluster_uid: str) -> Verdict:
     if not entry["blank"]:
         return Verdict(
             BLANK,
-            f"it is a copy of {entry.get('source')} that was never mounted, whose claim went while "
-            "it was made, and is deleted when its grace time is over",
+            f"it is a copy of {entry.get('source')} that was never mounted, whose "
+            "claim went while it was made, and is deleted when its grace time is over",
         )
     return Verdict(BLANK, "it was never mounted and is deleted when its grace time is over")
 

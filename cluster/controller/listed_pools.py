@@ -119,9 +119,9 @@ def _on_sites(pool_id: str, present: list[_Site], away: list[_Site]) -> str:
         return ""
     missed = ", ".join(site.words for site in away)
     return (
-        f"{missed} is away, and {present[0].words} has its id {pool_id}: its disk was moved "
-        "there. Mount the disk where it was, or make its volumes that node's, which keeps "
-        "their claims: kubectl flexvol move --all --from NODE"
+        f"{missed} is away, and {present[0].words} has its id {pool_id}: its disk was "
+        "moved there. Mount the disk where it was, or make its volumes that node's, "
+        "which keeps their claims: kubectl flexvol move --all --from NODE"
     )
 
 
@@ -135,8 +135,9 @@ def _are_one_network_disk(sites: list[_Site]) -> bool:
 def _on_twins(pool_id: str, sites: list[_Site]) -> str:
     names = " and ".join(site.words for site in sites)
     return (
-        f"{names} have the same id {pool_id}, so one is a copy of the other, as on "
-        "a cloned machine, and a volume's PV may mean either; on the copy, move its volumes away "
-        "(kubectl flexvol move --all --from NODE), then make its pool anew: loop pool remove NAME, "
-        "and loop pool init NAME. Nodes that share one disk on purpose need nothing"
+        f"{names} have the same id {pool_id}, so one is a copy of the other, as on a "
+        "cloned machine, and a volume's PV may mean either; on the copy, move its "
+        "volumes away (kubectl flexvol move --all --from NODE), then make its pool "
+        "anew: loop pool remove NAME, and loop pool init NAME. Nodes that share one "
+        "disk on purpose need nothing"
     )

@@ -62,8 +62,9 @@ def why(volume: Volume | Object, drivers: Mapping[str, str], node_exists: bool) 
         return _NO_LOSS
     return Loss(
         POOL_REPLACED,
-        f"{lost}: {volume.lost_mark}; mount the volume's own disk there again; if that disk is "
-        f"dead for good, give the volume up: kubectl flexvol release {volume.name}",
+        f"{lost}: {volume.lost_mark}; mount the volume's own disk there again; if that "
+        "disk is dead for good, give the volume up: kubectl flexvol release "
+        f"{volume.name}",
     )
 
 
@@ -71,9 +72,9 @@ def _remedy_of_gone_node(volume: Volume) -> str:
     if is_given_up_by_class(volume):
         return f"its class says to give it up ({ON_NODE_GONE_PARAMETER})"
     return (
-        "bring it back; if its disk is in another node, or that node has another name now, keep "
-        f"its claim: kubectl flexvol move {volume.name} --to NODE; or give the volume up: kubectl "
-        f"flexvol release {volume.name}"
+        "bring it back; if its disk is in another node, or that node has another name "
+        f"now, keep its claim: kubectl flexvol move {volume.name} --to NODE; or give "
+        f"the volume up: kubectl flexvol release {volume.name}"
     )
 
 
@@ -95,8 +96,8 @@ def pool_replaced(volume: Volume, pools: list[Object]) -> str | None:
             continue
         if pool.get("name") == volume.pool_name:
             return (
-                f"pool {volume.pool_name} of the node was replaced: its id is {pool['id']}, the "
-                f"volume's is {protocol.shown(pool_id)}"
+                f"pool {volume.pool_name} of the node was replaced: its id is "
+                f"{pool['id']}, the volume's is {protocol.shown(pool_id)}"
             )
     return None
 
@@ -156,8 +157,8 @@ def check_lost(
     node = node_of(volume, drivers)
     if not node:
         raise NotLost(
-            f"{volume.name} is not lost: no node's provisioner of {', '.join(drivers.values())} "
-            "made it; nothing was changed"
+            f"{volume.name} is not lost: no node's provisioner of "
+            f"{', '.join(drivers.values())} made it; nothing was changed"
         )
     exists = node_exists(api.get, node)
     loss = why(volume, drivers, exists)
@@ -166,9 +167,9 @@ def check_lost(
     if loss.reason:
         raise NotLost(f"{volume.name} is not given up by its class: {loss.sentence}")
     raise NotLost(
-        f"{volume.name} is not lost: its node {node} exists, and it has no mark {objects.LOST}; "
-        "nothing was changed. If its disk is dead for good, give the volume up: kubectl flexvol "
-        f"release {volume.name} --disk-is-gone"
+        f"{volume.name} is not lost: its node {node} exists, and it has no mark "
+        f"{objects.LOST}; nothing was changed. If its disk is dead for good, give the "
+        f"volume up: kubectl flexvol release {volume.name} --disk-is-gone"
     )
 
 

@@ -1,15 +1,15 @@
-"""What Prometheus is told, under the reference library's names where it has one. Nothing here
+"""The metrics for Prometheus, under the reference library's names where that has one. Nothing here
 decides anything.
 
 Names of claims are labels of the *_info metrics only, to join by, and names of volumes of the
-metrics about one volume; every other label has few values. What a driver or a person has written
-is cut and mapped here, so that nobody can make series without end, and a figure that is none is
-left out, so that one odd entry does not spoil the whole text."""
+metrics about one volume; every other label has few values. Words of drivers and persons are cut and
+mapped here, so that nobody can make series without end, and a figure that is no number is left out,
+so that one odd entry does not spoil the whole text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import prometheus_client
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -18,11 +18,12 @@ from prometheus_client.registry import Collector
 Object = dict[str, Any]
 # What each driver listed: its volumes and its pools.
 ByDriver = Mapping[str, tuple[list[Object], list[Object]]]
+# From a list to a copy of a large volume.
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BY_CLASS = ("class",)
 # The longest name that Kubernetes gives to an object.
 _LABEL_LENGTH = 253
-# Of what a claim can be a copy. Anybody may write any other kind.
+# The kinds of object that a claim can be a copy of. Anybody may write any other kind.
 _SOURCES = ("", "PersistentVolumeClaim", "VolumeSnapshot")
 
 provisioned = prometheus_client.Counter(
@@ -89,11 +90,16 @@ class Inventory(Collector):
         waiting: Callable[[], int],
         ages_seconds: Callable[[], Mapping[str, float]] = dict,
     ):
-        """listed: by driver, its volumes and pools. waiting: how many keys the queue holds.
+        """listed: by driver, its volumes and pools.
+
+        waiting: how many keys the queue holds.
         ages_seconds: how long ago each driver listed."""
-        self._listed, self._waiting, self._ages_seconds = listed, waiting, ages_seconds
+        self._listed = listed
+        self._waiting = waiting
+        self._ages_seconds = ages_seconds
 
     def collect(self) -> Iterable[Metric]:
+        """As prometheus_client calls it for each text."""
         queue = GaugeMetricFamily(
             "flexvol_queue_depth",
             "Claims and PVs of this instance that wait for their turn or for a retry",
@@ -117,17 +123,17 @@ class _Family:
 
     def __init__(self, name: str, about: str, labels: tuple[str, ...]) -> None:
         self.metric = GaugeMetricFamily(name, about, labels=labels)
-        self._there: set[tuple[str, ...]] = set()
+        self._added: set[tuple[str, ...]] = set()
 
     def add(self, labels: tuple[Any, ...], value: Any) -> None:
         texts = tuple(_as_label(label) for label in labels)
-        if texts in self._there or not isinstance(value, (int, float)):
+        if texts in self._added or not isinstance(value, (int, float)):
             return
         try:
             self.metric.add_metric(texts, float(value))
-        except OverflowError:  # an integer larger than any number that Prometheus has
+        except OverflowError:  # An integer that is larger than any number of Prometheus.
             return
-        self._there.add(texts)
+        self._added.add(texts)
 
 
 def _as_label(value: Any) -> str:
@@ -137,20 +143,31 @@ def _as_label(value: Any) -> str:
 
 _IN_POOL = ("driver", "pool")
 _PER_VOLUME = (*_IN_POOL, "volume")
-# The key of a pool's entry, the end of the metric's name, and what it tells.
+_OF_CLAIM = ("persistentvolumeclaim_namespace", "persistentvolumeclaim", "class", "fs_type")
+
+
+class _Figure(NamedTuple):
+    """A metric of a pool. key: in the pool's entry. name: the end of the metric's name."""
+
+    key: str
+    name: str
+    about: str
+
+
 _POOL_FIGURES = (
-    ("capacityBytes", "capacity_bytes", "Size of the pool's disk"),
-    ("committedBytes", "committed_bytes", "What its volumes were promised"),
-    ("usedBytes", "used_bytes", "What its volumes have taken of the disk"),
-    ("reserveBytes", "reserve_bytes", "What is left free of the disk"),
-    ("freeBytes", "free_bytes", "What may still be promised to new volumes"),
-    ("cordoned", "cordoned", "1 if it takes no new volumes because a person said so"),
+    _Figure("capacityBytes", "capacity_bytes", "Size of the pool's disk"),
+    _Figure("committedBytes", "committed_bytes", "What its volumes were promised"),
+    _Figure("usedBytes", "used_bytes", "What its volumes have taken of the disk"),
+    _Figure("reserveBytes", "reserve_bytes", "What is left free of the disk"),
+    _Figure("freeBytes", "free_bytes", "What may still be promised to new volumes"),
+    _Figure("cordoned", "cordoned", "1 if it takes no new volumes because a person said so"),
 )
 
 
 def _pool_metrics(listed: ByDriver) -> Iterator[Metric]:
     figures = {
-        key: _Family(f"flexvol_pool_{name}", about, _IN_POOL) for key, name, about in _POOL_FIGURES
+        figure.key: _Family(f"flexvol_pool_{figure.name}", figure.about, _IN_POOL)
+        for figure in _POOL_FIGURES
     }
     up = _Family(
         "flexvol_pool_up",
@@ -165,9 +182,9 @@ def _pool_metrics(listed: ByDriver) -> Iterator[Metric]:
             up.add(labels, is_usable)
             for key, family in figures.items():
                 family.add(labels, pool.get(key))
-            inside = [one for one in listed_volumes if one.get("pool") == pool.get("name")]
+            inside = sum(entry.get("pool") == pool.get("name") for entry in listed_volumes)
             if is_usable or inside:
-                volumes.add(labels, len(inside))
+                volumes.add(labels, inside)
     for family in (*figures.values(), up, volumes):
         yield family.metric
 
@@ -180,31 +197,30 @@ def _volume_metrics(listed: ByDriver) -> Iterator[Metric]:
         "1 if the volume cannot be read, or its file system is damaged",
         _PER_VOLUME,
     )
-    of_claim = ("persistentvolumeclaim_namespace", "persistentvolumeclaim", "class", "fs_type")
-    info = _Family("flexvol_volume_info", "Whose it is; to join by", (*_PER_VOLUME, *of_claim))
+    info = _Family("flexvol_volume_info", "Whose it is; to join by", (*_PER_VOLUME, *_OF_CLAIM))
     for driver, (listed_volumes, _) in listed.items():
-        for volume in listed_volumes:
-            names = (driver, volume.get("pool", ""), volume.get("name", ""))
-            bad.add(names, "error" in volume or bool(volume.get("damaged")))
-            if "error" in volume:
+        for entry in listed_volumes:
+            labels = (driver, entry.get("pool", ""), entry.get("name", ""))
+            bad.add(labels, "error" in entry or bool(entry.get("damaged")))
+            if "error" in entry:
                 continue
-            size.add(names, volume.get("sizeBytes", 0))
-            used.add(names, volume.get("usedBytes", 0))
-            info.add((*names, *_about(volume)), 1)
+            size.add(labels, entry.get("sizeBytes", 0))
+            used.add(labels, entry.get("usedBytes", 0))
+            info.add((*labels, *_of_claim(entry)), 1)
     for family in (size, used, bad, info):
         yield family.metric
 
 
-def _about(volume: Object) -> tuple[str, ...]:
-    """Namespace and name of the volume's claim, its class and its file system; "" for what is not
-    known. A snapshot and an archive have the owner of the volume that they are of, and the claim
-    has one volume only, or by now one of another storage."""
-    is_kept = volume.get("kind") == "snapshot" or volume.get("state") == "archived"
-    owner = volume.get("owner")
+def _of_claim(entry: Object) -> tuple[str, ...]:
+    """The values of _OF_CLAIM; "" for what is not known. A snapshot and an archive have the owner
+    of the volume that they are of, and the claim has one volume only, or by now one of another
+    storage."""
+    is_kept = entry.get("kind") == "snapshot" or entry.get("state") == "archived"
+    owner = entry.get("owner")
     if is_kept or not isinstance(owner, dict):
         owner = {}
-    about = (owner.get("namespace"), owner.get("name"), volume.get("class"), volume.get("fsType"))
-    return tuple(str(word or "") for word in about)
+    values = (owner.get("namespace"), owner.get("name"), entry.get("class"), entry.get("fsType"))
+    return tuple(str(value or "") for value in values)
 
 
 def source(kind: object) -> str:
@@ -217,7 +233,7 @@ def show(
     waiting: Callable[[], int],
     ages_seconds: Callable[[], Mapping[str, float]],
 ) -> None:
-    """From now on Inventory is part of the text."""
+    """From now on the figures of Inventory, with the same arguments, are part of the text."""
     prometheus_client.REGISTRY.register(Inventory(listed, waiting, ages_seconds))
 
 
@@ -225,5 +241,5 @@ CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
 
 def text() -> bytes:
-    """Everything, as Prometheus reads it."""
+    """All metrics, as Prometheus reads them."""
     return prometheus_client.generate_latest()

@@ -110,9 +110,10 @@ def judge(volume: Volume, claim: Claim | None, record: Record, cluster_uid: str)
     if record.cluster_uid not in ("", cluster_uid):
         return decide.Decision(
             REFUSE,
-            f"the volume {volume.name} was made for the cluster {record.cluster_uid}, and this one "
-            f"is {cluster_uid}, so the volume is not given to the claim that its PV is bound to; "
-            f"if no other cluster uses the volume: kubectl flexvol adopt {volume.name}",
+            f"the volume {volume.name} was made for the cluster {record.cluster_uid}, "
+            f"and this one is {cluster_uid}, so the volume is not given to the claim "
+            "that its PV is bound to; if no other cluster uses the volume: kubectl "
+            f"flexvol adopt {volume.name}",
         )
     return decide.Decision(ADOPT)
 
@@ -227,8 +228,8 @@ class Owners:
         if record.owner_uid == NO_OWNER:
             before = "it had no owner"
         sentence = (
-            f"the volume {volume.name} belongs to the claim {volume.full_name}, to which its PV is "
-            f"bound; {before}"
+            f"the volume {volume.name} belongs to the claim {volume.full_name}, to "
+            f"which its PV is bound; {before}"
         )
         _log.info("%s", sentence, extra={"volume": volume.name})
         self._events.normal(volume.json, "VolumeAdopted", sentence)

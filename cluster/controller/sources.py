@@ -15,21 +15,22 @@ def problem(claim: Claim) -> str:
         return ""
     if claim.snapshot_name:
         return (
-            f"it names a dataSource beside the annotation {FROM_SNAPSHOT}, and can begin with one "
-            "of them only; make a new claim without the other"
+            f"it names a dataSource beside the annotation {FROM_SNAPSHOT}, and can "
+            "begin with one of them only; make a new claim without the other"
         )
     kind = source.get("kind")
     if kind != "PersistentVolumeClaim" or source.get("apiGroup"):
         return (
-            f"its dataSource must be a claim of its own namespace; {kind} is CSI's alone: "
-            "snapshots of `kubectl flexvol snapshot` are named in the annotation "
-            f"{FROM_SNAPSHOT} of a new claim"
+            f"its dataSource must be a claim of its own namespace; {kind} is CSI's "
+            "alone: snapshots of `kubectl flexvol snapshot` are named in the "
+            f"annotation {FROM_SNAPSHOT} of a new claim"
         )
     namespace = source.get("namespace")
     if namespace not in (None, claim.namespace):
         return (
-            f"its dataSource must be a claim of its own namespace, {claim.namespace}, and is one "
-            f"of namespace {protocol.shown(str(namespace))}; make the copy in that namespace"
+            f"its dataSource must be a claim of its own namespace, {claim.namespace}, "
+            f"and is one of namespace {protocol.shown(str(namespace))}; make the copy "
+            "in that namespace"
         )
     return ""
 

@@ -70,16 +70,16 @@ def why_not_taken(
     if most is None:
         return Hindrance(
             "nobody",
-            "no provisioner has told what room its node has, or taken the claim; see: kubectl -n "
-            "flexvol get pods -o wide",
+            "no provisioner has told what room its node has, or taken the claim; see: "
+            "kubectl -n flexvol get pods -o wide",
         )
     if claim.is_copy:
         return Hindrance("source", "no node has what it is to be a copy of, or that is not bound")
     if most.room_bytes >= size_bytes:
         return Hindrance(
             "slow",
-            f"node {most.hostname} has room for it, but its provisioner has not taken it; see "
-            "that one's log",
+            f"node {most.hostname} has room for it, but its provisioner has not taken "
+            "it; see that one's log",
         )
     return Hindrance("room", decide.no_room(size_bytes, most.room_bytes, most.hostname))
 
