@@ -104,7 +104,5 @@ def forge(
     )
     k8s.claim(claim, volumeName=name)
     if not giving_up:
-        wait_until(
-            "it is bound", lambda: (k8s.get("pvc", claim) or {})["status"]["phase"] == "Bound"
-        )
+        k8s.until_phase("pvc", claim, "Bound")
     return name

@@ -202,7 +202,7 @@ class KilledProvisioner:
                 "spec": spec,
             }
         )
-        return str((self.k8s.get("pvc", name) or {})["metadata"]["uid"])
+        return self.k8s.uid("pvc", name)
 
     def provision(self, name: str, cluster_uid: str, **changes: str) -> None:
         """A volume as a provisioner of that cluster would have had it made, without any claim."""

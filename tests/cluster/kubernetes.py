@@ -55,6 +55,24 @@ class Kubernetes:
         done = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
         return json.loads(done.stdout) if done.stdout else None
 
+    def find(self, kind: str, name: str) -> Object:
+        """The object, or {} where there is none: a condition that reads a field of it is then not
+        true yet, see wait_until."""
+        return self.get(kind, name) or {}
+
+    def uid(self, kind: str, name: str) -> str:
+        return str(self.find(kind, name)["metadata"]["uid"])
+
+    def node_of(self, pod: str) -> str:
+        """The node that the pod is on."""
+        return str(self.find("pod", pod)["spec"]["nodeName"])
+
+    def until_phase(self, kind: str, name: str, phase: str, seconds: float = 60) -> None:
+        def is_reached() -> bool:
+            return bool(self.find(kind, name)["status"]["phase"] == phase)
+
+        wait_until(f"{kind} {name} is {phase}", is_reached, seconds)
+
     def all(self, kind: str, labels: str = "", fields: str = "") -> list[Object]:
         """All of the namespace, by selectors as kubectl takes them."""
         selectors = {"labelSelector": labels, "fieldSelector": fields}
@@ -132,7 +150,7 @@ class Kubernetes:
         """The PV the claim is bound to."""
 
         def bound() -> str:
-            return ((self.get("pvc", claim) or {}).get("spec") or {}).get("volumeName") or ""
+            return (self.find("pvc", claim).get("spec") or {}).get("volumeName") or ""
 
         volume = self.get("pv", wait_until(f"claim {claim} is bound", bound))
         assert volume is not None
@@ -191,7 +209,7 @@ def published(k8s: Kubernetes, storage_class: str = "flexvol-loop") -> dict[str,
 
 
 def hostname(k8s: Kubernetes, node: str) -> str:
-    label: str = (k8s.get("node", node) or {})["metadata"]["labels"]["kubernetes.io/hostname"]
+    label: str = k8s.find("node", node)["metadata"]["labels"]["kubernetes.io/hostname"]
     return label
 
 

@@ -37,7 +37,7 @@ def data(k8s: Kubernetes, claim: str = "data") -> tuple[str, str]:
     """Where the scheduler puts a pod of the claim, and the checksum of what that finds."""
     k8s.pod(f"reader-{claim}", claim=claim)
     found = k8s.shell(f"reader-{claim}", SUM).stdout
-    node: str = (k8s.get("pod", f"reader-{claim}") or {})["spec"]["nodeName"]
+    node: str = k8s.node_of(f"reader-{claim}")
     k8s.delete("pod", f"reader-{claim}")
     return node, found
 

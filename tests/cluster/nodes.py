@@ -18,10 +18,13 @@ SHARED = kube.STORAGE / "shared"  # the volumes of tests/drivers/shared
 POOL = "/var/lib/flexvol/default"
 
 
-def volumes_on(cluster: kube.Cluster, node: str) -> set[str]:
-    """The names of the volumes in the node's default pool; hidden ones too, as a leak is one."""
-    path = cluster.nodes[node].path(POOL)
-    return {entry.name for entry in path.iterdir()} - {"pool.json", ".locks"}
+def volumes_on(cluster: kube.Cluster, *nodes: str) -> set[str]:
+    """The names of the volumes in the default pools of these nodes, or of all; hidden ones too, as
+    a leak is one."""
+    names: set[str] = set()
+    for node in nodes or cluster.nodes:
+        names |= {entry.name for entry in cluster.nodes[node].path(POOL).iterdir()}
+    return names - {"pool.json", ".locks"}
 
 
 @contextlib.contextmanager
@@ -43,7 +46,7 @@ def _is_refused(k8s: Kubernetes, node: str) -> bool:
     k8s.apply(pod(name, volumes, nodeSelector={"kubernetes.io/hostname": node}))
 
     def decision() -> str:
-        conditions = (k8s.get("pod", name) or {})["status"]["conditions"]
+        conditions = k8s.find("pod", name)["status"]["conditions"]
         (scheduled,) = [one for one in conditions if one["type"] == "PodScheduled"]
         return str(scheduled["status"])
 

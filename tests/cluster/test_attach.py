@@ -192,7 +192,7 @@ def test_an_attached_volume_lives_its_whole_life(
     wait_until("df follows", lambda: size_mib(k8s, "web") > before + 300, 120)
     wait_until(
         "the claim says so",
-        lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"]["storage"] == "640Mi",
+        lambda: k8s.find("pvc", "data")["status"]["capacity"]["storage"] == "640Mi",
     )
 
     k8s.delete("pod", "web", "second")

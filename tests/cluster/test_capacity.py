@@ -66,7 +66,7 @@ def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_i
         size = before[second] // GIB // 2
         k8s.claim("small", size=f"{size}Gi")
         k8s.pod("web", claim="small")
-        assert (k8s.get("pod", "web") or {})["spec"]["nodeName"] == "node2"
+        assert k8s.node_of("web") == "node2"
         wait_until(
             "the room it took is published",
             lambda: published(k8s)[second] < (size + 5) * GIB,
@@ -78,7 +78,7 @@ def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_i
         k8s.event("waits", "FailedScheduling", "did not have enough free storage")
         assert k8s.all("events", fields="involvedObject.name=large,reason=Provisioning") == []
     k8s.running("waits")
-    assert (k8s.get("pod", "waits") or {})["spec"]["nodeName"] == "node1"
+    assert k8s.node_of("waits") == "node1"
 
 
 def test_a_new_class_has_its_room_published_and_a_deleted_one_has_not(k8s: Kubernetes) -> None:
@@ -206,7 +206,7 @@ def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kuberne
             k8s.pod(claim, claim=claim, wait=False)
         for claim in names:
             k8s.running(claim)
-        nodes = [(k8s.get("pod", claim) or {})["spec"]["nodeName"] for claim in names]
+        nodes = [k8s.node_of(claim) for claim in names]
         assert sorted(nodes) == ["node1", "node1", "node2", "node2"]
 
         k8s.delete("pod", *names)
@@ -230,16 +230,16 @@ def test_a_cordoned_pool_gets_no_new_volume_and_what_is_in_it_lives_on(k8s: Kube
         k8s.event("new", "ProvisioningFailed", "pool default is cordoned")
 
         def given_back() -> bool:
-            notes = (k8s.get("pvc", "new") or {})["metadata"].get("annotations", {})
+            notes = k8s.find("pvc", "new")["metadata"].get("annotations", {})
             return "volume.kubernetes.io/selected-node" not in notes
 
         wait_until("the node is given back", given_back)
         wait_until("node1's room is gone", lambda: published(k8s)[first] == 0, 30)
         k8s.pod("web", claim="new")
-        assert (k8s.get("pod", "web") or {})["spec"]["nodeName"] == "node2"
+        assert k8s.node_of("web") == "node2"
 
         k8s.pod("after", claim="old")
-        assert (k8s.get("pod", "after") or {})["spec"]["nodeName"] == "node1"
+        assert k8s.node_of("after") == "node1"
     finally:
         node.enter(DRIVER, "pool", "uncordon", "default", capture_output=True)
     wait_until("node1 has room again", lambda: published(k8s)[first] > GIB, 30)

@@ -35,7 +35,7 @@ def given_to(k8s: Kubernetes, name: str, node: str) -> None:
     spec["claimRef"].pop("resourceVersion", None)
     metadata = {"name": name, "annotations": notes, "finalizers": [KEEP]}
     k8s.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec})
-    wait_until("it is bound", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Bound")
+    k8s.until_phase("pv", name, "Bound")
 
 
 def test_a_node_that_has_another_name_keeps_its_claims_and_their_data_by_one_command(
@@ -44,7 +44,7 @@ def test_a_node_that_has_another_name_keeps_its_claims_and_their_data_by_one_com
     volumes = {claim: filled(k8s, claim) for claim in ("data", "more")}
     for claim in volumes:
         k8s.delete("pod", f"writer-{claim}")
-    before = {claim: (k8s.get("pvc", claim) or {})["metadata"]["uid"] for claim in volumes}
+    before = {claim: k8s.uid("pvc", claim) for claim in volumes}
     for name, _ in volumes.values():
         given_to(k8s, name, "old-name")
     first = volumes["data"][0]
@@ -116,7 +116,7 @@ def test_a_disk_that_is_in_another_node_takes_its_volumes_along_and_a_copy_of_it
 
     assert done.returncode == 1 and moves(k8s.cluster) == []
     assert "node node1 and node node2 both have a pool with the id" in done.stderr
-    assert (k8s.get("pv", name) or {})["metadata"]["annotations"]["flexvol/identity"] == "node1"
+    assert k8s.find("pv", name)["metadata"]["annotations"]["flexvol/identity"] == "node1"
 
     paths["node1"].rename(aside)  # its disk is taken out
     try:

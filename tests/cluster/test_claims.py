@@ -55,7 +55,7 @@ def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(
 
     k8s.shell("web", "echo hello > /data/greeting && sync")
     k8s.pod("second")
-    assert (k8s.get("pod", "second") or {})["spec"]["nodeName"] == node
+    assert k8s.node_of("second") == node
     assert k8s.shell("second", "cat /data/greeting").stdout == "hello\n"
     assert round(free_mib(k8s, "web"), 1) == 54.7
 
@@ -71,7 +71,7 @@ def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(
     assert len(devices_of(image)) == 1
     k8s.delete("pod", "web", "second")
     k8s.pod("again")
-    assert (k8s.get("pod", "again") or {})["spec"]["nodeName"] == node
+    assert k8s.node_of("again") == node
     assert k8s.shell("again", "cat /data/greeting").stdout == "hello\n"
 
     k8s.delete("pod", "again")
@@ -113,7 +113,7 @@ def test_an_xfs_claim_grows_while_its_pod_runs(k8s: Kubernetes) -> None:
     assert k8s.shell("web", "cat /data/file").stdout == "kept\n"
     wait_until(
         "the claim says so",
-        lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"] == {"storage": "640Mi"},
+        lambda: k8s.find("pvc", "data")["status"]["capacity"] == {"storage": "640Mi"},
     )
 
 
@@ -139,7 +139,7 @@ def test_an_ext4_claim_grows_while_its_pod_runs_or_at_its_next_start(k8s: Kubern
     assert k8s.shell("web", "cat /data/file").stdout == "kept\n"
     wait_until(
         "the claim says so",
-        lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"] == {"storage": "128Mi"},
+        lambda: k8s.find("pvc", "data")["status"]["capacity"] == {"storage": "128Mi"},
     )
 
 
@@ -185,9 +185,7 @@ def test_with_policy_retain_the_image_stays(k8s: Kubernetes) -> None:
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data")
 
-    wait_until(
-        "the PV is released", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Released"
-    )
+    k8s.until_phase("pv", name, "Released")
     k8s.delete("pv", name)
 
     assert k8s.get("pv", name) is None
@@ -264,7 +262,7 @@ def test_a_stateful_set_over_two_nodes_keeps_its_data(k8s: Kubernetes) -> None:
     nodes = {}
     for name in names:
         k8s.running(name)
-        nodes[name] = (k8s.get("pod", name) or {})["spec"]["nodeName"]
+        nodes[name] = k8s.node_of(name)
         k8s.shell(name, f"echo {name} > /data/who")
     assert set(nodes.values()) == {"node1", "node2"}
 
@@ -275,7 +273,7 @@ def test_a_stateful_set_over_two_nodes_keeps_its_data(k8s: Kubernetes) -> None:
     for name in names:
         k8s.running(name)
         assert k8s.shell(name, "cat /data/who").stdout == f"{name}\n"
-        assert (k8s.get("pod", name) or {})["spec"]["nodeName"] == nodes[name]
+        assert k8s.node_of(name) == nodes[name]
 
 
 def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernetes) -> None:
@@ -313,9 +311,7 @@ def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernet
             )
             assert "reserved" in refused.stderr, refused
         assert {
-            name
-            for name in spellings
-            if (thief.get("pod", name) or {})["status"]["phase"] != "Pending"
+            name for name in spellings if thief.find("pod", name)["status"]["phase"] != "Pending"
         } == set()
     finally:
         k8s.cluster.kubectl("delete", "namespace", thief.namespace, capture_output=True)

@@ -89,7 +89,7 @@ def test_a_copy_of_a_running_pods_claim_is_made_on_its_node_wherever_the_schedul
         assert node_of(k8s.volume_of("copy")) == node
     k8s.running("second")
 
-    assert (k8s.get("pod", "second") or {})["spec"]["nodeName"] == node
+    assert k8s.node_of("second") == node
     assert wanted.count("\n") == 4
     assert k8s.shell("second", SUM).stdout == wanted
     assert int(k8s.shell("second", "df -m /data | tail -1").stdout.split()[1]) > 320

@@ -109,7 +109,7 @@ def said(k8s: Kubernetes, about: str) -> list[tuple[str, int]]:
 
 
 def notes_of(k8s: Kubernetes, claim: str) -> dict[str, str]:
-    return (k8s.get("pvc", claim) or {})["metadata"].get("annotations") or {}
+    return k8s.find("pvc", claim)["metadata"].get("annotations") or {}
 
 
 def is_given_back(k8s: Kubernetes, claim: str) -> bool:
@@ -214,11 +214,11 @@ def test_what_the_controller_manager_would_soon_write_anew(
         )
         change = '{"status": {"phase": "Failed"}}'
         k8s.run("patch", "pv", failed_name, "--subresource=status", "--type=merge", "-p", change)
-        uid = (k8s.get("pvc", "older-note") or {})["metadata"]["uid"]
+        uid = k8s.uid("pvc", "older-note")
         wait_until("it is made", lambda: k8s.get("pv", f"pvc-{uid}"))
         words = f"is of provisioner {ANOTHER} now, but the claim was given to {CLASS}"
         k8s.event("class-went", "ProvisioningFailed", words)
-        assert (k8s.get("pv", pending["metadata"]["name"]) or {})["status"]["phase"] == "Pending"
+        assert k8s.find("pv", pending["metadata"]["name"])["status"]["phase"] == "Pending"
         assert driver.calls("phase-pending", "delete") == []
         wait_until("its storage is deleted", lambda: driver.calls("phase-failed", "delete"))
 
@@ -239,7 +239,7 @@ def test_a_class_deleted_and_made_again_under_its_name_is_another(
     odd = f"odd-{k8s.namespace}"
     driver.will_answer("invalid", "InvalidArgument")
     k8s.apply(own_class(bad), own_class(odd, parameters={"requestBytes": "1"}))
-    uids = [(k8s.get("storageclass", name) or {})["metadata"]["uid"] for name in (bad, odd)]
+    uids = [k8s.uid("storageclass", name) for name in (bad, odd)]
     k8s.apply(row("invalid", storageClassName=bad), row("reserved", storageClassName=odd))
     k8s.event("invalid", "ProvisioningFailed", "InvalidArgument: as the script says")
     k8s.event("reserved", "ProvisioningFailed", 'the parameter "requestBytes"')
@@ -247,9 +247,7 @@ def test_a_class_deleted_and_made_again_under_its_name_is_another(
     k8s.delete("storageclass", bad, odd)
     k8s.apply(own_class(bad), own_class(odd))
 
-    assert not set(uids) & {
-        (k8s.get("storageclass", name) or {})["metadata"]["uid"] for name in (bad, odd)
-    }
+    assert not set(uids) & {k8s.uid("storageclass", name) for name in (bad, odd)}
     bound(k8s, "invalid", "reserved")
     assert [len(driver.calls(name)) for name in ("invalid", "reserved")] == [2, 1]
     k8s.delete("storageclass", bad, odd)
@@ -289,10 +287,9 @@ def test_what_becomes_of_an_attempt_that_failed(
     for name in ("exhausted", "unavailable"):
         wait_until("the node is given back", functools.partial(is_given_back, k8s, name))
         assert [call[3] for call in driver.calls(name)] == scripts[name]
-    assert {
-        "pvc-" + (k8s.get("pvc", name) or {})["metadata"]["uid"]
-        for name in ("exhausted", "unavailable")
-    } <= (driver.volumes())
+    assert {"pvc-" + k8s.uid("pvc", name) for name in ("exhausted", "unavailable")} <= (
+        driver.volumes()
+    )
     k8s.delete("pvc", "exhausted", "unavailable")
 
     found = bound(k8s, "busy", "conflict")
@@ -315,7 +312,7 @@ def test_a_pv_that_the_api_server_refuses(
     """As there is one of that name for another claim, or for good. The storage waits, and goes with
     its claim."""
     k8s.apply(row("name-is-taken", node=""))
-    name = "pvc-" + (k8s.get("pvc", "name-is-taken") or {})["metadata"]["uid"]
+    name = "pvc-" + k8s.uid("pvc", "name-is-taken")
     anothers = forge(k8s, "somebody", {}, policy="Retain", finalizers=[])
     anothers["metadata"]["name"] = name
     k8s.apply(anothers)
@@ -388,11 +385,11 @@ def edit(k8s: Kubernetes, volume: str, change: Object) -> None:
 
 
 def phase(k8s: Kubernetes, volume: str) -> str:
-    return str((k8s.get("pv", volume) or {}).get("status", {}).get("phase", ""))
+    return str(k8s.find("pv", volume).get("status", {}).get("phase", ""))
 
 
 def finalizers_of(k8s: Kubernetes, volume: str) -> list[str]:
-    return (k8s.get("pv", volume) or {})["metadata"].get("finalizers") or []
+    return k8s.find("pv", volume)["metadata"].get("finalizers") or []
 
 
 def test_which_pvs_are_deleted(driver: ScriptedDriver, k8s: Kubernetes) -> None:

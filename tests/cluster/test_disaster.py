@@ -201,7 +201,7 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
     k8s.run("create", "namespace", k8s.namespace)
     metadata = {key: drill.backup["metadata"][key] for key in ("name", "annotations")}
     k8s.apply({**drill.backup, "metadata": metadata})
-    wait_until("it is lost", lambda: (k8s.get("pvc", "shelved") or {})["status"]["phase"] == "Lost")
+    k8s.until_phase("pvc", "shelved", "Lost")
 
     assert follow(cluster, look).count("would be adopted") == 4
     assert k8s.all("pv") == []
@@ -237,9 +237,7 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
         assert k8s.volume_of(claim)["metadata"]["name"] == drill.volumes[claim]
         owned(k8s, claim, drill.volumes[claim])
     k8s.claim("renamed")
-    wait_until(
-        "it is bound", lambda: (k8s.get("pvc", "renamed") or {})["status"]["phase"] == "Bound"
-    )
+    k8s.until_phase("pvc", "renamed", "Bound")
     assert everything(cluster) == drill.before
 
     deleted_with_its_claim(drill, "renamed", blank)
@@ -255,7 +253,7 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
 
 def owned(k8s: Kubernetes, claim: str, name: str) -> None:
     """Its record names the claim that there is now, and nobody awaits anything any more."""
-    uid = (k8s.get("pvc", claim) or {})["metadata"]["uid"]
+    uid = k8s.uid("pvc", claim)
     expected = {"namespace": k8s.namespace, "name": claim, "uid": uid}
     wait_until(
         "the record names the new claim", lambda: record(k8s.cluster, name)["owner"] == expected

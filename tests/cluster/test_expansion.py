@@ -77,7 +77,7 @@ def test_an_expansion_that_does_not_fit_is_given_up_under_a_running_pod(k8s: Kub
     xfs_claim(k8s)
     k8s.pod("web")
     k8s.shell("web", "echo kept > /data/file && sync")
-    pod_uid = (k8s.get("pod", "web") or {})["metadata"]["uid"]
+    pod_uid = k8s.uid("pod", "web")
     before = blocks_kib(k8s, "web")
     raise_claim(k8s, TOO_LARGE)
     way_out = f"kubectl flexvol cancel-expansion {k8s.namespace}/data"
@@ -99,7 +99,7 @@ def test_an_expansion_that_does_not_fit_is_given_up_under_a_running_pod(k8s: Kub
     wait_until("df follows", lambda: blocks_kib(k8s, "web") > before * 1.8, 150)
     wait_until("the claim says so", lambda: sizes(k8s) == ("640Mi", "640Mi", "640Mi"))
     assert k8s.shell("web", "cat /data/file").stdout == "kept\n"
-    assert (k8s.get("pod", "web") or {})["metadata"]["uid"] == pod_uid
+    assert k8s.uid("pod", "web") == pod_uid
 
 
 def test_a_pod_that_cannot_start_for_it_starts_when_the_expansion_is_given_up(

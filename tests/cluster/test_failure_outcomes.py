@@ -140,7 +140,7 @@ def test_where_nothing_was_begun_the_node_is_given_back(
     k8s.apply(claim(name, CLASS))
 
     def notes() -> dict[str, str]:
-        annotations: dict[str, str] = (k8s.get("pvc", name) or {})["metadata"]["annotations"]
+        annotations: dict[str, str] = k8s.find("pvc", name)["metadata"]["annotations"]
         return annotations
 
     wait_until("the node is given back", lambda: SELECTED_NODE not in notes())
@@ -166,10 +166,7 @@ def test_a_driver_that_is_away_keeps_no_claim_on_its_node(
         )
         wait_until(
             "the node is given back",
-            lambda: (
-                SELECTED_NODE
-                not in (k8s.get("pvc", "away") or {})["metadata"].get("annotations", {})
-            ),
+            lambda: SELECTED_NODE not in k8s.find("pvc", "away")["metadata"].get("annotations", {}),
         )
     finally:
         executable.chmod(0o755)

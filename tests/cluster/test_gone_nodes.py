@@ -75,7 +75,7 @@ def giving_up(k8s: Kubernetes) -> Iterator[str]:
 
 
 def mark_of(k8s: Kubernetes, name: str) -> str:
-    return str(((k8s.get("pv", name) or {})["metadata"].get("annotations") or {}).get(LOST, ""))
+    return str((k8s.find("pv", name)["metadata"].get("annotations") or {}).get(LOST, ""))
 
 
 def unmounted(k8s: Kubernetes, node: str, name: str) -> bool:
@@ -363,9 +363,9 @@ def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(
             "the volume is given up", lambda: k8s.get("pv", left["metadata"]["name"]) is None, 90
         )
         k8s.running("db-0")
-        assert (k8s.get("pod", "db-0") or {})["spec"]["nodeName"] == stays
+        assert k8s.node_of("db-0") == stays
         assert k8s.shell("db-0", "ls /data").stdout.split() in ([], ["lost+found"])
-        assert (k8s.get("pv", kept["metadata"]["name"]) or {})["status"]["phase"] == "Bound"
+        assert k8s.find("pv", kept["metadata"]["name"])["status"]["phase"] == "Bound"
         done = release(k8s.cluster, kept["metadata"]["name"])
         assert done.returncode == 0, done.stdout + done.stderr
     finally:
@@ -412,9 +412,7 @@ def test_a_living_node_whose_disk_is_away_or_another_gives_up_nothing_without_a_
     try:
         wait_until("the pool is missed", lambda: not published(k8s).get(first), 40)
         k8s.pod("stuck", claim="left", wait=False)
-        wait_until(
-            "it is on its node", lambda: (k8s.get("pod", "stuck") or {})["spec"].get("nodeName")
-        )
+        wait_until("it is on its node", lambda: k8s.find("pod", "stuck")["spec"].get("nodeName"))
         give_up_a_dead_disk(k8s, names[2])
         assert [mark_of(k8s, name) for name in names[:2]] == ["", ""]
 

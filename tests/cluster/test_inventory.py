@@ -124,10 +124,7 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
         used, kept, lost = (found[name] for name in ("used", "kept", "lost"))
         k8s.pod("web", claim="used", wait=False)
         k8s.delete("pvc", "kept")
-        wait_until(
-            "the PV is released",
-            lambda: (k8s.get("pv", kept) or {})["status"]["phase"] == "Released",
-        )
+        k8s.until_phase("pv", kept, "Released")
         place = cluster.nodes["node2"].path(POOL) / lost
         aside = cluster.nodes["node2"].path(POOL).parent.parent / lost
         place.rename(aside)
@@ -213,10 +210,7 @@ def delete_what_no_claim_has(k8s: Kubernetes, ask: Ask, used: str, orphan: str, 
     k8s.apply(claim("kept-too", retain))
     released = bound(k8s, "kept-too")["kept-too"]
     k8s.delete("pvc", "kept-too")
-    wait_until(
-        "the PV is released",
-        lambda: (k8s.get("pv", released) or {})["status"]["phase"] == "Released",
-    )
+    k8s.until_phase("pv", released, "Released")
     return released
 
 

@@ -33,7 +33,7 @@ def test_a_pod_runs_on_each_node_and_reaches_the_api_server(k8s: Kubernetes, nod
         "shell", "nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT < /dev/null"
     )
 
-    assert (k8s.get("pod", "shell") or {})["spec"]["nodeName"] == node
+    assert k8s.node_of("shell") == node
     assert answer.returncode == 0
 
 

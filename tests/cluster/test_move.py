@@ -50,15 +50,14 @@ def test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_t
     k8s.delete("pod", "writer-data")
     assert "is on node node1 already" in move(name, "--to", "node1").stdout
     assert "no pod of flexvol is on node node9" in move(name, "--to", "node9", check=False).stderr
-    uid = (k8s.get("pvc", "data") or {})["metadata"]["uid"]
+    uid = k8s.uid("pvc", "data")
 
     done = move(name, "--to", "node2")
 
     assert f"{name} is on node node2" in done.stdout
     assert name not in volumes_on(k8s.cluster, "node1")
-    wait_until(  # kube-controller-manager may yet write that it was lost while there was no PV
-        "the claim is bound", lambda: (k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound"
-    )
+    # kube-controller-manager may yet write that the claim was lost while there was no PV.
+    k8s.until_phase("pvc", "data", "Bound")
     volume = k8s.get("pv", name)
     claim = k8s.get("pvc", "data")
     assert volume is not None and claim is not None
@@ -69,7 +68,7 @@ def test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_t
     assert moves(k8s.cluster) == []
     wait_until(
         "the other node's instance holds it",
-        lambda: (k8s.get("pv", name) or {})["metadata"].get("finalizers"),
+        lambda: k8s.find("pv", name)["metadata"].get("finalizers"),
     )
     k8s.delete("pvc", "data")
     wait_until("it is deleted there", lambda: name not in volumes_on(k8s.cluster, "node2"))
@@ -94,7 +93,7 @@ def test_killed_after_each_change_and_amid_its_stream_it_goes_on_and_loses_nothi
         + len(volumes_on(k8s.cluster, "node2") & {name})
         == 1
     )
-    assert (k8s.get("pv", name) or {})["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+    assert k8s.find("pv", name)["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
     assert moves(k8s.cluster) == []
     assert data(k8s) == (ended[-1]["to"], before)
 
@@ -118,7 +117,7 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
         assert f"{busy}: {busy} is in use by pod writer-busy" in done.stderr
         assert "1 of 2 volumes of node node1 were moved" in done.stdout
         k8s.running("waits")
-        assert (k8s.get("pod", "waits") or {})["spec"]["nodeName"] == "node2"
+        assert k8s.node_of("waits") == "node2"
         assert k8s.shell("waits", SUM).stdout == before
         k8s.delete("pod", "writer-busy")
         done = move("--all", "--from", "node1", "--to", "node2", check=False)
@@ -148,7 +147,7 @@ def test_a_move_that_is_not_done_is_taken_back(k8s: Kubernetes) -> None:
         one for one in volumes_on(k8s.cluster, "node2") if name in one
     ]  # half a stream, neither
     assert moves(k8s.cluster) == []
-    assert (k8s.get("pv", name) or {})["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+    assert k8s.find("pv", name)["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
     assert data(k8s) == ("node1", before)
 
 
@@ -178,8 +177,8 @@ def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
     assert data(k8s) == ("node1", before)
     awaits = "flexvol/awaits-claim"
     wait_until("its record names the claim", lambda: awaits not in json.dumps(k8s.get("pv", name)))
-    owner = (k8s.get("pv", name) or {})["spec"]["claimRef"]
-    options = (k8s.get("pv", name) or {})["spec"]["flexVolume"]["options"]
+    owner = k8s.find("pv", name)["spec"]["claimRef"]
+    options = k8s.find("pv", name)["spec"]["flexVolume"]["options"]
     k8s.delete("pvc", "data")
     k8s.run("delete", "pv", name)  # which says Retain, as every adopted one
     request = {

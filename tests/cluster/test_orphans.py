@@ -45,9 +45,7 @@ def cluster_uid(k8s: Kubernetes, *flags: str) -> str:
 def bound(own: KilledProvisioner, name: str) -> str:
     """A claim with its PV, never mounted; returns the PV's name."""
     volume = "pvc-" + own.claim(name)
-    own.until(
-        "the claim is bound", lambda: (own.k8s.get("pvc", name) or {})["status"]["phase"] == "Bound"
-    )
+    own.until("the claim is bound", lambda: own.k8s.find("pvc", name)["status"]["phase"] == "Bound")
     return volume
 
 
@@ -262,7 +260,7 @@ def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: KilledProvision
     """Its PV is edited to Retain and deleted at once, while the provisioner is not there."""
     own.start()
     volume = bound(own, "data")
-    source = (own.k8s.get("pv", volume) or {})["spec"]["flexVolume"]
+    source = own.k8s.find("pv", volume)["spec"]["flexVolume"]
     own.stop()
     options = {
         **source["options"],
@@ -339,7 +337,7 @@ def test_a_claim_made_again_under_its_name_while_the_driver_makes_the_first_ones
 
     own.until(
         "the claim is bound",
-        lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound",
+        lambda: own.k8s.find("pvc", "data")["status"]["phase"] == "Bound",
     )
     own.until(
         "the first one's volume is gone",
@@ -397,7 +395,7 @@ def test_a_claim_that_is_bound_elsewhere_gets_no_pv_and_one_that_it_has_is_delet
     own.k8s.apply(static_pv(own, "data"))
     own.until(
         "the claim is bound elsewhere",
-        lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound",
+        lambda: own.k8s.find("pvc", "data")["status"]["phase"] == "Bound",
     )
     own.release()
     own.until("the volume is undone", lambda: "delete" in own.called() and not own.volumes())
@@ -410,7 +408,7 @@ def test_a_claim_that_is_bound_elsewhere_gets_no_pv_and_one_that_it_has_is_delet
     own.k8s.apply(our_pv(own, uid))
 
     own.until("PV and volume are gone", lambda: not own.volumes() and len(ours(own.k8s)) == 1)
-    assert (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound"
+    assert own.k8s.find("pvc", "data")["status"]["phase"] == "Bound"
     own.k8s.delete("pvc", "data")
     own.k8s.run("delete", "pv", f"by-hand-{own.k8s.namespace}")
 
@@ -464,9 +462,7 @@ def test_a_copy_whose_claim_goes_while_it_is_made_goes_too_and_one_with_a_pv_is_
 
 def bound_copy(own: KilledProvisioner, name: str, copy_of: str) -> str:
     volume = "pvc-" + own.claim(name, copy_of=copy_of)
-    own.until(
-        "the copy is bound", lambda: (own.k8s.get("pvc", name) or {})["status"]["phase"] == "Bound"
-    )
+    own.until("the copy is bound", lambda: own.k8s.find("pvc", name)["status"]["phase"] == "Bound")
     return volume
 
 
@@ -488,16 +484,16 @@ def test_a_pv_deleted_before_it_is_bound_is_made_again_for_the_claim_that_waits(
     small = our_pv(own, uid)
     small["spec"]["capacity"]["storage"] = "1Mi"
     own.k8s.apply(small)
-    first = (own.k8s.get("pv", f"pvc-{uid}") or {})["metadata"]["uid"]
+    first = own.k8s.uid("pv", f"pvc-{uid}")
     own.k8s.run("delete", "pv", f"pvc-{uid}", "--wait=false")
 
     own.start()
 
     own.until(
         "the claim is bound",
-        lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound",
+        lambda: own.k8s.find("pvc", "data")["status"]["phase"] == "Bound",
     )
-    assert (own.k8s.get("pv", f"pvc-{uid}") or {})["metadata"]["uid"] != first
+    assert own.k8s.uid("pv", f"pvc-{uid}") != first
     own.k8s.delete("pvc", "data")
     own.until("all is gone", lambda: not own.volumes() and not ours(own.k8s))
 
@@ -561,10 +557,7 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
     ]
     for number, (what, row) in enumerate(NOBODYS.items()):
         k8s.apply(forge(victim, {**row, **own}))
-        wait_until(
-            "it is released",
-            lambda: (k8s.get("pv", name) or {})["status"].get("phase") == "Released",
-        )
+        k8s.until_phase("pv", name, "Released")
         k8s.delete("pvc", f"honest-{number}")
         wait_until("another one is deleted", lambda at=number: k8s.get("pv", honest[at]) is None)  # type: ignore[misc]
         assert volumes_on(k8s.cluster, "node1") == {name, *honest[number + 1 :]}, what
@@ -578,7 +571,7 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
 def refused_by(k8s: Kubernetes, volume: str, reason: str) -> tuple[str, str]:
     """Who could not do what the PV as it is now wants, and why."""
     default = Kubernetes(k8s.cluster, "default")
-    uid = (k8s.get("pv", volume) or {})["metadata"]["uid"]
+    uid = k8s.uid("pv", volume)
     said = f"involvedObject.uid={uid},reason={reason}"
     event = wait_until("it is refused", lambda: default.all("events", fields=said))[0]
     return event["source"]["component"], event["message"]

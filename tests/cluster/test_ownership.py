@@ -17,7 +17,7 @@ POPULATED = {"apiGroup": "populator.example", "kind": "Image", "name": "golden"}
 
 
 def notes_of(k8s: Kubernetes, name: str) -> Object:
-    notes: Object = (k8s.get("pv", name) or {})["metadata"]["annotations"]
+    notes: Object = k8s.find("pv", name)["metadata"]["annotations"]
     return notes
 
 
@@ -27,7 +27,7 @@ def policy(k8s: Kubernetes, name: str, word: str) -> None:
 
 
 def owned(k8s: Kubernetes, claim: str, name: str) -> None:
-    uid = (k8s.get("pvc", claim) or {})["metadata"]["uid"]
+    uid = k8s.uid("pvc", claim)
     owner = {"namespace": k8s.namespace, "name": claim, "uid": uid}
     wait_until("the record names it", lambda: record(k8s.cluster, name)["owner"] == owner)
     Kubernetes(k8s.cluster, "default").event(
@@ -45,9 +45,7 @@ def test_a_retained_pv_that_is_used_again_is_its_new_claims_and_is_deleted_with_
     policy(k8s, name, "Retain")
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data")
-    wait_until(
-        "it is released", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Released"
-    )
+    k8s.until_phase("pv", name, "Released")
     second: Object = {"namespace": k8s.namespace, "name": "second", "uid": None}
     for node in ("node1", "node2"):  # not even its own node's account may
         said = "neither what a PV says" if node == "node1" else "the token is of node"
@@ -95,7 +93,7 @@ def test_a_volume_populator_is_left_its_claim_and_its_volume_follows_the_pv(
         populator.pod("fills", claim="prime")
         populator.shell("fills", "echo golden > /data/file && sync")
         populator.delete("pod", "fills")
-        target = (k8s.get("pvc", "target") or {})["metadata"]
+        target = k8s.find("pvc", "target")["metadata"]
         keys = ("namespace", "name", "uid", "resourceVersion")
         reference = {key: target[key] for key in keys}
         populator.run("patch", "pv", name, "-p", json.dumps({"spec": {"claimRef": reference}}))
@@ -112,7 +110,7 @@ def test_a_volume_populator_is_left_its_claim_and_its_volume_follows_the_pv(
         populator.delete("pod", "inline")
         populator.delete("pvc", "prime")
 
-    assert (k8s.get("pv", name) or {})["status"]["phase"] == "Bound"
+    assert k8s.find("pv", name)["status"]["phase"] == "Bound"
     k8s.delete("pod", "web")
     k8s.delete("pvc", "target")
     wait_until("it is deleted with the target", lambda: k8s.get("pv", name) is None)

@@ -129,7 +129,7 @@ def test_another_nodes_token_neither_deletes_nor_changes_nor_forges_a_nodes_pv(
 def test_a_node_changes_nothing_of_a_claim_but_its_own_selection(k8s: Kubernetes) -> None:
     k8s.claim(storage_class="nobodys")
     k8s.run("annotate", "pvc", "data", "mine=1", f"{PROVISIONER}=loop.flexvol")
-    before = (k8s.get("pvc", "data") or {})["metadata"]
+    before = k8s.find("pvc", "data")["metadata"]
     node2 = node_account(k8s, "node2")
     owner = {
         "apiVersion": "v1",
@@ -157,7 +157,7 @@ def test_a_node_changes_nothing_of_a_claim_but_its_own_selection(k8s: Kubernetes
     assert refused(
         node2(*patch("pvc", "data", annotation(SELECTED, "node1"))), "only claims for itself"
     )
-    assert (k8s.get("pvc", "data") or {})["metadata"] == before
+    assert k8s.find("pvc", "data")["metadata"] == before
 
     assert allowed(node2(*patch("pvc", "data", annotation(SELECTED, "node2"))))
     node1 = node_account(k8s, "node1")
@@ -195,7 +195,7 @@ def test_a_node_makes_a_pv_for_no_claim_of_another_provisioner(k8s: Kubernetes) 
     foreign = f"foreign-{k8s.namespace}"
     k8s.apply(storage_class(foreign, provisioner="other.example"))
     k8s.claim("wanted", storage_class=foreign)
-    claim = (k8s.get("pvc", "wanted") or {})["metadata"]
+    claim = k8s.find("pvc", "wanted")["metadata"]
     whose = {"namespace": k8s.namespace, "name": "wanted", "uid": claim["uid"]}
     notes = volume["metadata"]["annotations"]
     fitting = {"name": f"pvc-{claim['uid']}", "annotations": notes}
@@ -279,7 +279,7 @@ def test_a_webhook_that_stamps_all_that_we_write_keeps_nobody_from_their_work(
 
     def stamp() -> str:
         k8s.run("annotate", "pvc", "probe", "again=1", "--overwrite")
-        notes: Object = (k8s.get("pvc", "probe") or {})["metadata"].get("annotations") or {}
+        notes: Object = k8s.find("pvc", "probe")["metadata"].get("annotations") or {}
         return str(notes.get("stamp.example/at", ""))
 
     k8s.claim("probe", storage_class="nobodys")
@@ -295,7 +295,7 @@ def test_a_webhook_that_stamps_all_that_we_write_keeps_nobody_from_their_work(
         k8s.claim(storage_class=name)
 
         volume = k8s.volume_of()["metadata"]  # a node's own provisioner took it
-        taken = (k8s.get("pvc", "data") or {})["metadata"]
+        taken = k8s.find("pvc", "data")["metadata"]
         assert SELECTED in taken["annotations"]
         for stamped_one in (taken, volume):
             assert stamped_one["labels"]["stamp.example/by"] == "us"
@@ -495,7 +495,7 @@ def bound_claim_of_another(k8s: Kubernetes, name: str, class_name: str) -> str:
         },
     )
     k8s.claim(name, storage_class=class_name, volumeName=name)
-    wait_until("it is bound", lambda: (k8s.get("pvc", name) or {})["status"]["phase"] == "Bound")
+    k8s.until_phase("pvc", name, "Bound")
     return name
 
 
@@ -549,13 +549,13 @@ def test_the_account_of_flexvol_cluster_gives_up_volumes_and_takes_no_storage_al
     k8s.run("annotate", "pvc", "free", f"{SELECTED}=node9")
     wait_until(
         "the real one takes a node that is gone off the claim",
-        lambda: SELECTED not in (k8s.get("pvc", "free") or {})["metadata"]["annotations"],
+        lambda: SELECTED not in k8s.find("pvc", "free")["metadata"]["annotations"],
     )
     kept = {
         "metadata": {"finalizers": ["kubernetes.io/pv-protection"]},
         "spec": {"persistentVolumeReclaimPolicy": "Retain"},
     }
-    assert finalizer in (k8s.get("pv", gone) or {})["metadata"]["finalizers"]
+    assert finalizer in k8s.find("pv", gone)["metadata"]["finalizers"]
     assert allowed(cluster(*patch("pv", gone, kept)))
     back = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
     assert refused(cluster(*patch("pv", gone, back)), "its reclaim policy, to Retain")
@@ -790,7 +790,7 @@ def test_the_policies_expressions_fit_the_objects_they_are_for(
     for name in POLICIES:
 
         def checked(name: str = name) -> Object:
-            status: Object = (k8s.get("validatingadmissionpolicy", name) or {}).get("status", {})
+            status: Object = k8s.find("validatingadmissionpolicy", name).get("status", {})
             return status if status.get("observedGeneration") else {}
 
         assert "expressionWarnings" not in wait_until(f"{name} is checked", checked).get(

@@ -55,7 +55,7 @@ def whole_life(own: KilledProvisioner, name: str, arm: Arm) -> bool:
     own.start()
 
     def phase() -> str:
-        return str((k8s.get("pvc", name) or {})["status"].get("phase"))
+        return str(k8s.find("pvc", name)["status"].get("phase"))
 
     killed = own.until("the claim is bound", lambda: phase() == "Bound")
     assert [volume["metadata"]["name"] for volume in ours(k8s)] == [f"pvc-{uid}"]

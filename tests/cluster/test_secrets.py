@@ -205,7 +205,7 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
     try:
         k8s.claim("vanishes", storage_class=name)
         k8s.event("vanishes", "ProvisioningFailed", "the storage is broken")
-        uid = (k8s.get("pvc", "vanishes") or {})["metadata"]["uid"]
+        uid = k8s.uid("pvc", "vanishes")
         k8s.delete("pvc", "vanishes")
     finally:
         broken.unlink()
@@ -243,7 +243,7 @@ def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken
         {**secret_class(name, createSecret="true"), "volumeBindingMode": "WaitForFirstConsumer"}
     )
     k8s.claim(storage_class=name)
-    volume = "pvc-" + (k8s.get("pvc", "data") or {})["metadata"]["uid"]
+    volume = "pvc-" + k8s.uid("pvc", "data")
     made = made_name(volume, IDENTITY)
     vault.run("create", "secret", "generic", made, "--type=flexvol/shared", "--from-literal=key=x")
 

@@ -75,12 +75,10 @@ def adopted_by_another_claim(k8s: Kubernetes, name: str) -> None:
     assert "nodeAffinity" not in volume["spec"]
 
     # A claim that comes before kube-controller-manager knows its PV gets another one.
-    wait_until(
-        "the PV is known", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Available"
-    )
+    k8s.until_phase("pv", name, "Available")
     k8s.claim("again", storage_class="shared", accessModes=["ReadWriteMany"])
     assert k8s.volume_of("again")["metadata"]["name"] == name
-    uid = (k8s.get("pvc", "again") or {})["metadata"]["uid"]
+    uid = k8s.uid("pvc", "again")
 
     def owner() -> str:
         found: str = json.loads((SHARED / name / ".record").read_text())["owner"]["uid"]

@@ -65,15 +65,13 @@ def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it
     k8s.pod("web")
     k8s.shell("web", "echo kept > /data/file && sync")
     assert k8s.volume_of()["metadata"]["name"] == "films"
-    uid = (k8s.get("pvc", "data") or {})["metadata"]["uid"]
+    uid = k8s.uid("pvc", "data")
     owner = {"namespace": k8s.namespace, "name": "data", "uid": uid}
     wait_until("its record names the claim", lambda: record(cluster, "films")["owner"] == owner)
 
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data")
-    wait_until(
-        "it is released", lambda: (k8s.get("pv", "films") or {})["status"]["phase"] == "Released"
-    )
+    k8s.until_phase("pv", "films", "Released")
     assert volumes_on(cluster, "node1") == {"films"}
 
     # Another claim gets it, and its data, by adopt; and one whose policy says so takes it along.

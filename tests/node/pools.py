@@ -18,3 +18,11 @@ def pool_on(node: Node, fs: str, size: int = 6 << 30, *options: str) -> None:
     subprocess.run([f"mkfs.{fs}", "-q", *options, disk], check=True)
     assert node.enter("mount", "-o", "loop", str(disk), POOL).returncode == 0
     node.command("pool", "init", "default", "--reserve", "0", "--replace")
+
+
+def promise_without_end(node: Node) -> None:
+    """From now on the default pool promises a hundred times what its disk has."""
+    settings = node.path(POOL) / "pool.json"
+    text = settings.read_text()
+    assert '"overcommit": 1.0' in text
+    settings.write_text(text.replace('"overcommit": 1.0', '"overcommit": 100'))

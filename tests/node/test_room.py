@@ -16,7 +16,7 @@ import pytest
 from tests.node.clones import OTHER
 from tests.node.fuse_disk import Disk
 from tests.node.nodes import MIB, Node
-from tests.node.pools import POOL, pool_on
+from tests.node.pools import POOL, pool_on, promise_without_end
 
 BLOCK = os.urandom(MIB)
 
@@ -373,8 +373,7 @@ def test_no_volume_is_promised_that_is_longer_than_a_file_can_be(
     node: Node, fs: str, largest: int
 ) -> None:
     pool_on(node, fs, 400 * MIB)
-    settings = node.path(POOL) / "pool.json"
-    settings.write_text(settings.read_text().replace('"overcommit": 1.0', '"overcommit": 100'))
+    promise_without_end(node)
     before = node.snapshot()
 
     pool = listed(node)
@@ -388,8 +387,7 @@ def test_no_volume_is_promised_that_is_longer_than_a_file_can_be(
 def test_a_17ti_claim_is_sent_elsewhere_by_a_pool_on_ext4(node: Node) -> None:
     """A disk of 200 GiB that promises a hundredfold, as a larger one would promise once."""
     pool_on(node, "ext4", 200 << 30)
-    settings = node.path(POOL) / "pool.json"
-    settings.write_text(settings.read_text().replace('"overcommit": 1.0', '"overcommit": 100'))
+    promise_without_end(node)
 
     pool = listed(node)
     message = node.fails("ResourceExhausted", "provision", node.request("pvc-1", 17 << 40))
@@ -436,8 +434,7 @@ def test_a_limit_of_the_processs_files_is_a_limit_of_its_volumes(node: Node, lim
 def test_a_disk_that_fills_while_a_volume_is_made_sends_the_claim_elsewhere(node: Node) -> None:
     """The pool promises what its disk does not have, so that mkfs meets the end of the disk."""
     pool_on(node, "ext4", 120 * MIB, "-m", "0")
-    settings = node.path(POOL) / "pool.json"
-    settings.write_text(settings.read_text().replace('"overcommit": 1.0', '"overcommit": 100'))
+    promise_without_end(node)
     free = os.statvfs(node.path(POOL))
     with (node.path(POOL) / ".others").open("wb") as file:
         file.write(bytes(free.f_bavail * free.f_frsize - 5 * MIB))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.node.clones import OTHER
 from tests.node.nodes import MIB, Node
-from tests.node.pools import POOL, pool_on
+from tests.node.pools import POOL, pool_on, promise_without_end
 
 POOLS = ("ext4", "xfs", "btrfs", "tmpfs")
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
@@ -77,8 +77,7 @@ def test_a_thick_volume_keeps_all_its_blocks_through_its_life(node: Node, on: st
 def test_a_thick_volume_that_cannot_have_its_blocks_is_not_made(node: Node, on: str) -> None:
     """The pool promises more than its disk has."""
     make_pool(node, on)
-    settings = node.path(POOL) / "pool.json"
-    settings.write_text(settings.read_text().replace('"overcommit": 1.0', '"overcommit": 100'))
+    promise_without_end(node)
 
     message = node.fails(
         "ResourceExhausted", "provision", node.request("pvc-1", 4000 * MIB, thick="true")
@@ -93,8 +92,7 @@ def test_a_thick_volume_that_cannot_have_its_blocks_is_not_made(node: Node, on: 
 )
 def test_a_thick_volume_that_cannot_grow_stays_as_it_is(node: Node, on: str) -> None:
     make_pool(node, on)
-    settings = node.path(POOL) / "pool.json"
-    settings.write_text(settings.read_text().replace('"overcommit": 1.0', '"overcommit": 100'))
+    promise_without_end(node)
     node.provision(size=64 * MIB, thick="true")
     node.mount("web")
 
