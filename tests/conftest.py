@@ -32,7 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the interpreter that runs dist/flexvol in the tests of a node",
     )
     parser.addoption(
-        "--campaign", action="store_true", help="the long versions of the tests that have one"
+        "--campaign",
+        action="store_true",
+        help="the long versions of the tests that have one",
     )
     parser.addoption(
         "--measured",

@@ -59,7 +59,12 @@ def measure(rounds: int, work: Path) -> list[tuple[str, float]]:
     )
     place = {"pool": POOL, "poolId": pool_id}
     options = json.dumps(
-        {**name, **place, "kubernetes.io/readwrite": "rw", "kubernetes.io/pod.namespace": "b"}
+        {
+            **name,
+            **place,
+            "kubernetes.io/readwrite": "rw",
+            "kubernetes.io/pod.namespace": "b",
+        }
     )
     plain = work / "image"
     shutil.copy(f"/var/lib/flexvol/{POOL}/pvc-bench/image", plain)
@@ -102,7 +107,10 @@ def main() -> None:
     finally:
         shutil.rmtree(work)
         shutil.rmtree(f"/var/lib/flexvol/{POOL}", ignore_errors=True)
-        subprocess.run([ROOT / "dist/flexvol", "pool", "remove", POOL, "--away"], check=False)
+        subprocess.run(
+            [ROOT / "dist/flexvol", "pool", "remove", POOL, "--away"],
+            check=False,
+        )
     python = dict(medians)["python3 -I -S -c pass"]
     loop = dict(medians)["mount -o loop"]
     rows = [

@@ -34,7 +34,8 @@ CORE = "/api/v1"
 CLASS = "flexvol-loop"
 SIZE = "32Mi"
 PROVISIONERS = "system:serviceaccount:flexvol:flexvol-node"
-BINDER = "system:serviceaccount:kube-system:persistent-volume-binder"  # of the controller-manager
+# Of the controller-manager.
+BINDER = "system:serviceaccount:kube-system:persistent-volume-binder"
 # What the API server is asked a second by each of its controllers, and how much at once before
 # that.
 CONTROLLER_MANAGERS = {"stock": (20, 30), "unlimited": (2000, 4000)}
@@ -70,7 +71,10 @@ class Followed:
     def wait(self, count: int) -> float:
         """Until so many were as wanted; when the last of them was."""
         with self._changed:
-            done = self._changed.wait_for(lambda: len(self.reached) >= count, _WAIT_SECONDS)
+            done = self._changed.wait_for(
+                lambda: len(self.reached) >= count,
+                _WAIT_SECONDS,
+            )
             assert done, f"{self._path}: {len(self.reached)} of {count} after {_WAIT_SECONDS:g} s"
             return max(self.reached.values())
 
@@ -184,7 +188,11 @@ def pod(name: str, source: Object) -> Object:
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],
     }
     volumes = [{"name": "data", **source}]
-    spec = {"terminationGracePeriodSeconds": 0, "containers": [container], "volumes": volumes}
+    spec = {
+        "terminationGracePeriodSeconds": 0,
+        "containers": [container],
+        "volumes": volumes,
+    }
     return {"metadata": {"name": name}, "spec": spec}
 
 
@@ -231,7 +239,10 @@ class Bench:
         nodes = list(self._cluster.nodes)
         wanted = [claim(f"claim-{number}", nodes[number % len(nodes)]) for number in range(count)]
         began = time.monotonic()
-        sent = self._api.all("POST", [(f"{space}/persistentvolumeclaims", one) for one in wanted])
+        sent = self._api.all(
+            "POST",
+            [(f"{space}/persistentvolumeclaims", one) for one in wanted],
+        )
         taken = claims.wait(count) - began
         waits = sorted(claims.reached[name] - sent[name] for name in sent)
         asked = self._audit.asked(PROVISIONERS, mark, self._audit.mark_when_quiet())
@@ -249,7 +260,12 @@ class Bench:
         self._api.call("DELETE", f"{space}/persistentvolumeclaims")
         claims.wait_gone()
         gone = volumes.wait_gone() - began
-        figures = (taken, waits[len(waits) // 2], waits[int(len(waits) * 0.99)], count / taken)
+        figures = (
+            taken,
+            waits[len(waits) // 2],
+            waits[int(len(waits) * 0.99)],
+            count / taken,
+        )
         return [f"{figure:.1f}" for figure in (*figures, sum(writes.values()) / count)] + [
             rss,
             f"{gone:.1f}",
@@ -281,7 +297,11 @@ class Bench:
         self._api.call("DELETE", f"{space}/pods")
         self._api.call("DELETE", f"{space}/persistentvolumeclaims")
         gone = max(one.wait_gone() for one in (pods, claims, volumes)) - began
-        wait_until("the containers have ended", lambda: sandboxes() <= before, _WAIT_SECONDS)
+        wait_until(
+            "the containers have ended",
+            lambda: sandboxes() <= before,
+            _WAIT_SECONDS,
+        )
         return ready, gone, binding
 
     def start_up(self) -> list[str]:
@@ -318,7 +338,10 @@ class Bench:
         foreign = [claim(f"foreign-{number}") for number in range(claims)]
         for one in foreign:
             one["spec"]["storageClassName"] = "another"
-        self._api.all("POST", [(f"{space}/persistentvolumeclaims", one) for one in foreign])
+        self._api.all(
+            "POST",
+            [(f"{space}/persistentvolumeclaims", one) for one in foreign],
+        )
         own = [own_volume(f"pvc-bench-{number}", node) for number in range(volumes)]
         self._api.all("POST", [(f"{CORE}/persistentvolumes", one) for one in own])
         bound = [
@@ -333,7 +356,13 @@ class Bench:
 
 def own_volume(name: str, node: str) -> Object:
     term = {
-        "matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]
+        "matchExpressions": [
+            {
+                "key": "kubernetes.io/hostname",
+                "operator": "In",
+                "values": [node],
+            }
+        ]
     }
     return {
         "metadata": {
@@ -382,7 +411,12 @@ def measure(bench: Bench, settings: argparse.Namespace) -> None:
                 figures = (plain, plain_gone, own, gone, own / plain)
                 binding = max(0, asked - at_once) / rate
                 pods.append(
-                    [title, *(f"{figure:.1f}" for figure in figures), str(asked), f"{binding:.1f}"]
+                    [
+                        title,
+                        *(f"{figure:.1f}" for figure in figures),
+                        str(asked),
+                        f"{binding:.1f}",
+                    ]
                 )
                 print("  pods", *pods[-1], flush=True)
     if bursts:

@@ -60,7 +60,13 @@ def make(image: Path, fs_type: str, size_bytes: int) -> None:
     try:
         os.truncate(descriptor, size_bytes)
         file_system = filesystems.get(fs_type)
-        file_system.make(descriptor, str(uuid.uuid4()), thick=False, options=[], lock=lock)
+        file_system.make(
+            descriptor,
+            str(uuid.uuid4()),
+            thick=False,
+            options=[],
+            lock=lock,
+        )
     finally:
         os.close(lock)
         os.close(descriptor)
@@ -71,7 +77,10 @@ def journal_bytes(directory: Path, size_bytes: int) -> int:
     image = directory / f"ext4-{size_bytes}"
     make(image, "ext4", size_bytes)
     try:
-        stated = re.search(r"Total journal size: +(\d+)([kMG])", run("dumpe2fs", "-h", image))
+        stated = re.search(
+            r"Total journal size: +(\d+)([kMG])",
+            run("dumpe2fs", "-h", image),
+        )
     finally:
         image.unlink()
     assert stated, "dumpe2fs states no size of the journal"
@@ -112,7 +121,8 @@ def _grow_and_mount(directory: Path, size_bytes: int, mounts: int) -> Grown:
             reads = _reads(device) - before
             run("umount", mounted)
     finally:
-        run("losetup", "--detach", device)  # at the latest when the namespace goes with its mount
+        # At the latest when the namespace goes with its mount.
+        run("losetup", "--detach", device)
     assert stated, "xfs_info states no number of groups"
     used_bytes = image.stat().st_blocks * 512
     image.unlink()
@@ -126,7 +136,12 @@ def _reads(device: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="build.sh bench shapes", description=__doc__)
-    parser.add_argument("--mounts", type=int, default=5, help="of each xfs (default %(default)s)")
+    parser.add_argument(
+        "--mounts",
+        type=int,
+        default=5,
+        help="of each xfs (default %(default)s)",
+    )
     mounts = parser.parse_args().mounts
     with tempfile.TemporaryDirectory(prefix="flexvol-shapes-") as name:
         directory = Path(name)
@@ -148,10 +163,19 @@ def main() -> None:
     print(f"\nxfs grown to {table.human_bytes(GROWN_BYTES)}:\n")
     print(
         table.aligned(
-            ["made with", "groups", "takes, empty", "reads a mount", "mounts in s"], groups
+            ["made with", "groups", "takes, empty", "reads a mount", "mounts in s"],
+            groups,
         )
     )
 
 
 if __name__ == "__main__":
-    print(json.dumps(_grow_and_mount(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+    print(
+        json.dumps(
+            _grow_and_mount(
+                Path(sys.argv[1]),
+                int(sys.argv[2]),
+                int(sys.argv[3]),
+            )
+        )
+    )

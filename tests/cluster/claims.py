@@ -63,7 +63,8 @@ def raise_claim(k8s: Kubernetes, size: str) -> None:
 
 def wait_for_volume(k8s: Kubernetes, size: str) -> None:
     wait_until(
-        f"the PV says {size}", lambda: k8s.volume_of()["spec"]["capacity"] == {"storage": size}
+        f"the PV says {size}",
+        lambda: k8s.volume_of()["spec"]["capacity"] == {"storage": size},
     )
 
 

@@ -153,7 +153,10 @@ def vault(cluster: Cluster) -> Iterator[Kubernetes]:
     cluster.kubectl("apply", "-k", RIGHTS, capture_output=True)
     vault = Kubernetes(cluster, MADE_IN)
     for account in ("flexvol-node", "flexvol-shared"):
-        wait_until(f"{account} has its rights", functools.partial(may, vault, account, "create"))
+        wait_until(
+            f"{account} has its rights",
+            functools.partial(may, vault, account, "create"),
+        )
     yield vault
     cluster.kubectl("delete", "-k", RIGHTS, "--wait=true", capture_output=True)
 
@@ -162,7 +165,11 @@ def vault(cluster: Cluster) -> Iterator[Kubernetes]:
 def ask(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ask:
     """kubectl flexvol ..."""
     home = tmp_path_factory.mktemp("home")
-    subprocess.run(["install", "dist/provisioner", home / "kubectl-flexvol"], cwd=ROOT, check=True)
+    subprocess.run(
+        ["install", "dist/provisioner", home / "kubectl-flexvol"],
+        cwd=ROOT,
+        check=True,
+    )
     settings = {
         "PATH": f"{home}:{os.environ['PATH']}",
         "HOME": str(home),

@@ -37,7 +37,11 @@ def keep_little_in_reserve(cluster: kube.Cluster) -> None:
 
 def render(k8s: Kubernetes, directory: Path, **also: Any) -> list[Object]:
     """A kustomization of one's own over the base, as the README has it."""
-    own = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **also}
+    own = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        **also,
+    }
     relative = {
         key: [str(_from(directory, path)) for path in own.get(key, [])]
         for key in ("resources", "components")

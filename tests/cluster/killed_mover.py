@@ -103,7 +103,10 @@ def checksum(kubeconfig: str, name: str, node: str) -> str:
     api = Cluster(kubeconfig)
     stream = bytearray()
     status, _, errors = api.execute(
-        nodes.get(api, "flexvol", node).pod, ["flexvol", "export", name], None, stream.extend
+        nodes.get(api, "flexvol", node).pod,
+        ["flexvol", "export", name],
+        None,
+        stream.extend,
     )
     assert status == 0, errors
     return stream[-32:].hex()

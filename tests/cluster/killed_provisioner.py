@@ -95,7 +95,10 @@ class KilledProvisioner:
 
     def run(self, *argv: object) -> Any:
         """Runs the driver, as a person would."""
-        done = self.node.enter(*self._apart(self.here / "real/loop", *argv), capture_output=True)
+        done = self.node.enter(
+            *self._apart(self.here / "real/loop", *argv),
+            capture_output=True,
+        )
         return json.loads(done.stdout) if done.stdout.startswith("{") else done.stdout
 
     def mount_and_unmount(self, options: str) -> None:
@@ -305,4 +308,9 @@ def beside(k8s: Kubernetes, **changes: object) -> Iterator[KilledProvisioner]:
             yield own
         finally:
             own.stop()
-            k8s.cluster.kubectl("delete", "storageclass", own.storage_class, capture_output=True)
+            k8s.cluster.kubectl(
+                "delete",
+                "storageclass",
+                own.storage_class,
+                capture_output=True,
+            )

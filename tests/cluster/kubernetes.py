@@ -77,7 +77,9 @@ class Kubernetes:
         """All of the namespace, by selectors as kubectl takes them."""
         selectors = {"labelSelector": labels, "fieldSelector": fields}
         path = path_of(
-            kind, self.namespace, **{key: value for key, value in selectors.items() if value}
+            kind,
+            self.namespace,
+            **{key: value for key, value in selectors.items() if value},
         )
         assert path is not None, f"kube/api.py does not know {kind}"
         found = self.cluster.api.get(path) or {"items": []}
@@ -160,10 +162,20 @@ class Kubernetes:
         """Waits for an event with that reason and those words; returns its message."""
 
         def said() -> str:
-            events = self.all("events", fields=f"involvedObject.name={about},reason={reason}")
-            return next((event["message"] for event in events if words in event["message"]), "")
+            events = self.all(
+                "events",
+                fields=f"involvedObject.name={about},reason={reason}",
+            )
+            return next(
+                (event["message"] for event in events if words in event["message"]),
+                "",
+            )
 
-        found: str = wait_until(f"event {reason} on {about} with {words!r}", said, seconds)
+        found: str = wait_until(
+            f"event {reason} on {about} with {words!r}",
+            said,
+            seconds,
+        )
         return found
 
 

@@ -27,7 +27,8 @@ def filled(
     k8s.claim(claim, **more)
     k8s.pod(f"writer-{claim}", claim=claim, node=node)
     k8s.shell(
-        f"writer-{claim}", "for f in one two; do head -c 4000000 /dev/urandom >/data/$f; done; sync"
+        f"writer-{claim}",
+        "for f in one two; do head -c 4000000 /dev/urandom >/data/$f; done; sync",
     )
     name: str = k8s.volume_of(claim)["metadata"]["name"]
     return name, k8s.shell(f"writer-{claim}", SUM).stdout

@@ -80,9 +80,19 @@ def account(cluster: Cluster, name: str = "provisioner", rules: list[Object] | N
     ]
     if rules is not None:
         objects.append(
-            {"apiVersion": kind, "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules}
+            {
+                "apiVersion": kind,
+                "kind": "ClusterRole",
+                "metadata": {"name": role},
+                "rules": rules,
+            }
         )
-    Kubernetes(cluster, NAMESPACE).run("apply", "-f", "-", input=json.dumps(_list(objects)))
+    Kubernetes(cluster, NAMESPACE).run(
+        "apply",
+        "-f",
+        "-",
+        input=json.dumps(_list(objects)),
+    )
     done = cluster.kubectl(
         "-n", NAMESPACE, "create", "token", name, "--duration=4h", capture_output=True
     )
@@ -167,7 +177,11 @@ class OwnProvisioner:
         pid = machine.running(STATE, self.name)
         assert pid is not None, self.log()
         os.killpg(pid, signal.SIGTERM)
-        wait_until(f"{self.name} ended", lambda: machine.running(STATE, self.name) is None, 30)
+        wait_until(
+            f"{self.name} ended",
+            lambda: machine.running(STATE, self.name) is None,
+            30,
+        )
 
     def alive(self) -> bool:
         return machine.running(STATE, self.name) is not None
@@ -275,7 +289,11 @@ def bound(k8s: Kubernetes, *names: str, seconds: float = 30) -> dict[str, str]:
         )
         return {name: one["spec"]["volumeName"] for name, one in found.items()} if done else {}
 
-    found: dict[str, str] = wait_until(f"claims {', '.join(names)} are bound", volumes, seconds)
+    found: dict[str, str] = wait_until(
+        f"claims {', '.join(names)} are bound",
+        volumes,
+        seconds,
+    )
     of_claims = [(pv["metadata"]["name"], pv["spec"]["claimRef"]["name"]) for pv in ours(k8s)]
     assert sorted(pair for pair in of_claims if pair[1] in names) == sorted(
         (pv, name) for name, pv in found.items()

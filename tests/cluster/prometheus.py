@@ -62,7 +62,10 @@ class Prometheus:
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(directory / "rules.yml")],
-            "scrape_configs": [self._job("scrape.yaml"), self._job("scrape-kubelet.yaml")],
+            "scrape_configs": [
+                self._job("scrape.yaml"),
+                self._job("scrape-kubelet.yaml"),
+            ],
         }
         (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
 
@@ -112,7 +115,12 @@ class Prometheus:
         """The samples: {"metric": labels, "value": [time, text]}."""
         self.discover()
         asking = [*self._beside, "promtool", "query", "instant", "-o", "json", f"http://{ADDRESS}"]
-        done = subprocess.run([*asking, expression], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*asking, expression],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert self._server.poll() is None, (self._directory / "log").read_text()
         found: list[Object] = json.loads(done.stdout) if done.returncode == 0 else []
         return found

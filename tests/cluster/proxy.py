@@ -188,7 +188,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def finish(self) -> None:
         self.server.proxy.closed(self.connection)
-        with contextlib.suppress(OSError):  # what is not yet written to a client that went
+        # What is not yet written to a client that went.
+        with contextlib.suppress(OSError):
             super().finish()
 
     def log_message(self, format: str, *words: Any) -> None:  # noqa: A002 (its name there)
@@ -285,7 +286,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._give(200, event.encode())
         else:
             self._give(
-                status, json.dumps(document).encode(), retry_after="1" if status == 429 else ""
+                status,
+                json.dumps(document).encode(),
+                retry_after="1" if status == 429 else "",
             )
 
     def _give(self, status: int, content: bytes, retry_after: str = "") -> None:

@@ -29,6 +29,11 @@ def follow(cluster: Cluster, line: str, where: Path = STATE) -> str:
     """Runs a command as it stands there; it is in `where` that the README's reader works."""
     if line.startswith("kubectl flexvol "):
         return provisioner(*line.split()[2:])
-    done = cluster.kubectl(*shlex.split(line)[1:], check=False, capture_output=True, cwd=where)
+    done = cluster.kubectl(
+        *shlex.split(line)[1:],
+        check=False,
+        capture_output=True,
+        cwd=where,
+    )
     assert done.returncode == 0, f"{line}: {done.stderr}"
     return str(done.stdout)

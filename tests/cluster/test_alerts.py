@@ -53,7 +53,10 @@ class Troubles:
 
     def leaders_node(self) -> str:
         pods = self.flexvol().all("pods", "app=flexvol-cluster")
-        return next((pod["spec"]["nodeName"] for pod in pods if "nodeName" in pod["spec"]), "")
+        return next(
+            (pod["spec"]["nodeName"] for pod in pods if "nodeName" in pod["spec"]),
+            "",
+        )
 
     def flexvol(self) -> Kubernetes:
         return Kubernetes(self.k8s.cluster, "flexvol")
@@ -115,8 +118,15 @@ class Troubles:
     @contextlib.contextmanager
     def lost_volume(self) -> Iterator[None]:
         """A PV of a node that is gone."""
-        notes = {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": "node-gone"}
-        term = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-gone"]}
+        notes = {
+            "pv.kubernetes.io/provisioned-by": "loop.flexvol",
+            "flexvol/identity": "node-gone",
+        }
+        term = {
+            "key": "kubernetes.io/hostname",
+            "operator": "In",
+            "values": ["node-gone"],
+        }
         name = f"lost-{self.k8s.namespace}"
         spec = {
             "capacity": {"storage": "32Mi"},
@@ -207,13 +217,24 @@ def lasting(troubles: Troubles) -> list[Object]:
         {"alertname": "FlexvolProvisionerDown", "instance": troubles.stopped},
         {"alertname": "FlexvolPoolDown", "instance": sick, "pool": "away"},
         {"alertname": "FlexvolPoolHasNoRoom", "instance": sick, "pool": "crowded"},
-        {"alertname": "FlexvolVolumeFull", "namespace": troubles.k8s.namespace, **claim_of},
-        {"alertname": "FlexvolVolumeHasNoInodes", "namespace": troubles.k8s.namespace, **claim_of},
+        {
+            "alertname": "FlexvolVolumeFull",
+            "namespace": troubles.k8s.namespace,
+            **claim_of,
+        },
+        {
+            "alertname": "FlexvolVolumeHasNoInodes",
+            "namespace": troubles.k8s.namespace,
+            **claim_of,
+        },
         {"alertname": "FlexvolVolumeDamaged", "instance": sick},
         {"alertname": "FlexvolVolumesLost", "reason": "node-gone"},
         {"alertname": "FlexvolVolumesOrphaned", "instance": sick},
         {"alertname": "FlexvolWorkWaits", "instance": sick},
-        {"alertname": "FlexvolWorkWaits", "instance": troubles.stopped},  # flexvol-cluster's
+        {
+            "alertname": "FlexvolWorkWaits",
+            "instance": troubles.stopped,
+        },  # flexvol-cluster's
     ]
 
 
@@ -224,7 +245,11 @@ def passing(troubles: Troubles) -> list[Object]:
     return [
         {"alertname": "FlexvolProvisioningFails", **of_class},
         {"alertname": "FlexvolDeletionFails", **of_class},
-        {"alertname": "FlexvolCalloutsSlow", "instance": troubles.sick, "callout": "delete"},
+        {
+            "alertname": "FlexvolCalloutsSlow",
+            "instance": troubles.sick,
+            "callout": "delete",
+        },
     ]
 
 
@@ -270,7 +295,10 @@ def until_exactly(
 
 def until_all_are_well(prometheus: Prometheus) -> None:
     """And nothing is about to fire."""
-    wait_until("all are read", lambda: len(prometheus.ask('up{job=~"flexvol.*"} == 1')) == 5)
+    wait_until(
+        "all are read",
+        lambda: len(prometheus.ask('up{job=~"flexvol.*"} == 1')) == 5,
+    )
 
     def is_well() -> bool:
         return difference([one["metric"] for one in prometheus.ask("ALERTS")], []) == []
@@ -305,7 +333,8 @@ def test_each_alert_comes_with_its_state_and_goes_with_it(
         )
         depth = f'flexvol_queue_depth{{instance="{troubles.stopped}",app="flexvol-node"}}'
         (waiting,) = wait_until("its queue is read", lambda: prometheus.ask(depth))
-        assert waiting["value"][1] == "0"  # no work of this node, though it might take that claim
+        # No work of this node, though it might take that claim.
+        assert waiting["value"][1] == "0"
         stack.enter_context(troubles.stopped_provisioner())
 
         until_exactly_since(prometheus, began, lasting(troubles) + passing(troubles))
@@ -337,7 +366,11 @@ def test_where_nobody_leads_and_a_driver_does_not_list_the_room_is_gone_and_the_
     wait_until("its room is published", lambda: published(k8s).get(host, 0) > 0)
     wanted = [
         {"alertname": "FlexvolNoLeader", "app": "flexvol-cluster"},
-        {"alertname": "FlexvolListFails", "instance": troubles.sick, "driver": "flexvol/loop"},
+        {
+            "alertname": "FlexvolListFails",
+            "instance": troubles.sick,
+            "driver": "flexvol/loop",
+        },
         {"alertname": "FlexvolPoolDown", "instance": troubles.sick, "pool": "default"},
     ]
     with troubles.nobody_leads(), troubles.failing_list():

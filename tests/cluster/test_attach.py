@@ -136,7 +136,10 @@ def is_shown(device: str) -> bool:
 
 def reader(name: str, node: str) -> dict[str, object]:
     """A pod that may only read."""
-    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data", "readOnly": True}}
+    volume = {
+        "name": "data",
+        "persistentVolumeClaim": {"claimName": "data", "readOnly": True},
+    }
     return pod(name, [volume], nodeSelector={"kubernetes.io/hostname": node})
 
 
@@ -158,7 +161,10 @@ def attacher(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
     finally:
         node.configure_kubelet()
         cluster.restart("kubelet", "node1")
-        wait_until("the controller-manager attaches again", lambda: by_controller(cluster))
+        wait_until(
+            "the controller-manager attaches again",
+            lambda: by_controller(cluster),
+        )
 
 
 def by_controller(cluster: Cluster) -> bool:
@@ -196,7 +202,8 @@ def test_an_attached_volume_lives_its_whole_life(
     )
 
     k8s.delete("pod", "web", "second")
-    k8s.delete("pvc", "data")  # at once, so that it must wait until the volume is detached
+    # At once, so that it must wait until the volume is detached.
+    k8s.delete("pvc", "data")
     wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
     assert not (storage.path / name).exists()
     assert storage.devices(name) == []
@@ -219,19 +226,26 @@ def test_an_attached_volume_lives_its_whole_life(
 
 def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Storage) -> None:
     name = claimed(k8s)
-    unmounted = pod("web", [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}])
+    unmounted = pod(
+        "web",
+        [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+    )
     del unmounted["spec"]["containers"][0][
         "volumeMounts"
     ]  # kubelet mounts it for no one, but it is attached
     k8s.apply(
         {
             **unmounted,
-            "spec": {**unmounted["spec"], "nodeSelector": {"kubernetes.io/hostname": "node1"}},
+            "spec": {
+                **unmounted["spec"],
+                "nodeSelector": {"kubernetes.io/hostname": "node1"},
+            },
         }
     )
     storage.until_attached(name, "node1")
     wait_until(
-        "it was looked at twice", lambda: storage.calls("controller", name).count("isattached") > 1
+        "it was looked at twice",
+        lambda: storage.calls("controller", name).count("isattached") > 1,
     )
     assert storage.calls("controller", name).count("attach") == 1
 
@@ -239,7 +253,8 @@ def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Sto
 
     assert json.loads(lost.stdout) == {"status": "Success"}
     wait_until(
-        "it is attached again", lambda: storage.calls("controller", name).count("attach") == 2
+        "it is attached again",
+        lambda: storage.calls("controller", name).count("attach") == 2,
     )
     storage.until_attached(name, "node1")
     k8s.delete("pod", "web")
@@ -268,11 +283,14 @@ def test_kubelet_restarted_while_a_volume_is_attached(
     finally:
         cluster.start("kubelet", "node1")
     wait_until(
-        "it is unmounted", lambda: storage.calls("node1", name)[-2:] == ["unmount", "unmountdevice"]
+        "it is unmounted",
+        lambda: storage.calls("node1", name)[-2:] == ["unmount", "unmountdevice"],
     )
-    if attacher == "node1":  # nor does it know that it was it who attached, until it attaches again
+    # Nor does it know that it was it who attached, until it attaches again.
+    if attacher == "node1":
         wait_until(
-            "the killed container has gone", lambda: not any(map(is_shown, storage.devices(name)))
+            "the killed container has gone",
+            lambda: not any(map(is_shown, storage.devices(name))),
         )
         k8s.pod("next", node="node1")
         assert "detach" not in storage.calls("node1", name)
@@ -300,13 +318,21 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
     k8s.shell("web", "dd if=/dev/urandom of=/data/file bs=64k count=64 conv=fsync")
     written = k8s.shell("web", "md5sum /data/file").stdout
     try:
-        cluster.kill("kubelet", "node1")  # the node does not answer, but its pod still writes
+        # The node does not answer, but its pod still writes.
+        cluster.kill("kubelet", "node1")
         cluster.kubectl(
-            "taint", "node", "node1", OUT_OF_SERVICE + "=down:NoExecute", capture_output=True
+            "taint",
+            "node",
+            "node1",
+            OUT_OF_SERVICE + "=down:NoExecute",
+            capture_output=True,
         )
         wait_until("the pod is evicted", lambda: k8s.get("pod", "web") is None)
         k8s.pod("next", node="node2", wait=False)
-        wait_until("detach is refused", lambda: "detach Busy" in storage.calls("controller", name))
+        wait_until(
+            "detach is refused",
+            lambda: "detach Busy" in storage.calls("controller", name),
+        )
         k8s.event(
             "next",
             "FailedAttachVolume",
@@ -336,7 +362,8 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
         )
 
     wait_until(
-        "the dead pod's directory is removed", lambda: storage.calls("node1", name)[-1] == "unmount"
+        "the dead pod's directory is removed",
+        lambda: storage.calls("node1", name)[-1] == "unmount",
     )
     k8s.apply(
         pod(

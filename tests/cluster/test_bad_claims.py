@@ -16,14 +16,20 @@ from tests.waiting import wait_until
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        pytest.param({"path": "/etc"}, "unknown option 'path'", id="a parameter that is unknown"),
+        pytest.param(
+            {"path": "/etc"},
+            "unknown option 'path'",
+            id="a parameter that is unknown",
+        ),
         pytest.param(
             {"fsType": "ntfs"},
             "'ntfs' is unknown; known are: ext4, xfs, btrfs",
             id="a file system that is unknown",
         ),
         pytest.param(
-            {"requestBytes": "1"}, 'parameter "requestBytes"', id="a parameter that is reserved"
+            {"requestBytes": "1"},
+            'parameter "requestBytes"',
+            id="a parameter that is reserved",
         ),
         pytest.param({"thick": "maybe"}, "'maybe'", id="a value that is unknown"),
     ],
@@ -63,7 +69,11 @@ def test_a_class_that_names_a_pool_that_no_node_has_is_explained_on_the_pod(
             "access mode ReadWriteMany",
             id="an access mode that no volume has",
         ),
-        pytest.param({"selector": {"matchLabels": {"a": "b"}}}, "selector", id="a selector"),
+        pytest.param(
+            {"selector": {"matchLabels": {"a": "b"}}},
+            "selector",
+            id="a selector",
+        ),
     ],
 )
 def test_a_claim_that_cannot_be_served_is_explained(
@@ -90,7 +100,8 @@ def test_a_claim_too_large_for_its_node_gives_the_node_back_and_says_the_numbers
         return annotations
 
     wait_until(
-        "the node is given back", lambda: "volume.kubernetes.io/selected-node" not in notes()
+        "the node is given back",
+        lambda: "volume.kubernetes.io/selected-node" not in notes(),
     )
     assert volumes_on(k8s.cluster) == set()
 
@@ -108,7 +119,11 @@ def test_a_pool_whose_disk_is_not_mounted_keeps_the_pv(k8s: Kubernetes) -> None:
     try:
         k8s.delete("pvc", "data")
         k8s_default = Kubernetes(k8s.cluster, "default")
-        k8s_default.event(name, "VolumeFailedDelete", "Unavailable: pool default is not mounted")
+        k8s_default.event(
+            name,
+            "VolumeFailedDelete",
+            "Unavailable: pool default is not mounted",
+        )
         assert k8s.get("pv", name) is not None
     finally:
         hidden.rename(settings)

@@ -85,13 +85,17 @@ def test_a_new_class_has_its_room_published_and_a_deleted_one_has_not(k8s: Kuber
     name = f"class-{k8s.namespace}"
     k8s.apply(storage_class(name, parameters={"pool": "default"}))
     rooms = wait_until(
-        "the new class's room is published", lambda: len(p := published(k8s, name)) == 2 and p, 10
+        "the new class's room is published",
+        lambda: len(p := published(k8s, name)) == 2 and p,
+        10,
     )
     assert all(room > GIB for room in rooms.values())
 
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
     wait_until(
-        "nothing is published for a class that is gone", lambda: not published(k8s, name), 10
+        "nothing is published for a class that is gone",
+        lambda: not published(k8s, name),
+        10,
     )
 
 
@@ -102,13 +106,22 @@ def test_less_room_than_the_smallest_volume_is_none(k8s: Kubernetes) -> None:
     names = {fs_type: f"{fs_type}-{k8s.namespace}" for fs_type in ("ext4", "xfs")}
     with small_pool(node, "small") as directory:
         for fs_type, name in names.items():
-            k8s.apply(storage_class(name, parameters={"fsType": fs_type, "pool": "small"}))
+            k8s.apply(
+                storage_class(
+                    name,
+                    parameters={"fsType": fs_type, "pool": "small"},
+                )
+            )
         wait_until(
             "node1 has room for an ext4",
             lambda: 100 * MIB < published(k8s, names["ext4"]).get(first, 0) < 300 * MIB,
             30,
         )
-        wait_until("but not for an xfs", lambda: published(k8s, names["xfs"]).get(first) == 0, 5)
+        wait_until(
+            "but not for an xfs",
+            lambda: published(k8s, names["xfs"]).get(first) == 0,
+            5,
+        )
         k8s.claim("small", size="64Mi", storage_class=names["xfs"])
         k8s.pod("web", claim="small", node="node1", wait=False)
         k8s.event("web", "FailedScheduling", "did not have enough free storage")
@@ -146,7 +159,11 @@ def test_a_nodes_new_hostname_label_is_that_of_the_next_volume_and_of_its_room(
     k8s.delete("pvc", "data")
     k8s.apply(chosen_claim("next", "flexvol-loop", "node2"))
     k8s.volume_of("next")
-    wait_until("its room is published under the old one", lambda: before in published(k8s), 10)
+    wait_until(
+        "its room is published under the old one",
+        lambda: before in published(k8s),
+        10,
+    )
 
 
 def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubernetes) -> None:
@@ -157,7 +174,13 @@ def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubern
     (gone,) = flexvol.all("pods", "app=flexvol-node", "spec.nodeName=node2")
     k8s.cluster.kill("kubelet", "node2")
     try:
-        flexvol.run("delete", "pod", gone["metadata"]["name"], "--force", "--grace-period=0")
+        flexvol.run(
+            "delete",
+            "pod",
+            gone["metadata"]["name"],
+            "--force",
+            "--grace-period=0",
+        )
         wait_until("its room is gone", lambda: node2 not in published(k8s))
     finally:
         k8s.cluster.start("kubelet", "node2")
@@ -177,7 +200,10 @@ def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubern
             for owner in one["ownerReferences"]
         }
 
-    wait_until("the next one's is published", lambda: owners() == {next_one["metadata"]["uid"]})
+    wait_until(
+        "the next one's is published",
+        lambda: owners() == {next_one["metadata"]["uid"]},
+    )
 
 
 def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kubernetes) -> None:

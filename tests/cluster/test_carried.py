@@ -34,7 +34,14 @@ def given_to(k8s: Kubernetes, name: str, node: str) -> None:
     }
     spec["claimRef"].pop("resourceVersion", None)
     metadata = {"name": name, "annotations": notes, "finalizers": [KEEP]}
-    k8s.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec})
+    k8s.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": metadata,
+            "spec": spec,
+        }
+    )
     k8s.until_phase("pv", name, "Bound")
 
 
@@ -67,12 +74,31 @@ def test_a_node_that_has_another_name_keeps_its_claims_and_their_data_by_one_com
         assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
         assert (found["metadata"]["uid"], found["status"]["phase"]) == (before[claim], "Bound")
         k8s.event(
-            claim, "VolumeMoved", f"the volume {name} is on node node1 now, with all its data"
+            claim,
+            "VolumeMoved",
+            f"the volume {name} is on node node1 now, with all its data",
         )
         assert data(k8s, claim) == ("node1", total)
-        k8s.run("patch", "pv", name, "--type=json", "-p", json.dumps([remove(volume, KEEP)]))
+        k8s.run(
+            "patch",
+            "pv",
+            name,
+            "--type=json",
+            "-p",
+            json.dumps(
+                [
+                    remove(
+                        volume,
+                        KEEP,
+                    )
+                ]
+            ),
+        )
         k8s.delete("pvc", claim)
-        wait_until("its node deletes it", lambda name=name: k8s.get("pv", name) is None)  # type: ignore[misc]
+        wait_until(
+            "its node deletes it",
+            lambda name=name: k8s.get("pv", name) is None,
+        )  # type: ignore[misc]
     assert volumes_on(k8s.cluster, "node1").isdisjoint(name for name, _ in volumes.values())
 
 

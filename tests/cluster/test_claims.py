@@ -129,7 +129,8 @@ def test_an_ext4_claim_grows_while_its_pod_runs_or_at_its_next_start(k8s: Kubern
             return "grown"
         events = k8s.all("events", fields="reason=VolumeResizeFailed")
         return next(
-            (event["message"] for event in events if "CAP_SYS_RESOURCE" in event["message"]), ""
+            (event["message"] for event in events if "CAP_SYS_RESOURCE" in event["message"]),
+            "",
         )
 
     if wait_until("growth or the reason why not", outcome, 120) != "grown":
@@ -149,7 +150,8 @@ def test_an_ext4_claim_that_grew_without_a_pod_grows_at_its_start(k8s: Kubernete
     k8s.delete("pod", "web")
     k8s.claim(size="128Mi")
     wait_until(
-        "the PV has grown", lambda: k8s.volume_of()["spec"]["capacity"] == {"storage": "128Mi"}
+        "the PV has grown",
+        lambda: k8s.volume_of()["spec"]["capacity"] == {"storage": "128Mi"},
     )
 
     k8s.pod("web")
@@ -284,7 +286,8 @@ def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernet
     k8s.cluster.kubectl("create", "namespace", thief.namespace, capture_output=True)
     try:
         wait_until(
-            "the namespace takes pods", lambda: thief.get("serviceaccount", "default") is not None
+            "the namespace takes pods",
+            lambda: thief.get("serviceaccount", "default") is not None,
         )
         options = volume["spec"]["flexVolume"]["options"]
         spellings = {
@@ -297,7 +300,13 @@ def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernet
                 "name": volume["metadata"]["name"],
                 "flexVolume": {"driver": "flexvol/loop", "options": spelling},
             }
-            thief.apply(pod(name, [stolen], nodeSelector={"kubernetes.io/hostname": "node1"}))
+            thief.apply(
+                pod(
+                    name,
+                    [stolen],
+                    nodeSelector={"kubernetes.io/hostname": "node1"},
+                )
+            )
         for name, (_, said) in spellings.items():
             thief.event(name, "FailedMount", said)
         for key in (

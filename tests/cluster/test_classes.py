@@ -50,7 +50,8 @@ def test_a_second_pod_of_a_volume_for_one_waits_and_is_told_in_kubelets_words(
     k8s.claim(accessModes=["ReadWriteOncePod"])
     k8s.pod("first")
     node = k8s.node_of("first")
-    k8s.pod("second", nodeName=node, wait=False)  # past the scheduler, which keeps to the mode too
+    # Past the scheduler, which keeps to the mode too.
+    k8s.pod("second", nodeName=node, wait=False)
 
     k8s.event(
         "second",

@@ -60,7 +60,10 @@ def provisioner(cluster: Cluster, proxy: Proxy) -> Iterator[OwnProvisioner]:
     )
     provisioner.install(ROOT / "tests/drivers/scripted")
     default = Kubernetes(cluster, "default")
-    default.apply(storage_class("decisions/scripted"), own_class(ELSEWHERE, provisioner=ANOTHER))
+    default.apply(
+        storage_class("decisions/scripted"),
+        own_class(ELSEWHERE, provisioner=ANOTHER),
+    )
     with provisioner:
         yield provisioner
         assert provisioner.alive(), provisioner.log()
@@ -129,13 +132,19 @@ def without_controller_manager(cluster: Cluster) -> Iterator[None]:
 LEFT_ALONE = {
     "of-another": row("of-another", storageClassName=ELSEWHERE),
     "given-to-another": row(
-        "given-to-another", {GIVEN_TO: ANOTHER, ONCE_GIVEN_TO: CLASS}, storageClassName=ELSEWHERE
+        "given-to-another",
+        {GIVEN_TO: ANOTHER, ONCE_GIVEN_TO: CLASS},
+        storageClassName=ELSEWHERE,
     ),
     "pre-bound": row("pre-bound", {GIVEN_TO: CLASS}, volumeName="no-such-volume"),
     "late": row("late", {GIVEN_TO: CLASS}, node=""),
     "of-another-node": row("of-another-node", {GIVEN_TO: CLASS}, node="node2"),
 }
-SNAPSHOT = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "yesterday"}
+SNAPSHOT = {
+    "apiGroup": "snapshot.storage.k8s.io",
+    "kind": "VolumeSnapshot",
+    "name": "yesterday",
+}
 POPULATOR = {"apiGroup": "populators.example", "kind": "Image", "name": "debian"}
 POPULATED = row("populated", dataSourceRef=POPULATOR)
 REFUSED = {  # what of the claim -> words of the one event
@@ -220,10 +229,16 @@ def test_what_the_controller_manager_would_soon_write_anew(
         k8s.event("class-went", "ProvisioningFailed", words)
         assert k8s.find("pv", pending["metadata"]["name"])["status"]["phase"] == "Pending"
         assert driver.calls("phase-pending", "delete") == []
-        wait_until("its storage is deleted", lambda: driver.calls("phase-failed", "delete"))
+        wait_until(
+            "its storage is deleted",
+            lambda: driver.calls("phase-failed", "delete"),
+        )
 
     bound(k8s, "older-note")
-    wait_until("the other is deleted", lambda: k8s.get("pv", pending["metadata"]["name"]) is None)
+    wait_until(
+        "the other is deleted",
+        lambda: k8s.get("pv", pending["metadata"]["name"]) is None,
+    )
     assert len(driver.calls("phase-pending", "delete")) == 1
     assert driver.calls("class-went") == []
     wait_until("the failed one is gone", lambda: k8s.get("pv", failed_name) is None)
@@ -283,7 +298,8 @@ def test_what_becomes_of_an_attempt_that_failed(
     k8s.apply(*(row(name) for name in scripts))
     wait_until("the copy has begun", lambda: driver.calls("copied"))
     k8s.delete("pvc", "copied")
-    assert len(driver.calls("copied")) <= len(copying)  # it goes on when the claim is gone
+    # It goes on when the claim is gone.
+    assert len(driver.calls("copied")) <= len(copying)
     for name in ("exhausted", "unavailable"):
         wait_until("the node is given back", functools.partial(is_given_back, k8s, name))
         assert [call[3] for call in driver.calls(name)] == scripts[name]
@@ -295,7 +311,10 @@ def test_what_becomes_of_an_attempt_that_failed(
     found = bound(k8s, "busy", "conflict")
     assert [call[3] for call in driver.calls("conflict")] == ["ResourceExhausted", "success"]
     assert next(refusals, None) is None
-    wait_until("nothing is left of the others", lambda: driver.volumes() == set(found.values()))
+    wait_until(
+        "nothing is left of the others",
+        lambda: driver.volumes() == set(found.values()),
+    )
     assert [call[3] for call in driver.calls("copied")] == [*copying, "success"]
     assert events(k8s, "copied", "ProvisioningFailed") == []
     assert len(driver.made()) == len(set(driver.made()))
@@ -411,14 +430,21 @@ def test_which_pvs_are_deleted(driver: ScriptedDriver, k8s: Kubernetes) -> None:
     wait_until("it is released", lambda: phase(k8s, names["going"]) == "Released")
     k8s.run("delete", "pv", names["going"], "--wait=false")
     edit(k8s, names["going"], {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
-    wait_until("nobody's claim has it", lambda: phase(k8s, names["available"]) == "Available")
     wait_until(
-        "all have their phase", lambda: all(phase(k8s, names[about]) != "Pending" for about in left)
+        "nobody's claim has it",
+        lambda: phase(k8s, names["available"]) == "Available",
+    )
+    wait_until(
+        "all have their phase",
+        lambda: all(phase(k8s, names[about]) != "Pending" for about in left),
     )
 
     k8s.apply(rows["honest"])
 
-    wait_until("the honest one is deleted", lambda: k8s.get("pv", names["honest"]) is None)
+    wait_until(
+        "the honest one is deleted",
+        lambda: k8s.get("pv", names["honest"]) is None,
+    )
     assert len(driver.calls("honest", "delete")) == 1
     wait_until(
         "the recycled one is not held",
@@ -447,10 +473,15 @@ def test_a_policy_that_becomes_delete_and_a_driver_that_cannot_delete(
     k8s.delete("pvc", "changes", "stuck", "busy")
 
     wait_until(
-        "two are gone", lambda: not any(k8s.get("pv", found[one]) for one in ("changes", "busy"))
+        "two are gone",
+        lambda: not any(k8s.get("pv", found[one]) for one in ("changes", "busy")),
     )
     assert driver.volumes() == {found["stuck"]}
-    Kubernetes(k8s.cluster, "default").event(found["stuck"], "VolumeFailedDelete", "NotSupported: ")
+    Kubernetes(k8s.cluster, "default").event(
+        found["stuck"],
+        "VolumeFailedDelete",
+        "NotSupported: ",
+    )
     assert len(driver.calls("stuck", "delete")) == 1
     edit(k8s, found["stuck"], {"metadata": {"annotations": {"something": "else"}}})
     wait_until("the last is gone", lambda: k8s.get("pv", found["stuck"]) is None)

@@ -179,7 +179,10 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
     follow(cluster, install_again, drill.here)
     follow(cluster, roll_out)
     for name in drill.volumes.values():
-        drill.said(name, f"was made for the cluster {drill.lost_uid}, and this one is {uid}")
+        drill.said(
+            name,
+            f"was made for the cluster {drill.lost_uid}, and this one is {uid}",
+        )
     drill.collects(uid)
     wait_until("nothing else was deleted", lambda: everything(cluster) == drill.before)
 
@@ -209,7 +212,8 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
         "adopt", blank, "--claim", f"{k8s.namespace}/renamed", "--recorded-policy"
     )
     assert re.search(
-        rf"{blank} +node2 +64 MiB +{k8s.namespace}/renamed +Delete +adopted; it awaits", printed
+        rf"{blank} +node2 +64 MiB +{k8s.namespace}/renamed +Delete +adopted; it awaits",
+        printed,
     ), printed
     printed = follow(cluster, adopt)
     assert printed.count("Retain") == 3 and "its claim is there" in printed
@@ -224,7 +228,8 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
     # A claim that comes before kube-controller-manager knows its PV may get another one.
     phases = ("Available", "Bound")
     wait_until(
-        "the PVs are known", lambda: all(pv["status"]["phase"] in phases for pv in k8s.all("pv"))
+        "the PVs are known",
+        lambda: all(pv["status"]["phase"] in phases for pv in k8s.all("pv")),
     )
     assert follow(cluster, apply, drill.here)
 
@@ -256,10 +261,12 @@ def owned(k8s: Kubernetes, claim: str, name: str) -> None:
     uid = k8s.uid("pvc", claim)
     expected = {"namespace": k8s.namespace, "name": claim, "uid": uid}
     wait_until(
-        "the record names the new claim", lambda: record(k8s.cluster, name)["owner"] == expected
+        "the record names the new claim",
+        lambda: record(k8s.cluster, name)["owner"] == expected,
     )
     wait_until(
-        "nothing is awaited", lambda: "flexvol/awaits-claim" not in json.dumps(k8s.get("pv", name))
+        "nothing is awaited",
+        lambda: "flexvol/awaits-claim" not in json.dumps(k8s.get("pv", name)),
     )
 
 

@@ -47,7 +47,11 @@ def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
     k8s.shell("web", "echo kept > /data/file")
     driver = k8s.cluster.nodes["node1"].path(DRIVER)
     older = driver.stat().st_ino
-    content = driver.read_bytes().replace(b"#!/bin/sh\n", b"#!/bin/sh\n# header-of-before\n", 1)
+    content = driver.read_bytes().replace(
+        b"#!/bin/sh\n",
+        b"#!/bin/sh\n# header-of-before\n",
+        1,
+    )
     aside = driver.with_name(".older")
     aside.write_bytes(content)
     aside.chmod(0o755)
@@ -115,12 +119,16 @@ def test_the_provisioner_finishes_and_exits_cleanly_on_sigterm(k8s: Kubernetes) 
     for claim in claims:
         k8s.claim(claim)
         k8s.run("annotate", "pvc", claim, "volume.kubernetes.io/selected-node=node2")
-    wait_until("it works on them", lambda: k8s.all("events", fields="reason=Provisioning"))
+    wait_until(
+        "it works on them",
+        lambda: k8s.all("events", fields="reason=Provisioning"),
+    )
     pid = one_process("provisioner", "--node=node2")
     os.kill(pid, signal.SIGTERM)
 
     wait_until(
-        "it is started again", lambda: container()[1]["restartCount"] > before["restartCount"]
+        "it is started again",
+        lambda: container()[1]["restartCount"] > before["restartCount"],
     )
     assert container()[1]["lastState"]["terminated"]["exitCode"] == 0
     assert "stopping: finishing what is in hand" in flexvol.run("logs", name, "--previous").stdout

@@ -22,7 +22,12 @@ CHANGES = 4  # that the command makes
 
 def flexvol(*words: str) -> subprocess.CompletedProcess[str]:
     """The plugin's command, with the administrator's kubeconfig."""
-    line = [*NETWORK, str(ROOT / "dist/provisioner"), *words, f"--kubeconfig={KUBECONFIG}"]
+    line = [
+        *NETWORK,
+        str(ROOT / "dist/provisioner"),
+        *words,
+        f"--kubeconfig={KUBECONFIG}",
+    ]
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=180)
 
 

@@ -52,8 +52,19 @@ class Pair:
         for name, port in PORTS.items():
             self.proxies[name].start()
             words = ("--identity=failover", f"--health-port={port}")
-            one = OwnProvisioner(cluster, name, self.proxies[name].url, "failover/scripted", *words)
-            self.driver = ScriptedDriver(one.install(ROOT / "tests/drivers/scripted", directory))
+            one = OwnProvisioner(
+                cluster,
+                name,
+                self.proxies[name].url,
+                "failover/scripted",
+                *words,
+            )
+            self.driver = ScriptedDriver(
+                one.install(
+                    ROOT / "tests/drivers/scripted",
+                    directory,
+                )
+            )
             directory = one.plugins
             one.program = [sys.executable, _STEPPED_CLOCK, self._step(name), *one.program]
             self.instances[name] = one
@@ -211,7 +222,12 @@ def test_no_step_of_a_wall_clock_makes_two_leaders_or_none(pair: Pair, k8s: Kube
 def test_another_writes_itself_into_the_lease(pair: Pair, k8s: Kubernetes) -> None:
     """Who no longer holds it stops at once, and takes part again."""
     leader = wait_until("one leads", pair.leader)
-    thief = {"spec": {"holderIdentity": "someone else", "renewTime": "2030-01-01T00:00:00.000000Z"}}
+    thief = {
+        "spec": {
+            "holderIdentity": "someone else",
+            "renewTime": "2030-01-01T00:00:00.000000Z",
+        }
+    }
     pair.lease.run("patch", "lease", LEASE, "--type=merge", "-p", json.dumps(thief))
     wait_until("it stops", lambda: not pair.leads(leader), 6)
     k8s.apply(*shared_claims("data"))

@@ -86,7 +86,9 @@ def test_each_failure_is_said_and_tried_again(driver: ScriptedDriver, k8s: Kuber
     found = bound(k8s, *names.values())
     for answer, name in names.items():
         k8s.event(
-            name, "ProvisioningFailed", f'failed to provision volume with StorageClass "{CLASS}": '
+            name,
+            "ProvisioningFailed",
+            f'failed to provision volume with StorageClass "{CLASS}": ',
         )
         k8s.event(name, "ProvisioningFailed", FAILURES[answer])
         assert [call[3] for call in driver.calls(name)] == [answer, "success"]
@@ -147,7 +149,8 @@ def test_where_nothing_was_begun_the_node_is_given_back(
     k8s.event(name, "ProvisioningFailed", f"{reason}: as the script says")
     assert len(driver.calls(name)) == 1
 
-    k8s.run("annotate", "pvc", name, f"{SELECTED_NODE}=node1")  # the scheduler chose again
+    # The scheduler chose again.
+    k8s.run("annotate", "pvc", name, f"{SELECTED_NODE}=node1")
     bound(k8s, name)
 
 
@@ -232,7 +235,10 @@ def test_a_volume_that_cannot_be_deleted_is_said_on_its_pv_and_tried_again(
     k8s.delete("pvc", *claims)
 
     wait_until("the volumes are gone", lambda: not driver.volumes(), 30)
-    wait_until("the PVs are gone", lambda: not any(k8s.get("pv", name) for name in found.values()))
+    wait_until(
+        "the PVs are gone",
+        lambda: not any(k8s.get("pv", name) for name in found.values()),
+    )
     default = Kubernetes(k8s.cluster, "default")
     for answer, words in names.items():
         default.event(found[f"delete-{answer.lower()}"], "VolumeFailedDelete", words)

@@ -111,7 +111,11 @@ def test_a_driver_that_only_a_daemonset_was_told_of_is_looked_after(k8s: Kuberne
     of its provisioner, too."""
     flexvol = Kubernetes(k8s.cluster, "flexvol")
     name = f"other-{k8s.namespace}"
-    container = {"name": "main", "image": "none", "args": ["--node=n", "--driver=other/thing"]}
+    container = {
+        "name": "main",
+        "image": "none",
+        "args": ["--node=n", "--driver=other/thing"],
+    }
     pod_spec = {"nodeSelector": {"kubernetes.io/os": "none"}, "containers": [container]}
     labels = {"app": name}
     spec = {
@@ -142,7 +146,11 @@ def test_a_driver_that_only_a_daemonset_was_told_of_is_looked_after(k8s: Kuberne
     try:
         k8s.claim(storage_class=name)
         k8s.run("annotate", "pvc", "data", f"{SELECTED}=no-such-node")
-        k8s.event("data", "NodeGone", "node 'no-such-node', chosen for it, does not exist")
+        k8s.event(
+            "data",
+            "NodeGone",
+            "node 'no-such-node', chosen for it, does not exist",
+        )
     finally:
         serve(rules)
         flexvol.delete("daemonset", name)
@@ -280,7 +288,12 @@ def killed_at_each_write(k8s: Kubernetes, tmp_path: Path, when: str) -> None:
                 f"--kubeconfig={tmp_path}/kubeconfig",
             ]
             killed = killed_at(proxy, when, number, [*map(str, line)])
-            again = subprocess.run([*map(str, line)], capture_output=True, text=True, check=False)
+            again = subprocess.run(
+                [*map(str, line)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert again.returncode == 0 or "there is no PV" in again.stderr
             wait_until("the PV is gone", functools.partial(absent, k8s, gone))
             assert k8s.get("pvc", "data") is None
@@ -294,7 +307,10 @@ def absent(k8s: Kubernetes, volume: str) -> bool:
 def killed_at(proxy: KillingProxy, when: str, number: int, line: list[str]) -> bool:
     """Runs it; whether it came to the write with that number, and was killed there."""
     writes = itertools.count(1)
-    proxy.arm(when, lambda _, words: not words.startswith("GET") and next(writes) == number)
+    proxy.arm(
+        when,
+        lambda _, words: not words.startswith("GET") and next(writes) == number,
+    )
     started: queue.Queue[int] = queue.Queue()  # it may write before we know its number
     proxy.victim = lambda: os.killpg(started.get(timeout=60), signal.SIGKILL)
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -360,7 +376,9 @@ def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(
 
         k8s.event("kept", "VolumeNodeGone", f"its node {goes} is gone")
         wait_until(
-            "the volume is given up", lambda: k8s.get("pv", left["metadata"]["name"]) is None, 90
+            "the volume is given up",
+            lambda: k8s.get("pv", left["metadata"]["name"]) is None,
+            90,
         )
         k8s.running("db-0")
         assert k8s.node_of("db-0") == stays
@@ -402,7 +420,10 @@ def test_a_living_node_whose_disk_is_away_or_another_gives_up_nothing_without_a_
     names = [volume["metadata"]["name"] for volume in (kept, left, given_up)]
     k8s.delete("pod", "kept", "left")
     for name in names:
-        wait_until("it is unmounted", lambda name=name: unmounted(k8s, "node1", name))  # type: ignore[misc]
+        wait_until(
+            "it is unmounted",
+            lambda name=name: unmounted(k8s, "node1", name),
+        )  # type: ignore[misc]
     refused = release_by_person(k8s.cluster, names[0], "--disk-is-gone")
     assert (refused.returncode, "node node1 has its pool default" in refused.stderr) == (1, True)
     first = hostname(k8s, "node1")
@@ -412,24 +433,36 @@ def test_a_living_node_whose_disk_is_away_or_another_gives_up_nothing_without_a_
     try:
         wait_until("the pool is missed", lambda: not published(k8s).get(first), 40)
         k8s.pod("stuck", claim="left", wait=False)
-        wait_until("it is on its node", lambda: k8s.find("pod", "stuck")["spec"].get("nodeName"))
+        wait_until(
+            "it is on its node",
+            lambda: k8s.find("pod", "stuck")["spec"].get("nodeName"),
+        )
         give_up_a_dead_disk(k8s, names[2])
         assert [mark_of(k8s, name) for name in names[:2]] == ["", ""]
 
         replace = [DRIVER, "pool", "init", "default", "--replace"]
         k8s.cluster.nodes["node1"].enter(*replace, capture_output=True)
         k8s.event("kept", "VolumeLost", "pool default of the node was replaced")
-        wait_until("both are marked", lambda: all(mark_of(k8s, name) for name in names[:2]))
+        wait_until(
+            "both are marked",
+            lambda: all(mark_of(k8s, name) for name in names[:2]),
+        )
         lost = 'flexvol_volumes_lost{reason="pool-replaced"}'
         wait_until("both are counted", lambda: metric(k8s.cluster, lost) == 2)
         later = forge(k8s, "later", "node9", claim="later", giving_up=True)
-        wait_until("one that was lost later is given up", lambda: k8s.get("pv", later) is None)
+        wait_until(
+            "one that was lost later is given up",
+            lambda: k8s.get("pv", later) is None,
+        )
         assert k8s.get("pvc", "left") and k8s.get("pv", names[1]), "its class decides no such thing"
 
         done = release_by_person(k8s.cluster, names[1])
         assert done.returncode == 0, done.stdout + done.stderr
         assert k8s.get("pvc", "left") is None
-        wait_until("the pod that could not start is gone", lambda: k8s.get("pod", "stuck") is None)
+        wait_until(
+            "the pod that could not start is gone",
+            lambda: k8s.get("pod", "stuck") is None,
+        )
         wait_until("one is counted", lambda: metric(k8s.cluster, lost) == 1)
         assert k8s.get("pvc", "kept")
     finally:

@@ -40,7 +40,12 @@ def by_hand(cluster: Cluster, node: str, callout: str, name: str, **more: str) -
         **({"pool": "default", "poolId": pool_id(cluster, node)} if callout == "delete" else {}),
         **more,
     }
-    done = cluster.nodes[node].enter(DRIVER, callout, json.dumps(request), capture_output=True)
+    done = cluster.nodes[node].enter(
+        DRIVER,
+        callout,
+        json.dumps(request),
+        capture_output=True,
+    )
     assert json.loads(done.stdout)["status"] == "Success", done.stdout
 
 
@@ -102,7 +107,11 @@ def test_the_plugin_lists_what_a_person_does_and_nothing_else(ask: Ask) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("kubectl flexvol COMMAND")
     assert re.search("^  inventory +Lists the volumes", done.stdout, re.MULTILINE)
-    assert re.search("^  cancel-expansion +Gives up an expansion", done.stdout, re.MULTILINE)
+    assert re.search(
+        "^  cancel-expansion +Gives up an expansion",
+        done.stdout,
+        re.MULTILINE,
+    )
     assert "--node" not in done.stdout
     wrong = ask("--node=node1")
     assert wrong.returncode == 2 and "there is no command" in wrong.stderr
@@ -217,7 +226,10 @@ def delete_what_no_claim_has(k8s: Kubernetes, ask: Ask, used: str, orphan: str, 
 def test_a_node_that_does_not_answer_is_said_and_the_others_are_shown(
     k8s: Kubernetes, ask: Ask
 ) -> None:
-    k8s.apply(claim("here", "flexvol-loop", "node1"), claim("there", "flexvol-loop", "node2"))
+    k8s.apply(
+        claim("here", "flexvol-loop", "node1"),
+        claim("there", "flexvol-loop", "node2"),
+    )
     found = bound(k8s, "here", "there")
     k8s.cluster.kill("kubelet", "node2")
     try:
@@ -366,10 +378,14 @@ def test_explain_says_that_no_node_has_room(k8s: Kubernetes, ask: Ask) -> None:
 
     def scheduler() -> str:
         return next(
-            (line for line in explained(ask, k8s, "later")[1] if line.startswith("pod late ")), ""
+            (line for line in explained(ask, k8s, "later")[1] if line.startswith("pod late ")),
+            "",
         )
 
-    wait_until("the scheduler has said", lambda: "did not have enough free storage" in scheduler())
+    wait_until(
+        "the scheduler has said",
+        lambda: "did not have enough free storage" in scheduler(),
+    )
     status, said = explained(ask, k8s, "later")
     assert status == 1 and any(
         line.startswith("no node has room for 94371840 MiB: the most is ") for line in said
@@ -422,8 +438,18 @@ def test_explain_answers_for_the_pod_whatever_keeps_it(k8s: Kubernetes, ask: Ask
     )
     k8s.apply(claim("copy", "flexvol-loop", ""))
     k8s.run("annotate", "pvc", "copy", "flexvol/from-snapshot=never-made")
-    told(ask, k8s, "copy", f"no node has a snapshot 'never-made' of namespace {k8s.namespace}")
+    told(
+        ask,
+        k8s,
+        "copy",
+        f"no node has a snapshot 'never-made' of namespace {k8s.namespace}",
+    )
     with storage_class(k8s, parameters={"pool": "fasst"}) as wrong:
         k8s.claim("typo", "32Mi", wrong)
-        typo = told(ask, k8s, "typo", f"no node has the pool fasst that its storage class {wrong}")
+        typo = told(
+            ask,
+            k8s,
+            "typo",
+            f"no node has the pool fasst that its storage class {wrong}",
+        )
         assert "pools there are: default" in typo

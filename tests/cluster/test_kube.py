@@ -80,7 +80,8 @@ def test_a_scheduler_that_ends_itself_is_started_anew(k8s: Kubernetes) -> None:
     os.kill(old, signal.SIGKILL)
 
     wait_until(
-        "there is another", lambda: machine.running(STATE, "kube-scheduler") not in (None, old)
+        "there is another",
+        lambda: machine.running(STATE, "kube-scheduler") not in (None, old),
     )
 
 
@@ -90,10 +91,18 @@ def test_a_second_cluster_on_the_machine_says_who_has_the_first(k8s: Kubernetes)
         "cluster.Cluster(Path('/nowhere'))"
     )
     second = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     up = subprocess.run(
-        ["./build.sh", "playground"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["./build.sh", "playground"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     down = subprocess.run(
         ["./build.sh", "playground", "--down"],

@@ -139,7 +139,13 @@ def crowd(cluster: Cluster, campaign: bool, pytestconfig: pytest.Config) -> Iter
         driver = provisioner.install(measured / "flexvol")
         make_pool(provisioner.node, driver)
         parameters = {"pool": Path(POOL).name}
-        default.apply(storage_class(DRIVER, volumeBindingMode="Immediate", parameters=parameters))
+        default.apply(
+            storage_class(
+                DRIVER,
+                volumeBindingMode="Immediate",
+                parameters=parameters,
+            )
+        )
         try:
             with provisioner:
                 own = wait_until("node1's room is published", lambda: own_room(cluster))

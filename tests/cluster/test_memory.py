@@ -89,7 +89,8 @@ def test_a_provisioner_stays_within_what_its_manifest_says(k8s: Kubernetes, camp
 
     space = f"{CORE}/namespaces/{k8s.namespace}/persistentvolumeclaims"
     k8s.cluster.api.all(
-        "POST", [(space, claim(f"foreign-{number}", "another")) for number in range(foreign)]
+        "POST",
+        [(space, claim(f"foreign-{number}", "another")) for number in range(foreign)],
     )
     names = [f"own-{number}" for number in range(own)]
     k8s.cluster.api.all("POST", [(space, claim(name, CLASS, "node2")) for name in names])

@@ -24,7 +24,14 @@ KUBECONFIG = STATE / "admin.kubeconfig"
 
 
 def kill_mover(*words: str) -> subprocess.CompletedProcess[str]:
-    line = [*NETWORK, sys.executable, "-m", "tests.cluster.killed_mover", str(KUBECONFIG), *words]
+    line = [
+        *NETWORK,
+        sys.executable,
+        "-m",
+        "tests.cluster.killed_mover",
+        str(KUBECONFIG),
+        *words,
+    ]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     print(done.stdout)
     assert done.returncode == 0, done.stderr
@@ -71,7 +78,10 @@ def test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_t
         lambda: k8s.find("pv", name)["metadata"].get("finalizers"),
     )
     k8s.delete("pvc", "data")
-    wait_until("it is deleted there", lambda: name not in volumes_on(k8s.cluster, "node2"))
+    wait_until(
+        "it is deleted there",
+        lambda: name not in volumes_on(k8s.cluster, "node2"),
+    )
 
 
 def test_killed_after_each_change_and_amid_its_stream_it_goes_on_and_loses_nothing(
@@ -125,7 +135,8 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
         assert busy in volumes_on(k8s.cluster, "node2")
         assert done.returncode == 1
         cluster_line, *rest = done.stderr.splitlines()
-        assert cluster_line.startswith("cluster ")  # which one it is, before anything is changed
+        # Which one it is, before anything is changed.
+        assert cluster_line.startswith("cluster ")
         assert rest == [f"kept-{name} stays on node node1: it is snapshot"]
         driver.enter(DRIVER, "snapshot", "--delete", "kept-" + name, capture_output=True)
         assert "0 of 0 volumes of node node1 were moved" in move("--all", "--from", "node1").stdout
@@ -154,7 +165,12 @@ def test_a_move_that_is_not_done_is_taken_back(k8s: Kubernetes) -> None:
 @pytest.fixture
 def archiving(k8s: Kubernetes) -> Iterator[str]:
     name = f"archiving-{k8s.namespace}"
-    k8s.apply(storage_class(name, parameters={"onDelete": "archive", "archiveFor": "720h"}))
+    k8s.apply(
+        storage_class(
+            name,
+            parameters={"onDelete": "archive", "archiveFor": "720h"},
+        )
+    )
     yield name
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
@@ -176,7 +192,10 @@ def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
     assert k8s.volume_of()["metadata"]["name"] == name
     assert data(k8s) == ("node1", before)
     awaits = "flexvol/awaits-claim"
-    wait_until("its record names the claim", lambda: awaits not in json.dumps(k8s.get("pv", name)))
+    wait_until(
+        "its record names the claim",
+        lambda: awaits not in json.dumps(k8s.get("pv", name)),
+    )
     owner = k8s.find("pv", name)["spec"]["claimRef"]
     options = k8s.find("pv", name)["spec"]["flexVolume"]["options"]
     k8s.delete("pvc", "data")
@@ -189,7 +208,10 @@ def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
     Kubernetes(k8s.cluster, "default").event(
         "node1", "VolumeOrphaned", name
     )  # now it is one; as an archive it was not
-    events = Kubernetes(k8s.cluster, "default").all("events", fields="reason=VolumeOrphaned")
+    events = Kubernetes(k8s.cluster, "default").all(
+        "events",
+        fields="reason=VolumeOrphaned",
+    )
     assert not [one for one in events if archive["name"] in one["message"]]
     node.enter(DRIVER, "delete", json.dumps(request), capture_output=True)
     (archive,) = listed(k8s.cluster, "node1", name)

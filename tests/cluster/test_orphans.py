@@ -45,7 +45,10 @@ def cluster_uid(k8s: Kubernetes, *flags: str) -> str:
 def bound(own: KilledProvisioner, name: str) -> str:
     """A claim with its PV, never mounted; returns the PV's name."""
     volume = "pvc-" + own.claim(name)
-    own.until("the claim is bound", lambda: own.k8s.find("pvc", name)["status"]["phase"] == "Bound")
+    own.until(
+        "the claim is bound",
+        lambda: own.k8s.find("pvc", name)["status"]["phase"] == "Bound",
+    )
     return volume
 
 
@@ -63,7 +66,8 @@ def collected(own: KilledProvisioner, name: str, uid: str) -> None:
 
 def said(own: KilledProvisioner, name: str) -> None:
     own.until(
-        f"{name} is said", lambda: f"volume {name} of driver crash/loop has no PV" in own.log()
+        f"{name} is said",
+        lambda: f"volume {name} of driver crash/loop has no PV" in own.log(),
     )
 
 
@@ -156,7 +160,10 @@ def test_after_the_loss_of_etcd_nothing_is_collected(own: KilledProvisioner) -> 
     own.use(own.first)
     own.start()
     own.k8s.delete("pvc", "one", "two")
-    own.until("they are deleted with their claims", lambda: not own.volumes() and not ours(own.k8s))
+    own.until(
+        "they are deleted with their claims",
+        lambda: not own.volumes() and not ours(own.k8s),
+    )
 
 
 @contextlib.contextmanager
@@ -244,7 +251,10 @@ def test_a_pv_that_did_not_wait_for_our_finalizer_keeps_its_volume_too(
     own.start()
     volume = bound(own, "data")
     own.stop()
-    edit = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}, "metadata": {"finalizers": None}}
+    edit = {
+        "spec": {"persistentVolumeReclaimPolicy": "Retain"},
+        "metadata": {"finalizers": None},
+    }
     own.k8s.run("patch", "pv", volume, "--type=merge", "-p", json.dumps(edit))
 
     own.start()
@@ -272,7 +282,10 @@ def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: KilledProvision
         "kubernetes.io/pod.uid": "u",
     }
     own.mount_and_unmount(json.dumps(options))
-    edit = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}, "metadata": {"finalizers": None}}
+    edit = {
+        "spec": {"persistentVolumeReclaimPolicy": "Retain"},
+        "metadata": {"finalizers": None},
+    }
     own.k8s.run("patch", "pv", volume, "--type=merge", "-p", json.dumps(edit))
     unbind(own, "data", volume)
 
@@ -344,7 +357,8 @@ def test_a_claim_made_again_under_its_name_while_the_driver_makes_the_first_ones
         lambda: "delete" in own.called() and own.volumes() == {name},
     )
     assert [volume["metadata"]["name"] for volume in ours(own.k8s)] == [name]
-    assert own.called().count("provision") == 3  # each once, and to find the first one's again
+    # Each once, and to find the first one's again.
+    assert own.called().count("provision") == 3
     assert own.proxy.seen("POST", "/api/v1/persistentvolumes") == 1
     own.k8s.delete("pvc", "data")
     own.until("all is gone", lambda: not own.volumes() and not ours(own.k8s))
@@ -371,9 +385,16 @@ def our_pv(own: KilledProvisioner, uid: str) -> Object:
     """The PV that our instance makes for the claim data with that uid."""
     pool = json.loads((own.pool / "pool.json").read_text())
     term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [own.node.name]}
-    notes = {"pv.kubernetes.io/provisioned-by": PROVISIONER, "flexvol/identity": own.node.name}
+    notes = {
+        "pv.kubernetes.io/provisioned-by": PROVISIONER,
+        "flexvol/identity": own.node.name,
+    }
     made = static_pv(own, "data")
-    made["metadata"] = {"name": f"pvc-{uid}", "annotations": notes, "finalizers": [FINALIZER]}
+    made["metadata"] = {
+        "name": f"pvc-{uid}",
+        "annotations": notes,
+        "finalizers": [FINALIZER],
+    }
     del made["spec"]["hostPath"]
     made["spec"]["persistentVolumeReclaimPolicy"] = "Delete"
     made["spec"]["claimRef"]["uid"] = uid
@@ -398,7 +419,10 @@ def test_a_claim_that_is_bound_elsewhere_gets_no_pv_and_one_that_it_has_is_delet
         lambda: own.k8s.find("pvc", "data")["status"]["phase"] == "Bound",
     )
     own.release()
-    own.until("the volume is undone", lambda: "delete" in own.called() and not own.volumes())
+    own.until(
+        "the volume is undone",
+        lambda: "delete" in own.called() and not own.volumes(),
+    )
     assert own.proxy.seen("POST", "/api/v1/persistentvolumes") == 0
 
     # As if the claim had been bound a moment after the PV was written.
@@ -407,7 +431,10 @@ def test_a_claim_that_is_bound_elsewhere_gets_no_pv_and_one_that_it_has_is_delet
     own.provision(f"pvc-{uid}", cluster_uid(own.k8s), **owner)
     own.k8s.apply(our_pv(own, uid))
 
-    own.until("PV and volume are gone", lambda: not own.volumes() and len(ours(own.k8s)) == 1)
+    own.until(
+        "PV and volume are gone",
+        lambda: not own.volumes() and len(ours(own.k8s)) == 1,
+    )
     assert own.k8s.find("pvc", "data")["status"]["phase"] == "Bound"
     own.k8s.delete("pvc", "data")
     own.k8s.run("delete", "pv", f"by-hand-{own.k8s.namespace}")
@@ -421,21 +448,30 @@ def test_a_copy_whose_claim_goes_while_it_is_made_goes_too_and_one_with_a_pv_is_
     own.run("snapshot", source, "before")
     both = {source, "before"}
     assert own.volumes() == both
-    notes = {"volume.kubernetes.io/selected-node": own.node.name, "flexvol/from-snapshot": "before"}
+    notes = {
+        "volume.kubernetes.io/selected-node": own.node.name,
+        "flexvol/from-snapshot": "before",
+    }
 
     # Its claim goes while the driver works: the instance takes it back.
     own.hold()
     made = own.called().count("provision")
     copies = {"pvc-" + own.claim("clone", copy_of="data")}
     copies |= {"pvc-" + own.claim("restored", annotations=notes)}
-    own.until("the driver is at work", lambda: own.called().count("provision") == made + 2)
+    own.until(
+        "the driver is at work",
+        lambda: own.called().count("provision") == made + 2,
+    )
     own.k8s.delete("pvc", "clone", "restored")
     own.release()
     own.until("both are taken back", lambda: own.called().count("delete") >= 2)
     own.until("nothing is left of them", lambda: own.volumes() == both)
 
     # Its claim goes while nobody is there: the next instance collects it.
-    own.proxy.arm("before", lambda number, words: words == "POST /api/v1/persistentvolumes")
+    own.proxy.arm(
+        "before",
+        lambda number, words: words == "POST /api/v1/persistentvolumes",
+    )
     name = "pvc-" + own.claim("clone", copy_of="data")
     wait_until("it is killed before it writes the PV", lambda: not own.alive)
     assert own.volumes() == {*both, name}
@@ -449,7 +485,10 @@ def test_a_copy_whose_claim_goes_while_it_is_made_goes_too_and_one_with_a_pv_is_
     own.list_again()
     own.until("its record says so", lambda: not own.record(kept).get("neverMounted"))
     own.stop()
-    edit = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}, "metadata": {"finalizers": None}}
+    edit = {
+        "spec": {"persistentVolumeReclaimPolicy": "Retain"},
+        "metadata": {"finalizers": None},
+    }
     own.k8s.run("patch", "pv", kept, "--type=merge", "-p", json.dumps(edit))
     unbind(own, "clone", kept)
     own.start()
@@ -462,7 +501,10 @@ def test_a_copy_whose_claim_goes_while_it_is_made_goes_too_and_one_with_a_pv_is_
 
 def bound_copy(own: KilledProvisioner, name: str, copy_of: str) -> str:
     volume = "pvc-" + own.claim(name, copy_of=copy_of)
-    own.until("the copy is bound", lambda: own.k8s.find("pvc", name)["status"]["phase"] == "Bound")
+    own.until(
+        "the copy is bound",
+        lambda: own.k8s.find("pvc", name)["status"]["phase"] == "Bound",
+    )
     return volume
 
 
@@ -500,13 +542,29 @@ def test_a_pv_deleted_before_it_is_bound_is_made_again_for_the_claim_that_waits(
 
 HOSTILE: dict[str, Object] = {
     # What the PV says instead of what the provisioner wrote -> the driver's sentence.
-    "another volume's name": {"options": {"volume": "VICTIM"}, "said": "unknown option 'volume'"},
-    "a path for a pool": {"options": {"pool": "../../etc"}, "said": "'../../etc' is not a name"},
-    "a pool that is not there": {"options": {"pool": "other"}, "said": "pool other is not mounted"},
-    "the id of another pool": {"options": {"poolId": "0123456789abcdef"}, "said": "was replaced"},
+    "another volume's name": {
+        "options": {"volume": "VICTIM"},
+        "said": "unknown option 'volume'",
+    },
+    "a path for a pool": {
+        "options": {"pool": "../../etc"},
+        "said": "'../../etc' is not a name",
+    },
+    "a pool that is not there": {
+        "options": {"pool": "other"},
+        "said": "pool other is not mounted",
+    },
+    "the id of another pool": {
+        "options": {"poolId": "0123456789abcdef"},
+        "said": "was replaced",
+    },
     "no pool": {"options": {"pool": ""}, "said": "option pool is missing"},
     "another claim": {"said": "is owned by claim uid"},
-    "another node's identity": {"identity": "node2", "said": "was replaced", "by": "node2"},
+    "another node's identity": {
+        "identity": "node2",
+        "said": "was replaced",
+        "by": "node2",
+    },
     "a claim that is awaited": {
         "awaits": "true",
         "said": "does not await this claim",
@@ -537,14 +595,24 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
 
     for what, row in HOSTILE.items():
         k8s.apply(forge(victim, row))
-        instance, sentence = refused_by(k8s, name, row.get("reason", "VolumeFailedDelete"))
+        instance, sentence = refused_by(
+            k8s,
+            name,
+            row.get("reason", "VolumeFailedDelete"),
+        )
         assert (instance, row["said"] in sentence) == (
             f"loop.flexvol {row.get('by', 'node1')}",
             True,
         ), what
         assert volumes_on(k8s.cluster, "node1") == {name}, what
         k8s.run("delete", "pv", name)
-    refused = k8s.run("create", "-f", "-", input=json.dumps(forge(victim, RESERVED)), check=False)
+    refused = k8s.run(
+        "create",
+        "-f",
+        "-",
+        input=json.dumps(forge(victim, RESERVED)),
+        check=False,
+    )
     assert "reserved" in refused.stderr
 
     image = k8s.cluster.nodes["node1"].path(f"{POOL}/{name}/image").read_bytes()
@@ -559,13 +627,19 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
         k8s.apply(forge(victim, {**row, **own}))
         k8s.until_phase("pv", name, "Released")
         k8s.delete("pvc", f"honest-{number}")
-        wait_until("another one is deleted", lambda at=number: k8s.get("pv", honest[at]) is None)  # type: ignore[misc]
+        wait_until(
+            "another one is deleted",
+            lambda at=number: k8s.get("pv", honest[at]) is None,
+        )  # type: ignore[misc]
         assert volumes_on(k8s.cluster, "node1") == {name, *honest[number + 1 :]}, what
         assert k8s.get("pv", name) is not None, what
         k8s.run("delete", "pv", name)
 
     k8s.apply(forge(victim, own))
-    wait_until("with its own claim it is deleted", lambda: not volumes_on(k8s.cluster, "node1"))
+    wait_until(
+        "with its own claim it is deleted",
+        lambda: not volumes_on(k8s.cluster, "node1"),
+    )
 
 
 def refused_by(k8s: Kubernetes, volume: str, reason: str) -> tuple[str, str]:
@@ -593,7 +667,10 @@ def forge(victim: Object, row: Object) -> Object:
         "driver": row.get("driver", "flexvol/loop"),
         "options": {**spec["flexVolume"]["options"], **options},
     }
-    stranger = {**spec["claimRef"], "uid": row.get("uid", "00000000-1111-4222-8333-444444444444")}
+    stranger = {
+        **spec["claimRef"],
+        "uid": row.get("uid", "00000000-1111-4222-8333-444444444444"),
+    }
     del stranger["resourceVersion"]
     return {
         "apiVersion": "v1",
@@ -604,9 +681,15 @@ def forge(victim: Object, row: Object) -> Object:
 
 
 def test_the_secret_made_for_an_orphan_goes_with_it(k8s: Kubernetes) -> None:
-    with beside(k8s, parameters={"createSecret": "true", "secretNamespace": k8s.namespace}) as own:
+    with beside(
+        k8s,
+        parameters={"createSecret": "true", "secretNamespace": k8s.namespace},
+    ) as own:
         own.start()
-        own.proxy.arm("before", lambda number, words: words == "POST /api/v1/persistentvolumes")
+        own.proxy.arm(
+            "before",
+            lambda number, words: words == "POST /api/v1/persistentvolumes",
+        )
         name = "pvc-" + own.claim("data")
         wait_until("it is killed before it writes the PV", lambda: not own.alive)
         assert own.volumes() == {name}
@@ -616,4 +699,7 @@ def test_the_secret_made_for_an_orphan_goes_with_it(k8s: Kubernetes) -> None:
         k8s.delete("pvc", "data")
         own.start()
 
-        own.until("both are gone", lambda: not own.volumes() and k8s.get("secret", made) is None)
+        own.until(
+            "both are gone",
+            lambda: not own.volumes() and k8s.get("secret", made) is None,
+        )

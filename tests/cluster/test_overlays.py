@@ -45,7 +45,12 @@ def test_each_overlay_moves_the_plugin_directory_and_nothing_else(
     k8s: Kubernetes, name: str, tmp_path: Path
 ) -> None:
     base = render(k8s, tmp_path, resources=[ROOT / "deploy"])
-    found = render(k8s, tmp_path, resources=[ROOT / "deploy"], components=[OVERLAYS / name])
+    found = render(
+        k8s,
+        tmp_path,
+        resources=[ROOT / "deploy"],
+        components=[OVERLAYS / name],
+    )
 
     check(k8s, found)
 
@@ -87,7 +92,10 @@ def test_one_value_changes_the_registry_of_every_image(k8s: Kubernetes, tmp_path
     everything = strings(found)
     assert everything.count("image") == everything.count(f"{REGISTRY}:{TAG}") == 4
     assert [text for text in everything if REGISTRY in text and text != f"{REGISTRY}:{TAG}"] == []
-    check(k8s, [one for one in found if one["metadata"].get("namespace") in (None, "flexvol")])
+    check(
+        k8s,
+        [one for one in found if one["metadata"].get("namespace") in (None, "flexvol")],
+    )
 
 
 def test_another_namespace_has_the_accounts_and_their_rights(

@@ -55,7 +55,11 @@ def test_a_retained_pv_that_is_used_again_is_its_new_claims_and_is_deleted_with_
     # As from a file in git, the PV says again that it awaits its claim.
     steps = [
         {"op": "remove", "path": "/spec/claimRef"},
-        {"op": "add", "path": "/metadata/annotations/flexvol~1awaits-claim", "value": "true"},
+        {
+            "op": "add",
+            "path": "/metadata/annotations/flexvol~1awaits-claim",
+            "value": "true",
+        },
     ]
     k8s.run("patch", "pv", name, "--type=json", "-p", json.dumps(steps))
     k8s.claim("second", volumeName=name)
@@ -76,7 +80,11 @@ def test_a_volume_populator_is_left_its_claim_and_its_volume_follows_the_pv(
 ) -> None:
     k8s.claim("target", dataSourceRef=POPULATED)
     k8s.pod("web", claim="target", node="node1", wait=False)
-    k8s.event("target", "Provisioning", "Assuming an external populator will provision the volume")
+    k8s.event(
+        "target",
+        "Provisioning",
+        "Assuming an external populator will provision the volume",
+    )
 
     with bound_at_once(k8s) as name:
         k8s.claim("at-once", storage_class=name, dataSourceRef=POPULATED)
@@ -96,7 +104,13 @@ def test_a_volume_populator_is_left_its_claim_and_its_volume_follows_the_pv(
         target = k8s.find("pvc", "target")["metadata"]
         keys = ("namespace", "name", "uid", "resourceVersion")
         reference = {key: target[key] for key in keys}
-        populator.run("patch", "pv", name, "-p", json.dumps({"spec": {"claimRef": reference}}))
+        populator.run(
+            "patch",
+            "pv",
+            name,
+            "-p",
+            json.dumps({"spec": {"claimRef": reference}}),
+        )
 
         owned(k8s, "target", name)
         k8s.running("web")
@@ -106,7 +120,11 @@ def test_a_volume_populator_is_left_its_claim_and_its_volume_follows_the_pv(
         inline = pod("inline", [{"name": name, "flexVolume": source}])
         inline["spec"]["nodeSelector"] = {"kubernetes.io/hostname": "node1"}
         populator.apply(inline)
-        populator.event("inline", "FailedMount", f"belongs to namespace '{k8s.namespace}'")
+        populator.event(
+            "inline",
+            "FailedMount",
+            f"belongs to namespace '{k8s.namespace}'",
+        )
         populator.delete("pod", "inline")
         populator.delete("pvc", "prime")
 

@@ -49,7 +49,11 @@ def test_a_claim_that_no_node_has_room_for_says_so_once_and_is_made_when_there_i
 ) -> None:
     with bound_at_once(k8s) as name:
         with full(k8s, "node1"), full(k8s, "node2"):
-            wait_until("no room is left", lambda: set(published(k8s, name).values()) == {0}, 30)
+            wait_until(
+                "no room is left",
+                lambda: set(published(k8s, name).values()) == {0},
+                30,
+            )
             k8s.claim(storage_class=name)
             k8s.event(
                 "data",
@@ -72,7 +76,11 @@ def test_room_that_proves_too_small_is_given_back_without_a_storm(k8s: Kubernete
         k8s.claim(size=f"{size}Gi", storage_class=name)
         k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")
 
-        k8s.event("data", "ProvisioningFailed", "ResourceExhausted: pool default has no room")
+        k8s.event(
+            "data",
+            "ProvisioningFailed",
+            "ResourceExhausted: pool default has no room",
+        )
         k8s.event("data", "ProvisioningFailed", "no node has room for", 40)
 
         tried = k8s.all("events", fields="involvedObject.name=data,reason=Provisioning")
@@ -94,14 +102,22 @@ def test_a_class_bound_at_once_keeps_to_its_topologies(k8s: Kubernetes) -> None:
         kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
         k8s.apply({**kind, "metadata": chosen, "spec": spec})
         assert node_of(k8s.volume_of("chosen")) == "node2"
-        k8s.event("chosen", "ProvisioningFailed", "node node1 is not in allowedTopologies of")
+        k8s.event(
+            "chosen",
+            "ProvisioningFailed",
+            "node node1 is not in allowedTopologies of",
+        )
 
 
 def test_a_cordoned_node_gets_a_claim_that_binds_at_once_only_while_no_other_fits(
     k8s: Kubernetes,
 ) -> None:
     with bound_at_once(k8s) as name, left(k8s, "node2", 2 * GIB):
-        wait_until("node2 has little room", lambda: published(k8s, name)["node2"] < 3 * GIB, 30)
+        wait_until(
+            "node2 has little room",
+            lambda: published(k8s, name)["node2"] < 3 * GIB,
+            30,
+        )
         k8s.cluster.kubectl("cordon", "node1", capture_output=True)
         try:
             k8s.claim("small", storage_class=name, size="1Gi")
@@ -115,7 +131,12 @@ def test_a_cordoned_node_gets_a_claim_that_binds_at_once_only_while_no_other_fit
 def test_topologies_that_no_node_is_in_are_explained(k8s: Kubernetes) -> None:
     with bound_at_once(k8s, allowedTopologies=on_hostnames("nowhere")) as name:
         k8s.claim(storage_class=name)
-        k8s.event("data", "ProvisioningFailed", "no node has the labels that allowedTopologies", 40)
+        k8s.event(
+            "data",
+            "ProvisioningFailed",
+            "no node has the labels that allowedTopologies",
+            40,
+        )
         assert volumes_on(k8s.cluster) == set()
 
 
@@ -124,7 +145,11 @@ def test_a_claim_bound_at_once_that_cannot_be_served_is_told_so_by_one(k8s: Kube
         k8s.claim("many", storage_class=name, accessModes=["ReadWriteMany"])
         k8s.claim("block", storage_class=name, volumeMode="Block")
         k8s.claim("chosen", storage_class=name, selector={"matchLabels": {"a": "b"}})
-        wrong = {"many": "ReadWriteMany", "block": "volumeMode Block", "chosen": "selector"}
+        wrong = {
+            "many": "ReadWriteMany",
+            "block": "volumeMode Block",
+            "chosen": "selector",
+        }
         for claim, said in wrong.items():
             k8s.event(claim, "ProvisioningFailed", said)
         looked_again(k8s, name)
@@ -169,4 +194,7 @@ def test_a_pod_with_several_claims_and_an_ephemeral_volume_has_them_all_on_one_n
     assert k8s.shell("web", "touch /data/a /one/a /two/a").returncode == 0
     scratch = k8s.volume_of("web-scratch")["metadata"]["name"]
     k8s.delete("pod", "web")
-    wait_until("the ephemeral volume went with its pod", lambda: k8s.get("pv", scratch) is None)
+    wait_until(
+        "the ephemeral volume went with its pod",
+        lambda: k8s.get("pv", scratch) is None,
+    )

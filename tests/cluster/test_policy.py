@@ -105,11 +105,16 @@ def test_another_nodes_token_neither_deletes_nor_changes_nor_forges_a_nodes_pv(
         spec = {
             key: value for key, value in {**volume["spec"], **change}.items() if value is not None
         }
-        body = {**forged, "metadata": {"name": "forged", "annotations": notes}, "spec": spec}
+        body = {
+            **forged,
+            "metadata": {"name": "forged", "annotations": notes},
+            "spec": spec,
+        }
         assert refused(thief("create", "-f", "-", input=json.dumps(body)), words)
 
     assert refused(
-        owner(*patch("pv", name, annotation("flexvol/identity", "node2"))), "neither what a PV says"
+        owner(*patch("pv", name, annotation("flexvol/identity", "node2"))),
+        "neither what a PV says",
     )
     assert refused(
         owner(*patch("pv", name, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})),
@@ -155,7 +160,8 @@ def test_a_node_changes_nothing_of_a_claim_but_its_own_selection(k8s: Kubernetes
             line = patch("pvc", "data", body, f"--field-manager={manager}")
             assert refused(node2(*line), "changes nothing of a claim but"), body
     assert refused(
-        node2(*patch("pvc", "data", annotation(SELECTED, "node1"))), "only claims for itself"
+        node2(*patch("pvc", "data", annotation(SELECTED, "node1"))),
+        "only claims for itself",
     )
     assert k8s.find("pvc", "data")["metadata"] == before
 
@@ -163,7 +169,8 @@ def test_a_node_changes_nothing_of_a_claim_but_its_own_selection(k8s: Kubernetes
     node1 = node_account(k8s, "node1")
     for value in ("node1", None):
         assert refused(
-            node1(*patch("pvc", "data", annotation(SELECTED, value))), "only claims for itself"
+            node1(*patch("pvc", "data", annotation(SELECTED, value))),
+            "only claims for itself",
         )
     assert allowed(node2(*patch("pvc", "data", annotation(SELECTED, None))))
 
@@ -171,8 +178,16 @@ def test_a_node_changes_nothing_of_a_claim_but_its_own_selection(k8s: Kubernetes
 @pytest.mark.parametrize(
     ("note", "said"),
     [
-        pytest.param({PROVISIONER: "other.example"}, "waits for other.example", id="another's"),
-        pytest.param({}, "waits for none", id="a claim that waits for nobody, or for its pod"),
+        pytest.param(
+            {PROVISIONER: "other.example"},
+            "waits for other.example",
+            id="another's",
+        ),
+        pytest.param(
+            {},
+            "waits for none",
+            id="a claim that waits for nobody, or for its pod",
+        ),
     ],
 )
 def test_a_node_takes_no_claim_of_another_provisioner_and_so_draws_no_pod_of_it(
@@ -216,10 +231,14 @@ def test_a_node_makes_a_pv_for_no_claim_of_another_provisioner(k8s: Kubernetes) 
         ({"metadata": fitting, "spec": spec}, f"the class {foreign} is of other.example"),
         (other, "driver.other is not among those of the ClusterRole flexvol-served"),
         ({"metadata": {**fitting, "name": "any"}, "spec": own_class}, "the name pvc-"),
-        ({"metadata": fitting, "spec": {**spec, "storageClassName": ""}}, "that have a class"),
+        (
+            {"metadata": fitting, "spec": {**spec, "storageClassName": ""}},
+            "that have a class",
+        ),
     ]
     kind = {"apiVersion": "v1", "kind": "PersistentVolume"}
-    of_new_class = json.dumps({**kind, **forged[0][0]})  # which the policy has yet to hear of
+    # Which the policy has yet to hear of.
+    of_new_class = json.dumps({**kind, **forged[0][0]})
     until_a_policy_refuses(node2, "create", "--dry-run=server", "-f", "-", request=of_new_class)
     for body, words in forged:
         done = node2("create", "-f", "-", input=json.dumps({**kind, **body}))
@@ -238,7 +257,11 @@ def stamped(k8s: Kubernetes) -> Iterator[None]:
         "labels: {'stamp.example/by': 'us'}}}"
     )
     namespaces = [k8s.namespace, "flexvol"]
-    one_of = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}
+    one_of = {
+        "key": "kubernetes.io/metadata.name",
+        "operator": "In",
+        "values": namespaces,
+    }
     operations = {"apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"]}
     rules = [
         {"apiGroups": [group], "resources": resources, **operations}
@@ -257,7 +280,10 @@ def stamped(k8s: Kubernetes) -> Iterator[None]:
             "resourceRules": rules,
         },
         "mutations": [
-            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": stamp}}
+            {
+                "patchType": "ApplyConfiguration",
+                "applyConfiguration": {"expression": stamp},
+            }
         ],
     }
     k8s.apply(
@@ -288,7 +314,10 @@ def test_a_webhook_that_stamps_all_that_we_write_keeps_nobody_from_their_work(
         wait_until("claims are stamped", stamp)
         node2 = node_account(k8s, "node2")
         both = {"metadata": {"annotations": {SELECTED: "node2", "other": "1"}}}
-        assert refused(node2(*patch("pvc", "probe", both)), "changes nothing of a claim but")
+        assert refused(
+            node2(*patch("pvc", "probe", both)),
+            "changes nothing of a claim but",
+        )
         assert allowed(node2(*patch("pvc", "probe", annotation(SELECTED, "node2"))))
         assert allowed(node2(*patch("pvc", "probe", annotation(SELECTED, None))))
 
@@ -316,7 +345,10 @@ def test_a_node_publishes_only_its_own_room(k8s: Kubernetes) -> None:
         objects = Kubernetes(k8s.cluster, "flexvol").all("csistoragecapacities")
         # That of another class may go at any moment, if a test before made the class.
         ours = [one for one in objects if one["storageClassName"] == "flexvol-loop"]
-        return next((one for one in ours if one["metadata"]["name"].endswith("-node1")), None)
+        return next(
+            (one for one in ours if one["metadata"]["name"].endswith("-node1")),
+            None,
+        )
 
     room = wait_until("node1's room is published", published)
     name = room["metadata"]["name"]
@@ -324,14 +356,18 @@ def test_a_node_publishes_only_its_own_room(k8s: Kubernetes) -> None:
     words = "under a name that ends in -node2"
 
     assert refused(
-        node2("-n", "flexvol", *patch("csistoragecapacity", name, {"capacity": "0"})), words
+        node2("-n", "flexvol", *patch("csistoragecapacity", name, {"capacity": "0"})),
+        words,
     )
     assert refused(node2("-n", "flexvol", "delete", "csistoragecapacity", name), words)
     forged = {
         **room,
         "metadata": {"name": name.replace("-node1", "-a-node1"), "namespace": "flexvol"},
     }
-    assert refused(node2("-n", "flexvol", "create", "-f", "-", input=json.dumps(forged)), words)
+    assert refused(
+        node2("-n", "flexvol", "create", "-f", "-", input=json.dumps(forged)),
+        words,
+    )
     assert allowed(
         node_account(k8s, "node1")(
             "-n", "flexvol", "delete", "csistoragecapacity", name, "--dry-run=server"
@@ -346,9 +382,13 @@ def test_a_token_that_names_no_node_writes_nothing(k8s: Kubernetes) -> None:
     unbound = holder_of(k8s)
 
     assert allowed(unbound("get", "pv", name))
-    assert refused(unbound("delete", "pv", name, "--wait=false"), 'the token is of node ""')
     assert refused(
-        unbound(*patch("pvc", "data", annotation(SELECTED, "node1"))), "a token that names no node"
+        unbound("delete", "pv", name, "--wait=false"),
+        'the token is of node ""',
+    )
+    assert refused(
+        unbound(*patch("pvc", "data", annotation(SELECTED, "node1"))),
+        "a token that names no node",
     )
 
 
@@ -389,8 +429,18 @@ def test_a_node_makes_and_deletes_only_the_secrets_of_its_own_volumes(vault: Kub
     token = {
         "kubernetes.io/service-account.name": "default"
     }  # of which Kubernetes would write a token into it
-    account = volume_secret("pvc-2", "node2", kind="kubernetes.io/service-account-token", **token)
-    others = [made_name("pvc-3", "node1"), "pvc-3", "pvc-3-anything", made_name("pvc-4", "node2")]
+    account = volume_secret(
+        "pvc-2",
+        "node2",
+        kind="kubernetes.io/service-account-token",
+        **token,
+    )
+    others = [
+        made_name("pvc-3", "node1"),
+        "pvc-3",
+        "pvc-3-anything",
+        made_name("pvc-4", "node2"),
+    ]
     # The name that a node called b.node2 would use for pvc-3.
     other_node = volume_secret("pvc-3-key.b", "node2", name=made_name("pvc-3", "b.node2"))
     for body in (
@@ -411,7 +461,8 @@ def test_a_node_makes_and_deletes_only_the_secrets_of_its_own_volumes(vault: Kub
         "--serviceaccount=flexvol:flexvol-node",
     )
     wait_until(
-        "it may", lambda: "cannot patch resource" not in node1(*change, "--dry-run=server").stderr
+        "it may",
+        lambda: "cannot patch resource" not in node1(*change, "--dry-run=server").stderr,
     )
     assert refused(node1(*change), none_but)
     vault.run("delete", "rolebinding,role", "careless")
@@ -450,8 +501,20 @@ def test_an_account_writes_only_its_own_events_on_claims_and_pvs(k8s: Kubernetes
     mine = "only its own events"
     elsewhere = "only on claims, on PVs and on itself"
 
-    assert allowed(node2(*create, input=event("loop.flexvol node2", claim, namespace=ours)))
-    assert allowed(node2("-n", "default", *create, input=event("x node2", "Node", "node2")))
+    assert allowed(
+        node2(
+            *create,
+            input=event("loop.flexvol node2", claim, namespace=ours),
+        )
+    )
+    assert allowed(
+        node2(
+            "-n",
+            "default",
+            *create,
+            input=event("x node2", "Node", "node2"),
+        )
+    )
     done = node2("-n", "default", *create, input=event("x node2", "Node", "node1"))
     assert refused(done, elsewhere)
     for kind in ("Pod", "Deployment"):
@@ -461,7 +524,12 @@ def test_an_account_writes_only_its_own_events_on_claims_and_pvs(k8s: Kubernetes
         body = event(component, claim, namespace=ours)
         assert refused(node2(*create, input=body), mine)
         assert refused(cluster(*create, input=body), mine)
-    assert allowed(cluster(*create, input=event("loop.flexvol cluster", claim, namespace=ours)))
+    assert allowed(
+        cluster(
+            *create,
+            input=event("loop.flexvol cluster", claim, namespace=ours),
+        )
+    )
 
     k8s.run("create", "-f", "-", input=event("kubelet", "Pod", namespace=ours))
     k8s.run("create", "-f", "-", input=event("loop.flexvol node2", claim, namespace=ours))
@@ -519,30 +587,61 @@ def test_the_account_of_flexvol_cluster_gives_up_volumes_and_takes_no_storage_al
     hostile: list[tuple[list[str], str]] = [
         (["delete", "pv", gone, "--wait=false"], "whose reclaim policy is Retain"),
         (["delete", "pv", foreign, "--wait=false"], "only those that a node made"),
-        (patch("pv", foreign, annotation("flexvol/identity", "node9")), "only those that a node"),
-        (patch("pv", gone, {"spec": {"capacity": {"storage": "65Mi"}}}), "its reclaim policy, to"),
-        (patch("pv", gone, annotation("flexvol/identity", "node1")), "not change whose a PV is"),
-        (patch("pv", gone, annotation("flexvol/awaits-claim", "1")), "what its annotations and"),
-        (patch("pv", gone, {"metadata": {"labels": {"disk": "b"}}}), "what its annotations and"),
-        (patch("pv", gone, {"metadata": {"finalizers": []}}), "finalizer but flexvol's own"),
+        (
+            patch("pv", foreign, annotation("flexvol/identity", "node9")),
+            "only those that a node",
+        ),
+        (
+            patch("pv", gone, {"spec": {"capacity": {"storage": "65Mi"}}}),
+            "its reclaim policy, to",
+        ),
+        (
+            patch("pv", gone, annotation("flexvol/identity", "node1")),
+            "not change whose a PV is",
+        ),
+        (
+            patch("pv", gone, annotation("flexvol/awaits-claim", "1")),
+            "what its annotations and",
+        ),
+        (
+            patch("pv", gone, {"metadata": {"labels": {"disk": "b"}}}),
+            "what its annotations and",
+        ),
+        (
+            patch("pv", gone, {"metadata": {"finalizers": []}}),
+            "finalizer but flexvol's own",
+        ),
         (patch("pvc", "data", annotation("mine", "1")), "selected-node away"),
         (patch("pvc", "free", annotation("mine", "2")), "selected-node away"),
         (patch("pvc", "free", annotation(SELECTED, "node1")), "selected-node away"),
-        (patch("pvc", "other", annotation(SELECTED, None)), "that are not bound and wait for"),
+        (
+            patch("pvc", "other", annotation(SELECTED, None)),
+            "that are not bound and wait for",
+        ),
         (["delete", "pvc", "free", "--wait=false"], "only claims that are bound"),
         (
             ["delete", "pvc", foreign, "--wait=false"],
             f"the class {other_class} is of other.example",
         ),
-        (["delete", "pvc", no_class, "--wait=false"], "have a class and a PV called pvc-UID"),
-        (["delete", "pvc", by_hand, "--wait=false"], "have a class and a PV called pvc-UID"),
+        (
+            ["delete", "pvc", no_class, "--wait=false"],
+            "have a class and a PV called pvc-UID",
+        ),
+        (
+            ["delete", "pvc", by_hand, "--wait=false"],
+            "have a class and a PV called pvc-UID",
+        ),
     ]
     # The policy has yet to hear of the class.
     until_a_policy_refuses(cluster, "delete", "pvc", foreign, "--wait=false", "--dry-run=server")
     for line, words in hostile:
         assert refused(cluster(*line), words)
     path = f"/api/v1/namespaces/{k8s.namespace}/pods/any/eviction"
-    eviction: Object = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "any"}}
+    eviction: Object = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": "any"},
+    }
     done = cluster("create", "--raw", path, "-f", "-", input=json.dumps(eviction))
     assert refused(done, "the very pod that it looked at")
 
@@ -663,8 +762,14 @@ def test_the_account_of_shared_mode_writes_no_nodes_pv_and_chooses_no_node(
     shared = holder_of(k8s, account="flexvol-shared")
     until_a_policy_refuses(shared, "delete", "pv", name, "--wait=false", "--dry-run=server")
 
-    assert refused(shared("delete", "pv", name, "--wait=false"), "that has a node affinity")
-    assert refused(shared(*patch("pv", name, {"metadata": {"finalizers": []}})), "node affinity")
+    assert refused(
+        shared("delete", "pv", name, "--wait=false"),
+        "that has a node affinity",
+    )
+    assert refused(
+        shared(*patch("pv", name, {"metadata": {"finalizers": []}})),
+        "node affinity",
+    )
     whose = {"namespace": k8s.namespace, "name": "free", "uid": "u1"}
     spec = {**volume["spec"], "claimRef": whose, "nodeAffinity": None}
     body = {
@@ -677,7 +782,10 @@ def test_the_account_of_shared_mode_writes_no_nodes_pv_and_chooses_no_node(
                 "pv.kubernetes.io/provisioned-by": "shared.flexvol",
             },
         },
-        "spec": {**spec, "flexVolume": {**spec["flexVolume"], "driver": "flexvol/shared"}},
+        "spec": {
+            **spec,
+            "flexVolume": {**spec["flexVolume"], "driver": "flexvol/shared"},
+        },
     }
     create = ("create", "--dry-run=server", "-f", "-")
     until_a_policy_refuses(shared, *create, request=json.dumps(body))
@@ -726,7 +834,14 @@ def test_the_account_of_shared_mode_neither_takes_a_key_of_a_nodes_volume_nor_it
         body = volume_secret("pvc-2", "shared", name=name)
         assert refused(shared(*probe, input=body), "each is called VOLUME-key.shared")
     assert allowed(shared("create", "-f", "-", input=own))
-    assert allowed(shared("delete", "secret", made_name("pvc-2", "shared"), "--wait=false"))
+    assert allowed(
+        shared(
+            "delete",
+            "secret",
+            made_name("pvc-2", "shared"),
+            "--wait=false",
+        )
+    )
     vault.run("delete", "secret", of_node)
 
 
@@ -778,7 +893,12 @@ def test_the_component_without_policies_leaves_out_these_and_nothing_else(
     resources = [ROOT / "deploy", ROOT / "deploy/shared", ROOT / "deploy/secrets"]
     whole = render(k8s, tmp_path, resources=resources)
 
-    left = render(k8s, tmp_path, resources=resources, components=[ROOT / "deploy/without-policies"])
+    left = render(
+        k8s,
+        tmp_path,
+        resources=resources,
+        components=[ROOT / "deploy/without-policies"],
+    )
 
     assert left == [one for one in whole if "AdmissionPolicy" not in one["kind"]]
     assert len(left) < len(whole)

@@ -84,7 +84,10 @@ def claim_deleted_meanwhile(own: KilledProvisioner, name: str, arm: Arm) -> bool
     made = len(own.called())
     own.release()
 
-    killed = own.until("the driver was told to delete it", lambda: "delete" in own.called()[made:])
+    killed = own.until(
+        "the driver was told to delete it",
+        lambda: "delete" in own.called()[made:],
+    )
     killed |= own.until("nothing is left", lambda: _nothing_left(own))
     assert ours(k8s) == []
     _end(own)

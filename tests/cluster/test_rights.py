@@ -35,7 +35,11 @@ class Rights(NamedTuple):
 def table() -> dict[str, Rights]:
     """The README's table, by command."""
     text = (ROOT / "README.md").read_text()
-    (body,) = re.findall(r"^\| `kubectl flexvol` \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    (body,) = re.findall(
+        r"^\| `kubectl flexvol` \|.*\n\|[-|]+\n((?:\|.*\n)+)",
+        text,
+        re.MULTILINE,
+    )
     found = {}
     for line in body.splitlines():
         commands, everywhere, inside = (cell.strip() for cell in line.strip("|").split("|"))
@@ -82,7 +86,13 @@ def objects(k8s: Kubernetes, command: str, rights: Rights) -> list[Object]:
     """An account of the test's namespace, its roles, and what gives them to the account."""
     subject = {"kind": "ServiceAccount", "name": command, "namespace": k8s.namespace}
     account = {"name": command, "namespace": k8s.namespace}
-    found: list[Object] = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}]
+    found: list[Object] = [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": account,
+        }
+    ]
     name = f"{k8s.namespace}-{command}"
     for kind, metadata, given in (
         ("ClusterRole", {"name": name}, rights.everywhere),
@@ -106,7 +116,8 @@ def persons(k8s: Kubernetes, tmp_path: Path) -> Iterator[dict[str, Person]]:
         made += objects(k8s, command.replace(" ", "-"), both)
     text = yaml.safe_dump_all(made)
     k8s.cluster.kubectl("apply", "-f", "-", input=text, capture_output=True)
-    account = f"system:serviceaccount:{k8s.namespace}:release"  # the last that rights were given
+    # The last that rights were given.
+    account = f"system:serviceaccount:{k8s.namespace}:release"
 
     def may(*words: str) -> bool:
         return k8s.run("auth", "can-i", *words, f"--as={account}", check=False).returncode == 0

@@ -98,11 +98,15 @@ def says_what_to_apply_and_goes_on(k8s: Kubernetes, request: pytest.FixtureReque
     k8s.event("data", "ProvisioningFailed", "apply deploy/secrets")
 
     vault: Kubernetes = request.getfixturevalue("vault")
-    k8s.run("annotate", "pvc", "data", "again=1")  # sooner than by itself, which takes minutes
+    # Sooner than by itself, which takes minutes.
+    k8s.run("annotate", "pvc", "data", "again=1")
     k8s.running("web")
     k8s.pod("second")  # kubelet reads it at each mount
 
-    events = k8s.all("events", fields="involvedObject.name=data,reason=ProvisioningFailed")
+    events = k8s.all(
+        "events",
+        fields="involvedObject.name=data,reason=ProvisioningFailed",
+    )
     assert len(events) == 1
     volume = k8s.volume_of()
     volume_name = volume["metadata"]["name"]
@@ -138,7 +142,11 @@ def test_a_driver_that_uses_no_secret_refuses_a_class_that_asks_for_one(
     k8s.claim(storage_class=name)
     k8s.pod("web", node="node1", wait=False)
 
-    k8s.event("data", "ProvisioningFailed", "and this driver uses no secret; leave createSecret")
+    k8s.event(
+        "data",
+        "ProvisioningFailed",
+        "and this driver uses no secret; leave createSecret",
+    )
 
     assert vault.all("secrets") == []
     assert ours(k8s) == []
@@ -160,10 +168,16 @@ def test_a_pods_driver_gets_the_secret_that_its_class_names(
 
     k8s.claim(storage_class=name)
     k8s.event(
-        "data", "ProvisioningFailed", "${pvc.annotations['team']}\", for which there is no value"
+        "data",
+        "ProvisioningFailed",
+        "${pvc.annotations['team']}\", for which there is no value",
     )
     k8s.run("annotate", "pvc", "data", "team=blue")
-    k8s.event("data", "ProvisioningFailed", f"secret {k8s.namespace}/blue-key does not exist")
+    k8s.event(
+        "data",
+        "ProvisioningFailed",
+        f"secret {k8s.namespace}/blue-key does not exist",
+    )
     value = b"swordfish-" + k8s.namespace.encode()
     k8s.run(
         "create",
@@ -210,7 +224,10 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
     finally:
         broken.unlink()
     logs = ("logs", "-l", "app=flexvol-shared", "--tail=-1")
-    wait_until("it is undone", lambda: f"deleted pvc-{uid} again" in shared.run(*logs).stdout)
+    wait_until(
+        "it is undone",
+        lambda: f"deleted pvc-{uid} again" in shared.run(*logs).stdout,
+    )
     assert vault.all("secrets") == []
     assert list(SHARED.iterdir()) == []
 
@@ -223,7 +240,13 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
     shows_nowhere(k8s, value)
 
     thief = f"thief-{k8s.namespace}"
-    k8s.apply(secret_class(thief, secretName="${pvc.annotations['want']}", secretNamespace=MADE_IN))
+    k8s.apply(
+        secret_class(
+            thief,
+            secretName="${pvc.annotations['want']}",
+            secretNamespace=MADE_IN,
+        )
+    )
     k8s.claim("thief", storage_class=thief)
     k8s.run("annotate", "pvc", "thief", f"want={made}")
     k8s.event("thief", "ProvisioningFailed", f"{made} is there, but not for this claim")
@@ -240,7 +263,10 @@ def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken
 ) -> None:
     name = f"made-{k8s.namespace}"
     k8s.apply(
-        {**secret_class(name, createSecret="true"), "volumeBindingMode": "WaitForFirstConsumer"}
+        {
+            **secret_class(name, createSecret="true"),
+            "volumeBindingMode": "WaitForFirstConsumer",
+        }
     )
     k8s.claim(storage_class=name)
     volume = "pvc-" + k8s.uid("pvc", "data")

@@ -29,7 +29,13 @@ def leading_pod(flexvol: Kubernetes) -> str:
 def test_a_claim_is_bound_at_once_and_read_on_both_nodes(
     k8s: Kubernetes, shared: Kubernetes
 ) -> None:
-    k8s.apply(storage_class("shared", provisioner="shared.flexvol", volumeBindingMode="Immediate"))
+    k8s.apply(
+        storage_class(
+            "shared",
+            provisioner="shared.flexvol",
+            volumeBindingMode="Immediate",
+        )
+    )
     k8s.claim(storage_class="shared", accessModes=["ReadWriteMany"])
     volume = k8s.volume_of()  # no pod yet
     assert "nodeAffinity" not in volume["spec"]
@@ -50,7 +56,12 @@ def test_a_claim_is_bound_at_once_and_read_on_both_nodes(
         "resources": {"requests": {"storage": "64Mi"}},
     }
     k8s.apply(
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": stolen, "spec": spec}
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": stolen,
+            "spec": spec,
+        }
     )
     k8s.event("stolen", "ProvisioningFailed", "has no snapshot 'anybodys' of namespace")
 
@@ -98,7 +109,13 @@ def test_when_the_leader_stops_the_other_takes_over_at_once(
     wait_until(
         "another holds the lease", lambda: holder(shared) not in ("", before), 14
     )  # sooner than it runs out
-    k8s.apply(storage_class("shared", provisioner="shared.flexvol", volumeBindingMode="Immediate"))
+    k8s.apply(
+        storage_class(
+            "shared",
+            provisioner="shared.flexvol",
+            volumeBindingMode="Immediate",
+        )
+    )
     k8s.claim(storage_class="shared")
     name = k8s.volume_of()["metadata"]["name"]
     k8s.delete("pvc", "data")

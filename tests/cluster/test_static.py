@@ -23,7 +23,9 @@ def own_class(k8s: Kubernetes) -> Iterator[None]:
     cluster = k8s.cluster
     k8s.apply(
         storage_class(
-            CLASS, provisioner="kubernetes.io/no-provisioner", parameters={"fsType": "ext4"}
+            CLASS,
+            provisioner="kubernetes.io/no-provisioner",
+            parameters={"fsType": "ext4"},
         )
     )
     yield
@@ -67,7 +69,10 @@ def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it
     assert k8s.volume_of()["metadata"]["name"] == "films"
     uid = k8s.uid("pvc", "data")
     owner = {"namespace": k8s.namespace, "name": "data", "uid": uid}
-    wait_until("its record names the claim", lambda: record(cluster, "films")["owner"] == owner)
+    wait_until(
+        "its record names the claim",
+        lambda: record(cluster, "films")["owner"] == owner,
+    )
 
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data")

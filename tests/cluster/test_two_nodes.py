@@ -27,7 +27,10 @@ def test_each_volume_is_made_and_deleted_by_the_instance_of_its_node(k8s: Kubern
 
     k8s.delete("pvc", *NODES)
 
-    wait_until("the PVs are gone", lambda: not any(k8s.get("pv", name) for name in found.values()))
+    wait_until(
+        "the PVs are gone",
+        lambda: not any(k8s.get("pv", name) for name in found.values()),
+    )
     for node, other in (NODES, NODES[::-1]):
         assert volumes_on(k8s.cluster, node) == set()
         lines = [f"{what} {found[node]}" for what in ("provisioned", "deleted")]

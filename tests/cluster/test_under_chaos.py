@@ -44,7 +44,10 @@ class Faults:
         self._cluster = k8s.cluster
         self._chance = chance
         self._until = until
-        self.counts = dict.fromkeys(("provisioner", "driver", "kubelet", "kube-apiserver"), 0)
+        self.counts = dict.fromkeys(
+            ("provisioner", "driver", "kubelet", "kube-apiserver"),
+            0,
+        )
 
     def run(self) -> None:
         kinds: list[tuple[str, Callable[[], int]]] = [
@@ -60,7 +63,8 @@ class Faults:
                 due = self._chance.sample(kinds, len(kinds))
             name, fault = due.pop()
             self.counts[name] += fault()
-            time.sleep(self._chance.uniform(1, 5))  # between faults; nothing is waited for
+            # Between faults; nothing is waited for.
+            time.sleep(self._chance.uniform(1, 5))
 
     def _provisioner(self) -> int:
         """Killed, and its pod with it, or the growing pauses between restarts would spare it from
@@ -173,7 +177,10 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(
     users = [User(k8s, number, chance.randrange(1 << 32), until) for number in range(USERS)]
 
     with ThreadPoolExecutor(USERS + 1) as threads:
-        running = [threads.submit(faults.run), *(threads.submit(user.run) for user in users)]
+        running = [
+            threads.submit(faults.run),
+            *(threads.submit(user.run) for user in users),
+        ]
     for one in running:
         one.result()
 
@@ -228,7 +235,11 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(
     k8s.run("delete", "pods,pvc", "--all", "--wait=true")
     wait_until("the PVs are gone", lambda: not ours(k8s), SETTLED_SECONDS)
     wait_until(
-        "the pools are empty", lambda: not any(volumes_on(k8s.cluster, node) for node in NODES)
+        "the pools are empty",
+        lambda: not any(volumes_on(k8s.cluster, node) for node in NODES),
     )
-    wait_until("the devices are gone", lambda: not machine.left_behind(DATA).get("loop devices"))
+    wait_until(
+        "the devices are gone",
+        lambda: not machine.left_behind(DATA).get("loop devices"),
+    )
     k8s.run("delete", "storageclass", CLASS)

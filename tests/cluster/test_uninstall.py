@@ -16,7 +16,12 @@ from tests.waiting import wait_until
 
 def uninstall(k8s: Kubernetes, *words: str) -> subprocess.CompletedProcess[str]:
     """As the administrator, with their own kubeconfig."""
-    line = [*k8s.cluster.kubectl_line()[:2], ROOT / "dist/provisioner", "uninstall", *words]
+    line = [
+        *k8s.cluster.kubectl_line()[:2],
+        ROOT / "dist/provisioner",
+        "uninstall",
+        *words,
+    ]
     line += ["--kubeconfig", kube.STATE / "admin.kubeconfig"]
     return subprocess.run([*map(str, line)], capture_output=True, text=True, check=False)
 
@@ -50,7 +55,8 @@ def test_while_volumes_exist_they_are_listed_and_on_their_node_the_driver_stays(
     wait_until("nothing is in the way any more", lambda: not needed(k8s))
 
     def says_how_if_nothing_is_there() -> bool:
-        others = json.loads(uninstall(k8s, "--json").stdout)  # what another test has left, if any
+        # What another test has left, if any.
+        others = json.loads(uninstall(k8s, "--json").stdout)
         done = uninstall(k8s)
         empty = others == {"volumes": [], "unknown": []}
         return (done.returncode == 0, "kubectl delete -k ." in done.stdout) == (empty, empty)

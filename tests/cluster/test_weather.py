@@ -69,7 +69,13 @@ class Weather:
 def one_provisioner(cluster: Cluster) -> Iterator[Weather]:
     with Proxy(SERVER, account(cluster), AUTHORITY) as proxy:
         words = ("--node=node1", f"--health-port={HEALTH_PORT}")
-        provisioner = OwnProvisioner(cluster, "weather", proxy.url, "weather/loop", *words)
+        provisioner = OwnProvisioner(
+            cluster,
+            "weather",
+            proxy.url,
+            "weather/loop",
+            *words,
+        )
         driver = provisioner.install(ROOT / "dist/flexvol")
         pool = make_pool(provisioner.node, driver)
         default = Kubernetes(cluster, "default")
@@ -116,7 +122,8 @@ def test_the_api_server_goes_away_in_the_middle_and_comes_back(
     k8s.cluster.kill("kube-apiserver")
     try:
         wait_until(
-            "it is said", lambda: weather.provisioner.count(f"cannot watch: WATCH {CLAIMS}:") > said
+            "it is said",
+            lambda: weather.provisioner.count(f"cannot watch: WATCH {CLAIMS}:") > said,
         )
         if campaign:
             time.sleep(600)
@@ -293,7 +300,10 @@ def test_answers_that_are_no_json_or_not_what_was_asked_for(
 
     weather.served(k8s, *names)
     for key in (("GET", CLAIMS, True), ("GET", CLAIMS, False), ("POST", VOLUMES, False)):
-        wait_until(f"{key} was answered in earnest", lambda key=key: given.get(key, 0) >= 2)  # type: ignore[misc]
+        wait_until(
+            f"{key} was answered in earnest",
+            lambda key=key: given.get(key, 0) >= 2,
+        )  # type: ignore[misc]
 
 
 def test_events_that_could_not_be_written_are_written_afterwards(
@@ -303,7 +313,8 @@ def test_events_that_could_not_be_written_are_written_afterwards(
     k8s.apply(claim("quiet", CLASS))
     weather.served(k8s, "quiet")
     wait_until(
-        "an event was tried", lambda: weather.proxy.seen("POST", f"{k8s.namespace}/events") > 0
+        "an event was tried",
+        lambda: weather.proxy.seen("POST", f"{k8s.namespace}/events") > 0,
     )
     assert events(k8s, "quiet", "Provisioning") == []
 
@@ -352,10 +363,14 @@ def test_a_right_that_is_lacking_is_said_once_and_the_work_is_done_when_it_is_gi
             lambda: all(provisioner.count(f"watching {path} again") for path in paths),
         )
         k8s.apply(claim("rights", "scripted.rights"))
-        wait_until("the PV is written again and again", lambda: proxy.seen("POST", VOLUMES) >= 3)
+        wait_until(
+            "the PV is written again and again",
+            lambda: proxy.seen("POST", VOLUMES) >= 3,
+        )
         assert provisioner.count('cannot create resource "persistentvolumes"') == 1
         wait_until(
-            "the other is said", lambda: provisioner.count('cannot create resource "events"') >= 1
+            "the other is said",
+            lambda: provisioner.count('cannot create resource "events"') >= 1,
         )
 
         account(cluster, "rights", rights)

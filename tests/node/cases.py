@@ -73,7 +73,10 @@ class Adopt(Case):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         with_data(node)
-        self.words = ["adopt", node.request("pvc-1", pool="default").replace('"shop"', '"bank"')]
+        self.words = [
+            "adopt",
+            node.request("pvc-1", pool="default").replace('"shop"', '"bank"'),
+        ]
 
     def prepare(self) -> list[str]:
         self.node.ok("adopt", self.node.request("pvc-1", pool="default"))
@@ -82,7 +85,11 @@ class Adopt(Case):
     def finish(self) -> None:
         self.node.ok(*self.words)
         assert self.node.record()["owner"]["namespace"] == "bank"
-        self.node.ok("mount", self.node.pod_dir("check"), self.node.options(namespace="bank"))
+        self.node.ok(
+            "mount",
+            self.node.pod_dir("check"),
+            self.node.options(namespace="bank"),
+        )
         check_data(self.node, "check")
         self.node.unmount("check")
 
@@ -99,9 +106,18 @@ class FirstMount(Case):
     def prepare(self) -> list[str]:
         self.size += STEP
         self.node.fails(
-            "Internal", "expandfs", self.node.options(), "", self.pod(), str(self.size), "0"
+            "Internal",
+            "expandfs",
+            self.node.options(),
+            "",
+            self.pod(),
+            str(self.size),
+            "0",
         )
-        change_record(self.node, root={"uid": OWNER[0], "gid": OWNER[1], "mode": OWNER[2]})
+        change_record(
+            self.node,
+            root={"uid": OWNER[0], "gid": OWNER[1], "mode": OWNER[2]},
+        )
         return ["mount", self.pod(), self.node.options(access="ro")]
 
     def pod(self) -> str:
@@ -125,7 +141,13 @@ class Repair(FirstMount):
 
     def prepare(self) -> list[str]:
         words = super().prepare()
-        done = self.node.enter("debugfs", "-w", "-R", "set_super_value state 2", self.image())
+        done = self.node.enter(
+            "debugfs",
+            "-w",
+            "-R",
+            "set_super_value state 2",
+            self.image(),
+        )
         assert done.returncode == 0, done
         return words
 
@@ -204,14 +226,28 @@ class Grow(Case):
 
     def prepare(self) -> list[str]:
         self.size += STEP
-        return ["expandfs", self.node.options(), "", self.node.pod_dir("web"), str(self.size), "0"]
+        return [
+            "expandfs",
+            self.node.options(),
+            "",
+            self.node.pod_dir("web"),
+            str(self.size),
+            "0",
+        ]
 
     def finish(self) -> None:
         if self.fs == "ext4":
             repeat_mount(
                 self.node, self.node.pod_dir("web")
             )  # as kubelet does before it tries again to start a pod
-        words = ["expandfs", self.node.options(), "", self.node.pod_dir("web"), str(self.size), "0"]
+        words = [
+            "expandfs",
+            self.node.options(),
+            "",
+            self.node.pod_dir("web"),
+            str(self.size),
+            "0",
+        ]
         assert self.node.ok(*words)["volumeNewSize"] == self.size
         assert self.node.image().stat().st_size == self.size == self.node.record()["sizeBytes"]
         self.total = grown(self.node, "web", self.total)

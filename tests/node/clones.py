@@ -16,7 +16,11 @@ def clone_request(
 ) -> str:
     """As large as its source unless another size is given."""
     size = size or node.record("pvc-1")["sizeBytes"]
-    also = {"sourceVolume": source, "kubernetes.io/pvc.uid": OTHER, **changes.pop("also", {})}
+    also = {
+        "sourceVolume": source,
+        "kubernetes.io/pvc.uid": OTHER,
+        **changes.pop("also", {}),
+    }
     return node.request(name, size, changes.pop("fs", "ext4"), also, **changes)
 
 

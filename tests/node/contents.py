@@ -70,5 +70,10 @@ def check_sound(node: Node, volume: str) -> None:
         "xfs": ["xfs_repair", "-n", "-f"],
         "btrfs": ["btrfs", "check"],
     }
-    done = subprocess.run([*lines[fs], image], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*lines[fs], image],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr

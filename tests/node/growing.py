@@ -34,4 +34,7 @@ def grow_at_next_pod(node: Node, new: int) -> None:
     node.fails("Internal", *expand(node, "web", new))
 
 
-tool_grows = pytest.mark.skipif(may_grow_mounted_ext4(), reason="the kernel grows it, no tool")
+tool_grows = pytest.mark.skipif(
+    may_grow_mounted_ext4(),
+    reason="the kernel grows it, no tool",
+)

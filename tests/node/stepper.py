@@ -136,7 +136,11 @@ def stop_at_changes() -> None:
     """From now on this process, and all it starts, stops for its tracer at each changing call."""
     number_of = {name: number for number, name in CALLS.items()}
     requests = [(_LOAD, 0, 0, 24), *_trace_if(_EQUAL, IOCTLS)]
-    flags = [(_LOAD, 0, 0, 32), *_trace_if(_ANY_BIT, {os.O_CREAT}), (_RETURN, 0, 0, _ALLOW)]
+    flags = [
+        (_LOAD, 0, 0, 32),
+        *_trace_if(_ANY_BIT, {os.O_CREAT}),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
     program = [
         (_LOAD, 0, 0, 0),
         *_trace_if(_EQUAL, set(CALLS) - {number_of["openat"], number_of["ioctl"]}),

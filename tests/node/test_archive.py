@@ -63,7 +63,12 @@ def test_what_is_deleted_is_listed_with_its_time_and_adopt_brings_it_back_with_a
     ]
     assert kept_seconds[1] - kept_seconds[0] == 720 * 3600
     node.fails("NotFound", "mount", node.pod_dir("web"), node.options())
-    node.fails("InvalidArgument", "mount", node.pod_dir("web"), node.options("." + archive["name"]))
+    node.fails(
+        "InvalidArgument",
+        "mount",
+        node.pod_dir("web"),
+        node.options("." + archive["name"]),
+    )
 
     back = node.ok("adopt", node.deletion(uid="new"))["message"]
 
@@ -182,8 +187,14 @@ def test_the_time_in_which_the_node_was_up_adds_up_and_a_new_boot_adds_nothing(
         pytest.param(
             b'{"seconds": 1e400, "boots": {}, "since": {}}', id="the seconds are infinite"
         ),
-        pytest.param(b'{"seconds": "1", "boots": {}, "since": {}}', id="the seconds are a text"),
-        pytest.param(b'{"seconds": 1, "boots": {"x": [1]}, "since": {}}', id="a boot has a list"),
+        pytest.param(
+            b'{"seconds": "1", "boots": {}, "since": {}}',
+            id="the seconds are a text",
+        ),
+        pytest.param(
+            b'{"seconds": 1, "boots": {"x": [1]}, "since": {}}',
+            id="a boot has a list",
+        ),
         pytest.param(b'{"seconds": 1, "boots": {}, "since": []}', id="since is a list"),
         pytest.param(b"\xff" * 2000, id="the file is no text"),
     ],

@@ -24,7 +24,11 @@ LONG = "x" * 65536
         pytest.param(["frobnicate"], "'frobnicate'", id="a callout that nobody knows"),
         pytest.param(["MOUNT"], "'MOUNT'", id="a callout in capitals"),
         pytest.param([""], "''", id="an empty word"),
-        pytest.param(["../../etc/passwd"], "'../../etc/passwd'", id="a path as the callout"),
+        pytest.param(
+            ["../../etc/passwd"],
+            "'../../etc/passwd'",
+            id="a path as the callout",
+        ),
         pytest.param(
             ["mount"],
             "takes 2 arguments (<mount_dir> <options>), but got 0",
@@ -46,10 +50,14 @@ LONG = "x" * 65536
         pytest.param(["provision", "null"], "NoneType", id="options that are null"),
         pytest.param(["provision", "[]"], "list", id="options that are a list"),
         pytest.param(
-            ["provision", '{"a":"b"} {"c":"d"}'], "not a JSON object", id="two objects of options"
+            ["provision", '{"a":"b"} {"c":"d"}'],
+            "not a JSON object",
+            id="two objects of options",
         ),
         pytest.param(
-            ["provision", '{"pool":"a","pool":"b"}'], "twice", id="an option that is given twice"
+            ["provision", '{"pool":"a","pool":"b"}'],
+            "twice",
+            id="an option that is given twice",
         ),
         pytest.param(
             ["provision", "[" * 100000],
@@ -57,10 +65,14 @@ LONG = "x" * 65536
             id="options that are nested too deeply",
         ),
         pytest.param(
-            ["provision", '{"pool":1}'], "'pool' is a int", id="an option that is a number"
+            ["provision", '{"pool":1}'],
+            "'pool' is a int",
+            id="an option that is a number",
         ),
         pytest.param(
-            ["provision", '{"pool":null}'], "'pool' is a NoneType", id="an option that is null"
+            ["provision", '{"pool":null}'],
+            "'pool' is a NoneType",
+            id="an option that is null",
         ),
         pytest.param(
             ["provision", '{"pool":{"a":"b"}}'],
@@ -68,7 +80,9 @@ LONG = "x" * 65536
             id="an option that is an object",
         ),
         pytest.param(
-            ["provision", '{"pool":"a\\u0000b"}'], "control characters", id="an option with a NUL"
+            ["provision", '{"pool":"a\\u0000b"}'],
+            "control characters",
+            id="an option with a NUL",
         ),
         pytest.param(
             ["provision", json.dumps({"pool": LONG})],
@@ -134,12 +148,22 @@ def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> No
         pytest.param({"requestBytes": ""}, "requestBytes is missing", id="no size"),
         pytest.param({"requestBytes": "0"}, "at least one byte", id="a size of zero"),
         pytest.param({"requestBytes": "-5"}, "'-5'", id="a negative size"),
-        pytest.param({"requestBytes": "1e9"}, "'1e9'", id="a size in scientific notation"),
+        pytest.param(
+            {"requestBytes": "1e9"},
+            "'1e9'",
+            id="a size in scientific notation",
+        ),
         pytest.param({"requestBytes": "64Mi"}, "'64Mi'", id="a size with a unit"),
-        pytest.param({"requestBytes": "9" * 40}, "whole number", id="a size of 40 digits"),
+        pytest.param(
+            {"requestBytes": "9" * 40},
+            "whole number",
+            id="a size of 40 digits",
+        ),
         pytest.param({"requestBytes": "9" * 19}, "2**63-1", id="a size beyond 2**63-1"),
         pytest.param(
-            {"requestBytes": "\u0663"}, "whole number", id="a size in another script's digits"
+            {"requestBytes": "\u0663"},
+            "whole number",
+            id="a size in another script's digits",
         ),
         pytest.param(
             {"kubernetes.io/fsType": "ntfs"},
@@ -151,7 +175,11 @@ def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> No
             "pvOrVolumeName is missing",
             id="no name of the volume",
         ),
-        pytest.param({"kubernetes.io/pvc.uid": ""}, "pvc.uid is missing", id="no uid of the claim"),
+        pytest.param(
+            {"kubernetes.io/pvc.uid": ""},
+            "pvc.uid is missing",
+            id="no uid of the claim",
+        ),
         pytest.param({"thick": "yes"}, "'yes'", id="thick is neither true nor false"),
         pytest.param(
             {"path": "/etc"},
@@ -159,7 +187,9 @@ def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> No
             id="a path as parameter",
         ),
         pytest.param(
-            {"poolId": "abc"}, "unknown option 'poolId'", id="the id of a pool as parameter"
+            {"poolId": "abc"},
+            "unknown option 'poolId'",
+            id="the id of a pool as parameter",
         ),
         pytest.param(
             {"kubernetes.io/mountOptions": "exec"},
@@ -203,7 +233,9 @@ def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> No
         ),
         pytest.param({"mkfsOptions": "-i"}, "'-i'", id="a mkfs option without its value"),
         pytest.param(
-            {"mkfsOptions": "-i 4096 /dev/sda"}, "'/dev/sda'", id="a device among the mkfs options"
+            {"mkfsOptions": "-i 4096 /dev/sda"},
+            "'/dev/sda'",
+            id="a device among the mkfs options",
         ),
         pytest.param(
             {"mkfsOptions": "-i 4096;reboot"},
@@ -212,8 +244,16 @@ def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> No
         ),
         pytest.param({"uid": "root"}, "option uid is 'root'", id="a uid that is a name"),
         pytest.param({"gid": "-1"}, "option gid is '-1'", id="a gid that is negative"),
-        pytest.param({"uid": "4294967295"}, "at most 4294967294", id="a uid that is too large"),
-        pytest.param({"mode": "0778"}, "'0778'; it is octal", id="a mode that is not octal"),
+        pytest.param(
+            {"uid": "4294967295"},
+            "at most 4294967294",
+            id="a uid that is too large",
+        ),
+        pytest.param(
+            {"mode": "0778"},
+            "'0778'; it is octal",
+            id="a mode that is not octal",
+        ),
         pytest.param({"mode": "17777"}, "octal", id="a mode that is too large"),
         pytest.param(
             {"sourceVolume": "../pvc-2"},
@@ -249,7 +289,9 @@ def test_a_request_that_cannot_be_met(node: Node, changed: dict[str, Any], said:
             id="no namespace of the pod",
         ),
         pytest.param(
-            {"mountOptions": "suid"}, "unknown option 'mountOptions'", id="mount options of the PV"
+            {"mountOptions": "suid"},
+            "unknown option 'mountOptions'",
+            id="mount options of the PV",
         ),
         pytest.param({"poolId": ""}, "poolId is missing", id="no id of the pool"),
         pytest.param({"pool": ""}, "pool is missing", id="no pool"),
@@ -386,7 +428,13 @@ def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(
     not show it longer."""
     node.provision()
     node.fails(
-        "Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0"
+        "Internal",
+        "expandfs",
+        node.options(),
+        "",
+        node.pod_dir("web"),
+        str(128 * MIB),
+        "0",
     )  # later, by tools
     traced = tmp_path / "traced"
     secret = {"kubernetes.io/secret/key": "aHVudGVyMg=="}
@@ -457,7 +505,11 @@ def test_a_tool_inherits_the_image_and_the_lock_and_not_where_the_answer_goes(
     seen = tmp_path / "seen"
     wrapper.parent.mkdir()
     wrapper.write_text(
-        WRAPPER.format(sys.executable, str(seen), shutil.which("mkfs.ext4", path="/usr/sbin:/sbin"))
+        WRAPPER.format(
+            sys.executable,
+            str(seen),
+            shutil.which("mkfs.ext4", path="/usr/sbin:/sbin"),
+        )
     )
     wrapper.chmod(0o755)
     line = [

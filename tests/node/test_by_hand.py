@@ -151,7 +151,11 @@ def test_a_misspelt_word_is_answered_with_the_one_that_may_be_meant(
     assert ("may be meant" in helped) == ("may be meant" in meant)
 
 
-@pytest.mark.parametrize("words", [("status",), ("help",), ("pool", "list")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [("status",), ("help",), ("pool", "list")],
+    ids=" ".join,
+)
 def test_a_reader_who_leaves_ends_a_command_quietly(node: Node, words: tuple[str, ...]) -> None:
     """As head does, which has left here before the first line."""
     reader, writer = os.pipe()

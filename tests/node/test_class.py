@@ -82,7 +82,10 @@ def test_mount_options_of_the_class_hold_for_every_pod(
 )
 def test_they_hold_on_an_older_kernel_too(node: Node, calls: str) -> None:
     """What such a kernel answers is injected by strace, so that the older calls run for real."""
-    node.provision(also={"kubernetes.io/mountOptions": "noatime,noexec,commit=33"}, gid="7")
+    node.provision(
+        also={"kubernetes.io/mountOptions": "noatime,noexec,commit=33"},
+        gid="7",
+    )
     for pod, access in (("first", "ro"), ("second", "rw")):
         line = [
             "strace",

@@ -167,7 +167,11 @@ def test_a_volume_of_another_namespace_is_not_copied(sharing: Node) -> None:
     before = sharing.snapshot()
 
     for also in ({"kubernetes.io/pvc.namespace": "bank"}, {"kubernetes.io/pvc.namespace": "shop "}):
-        message = sharing.fails("InvalidArgument", "provision", clone_request(sharing, also=also))
+        message = sharing.fails(
+            "InvalidArgument",
+            "provision",
+            clone_request(sharing, also=also),
+        )
         assert "volume pvc-1 does not belong to namespace" in message
     for source in ("../default/pvc-1", "pvc-1/", ".locks"):
         assert "is not a name" in sharing.fails(
@@ -418,7 +422,10 @@ def test_a_copy_that_nobody_had_goes_with_its_claim_and_any_other_stays(sharing:
     for source in ("pvc-1", "before"):
         clone(sharing, source=source, also=delete, onDelete="archive")
         assert (sharing.record("pvc-2")["blank"], never_mounted(sharing, "pvc-2")) == (False, True)
-        assert sharing.ok("provision", clone_request(sharing, source=source, also=ONLY_FIND))
+        assert sharing.ok(
+            "provision",
+            clone_request(sharing, source=source, also=ONLY_FIND),
+        )
         assert undone(sharing)
         assert [one.get("state") for one in sharing.ok("list")["volumes"]].count("archived") == 0
 
@@ -446,7 +453,10 @@ def test_a_copy_that_nobody_had_goes_with_its_claim_and_any_other_stays(sharing:
     "changes",
     [
         pytest.param({"newUuid": ""}, id="an older flexvol has mounted it"),
-        pytest.param({"move": {"id": "m", "to": "node2"}}, id="an older flexvol has moved it"),
+        pytest.param(
+            {"move": {"id": "m", "to": "node2"}},
+            id="an older flexvol has moved it",
+        ),
         pytest.param({"neverMounted": False}, id="it was mounted"),
     ],
 )
@@ -536,7 +546,8 @@ def test_making_a_clone_is_killed_anywhere(
 ) -> None:
     pool_on(node, pool)
     record_property(
-        "kill points", kill_everywhere(f"clone on {pool}", CloneCase(node), tmp_path, campaign, 3)
+        "kill points",
+        kill_everywhere(f"clone on {pool}", CloneCase(node), tmp_path, campaign, 3),
     )
 
 
@@ -548,5 +559,11 @@ def test_the_first_mount_of_a_clone_is_killed_anywhere(
     pool_on(node, "xfs")
     record_property(
         "kill points",
-        kill_everywhere(f"clone of {fs}", FirstMountOfAClone(node, fs), tmp_path, campaign, 3),
+        kill_everywhere(
+            f"clone of {fs}",
+            FirstMountOfAClone(node, fs),
+            tmp_path,
+            campaign,
+            3,
+        ),
     )

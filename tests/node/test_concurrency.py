@@ -173,7 +173,12 @@ class PodsAtRandom:
                 is_mounted = not expect(reply)
                 assert (pod in flags_of_pods(self.node)) == is_mounted, reply
             else:
-                reply = call(self.node, "mount", directory, self.node.options(self.volume, access))
+                reply = call(
+                    self.node,
+                    "mount",
+                    directory,
+                    self.node.options(self.volume, access),
+                )
                 is_mounted = expect(reply)
                 if is_mounted:
                     shown = self.node.path(directory)
@@ -295,7 +300,14 @@ class LifeAtOnce:
         if verb == "unmount":
             return ["unmount", directory]
         size = self.size + self.chance.randrange(1, 17) * MIB
-        return ["expandfs", node.options(volume), "", directory, str(size), str(self.size)]
+        return [
+            "expandfs",
+            node.options(volume),
+            "",
+            directory,
+            str(size),
+            str(self.size),
+        ]
 
     def _settle(self, verb: str, pod: str, access: str, reply: dict[str, Any]) -> None:
         allowed = {

@@ -36,7 +36,14 @@ def test_what_is_in_it_mounts_grows_and_is_deleted(node: Node) -> None:
         node.ok("provision", node.request("pvc-1", fs="xfs", size=300 * MIB)) == made
     )  # a repeated call finds it
     (node.mount("web") / "file").write_text("data")
-    node.ok("expandfs", node.options(), "", node.pod_dir("web"), str(400 * MIB), str(300 * MIB))
+    node.ok(
+        "expandfs",
+        node.options(),
+        "",
+        node.pod_dir("web"),
+        str(400 * MIB),
+        str(300 * MIB),
+    )
     assert node.record()["sizeBytes"] == 400 * MIB
     node.unmount("web")
     assert (node.mount("db") / "file").read_text() == "data"
@@ -89,7 +96,11 @@ def test_the_refusal_has_the_numbers_when_the_room_is_used_up(node: Node) -> Non
     """Limit, reserve and overcommit, each in the sentence that a claim's event shows."""
     node.command("pool", "init", "small", "--reserve", "100%")
 
-    said = node.fails("ResourceExhausted", "provision", node.request("pvc-1", pool="small"))
+    said = node.fails(
+        "ResourceExhausted",
+        "provision",
+        node.request("pvc-1", pool="small"),
+    )
 
     capacity = listed(node, "small")["capacityBytes"] >> 20
     beginning = f"no room for 64 MiB more: 0 MiB can still be promised (capacity {capacity} MiB - "

@@ -27,7 +27,13 @@ def test_killed_at_every_call_it_converges(
     campaign: bool,
     record_property: Callable[[str, object], None],
 ) -> None:
-    denied = next((calls for kernel, calls in LACKING.items() if name.endswith(kernel)), None)
+    denied = next(
+        (calls for kernel, calls in LACKING.items() if name.endswith(kernel)),
+        None,
+    )
     if denied:
         deny(node, denied)
-    record_property("kill points", kill_everywhere(name, CASES[name](node), tmp_path, campaign))
+    record_property(
+        "kill points",
+        kill_everywhere(name, CASES[name](node), tmp_path, campaign),
+    )

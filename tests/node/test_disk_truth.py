@@ -261,7 +261,10 @@ def test_growth_by_tools_is_not_begun_on_a_full_pool(
         node.command("pool", "init", "default", "--reserve", "0", "--overcommit", "100")
         kept = grows_at_the_next_mount(node, 6 << 30)
         fill(small_disk / "filler")
-        os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - 12 * MIB)
+        os.truncate(
+            small_disk / "filler",
+            (small_disk / "filler").stat().st_size - 12 * MIB,
+        )
 
         pod = node.mount("web")
 
@@ -291,7 +294,14 @@ def test_growth_by_a_tool_that_fails_leaves_a_sound_volume(node: Node, tmp_path:
     failing.chmod(0o755)
     path = f"PATH={failing.parent}:{os.environ['PATH']}"
 
-    done = node.enter("env", path, *node.executable, "mount", node.pod_dir("web"), node.options())
+    done = node.enter(
+        "env",
+        path,
+        *node.executable,
+        "mount",
+        node.pod_dir("web"),
+        node.options(),
+    )
 
     assert json.loads(done.stdout)["status"] == "Success", done
     assert "it was full at last" in log_of(node)
@@ -319,7 +329,10 @@ def log_of(node: Node) -> str:
 POOLS: dict[str, tuple[list[str], int]] = {
     "ext4 in blocks of 1024": (["mkfs.ext4", "-q", "-b", "1024"], 512),
     "ext4 on sectors of 4096": (["mkfs.ext4", "-q", "-b", "4096"], 4096),
-    "xfs in blocks of 1024": (["mkfs.xfs", "-q", "-b", "size=1024", "-m", "reflink=0"], 512),
+    "xfs in blocks of 1024": (
+        ["mkfs.xfs", "-q", "-b", "size=1024", "-m", "reflink=0"],
+        512,
+    ),
     "xfs on sectors of 4096": (["mkfs.xfs", "-q", "-s", "size=4096"], 4096),
     "btrfs on sectors of 512": (["mkfs.btrfs", "-q", "-s", "4096"], 512),
     "btrfs on sectors of 4096": (["mkfs.btrfs", "-q", "-s", "4096"], 4096),
@@ -349,7 +362,10 @@ def pool_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     try:
         if request.param != "tmpfs":
             subprocess.run([*make, device], check=True)
-        subprocess.run(["mount", "-t", request.param.split("-")[0], device, disk], check=True)
+        subprocess.run(
+            ["mount", "-t", request.param.split("-")[0], device, disk],
+            check=True,
+        )
         yield disk
         subprocess.run(["umount", disk], check=True)
     finally:
@@ -370,7 +386,14 @@ def test_a_volumes_life_on_a_pool_of_each_kind(
             write(pod / "kept", 8 * MIB)
             kept = (pod / "kept").read_bytes()
             if fs != "ext4":
-                node.ok("expandfs", node.options(), "", node.pod_dir("web"), str(320 * MIB), "0")
+                node.ok(
+                    "expandfs",
+                    node.options(),
+                    "",
+                    node.pod_dir("web"),
+                    str(320 * MIB),
+                    "0",
+                )
             node.unmount("web")
             assert (node.mount("db", access="ro") / "kept").read_bytes() == kept
             node.unmount("db")

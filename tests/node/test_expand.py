@@ -46,7 +46,12 @@ def test_btrfs_grows_to_what_it_can_be_grown_to(node: Node) -> None:
     pod = node.mount("web")
 
     reply = node.ok(
-        "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(112 * MIB)
+        "expandfs",
+        node.options(),
+        "",
+        node.pod_dir("web"),
+        str(128 * MIB),
+        str(112 * MIB),
     )
 
     assert reply["volumeNewSize"] == 256 * MIB
@@ -206,7 +211,9 @@ def test_a_thousandfold_growth_is_reached_in_steps(make_node: Callable[..., Node
         pytest.param("resize2fs", "echo no; exit 1", id="resize2fs refuses"),
         pytest.param("resize2fs", "kill -9 $$", id="resize2fs is killed"),
         pytest.param(
-            "e2fsck", 'case "$*" in *-n*) exec "$real" "$@";; esac; exit 8', id="e2fsck fails"
+            "e2fsck",
+            'case "$*" in *-n*) exec "$real" "$@";; esac; exit 8',
+            id="e2fsck fails",
         ),
     ],
 )

@@ -45,7 +45,12 @@ def with_tool(node: Node, directory: Path, fs: str, code: str, request: str) -> 
     tool.write_text(TOOL.format(python=sys.executable, real=real, code=code))
     tool.chmod(0o755)
     path = f"{directory}:{os.environ['PATH']}"
-    done = node.enter(*node.executable, "provision", request, env={**os.environ, "PATH": path})
+    done = node.enter(
+        *node.executable,
+        "provision",
+        request,
+        env={**os.environ, "PATH": path},
+    )
     reply: dict[str, str] = json.loads(done.stdout)
     return reply
 

@@ -31,7 +31,8 @@ from shared.protocol import CALLOUTS
 from tests.node.growing import may_grow_mounted_ext4
 from tests.node.nodes import MIB, NAMESPACE, UID, Node
 
-EVERY = 50  # this many callouts are forks of one process; the next one is a process of its own
+# This many callouts are forks of one process; the next one is a process of its own.
+EVERY = 50
 ARGUMENT_LENGTH = 12_000  # hypothesis has no use for more; test_bad_input.py has some
 PREFIX = "kubernetes.io/"
 NAME = re.compile(r"(?!.*\.\.)[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?")
@@ -58,7 +59,11 @@ class Driver:
             str(script),
             node.executable[0],
         ]
-        self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
 
     def close(self) -> None:
         assert self._process.stdin and self._process.stdout
@@ -73,7 +78,11 @@ class Driver:
         if sum(self.answers.values()) % EVERY:
             status, out, err = self._fork(words)
         else:
-            done = self.node.enter(*self.node.executable, *words, stdin=subprocess.DEVNULL)
+            done = self.node.enter(
+                *self.node.executable,
+                *words,
+                stdin=subprocess.DEVNULL,
+            )
             status = done.returncode
             out = done.stdout
             err = done.stderr
@@ -85,7 +94,10 @@ class Driver:
         assert "bug in the driver" not in reply.get("message", ""), reply
         if reply["status"] != "Success":
             assert reply["reason"] and reply["message"], reply
-        self._check_log(logged, 0 if words[0] == b"init" and reply["status"] == "Success" else 1)
+        self._check_log(
+            logged,
+            0 if words[0] == b"init" and reply["status"] == "Success" else 1,
+        )
         self.answers[reply.get("reason", "Success")] += 1
         return reply
 
@@ -153,7 +165,11 @@ def driver(
 
 
 def thorough(examples: int) -> Callable[[Any], Any]:
-    return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 # Words: what is on a command line, as bytes without NUL.
@@ -227,7 +243,12 @@ WORDS = st.one_of(
 )
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.one_of(
-        st.none(), st.booleans(), st.integers(), st.integers(10**18, 10**40), st.floats(), TEXTS
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.integers(10**18, 10**40),
+        st.floats(),
+        TEXTS,
     ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
@@ -336,11 +357,19 @@ def requests(node: Node) -> list[tuple[str, dict[str, Any], list[str]]]:
     place = {"pool": "default", "poolId": node.pool_id()}
     return [
         ("provision", read(node.request("pvc-new", thick="false")), ["{}"]),
-        ("provision", read(node.request("pvc-1", **{PREFIX + "clusterUid": "c"})), ["{}"]),  # type: ignore[arg-type]
+        (
+            "provision",
+            read(node.request("pvc-1", **{PREFIX + "clusterUid": "c"})),
+            ["{}"],
+        ),  # type: ignore[arg-type]
         ("delete", read(node.deletion("pvc-1")), ["{}"]),
         ("mount", read(node.options("pvc-1")), [FRESH, "{}"]),
         ("mount", read(node.options("pvc-2", "ro")), [FRESH, "{}"]),
-        ("expandfs", read(node.options("pvc-2")), ["{}", "", POD, str(80 * MIB), str(64 * MIB)]),
+        (
+            "expandfs",
+            read(node.options("pvc-2")),
+            ["{}", "", POD, str(80 * MIB), str(64 * MIB)],
+        ),
         ("adopt", {**read(node.deletion("pvc-1", uid="new")), **place}, ["{}"]),
     ]
 
@@ -594,15 +623,27 @@ class Life(RuleBasedStateMachine):
             there.owner[1] == owner[1] and there.fs == fs and there.size >= given
         )
         request = self.node.request(
-            name, size, fs, {PREFIX + "pvc.uid": owner[1], PREFIX + "pvc.namespace": owner[0]}
+            name,
+            size,
+            fs,
+            {PREFIX + "pvc.uid": owner[1], PREFIX + "pvc.namespace": owner[0]},
         )
-        reply = self.expect("Success" if fits else "InvalidArgument", "provision", request)
+        reply = self.expect(
+            "Success" if fits else "InvalidArgument",
+            "provision",
+            request,
+        )
         if there is None:
             there = self.volumes[name] = Volume(fs, given, owner)
         if fits:
             assert (reply["volume"]["capacityBytes"], reply["volume"]["fsType"]) == (there.size, fs)
 
-    @rule(name=names, owner=st.sampled_from(OWNERS), undo=st.booleans(), patient=st.integers(0, 9))
+    @rule(
+        name=names,
+        owner=st.sampled_from(OWNERS),
+        undo=st.booleans(),
+        patient=st.integers(0, 9),
+    )
     def delete(self, name: str, owner: tuple[str, str], undo: bool, patient: int) -> None:
         there = self.volumes.get(name)
         outcome = "Success"
@@ -635,7 +676,12 @@ class Life(RuleBasedStateMachine):
             outcome = "InvalidArgument"
         elif now and now[0] != name:
             outcome = "Internal"
-        self.expect(outcome, "mount", directory, self.node.options(name, access, namespace))
+        self.expect(
+            outcome,
+            "mount",
+            directory,
+            self.node.options(name, access, namespace),
+        )
         if outcome == "Success":
             assert there
             there.blank = False
@@ -662,7 +708,14 @@ class Life(RuleBasedStateMachine):
             outcome = "Internal"
         elif there.fs == "ext4" and not may_grow_mounted_ext4() and len(self.paths_of(name)) > 1:
             outcome = "Success|Unavailable"  # it may have grown already
-        line = ["expandfs", self.node.options(name), "", directory, str(size), str(320 * MIB)]
+        line = [
+            "expandfs",
+            self.node.options(name),
+            "",
+            directory,
+            str(size),
+            str(320 * MIB),
+        ]
         reply = self.expect(outcome, *line)
         if there:
             there.size = max(there.size, -(-size // MIB) * MIB)
@@ -679,7 +732,11 @@ class Life(RuleBasedStateMachine):
     @rule(name=names, owner=st.sampled_from(OWNERS))
     def adopt(self, name: str, owner: tuple[str, str]) -> None:
         there = self.volumes.get(name)
-        options = self.node.deletion(name, owner[1], **{PREFIX + "pvc.namespace": owner[0]})
+        options = self.node.deletion(
+            name,
+            owner[1],
+            **{PREFIX + "pvc.namespace": owner[0]},
+        )
         self.expect("Success" if there else "NotFound", "adopt", options)
         if there:
             there.owner = owner

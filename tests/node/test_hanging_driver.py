@@ -96,7 +96,10 @@ def test_calls_that_hang_do_not_become_more_than_may_run_at_once(
         with pytest.raises(protocol.Internal):
             call(DRIVER, REQUEST)
     for _ in range(2):
-        with pytest.raises(protocol.Unavailable, match="2 calls of the driver") as refused:
+        with pytest.raises(
+            protocol.Unavailable,
+            match="2 calls of the driver",
+        ) as refused:
             call(DRIVER, REQUEST)
 
     assert f"{callout} in process " in str(refused.value)

@@ -151,7 +151,13 @@ def test_a_link_laid_where_a_tool_keeps_what_it_overwrites_leads_it_nowhere(
     node.unmount("web")
     node.until_devices(0)
     node.fails(
-        "Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0"
+        "Internal",
+        "expandfs",
+        node.options(),
+        "",
+        node.pod_dir("web"),
+        str(128 * MIB),
+        "0",
     )  # later, by tools
     precious = node.path("/var/lib/flexvol/precious")
     precious.write_bytes(b"precious" * 10000)

@@ -299,7 +299,11 @@ def hasty(node: Node, for_python: Path) -> Node:
 def waiting_for_images(node: Node, for_python: Path) -> list[str]:
     """The node's driver, but one that waits for an image until the test lets it go. The installed
     driver gives up after two seconds, within which a busy machine may not run the test at all."""
-    return edits.edited(for_python, node.directory / "patient", edits.IN_USE_SECONDS.to(60))
+    return edits.edited(
+        for_python,
+        node.directory / "patient",
+        edits.IN_USE_SECONDS.to(60),
+    )
 
 
 def words_of(node: Node, callout: str, volume: str = "pvc-1") -> list[str]:
@@ -331,7 +335,8 @@ def test_a_callout_waits_for_a_lock_only_so_long_and_says_who_has_it(
 
         assert 1 <= time.monotonic() - began < 10
     assert re.fullmatch(
-        rf"volume pvc-1 is locked, process {os.getpid()} \(.*\) has it; gave up after 1 s", message
+        rf"volume pvc-1 is locked, process {os.getpid()} \(.*\) has it; gave up after 1 s",
+        message,
     )
     hasty.ok(*words_of(hasty, callout))
 
@@ -344,7 +349,11 @@ def of_one_hash(volume: str) -> str:
 
 
 @pytest.mark.parametrize("callout", CALLOUTS_OF_ONE)
-@pytest.mark.parametrize("served_before", [False, True], ids=["a new pool", "an older pool"])
+@pytest.mark.parametrize(
+    "served_before",
+    [False, True],
+    ids=["a new pool", "an older pool"],
+)
 def test_a_callout_that_hangs_holds_up_no_other_volume(
     hasty: Node, for_python: Path, callout: str, served_before: bool
 ) -> None:
@@ -385,7 +394,8 @@ def test_a_lock_file_goes_with_its_volume(node: Node) -> None:
     node.ok("delete", node.deletion())
 
     assert {path.name for path in locks.iterdir()} == {"pool", "pvc-2.lock"}
-    lock_file(node, "pvc-9").touch()  # as a callout leaves it that is killed in its last step
+    # As a callout leaves it that is killed in its last step.
+    lock_file(node, "pvc-9").touch()
     node.ok("list")
     assert {path.name for path in locks.iterdir()} == {"pool", "pvc-2.lock"}
 
@@ -410,7 +420,8 @@ def test_whoever_waited_for_the_lock_of_a_volume_that_went_takes_the_new_file(no
 def test_looking_at_a_volume_makes_no_lock_file(node: Node) -> None:
     node.provision()
     lock_file(node).unlink()
-    node.image().with_name("volume.json").write_text("{")  # so that it is looked at with its lock
+    # So that it is looked at with its lock.
+    node.image().with_name("volume.json").write_text("{")
     node.path("/var/lib/flexvol/default/.new-pvc-3").mkdir()
 
     node.command("status")

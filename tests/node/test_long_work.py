@@ -176,7 +176,11 @@ def test_a_long_check_that_came_to_no_verdict_is_begun_anew(
     with_data(node)
     note_errors(node)
     impatient = Path(node.executable[0])
-    node.executable = edits.edited(impatient, tmp_path / "other", edits.IDLE_SECONDS.to(4))
+    node.executable = edits.edited(
+        impatient,
+        tmp_path / "other",
+        edits.IDLE_SECONDS.to(4),
+    )
     with_tool(node, "e2fsck", HELD.replace('exec "$real" "$@"', script))
     words = ["mount", node.pod_dir("web"), node.options()]
     being(node, "checked", "Pending", *words)

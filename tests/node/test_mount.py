@@ -162,7 +162,10 @@ def _another_volumes_image(node: Node) -> None:
 def _another_uuid(node: Node) -> None:
     record = node.image().with_name("volume.json")
     record.write_text(
-        record.read_text().replace(node.record()["fsUuid"], "8a6ad8b3-1111-4222-8333-944445555666")
+        record.read_text().replace(
+            node.record()["fsUuid"],
+            "8a6ad8b3-1111-4222-8333-944445555666",
+        )
     )
 
 

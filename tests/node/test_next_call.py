@@ -42,7 +42,10 @@ class World:
         self.fs = "xfs" if killed == "expandfs" else "ext4"
         self.executable = node.executable
         self.has_data = False
-        denied = next((calls for kernel, calls in LACKING.items() if killed.endswith(kernel)), ())
+        denied = next(
+            (calls for kernel, calls in LACKING.items() if killed.endswith(kernel)),
+            (),
+        )
         if denied:
             deny(node, denied)
 
@@ -133,7 +136,11 @@ def mount_for_another_pod(world: World) -> None:
 
 
 def mount_read_only(world: World) -> None:
-    reason = world.call("mount", world.node.pod_dir("db"), world.node.options(access="ro"))
+    reason = world.call(
+        "mount",
+        world.node.pod_dir("db"),
+        world.node.options(access="ro"),
+    )
     assert reason == ("" if world.exists() else "NotFound")
     if not reason:
         flags = dict(world.node.mounts())[world.node.pod_dir("db")]
@@ -187,7 +194,8 @@ def trim(world: World) -> None:
 
 
 def provision(world: World) -> None:
-    world.has_data = world.has_data and world.exists()  # else it is a new volume of that name
+    # Else it is a new volume of that name.
+    world.has_data = world.has_data and world.exists()
     size = world.node.record()["sizeBytes"] if world.exists() else SIZES[world.fs]
     assert world.call("provision", world.node.request("pvc-1", size, world.fs)) == ""
 
@@ -284,7 +292,8 @@ def test_whatever_comes_after_a_kill_converges(
     record_property: Callable[[str, object], None],
 ) -> None:
     world = World(node, killed)
-    calls = step(node, tmp_path, world.prepare(), kill_at=1 << 30)  # never: counts the calls
+    # Never: counts the calls.
+    calls = step(node, tmp_path, world.prepare(), kill_at=1 << 30)
     world.finish()
     node.until_devices(0)
     before = clean_state(node)

@@ -69,7 +69,14 @@ def test_a_volumes_life_makes_no_network_call_but_to_the_system_log(
     node.mount("web")
     node.mount("db", access="ro")
     if fs != "ext4":  # which may need a right that not every machine has
-        node.ok("expandfs", node.options(), "", node.pod_dir("web"), str(2 * size), str(size))
+        node.ok(
+            "expandfs",
+            node.options(),
+            "",
+            node.pod_dir("web"),
+            str(2 * size),
+            str(size),
+        )
     node.ok("list")
     node.unmount("db")
     node.unmount("web")
@@ -99,7 +106,10 @@ def test_the_watch_sees_what_it_looks_for(watched: Watched) -> None:
     asks = "import _socket; _socket.socket().connect_ex(('192.0.2.1', 443))"
 
     done = node.enter(
-        *node.executable[: node.executable.index("signal=none") + 1], "python3", "-c", asks
+        *node.executable[: node.executable.index("signal=none") + 1],
+        "python3",
+        "-c",
+        asks,
     )
 
     assert done.returncode == 0

@@ -15,7 +15,10 @@ WHOSE = {"namespace": NAMESPACE, "name": "data", "uid": UID}
 def row_of(node: Node, promised: str) -> inventory.Row:
     """The volume's row in the inventory of a cluster whose PV and claim have that size."""
     source = {"driver": DRIVER, "options": {"pool": "default", "poolId": node.pool_id()}}
-    notes = {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": "node1"}
+    notes = {
+        "pv.kubernetes.io/provisioned-by": "loop.flexvol",
+        "flexvol/identity": "node1",
+    }
     volume = {
         "metadata": {"name": "pvc-1", "annotations": notes},
         "spec": {

@@ -118,7 +118,11 @@ def test_a_value_at_the_limit_is_taken_and_mounts(node: Node, fs: str, option: s
     live_and_die(node, fs, mount=option)
 
 
-@pytest.mark.parametrize(("fs", "option"), REFUSED, ids=[" ".join(row) for row in REFUSED])
+@pytest.mark.parametrize(
+    ("fs", "option"),
+    REFUSED,
+    ids=[" ".join(row) for row in REFUSED],
+)
 def test_a_value_beyond_the_limit_is_refused_before_anything_is_made(
     node: Node, fs: str, option: str
 ) -> None:
@@ -132,7 +136,9 @@ def test_a_value_beyond_the_limit_is_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize(
-    ("fs", "options", "words"), REFUSED_BY_MKFS, ids=[" ".join(row[:2]) for row in REFUSED_BY_MKFS]
+    ("fs", "options", "words"),
+    REFUSED_BY_MKFS,
+    ids=[" ".join(row[:2]) for row in REFUSED_BY_MKFS],
 )
 def test_what_mkfs_does_not_take_is_the_classes_fault_in_the_first_words_of_mkfs(
     node: Node, fs: str, options: str, words: str

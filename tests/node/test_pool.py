@@ -108,7 +108,14 @@ def test_a_damaged_record_is_named_and_the_other_volumes_are_listed(
 ) -> None:
     node.provision()
     node.provision("pvc-2")
-    node.image().with_name("volume.json").write_text(json.dumps({**node.record(), **damage}))
+    node.image().with_name("volume.json").write_text(
+        json.dumps(
+            {
+                **node.record(),
+                **damage,
+            }
+        )
+    )
 
     broken, whole = node.ok("list")["volumes"]
 
@@ -151,7 +158,10 @@ def test_a_default_pool_made_by_hand_is_not_made_anew_either(
     assert not node.path("/var/lib/flexvol/default").exists()
 
 
-@pytest.mark.parametrize("file", ["etc/flexvol/config.json", "var/lib/flexvol/default/pool.json"])
+@pytest.mark.parametrize(
+    "file",
+    ["etc/flexvol/config.json", "var/lib/flexvol/default/pool.json"],
+)
 def test_settings_nested_too_deep_are_named(node: Node, file: str) -> None:
     node.provision()
     options = node.options()
@@ -169,7 +179,14 @@ def test_only_root_can_look_into_a_pool_whatever_the_umask(make_node: Callable[.
         ["pool", "init", "default", "--reserve", "0"],
         ["provision", node.request("pvc-1")],
     ):
-        done = node.enter("sh", "-c", 'umask 0 && exec "$@"', "sh", *node.executable, *words)
+        done = node.enter(
+            "sh",
+            "-c",
+            'umask 0 && exec "$@"',
+            "sh",
+            *node.executable,
+            *words,
+        )
         assert done.returncode == 0 and b"Failure" not in done.stdout, done
     pool = node.path("/var/lib/flexvol/default")
 

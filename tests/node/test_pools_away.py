@@ -138,7 +138,12 @@ def test_without_its_memory_a_volumes_call_proposes_no_new_pool_either(
     fast.unmount()
     node.path(REMEMBERED).unlink()
 
-    message = node.fails("Unavailable", "mount", node.pod_dir("web"), node.options(**place))
+    message = node.fails(
+        "Unavailable",
+        "mount",
+        node.pod_dir("web"),
+        node.options(**place),
+    )
 
     assert "mount its disk" in message and "pool init" not in message
 
@@ -372,7 +377,10 @@ def test_where_no_pool_can_be_noted_none_is_made(make_node: Callable[..., Node])
         pytest.param("{", id="no JSON"),
         pytest.param("[]", id="a list"),
         pytest.param('{"schema": 2}', id="a newer schema"),
-        pytest.param('{"schema": 1, "pools": {"a": {"id": 1}}}', id="a pool without a path"),
+        pytest.param(
+            '{"schema": 1, "pools": {"a": {"id": 1}}}',
+            id="a pool without a path",
+        ),
         pytest.param("[" * 200000, id="JSON that is nested too deeply"),
     ],
 )

@@ -192,7 +192,14 @@ class Grow(Story):
         with_data(node, fs, 300 * MIB)
         node.mount("web")
         os.sync()
-        self.words = ["expandfs", node.options(), "", node.pod_dir("web"), str(400 * MIB), "0"]
+        self.words = [
+            "expandfs",
+            node.options(),
+            "",
+            node.pod_dir("web"),
+            str(400 * MIB),
+            "0",
+        ]
 
     def whenever(self, node: Node) -> None:
         assert node.record()["sizeBytes"] in (300 * MIB, 400 * MIB)
@@ -230,7 +237,10 @@ class Adopt(Story):
     def __init__(self, node: Node) -> None:
         with_data(node)
         os.sync()
-        self.words = ["adopt", node.request("pvc-1", pool="default").replace('"shop"', '"bank"')]
+        self.words = [
+            "adopt",
+            node.request("pvc-1", pool="default").replace('"shop"', '"bank"'),
+        ]
 
     def whenever(self, node: Node) -> None:
         namespace = node.record()["owner"]["namespace"]

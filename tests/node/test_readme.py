@@ -85,7 +85,11 @@ ELSEWHERE = {
 
 def commands() -> list[str]:
     """The lines of the README's console blocks that a person types, without their comments."""
-    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```console\n(.*?)```",
+        (ROOT / "README.md").read_text(),
+        re.DOTALL,
+    )
     lines = [
         line[2:] for block in blocks for line in block.splitlines() if line[:2] in ("$ ", "# ")
     ]

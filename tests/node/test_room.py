@@ -210,7 +210,11 @@ class Sequence:
 
 @pytest.mark.parametrize("fs", ["xfs", "btrfs"])
 @pytest.mark.parametrize(
-    "seed", [pytest.param(1, id="the first sequences"), pytest.param(2, id="the second sequences")]
+    "seed",
+    [
+        pytest.param(1, id="the first sequences"),
+        pytest.param(2, id="the second sequences"),
+    ],
 )
 def test_after_any_sequence_of_calls_all_that_was_promised_can_be_written_at_once(
     node: Node, fs: str, seed: int, campaign: bool
@@ -291,7 +295,8 @@ def test_blocks_that_a_strangers_file_shares_are_not_ours_to_promise(node: Node,
 
     backup = node.path(POOL) / ".backup.img"
     backup.touch()
-    if fs == "btrfs":  # which shares only between files that are both overwritten in place
+    # Which shares only between files that are both overwritten in place.
+    if fs == "btrfs":
         subprocess.run(["chattr", "+C", backup], check=True)
     subprocess.run(["cp", "--reflink=always", node.image(), backup], check=True)
 
@@ -346,7 +351,9 @@ def stopped(node: Node) -> None:
     ("prepare", "reasons"),
     [
         pytest.param(
-            no_inodes, ("ResourceExhausted", "Unavailable"), id="its disk has no inodes left"
+            no_inodes,
+            ("ResourceExhausted", "Unavailable"),
+            id="its disk has no inodes left",
         ),
         pytest.param(read_only, ("Unavailable",), id="its disk is read-only"),
         pytest.param(stopped, ("Unavailable",), id="its disk has stopped after an error"),
@@ -367,7 +374,9 @@ def test_a_pool_that_takes_no_file_has_no_room_and_sends_claims_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("fs", "largest"), [("ext4", (1 << 44) - MIB), ("xfs", (1 << 63) - MIB)], ids=["ext4", "xfs"]
+    ("fs", "largest"),
+    [("ext4", (1 << 44) - MIB), ("xfs", (1 << 63) - MIB)],
+    ids=["ext4", "xfs"],
 )
 def test_no_volume_is_promised_that_is_longer_than_a_file_can_be(
     node: Node, fs: str, largest: int
@@ -377,7 +386,11 @@ def test_no_volume_is_promised_that_is_longer_than_a_file_can_be(
     before = node.snapshot()
 
     pool = listed(node)
-    message = node.fails("ResourceExhausted", "provision", node.request("pvc-1", 17 << 40))
+    message = node.fails(
+        "ResourceExhausted",
+        "provision",
+        node.request("pvc-1", 17 << 40),
+    )
 
     assert pool["maximumVolumeBytes"] == min(pool["freeBytes"], largest)
     assert "has no room" in message
@@ -390,7 +403,11 @@ def test_a_17ti_claim_is_sent_elsewhere_by_a_pool_on_ext4(node: Node) -> None:
     promise_without_end(node)
 
     pool = listed(node)
-    message = node.fails("ResourceExhausted", "provision", node.request("pvc-1", 17 << 40))
+    message = node.fails(
+        "ResourceExhausted",
+        "provision",
+        node.request("pvc-1", 17 << 40),
+    )
 
     assert pool["freeBytes"] > 17 << 40
     assert pool["maximumVolumeBytes"] == (1 << 44) - MIB
@@ -415,7 +432,8 @@ def test_the_smallest_volume_of_each_file_system_is_told_and_is_what_a_small_cla
 
 
 @pytest.mark.parametrize(
-    "limit", [pytest.param(40, id="files of 40 MiB"), pytest.param(1, id="files of 1 MiB")]
+    "limit",
+    [pytest.param(40, id="files of 40 MiB"), pytest.param(1, id="files of 1 MiB")],
 )
 def test_a_limit_of_the_processs_files_is_a_limit_of_its_volumes(node: Node, limit: int) -> None:
     limited = ["prlimit", f"--fsize={limit * MIB}", *node.executable]
@@ -439,7 +457,11 @@ def test_a_disk_that_fills_while_a_volume_is_made_sends_the_claim_elsewhere(node
     with (node.path(POOL) / ".others").open("wb") as file:
         file.write(bytes(free.f_bavail * free.f_frsize - 5 * MIB))
 
-    message = node.fails("ResourceExhausted", "provision", node.request("pvc-1", 300 * MIB, "xfs"))
+    message = node.fails(
+        "ResourceExhausted",
+        "provision",
+        node.request("pvc-1", 300 * MIB, "xfs"),
+    )
 
     assert "volume pvc-1 in pool default: its disk is full" in message
     assert images(node) == []

@@ -20,7 +20,8 @@ from tests.node.fuse_disk import Disk, processes_of
 from tests.node.nodes import MIB, Node
 from tests.waiting import wait_until
 
-QUICK_SECONDS = 8  # on two cores with other tests; what waits for a dead server takes 20 and more
+# On two cores with other tests; what waits for a dead server takes 20 and more.
+QUICK_SECONDS = 8
 WAITS = "/var/log/flexvol/waits"
 # The driver notes there each time that a pool has kept it waiting.
 NOTE_WAIT = f"""
@@ -316,7 +317,10 @@ def devices_of(node: Node) -> dict[str, str]:
     return {entry["name"]: entry["devices"][0] for entry in volumes if entry["devices"]}
 
 
-@pytest.mark.parametrize("bound", ["an image under another name", "a volume's directory", "a pool"])
+@pytest.mark.parametrize(
+    "bound",
+    ["an image under another name", "a volume's directory", "a pool"],
+)
 def test_a_device_that_was_attached_by_hand_through_another_path_is_found(
     node: Node, bound: str
 ) -> None:

@@ -384,7 +384,12 @@ def until_frozen(node: Node, writing: Writer) -> None:
 
 
 def processes(program: str) -> list[int]:
-    done = subprocess.run(["pgrep", "-f", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["pgrep", "-f", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return [int(word) for word in done.stdout.split()]
 
 
@@ -407,7 +412,8 @@ def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     )
     until_frozen(node, writing)
 
-    os.killpg(running.pid, number)  # as a terminal does; the one that thaws is in no group of ours
+    # As a terminal does; the one that thaws is in no group of ours.
+    os.killpg(running.pid, number)
 
     writing.until(frozen=False)
     running.communicate(timeout=10)

@@ -234,7 +234,11 @@ def test_a_mount_in_another_mount_namespace_and_who_holds_it(
     what, remedy = trouble(node)
 
     assert f"process {holder} (sh) at {HELD}" in what
-    done = subprocess.run(remedy.partition("or: ")[2].split(), check=False, capture_output=True)
+    done = subprocess.run(
+        remedy.partition("or: ")[2].split(),
+        check=False,
+        capture_output=True,
+    )
     assert done.returncode == 0, done
     node.until_devices(0)
     assert volumes(node)["pvc-1"]["troubles"] == []
@@ -333,7 +337,10 @@ def without_locks(node: Node) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
-    [(read_only, "is on a disk that is read-only"), (without_locks, "its lock files cannot be")],
+    [
+        (read_only, "is on a disk that is read-only"),
+        (without_locks, "its lock files cannot be"),
+    ],
     ids=["a disk that is read-only", "a pool without usable locks"],
 )
 def test_what_is_wrong_with_a_pool_is_said_once_and_not_of_each_volume(

@@ -49,7 +49,8 @@ def test_a_thick_volume_keeps_all_its_blocks_through_its_life(node: Node, on: st
     node.mount("web")
     node.run("expandfs", node.options(), "", path, str(size + 200 * MIB), str(size))
     node.unmount("web")
-    node.mount("web")  # where the file system cannot grow while it is mounted, it grows now
+    # Where the file system cannot grow while it is mounted, it grows now.
+    node.mount("web")
     node.unmount("web")
     node.until_free()
     assert node.image().stat().st_size == size + 200 * MIB
@@ -72,7 +73,11 @@ def test_a_thick_volume_keeps_all_its_blocks_through_its_life(node: Node, on: st
 
 
 @pytest.mark.parametrize(
-    "on", [pytest.param("ext4", id="a pool on ext4"), pytest.param("tmpfs", id="a pool on tmpfs")]
+    "on",
+    [
+        pytest.param("ext4", id="a pool on ext4"),
+        pytest.param("tmpfs", id="a pool on tmpfs"),
+    ],
 )
 def test_a_thick_volume_that_cannot_have_its_blocks_is_not_made(node: Node, on: str) -> None:
     """The pool promises more than its disk has."""
@@ -88,7 +93,11 @@ def test_a_thick_volume_that_cannot_have_its_blocks_is_not_made(node: Node, on: 
 
 
 @pytest.mark.parametrize(
-    "on", [pytest.param("ext4", id="a pool on ext4"), pytest.param("tmpfs", id="a pool on tmpfs")]
+    "on",
+    [
+        pytest.param("ext4", id="a pool on ext4"),
+        pytest.param("tmpfs", id="a pool on tmpfs"),
+    ],
 )
 def test_a_thick_volume_that_cannot_grow_stays_as_it_is(node: Node, on: str) -> None:
     make_pool(node, on)

@@ -59,7 +59,12 @@ def export(node: Node, *words: str, volume: str = "pvc-1") -> bytes:
 def moved(node: Node) -> bytes:
     """Exported as a move does it, whose input stays open for as long as the mover lives."""
     exporting = node.start(
-        *node.executable, "export", *MOVE, "pvc-1", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        *node.executable,
+        "export",
+        *MOVE,
+        "pvc-1",
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     assert exporting.stdin and exporting.stdout
     with exporting.stdin, exporting.stdout:
@@ -187,7 +192,8 @@ def test_a_stream_that_is_cut_anywhere_leaves_no_volume_and_goes_on_from_what_im
         part = stream if not arrived(other) else export(node, "--from", str(arrived(other)))
         before = arrived(other)
         said = refused(
-            other, part[: max(0, cut - (len(stream) - len(part)))] if before else part[:cut]
+            other,
+            part[: max(0, cut - (len(stream) - len(part)))] if before else part[:cut],
         )
         assert "cut" in said
         assert arrived(other) >= before
@@ -380,7 +386,10 @@ def test_a_block_that_lies_is_refused_and_leaves_nothing(node: Node, other: Node
         (0, 17),
         (0, (1 << 32) - 1),
     ]:
-        said = refused(other, stream_of(header, struct.pack(">QL", where, size) + bytes(4 * BLOCK)))
+        said = refused(
+            other,
+            stream_of(header, struct.pack(">QL", where, size) + bytes(4 * BLOCK)),
+        )
         assert f"no block can be at {where} with {size} bytes" in said
         assert pool_of(other) == set()
 
@@ -479,7 +488,12 @@ def test_a_copy_that_is_moved_mounts_for_no_one_until_adopt_takes_it_back(
 def test_a_mover_that_is_killed_does_not_leave_the_volume_locked(node: Node) -> None:
     filled(node)
     exporting = node.start(
-        *node.executable, "export", *MOVE, "pvc-1", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        *node.executable,
+        "export",
+        *MOVE,
+        "pvc-1",
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     assert exporting.stdin and exporting.stdout and exporting.stdout.read(5) == b"flexv"
     assert b"is in use" in refused_export(node)

@@ -34,7 +34,8 @@ def used_bytes(node: Node, volume: str = "pvc-1") -> int:
 def fill_holes(node: Node, volume: str = "pvc-1") -> None:
     """As a backup does that knows no holes: every block of the image is taken."""
     subprocess.run(
-        ["fallocate", "-l", str(node.image(volume).stat().st_size), node.image(volume)], check=True
+        ["fallocate", "-l", str(node.image(volume).stat().st_size), node.image(volume)],
+        check=True,
     )
 
 

@@ -167,10 +167,12 @@ class DirectIo:
     "row",
     [
         pytest.param(
-            DirectIo("(6, 15)", "false", is_used=True), id="a kernel that copies what it checks"
+            DirectIo("(6, 15)", "false", is_used=True),
+            id="a kernel that copies what it checks",
         ),
         pytest.param(
-            DirectIo("(99, 0)", "false", is_used=False), id="an older kernel, a file with checksums"
+            DirectIo("(99, 0)", "false", is_used=False),
+            id="an older kernel, a file with checksums",
         ),
         pytest.param(
             DirectIo("(99, 0)", "true", is_used=True),
@@ -267,7 +269,11 @@ def test_a_snapshot_freezes_what_a_hidden_kubelet_has_mounted(btrfs_node: Node) 
 SYNC_HANGS = ["strace", "-f", "-o", "/dev/null", "-e", "inject=sync:delay_enter=100000000"]
 
 
-@pytest.mark.parametrize("seen", [True, False], ids=["its mount is seen", "its mount is not seen"])
+@pytest.mark.parametrize(
+    "seen",
+    [True, False],
+    ids=["its mount is seen", "its mount is not seen"],
+)
 def test_a_clone_of_a_volume_in_use_does_not_wait_for_a_dead_server(
     btrfs_node: Node, tmp_path: Path, seen: bool
 ) -> None:
@@ -278,7 +284,13 @@ def test_a_clone_of_a_volume_in_use_does_not_wait_for_a_dead_server(
     (node.mount("web") / "file").write_text("written and not fsynced")
     request = node.request("pvc-2", also={"sourceVolume": "pvc-1"})
     hidden = ["unshare", "-m", "sh", "-c", f'umount {pod_dir}; exec "$@"', "-"]
-    line = [*([] if seen else hidden), *SYNC_HANGS, *node.executable, "provision", request]
+    line = [
+        *([] if seen else hidden),
+        *SYNC_HANGS,
+        *node.executable,
+        "provision",
+        request,
+    ]
     answer = tmp_path / "answer"
 
     with answer.open("wb") as out:  # strace goes on as long as the call does

@@ -64,7 +64,8 @@ class Api:
 
     def close(self) -> None:
         connection = getattr(self._local, "connection", None)
-        if connection is not None:  # else it is an error of the run if a failed test has kept it
+        # Else it is an error of the run if a failed test has kept it.
+        if connection is not None:
             connection.close()
             self._local.connection = None
         machine.stop(self._state, NAME)
@@ -130,7 +131,8 @@ class Api:
     def _answer(self, method: str, path: str, body: Object | None) -> tuple[int, bytes]:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         text = None if body is None else json.dumps(body)
-        for again in (method == "GET", False):  # a connection that has lain idle may be closed
+        # A connection that has lain idle may be closed.
+        for again in (method == "GET", False):
             if getattr(self._local, "connection", None) is None:
                 self._serve()
                 self._local.connection = _Connection(self._socket, _ANSWER_SECONDS)
@@ -149,7 +151,9 @@ class Api:
             if machine.running(self._state, NAME) is None:
                 self._socket.unlink(missing_ok=True)
                 machine.spawn(
-                    self._state, NAME, [*self._kubectl, "proxy", f"--unix-socket={self._socket}"]
+                    self._state,
+                    NAME,
+                    [*self._kubectl, "proxy", f"--unix-socket={self._socket}"],
                 )
             deadline = time.monotonic() + _START_SECONDS
             while not self._accepts():

@@ -26,10 +26,12 @@ from tests.cluster.kube.node import NET, PROGRAMS, SHARED_STORAGE, Node
 from tests.waiting import wait_until
 
 _NAME = f"flexvol-kube{machine.NUMBER}"
-STATE = Path("/run", _NAME)  # one cluster a machine, and a second one beside it for the tests
+# One cluster a machine, and a second one beside it for the tests.
+STATE = Path("/run", _NAME)
 LOCK = Path(f"/run/{_NAME}.lock")
 DATA = Path("/var/tmp", _NAME)  # what is too large for /run, reached through a link
-STORAGE = DATA / "storage"  # which the nodes and the controller-manager have at SHARED_STORAGE
+# Which the nodes and the controller-manager have at SHARED_STORAGE.
+STORAGE = DATA / "storage"
 _UNDO_SECONDS = 60.0
 _KUBECTL_SECONDS = 300  # what it waits for will not come
 # The controller-manager runs drivers that attach; they log to $STATE/kcm-log, not to the machine,
@@ -70,7 +72,8 @@ class Cluster:
             f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)
         }
         self.api = Api(STATE, self.kubectl_line())
-        self._stopping = threading.Lock()  # or what is being stopped would be started anew
+        # Or what is being stopped would be started anew.
+        self._stopping = threading.Lock()
         self._closing = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)
         self._lock = _only_one()
@@ -229,7 +232,10 @@ class Cluster:
             "kind": "Config",
             "current-context": "x",
             "clusters": [
-                {"name": "c", "cluster": {"server": SERVER, "certificate-authority": authority}}
+                {
+                    "name": "c",
+                    "cluster": {"server": SERVER, "certificate-authority": authority},
+                }
             ],
             "users": [{"name": "u", "user": {"token": user + "-token"}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
@@ -355,7 +361,11 @@ class Cluster:
 
         def as_user(user: str) -> list[object]:
             file = f"{STATE}/{user}.kubeconfig"
-            flags = ("--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig")
+            flags = (
+                "--kubeconfig",
+                "--authentication-kubeconfig",
+                "--authorization-kubeconfig",
+            )
             return [
                 *(f"{flag}={file}" for flag in flags),
                 "--leader-elect=false",
@@ -363,7 +373,13 @@ class Cluster:
             ]
 
         flags: dict[str, list[object]] = {
-            "etcd": ["--data-dir", STATE / "etcd", "--unsafe-no-fsync", "--log-level", "warn"],
+            "etcd": [
+                "--data-dir",
+                STATE / "etcd",
+                "--unsafe-no-fsync",
+                "--log-level",
+                "warn",
+            ],
             "kube-apiserver": [
                 "--etcd-servers=http://127.0.0.1:2379",
                 "--secure-port=6443",

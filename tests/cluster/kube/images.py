@@ -58,7 +58,13 @@ def busybox(target: Path) -> Path:
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
     text = json.dumps(config).encode()
-    manifest = [{"Config": "config.json", "RepoTags": [PAUSE, SHELL], "Layers": ["layer.tar"]}]
+    manifest = [
+        {
+            "Config": "config.json",
+            "RepoTags": [PAUSE, SHELL],
+            "Layers": ["layer.tar"],
+        }
+    ]
     with tarfile.open(target, "w") as tar:
         for name, content in (
             ("layer.tar", blob),
@@ -89,7 +95,13 @@ def base() -> str:
 
             def fill_root() -> None:
                 shutil.rmtree(root, ignore_errors=True)
-                run("debootstrap", "--variant=minbase", f"--include={_TOOLS}", _SUITE, str(root))
+                run(
+                    "debootstrap",
+                    "--variant=minbase",
+                    f"--include={_TOOLS}",
+                    _SUITE,
+                    str(root),
+                )
 
             fetch(fill_root)
             container = run(*buildah, "from", "scratch")
@@ -108,7 +120,11 @@ def product() -> Path:
 
 
 def _product() -> Path:
-    sources = [ROOT / "deploy/Containerfile", ROOT / "dist/flexvol", ROOT / "dist/provisioner"]
+    sources = [
+        ROOT / "deploy/Containerfile",
+        ROOT / "dist/flexvol",
+        ROOT / "dist/provisioner",
+    ]
     subprocess.run(["./build.sh", "build"], cwd=ROOT, check=True)
     key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     target = cache() / f"image-{key}.tar"
@@ -117,7 +133,11 @@ def _product() -> Path:
             old.unlink()
         settings = {**os.environ, "FLEXVOL_BASE_IMAGE": base()}
         subprocess.run(
-            ["./build.sh", "image"], cwd=ROOT, check=True, env=settings, stdout=subprocess.DEVNULL
+            ["./build.sh", "image"],
+            cwd=ROOT,
+            check=True,
+            env=settings,
+            stdout=subprocess.DEVNULL,
         )
         shutil.move(ROOT / "dist/image.tar", target)
     return target

@@ -26,7 +26,8 @@ _LAST_LINES_BYTES = 2000
 # Every program of a cluster, and what it starts (containerd's shims outlive it), has this in its
 # environment; a process number alone may be another process by now.
 _MARK = "FLEXVOL_TEST_CLUSTER"
-PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # which a root made by su may lack
+# Which a root made by su may lack.
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 _FETCH_ATTEMPTS = 3
 _FETCH_AGAIN_SECONDS = 10.0
 _Thing = TypeVar("_Thing")
@@ -44,7 +45,11 @@ def sh(
     """
     line = [str(word) for word in argv]
     done = subprocess.run(
-        line, check=False, text=True, env={**os.environ, "PATH": PATH, **(env or {})}, **keywords
+        line,
+        check=False,
+        text=True,
+        env={**os.environ, "PATH": PATH, **(env or {})},
+        **keywords,
     )
     if check and done.returncode != 0:
         printed = "".join(text for text in (done.stdout, done.stderr) if text).strip()

@@ -51,7 +51,11 @@ def up() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="build.sh playground", description=__doc__)
-    parser.add_argument("--down", action="store_true", help="stop it, and undo everything")
+    parser.add_argument(
+        "--down",
+        action="store_true",
+        help="stop it, and undo everything",
+    )
     if parser.parse_args().down:
         try:
             cluster.down_kept()
