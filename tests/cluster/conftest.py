@@ -58,9 +58,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
             install(cluster)
             keep_little_in_reserve(cluster)
         except Exception:
-            print(
-                cluster.report(), file=sys.stderr
-            )  # once; the failure itself is told for every test
+            # Once; the failure itself is told for every test.
+            print(cluster.report(), file=sys.stderr)
             raise
         yield cluster
     finally:

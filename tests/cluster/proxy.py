@@ -124,9 +124,8 @@ class Proxy:
         with self._lock:
             for one in self._open:
                 with contextlib.suppress(OSError):  # the other side was faster
-                    socket.socket.shutdown(
-                        one, socket.SHUT_RDWR
-                    )  # not SSLSocket's: a thread reads from it
+                    # Not SSLSocket's: a thread reads from it.
+                    socket.socket.shutdown(one, socket.SHUT_RDWR)
 
     def seen(self, method: str, words: str) -> int:
         """How many requests of that method had `words` in their path."""

@@ -65,9 +65,8 @@ class Storage:
             if volume in head:
                 callout = head.split()[2]
                 word = outcome.split()[0]
-                if (
-                    callout == "getvolumename"
-                ):  # asked once by each program, which remembers "Not supported"
+                # Asked once by each program, which remembers "Not supported".
+                if callout == "getvolumename":
                     continue
                 found.append(callout if word == "Success" else f"{callout} {word}")
         return found
@@ -154,9 +153,8 @@ def attacher(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
         node.configure_kubelet(enableControllerAttachDetach=False)
         cluster.restart("kubelet", "node1")
         wait_until("the kubelet attaches", lambda: not by_controller(cluster))
-        cluster.restart(
-            "kube-controller-manager"
-        )  # or it goes on with a node that it has once attached to
+        # Or it goes on with a node that it has once attached to.
+        cluster.restart("kube-controller-manager")
         yield "node1"
     finally:
         node.configure_kubelet()
@@ -230,9 +228,8 @@ def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Sto
         "web",
         [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
     )
-    del unmounted["spec"]["containers"][0][
-        "volumeMounts"
-    ]  # kubelet mounts it for no one, but it is attached
+    # Kubelet mounts it for no one, but it is attached.
+    del unmounted["spec"]["containers"][0]["volumeMounts"]
     k8s.apply(
         {
             **unmounted,
@@ -312,9 +309,8 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
     cluster = k8s.cluster
     name = claimed(k8s)
     node = cluster.nodes["node1"]
-    k8s.pod(
-        "web", node="node1", terminationGracePeriodSeconds=0
-    )  # else the dead kubelet has to say that it ended
+    # Else the dead kubelet has to say that it ended.
+    k8s.pod("web", node="node1", terminationGracePeriodSeconds=0)
     k8s.shell("web", "dd if=/dev/urandom of=/data/file bs=64k count=64 conv=fsync")
     written = k8s.shell("web", "md5sum /data/file").stdout
     try:
@@ -343,9 +339,8 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
         mounted = (
             f"/var/lib/kubelet/plugins/kubernetes.io/flexvolume/flexvol/attaching/mounts/{name}"
         )
-        node.enter(
-            "xfs_io", "-x", "-c", "shutdown", mounted
-        )  # what no one synced is lost, as by a power cut
+        # What no one synced is lost, as by a power cut.
+        node.enter("xfs_io", "-x", "-c", "shutdown", mounted)
         node.cut_power()
 
         k8s.running("next")

@@ -154,9 +154,8 @@ def test_a_move_that_is_not_done_is_taken_back(k8s: Kubernetes) -> None:
     done = move(name, "--to", "node1")
 
     assert f"{name} stays on node node1" in done.stdout
-    assert not [
-        one for one in volumes_on(k8s.cluster, "node2") if name in one
-    ]  # half a stream, neither
+    # Half a stream, neither.
+    assert not [one for one in volumes_on(k8s.cluster, "node2") if name in one]
     assert moves(k8s.cluster) == []
     assert k8s.find("pv", name)["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
     assert data(k8s) == ("node1", before)
@@ -205,9 +204,8 @@ def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
         **{f"kubernetes.io/pvc.{key}": owner[key] for key in ("namespace", "name", "uid")},
     }  # fmt: skip
     node = k8s.cluster.nodes["node1"]
-    Kubernetes(k8s.cluster, "default").event(
-        "node1", "VolumeOrphaned", name
-    )  # now it is one; as an archive it was not
+    # Now it is one; as an archive it was not.
+    Kubernetes(k8s.cluster, "default").event("node1", "VolumeOrphaned", name)
     events = Kubernetes(k8s.cluster, "default").all(
         "events",
         fields="reason=VolumeOrphaned",

@@ -95,9 +95,8 @@ def test_from_its_start_through_a_volumes_life_it_speaks_to_the_api_server_alone
             "node2": 0,
         }
 
-        k8s.pod(
-            "curious", claim="other", node="node2", wait=False
-        )  # what the rule is for is seen by it
+        # What the rule is for is seen by it.
+        k8s.pod("curious", claim="other", node="node2", wait=False)
         k8s.claim("other")
         k8s.running("curious")
         k8s.shell("curious", "nc -w 1 192.0.2.1 443 || true")

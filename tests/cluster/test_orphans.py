@@ -91,9 +91,8 @@ def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounte
         "kubernetes.io/pvc.uid": "u",
         "pool": "default",
     }
-    assert (
-        own.run("adopt", json.dumps(request))["status"] == "Success"
-    )  # clears blank, as a mount does
+    # Clears blank, as a mount does.
+    assert own.run("adopt", json.dumps(request))["status"] == "Success"
     own.provision("retained", uid, **{"kubernetes.io/reclaimPolicy": "Retain"})
     own.provision("unknown", "")
     own.provision("damaged", uid)

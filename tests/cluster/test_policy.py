@@ -426,9 +426,8 @@ def test_a_node_makes_and_deletes_only_the_secrets_of_its_own_volumes(vault: Kub
     assert refused(node2("create", "-f", "-", input=forged), mine)
     assert refused(unbound("create", "-f", "-", input=forged), 'the token is of node ""')
     none_but = "no secrets but those of volumes, and changes none"
-    token = {
-        "kubernetes.io/service-account.name": "default"
-    }  # of which Kubernetes would write a token into it
+    # Of which Kubernetes would write a token into it.
+    token = {"kubernetes.io/service-account.name": "default"}
     account = volume_secret(
         "pvc-2",
         "node2",

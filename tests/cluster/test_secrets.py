@@ -273,9 +273,8 @@ def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken
     made = made_name(volume, IDENTITY)
     vault.run("create", "secret", "generic", made, "--type=flexvol/shared", "--from-literal=key=x")
 
-    k8s.run(
-        "annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1"
-    )  # as the scheduler does
+    # As the scheduler does.
+    k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")
 
     k8s.event("data", "ProvisioningFailed", f"{made} is there, but not for this claim")
     k8s.delete("pvc", "data")

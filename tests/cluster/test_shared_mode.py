@@ -106,9 +106,8 @@ def test_when_the_leader_stops_the_other_takes_over_at_once(
 
     shared.run("delete", "pod", leader, "--wait=true")
 
-    wait_until(
-        "another holds the lease", lambda: holder(shared) not in ("", before), 14
-    )  # sooner than it runs out
+    # Sooner than it runs out.
+    wait_until("another holds the lease", lambda: holder(shared) not in ("", before), 14)
     k8s.apply(
         storage_class(
             "shared",

@@ -182,10 +182,11 @@ def test_connections_cut_before_and_after_the_request_has_come_through(
     for name in names:
         k8s.event(name, "Provisioning", "")
         said = [one["count"] for one in events(k8s, name, "ProvisioningSucceeded")]
+        # Not at all where the PV's own answer was lost, and the claim was bound meanwhile.
         assert said in (
             [1],
             [],
-        )  # not at all where the PV's own answer was lost, and the claim was bound meanwhile
+        )
 
 
 def test_410_gone_to_a_watch_and_in_the_middle_of_a_list(weather: Weather, k8s: Kubernetes) -> None:
@@ -242,9 +243,8 @@ def test_429_is_no_reason_to_ask_more_often_than_it_says(weather: Weather, k8s: 
     weather.served(k8s, *names, seconds=20)
     assert any(method == "POST" and path.endswith("/events") for method, path in asked)
     for key, times in asked.items():
-        assert all(later - earlier > 0.95 for earlier, later in pairwise(times)), (
-            key
-        )  # Retry-After: 1
+        # Retry-After: 1.
+        assert all(later - earlier > 0.95 for earlier, later in pairwise(times)), key
 
 
 def test_500_to_what_it_writes_is_said_on_the_claim_and_tried_again(

@@ -157,9 +157,8 @@ class AttachingDriver(Driver):
                         disk.volume, disk.node()
                     )
                 )
-            files.write(
-                disk.directory, "node", node.encode()
-            )  # first, so that detach undoes what a crash leaves
+            # First, so that detach undoes what a crash leaves.
+            files.write(disk.directory, "node", node.encode())
             return Reply(device=disk.attach())
 
     def isattached(self, options: Options, node: str) -> Reply:
@@ -178,9 +177,8 @@ class AttachingDriver(Driver):
 
     def waitforattach(self, device: str, options: Options) -> Reply:
         with Disk(options.volume) as disk:
-            there = (
-                disk.device()
-            )  # a kubelet that attaches has forgotten it after a restart, and says ""
+            # A kubelet that attaches has forgotten it after a restart, and says "".
+            there = disk.device()
             if not there or device not in ("", there):
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))
             return Reply(device=there)
@@ -191,9 +189,8 @@ class AttachingDriver(Driver):
             if device != disk.device():
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))
             if mount_table.at(device_dir) is None:
-                os.close(
-                    _open_unused(device)
-                )  # all nodes of a test share one kernel, which would mount it twice
+                # All nodes of a test share one kernel, which would mount it twice.
+                os.close(_open_unused(device))
                 kind = filesystems.get(options.fs_type)
                 mounts.mount(device, kind.name, (), device_dir, _FLAGS, lambda root: None)
         return Reply()

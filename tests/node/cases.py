@@ -237,9 +237,8 @@ class Grow(Case):
 
     def finish(self) -> None:
         if self.fs == "ext4":
-            repeat_mount(
-                self.node, self.node.pod_dir("web")
-            )  # as kubelet does before it tries again to start a pod
+            # As kubelet does before it tries again to start a pod.
+            repeat_mount(self.node, self.node.pod_dir("web"))
         words = [
             "expandfs",
             self.node.options(),

@@ -42,9 +42,8 @@ class Node:
         binds = [f"mount --bind {directory}{own} {own}" for own in OWN_PATHS]
         if pool:
             binds[0] = f"mount --bind {pool} {OWN_PATHS[0]}"
-        binds.append(
-            "[ ! -e /dev/log ] || mount --bind /dev/null /dev/log"
-        )  # the machine's system log is not ours
+        # The machine's system log is not ours.
+        binds.append("[ ! -e /dev/log ] || mount --bind /dev/null /dev/log")
         script = (
             "set -e; mount --make-rprivate /; "
             + "; ".join(binds)

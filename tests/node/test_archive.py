@@ -280,9 +280,8 @@ def test_a_clock_that_is_behind_does_not_end_its_time_early(node: Node) -> None:
     used(node)
     written = int(node.image().stat().st_mtime)
     future = written + 10_000_000
-    os.utime(
-        node.image(), (future, future)
-    )  # written by a clock that was right, and now it is long ago
+    # Written by a clock that was right, and now it is long ago.
+    os.utime(node.image(), (future, future))
 
     node.ok("delete", node.deletion())
 

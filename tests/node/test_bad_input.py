@@ -427,6 +427,7 @@ def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(
     """Of kubelet's own call every process of the machine can see it; what the driver starts must
     not show it longer."""
     node.provision()
+    # Later, by tools.
     node.fails(
         "Internal",
         "expandfs",
@@ -435,7 +436,7 @@ def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(
         node.pod_dir("web"),
         str(128 * MIB),
         "0",
-    )  # later, by tools
+    )
     traced = tmp_path / "traced"
     secret = {"kubernetes.io/secret/key": "aHVudGVyMg=="}
     line = [
@@ -465,9 +466,8 @@ def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(
         for name in ("e2fsck", "resize2fs")
         if not any(f'/{name}", [' in words for words in tools)
     ] == []
-    assert (
-        len(started) - len(tools) <= 2
-    )  # the driver itself: its header, and the interpreter that this starts
+    # The driver itself: its header, and the interpreter that this starts.
+    assert len(started) - len(tools) <= 2
     assert not [words for words in tools if "aHVudGVyMg" in words or "hunter2" in words]
 
 

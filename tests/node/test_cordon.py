@@ -32,9 +32,8 @@ def test_what_is_in_it_mounts_grows_and_is_deleted(node: Node) -> None:
     made = node.ok("provision", node.request("pvc-1", fs="xfs", size=300 * MIB))
     node.command("pool", "cordon", "default")
 
-    assert (
-        node.ok("provision", node.request("pvc-1", fs="xfs", size=300 * MIB)) == made
-    )  # a repeated call finds it
+    # A repeated call finds it.
+    assert node.ok("provision", node.request("pvc-1", fs="xfs", size=300 * MIB)) == made
     (node.mount("web") / "file").write_text("data")
     node.ok(
         "expandfs",

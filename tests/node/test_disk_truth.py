@@ -215,9 +215,8 @@ def test_a_pool_that_fills_up_under_a_running_pod(
         os.sync()
 
         (entry,) = json.loads(node.command("status", "--json"))["volumes"]
-        assert node.ok("list")["volumes"][0]["damaged"] == (
-            fs == "ext4"
-        )  # the others write no such note
+        # The others write no such note.
+        assert node.ok("list")["volumes"][0]["damaged"] == (fs == "ext4")
         if went_read_only:
             (trouble,) = entry["troubles"]
             assert trouble["what"] == f"its {fs} has gone read-only after an error"

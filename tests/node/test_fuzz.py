@@ -722,9 +722,8 @@ class Life(RuleBasedStateMachine):
             if reply["status"] == "Success":
                 assert reply["volumeNewSize"] == there.size
                 disk = os.statvfs(self.node.path(directory))
-                assert (
-                    disk.f_blocks * disk.f_frsize >= there.size - 72 * MIB
-                )  # xfs has a log of 64 MiB
+                # Xfs has a log of 64 MiB.
+                assert disk.f_blocks * disk.f_frsize >= there.size - 72 * MIB
 
     def paths_of(self, name: str) -> list[str]:
         return [path for path, (volume, _) in self.mounted.items() if volume == name]

@@ -93,9 +93,8 @@ def test_growth_that_was_killed_after_its_last_tool_is_not_undone_under_a_pod(no
         str(128 * MIB),
         str(64 * MIB),
     ]
-    assert "not mounted on this node" in node.fails(
-        "Internal", *grow
-    )  # image and record have grown
+    # Image and record have grown.
+    assert "not mounted on this node" in node.fails("Internal", *grow)
     device = leave_device(node)
     undo = node.image().with_name("undo")
     for line in (["e2fsck", "-f", "-p", device], ["resize2fs", "-z", str(undo), device]):

@@ -81,9 +81,8 @@ def test_what_a_link_leads_to_is_never_touched(node: Node, lay: object) -> None:
     node.unmount("web")
     volume = node.image().parent
     precious = node.path("/var/lib/flexvol/precious")
-    shutil.copytree(
-        volume, precious
-    )  # all that makes a volume, so that only the way to it is wrong
+    # All that makes a volume, so that only the way to it is wrong.
+    shutil.copytree(volume, precious)
     before = content(precious)
     names = [str(path).replace(str(node.path("/")), "/", 1) for path in lay(volume, precious)]
     exchanger = node.start(sys.executable, "-I", "-S", "-c", EXCHANGER, *names)
@@ -150,6 +149,7 @@ def test_a_link_laid_where_a_tool_keeps_what_it_overwrites_leads_it_nowhere(
     (node.mount("web") / "data").write_text("kept")
     node.unmount("web")
     node.until_devices(0)
+    # Later, by tools.
     node.fails(
         "Internal",
         "expandfs",
@@ -158,7 +158,7 @@ def test_a_link_laid_where_a_tool_keeps_what_it_overwrites_leads_it_nowhere(
         node.pod_dir("web"),
         str(128 * MIB),
         "0",
-    )  # later, by tools
+    )
     precious = node.path("/var/lib/flexvol/precious")
     precious.write_bytes(b"precious" * 10000)
     undo = "/var/lib/flexvol/default/pvc-1/undo"

@@ -90,11 +90,12 @@ def test_a_system_log_gets_the_line_and_the_file_does_not(
     failed = re.match(form, system_log.recv(4096).decode())
     # Daemon.info.
     assert succeeded and succeeded.groups() == ("30", "loop list", "Success")
+    # Daemon.warning.
     assert failed and failed.groups() == (
         "28",
         "loop mount pvc-1 pod shop/web",
         "InvalidArgument",
-    )  # daemon.warning
+    )
     assert not node.path(LOG).exists()
 
 

@@ -134,9 +134,8 @@ def test_each_command_for_a_node_does_what_it_says(installed: Node, tmp_path: Pa
     assert len(lines) >= 8
     script = ["set -ex", "mount -t tmpfs none /mnt"]
     for line in lines:
-        device = line.replace(
-            "/dev/sdb1", f"-o loop {tmp_path}/disk"
-        )  # the machine has no second disk
+        # The machine has no second disk.
+        device = line.replace("/dev/sdb1", f"-o loop {tmp_path}/disk")
         script.append(device)
         if line.startswith("mount -o loop"):
             script.append("cat /mnt/kept && umount /mnt")

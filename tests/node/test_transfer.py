@@ -158,9 +158,8 @@ def test_what_is_in_use_is_not_exported_and_what_is_being_exported_is_not_mounte
     node.unmount("web")
     node.until_free()
 
-    exporting = node.start(
-        *node.executable, "export", "pvc-1", stderr=subprocess.DEVNULL
-    )  # nobody reads on: it waits
+    # Nobody reads on: it waits.
+    exporting = node.start(*node.executable, "export", "pvc-1", stderr=subprocess.DEVNULL)
     assert exporting.stdout and exporting.stdout.read(5) == b"flexv"
     assert "is in use" in node.fails("Busy", "mount", node.pod_dir("web"), node.options())
     assert "is in use" in node.fails("Busy", "delete", node.deletion())
@@ -268,9 +267,8 @@ def test_the_importer_killed_in_the_middle_goes_on_and_so_does_the_exporter(
     importing.stdin.write(stream[: 120 * MIB])
     importing.stdin.flush()
     deadline = time.monotonic() + 60
-    while not (
-        here := arrived(other)
-    ):  # what is durable, so that even a power cut does not take it
+    # What is durable, so that even a power cut does not take it.
+    while not (here := arrived(other)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert "is being imported just now" in refused(other, stream)

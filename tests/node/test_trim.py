@@ -220,12 +220,13 @@ def test_systemd_understands_the_units_and_they_run_the_installed_driver(
     units.mkdir(parents=True)
     for unit in (service, timer):
         shutil.copy(unit, units)
+    # No systemd runs on this machine.
     line = [
         "systemctl",
         f"--root={tmp_path}",
         "enable",
         "flexvol-trim.timer",
-    ]  # no systemd runs on this machine
+    ]
     subprocess.run(line, check=True, capture_output=True)
     assert (units / "timers.target.wants/flexvol-trim.timer").resolve().name == "flexvol-trim.timer"
     run = next(

@@ -31,9 +31,8 @@ PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 _FETCH_ATTEMPTS = 3
 _FETCH_AGAIN_SECONDS = 10.0
 _Thing = TypeVar("_Thing")
-_children: list[
-    subprocess.Popen[bytes]
-] = []  # kept, because Python warns of one that is forgotten while it runs
+# Kept, because Python warns of one that is forgotten while it runs.
+_children: list[subprocess.Popen[bytes]] = []
 
 
 def sh(
