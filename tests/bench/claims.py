@@ -34,7 +34,7 @@ CORE = "/api/v1"
 CLASS = "flexvol-loop"
 SIZE = "32Mi"
 PROVISIONERS = "system:serviceaccount:flexvol:flexvol-node"
-# Of the controller-manager.
+# The account by which kube-controller-manager binds claims.
 BINDER = "system:serviceaccount:kube-system:persistent-volume-binder"
 # What the API server is asked a second by each of its controllers, and how much at once before
 # that.

@@ -121,7 +121,7 @@ def _grow_and_mount(directory: Path, size_bytes: int, mounts: int) -> Grown:
             reads = _reads(device) - before
             run("umount", mounted)
     finally:
-        # At the latest when the namespace goes with its mount.
+        # The device goes at the latest when the namespace goes with its mount.
         run("losetup", "--detach", device)
     assert stated, "xfs_info states no number of groups"
     used_bytes = image.stat().st_blocks * 512

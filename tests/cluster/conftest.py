@@ -58,7 +58,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
             install(cluster)
             keep_little_in_reserve(cluster)
         except Exception:
-            # Once; the failure itself is told for every test.
+            # The report is printed once; the failure itself is shown by every test.
             print(cluster.report(), file=sys.stderr)
             raise
         yield cluster

@@ -124,7 +124,7 @@ class Proxy:
         with self._lock:
             for one in self._open:
                 with contextlib.suppress(OSError):  # the other side was faster
-                    # Not SSLSocket's: a thread reads from it.
+                    # SSLSocket's own shutdown would disturb the thread that reads from the socket.
                     socket.socket.shutdown(one, socket.SHUT_RDWR)
 
     def seen(self, method: str, words: str) -> int:
@@ -187,7 +187,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def finish(self) -> None:
         self.server.proxy.closed(self.connection)
-        # What is not yet written to a client that went.
+        # The client may be gone before all is written to it.
         with contextlib.suppress(OSError):
             super().finish()
 

@@ -333,7 +333,7 @@ def test_each_alert_comes_with_its_state_and_goes_with_it(
         )
         depth = f'flexvol_queue_depth{{instance="{troubles.stopped}",app="flexvol-node"}}'
         (waiting,) = wait_until("its queue is read", lambda: prometheus.ask(depth))
-        # No work of this node, though it might take that claim.
+        # That claim is no work of this node, though the node might take it.
         assert waiting["value"][1] == "0"
         stack.enter_context(troubles.stopped_provisioner())
 

@@ -65,7 +65,7 @@ class Storage:
             if volume in head:
                 callout = head.split()[2]
                 word = outcome.split()[0]
-                # Asked once by each program, which remembers "Not supported".
+                # Each program asks once and remembers "Not supported".
                 if callout == "getvolumename":
                     continue
                 found.append(callout if word == "Success" else f"{callout} {word}")
@@ -153,7 +153,7 @@ def attacher(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
         node.configure_kubelet(enableControllerAttachDetach=False)
         cluster.restart("kubelet", "node1")
         wait_until("the kubelet attaches", lambda: not by_controller(cluster))
-        # Or it goes on with a node that it has once attached to.
+        # Without a restart the controller-manager goes on with a node that it has once attached to.
         cluster.restart("kube-controller-manager")
         yield "node1"
     finally:
@@ -200,7 +200,7 @@ def test_an_attached_volume_lives_its_whole_life(
     )
 
     k8s.delete("pod", "web", "second")
-    # At once, so that it must wait until the volume is detached.
+    # The claim is deleted at once, so that the deletion must wait until the volume is detached.
     k8s.delete("pvc", "data")
     wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
     assert not (storage.path / name).exists()
@@ -228,7 +228,7 @@ def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Sto
         "web",
         [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
     )
-    # Kubelet mounts it for no one, but it is attached.
+    # Kubelet then mounts the volume for nobody, but the volume is attached.
     del unmounted["spec"]["containers"][0]["volumeMounts"]
     k8s.apply(
         {
@@ -283,7 +283,7 @@ def test_kubelet_restarted_while_a_volume_is_attached(
         "it is unmounted",
         lambda: storage.calls("node1", name)[-2:] == ["unmount", "unmountdevice"],
     )
-    # Nor does it know that it was it who attached, until it attaches again.
+    # This kubelet does not know that it has attached the volume, until it attaches again.
     if attacher == "node1":
         wait_until(
             "the killed container has gone",
@@ -309,7 +309,7 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
     cluster = k8s.cluster
     name = claimed(k8s)
     node = cluster.nodes["node1"]
-    # Else the dead kubelet has to say that it ended.
+    # With a grace period the dead kubelet would have to report the pod's end.
     k8s.pod("web", node="node1", terminationGracePeriodSeconds=0)
     k8s.shell("web", "dd if=/dev/urandom of=/data/file bs=64k count=64 conv=fsync")
     written = k8s.shell("web", "md5sum /data/file").stdout
@@ -339,7 +339,7 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
         mounted = (
             f"/var/lib/kubelet/plugins/kubernetes.io/flexvolume/flexvol/attaching/mounts/{name}"
         )
-        # What no one synced is lost, as by a power cut.
+        # What nobody synced is lost, as by a power cut.
         node.enter("xfs_io", "-x", "-c", "shutdown", mounted)
         node.cut_power()
 

@@ -89,7 +89,7 @@ def test_a_claim_too_large_for_its_node_gives_the_node_back_and_says_the_numbers
     k8s: Kubernetes,
 ) -> None:
     k8s.claim(size="100Ti")
-    # As a scheduler that is behind.
+    # A scheduler that is behind chooses a node without room.
     k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")
 
     k8s.event("data", "ProvisioningFailed", "ResourceExhausted: pool default has no room")
@@ -112,7 +112,7 @@ def test_a_pool_whose_disk_is_not_mounted_keeps_the_pv(k8s: Kubernetes) -> None:
     k8s.delete("pod", "web")
     settings = k8s.cluster.nodes["node1"].path(f"{POOL}/pool.json")
     hidden = settings.with_name(".pool.json.away")
-    # As when the disk of the pool is away, and its mount point is an empty directory.
+    # The disk of the pool seems to be away, and its mount point an empty directory.
     settings.rename(hidden)
     try:
         k8s.delete("pvc", "data")

@@ -50,7 +50,7 @@ def test_a_second_pod_of_a_volume_for_one_waits_and_is_told_in_kubelets_words(
     k8s.claim(accessModes=["ReadWriteOncePod"])
     k8s.pod("first")
     node = k8s.node_of("first")
-    # Past the scheduler, which keeps to the mode too.
+    # The scheduler keeps to the access mode too; this pod passes it by.
     k8s.pod("second", nodeName=node, wait=False)
 
     k8s.event(

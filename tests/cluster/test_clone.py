@@ -136,7 +136,7 @@ def test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim(
     with own_namespace(k8s.cluster) as other:
         from_snapshot(other, "stolen", kept["name"], sharing)
         other.pod("thief", claim="stolen", node="node1", wait=False)
-        # As if there were none.
+        # The message is the one for a snapshot that does not exist.
         other.event("stolen", "ProvisioningFailed", f"has no snapshot {kept['name']}")
         other.delete("pod", "thief")
     listed = ask("snapshot", "--list", data).stdout.splitlines()

@@ -298,7 +298,7 @@ def test_what_becomes_of_an_attempt_that_failed(
     k8s.apply(*(row(name) for name in scripts))
     wait_until("the copy has begun", lambda: driver.calls("copied"))
     k8s.delete("pvc", "copied")
-    # It goes on when the claim is gone.
+    # The deletion goes on when the claim is gone.
     assert len(driver.calls("copied")) <= len(copying)
     for name in ("exhausted", "unavailable"):
         wait_until("the node is given back", functools.partial(is_given_back, k8s, name))

@@ -370,7 +370,7 @@ def test_explain_says_that_no_node_has_room(k8s: Kubernetes, ask: Ask) -> None:
         )
         status, said = explained(ask, k8s, "now")
         assert status == 1
-        # How much that is may change.
+        # The amount may change between the two messages.
         k8s.event("now", "ProvisioningFailed", said[1].partition(": the most is")[0])
     k8s.claim("later", "90Ti")
     k8s.pod("late", claim="later", wait=False)

@@ -135,7 +135,7 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
         assert busy in volumes_on(k8s.cluster, "node2")
         assert done.returncode == 1
         cluster_line, *rest = done.stderr.splitlines()
-        # Which one it is, before anything is changed.
+        # The command names the volume before anything is changed.
         assert cluster_line.startswith("cluster ")
         assert rest == [f"kept-{name} stays on node node1: it is snapshot"]
         driver.enter(DRIVER, "snapshot", "--delete", "kept-" + name, capture_output=True)
@@ -154,7 +154,7 @@ def test_a_move_that_is_not_done_is_taken_back(k8s: Kubernetes) -> None:
     done = move(name, "--to", "node1")
 
     assert f"{name} stays on node node1" in done.stdout
-    # Half a stream, neither.
+    # Half a stream is not left either.
     assert not [one for one in volumes_on(k8s.cluster, "node2") if name in one]
     assert moves(k8s.cluster) == []
     assert k8s.find("pv", name)["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
@@ -204,7 +204,7 @@ def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
         **{f"kubernetes.io/pvc.{key}": owner[key] for key in ("namespace", "name", "uid")},
     }  # fmt: skip
     node = k8s.cluster.nodes["node1"]
-    # Now it is one; as an archive it was not.
+    # Now the volume is an orphan; as an archive it was none.
     Kubernetes(k8s.cluster, "default").event("node1", "VolumeOrphaned", name)
     events = Kubernetes(k8s.cluster, "default").all(
         "events",

@@ -95,7 +95,7 @@ def test_from_its_start_through_a_volumes_life_it_speaks_to_the_api_server_alone
             "node2": 0,
         }
 
-        # What the rule is for is seen by it.
+        # This pod shows that the rule is needed.
         k8s.pod("curious", claim="other", node="node2", wait=False)
         k8s.claim("other")
         k8s.running("curious")

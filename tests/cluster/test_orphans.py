@@ -91,7 +91,7 @@ def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounte
         "kubernetes.io/pvc.uid": "u",
         "pool": "default",
     }
-    # Clears blank, as a mount does.
+    # Adopting clears blank, as a mount does.
     assert own.run("adopt", json.dumps(request))["status"] == "Success"
     own.provision("retained", uid, **{"kubernetes.io/reclaimPolicy": "Retain"})
     own.provision("unknown", "")
@@ -356,7 +356,7 @@ def test_a_claim_made_again_under_its_name_while_the_driver_makes_the_first_ones
         lambda: "delete" in own.called() and own.volumes() == {name},
     )
     assert [volume["metadata"]["name"] for volume in ours(own.k8s)] == [name]
-    # Each once, and to find the first one's again.
+    # Each volume is made once, and the first one is looked for once more.
     assert own.called().count("provision") == 3
     assert own.proxy.seen("POST", "/api/v1/persistentvolumes") == 1
     own.k8s.delete("pvc", "data")

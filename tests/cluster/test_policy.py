@@ -237,7 +237,7 @@ def test_a_node_makes_a_pv_for_no_claim_of_another_provisioner(k8s: Kubernetes) 
         ),
     ]
     kind = {"apiVersion": "v1", "kind": "PersistentVolume"}
-    # Which the policy has yet to hear of.
+    # The policy has yet to hear of the new class.
     of_new_class = json.dumps({**kind, **forged[0][0]})
     until_a_policy_refuses(node2, "create", "--dry-run=server", "-f", "-", request=of_new_class)
     for body, words in forged:
@@ -426,7 +426,7 @@ def test_a_node_makes_and_deletes_only_the_secrets_of_its_own_volumes(vault: Kub
     assert refused(node2("create", "-f", "-", input=forged), mine)
     assert refused(unbound("create", "-f", "-", input=forged), 'the token is of node ""')
     none_but = "no secrets but those of volumes, and changes none"
-    # Of which Kubernetes would write a token into it.
+    # Kubernetes would write a token of this account into the secret.
     token = {"kubernetes.io/service-account.name": "default"}
     account = volume_secret(
         "pvc-2",

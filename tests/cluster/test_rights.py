@@ -116,7 +116,7 @@ def persons(k8s: Kubernetes, tmp_path: Path) -> Iterator[dict[str, Person]]:
         made += objects(k8s, command.replace(" ", "-"), both)
     text = yaml.safe_dump_all(made)
     k8s.cluster.kubectl("apply", "-f", "-", input=text, capture_output=True)
-    # The last that rights were given.
+    # This is the last account that got rights.
     account = f"system:serviceaccount:{k8s.namespace}:release"
 
     def may(*words: str) -> bool:

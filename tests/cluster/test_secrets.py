@@ -98,7 +98,7 @@ def says_what_to_apply_and_goes_on(k8s: Kubernetes, request: pytest.FixtureReque
     k8s.event("data", "ProvisioningFailed", "apply deploy/secrets")
 
     vault: Kubernetes = request.getfixturevalue("vault")
-    # Sooner than by itself, which takes minutes.
+    # The annotation makes the next attempt come sooner than by itself, which takes minutes.
     k8s.run("annotate", "pvc", "data", "again=1")
     k8s.running("web")
     k8s.pod("second")  # kubelet reads it at each mount
@@ -273,7 +273,7 @@ def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken
     made = made_name(volume, IDENTITY)
     vault.run("create", "secret", "generic", made, "--type=flexvol/shared", "--from-literal=key=x")
 
-    # As the scheduler does.
+    # The scheduler would choose the node like this.
     k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")
 
     k8s.event("data", "ProvisioningFailed", f"{made} is there, but not for this claim")

@@ -106,7 +106,7 @@ def test_when_the_leader_stops_the_other_takes_over_at_once(
 
     shared.run("delete", "pod", leader, "--wait=true")
 
-    # Sooner than it runs out.
+    # 14 s are less than the lease lasts: the old holder has released it.
     wait_until("another holds the lease", lambda: holder(shared) not in ("", before), 14)
     k8s.apply(
         storage_class(

@@ -63,7 +63,7 @@ class Faults:
                 due = self._chance.sample(kinds, len(kinds))
             name, fault = due.pop()
             self.counts[name] += fault()
-            # Between faults; nothing is waited for.
+            # This is a pause between faults; nothing is waited for.
             time.sleep(self._chance.uniform(1, 5))
 
     def _provisioner(self) -> int:

@@ -55,7 +55,7 @@ def test_while_volumes_exist_they_are_listed_and_on_their_node_the_driver_stays(
     wait_until("nothing is in the way any more", lambda: not needed(k8s))
 
     def says_how_if_nothing_is_there() -> bool:
-        # What another test has left, if any.
+        # These volumes were left by another test, if any were.
         others = json.loads(uninstall(k8s, "--json").stdout)
         done = uninstall(k8s)
         empty = others == {"volumes": [], "unknown": []}

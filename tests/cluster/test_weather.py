@@ -182,11 +182,8 @@ def test_connections_cut_before_and_after_the_request_has_come_through(
     for name in names:
         k8s.event(name, "Provisioning", "")
         said = [one["count"] for one in events(k8s, name, "ProvisioningSucceeded")]
-        # Not at all where the PV's own answer was lost, and the claim was bound meanwhile.
-        assert said in (
-            [1],
-            [],
-        )
+        # The event is missing where the PV's own answer was lost and the claim was bound meanwhile.
+        assert said in ([1], [])
 
 
 def test_410_gone_to_a_watch_and_in_the_middle_of_a_list(weather: Weather, k8s: Kubernetes) -> None:
@@ -243,7 +240,7 @@ def test_429_is_no_reason_to_ask_more_often_than_it_says(weather: Weather, k8s: 
     weather.served(k8s, *names, seconds=20)
     assert any(method == "POST" and path.endswith("/events") for method, path in asked)
     for key, times in asked.items():
-        # Retry-After: 1.
+        # The answers said Retry-After: 1.
         assert all(later - earlier > 0.95 for earlier, later in pairwise(times)), key
 
 

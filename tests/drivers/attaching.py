@@ -157,7 +157,7 @@ class AttachingDriver(Driver):
                         disk.volume, disk.node()
                     )
                 )
-            # First, so that detach undoes what a crash leaves.
+            # The node is noted first, so that detach undoes what a crash leaves.
             files.write(disk.directory, "node", node.encode())
             return Reply(device=disk.attach())
 
@@ -177,7 +177,7 @@ class AttachingDriver(Driver):
 
     def waitforattach(self, device: str, options: Options) -> Reply:
         with Disk(options.volume) as disk:
-            # A kubelet that attaches has forgotten it after a restart, and says "".
+            # A kubelet that attaches has forgotten the device after a restart, and passes "".
             there = disk.device()
             if not there or device not in ("", there):
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))

@@ -237,7 +237,7 @@ class Grow(Case):
 
     def finish(self) -> None:
         if self.fs == "ext4":
-            # As kubelet does before it tries again to start a pod.
+            # Kubelet mounts before it tries again to start a pod.
             repeat_mount(self.node, self.node.pod_dir("web"))
         words = [
             "expandfs",

@@ -146,7 +146,7 @@ def edited(source: Path, target: Path, *changes: Change) -> list[str]:
             assert text.count(change.old) == 1, change
             texts[change.file] = text.replace(change.old, change.new)
         with warnings.catch_warnings():
-            # A name that is there twice: the last one counts.
+            # zipfile warns of a name that is there twice. The last one counts.
             warnings.simplefilter("ignore")
             for name, text in texts.items():
                 zipapp.writestr(name, text)

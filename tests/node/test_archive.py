@@ -280,7 +280,7 @@ def test_a_clock_that_is_behind_does_not_end_its_time_early(node: Node) -> None:
     used(node)
     written = int(node.image().stat().st_mtime)
     future = written + 10_000_000
-    # Written by a clock that was right, and now it is long ago.
+    # A clock that was right wrote the image, and the clock of now is far behind.
     os.utime(node.image(), (future, future))
 
     node.ok("delete", node.deletion())

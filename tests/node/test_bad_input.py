@@ -427,7 +427,7 @@ def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(
     """Of kubelet's own call every process of the machine can see it; what the driver starts must
     not show it longer."""
     node.provision()
-    # Later, by tools.
+    # Tools grow the volume later.
     node.fails(
         "Internal",
         "expandfs",
@@ -466,7 +466,7 @@ def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(
         for name in ("e2fsck", "resize2fs")
         if not any(f'/{name}", [' in words for words in tools)
     ] == []
-    # The driver itself: its header, and the interpreter that this starts.
+    # Two are the driver itself: its header, and the interpreter that the header starts.
     assert len(started) - len(tools) <= 2
     assert not [words for words in tools if "aHVudGVyMg" in words or "hunter2" in words]
 

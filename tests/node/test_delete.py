@@ -37,7 +37,7 @@ def test_from_a_container_that_does_not_see_the_mount_it_is_busy_too(
     node.provision()
     node.mount("web")
     container = make_node("container", pool=node.directory / "var/lib/flexvol")
-    # Nor the loop devices.
+    # The loop devices are not seen either.
     assert container.enter("mount", "-t", "tmpfs", "none", "/dev").returncode == 0
     assert container.enter("mknod", "/dev/null", "c", "1", "3").returncode == 0
 

@@ -215,7 +215,7 @@ def test_a_pool_that_fills_up_under_a_running_pod(
         os.sync()
 
         (entry,) = json.loads(node.command("status", "--json"))["volumes"]
-        # The others write no such note.
+        # Only ext4 notes errors in its superblock.
         assert node.ok("list")["volumes"][0]["damaged"] == (fs == "ext4")
         if went_read_only:
             (trouble,) = entry["troubles"]

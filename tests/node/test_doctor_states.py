@@ -14,7 +14,7 @@ from tests.node.nodes import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 POOL = "/var/lib/flexvol/default"
-# A sentence that names its volume twice.
+# This pattern finds a sentence that names its volume twice.
 DOUBLED = re.compile(r"((?:volume|pool) \S+?):? \1\b")
 
 

@@ -77,7 +77,7 @@ def test_ext4_grows_while_mounted_or_says_why_not_and_grows_at_the_next_pod(node
     node.provision(size=64 * MIB)
     pod = node.mount("web")
     (pod / "data").write_text("kept")
-    # It sees the volume too.
+    # The mount namespace of the container has the volume too.
     container = node.start("unshare", "-m", "sh", "-c", "echo started; exec sleep 60")
     assert container.stdout and container.stdout.readline() == b"started\n"
     try:

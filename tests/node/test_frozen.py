@@ -58,7 +58,7 @@ def can_write(root: Path) -> bool:
 def test_what_no_pod_has_is_named_and_its_next_mount_thaws_it(node: Node, fs: str) -> None:
     used(node, fs)
     freeze(node)
-    # By hand, or by a kubelet whose callout was killed.
+    # A person unmounts it, or a kubelet whose callout was killed.
     run(node, "umount", node.pod_dir("web"))
     (device,) = node.loop_devices()
 

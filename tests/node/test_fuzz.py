@@ -722,7 +722,7 @@ class Life(RuleBasedStateMachine):
             if reply["status"] == "Success":
                 assert reply["volumeNewSize"] == there.size
                 disk = os.statvfs(self.node.path(directory))
-                # Xfs has a log of 64 MiB.
+                # An xfs has a log of 64 MiB.
                 assert disk.f_blocks * disk.f_frsize >= there.size - 72 * MIB
 
     def paths_of(self, name: str) -> list[str]:

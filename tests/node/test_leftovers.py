@@ -281,7 +281,7 @@ def test_what_is_in_the_log_of_a_restored_copy_is_kept(noted: Node) -> None:
 
 def test_a_copy_that_the_kernel_does_not_mount_is_left_alone_with_a_sentence(noted: Node) -> None:
     node = noted
-    # The first block of each of its four groups.
+    # These are the first blocks of its four groups.
     with node.image("pvc-2").open("rb+") as image:
         for group in range(4):
             image.seek(group * 75 * MIB + 4096)

@@ -81,7 +81,7 @@ def test_what_a_link_leads_to_is_never_touched(node: Node, lay: object) -> None:
     node.unmount("web")
     volume = node.image().parent
     precious = node.path("/var/lib/flexvol/precious")
-    # All that makes a volume, so that only the way to it is wrong.
+    # The copy has all that makes a volume, so that only the way to it is wrong.
     shutil.copytree(volume, precious)
     before = content(precious)
     names = [str(path).replace(str(node.path("/")), "/", 1) for path in lay(volume, precious)]
@@ -149,7 +149,7 @@ def test_a_link_laid_where_a_tool_keeps_what_it_overwrites_leads_it_nowhere(
     (node.mount("web") / "data").write_text("kept")
     node.unmount("web")
     node.until_devices(0)
-    # Later, by tools.
+    # Tools grow the volume later.
     node.fails(
         "Internal",
         "expandfs",

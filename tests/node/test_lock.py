@@ -394,7 +394,7 @@ def test_a_lock_file_goes_with_its_volume(node: Node) -> None:
     node.ok("delete", node.deletion())
 
     assert {path.name for path in locks.iterdir()} == {"pool", "pvc-2.lock"}
-    # As a callout leaves it that is killed in its last step.
+    # A callout that is killed in its last step leaves the volume like this.
     lock_file(node, "pvc-9").touch()
     node.ok("list")
     assert {path.name for path in locks.iterdir()} == {"pool", "pvc-2.lock"}
@@ -420,7 +420,7 @@ def test_whoever_waited_for_the_lock_of_a_volume_that_went_takes_the_new_file(no
 def test_looking_at_a_volume_makes_no_lock_file(node: Node) -> None:
     node.provision()
     lock_file(node).unlink()
-    # So that it is looked at with its lock.
+    # A volume whose record cannot be read is looked at with its lock.
     node.image().with_name("volume.json").write_text("{")
     node.path("/var/lib/flexvol/default/.new-pvc-3").mkdir()
 

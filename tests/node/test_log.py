@@ -88,9 +88,9 @@ def test_a_system_log_gets_the_line_and_the_file_does_not(
     form = r"<(\d+)>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d flexvol\[\d+\]: (.*) \d+ ms: (\w+)"
     succeeded = re.match(form + "$", system_log.recv(4096).decode())
     failed = re.match(form, system_log.recv(4096).decode())
-    # Daemon.info.
+    # The priority is daemon.info.
     assert succeeded and succeeded.groups() == ("30", "loop list", "Success")
-    # Daemon.warning.
+    # The priority is daemon.warning.
     assert failed and failed.groups() == (
         "28",
         "loop mount pvc-1 pod shop/web",

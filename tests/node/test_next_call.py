@@ -194,7 +194,7 @@ def trim(world: World) -> None:
 
 
 def provision(world: World) -> None:
-    # Else it is a new volume of that name.
+    # Otherwise the volume is a new one of that name.
     world.has_data = world.has_data and world.exists()
     size = world.node.record()["sizeBytes"] if world.exists() else SIZES[world.fs]
     assert world.call("provision", world.node.request("pvc-1", size, world.fs)) == ""
@@ -292,7 +292,7 @@ def test_whatever_comes_after_a_kill_converges(
     record_property: Callable[[str, object], None],
 ) -> None:
     world = World(node, killed)
-    # Never: counts the calls.
+    # No call has this number: the run counts the calls.
     calls = step(node, tmp_path, world.prepare(), kill_at=1 << 30)
     world.finish()
     node.until_devices(0)

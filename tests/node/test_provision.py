@@ -198,7 +198,7 @@ def test_list_names_a_volume_whose_file_system_is_damaged(node: Node) -> None:
     node.provision("pvc-2")
     node.mount("web")
     node.mount("db", "pvc-2")
-    # What the kernel writes when it finds an error.
+    # The kernel writes this when it finds an error.
     with node.image("pvc-2").open("r+b") as image:
         image.seek(1024 + 0x3A)
         image.write(b"\x03\x00")

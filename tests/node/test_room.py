@@ -295,7 +295,7 @@ def test_blocks_that_a_strangers_file_shares_are_not_ours_to_promise(node: Node,
 
     backup = node.path(POOL) / ".backup.img"
     backup.touch()
-    # Which shares only between files that are both overwritten in place.
+    # btrfs shares only between files that are both overwritten in place.
     if fs == "btrfs":
         subprocess.run(["chattr", "+C", backup], check=True)
     subprocess.run(["cp", "--reflink=always", node.image(), backup], check=True)

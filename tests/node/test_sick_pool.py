@@ -20,7 +20,7 @@ from tests.node.fuse_disk import Disk, processes_of
 from tests.node.nodes import MIB, Node
 from tests.waiting import wait_until
 
-# On two cores with other tests; what waits for a dead server takes 20 and more.
+# Enough on two cores with other tests; a callout that waits for a dead server takes 20 and more.
 QUICK_SECONDS = 8
 WAITS = "/var/log/flexvol/waits"
 # The driver notes there each time that a pool has kept it waiting.

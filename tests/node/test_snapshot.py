@@ -412,7 +412,7 @@ def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     )
     until_frozen(node, writing)
 
-    # As a terminal does; the one that thaws is in no group of ours.
+    # A terminal signals the whole group; the process that thaws is in another one.
     os.killpg(running.pid, number)
 
     writing.until(frozen=False)

@@ -49,7 +49,7 @@ def test_a_thick_volume_keeps_all_its_blocks_through_its_life(node: Node, on: st
     node.mount("web")
     node.run("expandfs", node.options(), "", path, str(size + 200 * MIB), str(size))
     node.unmount("web")
-    # Where the file system cannot grow while it is mounted, it grows now.
+    # A file system that cannot grow while it is mounted grows now.
     node.mount("web")
     node.unmount("web")
     node.until_free()

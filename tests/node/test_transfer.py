@@ -158,7 +158,7 @@ def test_what_is_in_use_is_not_exported_and_what_is_being_exported_is_not_mounte
     node.unmount("web")
     node.until_free()
 
-    # Nobody reads on: it waits.
+    # Nobody reads on, so the export waits.
     exporting = node.start(*node.executable, "export", "pvc-1", stderr=subprocess.DEVNULL)
     assert exporting.stdout and exporting.stdout.read(5) == b"flexv"
     assert "is in use" in node.fails("Busy", "mount", node.pod_dir("web"), node.options())
@@ -267,7 +267,7 @@ def test_the_importer_killed_in_the_middle_goes_on_and_so_does_the_exporter(
     importing.stdin.write(stream[: 120 * MIB])
     importing.stdin.flush()
     deadline = time.monotonic() + 60
-    # What is durable, so that even a power cut does not take it.
+    # What has arrived is durable: even a power cut does not take it.
     while not (here := arrived(other)):
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -64,7 +64,7 @@ class Api:
 
     def close(self) -> None:
         connection = getattr(self._local, "connection", None)
-        # Else it is an error of the run if a failed test has kept it.
+        # A connection that a failed test has kept would be an error of the whole run.
         if connection is not None:
             connection.close()
             self._local.connection = None

@@ -26,11 +26,11 @@ from tests.cluster.kube.node import NET, PROGRAMS, SHARED_STORAGE, Node
 from tests.waiting import wait_until
 
 _NAME = f"flexvol-kube{machine.NUMBER}"
-# One cluster a machine, and a second one beside it for the tests.
+# A machine has one cluster, and a second one beside it for the tests.
 STATE = Path("/run", _NAME)
 LOCK = Path(f"/run/{_NAME}.lock")
 DATA = Path("/var/tmp", _NAME)  # what is too large for /run, reached through a link
-# Which the nodes and the controller-manager have at SHARED_STORAGE.
+# The nodes and the controller-manager see this directory at SHARED_STORAGE.
 STORAGE = DATA / "storage"
 _UNDO_SECONDS = 60.0
 _KUBECTL_SECONDS = 300  # what it waits for will not come
@@ -72,7 +72,7 @@ class Cluster:
             f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)
         }
         self.api = Api(STATE, self.kubectl_line())
-        # Or what is being stopped would be started anew.
+        # Held while programs are stopped: the supervisor would start them anew.
         self._stopping = threading.Lock()
         self._closing = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)

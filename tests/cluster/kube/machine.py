@@ -26,12 +26,12 @@ _LAST_LINES_BYTES = 2000
 # Every program of a cluster, and what it starts (containerd's shims outlive it), has this in its
 # environment; a process number alone may be another process by now.
 _MARK = "FLEXVOL_TEST_CLUSTER"
-# Which a root made by su may lack.
+# A root shell made by su may lack the sbin directories.
 PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 _FETCH_ATTEMPTS = 3
 _FETCH_AGAIN_SECONDS = 10.0
 _Thing = TypeVar("_Thing")
-# Kept, because Python warns of one that is forgotten while it runs.
+# Children are kept, because Python warns of a child that is forgotten while it runs.
 _children: list[subprocess.Popen[bytes]] = []
 
 

@@ -104,7 +104,7 @@ class Node:
 
     def _make_cgroups(self) -> None:
         for root in machine.cgroup_roots():
-            # Version 2: what a child may use is given by its parent.
+            # In version 2 a parent gives what its child may use.
             if root == machine.CGROUPS:
                 controllers = (root / "cgroup.controllers").read_text().split()
                 (root / "cgroup.subtree_control").write_text(
@@ -231,7 +231,7 @@ class Node:
 
     def boot(self) -> None:
         """Starts it again after a power cut; does not wait until it is Ready."""
-        # Not on a disk.
+        # These directories are not on a disk.
         for directory in ("/run/containerd", "/run/netns", "/run/flexvol"):
             shutil.rmtree(self.path(directory))
             self.path(directory).mkdir()
