@@ -73,6 +73,9 @@ class Kubernetes:
 
         wait_until(f"{kind} {name} is {phase}", is_reached, seconds)
 
+    def until_gone(self, kind: str, name: str, seconds: float = 60) -> None:
+        wait_until(f"{kind} {name} is gone", lambda: self.get(kind, name) is None, seconds)
+
     def all(self, kind: str, labels: str = "", fields: str = "") -> list[Object]:
         """All of the namespace, by selectors as kubectl takes them."""
         selectors = {"labelSelector": labels, "fieldSelector": fields}

@@ -176,7 +176,7 @@ class Troubles:
             yield
         # A change of the PV makes its turn come at once, unless the PV is gone by now.
         self.k8s.run("annotate", "pv", volume, "tests/free=yes", check=False)
-        wait_until("the PV is gone", lambda: self.k8s.get("pv", volume) is None)
+        self.k8s.until_gone("pv", volume)
 
     @contextlib.contextmanager
     def claim_of_no_node(self) -> Iterator[None]:

@@ -202,7 +202,7 @@ def test_an_attached_volume_lives_its_whole_life(
     k8s.delete("pod", "web", "second")
     # The claim is deleted at once, so that the deletion must wait until the volume is detached.
     k8s.delete("pvc", "data")
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert not (storage.path / name).exists()
     assert storage.devices(name) == []
 
@@ -323,7 +323,7 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
             OUT_OF_SERVICE + "=down:NoExecute",
             capture_output=True,
         )
-        wait_until("the pod is evicted", lambda: k8s.get("pod", "web") is None)
+        k8s.until_gone("pod", "web")
         k8s.pod("next", node="node2", wait=False)
         wait_until(
             "detach is refused",

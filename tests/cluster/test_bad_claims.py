@@ -126,7 +126,7 @@ def test_a_pool_whose_disk_is_not_mounted_keeps_the_pv(k8s: Kubernetes) -> None:
     finally:
         hidden.rename(settings)
 
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert volumes_on(k8s.cluster, "node1") == set()
 
 
@@ -150,7 +150,7 @@ def test_a_released_pv_with_an_edited_owner_deletes_nothing(k8s: Kubernetes) -> 
     del forged["status"]
     k8s.run("create", "-f", "-", input=json.dumps(forged))
 
-    wait_until("the forged PV is gone", lambda: k8s.get("pv", "forged") is None)
+    k8s.until_gone("pv", "forged")
 
     assert volumes_on(k8s.cluster, "node1") == {name}
     assert k8s.shell("web", "touch /data/still-there").returncode == 0

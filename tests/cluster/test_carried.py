@@ -12,7 +12,6 @@ from tests.cluster.commands import provisioner
 from tests.cluster.kubernetes import Kubernetes, Object, storage_class
 from tests.cluster.moving import data, filled, move, moves
 from tests.cluster.nodes import DRIVER, volumes_on
-from tests.waiting import wait_until
 
 POOL_NAME = "carried"
 KEEP = "backup.example/keep"
@@ -24,7 +23,7 @@ def given_to(k8s: Kubernetes, name: str, node: str) -> None:
     volume = k8s.get("pv", name) or {}
     k8s.run("delete", "pv", name, "--wait=false")
     k8s.run("patch", "pv", name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     notes = {**volume["metadata"]["annotations"], "flexvol/identity": node}
     expressions = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]
     spec = {
@@ -95,10 +94,7 @@ def test_a_node_that_has_another_name_keeps_its_claims_and_their_data_by_one_com
             ),
         )
         k8s.delete("pvc", claim)
-        wait_until(
-            "its node deletes it",
-            lambda name=name: k8s.get("pv", name) is None,
-        )  # type: ignore[misc]
+        k8s.until_gone("pv", name)
     assert volumes_on(k8s.cluster, "node1").isdisjoint(name for name, _ in volumes.values())
 
 
@@ -151,7 +147,7 @@ def test_a_disk_that_is_in_another_node_takes_its_volumes_along_and_a_copy_of_it
         assert f"{name} is on node node2" in done.stdout
         assert data(k8s) == ("node2", before)
         k8s.delete("pvc", "data")
-        wait_until("the node that has it deletes it", lambda: k8s.get("pv", name) is None)
+        k8s.until_gone("pv", name)
         assert not (paths["node2"] / name).exists()
     finally:
         k8s.cluster.nodes["node1"].enter("rm", "-rf", aside, capture_output=True)

@@ -76,7 +76,7 @@ def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(
 
     k8s.delete("pod", "again")
     k8s.delete("pvc", "data")
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert volumes_on(k8s.cluster, node) == set()
     wait_until("the loop device is gone", lambda: devices_of(image) == [])
     wait_until(
@@ -225,7 +225,7 @@ def test_a_pv_deleted_before_its_claim_takes_its_storage_along(k8s: Kubernetes) 
 
     k8s.delete("pvc", "data")
 
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert volumes_on(k8s.cluster, "node1") == set()
 
 

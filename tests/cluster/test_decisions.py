@@ -235,13 +235,10 @@ def test_what_the_controller_manager_would_soon_write_anew(
         )
 
     bound(k8s, "older-note")
-    wait_until(
-        "the other is deleted",
-        lambda: k8s.get("pv", pending["metadata"]["name"]) is None,
-    )
+    k8s.until_gone("pv", pending["metadata"]["name"])
     assert len(driver.calls("phase-pending", "delete")) == 1
     assert driver.calls("class-went") == []
-    wait_until("the failed one is gone", lambda: k8s.get("pv", failed_name) is None)
+    k8s.until_gone("pv", failed_name)
     assert len(driver.calls("phase-failed", "delete")) == 1
 
 
@@ -441,10 +438,7 @@ def test_which_pvs_are_deleted(driver: ScriptedDriver, k8s: Kubernetes) -> None:
 
     k8s.apply(rows["honest"])
 
-    wait_until(
-        "the honest one is deleted",
-        lambda: k8s.get("pv", names["honest"]) is None,
-    )
+    k8s.until_gone("pv", names["honest"])
     assert len(driver.calls("honest", "delete")) == 1
     wait_until(
         "the recycled one is not held",
@@ -484,7 +478,7 @@ def test_a_policy_that_becomes_delete_and_a_driver_that_cannot_delete(
     )
     assert len(driver.calls("stuck", "delete")) == 1
     edit(k8s, found["stuck"], {"metadata": {"annotations": {"something": "else"}}})
-    wait_until("the last is gone", lambda: k8s.get("pv", found["stuck"]) is None)
+    k8s.until_gone("pv", found["stuck"])
     assert driver.volumes() == set()
     k8s.delete("storageclass", kept)
 

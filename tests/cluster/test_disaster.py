@@ -272,5 +272,5 @@ def owned(k8s: Kubernetes, claim: str, name: str) -> None:
 
 def deleted_with_its_claim(drill: Drill, claim: str, name: str) -> None:
     drill.k8s.delete("pvc", claim)
-    wait_until("the PV is gone", lambda: drill.k8s.get("pv", name) is None)
+    drill.k8s.until_gone("pv", name)
     assert not any(name in names for names in everything(drill.cluster).values())

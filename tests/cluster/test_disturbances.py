@@ -35,7 +35,7 @@ def test_kubelet_restarted_in_the_middle_of_a_pods_life(k8s: Kubernetes) -> None
     name = k8s.volume_of()["metadata"]["name"]
     wait_until("it is unmounted", lambda: name not in mountinfo(k8s, "node1"))
     k8s.delete("pvc", "data")
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert volumes_on(k8s.cluster, "node1") == set()
 
 

@@ -252,7 +252,7 @@ def test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"deletes the claim {k8s.namespace}/data, then {gone}" in done.stdout
     assert k8s.get("pvc", "data") is None
-    wait_until("the PV is gone", lambda: k8s.get("pv", gone) is None)
+    k8s.until_gone("pv", gone)
     assert k8s.volume_of("living")["status"]["phase"] == "Bound"
     wait_until(
         "nothing is lost",
@@ -375,11 +375,7 @@ def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(
         k8s.run("delete", "pod", "db-0", "keeper", "--force")
 
         k8s.event("kept", "VolumeNodeGone", f"its node {goes} is gone")
-        wait_until(
-            "the volume is given up",
-            lambda: k8s.get("pv", left["metadata"]["name"]) is None,
-            90,
-        )
+        k8s.until_gone("pv", left["metadata"]["name"], 90)
         k8s.running("db-0")
         assert k8s.node_of("db-0") == stays
         assert k8s.shell("db-0", "ls /data").stdout.split() in ([], ["lost+found"])
@@ -422,8 +418,8 @@ def test_a_living_node_whose_disk_is_away_or_another_gives_up_nothing_without_a_
     for name in names:
         wait_until(
             "it is unmounted",
-            lambda name=name: unmounted(k8s, "node1", name),
-        )  # type: ignore[misc]
+            functools.partial(unmounted, k8s, "node1", name),
+        )
     refused = release_by_person(k8s.cluster, names[0], "--disk-is-gone")
     assert (refused.returncode, "node node1 has its pool default" in refused.stderr) == (1, True)
     first = hostname(k8s, "node1")
@@ -450,19 +446,13 @@ def test_a_living_node_whose_disk_is_away_or_another_gives_up_nothing_without_a_
         lost = 'flexvol_volumes_lost{reason="pool-replaced"}'
         wait_until("both are counted", lambda: metric(k8s.cluster, lost) == 2)
         later = forge(k8s, "later", "node9", claim="later", giving_up=True)
-        wait_until(
-            "one that was lost later is given up",
-            lambda: k8s.get("pv", later) is None,
-        )
+        k8s.until_gone("pv", later)
         assert k8s.get("pvc", "left") and k8s.get("pv", names[1]), "its class decides no such thing"
 
         done = release_by_person(k8s.cluster, names[1])
         assert done.returncode == 0, done.stdout + done.stderr
         assert k8s.get("pvc", "left") is None
-        wait_until(
-            "the pod that could not start is gone",
-            lambda: k8s.get("pod", "stuck") is None,
-        )
+        k8s.until_gone("pod", "stuck")
         wait_until("one is counted", lambda: metric(k8s.cluster, lost) == 1)
         assert k8s.get("pvc", "kept")
     finally:
@@ -492,4 +482,4 @@ def give_up_a_dead_disk(k8s: Kubernetes, volume: str) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert k8s.get("pvc", "given-up") is None
-    wait_until("the PV is gone", lambda: k8s.get("pv", volume) is None)
+    k8s.until_gone("pv", volume)

@@ -180,7 +180,7 @@ def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
     name, before = filled(k8s, storage_class=archiving)
     k8s.delete("pod", "writer-data")
     k8s.delete("pvc", "data")
-    wait_until("its PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     (archive,) = listed(k8s.cluster, "node1", name)
     assert (archive["state"], archive["archiveOf"]) == ("archived", name)
 

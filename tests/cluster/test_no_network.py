@@ -88,7 +88,7 @@ def test_from_its_start_through_a_volumes_life_it_speaks_to_the_api_server_alone
         k8s.delete("pod", "web")
         volume = k8s.volume_of()["metadata"]["name"]
         k8s.delete("pvc", "data")
-        wait_until("the volume is gone", lambda: k8s.get("pv", volume) is None)
+        k8s.until_gone("pv", volume)
 
         assert {node.name: tried(node) for node in k8s.cluster.nodes.values()} == {
             "node1": 0,

@@ -75,7 +75,7 @@ def unbind(own: KilledProvisioner, claim: str, volume: str) -> None:
     """Takes away the PV and its claim."""
     own.k8s.run("delete", "pv", volume, "--wait=false")
     own.k8s.delete("pvc", claim)
-    wait_until("the PV is gone", lambda: own.k8s.get("pv", volume) is None)
+    own.k8s.until_gone("pv", volume)
 
 
 def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounted(
@@ -331,7 +331,7 @@ def test_a_claim_made_again_under_its_name_gets_a_new_volume_and_the_old_one_goe
     second = k8s.volume_of()["metadata"]["name"]
 
     assert second != first
-    wait_until("the old PV is gone", lambda: k8s.get("pv", first) is None)
+    k8s.until_gone("pv", first)
     assert volumes_on(k8s.cluster, "node1") == {second}
 
 
@@ -590,7 +590,7 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
     k8s.delete("pod", "web")
     k8s.run("delete", "pv", name, "--wait=false")
     k8s.run("patch", "pv", name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
 
     for what, row in HOSTILE.items():
         k8s.apply(forge(victim, row))
@@ -626,10 +626,7 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
         k8s.apply(forge(victim, {**row, **own}))
         k8s.until_phase("pv", name, "Released")
         k8s.delete("pvc", f"honest-{number}")
-        wait_until(
-            "another one is deleted",
-            lambda at=number: k8s.get("pv", honest[at]) is None,
-        )  # type: ignore[misc]
+        k8s.until_gone("pv", honest[number])
         assert volumes_on(k8s.cluster, "node1") == {name, *honest[number + 1 :]}, what
         assert k8s.get("pv", name) is not None, what
         k8s.run("delete", "pv", name)

@@ -71,7 +71,7 @@ def test_a_retained_pv_that_is_used_again_is_its_new_claims_and_is_deleted_with_
     assert k8s.shell("again", "cat /data/file").stdout == "kept\n"
     k8s.delete("pod", "again")
     k8s.delete("pvc", "second")
-    wait_until("it is deleted", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert name not in volumes_on(k8s.cluster, "node1")
 
 
@@ -131,5 +131,5 @@ def test_a_volume_populator_is_left_its_claim_and_its_volume_follows_the_pv(
     assert k8s.find("pv", name)["status"]["phase"] == "Bound"
     k8s.delete("pod", "web")
     k8s.delete("pvc", "target")
-    wait_until("it is deleted with the target", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert name not in volumes_on(k8s.cluster, "node1")

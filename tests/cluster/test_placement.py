@@ -194,7 +194,4 @@ def test_a_pod_with_several_claims_and_an_ephemeral_volume_has_them_all_on_one_n
     assert k8s.shell("web", "touch /data/a /one/a /two/a").returncode == 0
     scratch = k8s.volume_of("web-scratch")["metadata"]["name"]
     k8s.delete("pod", "web")
-    wait_until(
-        "the ephemeral volume went with its pod",
-        lambda: k8s.get("pv", scratch) is None,
-    )
+    k8s.until_gone("pv", scratch)

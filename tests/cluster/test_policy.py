@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import json
 import uuid
 from collections.abc import Iterator
@@ -337,7 +338,7 @@ def test_a_webhook_that_stamps_all_that_we_write_keeps_nobody_from_their_work(
 
         k8s.delete("pvc", "data")
 
-        wait_until("the PV is gone", lambda: k8s.get("pv", volume["name"]) is None)
+        k8s.until_gone("pv", volume["name"])
 
 
 def test_a_node_publishes_only_its_own_room(k8s: Kubernetes) -> None:
@@ -737,14 +738,15 @@ def shared_account(k8s: Kubernetes) -> Iterator[None]:
 def test_each_account_may_write_what_its_table_says_and_nothing_else(
     k8s: Kubernetes, vault: Kubernetes, shared_account: None
 ) -> None:
+    def writes_exactly(token: str, namespace: str, expected: set[str]) -> bool:
+        return writes_of(token, namespace) == expected
+
     for account, table in WRITES.items():
         token = token_of(k8s, "", account)
         for namespace, expected in table.items():
             wait_until(
                 f"{account} may write this in {namespace}: {sorted(expected)}",
-                lambda token=token, namespace=namespace, expected=expected: (  # type: ignore[misc]
-                    writes_of(token, namespace) == expected
-                ),
+                functools.partial(writes_exactly, token, namespace, expected),
                 15,
             )
 

@@ -161,4 +161,4 @@ def test_each_command_needs_the_rights_that_the_table_gives_it(
 
     gone = forge(k8s, "gone", "node9", claim="gone")
     persons["release"].may("release", gone)
-    wait_until("the PV is given up", lambda: k8s.get("pv", gone) is None)
+    k8s.until_gone("pv", gone)

@@ -129,7 +129,7 @@ def says_what_to_apply_and_goes_on(k8s: Kubernetes, request: pytest.FixtureReque
 
     k8s.delete("pod", "web", "second")
     k8s.delete("pvc", "data")
-    wait_until("the PV is gone", lambda: k8s.get("pv", volume_name) is None)
+    k8s.until_gone("pv", volume_name)
     assert vault.all("secrets") == []
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
@@ -253,7 +253,7 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
 
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data", "thief")
-    wait_until("the PV is gone", lambda: k8s.get("pv", volume) is None)
+    k8s.until_gone("pv", volume)
     assert vault.all("secrets") == []
     k8s.cluster.kubectl("delete", "storageclass", name, thief, capture_output=True)
 

@@ -72,7 +72,7 @@ def test_a_claim_is_bound_at_once_and_read_on_both_nodes(
 
     k8s.run("patch", "pv", name, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}')
     k8s.delete("pvc", "again")
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert list(SHARED.iterdir()) == []
 
 
@@ -118,4 +118,4 @@ def test_when_the_leader_stops_the_other_takes_over_at_once(
     k8s.claim(storage_class="shared")
     name = k8s.volume_of()["metadata"]["name"]
     k8s.delete("pvc", "data")
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)

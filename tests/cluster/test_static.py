@@ -89,7 +89,7 @@ def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it
     k8s.run("patch", "pv", "films", "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}')
     k8s.delete("pod", "again")
     k8s.delete("pvc", "second")
-    wait_until("it is deleted", lambda: k8s.get("pv", "films") is None)
+    k8s.until_gone("pv", "films")
     assert not cluster.nodes["node1"].path(f"{POOL}/films").exists()
 
 

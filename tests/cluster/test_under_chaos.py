@@ -4,6 +4,7 @@ one to one, and no data is lost."""
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -215,13 +216,13 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(
     while (wrong := corresponds()) and time.monotonic() < deadline:
         time.sleep(1)
     assert not wrong
-    for name in kept:  # kubelet may have been killed last
-        wait_until(
-            f"{name} has its data",
-            lambda name=name: (  # type: ignore[misc]
-                k8s.shell(name, "cat /data/id", check=False).stdout == name + "\n"
-            ),
-        )
+
+    def has_its_data(name: str) -> bool:
+        return k8s.shell(name, "cat /data/id", check=False).stdout == name + "\n"
+
+    # Kubelet may be what was killed last: then the pod answers later.
+    for name in kept:
+        wait_until(f"{name} has its data", functools.partial(has_its_data, name))
     k8s.cluster.kubectl(
         "-n",
         "flexvol",

@@ -5,6 +5,7 @@ images, a real API server, a proxy."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import random
 import time
@@ -296,11 +297,15 @@ def test_answers_that_are_no_json_or_not_what_was_asked_for(
     k8s.apply(*(claim(name, CLASS) for name in names))
 
     weather.served(k8s, *names)
+
+    def was_given_twice(key: tuple[str, str, bool]) -> bool:
+        return given.get(key, 0) >= 2
+
     for key in (("GET", CLAIMS, True), ("GET", CLAIMS, False), ("POST", VOLUMES, False)):
         wait_until(
             f"{key} was answered in earnest",
-            lambda key=key: given.get(key, 0) >= 2,
-        )  # type: ignore[misc]
+            functools.partial(was_given_twice, key),
+        )
 
 
 def test_events_that_could_not_be_written_are_written_afterwards(
@@ -376,5 +381,5 @@ def test_a_right_that_is_lacking_is_said_once_and_the_work_is_done_when_it_is_gi
         k8s.event("rights", "ProvisioningSucceeded", volume)
         assert provisioner.count('cannot create resource "events"') == 1
         k8s.delete("pvc", "rights")
-        wait_until("the PV is gone", lambda: k8s.get("pv", volume) is None)
+        k8s.until_gone("pv", volume)
     k8s.delete("storageclass", "scripted.rights")

@@ -36,12 +36,17 @@ class Node:
     def __init__(self, directory: Path, executable: list[str], pool: Path | None = None) -> None:
         self.directory = directory
         self.executable = executable
+        self._pool = pool
+        self.boot()
+
+    def boot(self) -> None:
+        """Makes the namespace, in which nothing is mounted yet."""
         for own in OWN_PATHS:
             Path(own).mkdir(parents=True, exist_ok=True)
-            (directory / own.strip("/")).mkdir(parents=True, exist_ok=True)
-        binds = [f"mount --bind {directory}{own} {own}" for own in OWN_PATHS]
-        if pool:
-            binds[0] = f"mount --bind {pool} {OWN_PATHS[0]}"
+            (self.directory / own.strip("/")).mkdir(parents=True, exist_ok=True)
+        binds = [f"mount --bind {self.directory}{own} {own}" for own in OWN_PATHS]
+        if self._pool:
+            binds[0] = f"mount --bind {self._pool} {OWN_PATHS[0]}"
         # The machine's system log is not ours.
         binds.append("[ ! -e /dev/log ] || mount --bind /dev/null /dev/log")
         script = (

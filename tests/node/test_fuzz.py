@@ -359,9 +359,9 @@ def requests(node: Node) -> list[tuple[str, dict[str, Any], list[str]]]:
         ("provision", read(node.request("pvc-new", thick="false")), ["{}"]),
         (
             "provision",
-            read(node.request("pvc-1", **{PREFIX + "clusterUid": "c"})),
+            read(node.request("pvc-1", also={PREFIX + "clusterUid": "c"})),
             ["{}"],
-        ),  # type: ignore[arg-type]
+        ),
         ("delete", read(node.deletion("pvc-1")), ["{}"]),
         ("mount", read(node.options("pvc-1")), [FRESH, "{}"]),
         ("mount", read(node.options("pvc-2", "ro")), [FRESH, "{}"]),

@@ -206,8 +206,7 @@ def reboot(world: World) -> None:
     old.close()
     old.until_devices(0)
     shutil.rmtree(old.directory / "run/flexvol")
-    executable = old.executable
-    old.__init__(old.directory, executable)  # type: ignore[misc]
+    old.boot()
     shutil.rmtree(old.directory / "var/lib/kubelet/pods", ignore_errors=True)
 
 
