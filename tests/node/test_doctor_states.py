@@ -282,14 +282,14 @@ STATES = [
     State(
         "what came of a stream that was cut",
         a_stream_that_was_cut,
-        (f"{POOL}/.importing-pvc-2 is what has come of the stream of volume pvc-2",),
+        (f"{POOL}/.importing-pvc-2 is the part of the stream of volume pvc-2 that has come",),
         status=0,
     ),
     State(
         "a mount was killed on an old kernel, and its stage is left",
         a_stage_that_a_killed_mount_left,
         (
-            "WRONG  volume pvc-1: only a killed callout's preparation is left",
+            "WRONG  volume pvc-1: a killed callout left a mount that no pod has",
             "the next mount or unmount of any volume clears it, or: umount /run/flexvol/stage/",
         ),
     ),

@@ -215,7 +215,7 @@ def test_a_device_that_a_killed_callout_left_with_the_lock(node: Node) -> None:
 
     what, remedy = trouble(node)
 
-    assert what.startswith(f"{device} holds its lock, unmounted, and will not go away by itself")
+    assert what.startswith(f"{device} has the volume's lock, is not mounted, and will not go away")
     assert "the next mount takes it over" in remedy
     node.mount("web")
     assert volumes(node)["pvc-1"]["troubles"] == []
@@ -255,7 +255,7 @@ def test_a_killed_callouts_preparation(node: Node) -> None:
 
     what, remedy = trouble(node)
 
-    assert what.endswith("preparation is left, at " + stage)
+    assert what == "a killed callout left a mount that no pod has, at " + stage
     node.enter(*remedy.partition("or: ")[2].split())
     node.until_devices(0)
 

@@ -245,7 +245,7 @@ def test_what_changed_between_two_parts_is_noticed_and_nothing_of_it_is_kept(
 
     said = refused(other, export(node, "--from", str(arrived(other))))
 
-    assert "its checksum is not that of what it brought" in said
+    assert "its checksum is not the one of the data that came" in said
     assert pool_of(other) == set()
     assert send(other, export(node)).returncode == 0
     assert checksum(other) == checksum(node)

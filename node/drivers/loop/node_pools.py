@@ -112,21 +112,19 @@ def only_holder(name: str, holds: "Callable[[Pool], bool]") -> "Tuple[Optional[s
     holders: "List[str]" = []
     unseen: "List[str]" = []
     for pool_name, seen in look(look_for).items():
-        if seen.error:
-            unseen.append(seen.error)
-        elif isinstance(seen.entries[0], str):
-            unseen.append(seen.entries[0])
-        elif seen.entries[0]:
+        answer = seen.error or seen.entries[0]
+        if isinstance(answer, str):
+            unseen.append(answer)
+        elif answer:
             holders.append(pool_name)
-    if not holders:
-        return None, unseen
     if len(holders) > 1:
         all_holders = " and in ".join("pool " + holder for holder in holders)
         raise InvalidArgument(
             "{} is in {}, so nothing was done; name the pool that is meant, as with: --pool "
             "{}".format(name, all_holders, holders[0])
         )
-    return holders[0], unseen
+    holder = holders[0] if holders else None
+    return holder, unseen
 
 
 def check_answers(name: str) -> None:

@@ -73,9 +73,11 @@ def read(directory: int, path: str, known_id: "Optional[str]") -> PoolSettings:
         ) from None
     except (Failure, ValueError, RecursionError) as error:
         raise _damaged(path, "cannot be read: {}".format(error), known_id) from None
-    if not isinstance(settings, dict):
-        raise _damaged(path, "is not what flexvol wrote", known_id)
-    schema = settings.get("schema")
+    return _checked(settings, path, known_id)
+
+
+def _checked(settings: "Any", path: str, known_id: "Optional[str]") -> PoolSettings:
+    schema = settings.get("schema") if isinstance(settings, dict) else None
     if schema is None:
         raise _damaged(path, "is not what flexvol wrote", known_id)
     if schema != _SCHEMA:

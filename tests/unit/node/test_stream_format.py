@@ -145,7 +145,7 @@ def stream_with(
     ("stream", "message"),
     [
         pytest.param(b"x" * 100, "is not a stream", id="other bytes"),
-        pytest.param(b"flexvol volume stream 2\n{}\n", "another version", id="a later format"),
+        pytest.param(b"flexvol volume stream 2\n{}\n", "is not a stream", id="a later format"),
         pytest.param(FIRST_LINE + b"{}\n", "header cannot be read", id="no fields"),
         pytest.param(FIRST_LINE + b"[]\n", "header cannot be read", id="a list"),
         pytest.param(

@@ -58,10 +58,9 @@ def troubles(
         of_device = [shown.mount for shown in shown_by if shown.device is device]
         if all(mount.is_staged() for mount in of_device):
             yield _unmounted(device, staged=of_device)
-    for shown in shown_by:
-        if shown.mount.root == "/":
-            yield from _file_system_troubles(shown)
-            return
+    whole = [shown for shown in shown_by if shown.mount.root == "/"]
+    if whole:
+        yield from _file_system_troubles(whole[0])
 
 
 def _attached_by_hand(device: Device) -> "Finding":
@@ -77,7 +76,7 @@ def _unmounted(device: Device, staged: "List[mount_table.Mount]") -> "Finding":
     if staged:
         path = staged[0].path
         return findings.wrong(
-            "only a killed callout's preparation is left, at " + path,
+            "a killed callout left a mount that no pod has, at " + path,
             "the next mount or unmount of any volume clears it, or: "
             + staged[0].command("umount", path),
         )
@@ -95,8 +94,8 @@ def _unmounted(device: Device, staged: "List[mount_table.Mount]") -> "Finding":
         )
     if not device.clears_itself:
         return findings.wrong(
-            "{} holds its lock, unmounted, and will not go away by itself: a callout was "
-            "killed".format(device.path),
+            "{} has the volume's lock, is not mounted, and will not go away by itself: a callout "
+            "was killed".format(device.path),
             "the next mount takes it over; or: losetup -d " + device.path,
         )
     if _is_open(device.path):

@@ -83,8 +83,8 @@ def _hidden(pool: "Pool", hidden: str) -> "Iterator[Finding]":
     if hidden.startswith(volumes.IMPORTING):
         name = hidden[len(volumes.IMPORTING) :]
         yield findings.remark(
-            "{} is what has come of the stream of volume {}; an import that goes on with it takes "
-            "it up, and a day after the last of it came it is removed".format(path, name)
+            "{} is the part of the stream of volume {} that has come; an import may go on with it, "
+            "and it is removed when nothing more has come for a day".format(path, name)
         )
     elif hidden.startswith(sweeping.PASSING) and _is_left(pool, hidden):
         yield _left(pool, hidden)

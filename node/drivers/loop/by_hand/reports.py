@@ -89,7 +89,7 @@ def _unseen(error: str, seen: "List[Entry]") -> "Finding":
     if not seen:
         return what + "; none of its volumes was seen", remedy
     last = seen[-1]["name"]
-    return what + "; what comes after volume {} was not seen".format(last), remedy
+    return what + "; the volumes after {} were not seen".format(last), remedy
 
 
 def status() -> Reply:

@@ -93,7 +93,9 @@ def _make_named(pool: "Pool", source_name: str, name: str) -> "Record":
             )
             return _make(source, record)
     raise InvalidArgument(
-        "{} is there already in pool {}; choose another name".format(name or source_name, pool.name)
+        "a volume or snapshot {} is already in pool {}; choose another name".format(
+            name or source_name, pool.name
+        )
     )
 
 

@@ -21,7 +21,7 @@ import struct
 
 from node.drivers.loop import images, records
 from node.host import filesystems, loopdev
-from shared.protocol import InvalidArgument, check_name, shown
+from shared.protocol import VERSION, InvalidArgument, check_name, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ def read_header(source: "BinaryIO") -> Header:
     Cut if the stream ends there."""
     if _read(source, len(_FIRST_LINE)) != _FIRST_LINE:
         raise InvalidArgument(
-            "this is not a stream of flexvol export, or one of another version; export the "
-            "volume with the version that imports it"
+            "this is not a stream that flexvol {} exports; export the volume with the version that "
+            "imports it".format(VERSION)
         )
     header = _parsed(source.readline(_HEADER_BYTES))
     name = check_name("volume name", header.record.name)

@@ -46,7 +46,8 @@ def send(
         length = os.fstat(image).st_size
         if begin % BLOCK_BYTES or begin > length:
             raise InvalidArgument(
-                "no stream of {} begins at {}; import says how much it has".format(name, begin)
+                "no stream of volume {0} begins at {1}; see how much has come, on the other node: "
+                "loop import --pool POOL --arrived {0}".format(name, begin)
             )
         if raw:
             stream_format.write_bare(out, image, length)
@@ -218,7 +219,7 @@ class _Arrival:
         if self._volume.thick:
             images.fill_holes(self._image)
         if stream_format.checksum(self._image, self._length) != checksum:
-            raise Damaged("its checksum is not that of what it brought")
+            raise Damaged("its checksum is not the one of the data that came")
 
     def _write_blocks(self, source: "BinaryIO") -> bytes:
         """Returns the checksum at the end of the stream."""

@@ -77,7 +77,9 @@ def _trim_pool(pool_name: str, entries: "List[Entry]") -> "Iterator[Entry]":
         look = _trim_apart(pool_name, entry["name"])
         if look.error:
             hanging += 1
-            hangs = "it did not end within {} s; see its disk, and dmesg".format(_TRIM_SECONDS)
+            hangs = "the trim did not end within {} s; see the disk of the pool, and dmesg".format(
+                _TRIM_SECONDS
+            )
             yield dict(entry, error=hangs)
         else:
             yield dict(entry, **look.entries[0])
