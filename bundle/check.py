@@ -93,8 +93,8 @@ def campaign_runs(words: Sequence[str]) -> list[Run]:
     runs = [Run(tuple(words))]
     paths = [word for word in words if word.startswith("tests")]
     of_cluster = [path for path in paths if path.startswith("tests/cluster")]
-    is_kubernetes_chosen = "FLEXVOL_KUBE_BIN" in os.environ or "FLEXVOL_KUBERNETES" in os.environ
-    if CAMPAIGN not in words or is_kubernetes_chosen:
+    chosen_by = {"FLEXVOL_KUBE_BIN", "FLEXVOL_KUBERNETES"}
+    if CAMPAIGN not in words or chosen_by & os.environ.keys():
         return runs
     if paths and not of_cluster:
         return runs
@@ -233,7 +233,8 @@ def _run(
     :param output: where the tool prints; None for where this program prints
     :param settings: further variables of its environment"""
     words = [str(word) for word in line]
-    print("+ " + " ".join([os.path.basename(words[0]), *words[1:]]), file=output, flush=True)
+    program = os.path.basename(words[0])
+    print("+", program, *words[1:], file=output, flush=True)
     done = subprocess.run(
         words,
         cwd=ROOT,

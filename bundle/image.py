@@ -23,10 +23,11 @@ def build(target: Path) -> None:
         raise SystemExit("buildah is missing: apt-get install buildah")
     target.unlink(missing_ok=True)
     settings = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
-    scratch = tempfile.TemporaryDirectory(prefix="flexvol-image-", ignore_cleanup_errors=True)
-    with scratch as directory:
-        context = _context(Path(directory))
-        buildah = ["buildah", "--root", f"{directory}/root", "--runroot", f"{directory}/run"]
+    with tempfile.TemporaryDirectory(
+        prefix="flexvol-image-", ignore_cleanup_errors=True
+    ) as scratch:
+        context = _context(Path(scratch))
+        buildah = ["buildah", "--root", f"{scratch}/root", "--runroot", f"{scratch}/run"]
         bud = [*buildah, "bud", "--quiet", *_base_image(), "-t", NAME]
         bud += ["-f", str(ROOT / "deploy/Containerfile"), str(context)]
         subprocess.run(bud, check=True, env=settings)

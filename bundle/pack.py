@@ -20,7 +20,7 @@ CALLOUTS = "node/callouts.py"
 # python3 dist/flexvol works as well, only slower than through the header.
 MAIN = "import sys\n\nimport flexvol\n\nsys.exit(flexvol.main(sys.argv))\n"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
-FILE_MODE = 0o100644  # a file that its owner may write and all may read, as stat(2) has it
+FILE_MODE = 0o100644  # as stat(2) has it: a file that its owner may write and all may read
 UNIX = 3  # the system that an entry's mode is of, as the format of zip has it
 
 
@@ -41,7 +41,8 @@ def sources(drivers: list[Path]) -> dict[str, bytes]:
             )
         contents[module] = driver.read_bytes()
     if drivers:
-        contents[CALLOUTS] = _with_default(contents[CALLOUTS].decode(), drivers[0].stem).encode()
+        source = contents[CALLOUTS].decode()
+        contents[CALLOUTS] = _with_default(source, drivers[0].stem).encode()
     for name, content in contents.items():
         ast.parse(content, name)  # a syntax error shows here, not on a node
     return contents

@@ -18,7 +18,8 @@ def path() -> str:
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if os.path.isfile(root):
         return root
-    raise Internal("{} is a source tree; build the one file first: ./build.sh build".format(root))
+    sentence = "{} is a source tree; build the one file first: ./build.sh build"
+    raise Internal(sentence.format(root))
 
 
 def read(path: str) -> "Tuple[bytes, Dict[str, bytes]]":
@@ -29,7 +30,8 @@ def read(path: str) -> "Tuple[bytes, Dict[str, bytes]]":
         with zipfile.ZipFile(path) as packed:
             damaged = packed.testzip()
             if damaged:
-                raise Internal("{} is damaged at {}; install it again".format(path, damaged))
+                sentence = "{} is damaged at {}; install it again"
+                raise Internal(sentence.format(path, damaged))
             names = [name for name in packed.namelist() if not name.endswith(".pyc")]
             header_length = min(entry.header_offset for entry in packed.infolist())
             sources = {name: packed.read(name) for name in names}

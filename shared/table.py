@@ -24,6 +24,11 @@ def human_bytes(number: int) -> str:
     )
 
 
+def human_bytes_if_known(number: object) -> str:
+    """As human_bytes; "?" for anything but an integer, as a driver may list a size."""
+    return human_bytes(number) if isinstance(number, int) else "?"
+
+
 def printable(text: str) -> str:
     """Without what would move the cursor or worse: what records and drivers say goes to no terminal
     as it is."""

@@ -28,7 +28,7 @@ from shared.options import (
     nobody,
 )
 from shared.protocol import Busy, Internal, InvalidArgument, NotFound, NotSupported, shown
-from shared.table import aligned, human_bytes, is_deletion_confirmed, printable
+from shared.table import aligned, human_bytes_if_known, is_deletion_confirmed, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,9 +48,12 @@ _YES = "--yes"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "name", nargs="+", metavar="NAME", help="of a volume, archive or snapshot, as list has it"
+        "name",
+        nargs="+",
+        metavar="NAME",
+        help="a volume, archive or snapshot, as loop list names it",
     )
-    parser.add_argument("--pool", metavar="NAME", help="the pool, where two pools hold that name")
+    parser.add_argument("--pool", metavar="NAME", help="the pool, if two pools have the name")
     parser.add_argument(_YES, action="store_true", help="do not ask")
     add_driver(parser)
 
@@ -92,7 +95,8 @@ def run(settings: argparse.Namespace) -> int:
     print(aligned(_HEADINGS, [_row(entry) for entry in entries]))
     claims = {_claim(entry) for entry in entries} - {""}
     for claim in sorted(claims):
-        print("\nThis node does not know whether the claim {} still exists.".format(claim))
+        sentence = "This node does not know whether the claim {} still exists."
+        print("\n" + sentence.format(claim))
     if not settings.yes and not is_deletion_confirmed():
         return 1
     return _Deletion(driver, settings.driver).run(entries)
@@ -106,13 +110,14 @@ class _Volumes:
             listed = driver.list()
         except NotSupported:
             raise InvalidArgument(
-                "this driver does not list its volumes; delete one by the callout: flexvol help "
-                "delete"
+                "this driver does not list its volumes; delete one by the callout: "
+                "flexvol help delete"
             ) from None
         self._driver = driver
         self._entries: "List[Entry]" = listed.volumes or []
         self._pools: "List[Entry]" = listed.pools or []
-        self._mounts: "Optional[Dict[Any, List[Entry]]]" = None  # by pool and name, once read
+        # By pool and name; None until they are read.
+        self._mounts: "Optional[Dict[Any, List[Entry]]]" = None
 
     def get(self, name: str, pool: "Optional[str]") -> "Entry":
         """Returns the only volume of that name.
@@ -130,8 +135,11 @@ class _Volumes:
             raise InvalidArgument(
                 "{} is in the pools {}; name one of them with --pool".format(name, pools)
             )
-        sentence = "no volume, archive or snapshot {} is in the pools of this node; see: loop list"
-        parts = [sentence.format(shown(name))]
+        parts = [
+            "no volume, archive or snapshot {} is in the pools of this node; see: loop list".format(
+                shown(name)
+            )
+        ]
         for away in self._pools:
             if "error" in away:
                 parts.append("{}: {}".format(away["name"], away["error"]))
@@ -148,8 +156,8 @@ class _Volumes:
             )
         if entry.get("state") == _MOVING:
             raise Busy(
-                "volume {0} is being moved to node {1}, so this may be its only whole copy; end "
-                "the move first: kubectl flexvol move {0} --to {1}".format(
+                "volume {0} is being moved to node {1}, so this may be its only whole copy; "
+                "end the move first: kubectl flexvol move {0} --to {1}".format(
                     name, shown(str(entry.get("movingTo")))
                 )
             )
@@ -174,21 +182,20 @@ class _Volumes:
             volumes = self._driver.operations().status().volumes or []
         except NotSupported:
             return {}
-        return {(volume["pool"], volume["name"]): volume.get("mounts") or [] for volume in volumes}
+        mounts = {}
+        for volume in volumes:
+            mounts[volume["pool"], volume["name"]] = volume.get("mounts") or []
+        return mounts
 
 
 def _row(entry: "Entry") -> "List[str]":
     return [
         entry["name"],
         str(entry.get("pool") or "-"),
-        _size(entry.get("sizeBytes")),
-        _size(entry.get("usedBytes")),
+        human_bytes_if_known(entry.get("sizeBytes")),
+        human_bytes_if_known(entry.get("usedBytes")),
         printable(_describe(entry)),
     ]
-
-
-def _size(size_bytes: "Any") -> str:
-    return human_bytes(size_bytes) if isinstance(size_bytes, int) else "?"
 
 
 def _describe(entry: "Entry") -> str:
@@ -244,14 +251,16 @@ class _Deletion:
             try:
                 print(self._delete(entry), flush=True)
             except protocol.Failure as failure:
-                print("{} is left: {}".format(entry["name"], failure.message), file=sys.stderr)
+                sentence = "{} is left: {}".format(entry["name"], failure.message)
+                print(sentence, file=sys.stderr)
                 status = 1
         return status
 
     def _delete(self, entry: "Entry") -> str:
         """Deletes one volume and returns a sentence about it. Raises a Failure."""
         if entry.get("kind") == _SNAPSHOT:
-            return self._driver.operations().delete_snapshot(entry["name"], entry.get("pool"))
+            operations = self._driver.operations()
+            return operations.delete_snapshot(entry["name"], entry.get("pool"))
         owner = entry["owner"]
         if owner is None or owner["uid"] == AWAITED:
             owner = self._adopt(entry)

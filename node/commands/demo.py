@@ -70,7 +70,7 @@ def run(_: argparse.Namespace) -> int:
     finally:
         for path in made:
             _remove_made(path)
-    print("\nNothing is left: the pool was empty and is removed, no mount, no loop device.")
+    print("\nNothing is left: no mount, no loop device, and the empty pool is removed.")
     return 0
 
 
@@ -280,7 +280,8 @@ def _share(writer: str, reader: str) -> str:
     try:
         os.unlink(os.path.join(reader, "greeting"))
     except OSError as error:
-        _expect(error.errno == errno.EROFS, "the read-only pod failed to write for another reason")
+        is_read_only = error.errno == errno.EROFS
+        _expect(is_read_only, "the read-only pod failed to write for another reason")
         return "hello; and backup cannot write: {}".format(error.strerror)
     raise protocol.Internal("the read-only pod could write")
 
@@ -309,7 +310,8 @@ def _print_call(callout: str, what: str, began: float, reply: "Dict[str, object]
     text = json.dumps(reply)
     if len(text) >= _SHOWN_LENGTH:
         text = text[: _SHOWN_LENGTH - 3] + "..."
-    print("{:10} {:46} {:>7}  {}".format(callout, what, "{:.0f} ms".format(elapsed_ms), text))
+    elapsed = "{:.0f} ms".format(elapsed_ms)
+    print("{:10} {:46} {:>7}  {}".format(callout, what, elapsed, text))
 
 
 def _print_step(what: str, outcome: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Finding = Tuple[str, str]  # what was looked at, and the remedy if that is wrong, else ""
 
 NEEDS_ROOT = True
-_VERSION_SECONDS = 10  # for an installed driver to print its version, as long as init may take
+_VERSION_SECONDS = 10  # for an installed driver to print its version
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,8 @@ def _examine_plugins(directory: str, driver: str) -> "Iterator[Finding]":
     installed = []
     for name in os.listdir(directory):
         if name.startswith("."):
-            yield "{}/{} was left by an install that was killed".format(directory, name), install
+            what = "{}/{} was left by an install that was killed"
+            yield what.format(directory, name), install
         elif name.endswith("~" + driver):
             installed.append(name)
     for name in installed:
@@ -88,8 +89,8 @@ def _examine_installed(directory: str, driver: str, install: str) -> "Finding":
     """:param install: the command that installs the driver again"""
     path = os.path.join(directory, driver)
     if os.path.islink(directory):
-        what = "{} is a link, which kubelet does not follow when it starts".format(directory)
-        return what, "remove it; " + install
+        what = "{} is a link, which kubelet does not follow when it starts"
+        return what.format(directory), "remove it; " + install
     try:
         caller.call(path, "init")
         version = process.run([path, "--version"], _VERSION_SECONDS).check().text
@@ -99,6 +100,6 @@ def _examine_installed(directory: str, driver: str, install: str) -> "Finding":
     if version != VERSION:
         return "{} is version {}, and this is {}".format(path, version, VERSION), install
     if magic != importlib.util.MAGIC_NUMBER:
-        what = "{} has no bytecode for this Python, so each callout starts slowly".format(path)
-        return what, path + " precompile"
+        what = "{} has no bytecode for this Python, so each callout starts slowly"
+        return what.format(path), path + " precompile"
     return "{} answers init".format(path), ""

@@ -17,9 +17,9 @@ BUFFER_BYTES = 1 << 20  # of the stream, also in flexvol import
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("volume", metavar="VOLUME", help="its name, as flexvol status shows it")
+    parser.add_argument("volume", metavar="VOLUME", help="as flexvol status names it")
     parser.add_argument(
-        "--pool", metavar="NAME", help="where it is (default: the only pool that holds it)"
+        "--pool", metavar="NAME", help="the pool (default: the only pool that holds the volume)"
     )
     parser.add_argument(
         "--from",
@@ -34,10 +34,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="write the bare image: a plain file system, for any other storage",
     )
     parser.add_argument(
-        "--move", metavar="ID", default="", help="the move it is for; kubectl flexvol move sets it"
+        "--move", metavar="ID", default="", help="the move; kubectl flexvol move sets this"
     )
     parser.add_argument(
-        "--to", metavar="NODE", default="", help="where it moves; kubectl flexvol move sets it"
+        "--to", metavar="NODE", default="", help="the other node; set along with --move"
     )
     add_driver(parser)
 
@@ -48,8 +48,8 @@ def run(settings: argparse.Namespace) -> int:
         raise InvalidArgument("--move and --to go together; give both, or none")
     if settings.raw and (begin or settings.move):
         raise InvalidArgument(
-            "a bare image is written from its beginning, and is not moved; leave out --from "
-            "and --move"
+            "a bare image is written from its beginning, and is not moved; "
+            "leave out --from and --move"
         )
     if os.isatty(1):
         raise InvalidArgument("this is a terminal; write the stream to a file or a program")

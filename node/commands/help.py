@@ -8,7 +8,6 @@ import shlex
 
 from node import callouts, commands
 from node.drivers import Driver
-from shared import protocol
 from shared.options import (
     CLAIM_NAME,
     CLAIM_NAMESPACE,
@@ -21,7 +20,7 @@ from shared.options import (
     REQUEST_BYTES,
     VOLUME,
 )
-from shared.protocol import CALLOUTS, InvalidArgument, shown, similar
+from shared.protocol import CALLOUTS, VERSION, InvalidArgument, shown, similar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,12 +97,13 @@ def run(settings: argparse.Namespace) -> int:
         return 0
     meant = similar(word, [*commands.names(), *CALLOUTS])
     advice = meant + " may be meant" if meant else "see: flexvol help"
-    raise InvalidArgument("there is no callout or command {}; {}".format(shown(word), advice))
+    sentence = "there is no callout or command {}; {}"
+    raise InvalidArgument(sentence.format(shown(word), advice))
 
 
 def _overview() -> str:
     lines = [
-        "flexvol {}: a FlexVolume driver for kubelet, in one file".format(protocol.VERSION),
+        "flexvol {}: a FlexVolume driver for kubelet, in one file".format(VERSION),
         "",
         "Commands for a person; `flexvol help COMMAND` has more:",
     ]

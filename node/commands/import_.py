@@ -16,16 +16,20 @@ NEEDS_ROOT = True
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--pool", metavar="NAME", default="default", help="which pool (default: %(default)s)"
+        "--pool", metavar="NAME", default="default", help="the pool (default: %(default)s)"
     )
     parser.add_argument(
-        "--arrived", metavar="VOLUME", help="only print how many bytes of its stream are here"
+        "--arrived",
+        metavar="VOLUME",
+        help="only print how many bytes of the volume's stream are here",
     )
     parser.add_argument(
-        "--forget", metavar="VOLUME", help="only give up what has come of its stream, and its room"
+        "--forget",
+        metavar="VOLUME",
+        help="only give up what has come of the volume's stream, and its room",
     )
     parser.add_argument(
-        "--move", metavar="ID", default="", help="the move it is for; kubectl flexvol move sets it"
+        "--move", metavar="ID", default="", help="the move; kubectl flexvol move sets this"
     )
     add_driver(parser)
 

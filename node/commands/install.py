@@ -41,7 +41,8 @@ def run(settings: argparse.Namespace) -> int:
     if plugins is None:
         plugins, how = plugin_directory.find()
         print("kubelet's plugin directory is {} ({})".format(plugins, how))
-    installation = _Installation(plugins, settings.vendor, settings.driver, settings.host_root)
+    name = "{}~{}".format(settings.vendor, settings.driver)
+    installation = _Installation(plugins, name, settings.driver, settings.host_root)
     print(installation.install(source))
     return 0
 
@@ -51,11 +52,12 @@ class _Installation:
 
     Paths below `plugins` are as kubelet sees them, all others as this process sees them."""
 
-    def __init__(self, plugins: str, vendor: str, driver: str, host_root: str) -> None:
+    def __init__(self, plugins: str, name: str, driver: str, host_root: str) -> None:
+        """:param name: of the driver's directory, VENDOR~DRIVER"""
         self._driver = driver
         self._host_root = host_root
-        self._name = "{}~{}".format(vendor, driver)
-        self._aside_name = ".{}.new".format(self._name)
+        self._name = name
+        self._aside_name = ".{}.new".format(name)
         self._plugins = plugins
         self._directory = host_root.rstrip("/") + plugins
 

@@ -23,9 +23,10 @@ _HEADINGS = ("POOL", "ID", "PATH", "STATE")
 def arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar=_VERBS)
     init = _add_init(verbs)
-    show = verbs.add_parser("list", help="show the pools of this node, also those that are away")
+    show = verbs.add_parser("list", help="show the pools of this node, there or away")
     cordon = verbs.add_parser(
-        "cordon", help="take no new volumes into the pool NAME; those in it work, and may grow"
+        "cordon",
+        help="take no new volumes into the pool NAME; those in it work, and may grow",
     )
     uncordon = verbs.add_parser("uncordon", help="take new volumes again")
     remove = _add_remove(verbs)

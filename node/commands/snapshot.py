@@ -10,7 +10,7 @@ import sys
 from node import callouts
 from node.commands import WrongArguments, add_driver
 from shared.protocol import InvalidArgument, NotFound, NotSupported, shown
-from shared.table import aligned, human_bytes, is_deletion_confirmed, printable
+from shared.table import aligned, human_bytes_if_known, is_deletion_confirmed, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,11 @@ _HEADINGS = ("SNAPSHOT", "OF", "CLAIM", "POOL", "SIZE", "USED", "MADE", "ITS SOU
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("volume", nargs="?", metavar="VOLUME", help="the PV's name")
     parser.add_argument(
-        "name", nargs="?", default="", metavar="NAME", help="by default VOLUME and the time (UTC)"
+        "name",
+        nargs="?",
+        default="",
+        metavar="NAME",
+        help="of the snapshot (default: VOLUME and the time, UTC)",
     )
     parser.add_argument(
         "--keep",
@@ -36,7 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="then delete the volume's oldest snapshots beyond N, whatever their names",
     )
     parser.add_argument(
-        "--list", action="store_true", help="show the snapshots of VOLUME, or all, the oldest first"
+        "--list",
+        action="store_true",
+        help="show the snapshots of VOLUME, or all, the oldest first",
     )
     parser.add_argument(
         "--delete",
@@ -45,7 +51,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--yes", action="store_true", help="with --delete: do not ask")
     parser.add_argument(
-        "--pool", metavar="NAME", help="where it is (default: the only pool that holds it)"
+        "--pool",
+        metavar="NAME",
+        help="the pool (default: the only pool that holds the volume or snapshot)",
     )
     add_driver(parser)
 
@@ -117,16 +125,12 @@ def _row(snapshot: "Entry") -> "List[str]":
         snapshot.get("source"),
         "{namespace}/{name}".format(**owner) if owner else "-",
         snapshot.get("pool"),
-        _size(snapshot.get("sizeBytes")),
-        _size(snapshot.get("usedBytes")),
+        human_bytes_if_known(snapshot.get("sizeBytes")),
+        human_bytes_if_known(snapshot.get("usedBytes")),
         snapshot.get("created"),
         snapshot.get("taken"),
     ]
     return [printable(str(cell or "-")) for cell in cells]
-
-
-def _size(size_bytes: "Any") -> str:
-    return human_bytes(size_bytes) if isinstance(size_bytes, int) else "?"
 
 
 def _delete(driver: "Driver", settings: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import json
 from node import callouts
 from node.commands import add_driver
 from shared.protocol import of_volume
-from shared.table import aligned, human_bytes
+from shared.table import aligned, human_bytes_if_known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 NEEDS_ROOT = True
 _ALL = "*"  # the name of an entry that is about all volumes of a pool
 _POOL_HEADINGS = ("POOL", "DISK", "RESERVE", "PROMISED", "USED", "ROOM", "STATE")
-_POOL_SIZES = ("capacityBytes", "reserveBytes", "committedBytes", "usedBytes", "freeBytes")
 _HEADINGS = ("VOLUME", "CLAIM", "SIZE", "USED", "DEVICE", "POD", "MOUNTED AT", "IMAGE")
 _NOT_MOUNTED = {"pod": "-", "path": "-", "readOnly": False}
 
@@ -52,22 +51,23 @@ def run(settings: argparse.Namespace) -> int:
 def _as_json(pools: "List[Entry]", volumes: "List[Entry]") -> str:
     shown = []
     for volume in volumes:
-        troubles = [{"what": what, "remedy": remedy} for what, remedy in volume["troubles"]]
+        troubles = []
+        for what, remedy in volume["troubles"]:
+            troubles.append({"what": what, "remedy": remedy})
         shown.append(dict(volume, troubles=troubles))
     return json.dumps({"pools": pools, "volumes": shown}, indent=1)
 
 
 def _pool_row(pool: "Entry") -> "List[str]":
-    row = [pool["name"]]
-    row += [_size(pool, key) for key in _POOL_SIZES]
-    row.append(_pool_state(pool))
-    return row
-
-
-def _size(entry: "Entry", key: str) -> str:
-    if key not in entry:
-        return "?"
-    return human_bytes(entry[key])
+    return [
+        pool["name"],
+        human_bytes_if_known(pool.get("capacityBytes")),
+        human_bytes_if_known(pool.get("reserveBytes")),
+        human_bytes_if_known(pool.get("committedBytes")),
+        human_bytes_if_known(pool.get("usedBytes")),
+        human_bytes_if_known(pool.get("freeBytes")),
+        _pool_state(pool),
+    ]
 
 
 def _pool_state(pool: "Entry") -> str:
@@ -97,8 +97,8 @@ def _rows(volume: "Entry") -> "List[List[str]]":
     shared = [
         volume["name"] + (" (snapshot)" if volume.get("kind") == "snapshot" else ""),
         "{namespace}/{name}".format(**owner) if owner else "-",
-        _size(volume, "sizeBytes"),
-        _size(volume, "usedBytes"),
+        human_bytes_if_known(volume.get("sizeBytes")),
+        human_bytes_if_known(volume.get("usedBytes")),
         ", ".join(volume.get("devices", [])) or "-",
     ]
     image = volume.get("image", "?")

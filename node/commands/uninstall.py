@@ -69,7 +69,8 @@ def _remove_empty(directory: str) -> str:
 def _mounted(name: str) -> "List[str]":
     """The directories of pods at which kubelet had a volume of the driver mounted."""
     of_driver = "/volumes/{}/".format(name)
-    return sorted({mount.path for mount in mount_table.table() if of_driver in mount.path})
+    paths = {mount.path for mount in mount_table.table()}
+    return sorted(path for path in paths if of_driver in path)
 
 
 def _volumes(driver: str) -> "List[str]":
@@ -95,7 +96,9 @@ def _refuse(why: str, remedy: str, reasons: "List[str]") -> None:
     """Raises Internal if there are reasons, with the first of them."""
     if not reasons:
         return
-    lines = ["  " + reason for reason in reasons[:_SHOWN]]
+    lines = [why + ", so nothing was changed:"]
+    lines += ["  " + reason for reason in reasons[:_SHOWN]]
     if len(reasons) > _SHOWN:
         lines.append("  and {} more".format(len(reasons) - _SHOWN))
-    raise Internal("{}, so nothing was changed:\n{}\n{}".format(why, "\n".join(lines), remedy))
+    lines.append(remedy)
+    raise Internal("\n".join(lines))
