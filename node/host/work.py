@@ -2,8 +2,8 @@
 
 That process holds the volume's lock and the image's, and outlives the callout that began it: work
 that is killed for taking long would be undone, and begun anew with the next call, for ever. A file
-beside the image, work.json, tells the other callouts what is going on and since when, and how it
-ended if nobody waited for that."""
+beside the image, work.json, tells the other callouts what is going on and since when, and how the
+work ended if nobody waited for that."""
 
 import errno
 import os
@@ -21,11 +21,14 @@ FILE = "work.json"
 FILES = (FILE, "." + FILE + ".new")
 # How long a callout waits for the end of the work. Most work takes milliseconds.
 _PATIENCE_SECONDS = 30
+# Work that began longer ago is told with its date.
 _DAY_SECONDS = 24 * 3600
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NeedsDecision(Unavailable):
-    """A tool found what only a person can decide. It would find the same in the same image."""
+    """A tool found what only a person can decide. The tool would find the same in the same
+    image."""
 
 
 class Site:
@@ -41,8 +44,8 @@ class Site:
 def do(site: Site, doing: str, task: "Callable[[], None]") -> None:
     """Does `task` in a process of its own, and returns when that has ended.
 
-    doing: what goes on, like "its ext4 is being checked". Raises the task's failure; Pending if it
-    goes on when this callout cannot wait any longer."""
+    doing: what goes on, like "its ext4 is being checked". Raises the task's failure; Pending if the
+    work goes on when this callout cannot wait any longer."""
     import json
 
     _raise_earlier(site, doing)
@@ -64,7 +67,7 @@ def do(site: Site, doing: str, task: "Callable[[], None]") -> None:
 
 
 def _work(site: Site, note: "Dict[str, Any]", task: "Callable[[], None]") -> bytes:
-    """The failure of the task as JSON; an empty object if it succeeded."""
+    """The failure of the task as JSON; an empty object if the task succeeded."""
     import json
 
     began = time.monotonic()
@@ -94,11 +97,13 @@ def _failure_of(task: "Callable[[], None]") -> "Optional[Failure]":
 
 def _raise_earlier(site: Site, doing: str) -> None:
     """Raises the failure of such work that ended when nobody waited, while the image is as that
-    work left it. What needs a decision is told again and again, as a check that finds it after an
-    hour would find it after an hour again. Any other failure is told once: a disk that stood still
-    may go on, and a full pool have room, which the image does not show."""
+    work left it.
+
+    What needs a decision is told again and again, as a check that finds it after an hour would find
+    it after an hour again. Any other failure is told once: a disk that stood still may go on, and a
+    full pool have room, which the image does not show."""
     note = _read(site.directory)
-    if "failure" not in note or note.get("doing") != doing:
+    if not _has_failed(note, doing):
         return
     if note.get("lasts") is not True:
         _remove(site.directory)
@@ -107,10 +112,10 @@ def _raise_earlier(site: Site, doing: str) -> None:
 
 
 def earlier_failure(directory: int, doing: str) -> "Optional[Failure]":
-    """The failure of such work that ended when nobody waited, once: whoever asks is the one that is
-    told."""
+    """The failure of such work that ended when nobody waited; None if no such work failed. Told
+    once, to whoever asks first."""
     note = _read(directory)
-    if "failure" not in note or note.get("doing") != doing:
+    if not _has_failed(note, doing):
         return None
     _remove(directory)
     return _failure_in(note)
@@ -123,51 +128,50 @@ def clear(directory: int) -> None:
         _remove(directory)
 
 
-def _failure_in(note: "Dict[str, Any]") -> Failure:
-    outcome = note["failure"]
-    kind = FAILURES.get(outcome.get("reason"), Internal)
-    return kind(outcome.get("message", ""))
-
-
 def going_on(pool_directory: int, volume: str) -> str:
-    """A sentence about the work on the volume that is noted and has not failed, "" if none is. The
-    caller found the volume's lock taken; a crash leaves the note, but no lock."""
+    """A sentence about the work on the volume that is noted and has not failed; "" if no such work
+    is noted. The caller found the volume's lock taken; a crash leaves the note, but no lock."""
     try:
         directory = files.open_below(pool_directory, volume)
     except OSError:
         return ""
-    try:
+    with directory:
         note = _read(directory)
-    finally:
-        os.close(directory)
     if "doing" not in note or "failure" in note:
         return ""
     return _sentence(volume, note)
 
 
 def check_idle(pool_directory: int, volume: str) -> None:
-    """Raises Busy if work on the volume is noted; the caller found traces of it."""
+    """Raises Busy if work on the volume is noted; the caller found traces of the work."""
     sentence = going_on(pool_directory, volume)
     if sentence:
         raise Busy(sentence)
 
 
+def _has_failed(note: "Dict[str, Any]", doing: str) -> bool:
+    return "failure" in note and note.get("doing") == doing
+
+
+def _failure_in(note: "Dict[str, Any]") -> Failure:
+    outcome = note["failure"]
+    kind = FAILURES.get(outcome.get("reason"), Internal)
+    return kind(outcome.get("message", ""))
+
+
 def _sentence(volume: str, note: "Dict[str, Any]") -> str:
     since = note.get("since", 0)
-    form = "%H:%M" if abs(time.time() - since) < _DAY_SECONDS else "%Y-%m-%d %H:%M"
-    when = time.strftime(form, time.localtime(since))
+    is_of_today = abs(time.time() - since) < _DAY_SECONDS
+    when = time.strftime("%H:%M" if is_of_today else "%Y-%m-%d %H:%M", time.localtime(since))
     return "volume {}: {} since {}; the call succeeds when that is done".format(
         volume, note["doing"], when
     )
 
 
 def _image_state(directory: int) -> str:
-    """Another one after each write to the image."""
-    image = files.open_file(directory, "image", os.O_RDONLY)
-    try:
+    """Another text after each write to the image."""
+    with files.open_file(directory, "image", os.O_RDONLY) as image:
         return "{} {}".format(files.identity(image), os.fstat(image).st_mtime_ns)
-    finally:
-        os.close(image)
 
 
 def _read(directory: int) -> "Dict[str, Any]":
@@ -187,7 +191,7 @@ def _write(directory: int, note: "Dict[str, Any]") -> None:
     try:
         files.write(directory, FILE, json.dumps(note).encode("ascii"))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _NO_ROOM:
             raise
 
 

@@ -66,9 +66,9 @@ QUIET_SECONDS = Spot(
     "QUIET_SECONDS = NEW",
 )
 IDLE_SECONDS = Spot(
-    "node/host/filesystems.py",
-    "_IDLE_SECONDS = 600",
-    "_IDLE_SECONDS = NEW",
+    "node/host/filesystems/base.py",
+    "IDLE_SECONDS = 600",
+    "IDLE_SECONDS = NEW",
 )
 PATIENCE_SECONDS = Spot(
     "node/host/work.py",
@@ -112,12 +112,12 @@ LOOP_CONFIGURE = Spot(
     "0x4C09, NEW",
 )
 LARGEST_COMMIT = Spot(
-    "node/host/filesystems.py",
-    "_COMMIT_SECONDS = 2147483",
-    "_COMMIT_SECONDS = NEW",
+    "node/host/filesystems/option_values.py",
+    "COMMIT_SECONDS = 2147483",
+    "COMMIT_SECONDS = NEW",
 )
 SIZE_OPTION_IS_VALID = Spot(
-    "node/host/filesystems.py",
+    "node/host/filesystems/option_values.py",
     "least <= size <= most and size & size - 1 == 0",
     "NEW",
 )

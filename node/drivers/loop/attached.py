@@ -36,9 +36,9 @@ class Attached:
         """The open device."""
         return self.loop.descriptor
 
-    def tool_place(self) -> "undo.Place":
+    def tool_target(self) -> "undo.Target":
         """Where a tool that changes the image works."""
-        return undo.Place(self.loop.path, self.volume.directory, self.lock.descriptor)
+        return undo.Target(self.loop.path, self.volume.directory, self.lock.descriptor)
 
     def check(self) -> int:
         """As images.check."""

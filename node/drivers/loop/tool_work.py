@@ -32,13 +32,13 @@ def make_ready(attached: "Attached") -> None:
     has_other_uuid = bool(new_uuid) and file_system.uuid(attached.device) != new_uuid
 
     def task() -> None:
-        place = attached.tool_place()
-        needs_check = file_system.recover(place)
+        target = attached.tool_target()
+        needs_check = file_system.recover(target)
         if has_other_uuid and file_system.uuid(attached.device) != new_uuid:
-            file_system.set_uuid(place, new_uuid)
+            file_system.set_uuid(target, new_uuid)
         if needs_check or attached.has_errors():
             _check_room_to_repair(volume)
-            file_system.repair(place, needs_check)
+            file_system.repair(target, needs_check)
 
     if is_bad:
         _work(attached, "checked", task)
@@ -69,11 +69,11 @@ def grow(attached: "Attached") -> "Optional[Failure]":
         return earlier
 
     def task() -> None:
-        place = attached.tool_place()
+        target = attached.tool_target()
         try:
-            attached.file_system.grow_unmounted(place)
+            attached.file_system.grow_unmounted(target)
         except (Failure, OSError) as error:
-            attached.file_system.recover(place)
+            attached.file_system.recover(target)
             raise attached.not_grown(error) from None
 
     try:

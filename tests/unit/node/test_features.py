@@ -1,4 +1,5 @@
-"""Of the bits in a superblock exactly those that are not allowed are told."""
+"""node/host/filesystems/features.py: of the bits in a superblock exactly those that are not allowed
+are told."""
 
 from __future__ import annotations
 
@@ -9,20 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.host import features
+from node.host import filesystems
+from node.host.descriptors import Descriptor
+from node.host.filesystems import features
 
-WORDS = [(fs, word) for fs, words in features._WORDS.items() for word in words]
+WORDS = [(name, word) for name, kind in filesystems.TABLE.items() for word in kind.allowed_features]
 
 
 def surplus(fs: str, offset: int, form: str, value: int) -> list[str]:
     """What is told of an image whose superblock has this word, and zeros elsewhere."""
-    image = os.memfd_create("image")
-    try:
+    with Descriptor(os.memfd_create("image")) as image:
         os.truncate(image, 1 << 17)
         os.pwrite(image, struct.pack(form, value), offset)
-        return features.surplus(fs, image)
-    finally:
-        os.close(image)
+        return features.surplus(filesystems.get(fs).allowed_features, image)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def surplus(fs: str, offset: int, form: str, value: int) -> list[str]:
 )
 @given(data=st.data())
 def test_each_bit_that_is_not_allowed_is_told_and_no_other(
-    fs: str, word: features._Word, data: st.DataObject
+    fs: str, word: features.Word, data: st.DataObject
 ) -> None:
     value = data.draw(st.integers(0, (1 << 8 * struct.calcsize(word.form)) - 1))
 
