@@ -7,7 +7,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Tuple
 
-NONE, WRITE, READ, READ_WRITE = 0, 1, 2, 3
+NONE = 0
+WRITE = 1
+READ = 2
+READ_WRITE = 3
 LONG_BYTES = struct.calcsize("l")
 # include/uapi/asm-generic/ioctl.h and what arch/ARCHITECTURE/include/uapi/asm/ioctl.h has instead:
 # the number's first bit of the direction, and the bits for NONE, WRITE and READ.
@@ -38,8 +41,10 @@ def _family(machine: str) -> str:
 
 
 def ioctl(direction: int, kind: int, number: int, size: int, machine: str = "") -> int:
-    """The request _IO, _IOR, _IOW or _IOWR(kind, number, a type of that size). machine: as uname -m
-    prints it; by default this one."""
+    """The request _IO, _IOR, _IOW or _IOWR(kind, number, a type of that size).
+
+    direction: NONE, WRITE, READ or READ_WRITE. machine: as uname -m prints it; by default this
+    one."""
     family = _family(machine or os.uname().machine)
     shift, none, write, read = _IOCTLS.get(family, _GENERIC)
     bits = (none, write, read, write | read)[direction]
@@ -47,8 +52,10 @@ def ioctl(direction: int, kind: int, number: int, size: int, machine: str = "") 
 
 
 def system_call(number: int, machine: str = "", pointer_bytes: int = 0) -> int:
-    """The number of a system call that came with Linux 5.2 or later. Since then all architectures
-    have the same ones, which two of them begin to count elsewhere."""
+    """The number of a system call that came with Linux 5.2 or later.
+
+    Since then all architectures have the same numbers, which mips and alpha begin to count
+    elsewhere. number: on all others. machine, pointer_bytes: by default this one's."""
     family = _family(machine or os.uname().machine)
     if family == "mips":
         is_64_bits = (pointer_bytes or struct.calcsize("P")) == 8
@@ -59,7 +66,7 @@ def system_call(number: int, machine: str = "", pointer_bytes: int = 0) -> int:
 
 
 def kernel() -> "Tuple[int, int]":
-    """Version of the running kernel, its first two numbers."""
+    """The version of the running kernel: its first two numbers."""
     first, second = os.uname().release.split(".")[:2]
     digits = ""
     for character in second:

@@ -13,15 +13,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
-# Within this time a sound disk answers, also a busy one.
+# Within this time a sound disk answers, also a busy disk.
 QUIET_SECONDS = 15
 # All looks of a callout end by then; `list` has 60 s.
 ALL_SECONDS = 45
-_KILLED = 1 << 8  # SIGKILL, which is 9, in the masks of /proc/PID/status
+# SIGKILL, which is 9, in the masks of pending signals (proc_pid_status(5)).
+_KILLED = 1 << 8
+# The kernel keeps 15 characters of a process's name.
+_MARK = "fv-look"
 
 
 class Look:
-    """What was seen of a pool. entries: what the work gave. error: why that is not all, or ""."""
+    """What was seen of a pool. entries: what the work yielded. error: why that is not all, or
+    ""."""
 
     def __init__(self, entries: "List[Any]", error: str) -> None:
         self.entries = entries
@@ -34,24 +38,31 @@ def look(
     quiet_seconds: float = QUIET_SECONDS,
     seconds: float = ALL_SECONDS,
 ) -> "Dict[str, Look]":
-    """Does the work on each pool of that name, all at once. work: yields what JSON can say, and
-    handles its failures."""
+    """Does the work on each of the pools, all at once.
+
+    work: takes the pool's name, yields what JSON can say, and handles its failures. quiet_seconds:
+    how long nothing may come from a work. seconds: how long all works may take. Returns a Look for
+    each pool."""
     stuck = _stuck()
     looks: "Dict[str, Look]" = {}
     asked = []
     for name in names:
-        if _mark(name) in stuck:
-            looks[name] = Look([], unanswered(name, stuck[_mark(name)]))
-        else:
+        process_number = stuck.get(_mark(name))
+        if process_number is None:
             asked.append(name)
+        else:
+            looks[name] = Look([], unanswered(name, process_number))
     works = [_lines_of(name, work) for name in asked]
     answers = children.side_by_side(works, quiet_seconds, seconds)
     for name, answer in zip(asked, answers):
-        looks[name] = Look(_parsed(answer.output), "" if answer.complete else unanswered(name))
+        error = "" if answer.complete else unanswered(name)
+        looks[name] = Look(_parsed(answer.output), error)
     return {name: looks[name] for name in names}
 
 
 def unanswered(name: str, process_number: "Optional[int]" = None) -> str:
+    """The sentence about a pool that does not answer. process_number: of the look that waits for
+    the pool since an earlier call."""
     sentence = "pool {} does not answer, so its disk or server hangs".format(name)
     if process_number is not None:
         sentence += " (process {}, which looked at it before, waits for it)".format(process_number)
@@ -78,22 +89,37 @@ def _parsed(output: bytes) -> "List[Any]":
 
 
 def _mark(name: str) -> str:
-    """The name of a process that looks at the pool; the kernel keeps 15 characters."""
-    return "fv-look{:08x}".format(binascii.crc32(name.encode()))
+    """The name of a process that looks at the pool."""
+    return "{}{:08x}".format(_MARK, binascii.crc32(name.encode()))
 
 
 def _stuck() -> "Dict[str, int]":
     """The looks that were killed and have not died, by their marks, with their numbers."""
-    found: "Dict[str, int]" = {}
+    stuck: "Dict[str, int]" = {}
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open("/proc/{}/status".format(number)) as file:
-                fields = dict(line.rstrip("\n").partition(":\t")[::2] for line in file)
+            fields = _status(number)
         except OSError:  # it ended meanwhile
             continue
         mark = fields.get("Name", "")
-        pending = int(fields.get("SigPnd", "0"), 16) | int(fields.get("ShdPnd", "0"), 16)
-        is_ended = fields.get("State", "").startswith("Z")
-        if mark.startswith("fv-look") and pending & _KILLED and not is_ended:
-            found[mark] = int(number)
-    return found
+        if mark.startswith(_MARK) and _is_dying(fields):
+            stuck[mark] = int(number)
+    return stuck
+
+
+def _status(number: str) -> "Dict[str, str]":
+    """The fields of /proc/PID/status."""
+    fields = {}
+    with open("/proc/{}/status".format(number)) as file:
+        for line in file:
+            name, _, value = line.rstrip("\n").partition(":\t")
+            fields[name] = value
+    return fields
+
+
+def _is_dying(fields: "Dict[str, str]") -> bool:
+    """Whether the process was killed and has not ended."""
+    if fields.get("State", "").startswith("Z"):
+        return False
+    pending = int(fields.get("SigPnd", "0"), 16) | int(fields.get("ShdPnd", "0"), 16)
+    return bool(pending & _KILLED)

@@ -3,13 +3,13 @@ settings, and the pools that were made here.
 
 config.json is the administrator's; without the file every default holds.
 {"pools": {"NAME": "/var/lib/flexvol/DIRECTORY"}}: where a pool lies, if not in a directory of its
-own name. {"mountFlags": ["nosuid", "nodev"]}: what every volume is mounted with; these two unless
-the file says otherwise.
+own name. {"mountFlags": ["nosuid", "nodev"]}: what every volume is mounted with; these two flags
+unless the file says otherwise.
 
-pools.json is ours; only `flexvol install` and `flexvol pool` write it.
+pools.json is ours; only `flexvol install` and `flexvol pool` write the file.
 {"schema": 1, "pools": {"NAME": {"id": "ID", "path": "DIRECTORY"}}}: the pools of this node, also
-while their disks are away. Such a pool has "former" too, a list of ids, if it was made with
---replace; {"defaultRemoved": true} keeps install from making the pool `default` again."""
+while their disks are away. A pool that was made with --replace has "former" too, a list of ids;
+{"defaultRemoved": true} keeps install from making the pool `default` again."""
 
 import os
 
@@ -20,12 +20,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Set, Tuple
 
+    from node.host.descriptors import Descriptor
+
 DIRECTORY = "/etc/flexvol"
 CONFIG = DIRECTORY + "/config.json"
 POOLS_FILE = "pools.json"
 POOLS = DIRECTORY + "/" + POOLS_FILE
 _POOLS_SCHEMA = 1
-# The id of a pool is in its pool.json, and in the poolId of the PVs of its volumes.
+# What a person does about a pools.json that cannot be read. The id of a pool is in its pool.json,
+# and in the poolId of the PVs of its volumes.
 _MEND_POOLS = (
     'mend that file, which holds {"schema": 1, "pools": {"NAME": {"id": "ID of its pool.json", '
     '"path": "DIRECTORY"}}} for each pool of this node; or put it back from a backup; or mount '
@@ -35,24 +38,26 @@ _MEND_POOLS = (
 _LOCK_SECONDS = 20
 # Every pool lies in here; other disks are mounted or bound below it.
 ROOT = "/var/lib/flexvol"
-
-
+# What config.json may have in mountFlags, and what holds without it.
 MOUNT_FLAGS = ("nosuid", "nodev", "noexec")
+_DEFAULT_MOUNT_FLAGS = ("nosuid", "nodev")
+_SETTINGS = ("pools", "mountFlags")
 
 
 def pools() -> "Dict[str, str]":
-    """The pools that the file places, name to directory. Raises Unavailable if it cannot be
-    understood."""
-    placed = _settings().get("pools", {})
-    if not isinstance(placed, dict) or not all(isinstance(path, str) for path in placed.values()):
+    """The pools that config.json places, name to directory. Raises Unavailable if config.json
+    cannot be understood."""
+    placed: "Dict[str, str]" = _settings().get("pools", {})
+    is_table = isinstance(placed, dict)
+    if not is_table or not all(isinstance(path, str) for path in placed.values()):
         raise Unavailable('{}: expected {{"pools": {{"NAME": "DIRECTORY"}}}}'.format(CONFIG))
     return placed
 
 
 def mount_flags() -> "List[str]":
-    """The flags of every mount, of MOUNT_FLAGS. Raises Unavailable if the file cannot be
+    """The flags of every mount, of MOUNT_FLAGS. Raises Unavailable if config.json cannot be
     understood."""
-    flags = _settings().get("mountFlags", ["nosuid", "nodev"])
+    flags = _settings().get("mountFlags", list(_DEFAULT_MOUNT_FLAGS))
     if not isinstance(flags, list) or not all(flag in MOUNT_FLAGS for flag in flags):
         raise Unavailable(
             '{}: expected {{"mountFlags": [...]}} with {}'.format(CONFIG, ", ".join(MOUNT_FLAGS))
@@ -81,12 +86,14 @@ def _read(path: str) -> "Optional[Dict[str, Any]]":
 def _unreadable(path: str, why: str) -> Unavailable:
     """The sentence about a file whose content cannot be known; nothing is made in its place."""
     sentence = "{} cannot be read: {}".format(path, why)
-    return Unavailable(sentence + ("; " + _MEND_POOLS if path == POOLS else ""))
+    if path == POOLS:
+        sentence += "; " + _MEND_POOLS
+    return Unavailable(sentence)
 
 
 def _settings() -> "Dict[str, Any]":
     settings = _read(CONFIG) or {}
-    unknown = sorted(set(settings) - {"pools", "mountFlags"})
+    unknown = sorted(set(settings) - set(_SETTINGS))
     if unknown:
         raise Unavailable(
             "{}: {} is no setting; there are pools and mountFlags".format(CONFIG, unknown[0])
@@ -95,8 +102,8 @@ def _settings() -> "Dict[str, Any]":
 
 
 class Remembered:
-    """A pool that was made on this node. id: of its pool.json. path: its directory. former: the ids
-    of the pools of this name that it has replaced."""
+    """What the node notes of a pool that was made here. id: of its pool.json. path: its directory.
+    former: the ids of the pools of this name that the pool has replaced."""
 
     def __init__(self, pool_id: str, path: str, former: "List[str]") -> None:
         self.id = pool_id
@@ -120,7 +127,7 @@ def remembered() -> "Dict[str, Remembered]":
 
 def known_names() -> "Set[str]":
     """The names of the pools that the node has noted or that config.json places. A file that cannot
-    be read counts as empty: the names are only told to a person."""
+    be read counts as empty: the names are only shown to a person."""
     known: "Set[str]" = set()
     for read in (pools, remembered):
         try:
@@ -146,7 +153,8 @@ def is_default_removed() -> bool:
 def remember(name: str, pool_id: str, path: str) -> bool:
     """Notes that the pool is one of this node's. Returns whether anything was new. The id that the
     pool of this name had until now stays known as a former one."""
-    with _Changed() as memory:
+    with _locked_pools() as pools_file:
+        memory = pools_file.content
         before = memory["pools"].get(name, {})
         former = [known for known in before.get("former", []) if known != pool_id]
         if before and before["id"] != pool_id:
@@ -161,8 +169,9 @@ def remember(name: str, pool_id: str, path: str) -> bool:
 
 
 def forget(name: str) -> None:
-    """The pool is none of this node's any more."""
-    with _Changed() as memory:
+    """Notes that the pool is none of this node's any more."""
+    with _locked_pools() as pools_file:
+        memory = pools_file.content
         memory["pools"].pop(name, None)
         if name == "default":
             memory["defaultRemoved"] = True
@@ -178,37 +187,45 @@ def check_writable() -> None:
         raise _unwritable(OSError(0, "it is read-only"))
 
 
-class _Changed:
-    """pools.json under its lock, to be changed; written at the end if anything has changed."""
+def _locked_pools() -> "_LockedPools":
+    """Opens pools.json under its lock. Raises Unavailable if pools.json cannot be read or written,
+    Busy if somebody else has the lock for long."""
+    try:
+        os.makedirs(DIRECTORY, 0o755, exist_ok=True)
+        directory = files.open_path(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise _unwritable(error) from None
+    with directory:
+        directory.lock(DIRECTORY, _LOCK_SECONDS)
+        return _LockedPools(directory.kept_open(), _memory())
 
-    def __enter__(self) -> "Dict[str, Any]":
-        try:
-            os.makedirs(DIRECTORY, 0o755, exist_ok=True)
-            self._directory = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise _unwritable(error) from None
-        try:
-            files.lock(self._directory, DIRECTORY, _LOCK_SECONDS)
-            self._memory = _memory()
-            self._before = _text(self._memory)
-        except BaseException:
-            os.close(self._directory)
-            raise
-        return self._memory
+
+class _LockedPools:
+    """pools.json under its lock, to be changed. content: as in the file; written at the end of the
+    `with` if anything in it has changed, unless that ended with an exception."""
+
+    def __init__(self, directory: "Descriptor", content: "Dict[str, Any]") -> None:
+        self.content = content
+        self._directory = directory
+        self._before = _text(content)
+
+    def __enter__(self) -> "_LockedPools":
+        return self
 
     def __exit__(self, kind: object, *_: object) -> None:
+        with self._directory:
+            text = _text(self.content)
+            if kind is None and text != self._before:
+                self._write(text)
+
+    def _write(self, text: str) -> None:
         try:
-            text = _text(self._memory)
-            if kind is not None or text == self._before:
-                return
             if text == _text(_nothing()):
                 os.unlink(POOLS_FILE, dir_fd=self._directory)
             else:
                 files.write(self._directory, POOLS_FILE, text.encode("ascii"))
         except OSError as error:
             raise _unwritable(error) from None
-        finally:
-            os.close(self._directory)
 
 
 def _text(memory: "Dict[str, Any]") -> str:
@@ -249,14 +266,18 @@ def _is_entry(entry: "Any") -> bool:
     if not isinstance(entry, dict):
         return False
     former = entry.get("former", [])
-    words = [entry.get("id"), entry.get("path"), *(former if isinstance(former, list) else [None])]
+    if not isinstance(former, list):
+        return False
+    words = [entry.get("id"), entry.get("path"), *former]
     return all(isinstance(word, str) for word in words)
 
 
 def known_pool(name: str, has_id: bool) -> "Optional[Remembered]":
-    """What the node notes of the pool `name`; None if nothing. has_id: the caller has the pool's
-    id from the PV, which proves that a pool is the right one; notes that cannot be read then keep
-    no pod from its data. Raises Unavailable if they cannot be read, without has_id."""
+    """What the node notes of the pool `name`; None if the node notes nothing.
+
+    has_id: the caller has the pool's id from the PV, which proves that a pool is the right one;
+    notes that cannot be read then keep no pod from its data. Without has_id, raises Unavailable if
+    the notes cannot be read."""
     try:
         return remembered().get(name)
     except Unavailable:
@@ -279,7 +300,9 @@ def pool_directory(name: str) -> str:
     config.json decides, then where the pool was made."""
     check_name("pool name", name)
     placed = pools().get(name)
-    return _directory(name, placed, None if placed is not None else remembered().get(name))
+    if placed is not None:
+        return _directory(name, placed, None)
+    return _directory(name, None, remembered().get(name))
 
 
 def _directory(name: str, placed: "Optional[str]", known: "Optional[Remembered]") -> str:

@@ -46,12 +46,18 @@ def share(source: int, target: int, size_bytes: int) -> bool:
     """Lets the open file `target` begin with `size_bytes` of the open file `source`, as they are at
     one moment, on the same blocks. False if the file system cannot do that with these two files."""
     try:
-        fcntl.ioctl(target, _CLONE_RANGE, struct.pack("=qQQQ", source, 0, size_bytes, 0))
+        clone_range(source, target, size_bytes)
         return True
     except OSError as error:
         if error.errno in _NOT_SHARED:
             return False
         raise
+
+
+def clone_range(source: int, target: int, size_bytes: int) -> None:
+    """The system call of `share`; raises OSError where that is impossible (ioctl_ficlonerange(2)).
+    size_bytes: 0 for all of `source`."""
+    fcntl.ioctl(target, _CLONE_RANGE, struct.pack("=qQQQ", source, 0, size_bytes, 0))
 
 
 def copy(source: int, target: int, begin: int, end: int, deadline: float) -> int:

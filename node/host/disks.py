@@ -8,7 +8,8 @@ import fcntl
 import os
 import struct
 
-from node.host import abi
+from node.host import abi, copying
+from node.host.descriptors import Descriptor
 from shared.protocol import system_failure
 
 TYPE_CHECKING = False
@@ -20,29 +21,45 @@ if TYPE_CHECKING:
 _FIEMAP = abi.ioctl(abi.READ_WRITE, 0x66, 11, 32)  # FS_IOC_FIEMAP
 _HEADER = struct.Struct("=QQIIII")  # struct fiemap: start, length, flags, mapped, count, reserved
 _EXTENT = struct.Struct("=QQQ16xI12x")  # struct fiemap_extent: logical, physical, length, flags
-_LAST, _SHARED = 0x1, 0x2000  # FIEMAP_EXTENT_LAST, FIEMAP_EXTENT_SHARED
+_LAST = 0x1  # FIEMAP_EXTENT_LAST
+_SHARED = 0x2000  # FIEMAP_EXTENT_SHARED
+# So many extents are read with one call: 112 KiB of answer.
 _EXTENTS_A_CALL = 2048
-# A look at whether a file shares blocks reads so many extents at so many places.
-_SAMPLES, _EXTENTS_A_SAMPLE = 8, 16
-_CLONE_RANGE = abi.ioctl(abi.WRITE, 0x94, 13, 32)  # FICLONERANGE
+# A look at whether a file shares blocks reads so many extents at so many positions.
+_SAMPLES = 8
+_EXTENTS_A_SAMPLE = 16
 # XFS_IOC_FSGEOMETRY_V1 and BTRFS_IOC_FS_INFO, which only xfs and only btrfs answer.
-_XFS_GEOMETRY = abi.ioctl(abi.READ, 0x58, 100, 112)
-_BTRFS_FS_INFO = abi.ioctl(abi.READ, 0x94, 31, 1024)
+_XFS_GEOMETRY_BYTES = 112
+_XFS_GEOMETRY = abi.ioctl(abi.READ, 0x58, 100, _XFS_GEOMETRY_BYTES)
+_BTRFS_INFO_BYTES = 1024
+_BTRFS_INFO = abi.ioctl(abi.READ, 0x94, 31, _BTRFS_INFO_BYTES)
+# The largest position that the kernel takes (off_t).
 _LONGEST_BYTES = (1 << 63) - 1
+# No volume is smaller (ext4's minimum_bytes).
 _SMALLEST_IMAGE_BYTES = 16 << 20
-_MADE_FILES = 4  # a volume is a directory, an image, a record and the record's next version
+# A volume is a directory, an image, a record and the record's next version.
+_MADE_FILES = 4
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_WRITABLE = (errno.EROFS, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE)
 # What the open of a nameless file answers where the file system has no such thing.
 _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
-XFS, BTRFS, OTHER = "xfs", "btrfs", "other"
+XFS = "xfs"
+BTRFS = "btrfs"
+OTHER = "other"
+_KINDS = (
+    (XFS, _XFS_GEOMETRY, _XFS_GEOMETRY_BYTES),
+    (BTRFS, _BTRFS_INFO, _BTRFS_INFO_BYTES),
+)
 
 
 class Disk:
-    """A pool's disk at one moment, all in bytes. capacity: of its file system. available: what it
-    still gives to us. largest_file: how long one file can be. shares: whether two files may have
-    blocks in common. kind: XFS, BTRFS or OTHER. obstacle: why no file can be made on it now, or
-    "". full: that reason is want of something, and not a disk that cannot be written to."""
+    """A pool's disk at one moment.
+
+    capacity: of its file system, in bytes. available: what the file system still gives to us, in
+    bytes. largest_file: how long one file can be, in bytes. shares: whether two files may have
+    blocks in common. kind: XFS, BTRFS or OTHER. obstacle: why no file can be made on the disk now,
+    or "". full: whether that reason is want of something, and not a disk that cannot be written
+    to."""
 
     def __init__(self, directory: int) -> None:
         status = os.fstatvfs(directory)
@@ -65,22 +82,20 @@ class Disk:
 
     def _try(self, directory: int) -> None:
         """Makes a file without a name, which is gone with its descriptor."""
+        path = "/proc/self/fd/{}".format(directory)
+        flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
         try:
-            file = os.open(
-                "/proc/self/fd/{}".format(directory), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600
-            )
+            file = Descriptor(os.open(path, flags, 0o600))
         except OSError as error:
             if error.errno in _NO_NAMELESS_FILES:
-                self.largest_file = _LONGEST_BYTES  # not known; the call that makes one finds out
+                self.largest_file = _LONGEST_BYTES  # not known; the call that makes it finds out
                 return
             self.obstacle = "no file can be made on it: {}".format(error.strerror)
             self.full = error.errno in _NO_SPACE
             return
-        try:
+        with file:
             self.largest_file = _largest_bytes(file)
             self.shares = _can_share(file)
-        finally:
-            os.close(file)
 
     def _limit_by_process(self) -> None:
         """Whoever started us may have limited the length of our files (ulimit -f)."""
@@ -98,10 +113,7 @@ class Disk:
 
 
 def _kind(descriptor: int) -> str:
-    for kind, request, size_bytes in (
-        (XFS, _XFS_GEOMETRY, 112),
-        (BTRFS, _BTRFS_FS_INFO, 1024),
-    ):
+    for kind, request, size_bytes in _KINDS:
         try:
             fcntl.ioctl(descriptor, request, bytes(size_bytes))
         except OSError:
@@ -113,7 +125,8 @@ def _kind(descriptor: int) -> str:
 def _largest_bytes(file: int) -> int:
     """How long the file could be. The kernel refuses to seek beyond that, so nothing is written:
     ext4 with blocks of 4 KiB ends at 16 TiB, xfs and btrfs at 8 EiB."""
-    low, high = 0, _LONGEST_BYTES
+    low = 0
+    high = _LONGEST_BYTES
     while low < high:
         middle = (low + high + 1) // 2
         try:
@@ -129,7 +142,7 @@ def _can_share(file: int) -> bool:
     """Whether the file system knows to share blocks. The empty file is told to share its nothing
     with itself, which changes nothing."""
     try:
-        fcntl.ioctl(file, _CLONE_RANGE, struct.pack("=qQQQ", file, 0, 0, 0))
+        copying.clone_range(file, file, 0)
     except OSError as error:
         return error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY)
     return True
@@ -137,10 +150,14 @@ def _can_share(file: int) -> bool:
 
 def shared_bytes(file: int, most_extents: int) -> "Tuple[Optional[int], int]":
     """How many bytes of the open file lie in blocks that another file has too, and how many extents
-    were read for that. None if the file has more extents than that, or if the file system does not
-    tell; then none were read."""
+    were read for that.
+
+    most_extents: how many extents may be read. The first is None if the file has more extents, or
+    if the file system does not tell; then no extents were read."""
     length = os.fstat(file).st_size
-    begin, shared, seen = 0, 0, 0
+    begin = 0
+    shared = 0
+    seen = 0
     while begin < length:
         extents = _extents(file, begin, length, _EXTENTS_A_CALL)
         if extents is None or seen > most_extents:

@@ -6,14 +6,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator, List, Optional, Tuple
 
-# podLogsDir of KubeletConfiguration, since Kubernetes 1.30
+# The default of podLogsDir of KubeletConfiguration, which is there since Kubernetes 1.30.
 _POD_LOGS = "/var/log/pods"
 _POD_LOGS_SETTING = r"""(?:^|[{,])\s*["']?podLogsDir["']?\s*:\s*["']?([^"',}\s]+)"""
 
 
 def processes() -> "Iterator[Tuple[int, List[str]]]":
-    """Number and command line of each kubelet of our own mount namespace. One in another, such as
-    a container's, may be another node's."""
+    """Number and command line of each kubelet of our own mount namespace. A kubelet in another
+    mount namespace, such as a container's, may be another node's."""
     ours = os.readlink("/proc/self/ns/mnt")
     for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
@@ -27,14 +27,15 @@ def processes() -> "Iterator[Tuple[int, List[str]]]":
 
 
 def command_line(process: int) -> "List[str]":
-    """The words of a process; none of one of the kernel's. Raises OSError if it has ended."""
+    """The words that a process was started with; a process of the kernel's has none. Raises OSError
+    if the process has ended."""
     with open("/proc/{}/cmdline".format(process), "rb") as file:
         return os.fsdecode(file.read()).split("\0")[:-1]
 
 
 def argument(words: "List[str]", name: str) -> "Optional[str]":
-    """The value of an argument of a command line, given as `--name=value` or as two words; the
-    last one counts. None if it is not given."""
+    """The value of an argument of a command line, given as `--name=value` or as two words; the last
+    value counts. None if the argument is not given."""
     value = None
     for number, word in enumerate(words):
         if word.startswith(name + "="):
@@ -45,15 +46,16 @@ def argument(words: "List[str]", name: str) -> "Optional[str]":
 
 
 def search(pattern: str, path: "Optional[str]") -> "Optional[str]":
-    """What is found in a file of settings; YAML, JSON or arguments. None if it is not there."""
+    """What the pattern's group matches in a file of settings (YAML, JSON or arguments). None if the
+    file has no such setting, or is not there."""
     import re  # late: few callouts need it
 
     try:
         with open(path or os.devnull, encoding="utf-8", errors="replace") as file:
-            found = re.search(pattern, file.read(), re.MULTILINE)
+            match = re.search(pattern, file.read(), re.MULTILINE)
     except OSError:
         return None
-    return found.group(1) if found else None
+    return match.group(1) if match else None
 
 
 def pod_logs_directory() -> str:

@@ -13,7 +13,7 @@ import stat
 import struct
 import time
 
-from node.host import config, copy_on_write
+from node.host import config, copy_on_write, files
 from shared import children
 from shared.protocol import Internal, Unavailable
 
@@ -23,21 +23,44 @@ if TYPE_CHECKING:
 
 SECTOR_BYTES = 4096
 
-_SET_FD, _CLR_FD, _SET_STATUS64, _GET_STATUS64 = 0x4C00, 0x4C01, 0x4C04, 0x4C05
-_SET_CAPACITY, _SET_DIRECT_IO, _SET_BLOCK_SIZE, _CONFIGURE = 0x4C07, 0x4C08, 0x4C09, 0x4C0A
-_ADD, _REMOVE, _GET_FREE = 0x4C80, 0x4C81, 0x4C82
-_AUTOCLEAR, _DIRECT_IO = 4, 16
+# Of include/uapi/linux/loop.h.
+_SET_FD = 0x4C00
+_CLR_FD = 0x4C01
+_SET_STATUS64 = 0x4C04
+_GET_STATUS64 = 0x4C05
+_SET_CAPACITY = 0x4C07
+_SET_DIRECT_IO = 0x4C08
+_SET_BLOCK_SIZE = 0x4C09
+_CONFIGURE = 0x4C0A
+_ADD = 0x4C80
+_REMOVE = 0x4C81
+_GET_FREE = 0x4C82
+_AUTOCLEAR = 4
+_DIRECT_IO = 16
 _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64
 _CONFIG = struct.Struct("=II232s64x")  # struct loop_config
-_ATTEMPTS = 64
 _CONTROL = "/dev/loop-control"
+# Others who attach at the same moment are faster a few times in a row, not so many times.
+_ATTEMPTS = 64
+# For so long others may read a device that is being configured.
 _AGAIN_SECONDS = 2
-_ANSWER_SECONDS = 2  # a disk that is only busy answers a stat within this time
+_AGAIN_PAUSE_SECONDS = 0.01
+# A disk that is only busy answers a stat within this time.
+_ANSWER_SECONDS = 2
 _DELETED = " (deleted)"
+# Why a device cannot be opened: it went away, or this container does not have the machine's.
+_NOT_HERE = (errno.ENOENT, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EROFS)
+# Why a free device cannot be opened: it has no node in this /dev, or may not be used.
+_NOT_USABLE = (errno.ENOENT, errno.EPERM, errno.EACCES, errno.EROFS)
+# Somebody else has removed, made or opened the free device meanwhile.
+_OTHERS_WERE_FASTER = (errno.ENOENT, errno.ENODEV, errno.EBUSY, errno.EEXIST)
+# What a kernel before 5.8 answers to LOOP_CONFIGURE.
+_NO_CONFIGURE = (errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
 
 
 class Loop:
-    """An open loop device. path: /dev/loopN. descriptor: keeps it attached while it is open."""
+    """An open loop device. path: /dev/loopN. descriptor: keeps the device attached while it is
+    open."""
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
@@ -50,32 +73,38 @@ class Loop:
         self.close()
 
     def close(self) -> None:
+        """Closes the device, which goes away if nobody else has it open or mounted."""
         os.close(self.descriptor)
 
     def backing(self) -> "Optional[Tuple[int, int]]":
-        """Device and inode number of the file behind it; None if it is not attached."""
+        """Device and inode number of the file behind the device; None if there is no file."""
         info = self._info()
-        return None if info is None else (info[0], info[1])
+        if info is None:
+            return None
+        return info[0], info[1]
 
     def clears_itself(self) -> bool:
-        """Whether it goes away with its last user. One that does not was made by hand, or by a
-        callout that an old kernel made us do in two steps and that was killed between them."""
+        """Whether the device goes away with its last user. A device that does not was made by hand,
+        or by a callout that an old kernel made us do in two steps and that was killed between
+        them."""
         info = self._info()
         return info is not None and bool(info[8] & _AUTOCLEAR)
 
     def _info(self) -> "Optional[Tuple[int, ...]]":
         try:
-            return _INFO.unpack(fcntl.ioctl(self.descriptor, _GET_STATUS64, bytes(_INFO.size)))
+            answer = fcntl.ioctl(self.descriptor, _GET_STATUS64, bytes(_INFO.size))
+            return _INFO.unpack(answer)
         except OSError as error:
             if error.errno == errno.ENXIO:
                 return None
             raise
 
     def set_clears_itself(self) -> None:
+        """Makes the device go away with its last user."""
         fcntl.ioctl(self.descriptor, _SET_STATUS64, _new_info(_AUTOCLEAR))
 
     def follow_size(self) -> None:
-        """Takes on the size its file has grown to."""
+        """Takes on the size that the file behind the device has grown to."""
         fcntl.ioctl(self.descriptor, _SET_CAPACITY, 0)
 
     def is_mounted(self) -> bool:
@@ -94,13 +123,14 @@ def _new_info(flags: int) -> bytes:
 
 
 def find(image: int, path: str) -> "Optional[Loop]":
-    """The loop device on the file behind the descriptor `image`, open for reading, or None. path:
-    of that file, which is the image of a volume."""
+    """The loop device on the image of a volume; None if there is no such device.
+
+    image: the image, open for reading. path: of the image."""
     return next(of_image(image, path, backing_paths()), None)
 
 
 def backing_paths() -> "Dict[str, Optional[str]]":
-    """The backing path of each loop device that has a file."""
+    """The backing path of each loop device that has a file, as `backing_path` gives it."""
     return {device: backing_path(device) for device in attached()}
 
 
@@ -108,10 +138,13 @@ def of_image(image: int, path: str, by_path: "Dict[str, Optional[str]]") -> "Ite
     """All loop devices that `find` could give, of those in `by_path`."""
     status = os.fstat(image)
     wanted = (status.st_dev, status.st_ino)
-    sure = [device for device, backing in by_path.items() if backing == path]
-    doubtful = [
-        device for device, backing in by_path.items() if backing != path and _may_be(backing, path)
-    ]
+    sure = []
+    doubtful = []
+    for device, backing in by_path.items():
+        if backing == path:
+            sure.append(device)
+        elif _may_be(backing, path):
+            doubtful.append(device)
     for device in sure + _answering(doubtful):
         loop = _open(device, os.O_RDONLY)  # udev probes a device that was open for writing
         if loop is None:
@@ -124,25 +157,23 @@ def of_image(image: int, path: str, by_path: "Dict[str, Optional[str]]") -> "Ite
 
 def attached() -> "List[str]":
     """The paths of all loop devices that have a file."""
-    return [
-        "/dev/" + name
-        for name in os.listdir("/sys/block")
-        if name.startswith("loop") and os.path.exists("/sys/block/{}/loop".format(name))
-    ]
+    names = [name for name in os.listdir("/sys/block") if name.startswith("loop")]
+    return ["/dev/" + name for name in names if os.path.exists(_in_sysfs(name, "loop"))]
 
 
 def backing_path(device: str) -> "Optional[str]":
-    """The path of the file behind the device /dev/loopN, as the kernel writes it from memory: as
-    this process's root has it, or from the root of another mount namespace; "" if no file is
+    """The path of the file behind the device /dev/loopN, as the kernel writes the path from memory:
+    as this process's root has it, or from the root of another mount namespace; "" if no file is
     there (any more); None if the path is too long to be written."""
-    name = "/sys/block/{}/loop/backing_file".format(os.path.basename(device))
     try:
-        with open(name, "rb") as file:
+        with open(_in_sysfs(device, "loop/backing_file"), "rb") as file:
             path = os.fsdecode(file.read().rstrip(b"\n"))
     except OSError as error:
         return None if error.errno == errno.ENAMETOOLONG else ""
     # The kernel also calls a file deleted of which it has dropped the name, as on NFS and FUSE.
-    return path[: -len(_DELETED)] if path.endswith(_DELETED) else path
+    if path.endswith(_DELETED):
+        return path[: -len(_DELETED)]
+    return path
 
 
 def is_taken(device: str) -> bool:
@@ -170,9 +201,9 @@ def is_on_image(device: str) -> bool:
 
 
 def _may_be(backing: "Optional[str]", path: str) -> bool:
-    """Whether a device with the backing path can be on the volume's image at `path`, though the
-    two differ. A mount namespace may have the pool at another place. Where it has the pool at the
-    place of ours, the volume's directory and the image still have the same names."""
+    """Whether a device with the backing path can be on the volume's image at `path`, though the two
+    differ. A mount namespace may have the pool in another directory. Where a mount namespace has
+    the pool in our directory, the volume's directory and the image still have the same names."""
     if backing is None:
         return True
     directory, name = os.path.split(backing)
@@ -184,8 +215,8 @@ def _may_be(backing: "Optional[str]", path: str) -> bool:
 
 
 def named_like(path: str) -> str:
-    """The device whose file is an image of the volume of that name, in whatever mount namespace;
-    "" if there is none. path: of the image."""
+    """The device whose file is an image of the volume of that name, in whatever mount namespace; ""
+    if there is no such device. path: of the image."""
     wanted = _last_two(path)
     for device, backing in backing_paths().items():
         if backing and _last_two(backing) == wanted:
@@ -201,12 +232,13 @@ def _last_two(path: str) -> "Tuple[str, str]":
 
 def _is_bound_image(path: str) -> bool:
     """Whether the file at `path` is an image that was bound there, under another name."""
+    wanted = os.fsencode(path)
     with open("/proc/self/mountinfo", "rb") as lines:
-        mounts = [line.split(b" ", 5) for line in lines]
-    return any(
-        fields[4] == os.fsencode(path) and os.path.basename(fields[3]) == b"image"
-        for fields in mounts
-    )
+        for line in lines:
+            fields = line.split(b" ", 5)
+            if fields[4] == wanted and os.path.basename(fields[3]) == b"image":
+                return True
+    return False
 
 
 def _answering(devices: "List[str]") -> "List[str]":
@@ -236,7 +268,7 @@ def _open(path: str, access: int = os.O_RDWR) -> "Optional[Loop]":
     except Unavailable:  # what has its name in this /dev is something else
         return None
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _NOT_HERE:
             return None
         raise
 
@@ -246,26 +278,28 @@ def _open_node(path: str, access: int) -> Loop:
     the node of a new device into its own /dev only. Raises OSError."""
     number = _number(path)
     try:
-        descriptor = os.open(path, access | os.O_CLOEXEC)
+        node = files.open_path(path, access)
     except FileNotFoundError:
         if number is None or not os.path.exists(_CONTROL):
             raise  # no loop devices are meant to be used here
         _make_node(path, number)
-        descriptor = os.open(path, access | os.O_CLOEXEC)
-    status = os.fstat(descriptor)
-    if number is not None and (not stat.S_ISBLK(status.st_mode) or status.st_rdev != number):
-        os.close(descriptor)
-        raise Unavailable(
-            "{0} is not the device that the kernel has by that name; /dev is a copy: replace it, "
-            "rm {0} && {1}".format(path, _mknod(path, number))
-        )
-    return Loop(path, descriptor)
+        node = files.open_path(path, access)
+    with node:
+        status = os.fstat(node)
+        is_device = stat.S_ISBLK(status.st_mode) and status.st_rdev == number
+        if number is not None and not is_device:
+            raise Unavailable(
+                "{0} is not the device that the kernel has by that name; /dev is a copy: replace "
+                "it, rm {0} && {1}".format(path, _mknod(path, number))
+            )
+        return Loop(path, node.kept_open())
 
 
 def _number(path: str) -> "Optional[int]":
-    """The device number that the kernel gave it; None if it has no such device, or no /sys here."""
+    """The device number that the kernel gave the device; None if the kernel has no such device, or
+    no /sys is here."""
     try:
-        with open("/sys/block/{}/dev".format(os.path.basename(path))) as file:
+        with open(_in_sysfs(path, "dev")) as file:
             major, minor = file.read().split(":")
     except FileNotFoundError:
         return None
@@ -290,38 +324,20 @@ def can_make_node() -> bool:
 
 
 def next_free() -> str:
-    """The path of a device that no file is attached to; the kernel makes one if it has none. Raises
-    OSError."""
-    control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
-    try:
+    """The path of a device that no file is attached to; the kernel makes a device if all have
+    files. Raises OSError."""
+    with files.open_path(_CONTROL, os.O_RDWR) as control:
         return "/dev/loop{}".format(fcntl.ioctl(control, _GET_FREE))
-    finally:
-        os.close(control)
 
 
 def attach(image: int) -> Loop:
     """Attaches the open and locked file `image`. The device keeps this very descriptor's open file,
     so the lock lives exactly as long as the device, whatever becomes of us."""
-    control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
-    try:
+    with files.open_path(_CONTROL, os.O_RDWR) as control:
         for _ in range(_ATTEMPTS):
-            number = fcntl.ioctl(control, _GET_FREE)
-            path = "/dev/loop{}".format(number)
-            _renew(control, number, path)
-            loop = _open_free(path)
-            if loop is None:
-                continue
-            try:
-                _configure(loop, image)
+            loop = _attach_free(control, image)
+            if loop is not None:
                 return loop
-            except OSError as error:
-                loop.close()
-                if error.errno != errno.EBUSY:  # EBUSY: someone else was faster
-                    raise Internal(
-                        "cannot attach the image to {}: {}".format(path, error.strerror)
-                    ) from None
-    finally:
-        os.close(control)
     raise Internal(
         "no free loop device after {} attempts; see losetup -l and the max_loop limit".format(
             _ATTEMPTS
@@ -329,15 +345,33 @@ def attach(image: int) -> Loop:
     )
 
 
+def _attach_free(control: int, image: int) -> "Optional[Loop]":
+    """Attaches the file to the next free device; None if somebody else was faster."""
+    number = fcntl.ioctl(control, _GET_FREE)
+    path = "/dev/loop{}".format(number)
+    _renew(control, number, path)
+    loop = _open_free(path)
+    if loop is None:
+        return None
+    try:
+        _configure(loop, image)
+        return loop
+    except OSError as error:
+        loop.close()
+        if error.errno == errno.EBUSY:
+            return None
+        raise Internal("cannot attach the image to {}: {}".format(path, error.strerror)) from None
+
+
 def _open_free(path: str) -> "Optional[Loop]":
-    """None if the device went away again. Raises Unavailable, saying what is missing, if it cannot
-    be used here."""
+    """Opens the free device; None if the device went away again. Raises Unavailable, saying what is
+    missing, if the device cannot be used here."""
     try:
         return _open_node(path, os.O_RDWR)
     except OSError as error:
         if error.errno == errno.ENXIO:
             return None
-        if error.errno not in (errno.ENOENT, errno.EPERM, errno.EACCES, errno.EROFS):
+        if error.errno not in _NOT_USABLE:
             raise
         number = _number(path)
         if number is None:
@@ -358,25 +392,27 @@ def _renew(control: int, number: int, path: str) -> None:
     """Since 6.9 the kernel keeps refuse_discard over the change of a device's file, and takes no
     other value after it; so the free device is removed and made anew."""
     try:
-        with open(_limit(path, "discard_max_bytes")) as now, open(
-            _limit(path, "discard_max_hw_bytes")
-        ) as possible:
-            if now.read() == possible.read():
-                return
+        if _read_limit(path, "discard_max_bytes") == _read_limit(path, "discard_max_hw_bytes"):
+            return
         fcntl.ioctl(control, _REMOVE, number)
         fcntl.ioctl(control, _ADD, number)
     except OSError as error:
-        if error.errno not in (
-            errno.ENOENT,
-            errno.ENODEV,
-            errno.EBUSY,
-            errno.EEXIST,
-        ):  # someone else was faster
+        if error.errno not in _OTHERS_WERE_FASTER:
             raise
 
 
-def _limit(path: str, name: str) -> str:
-    return "/sys/block/{}/queue/{}".format(os.path.basename(path), name)
+def _read_limit(device: str, name: str) -> str:
+    with open(_limit(device, name)) as file:
+        return file.read()
+
+
+def _limit(device: str, name: str) -> str:
+    return _in_sysfs(device, "queue/" + name)
+
+
+def _in_sysfs(device: str, name: str) -> str:
+    """The path of what the kernel tells of the device."""
+    return "/sys/block/{}/{}".format(os.path.basename(device), name)
 
 
 def _configure(loop: Loop, image: int) -> None:
@@ -386,11 +422,7 @@ def _configure(loop: Loop, image: int) -> None:
         _ioctl(loop, _CONFIGURE, _CONFIG.pack(image, SECTOR_BYTES, info))
         return
     except OSError as error:
-        if error.errno not in (
-            errno.EINVAL,
-            errno.ENOTTY,
-            errno.ENOSYS,
-        ):  # a kernel before 5.8 does not know it
+        if error.errno not in _NO_CONFIGURE:
             raise
     fcntl.ioctl(loop.descriptor, _SET_FD, image)
     try:
@@ -414,7 +446,7 @@ def _ioctl(loop: Loop, request: int, argument: "Union[int, bytes]") -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(_AGAIN_PAUSE_SECONDS)
 
 
 def _direct_io(loop: Loop) -> None:

@@ -108,8 +108,8 @@ DIRECT_IO_IS_SOUND_SINCE = Spot(
 )
 LOOP_CONFIGURE = Spot(
     "node/host/loopdev.py",
-    "0x4C09, 0x4C0A",
-    "0x4C09, NEW",
+    "_CONFIGURE = 0x4C0A",
+    "_CONFIGURE = NEW",
 )
 LARGEST_COMMIT = Spot(
     "node/host/filesystems/option_values.py",
