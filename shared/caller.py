@@ -2,9 +2,8 @@
 as kubelet does.
 
 The rules are those of pkg/volume/flexvolume/driver-call.go (Run, handleCmdResponse) and of Go's
-encoding/json, which
-parses the output there: one JSON document on stdout and stderr together, keys matched without
-regard to case, status values with regard to it, types strict.
+encoding/json, which parses the output there: one JSON document on stdout and stderr together, keys
+matched without regard to case, status values with regard to case, types strict.
 tests/unit/shared/test_caller.py compares this file with Go itself."""
 
 import codecs
@@ -32,8 +31,13 @@ if TYPE_CHECKING:
 
 # A list of ten thousand volumes has about 4 MB.
 _OUTPUT_LIMIT_BYTES = 64 << 20
+# How much of an output that is no answer a message has.
+_SHOWN_BYTES = 120
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_INT64 = re.compile(r"-?(0|[1-9][0-9]*)\Z")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)\Z")
+# A longer number is no int64.
+_INTEGER_CHARACTERS = 20
+_INT64_END = 1 << 63
 # Go folds these two letters besides ASCII, because their simple case folding is s and k.
 _FOLD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ\u017f\u212a", "abcdefghijklmnopqrstuvwxyzsk")
 _KUBELET_FIELDS = {
@@ -47,15 +51,15 @@ _KUBELET_FIELDS = {
 
 
 class Hangs(Internal):
-    """A call was given up, and the kernel lets a process of it not die, as with a disk that does
-    not answer."""
+    """A call was given up, and the kernel does not let a process of the call die, as with a disk
+    that does not answer."""
 
     def __init__(self, message: str, survivors: "List[process_table.Survivor]") -> None:
         super().__init__(message)
         self._survivors = survivors
 
     def processes(self) -> "List[int]":
-        """The numbers of those that are there still."""
+        """The numbers of the processes that are there still."""
         return [survivor.pid for survivor in self._survivors if survivor.lives()]
 
 
@@ -66,7 +70,7 @@ class _Number(str):
 
 def command_line(callout: str, **arguments: "Union[str, int, Options]") -> "List[str]":
     """The callout and its arguments in the order of CALLOUTS. Raises KeyError for an argument that
-    is not its own."""
+    the callout does not have, or that is missing."""
     names = CALLOUTS[callout].arguments
     if set(arguments) != set(names):
         raise KeyError(
@@ -87,11 +91,11 @@ def call(
 ) -> Reply:
     """Runs one callout of the driver and returns its reply.
 
-    seconds: the time limit; by default the callout's own in CALLOUTS. Raises the Failure the driver
-    answered with, of the class it named; Internal if it answered with none, with garbage, or not in
-    time; Hangs if a process of it is left then."""
+    seconds: the time limit; by default the callout's own in CALLOUTS. Raises the Failure that the
+    driver answered with, of the class that the driver named; Internal if the driver answered with
+    no failure, with garbage, or not in time; Hangs if a process of the call is left then."""
     limit = CALLOUTS[callout].seconds if seconds is None else seconds
-    line = [executable] + command_line(callout, **arguments)
+    line = [executable, *command_line(callout, **arguments)]
     try:
         result = process.run(line, limit, output_limit_bytes=_OUTPUT_LIMIT_BYTES)
     except TimedOut as error:
@@ -108,25 +112,18 @@ def reap_strays(ended_before: "Set[int]") -> "Set[int]":
 
 
 def parse(callout: str, output: bytes, status: int) -> Reply:
-    """The reply in a driver's combined output, given its exit status. Raises as `call` does.
+    """The reply in a driver's combined output. Raises as `call` does.
 
-    Two deliberate differences from kubelet: `capabilities: null`, which makes it panic, is Internal
-    here; and text nested about a thousand deep is refused, where Go's limit is ten thousand."""
+    status: the driver's exit status. Two deliberate differences from kubelet: `capabilities: null`,
+    which makes kubelet panic, is Internal here; and text nested about a thousand deep is refused,
+    where Go's limit is ten thousand."""
     try:
-        document = json.loads(
-            output.decode("utf-8", "as Go"),
-            object_pairs_hook=_Pairs,
-            parse_int=_Number,
-            parse_float=_Number,
-            parse_constant=_no_constant,
-        )
-        fields, extra = _fields(document)
+        fields, extra = _fields(_document(output))
     except (ValueError, RecursionError) as error:
+        beginning = output[:_SHOWN_BYTES].decode("utf-8", "replace")
         raise Internal(
-            (
-                "{}: the driver's output is not one JSON object of the contract ({}); it "
-                "begins with {}"
-            ).format(callout, error, ascii(output[:120].decode("utf-8", "replace")))
+            "{}: the driver's output is not one JSON object of the contract ({}); it "
+            "begins with {}".format(callout, error, ascii(beginning))
         ) from None
     answer = fields["status"]
     if answer == NOT_SUPPORTED:
@@ -156,6 +153,16 @@ def parse(callout: str, output: bytes, status: int) -> Reply:
     )
 
 
+def _document(output: bytes) -> "Any":
+    return json.loads(
+        output.decode("utf-8", "as Go"),
+        object_pairs_hook=_Object,
+        parse_int=_Number,
+        parse_float=_Number,
+        parse_constant=_no_constant,
+    )
+
+
 def _failure(callout: str, answer: str, message: str, reason: "Any") -> Failure:
     kind = FAILURES.get(reason, Internal) if isinstance(reason, str) else Internal
     if kind is NotSupported:  # kubelet reads the status alone, and that was not "Not supported"
@@ -175,81 +182,90 @@ def _fields(document: "Any") -> "Tuple[Dict[str, Any], Dict[str, Any]]":
         "attached": False,
         "volumenewsize": 0,
     }
-    capabilities: "Optional[Dict[str, bool]]" = dict(
-        dict.fromkeys(Capabilities.NAMES, True), supportsMetrics=False
-    )
+    defaults = dict.fromkeys(Capabilities.NAMES, True)
+    defaults["supportsMetrics"] = False
+    capabilities: "Optional[Dict[str, bool]]" = defaults
     extra: "Dict[str, Any]" = {}
     if document is not None:  # null leaves everything at its zero value, as in Go
-        for key, value in _pairs(document, "the output"):
+        for key, value in _members(document, "the output"):
             name = key.translate(_FOLD)
             if name == "capabilities":
-                capabilities = None if value is None else _merged(capabilities, value)
-            elif name in _KUBELET_FIELDS:
-                if value is not None:
-                    fields[name] = _typed(key, value, _KUBELET_FIELDS[name])
-            else:
+                capabilities = _merged(capabilities, value)
+            elif name not in _KUBELET_FIELDS:
                 extra[key] = _plain(value)
+            elif value is not None:
+                fields[name] = _typed(key, value, _KUBELET_FIELDS[name])
     fields["capabilities"] = None if capabilities is None else Capabilities(**capabilities)
     return fields, extra
 
 
-def _merged(capabilities: "Optional[Dict[str, bool]]", value: "Any") -> "Dict[str, bool]":
-    """What is stated over what was there; after null Go begins anew, with all of them false."""
-    merged = (
-        dict.fromkeys(Capabilities.NAMES, False) if capabilities is None else dict(capabilities)
-    )
+def _merged(capabilities: "Optional[Dict[str, bool]]", value: "Any") -> "Optional[Dict[str, bool]]":
+    """What is stated over what was there before; after null Go begins anew, with all of them
+    false."""
+    if value is None:
+        return None
+    if capabilities is None:
+        capabilities = dict.fromkeys(Capabilities.NAMES, False)
+    merged = dict(capabilities)
     names = {name.translate(_FOLD): name for name in Capabilities.NAMES}
-    for key, given in _pairs(value, "capabilities"):
+    for key, given in _members(value, "capabilities"):
         name = names.get(key.translate(_FOLD))
         if name is not None and given is not None:
             merged[name] = _typed(key, given, bool)
     return merged
 
 
-class _Pairs(list):  # type: ignore[type-arg]
-    """An object as the list of its members: a key may stand in it twice, and then Go takes one
-    after the other."""
+class _Object:
+    """A JSON object as the list of its members: a key may stand in the object twice, and then Go
+    takes one member after the other."""
+
+    def __init__(self, members: "List[Tuple[str, Any]]") -> None:
+        self.members = members
 
 
-def _pairs(value: "Any", what: str) -> "List[Tuple[str, Any]]":
-    if not isinstance(value, _Pairs):
+def _members(value: "Any", what: str) -> "List[Tuple[str, Any]]":
+    if not isinstance(value, _Object):
         raise ValueError("{} is not an object".format(what))
-    return value
+    return value.members
 
 
 def _typed(key: str, value: "Any", kind: type) -> "Any":
     if kind is int:
-        if (
-            not isinstance(value, _Number)
-            or not _INT64.match(value)
-            or not -(1 << 63) <= int(value) < 1 << 63
-        ):
-            raise ValueError("{} is not a 64-bit integer".format(key))
-        return int(value)
+        return _int64(key, value)
     if isinstance(value, _Number) or not isinstance(value, kind):
         raise ValueError("{} is not a {}".format(key, "string" if kind is str else "boolean"))
     return _text(str(value)) if kind is str else value
 
 
+def _int64(key: str, value: "Any") -> int:
+    if isinstance(value, _Number) and _INTEGER.match(value):
+        number = int(value)
+        if -_INT64_END <= number < _INT64_END:
+            return number
+    raise ValueError("{} is not a 64-bit integer".format(key))
+
+
 def _plain(value: "Any") -> "Any":
-    if isinstance(value, _Pairs):
-        return {_text(key): _plain(member) for key, member in value}
+    """The value as Python has it."""
+    if isinstance(value, _Object):
+        return {_text(key): _plain(member) for key, member in value.members}
     if isinstance(value, list):
         return [_plain(member) for member in value]
     if isinstance(value, _Number):
-        return int(value) if _INT64.match(value) and len(value) < 20 else float(value)
+        is_integer = _INTEGER.match(value) and len(value) < _INTEGER_CHARACTERS
+        return int(value) if is_integer else float(value)
     return _text(value) if isinstance(value, str) else value
 
 
 def _text(value: str) -> str:
-    """Half of a surrogate pair, which no file and no API could take, becomes what Go makes of
-    it."""
+    """The text, in which half of a surrogate pair, which no file and no API could take, becomes
+    what Go makes of it."""
     return _SURROGATE.sub("\ufffd", value)
 
 
 def _replace_bytes(error: UnicodeError) -> "Tuple[str, int]":
-    """One replacement character for each byte, as in Go; Python's own "replace" takes several bytes
-    for one."""
+    """One replacement character for each byte, as in Go; Python's own "replace" makes one of
+    several bytes."""
     assert isinstance(error, UnicodeDecodeError)
     return "\ufffd" * (error.end - error.start), error.end
 

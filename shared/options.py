@@ -9,41 +9,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
 
-
+# No value of kubelet's or of the provisioner's is as long.
 _VALUE_LENGTH = 4096
+# Digits of 2**63-1, the largest number that Go reads as an int64.
+_INTEGER_DIGITS = 19
+_INTEGER_END = 1 << 63
 
-
-class Secret:
-    """A value that must not be seen: printed anywhere, it is three stars."""
-
-    def __init__(self, value: bytes) -> None:
-        self._value = value
-
-    def reveal(self) -> bytes:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "***"
-
-
-class Pod:
-    """The pod a mount is for; kubelet fills it in, so its author cannot forge it."""
-
-    def __init__(self, namespace: str, name: str, uid: str) -> None:
-        self.namespace = namespace
-        self.name = name
-        self.uid = uid
-
-
-class Claim:
-    """The claim a volume was made for."""
-
-    def __init__(self, namespace: str, name: str, uid: str) -> None:
-        self.namespace = namespace
-        self.name = name
-        self.uid = uid
-
-
+# The keys of the options, as kubelet and the provisioner write them.
 _BUILT_IN = "kubernetes.io/"
 _SECRET = _BUILT_IN + "secret/"
 VOLUME = _BUILT_IN + "pvOrVolumeName"
@@ -63,18 +35,23 @@ RECLAIM_POLICY = _BUILT_IN + "reclaimPolicy"
 MOUNT_OPTIONS = _BUILT_IN + "mountOptions"
 NODE_NAME = _BUILT_IN + "node.name"
 CLUSTER_UID = _BUILT_IN + "clusterUid"
-REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB = "requestBytes", "requestMiB", "requestGiB"
+REQUEST_BYTES = "requestBytes"
+REQUEST_MIB = "requestMiB"
+REQUEST_GIB = "requestGiB"
 # Which parameter of the class asks for a Secret at each mount: createSecret or secretName.
 CLASS_SECRET = _BUILT_IN + "storageClass.secret"
-TAKEN_BACK = _BUILT_IN + "takenBack"
+# The key is older than its name.
+CANCELLED_MOVE = _BUILT_IN + "takenBack"
 ONLY_FIND = _BUILT_IN + "onlyFind"
-ONLY_IF_BLANK, ONLY_IF_AWAITED = _BUILT_IN + "onlyIfBlank", _BUILT_IN + "onlyIfAwaited"
+ONLY_IF_BLANK = _BUILT_IN + "onlyIfBlank"
+ONLY_IF_AWAITED = _BUILT_IN + "onlyIfAwaited"
 ONLY_IF_OWNER = _BUILT_IN + "onlyIfOwner"
 # In place of the owner's uid in ONLY_IF_OWNER: the volume's record names no owner.
 NO_OWNER = "none"
-# In place of a claim's uid, where no such claim is there yet: the volume awaits it. The names of
-# any claim are ANY.
-AWAITED, ANY = "awaited", "*"
+# In place of a claim's uid, where no such claim is there yet: the volume awaits the claim.
+AWAITED = "awaited"
+# In place of a claim's namespace and name, where the volume awaits whichever claim comes.
+ANY = "*"
 SOURCE_VOLUME = "sourceVolume"
 # The parameters of a class that the provisioner takes for itself, whatever the driver, and those
 # that it takes for a driver that uses a Secret.
@@ -83,26 +60,58 @@ SECRET_PARAMETERS = ("secretName", "secretNamespace", "createSecret")
 _REQUEST_KEYS = frozenset((REQUEST_BYTES, REQUEST_MIB, REQUEST_GIB, SOURCE_VOLUME))
 
 
+class Secret:
+    """A value that must not be seen: printed anywhere, a Secret is three stars."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def reveal(self) -> bytes:
+        """The value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class Pod:
+    """The pod that a mount is for; kubelet fills it in, so the pod's author cannot forge it."""
+
+    def __init__(self, namespace: str, name: str, uid: str) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.uid = uid
+
+
+class Claim:
+    """The claim that a volume was made for."""
+
+    def __init__(self, namespace: str, name: str, uid: str) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.uid = uid
+
+
 def is_reserved(key: str) -> bool:
-    """True for the keys that kubelet or the provisioner fill in, which class parameters may
-    therefore not set."""
+    """Whether kubelet or the provisioner fills in the key, which class parameters may therefore not
+    set."""
     return key in _REQUEST_KEYS or key.startswith(_BUILT_IN)
 
 
 class Options:
-    """Typed view of the one flat JSON object of strings that kubelet and the provisioner pass.
+    """The options as types.
 
-    Everything in it may be hostile: a pod's author can write inline options, and a PV can be
-    edited. Values are checked when they are read, and an error names the key and shows the value,
-    except a secret's."""
+    Everything in the options may be hostile: a pod's author can write inline options, and a PV can
+    be edited. Values are checked when they are read, and an error names the key and shows the
+    value, except a secret's."""
 
     def __init__(self, values: "Dict[str, str]") -> None:
         self._values = values
 
     @classmethod
     def parse(cls, text: str) -> "Options":
-        """Reads the JSON argument. Raises InvalidArgument, without repeating the text: it may hold
-        secrets."""
+        """Reads the JSON argument. Raises InvalidArgument, without repeating the text, which may
+        hold secrets."""
         import json
 
         try:
@@ -113,25 +122,11 @@ class Options:
             ) from None
         if not isinstance(values, dict):
             raise InvalidArgument(
-                (
-                    'the options are not a JSON object but a {}; they are like {{"KEY": "VALUE"}}'
-                ).format(type(values).__name__)
+                "the options are not a JSON object but a {}; they are like "
+                '{{"KEY": "VALUE"}}'.format(type(values).__name__)
             )
         for key, value in values.items():
-            if not isinstance(value, str):
-                raise InvalidArgument(
-                    "option {} is a {}; every option is a string".format(
-                        shown(key), type(value).__name__
-                    )
-                )
-            if not _is_line(key) or (not key.startswith(_SECRET) and not _is_line(value)):
-                raise InvalidArgument(
-                    "option {} is longer than {} characters or holds control characters: {}".format(
-                        shown(key),
-                        _VALUE_LENGTH,
-                        "***" if key.startswith(_SECRET) else shown(value),
-                    )
-                )
+            _check_option(key, value)
         return cls(values)
 
     def text(self) -> str:
@@ -146,46 +141,52 @@ class Options:
         return {key: value for key, value in self._values.items() if not is_reserved(key)}
 
     def expect_own(self, known: "Tuple[str, ...]", uses_secret: bool = False) -> "Dict[str, str]":
-        """`own`, or InvalidArgument if it has a key that is not `known`. Where the options are a
-        class's parameters, the sentence names those too that the provisioner takes for itself.
+        """The driver's own options, of which each must be `known`.
 
         uses_secret: whether the driver's mount reads Options.secrets. A class that asks for a
-        Secret of another driver is refused: its author believes in a protection that is not
-        there."""
+        Secret of another driver is refused: its author believes in a protection that is not there.
+        Raises InvalidArgument for an unknown option. Where the options are a class's parameters,
+        the sentence names those too that the provisioner takes for itself."""
         self._expect_no_secret(uses_secret)
         own = self.own
         unknown = sorted(key for key in own if key not in known)
-        if unknown:
-            of_class = PROVISIONER_PARAMETERS + (SECRET_PARAMETERS if uses_secret else ())
-            every = known + of_class if self.class_advice else known
-            raise InvalidArgument(self._unknown(unknown[0], every))
-        return own
+        if not unknown:
+            return own
+        if self.class_advice:
+            known += PROVISIONER_PARAMETERS
+            if uses_secret:
+                known += SECRET_PARAMETERS
+        raise InvalidArgument(self._unknown(unknown[0], known))
 
     def _expect_no_secret(self, uses_secret: bool) -> None:
         asked = self._values.get(CLASS_SECRET, "")
         if not asked or uses_secret:
             return
+        surplus = "secretName and secretNamespace"
+        if asked == "createSecret":
+            surplus = "createSecret"
         sentence = "the storage class has {}, and this driver uses no secret; leave {} out".format(
-            shown(asked),
-            "createSecret" if asked == "createSecret" else "secretName and secretNamespace",
+            shown(asked), surplus
         )
-        raise InvalidArgument("; ".join(filter(None, (sentence, self.class_advice))))
+        raise InvalidArgument(self._with_advice(sentence))
 
     def _unknown(self, key: str, known: "Tuple[str, ...]") -> str:
-        advice = self.class_advice
-        sentence = "unknown option {}; known are: {}".format(
-            shown(key), ", ".join(known) if known else "none"
-        )
+        names = ", ".join(known) or "none"
+        sentence = "unknown option {}; known are: {}".format(shown(key), names)
         near = similar(key, known)
         if near:
             sentence += "; {} may be meant".format(near)
-        return "; ".join(filter(None, (sentence, advice)))
+        return self._with_advice(sentence)
+
+    def _with_advice(self, sentence: str) -> str:
+        advice = self.class_advice
+        return "{}; {}".format(sentence, advice) if advice else sentence
 
     @property
     def class_advice(self) -> str:
         """What a person does about a parameter of the storage class that these options are of; ""
-        if they are of none, as those of a PV."""
-        name = self._values.get(CLASS_NAME, "")
+        if they are of no class, as those of a PV."""
+        name = self.class_name
         return class_advice(name) if name else ""
 
     @property
@@ -196,10 +197,12 @@ class Options:
 
     @property
     def fs_type(self) -> str:
+        """The file system that is asked for; "" for the driver's choice."""
         return self._values.get(FS_TYPE, "")
 
     @property
     def read_only(self) -> bool:
+        """Whether the pod may only read the volume."""
         value = self._values.get(READ_WRITE, "rw")
         if value not in ("rw", "ro"):
             raise InvalidArgument(
@@ -212,35 +215,31 @@ class Options:
         """The pod to mount for; only mount has one."""
         if POD_NAMESPACE not in self._values:
             return None
-        return Pod(
-            self._need(POD_NAMESPACE), self._values.get(POD_NAME, ""), self._values.get(POD_UID, "")
-        )
+        namespace = self._need(POD_NAMESPACE)
+        name = self._values.get(POD_NAME, "")
+        uid = self._values.get(POD_UID, "")
+        return Pod(namespace, name, uid)
 
     @property
     def service_account(self) -> str:
+        """The pod's service account."""
         return self._values.get(SERVICE_ACCOUNT, "")
 
     @property
     def fs_group(self) -> "Optional[int]":
-        return self._integer(FS_GROUP) if FS_GROUP in self._values else None
+        """The pod's fsGroup; None if the pod has none."""
+        if FS_GROUP not in self._values:
+            return None
+        return self._integer(FS_GROUP)
 
     @property
     def secrets(self) -> "Dict[str, Secret]":
         """The volume's secret, decoded; only mount gets it."""
-        import binascii
-
-        decoded = {}
+        secrets = {}
         for key, value in self._values.items():
             if key.startswith(_SECRET):
-                try:
-                    decoded[key[len(_SECRET) :]] = Secret(binascii.a2b_base64(value.encode()))
-                except ValueError:
-                    raise InvalidArgument(
-                        "option {} is not base64; kubelet passes each value of a Secret so".format(
-                            shown(key)
-                        )
-                    ) from None
-        return decoded
+                secrets[key[len(_SECRET) :]] = _decoded(key, value)
+        return secrets
 
     @property
     def request_bytes(self) -> int:
@@ -257,68 +256,71 @@ class Options:
 
     @property
     def access_modes(self) -> "List[str]":
+        """The claim's access modes."""
         return _words(self._values.get(ACCESS_MODES, ""))
 
     @property
     def mount_options(self) -> "List[str]":
+        """The class's mount options."""
         return _words(self._values.get(MOUNT_OPTIONS, ""))
 
     @property
     def class_name(self) -> str:
+        """The name of the claim's storage class; "" if these options are of none."""
         return self._values.get(CLASS_NAME, "")
 
     @property
     def reclaim_policy(self) -> str:
+        """The class's reclaimPolicy."""
         return self._values.get(RECLAIM_POLICY, "")
 
     @property
     def node(self) -> str:
+        """The node that the volume is made on; "" for storage that every node reaches."""
         return self._values.get(NODE_NAME, "")
 
     @property
     def cluster_uid(self) -> str:
+        """What tells this cluster from others: the uid of its namespace kube-system."""
         return self._values.get(CLUSTER_UID, "")
 
     @property
     def only_find(self) -> bool:
-        """True when provisioning is undone: provision then answers where the volume is, or raises
-        NotFound, and makes nothing."""
+        """provision only: whether provisioning is being undone. provision then answers where the
+        volume is, or raises NotFound, and makes nothing."""
         return self._values.get(ONLY_FIND) == "true"
 
     @property
     def only_if_blank(self) -> bool:
-        """True when provisioning is undone or an orphan is collected: a volume that was ever
-        mounted, or was adopted, must then not be deleted. And true when a volume is adopted only to
-        be kept: one that was mounted is kept already."""
+        """delete: whether provisioning is being undone or an orphan collected. A volume that was
+        ever mounted, or was adopted, must then not be deleted. adopt: whether the volume is adopted
+        only to be kept. A volume that was mounted is kept already."""
         return self._values.get(ONLY_IF_BLANK) == "true"
 
     @property
-    def taken_back(self) -> "Optional[str]":
+    def cancelled_move(self) -> "Optional[str]":
         """delete only: the id of the cancelled move whose copy is being removed. The copy is then
         not archived. None if there is no such move."""
-        return self._values.get(TAKEN_BACK)
+        return self._values.get(CANCELLED_MOVE)
 
     @property
     def only_if_awaited(self) -> bool:
-        """True when a PV says that its claim has come: that owns the volume only if the volume
-        awaited it."""
+        """adopt only: whether a PV says that its claim has come. The claim owns the volume only if
+        the volume awaited the claim."""
         return self._values.get(ONLY_IF_AWAITED) == "true"
 
     @property
     def only_if_owner(self) -> str:
-        """In an adoption: the uid of the claim that the record named when the provisioner decided;
-        NO_OWNER for none, AWAITED for a volume that awaits its claim. A record that names another
-        claim by now is left alone. "" if the adoption has no such condition."""
+        """adopt only: the uid of the claim that the record named when the provisioner decided;
+        NO_OWNER for no claim, AWAITED for a volume that awaits its claim. A record that names
+        another claim by now is left alone. "" if the adoption has no such condition."""
         return self._values.get(ONLY_IF_OWNER, "")
 
     @property
     def source_volume(self) -> str:
         """The volume to clone, or ""."""
-        return (
-            check_name(SOURCE_VOLUME, self._values[SOURCE_VOLUME])
-            if self._values.get(SOURCE_VOLUME)
-            else ""
-        )
+        name = self._values.get(SOURCE_VOLUME, "")
+        return check_name(SOURCE_VOLUME, name) if name else ""
 
     def _need(self, key: str) -> str:
         value = self._values.get(key, "")
@@ -328,6 +330,32 @@ class Options:
 
     def _integer(self, key: str) -> int:
         return integer("option " + key, self._need(key))
+
+
+def _check_option(key: str, value: "Any") -> None:
+    if not isinstance(value, str):
+        raise InvalidArgument(
+            "option {} is a {}; every option is a string".format(shown(key), type(value).__name__)
+        )
+    is_secret = key.startswith(_SECRET)
+    if _is_line(key) and (is_secret or _is_line(value)):
+        return
+    raise InvalidArgument(
+        "option {} is longer than {} characters or holds control characters: {}".format(
+            shown(key), _VALUE_LENGTH, "***" if is_secret else shown(value)
+        )
+    )
+
+
+def _decoded(key: str, value: str) -> Secret:
+    import binascii
+
+    try:
+        return Secret(binascii.a2b_base64(value.encode()))
+    except ValueError:
+        raise InvalidArgument(
+            "option {} is not base64; kubelet passes each value of a Secret so".format(shown(key))
+        ) from None
 
 
 def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
@@ -341,46 +369,50 @@ def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
             "unknown callout {}; known are: {}".format(shown(callout), ", ".join(CALLOUTS))
         )
     if len(arguments) != len(row.arguments):
+        raise InvalidArgument(_wrong_count(callout, row.arguments, len(arguments)))
+    named = zip(row.arguments, arguments)
+    return {name: _parse_argument(name, value) for name, value in named}
+
+
+def _wrong_count(callout: str, names: "Tuple[str, ...]", count: int) -> str:
+    listed = ""
+    if names:
+        listed = " ({})".format(" ".join("<{}>".format(name) for name in names))
+    return "{0} takes {1} arguments{2}, but got {3}; see: loop help {0}".format(
+        callout, len(names), listed, count
+    )
+
+
+def _parse_argument(name: str, value: str) -> "Any":
+    if name == "options":
+        return Options.parse(value)
+    if name.endswith("_bytes"):
+        return integer(name, value)
+    if not _is_line(value):
         raise InvalidArgument(
-            "{0} takes {1} arguments{2}, but got {3}; see: loop help {0}".format(
-                callout,
-                len(row.arguments),
-                " (" + " ".join("<" + name + ">" for name in row.arguments) + ")"
-                if row.arguments
-                else "",
-                len(arguments),
-            )
+            "{} holds control characters or is too long: {}".format(name, shown(value))
         )
-    parsed: "Dict[str, Any]" = {}
-    for name, value in zip(row.arguments, arguments):
-        if name == "options":
-            parsed[name] = Options.parse(value)
-        elif name.endswith("_bytes"):
-            parsed[name] = integer(name, value)
-        elif not _is_line(value):
-            raise InvalidArgument(
-                "{} holds control characters or is too long: {}".format(name, shown(value))
-            )
-        else:
-            parsed[name] = value
-    return parsed
+    return value
 
 
 def integer(what: str, value: str) -> int:
-    """A decimal number of bytes or the like, 0 to 2**63-1."""
-    if not value.encode("ascii", "replace").isdigit() or len(value) > 19:
+    """A decimal number of bytes or the like, 0 to 2**63-1. what: whose value, for the message."""
+    is_number = value.encode("ascii", "replace").isdigit()
+    if not is_number or len(value) > _INTEGER_DIGITS:
         raise InvalidArgument(
             "{} is {}; it is a whole number, 0 or more".format(what, shown(value))
         )
     number = int(value)
-    if number >= 1 << 63:
+    if number >= _INTEGER_END:
         raise InvalidArgument("{} is {}; that is more than 2**63-1".format(what, shown(value)))
     return number
 
 
 def nobody(before: "Dict[str, str]", token: str) -> "Dict[str, str]":
-    """The owner that a volume of no claim gets while a person deletes it, as `delete` demands the
-    owner's uid. before: the owner in the volume's record; {} if it names none. token: of this
+    """The owner that a volume of no claim gets while a person deletes the volume, as `delete`
+    demands the owner's uid.
+
+    before: the owner in the volume's record; {} if the record names no owner. token: of this
     deletion alone."""
     return {
         "namespace": before.get("namespace") or ANY,
@@ -413,4 +445,6 @@ def _unique(pairs: "List[Tuple[str, Any]]") -> "Dict[str, Any]":
 
 
 def _without_text(error: BaseException) -> str:
-    return str(error) if not isinstance(error, RecursionError) else "nested too deeply"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return str(error)

@@ -1,4 +1,4 @@
-"""The FlexVolume contract as plain data: callouts, capabilities, options, replies and failures.
+"""The FlexVolume contract as plain data: callouts, capabilities, replies, failures and names.
 
 Both sides speak through this module: the driver on the node and the provisioner in its pod. It
 touches no file, process or clock. Facts about Kubernetes come from its source,
@@ -22,8 +22,10 @@ NOT_SUPPORTED = "Not supported"
 NAME_LENGTH = 200
 OBJECT_NAME_LENGTH = 253  # a DNS subdomain's: apimachinery, pkg/util/validation
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
+# Hostile values in a message: enough to know the value, too little to hide the sentence.
 _SHOWN_LENGTH = 80
-_MESSAGE_LENGTH = 1000  # an event's message ends at 1024
+# An event's message ends at 1024 characters (client-go, tools/events).
+_MESSAGE_LENGTH = 1000
 
 
 class Failure(Exception):
@@ -41,9 +43,11 @@ class Failure(Exception):
 
     @property
     def message(self) -> str:
+        """The sentence for a person: what is wrong, with which value, what to do."""
         return str(self)
 
     def to_dict(self) -> "Dict[str, Any]":
+        """The object to print, with a message that an event can hold."""
         return {
             "status": self.status,
             "reason": self.reason,
@@ -52,7 +56,7 @@ class Failure(Exception):
 
 
 class InvalidArgument(Failure):
-    """The request can never succeed as it stands: said once as an event, retried slowly."""
+    """The request can never succeed as it stands: reported once as an event, retried slowly."""
 
 
 class ResourceExhausted(Failure):
@@ -80,8 +84,8 @@ class Internal(Failure):
 
 
 class NotSupported(Failure):
-    """The driver does not have this callout. kubelet remembers that for the whole driver until it
-    is probed again, so it is never the answer to one volume's trouble."""
+    """The driver does not have this callout. kubelet remembers that for the whole driver until the
+    driver is probed again, so NotSupported is never the answer to one volume's trouble."""
 
     status = NOT_SUPPORTED
 
@@ -153,9 +157,8 @@ _SYSTEM_ERRORS: "Dict[int, Tuple[Type[Failure], str, str]]" = {
 def system_failure(error: OSError, about: str) -> Failure:
     """The failure that an error of a system call is to whoever called the driver.
 
-    about: what was worked on, such as "volume pvc-1 in pool default", with which its sentence
-    begins. The reason is one that sends a claim elsewhere where another node may do better.
-    """
+    about: what was worked on, such as "volume pvc-1 in pool default", with which the sentence
+    begins. Where another node may do better the failure's reason sends a claim elsewhere."""
     words = error.strerror or type(error).__name__
     if isinstance(error.filename, str):
         words = "{}: {}".format(shown(error.filename), words)
@@ -174,11 +177,8 @@ class Callout:
     """One row of CALLOUTS.
 
     arguments: their names in the order they have on the command line; `options` is JSON, `*_bytes`
-    are integers.
-    seconds: how long it may take at most.
-    caller: the program that calls it.
-    about: one line for a person.
-    """
+    are integers. seconds: how long the callout may take at most. caller: the program that calls.
+    about: one line for a person."""
 
     def __init__(self, arguments: "Tuple[str, ...]", seconds: int, caller: str, about: str) -> None:
         self.arguments = arguments
@@ -187,7 +187,9 @@ class Callout:
         self.about = about
 
 
-_KUBELET, _CONTROLLER, _PROVISIONER = "kubelet", "kube-controller-manager", "provisioner"
+_KUBELET = "kubelet"
+_CONTROLLER = "kube-controller-manager"
+_PROVISIONER = "provisioner"
 
 # The only place that knows the arguments of a callout and their order.
 CALLOUTS: "Dict[str, Callout]" = {
@@ -257,19 +259,17 @@ class Capabilities:
         self.requiresFSResize = requiresFSResize
 
     def to_dict(self) -> "Dict[str, bool]":
+        """The object that init prints."""
         return {name: getattr(self, name) for name in self.NAMES}
 
 
 class Reply:
     """The answer of a callout that succeeded; only what is given is printed.
 
-    device: where attach and waitforattach found the device.
-    attached: isattached's answer.
-    capabilities: init's answer.
-    volume: provision's answer, {"options": {str: str} for the PV, "capacityBytes": int, "fsType":
-    str}.
-    volumes, pools: list's answer; see the README's chapter on own drivers for their fields.
-    """
+    device: where attach and waitforattach found the device. attached: isattached's answer.
+    capabilities: init's answer. volume: provision's answer, {"options": {str: str} for the PV,
+    "capacityBytes": int, "fsType": str}. volumes, pools: list's answer; see the README's chapter on
+    own drivers for their fields."""
 
     _WIRE = (
         ("message", "message"),
@@ -305,6 +305,7 @@ class Reply:
         self.pools = pools
 
     def to_dict(self) -> "Dict[str, Any]":
+        """The object to print."""
         wire: "Dict[str, Any]" = {"status": SUCCESS}
         for key, attribute in self._WIRE:
             value = getattr(self, attribute)
@@ -316,45 +317,45 @@ class Reply:
 
 
 def check_name(what: str, value: str) -> str:
-    """`value` if it can name a volume or a pool: lower case letters, digits, '-' and '.', as in a
-    PV's name; it begins and ends with a letter or digit, and so is never a path, a hidden file or
+    """Returns `value` if a volume or a pool can have that name. Raises InvalidArgument otherwise.
+
+    what: whose name, for the message. A name has lower case letters, digits, '-' and '.', as a PV's
+    name; it begins and ends with a letter or digit, and so is never a path, a hidden file or
     '..'."""
     if not is_name(value):
         raise InvalidArgument(
-            (
-                "{} {} is not a name: 1 to {} of a-z, 0-9, '-' and '.', beginning and ending with "
-                "a letter or digit"
-            ).format(what, shown(value), NAME_LENGTH)
+            "{} {} is not a name: 1 to {} of a-z, 0-9, '-' and '.', beginning and ending with "
+            "a letter or digit".format(what, shown(value), NAME_LENGTH)
         )
     return value
 
 
 def is_name(value: str) -> bool:
+    """Whether a volume or a pool may have that name."""
     return len(value) <= NAME_LENGTH and is_object_name(value)
 
 
 def is_object_name(value: str) -> bool:
-    """Whether a claim, a class or a namespace may have that name. Kubernetes allows longer ones
+    """Whether a claim, a class or a namespace may have that name. Kubernetes allows longer names
     than a volume or a pool may have: there a name is that of a file too."""
-    return (
-        0 < len(value) <= OBJECT_NAME_LENGTH
-        and _NAME_CHARACTERS.issuperset(value)
-        and value[0] not in "-."
-        and value[-1] not in "-."
-        and ".." not in value
-    )
+    if not 0 < len(value) <= OBJECT_NAME_LENGTH or ".." in value:
+        return False
+    if value[0] in "-." or value[-1] in "-.":
+        return False
+    return _NAME_CHARACTERS.issuperset(value)
 
 
 def of_volume(name: str, sentence: str) -> str:
-    """The sentence about the volume `name`, which names the volume once, as the sentence of a
-    failure may do already."""
+    """The sentence about the volume `name`. The sentence of a failure may name the volume already;
+    the returned one names the volume once."""
     about = "volume " + name
     return naming(about, about, sentence)
 
 
 def naming(about: str, words: str, sentence: str) -> str:
-    """The sentence, which begins with `about` unless it has `words` already. words: a name for
-    example; that name within a longer one does not count."""
+    """The sentence, which begins with `about` unless the sentence has `words` already.
+
+    words: a name for example; that name within a longer name does not count."""
     begin = sentence.find(words)
     while begin >= 0:
         end = begin + len(words)
@@ -368,18 +369,16 @@ def naming(about: str, words: str, sentence: str) -> str:
 def shown(value: str) -> str:
     """`value` as it may stand in a message: quoted, escaped, cut."""
     quoted = ascii(value)
-    return (
-        quoted
-        if len(quoted) <= _SHOWN_LENGTH
-        else quoted[:_SHOWN_LENGTH] + "...' ({} characters)".format(len(value))
-    )
+    if len(quoted) <= _SHOWN_LENGTH:
+        return quoted
+    return "{}...' ({} characters)".format(quoted[:_SHOWN_LENGTH], len(value))
 
 
 def similar(word: str, known: "Iterable[str]") -> str:
-    """The one of the known words that is most like the word; "" if none is. Letters' case does not
-    count."""
+    """The known word that is most like the given word; "" if no known word is like it. Letters'
+    case does not count."""
     import difflib  # late: only a mistake needs it
 
-    by_lower = {one.lower(): one for one in known}
+    by_lower = {known_word.lower(): known_word for known_word in known}
     near = difflib.get_close_matches(word.lower()[:_SHOWN_LENGTH], by_lower, 1)
     return by_lower[near[0]] if near else ""

@@ -8,20 +8,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Sequence
 
-_READER_LEFT = 141  # as a shell has it of a program that SIGPIPE ended
+# As a shell has it of a program that SIGPIPE ended.
+_READER_LEFT = 141
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def human_bytes(number: int) -> str:
-    """1536 -> "1.5 KiB"; exact to three digits."""
-    value, unit = float(number), 0
+    """The number of bytes in the unit that fits, such as "1.5 KiB" for 1536; exact to three
+    digits."""
+    value = float(number)
+    unit = 0
     while value >= 1024 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return (
-        "{:.3g} {}".format(value, _UNITS[unit])
-        if value < 1000
-        else "{:.0f} {}".format(value, _UNITS[unit])
-    )
+        value /= 1024
+        unit += 1
+    form = "{:.3g} {}" if value < 1000 else "{:.0f} {}"
+    return form.format(value, _UNITS[unit])
 
 
 def human_bytes_if_known(number: object) -> str:
@@ -30,24 +31,27 @@ def human_bytes_if_known(number: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Without what would move the cursor or worse: what records and drivers say goes to no terminal
-    as it is."""
+    """The text without what would move the cursor or worse: the words of records and drivers go to
+    no terminal as they are."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def aligned(headings: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> str:
-    """A table in columns; numbers (and what begins with a digit) are not treated apart, so every
-    column is left."""
-    lines = [list(headings)] + [[str(cell) for cell in row] for row in rows]
+    """A table whose columns are all aligned to the left, also those of numbers."""
+    lines = [list(headings)]
+    lines += [[str(cell) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
-    )
+    return "\n".join(_line(line, widths) for line in lines)
+
+
+def _line(cells: "Sequence[str]", widths: "Sequence[int]") -> str:
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
+    return "  ".join(padded).rstrip()
 
 
 def is_deletion_confirmed() -> bool:
-    """Asks whether what was shown is to be deleted, and reads a line from stdin: whether it says
-    yes. An end of stdin is a no. After a no, says that nothing was deleted."""
+    """Asks whether what was shown is to be deleted, and reads a line from stdin. Returns whether
+    the line is a yes; an end of stdin is a no. After a no, prints that nothing was deleted."""
     print('\nDelete that for good? Type "yes":', end=" ", flush=True)
     try:
         answer = sys.stdin.readline() if sys.stdin else ""

@@ -202,26 +202,26 @@ def adopt_request(
 
 
 def delete_request(
-    volume: Volume | Object, only_if_blank: bool = False, taken_back: str = ""
+    volume: Volume | Object, only_if_blank: bool = False, cancelled_move: str = ""
 ) -> Options:
     """What the driver's delete is called with.
 
     only_if_blank: whether a volume is kept that was ever mounted or adopted.
-    taken_back: the id of the cancelled move whose copy is being removed. The copy is then not
+    cancelled_move: the id of the cancelled move whose copy is being removed. The copy is then not
         archived."""
     also = {
         options.ONLY_IF_BLANK: _TRUE if only_if_blank else "",
-        options.TAKEN_BACK: taken_back,
+        options.CANCELLED_MOVE: cancelled_move,
     }
     return _request(Volume.of(volume), also)
 
 
-def listed_request(entry: Object, only_if_blank: bool = False, taken_back: str = "") -> Options:
+def listed_request(entry: Object, only_if_blank: bool = False, cancelled_move: str = "") -> Options:
     """For delete and adopt alike: where the volume is, and its owner, as its driver lists it and
     not as a PV says. Otherwise as delete_request."""
     spec = {"claimRef": entry["owner"], "flexVolume": {"options": entry["options"]}}
     volume = Volume({"metadata": {"name": entry["name"]}, "spec": spec})
-    return delete_request(volume, only_if_blank, taken_back)
+    return delete_request(volume, only_if_blank, cancelled_move)
 
 
 def _request(volume: Volume, also: Mapping[str, str]) -> Options:

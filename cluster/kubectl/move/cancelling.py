@@ -50,7 +50,7 @@ def _delete_new_copy(access: Access, plan: Plan) -> None:
     entry = access.entry(plan.volume, plan.to)
     if entry is None or entry.get("move") != plan.id:
         return
-    request = volume_manifest.listed_request(entry, taken_back=plan.id)
+    request = volume_manifest.listed_request(entry, cancelled_move=plan.id)
     access.storage(plan.to).delete(plan.driver, request)
 
 

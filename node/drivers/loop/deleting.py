@@ -33,7 +33,7 @@ def _delete(volume: "Volume", options: "Options") -> Reply:
         _check_unused(volume)
         removing.delete(volume)
         return Reply()
-    is_cancelled_move = volume.record.move_id == options.taken_back
+    is_cancelled_move = volume.record.move_id == options.cancelled_move
     if archives.is_archived_when_deleted(volume) and not is_cancelled_move:
         return Reply(message="it is archived as " + archives.make(volume))
     removing.delete(volume)

@@ -102,7 +102,7 @@ def test_a_volume_is_archived(
     pool: Pool, changes: dict[str, Any], cancelled_move: str | None, is_archived: bool
 ) -> None:
     own_pool.add(pool, "pvc-1", **{"blank": False, **changes})
-    more = {} if cancelled_move is None else {keys.TAKEN_BACK: cancelled_move}
+    more = {} if cancelled_move is None else {keys.CANCELLED_MOVE: cancelled_move}
 
     message = delete(pool, **more)
 
