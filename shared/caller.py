@@ -64,7 +64,7 @@ class Hangs(Internal):
 
 
 class _Number(str):
-    """A number as it was written: 1.0 and 1e3 are no integers to Go, and a long one must not be
+    """A number as it was written: 1.0 and 1e3 are no integers to Go, and a long number must not be
     converted."""
 
 

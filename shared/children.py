@@ -94,8 +94,8 @@ class Answer:
 
 
 class _Child:
-    """A process that does one work, and what it has given until now. reader: from which its output
-    is read; -1 when the child has closed its output."""
+    """A process that does one work, and the output that has come from the process until now.
+    reader: from which the output is read; -1 when the process has closed its output."""
 
     def __init__(self, pid: int, reader: int, deadline: float) -> None:
         self.pid = pid
@@ -192,5 +192,5 @@ def _keep_only(*descriptors: int) -> None:
         if number > 2 and number not in descriptors:
             try:
                 os.close(number)
-            except OSError:  # the one with which the directory was read
+            except OSError:  # the descriptor with which the directory was read
                 continue

@@ -19,8 +19,8 @@ awaited: "Set[int]" = set()
 
 
 class Survivor:
-    """A process that was killed and has not died. It waits in the kernel, for a dead disk for
-    example."""
+    """A process that was killed and has not died: the process waits in the kernel, for a dead disk
+    for example."""
 
     def __init__(self, pid: int, began: str) -> None:
         self.pid = pid
@@ -77,7 +77,7 @@ def progress(pid: int) -> "List[str]":
                 figures += _fields(stat.read())[_PROCESSOR_TIMES]
             with open("/proc/{}/io".format(process)) as counters:
                 figures.append(counters.read())
-        except OSError:  # it ended, or this container may not read that
+        except OSError:  # the process ended, or this container may not read that
             continue
     return figures
 

@@ -1,7 +1,7 @@
 """The FlexVolume contract as plain data: callouts, capabilities, replies, failures and names.
 
-Both sides speak through this module: the driver on the node and the provisioner in its pod. It
-touches no file, process or clock. Facts about Kubernetes come from its source,
+Both sides speak through this module: the driver on the node and the provisioner in its pod. This
+module touches no file, process or clock. Facts about Kubernetes come from its source,
 pkg/volume/flexvolume (1.36); where the public specification differs, the source is right. A
 callout's cost is its imports, so json is imported late."""
 

@@ -1,2 +1,2 @@
 """The driver's door to the machine: everything that touches mounts, devices, file systems and files
-is in here."""
+is in this folder."""

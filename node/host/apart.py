@@ -99,7 +99,7 @@ def _stuck() -> "Dict[str, int]":
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
             fields = _status(number)
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process ended meanwhile
             continue
         mark = fields.get("Name", "")
         if mark.startswith(_MARK) and _is_dying(fields):

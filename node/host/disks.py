@@ -1,7 +1,7 @@
-"""What the disk below a pool can give: whether a file can be made on it at all, how long one file
-can be, and which blocks of a file no other file shares.
+"""What the disk below a pool can give: whether a file can be made on the disk at all, how long one
+file can be, and which blocks of a file no other file shares.
 
-Nothing here leaves anything behind, also if it is killed: the file made for a look has no name."""
+Nothing here leaves anything behind, also if we are killed: the file made for a look has no name."""
 
 import errno
 import fcntl
@@ -139,7 +139,7 @@ def _largest_bytes(file: int) -> int:
 
 
 def _can_share(file: int) -> bool:
-    """Whether the file system knows to share blocks. The empty file is told to share its nothing
+    """Whether the file system knows to share blocks. The empty file is to share its no bytes
     with itself, which changes nothing."""
     try:
         copying.clone_range(file, file, 0)

@@ -5,13 +5,8 @@ import os
 import stat
 import struct
 
-from node.host import locks
 from node.host.descriptors import Descriptor
 from shared.protocol import Internal
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Optional
 
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
@@ -134,18 +129,3 @@ def write(directory: int, name: str, content: bytes) -> None:
         os.fsync(file)
     os.rename(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
     os.fsync(directory)
-
-
-def try_lock(descriptor: int, shared: bool = False) -> bool:
-    """As Descriptor.try_lock, of an open file that is none yet."""
-    return Descriptor(descriptor).try_lock(shared)
-
-
-def lock(descriptor: int, what: str, seconds: float, shared: bool = False) -> None:
-    """As Descriptor.lock, of an open file that is none yet."""
-    Descriptor(descriptor).lock(what, seconds, shared)
-
-
-def lock_holder(descriptor: int) -> "Optional[str]":
-    """As Descriptor.lock_holder, of an open file that is none yet."""
-    return locks.holder(descriptor)

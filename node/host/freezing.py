@@ -91,7 +91,7 @@ def is_frozen_by_others(mount: "Mount", device: str) -> bool:
     try:
         root = mounts.open_root(mount.path)
     except (FileNotFoundError, PermissionError):
-        return False  # it was unmounted meanwhile; or we may not look
+        return False  # unmounted meanwhile; or we may not look
     with root:
         frozen = is_frozen(mount.fs_type, device, root)
         return frozen is True and root.try_lock()  # a snapshot of ours holds that lock
@@ -110,8 +110,9 @@ def thaw_unmounted(device: str, fs_type: str) -> bool:
     """Thaws the file system on a loop device if it was frozen and then unmounted everywhere.
     Returns whether it was.
 
-    Such a file system is still there, although nobody can reach it: it keeps its device, and with
-    the device the lock on the image. The kernel shows it again to whoever mounts the device."""
+    Such a file system is still there, although nobody can reach the file system: it keeps its
+    device, and with the device the lock on the image. The kernel shows the file system again to
+    whoever mounts the device."""
     if not os.path.exists("/sys/block/{}/loop".format(os.path.basename(device))):
         return False  # the device went away with its last mount, as it should
     if not mount_table.is_nowhere(device) or not loopdev.is_taken(device):

@@ -22,7 +22,7 @@ def processes() -> "Iterator[Tuple[int, List[str]]]":
                 continue
             if os.readlink("/proc/{}/ns/mnt".format(number)) == ours:
                 yield number, words
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process ended meanwhile
             continue
 
 

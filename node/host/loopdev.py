@@ -1,10 +1,10 @@
 """Loop devices by ioctl: found by the device and inode of what backs them, attached with a
 descriptor we locked.
 
-What decides is the inode. It is asked only of devices that can be on the file: the kernel answers
-from the file's own disk or server, which hangs where that does. Which devices cannot be is told by
-sysfs, where the path of the file stands as a text. Numbers and structures are those of
-include/uapi/linux/loop.h."""
+The inode decides. Only devices that can be on the file are asked for their inode: the kernel
+answers from the file's own disk or server, and hangs where that hangs. Which devices cannot be on
+the file is known from sysfs, where the path of the file stands as a text. Numbers and structures
+are those of include/uapi/linux/loop.h."""
 
 import errno
 import fcntl
@@ -48,9 +48,9 @@ _AGAIN_PAUSE_SECONDS = 0.01
 # A disk that is only busy answers a stat within this time.
 _ANSWER_SECONDS = 2
 _DELETED = " (deleted)"
-# Why a device cannot be opened: it went away, or this container does not have the machine's.
+# Why a device cannot be opened: the device went away, or is not in this container.
 _NOT_HERE = (errno.ENOENT, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EROFS)
-# Why a free device cannot be opened: it has no node in this /dev, or may not be used.
+# Why a free device cannot be opened: this /dev has no node for the device, or we may not use it.
 _NOT_USABLE = (errno.ENOENT, errno.EPERM, errno.EACCES, errno.EROFS)
 # Somebody else has removed, made or opened the free device meanwhile.
 _OTHERS_WERE_FASTER = (errno.ENOENT, errno.ENODEV, errno.EBUSY, errno.EEXIST)
@@ -242,9 +242,9 @@ def _is_bound_image(path: str) -> bool:
 
 
 def _answering(devices: "List[str]") -> "List[str]":
-    """Those of the devices whose file answers. Each is asked by a child, since its file may be
-    another pool's, whose server is dead. A file that does not answer is not the volume's image,
-    which has just answered."""
+    """The devices whose file answers. A child asks each device, since the file may be another
+    pool's, whose server is dead. A file that does not answer is not the volume's image, which has
+    just answered."""
     if not devices:
         return []
     works = [_question(device) for device in devices]
@@ -436,8 +436,8 @@ def _configure(loop: Loop, image: int) -> None:
 
 
 def _ioctl(loop: Loop, request: int, argument: "Union[int, bytes]") -> None:
-    """The kernel answers EAGAIN if somebody, udev for one, has read the device since it dropped
-    what it had cached."""
+    """The ioctl, which the kernel answers with EAGAIN if somebody, udev for example, has read the
+    device since the kernel dropped what it had cached of the device."""
     deadline = time.monotonic() + _AGAIN_SECONDS
     while True:
         try:

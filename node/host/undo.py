@@ -83,7 +83,7 @@ def _identity(directory: int) -> str:
 
 def forget(directory: int) -> None:
     """Removes what is kept, for good: what is mounted after it must never be undone."""
-    for name in (FILE, OF):  # in this order: FILE alone could not be told from another image's
+    for name in (FILE, OF):  # in this order: nobody would know of which image FILE alone is
         try:
             os.unlink(name, dir_fd=directory)
         except FileNotFoundError:
@@ -147,7 +147,7 @@ def recover(target: Target, seconds: int) -> bool:
 
 
 def _holds_blocks(directory: int) -> bool:
-    """Whether the tool had begun: it writes the file's head before anything to the device."""
+    """Whether the tool had begun: a tool writes the head of FILE before anything to the device."""
     try:
         return files.read(directory, FILE, len(_MAGIC)) == _MAGIC
     except FileNotFoundError:

@@ -21,7 +21,7 @@ FILE = "work.json"
 FILES = (FILE, "." + FILE + ".new")
 # How long a callout waits for the end of the work. Most work takes milliseconds.
 _PATIENCE_SECONDS = 30
-# Work that began longer ago is told with its date.
+# Work that began longer ago is reported with its date.
 _DAY_SECONDS = 24 * 3600
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -99,9 +99,9 @@ def _raise_earlier(site: Site, doing: str) -> None:
     """Raises the failure of such work that ended when nobody waited, while the image is as that
     work left it.
 
-    What needs a decision is told again and again, as a check that finds it after an hour would find
-    it after an hour again. Any other failure is told once: a disk that stood still may go on, and a
-    full pool have room, which the image does not show."""
+    A failure that needs a decision is raised again and again: a check that finds the error after an
+    hour would find the same error after an hour again. Any other failure is raised once: a disk
+    that stood still may go on, and a full pool have room, which the image does not show."""
     note = _read(site.directory)
     if not _has_failed(note, doing):
         return
@@ -112,8 +112,8 @@ def _raise_earlier(site: Site, doing: str) -> None:
 
 
 def earlier_failure(directory: int, doing: str) -> "Optional[Failure]":
-    """The failure of such work that ended when nobody waited; None if no such work failed. Told
-    once, to whoever asks first."""
+    """The failure of such work that ended when nobody waited; None if no such work failed. The
+    failure is returned once, to whoever asks first."""
     note = _read(directory)
     if not _has_failed(note, doing):
         return None

@@ -33,7 +33,8 @@ _COMPRESSION_LEVELS = {"zlib": 9, "zstd": 15}
 
 
 def _is_compression(text: str) -> bool:
-    """The kernel takes a level that it does not have for another one, or refuses it."""
+    """Whether the text is a method of compression, perhaps with a level. The kernel takes a level
+    that it does not have for another level, or refuses the option."""
     method, colon, level = text.partition(":")
     if not colon:
         return method in _COMPRESSION_LEVELS or method == "lzo"
@@ -103,7 +104,7 @@ class Btrfs(FileSystem):
         return line
 
     def _defaults_too_new(self) -> "List[str]":
-        """The features that this mkfs makes unless it is told not to, and that are not allowed.
+        """The features that this mkfs makes unless mkfs is told not to, and that are not allowed.
         mkfs lists what it knows, a default as: "no-holes - ... (compat=3.14, default=5.15)"."""
         listed = process.run(["mkfs.btrfs", "-O", "list-all"], VERSION_SECONDS).check()
         names = []

@@ -139,8 +139,8 @@ class Xfs(FileSystem):
         return uuids.to_text(os.pread(device, 16, _UUID_OFFSET))
 
     def recover(self, target: "undo.Target") -> bool:
-        """An older flexvol let xfs_db set the UUID, and noted that; when that was cut short the log
-        may be one that the kernel does not mount. What the kernel mounts needs nothing. Nothing is
+        """An older flexvol let xfs_db set the UUID, and noted that; when that was cut short, the
+        kernel may not mount the log. An xfs that the kernel mounts needs nothing. Nothing is
         cleared by force, because a restored image may have data in its log."""
         if not undo.is_left(target.directory):
             return False
