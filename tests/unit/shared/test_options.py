@@ -81,6 +81,16 @@ HOSTILE_NUMBERS = [
 ]
 
 
+def refused(value: str) -> str:
+    """The id of a row whose value is refused."""
+    return f"{value[:20]!r} is refused"
+
+
+def taken(value: str) -> str:
+    """The id of a row whose value is taken."""
+    return f"{value[:20]!r} is taken"
+
+
 def test_arguments_are_parsed_by_their_names() -> None:
     parsed = parse_arguments("expandfs", ['{"a": "b"}', "", "/pod", "20", "10"])
 
@@ -98,53 +108,55 @@ def test_a_wrong_count_of_arguments_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Mount", "mount ", "__init__", "run", "prepare_node", "\u212aill", "x" * 65536]
+    "name",
+    ["", "Mount", "mount ", "__init__", "run", "prepare_node", "\u212aill", "x" * 65536],
+    ids=refused,
 )
 def test_an_unknown_callout_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(InvalidArgument, match="known are: init, getvolumename") as refused:
+    with pytest.raises(InvalidArgument, match="known are: init, getvolumename") as refusal:
         parse_arguments(name, [])
 
-    assert len(refused.value.message) < 500
+    assert len(refusal.value.message) < 500
 
 
-@pytest.mark.parametrize("text", BROKEN, ids=lambda text: repr(text[:20]))
+@pytest.mark.parametrize("text", BROKEN, ids=refused)
 def test_options_that_are_no_json_object_are_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="not a JSON object"):
         Options.parse(text)
 
 
-@pytest.mark.parametrize("text", WRONG_TYPES)
+@pytest.mark.parametrize("text", WRONG_TYPES, ids=refused)
 def test_options_that_are_no_strings_are_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"option 'a' is a .*; every option is a string"):
         Options.parse(text)
 
 
 @pytest.mark.parametrize(
-    "value", ["a\nb", "\0", "\x1b[31m", "\x7f", "\u202e", "x" * 65536, "\ud800"]
+    "value", ["a\nb", "\0", "\x1b[31m", "\x7f", "\u202e", "x" * 65536, "\ud800"], ids=refused
 )
 def test_control_characters_and_lengths_are_refused_and_shown_cut(value: str) -> None:
-    with pytest.raises(InvalidArgument) as refused:
+    with pytest.raises(InvalidArgument) as refusal:
         Options.parse(json.dumps({"key": value}))
 
-    assert "'key'" in refused.value.message
-    assert refused.value.message.isprintable()
-    assert len(refused.value.message) < 400
+    assert "'key'" in refusal.value.message
+    assert refusal.value.message.isprintable()
+    assert len(refusal.value.message) < 400
 
 
 def test_a_secret_is_never_in_a_message() -> None:
     for value in ("not base64 at all: swordfish", "swordfish" * 10_000, "sword\nfish"):
-        with pytest.raises(InvalidArgument) as refused:
+        with pytest.raises(InvalidArgument) as refusal:
             secrets = Options.parse(json.dumps({"kubernetes.io/secret/password": value})).secrets
             assert "swordfish" not in repr(secrets)
             raise InvalidArgument(str(secrets))
-        assert "fish" not in refused.value.message
+        assert "fish" not in refusal.value.message
 
 
 def test_broken_json_is_not_repeated() -> None:
-    with pytest.raises(InvalidArgument) as refused:
+    with pytest.raises(InvalidArgument) as refusal:
         Options.parse('{"kubernetes.io/secret/password": "c3dvcmRmaXNo"')
 
-    assert "c3dvcmRmaXNo" not in refused.value.message
+    assert "c3dvcmRmaXNo" not in refusal.value.message
 
 
 def test_a_secret_is_decoded_and_prints_as_stars() -> None:
@@ -155,21 +167,21 @@ def test_a_secret_is_decoded_and_prints_as_stars() -> None:
     assert isinstance(secret, Secret)
 
 
-@pytest.mark.parametrize("name", HOSTILE_NAMES, ids=lambda name: repr(name[:20]))
+@pytest.mark.parametrize("name", HOSTILE_NAMES, ids=refused)
 def test_a_hostile_name_is_refused(name: str) -> None:
-    with pytest.raises(InvalidArgument) as refused:
+    with pytest.raises(InvalidArgument) as refusal:
         _ = Options({"kubernetes.io/pvOrVolumeName": name}).volume
 
-    assert refused.value.message.isprintable()
-    assert len(refused.value.message) < 400
+    assert refusal.value.message.isprintable()
+    assert len(refusal.value.message) < 400
 
 
-@pytest.mark.parametrize("name", ["a", "0", "pvc-8a6ad8b3-1111", "a.b-c", "x" * 200])
+@pytest.mark.parametrize("name", ["a", "0", "pvc-8a6ad8b3-1111", "a.b-c", "x" * 200], ids=taken)
 def test_a_name_as_a_volume_has_it_is_taken(name: str) -> None:
     assert Options({"kubernetes.io/pvOrVolumeName": name}).volume == name
 
 
-@pytest.mark.parametrize("number", HOSTILE_NUMBERS, ids=lambda number: repr(number[:20]))
+@pytest.mark.parametrize("number", HOSTILE_NUMBERS, ids=refused)
 def test_a_hostile_number_is_refused(number: str) -> None:
     with pytest.raises(InvalidArgument):
         _ = Options({"requestBytes": number}).request_bytes
@@ -235,7 +247,7 @@ def test_what_is_not_said_has_a_meaning() -> None:
             getattr(options, missing)
 
 
-@pytest.mark.parametrize("value", ["", "RW", "read-only", "rw,ro"])
+@pytest.mark.parametrize("value", ["", "RW", "read-only", "rw,ro"], ids=refused)
 def test_an_access_that_is_neither_is_refused(value: str) -> None:
     with pytest.raises(InvalidArgument, match="it is rw or ro"):
         _ = Options({"kubernetes.io/readwrite": value}).read_only
