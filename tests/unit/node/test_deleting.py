@@ -46,6 +46,14 @@ def test_a_volume_goes_with_its_claim(pool: Pool) -> None:
     assert own_pool.entries(pool) == {"pvc-2"}
 
 
+def test_what_a_killed_provision_left_goes_too(pool: Pool) -> None:
+    own_pool.add(pool, ".new-pvc-1")
+
+    assert delete(pool) == "it was already gone"
+
+    assert own_pool.entries(pool) == set()
+
+
 def test_a_volume_that_is_gone_is_deleted(pool: Pool) -> None:
     assert delete(pool) == "it was already gone"
 

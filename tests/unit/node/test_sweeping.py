@@ -48,6 +48,27 @@ def test_what_crashes_left_is_removed_and_no_volume(pool: Pool) -> None:
     assert own_pool.entries(pool) == {"pvc-1"}
 
 
+def test_a_half_made_copy_whose_record_is_damaged_is_removed(pool: Pool) -> None:
+    own_pool.add(pool, ".new-pvc-2", name="pvc-2", copied_bytes=5)
+    Path(pool.path, ".new-pvc-2", "volume.json").write_text("{")
+
+    sweeping.sweep(pool)
+
+    assert own_pool.entries(pool) == set()
+
+
+def test_the_lock_of_a_volume_that_is_gone_is_removed(pool: Pool) -> None:
+    own_pool.add(pool, "pvc-1")
+    pool.volume_lock("pvc-1").release()
+    pool.volume_lock("pvc-2").release()
+    locks = Path(pool.path, ".locks")
+    (locks / "pvc-3.lock").touch()  # left by a killed callout
+
+    sweeping.sweep(pool)
+
+    assert {path.name for path in locks.glob("*.lock")} == {"pvc-1.lock"}
+
+
 def test_a_volume_that_is_being_made_is_left(pool: Pool) -> None:
     own_pool.add(pool, ".new-pvc-2", name="pvc-2")
 
@@ -109,6 +130,40 @@ def test_an_archive_is_not_swept_here(pool: Pool, passed: list[float]) -> None:
 
     assert own_pool.entries(pool) == {".archived-0011223344556677-pvc-1"}
     assert sweeping.kept_seconds(pool) == {".archived-0011223344556677-pvc-1": 1000000 * HOUR}
+
+
+def test_the_age_of_an_archive_is_that_of_its_name(pool: Pool, passed: list[float]) -> None:
+    archive = ".archived-0011223344556677-pvc-1"
+    own_pool.add(pool, archive)
+    sweeping.kept_seconds(pool)
+    passed[0] += HOUR
+    with volumes.get(pool, archive) as volume:
+        volume.save(cluster_uid="elsewhere")
+
+    assert sweeping.kept_seconds(pool) == {archive: HOUR}
+
+
+def test_only_what_is_kept_has_an_age(pool: Pool) -> None:
+    own_pool.add(pool, ".deleted-00112233")
+    own_pool.add(pool, ".new-pvc-2", name="pvc-2")
+
+    assert sweeping.kept_seconds(pool) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "goes_on"),
+    [
+        pytest.param(".new-pvc-1", HOUR - 1, True, id="a copy that a call has just left"),
+        pytest.param(".new-pvc-1", HOUR, False, id="a copy that no call has gone on with"),
+        pytest.param(".new-pvc-1", None, False, id="what was never a copy"),
+        pytest.param(".importing-pvc-1", 1.0, False, id="a stream"),
+        pytest.param(".archived-0011223344556677-pvc-1", 1.0, False, id="an archive"),
+    ],
+)
+def test_the_next_call_goes_on_with(name: str, seconds: float | None, goes_on: bool) -> None:
+    ages = {} if seconds is None else {name: seconds}
+
+    assert sweeping.goes_on(name, ages) == goes_on
 
 
 def test_a_look_that_writes_nothing_lets_no_time_pass(pool: Pool, passed: list[float]) -> None:
