@@ -1,5 +1,5 @@
-"""What the scheduler may count on: the room of this node is published for each class of ours, from
-what the drivers' pools have left."""
+"""The room of this node is published for each class of ours, from what the drivers' pools have
+left, so that the scheduler can count on it."""
 
 from __future__ import annotations
 

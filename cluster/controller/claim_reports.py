@@ -1,5 +1,5 @@
-"""What a claim's owner and the administrator learn of the work on a claim: events, metrics and the
-log."""
+"""The reports of the work on a claim: events for its owner, metrics and the log for the
+administrator."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ClaimReports:
         self._classes = classes
 
     def announced(self, claim: Claim) -> None:
-        """Work on the claim begins: one event for each claim that is ours, and not one for each
-        call of a long copy."""
+        """Work on the claim begins. A claim has one such event, however often the driver is called
+        for a long copy."""
         if self._claims.announces(claim.uid, _ANNOUNCED):
             self._events.normal(
                 claim.json,

@@ -34,11 +34,12 @@ STORAGE = "/apis/storage.k8s.io/v1"
 COORDINATION = "/apis/coordination.k8s.io/v1"
 APPS = "/apis/apps/v1"
 
-# The names that the objects have whose paths are made here: DNS subdomains.
+# The names of all objects whose paths are made here are DNS subdomains.
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
 _NAME_LENGTH = 253
 _NO_OBJECT = "-"  # every object's name begins with a letter or a digit
-# What may be sent: segments of names, and behind a question mark what urlencode has escaped.
+# The paths that are sent: segments of names, and behind a question mark a text that urlencode has
+# escaped.
 _PATH = re.compile(r"(/(?!\.+(/|\?|$))[-.a-zA-Z0-9]+)+(\?[-.~_=&+%a-zA-Z0-9]*)?")
 # Objects in a page of a list. From Kubernetes 1.34 on the API server takes pages from its watch
 # cache (feature ListFromCacheSnapshot), and older ones from etcd. A Node has 12 KB and more.
@@ -49,15 +50,16 @@ _CONNECTIONS = 32
 # the watches of many nodes are not opened anew at the same moment.
 _WATCH_SECONDS = 240
 _ANSWER_SECONDS = 30
-# A peer that is gone without a word is noticed within half a minute, also where we only wait for
-# what it says.
+# A server that is gone without a word is noticed within half a minute, also while a watch only
+# waits for its events.
 _KEEPALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 ]
-# What the client raises for a request that was refused or got no answer, or none that can be read.
+# The client raises these for a request that was refused, and for an answer that did not come or
+# cannot be read.
 _FAILED = (
     kubernetes.client.ApiException,
     urllib3.exceptions.HTTPError,
@@ -90,6 +92,7 @@ def selected(collection: str, **selectors: str) -> str:
 
 
 def claim_path(namespace: str, name: str) -> str:
+    """The path of a claim."""
     return path_to(in_namespace(namespace, "persistentvolumeclaims"), name)
 
 

@@ -154,9 +154,9 @@ class Delete:
         self._work.done(key)
 
     def _adopt(self, key: Key, volume: Volume) -> None:
-        """The claim of the PV has come: the driver is told, and then nobody needs to be told any
-        more. Before that nothing else is done with the PV, so that what the PV names is deleted
-        only if the driver agrees whose the volume was."""
+        """The claim of the PV has come: the driver writes the claim into the volume's record, and
+        then the PV loses its mark. Before that nothing else is done with the PV, so that a volume
+        is deleted only if its record agrees with the PV about the owner."""
         # A PV that is bound is the claim's, whatever name was awaited: see owners.py. A claim that
         # came and went is only known by the PV, so the record must have awaited that name.
         only_if_owner = options.AWAITED if volume.is_bound else ""
@@ -173,7 +173,7 @@ class Delete:
 
     def _drop_finalizer(self, key: Key, volume: Volume) -> None:
         """Takes our finalizer away, once the record says that the volume is kept. Until then a
-        person who deletes the PV has to wait, and is told why."""
+        person who deletes the PV has to wait, and an event says why."""
         try:
             self._retain(volume)
         except protocol.Failure as failure:
@@ -183,15 +183,15 @@ class Delete:
         self._work.done(key)
 
     def _retain(self, volume: Volume) -> None:
-        """What the PV says is said by the volume's record, before the PV can go. A volume whose
+        """The volume's record says Retain, as the PV does, before the PV can go. A volume whose
         pool is away is not listed, so that its record cannot be changed."""
         for entry in self._storage.list(volume.driver).volumes:
             if entry.get("name") == volume.name:
                 orphans.retain(self._storage, volume.driver, entry)
 
     def _set_finalizer(self, volume: Volume, held: bool) -> None:
-        """Puts our finalizer on the PV or takes it away; the PV may be gone already, and another
-        one made under its name.
+        """Puts our finalizer on the PV or takes the finalizer away. The PV may be gone already, and
+        another PV may have its name.
 
         :raises Refused: also if others change the PV at each try."""
         for _ in range(_TRIES):

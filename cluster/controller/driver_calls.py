@@ -1,5 +1,4 @@
-"""The calls of one driver that run, and those that were given up and hang in the kernel: how many
-of them there may be."""
+"""How many calls of one driver may run, or hang in the kernel after they were given up."""
 
 from __future__ import annotations
 

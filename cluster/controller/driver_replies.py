@@ -1,4 +1,4 @@
-"""What a driver answers, believed only as far as the contract goes."""
+"""The replies of a driver, which are believed only as far as the contract goes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def checked_volume(driver: str, volume: Any, request: Options) -> dict[str, Any]
     volume: as it stands in the reply to `provision`.
     :raises Internal: if that is no volume such as was asked for."""
     if volume is None:
-        # So the scripts for the retired flex-provisioner answer: what was asked for was made.
+        # The scripts for the retired flex-provisioner answer so when they made what was asked for.
         return {
             "options": {},
             "capacityBytes": request.request_bytes,
@@ -52,16 +52,16 @@ def _problem(volume: Any, request_bytes: int) -> str:
 
 
 def checked_entries(entries: Any) -> list[dict[str, Any]]:
-    """The volumes or pools of the reply to `list`, without what is no object; none at all if the
-    driver lists something else."""
+    """The volumes or pools of the reply to `list`. Entries that are no objects are left out; a
+    reply that is no list has no entries."""
     if not isinstance(entries, list):
         return []
     return [checked_entry(entry) for entry in entries if isinstance(entry, dict)]
 
 
 def checked_entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """A volume or a pool that a driver lists; one that cannot be as listed is an error with a
-    name."""
+    """A volume or a pool that a driver lists. An entry with an impossible value becomes an error
+    with the name of the entry."""
     odd = [key for key, value in entry.items() if not _can_be(key, value)]
     if not isinstance(entry.get("name"), str):
         odd.append("name")

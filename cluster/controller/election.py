@@ -1,4 +1,4 @@
-"""Which of several instances works: the one that holds a coordination.k8s.io Lease.
+"""Of several instances only the holder of a coordination.k8s.io Lease works.
 
 Every decision is made by a clock that nobody sets. The wall clock of a node may be stepped by
 hours: it is written into the Lease for people to read, and never compared. An instance that waits
@@ -13,31 +13,30 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Any
 
 from cluster.controller.api_errors import Refused, Unreachable
 from cluster.controller.cluster import COORDINATION, Cluster, in_namespace, path_to
+from cluster.controller.objects import Object, table, text
 
-Object = dict[str, Any]
-
-# How long a Lease is its holder's after the holder wrote it. It is client-go's default, too.
+# How long the holder of a Lease has it after a write; client-go's default.
 LEASE_SECONDS = 15
 # The pause between two tries, of the holder and of those who wait; client-go's default.
 _RETRY_SECONDS = 2.0
 # Two answers and a pause must fit into LEASE_SECONDS, so that one lost answer costs no lease.
 _ANSWER_SECONDS = 4
 _NEVER = float("-inf")
+_CONFLICT = 409
 _log = logging.getLogger("election")
 
 
 def seconds_since_boot() -> float:
-    """The clock of the election. Nobody can set it, and it goes on while the machine is
-    suspended, unlike CLOCK_MONOTONIC: a holder that was asleep has lost its Lease."""
+    """The clock of the election, which nobody can set. Unlike CLOCK_MONOTONIC this clock goes on
+    while the machine is suspended: a holder that was asleep has lost its Lease."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def wall_time() -> datetime.datetime:
-    """What a person reads in the Lease."""
+    """The time that a person reads in the Lease."""
     return datetime.datetime.now(datetime.timezone.utc)
 
 
@@ -53,7 +52,10 @@ class Election:
         identity: str,
         clock: Callable[[], float] = seconds_since_boot,
     ) -> None:
-        """identity: the holder's name, of this process alone. clock: seconds, which only grow."""
+        """namespace, name: of the Lease.
+
+        identity: the holder's name, of this process alone.
+        clock: seconds, which only grow."""
         self.identity = identity
         self._api = api
         self._name = name
@@ -62,7 +64,7 @@ class Election:
         self._path = path_to(self._collection, name)
         # When the last write that succeeded was sent: the Lease is ours from then on.
         self._renewed_at = _NEVER
-        # What another holder wrote, and since when it has stayed so.
+        # The spec that another holder wrote last, and since when it has stayed the same.
         self._seen: Object = {}
         self._seen_at = _NEVER
         self._written_time = datetime.datetime.min.replace(tzinfo=datetime.timezone.utc)
@@ -70,37 +72,45 @@ class Election:
         self._released = False
 
     def held(self) -> bool:
-        """Whether the Lease is ours for certain: no other instance takes it before this is over."""
+        """Whether this instance has the Lease for certain: no other instance takes the Lease before
+        LEASE_SECONDS are over."""
         return self._clock() - self._renewed_at < LEASE_SECONDS
 
     def run(self, started: Callable[[], None], stopped: Callable[[], None]) -> None:
-        """Never returns. started and stopped: called each time when the Lease comes and goes."""
+        """Never returns.
+
+        started, stopped: called each time when this instance gets the Lease, or loses the Lease."""
         leading = False
         while True:
             try:
                 self.attempt()
-            except Exception:  # an election that ends unseen is worse
+            except Exception:  # Whatever it is: an election that has ended unseen is worse.
                 _log.exception("bug in the election")
             held = self.held()
             if held != leading:
                 leading = held
-                (started if held else stopped)()
+                if held:
+                    started()
+                else:
+                    stopped()
             # Spread in time, so that those who wait do not ask all at once.
             time.sleep(_RETRY_SECONDS * random.uniform(1.0, 1.2))
 
     def attempt(self) -> None:
-        """Reads the Lease once, and renews or takes it if that is our right."""
+        """Reads the Lease once, and renews the Lease or takes it if that is our right."""
         try:
             lease = self._api.get(self._path, _ANSWER_SECONDS)
             if lease is None:
                 self._write(self._create, {})
             elif self._is_free(lease):
-                self._write(lambda spec: self._update(lease, spec), lease.get("spec") or {})
+                before = table(lease.get("spec"))
+                self._write(lambda spec: self._update(lease, spec), before)
         except (Refused, Unreachable) as error:
             self._log_once(error)
 
     def release(self) -> None:
-        """Gives the Lease up if it is ours, so that another instance takes it at once."""
+        """Gives the Lease up if this instance has it, so that another instance takes the Lease at
+        once."""
         self._released = True
         self._renewed_at = _NEVER
         for _ in range(2):  # a renewal that is on its way may still come first
@@ -113,8 +123,8 @@ class Election:
                 _log.info("lease %s is not released: %s", self._name, error)
 
     def _is_free(self, lease: Object) -> bool:
-        """Whether the Lease is ours to write: it has no holder, is ours already, or its holder has
-        not written for LEASE_SECONDS."""
+        """Whether this instance may write the Lease: the Lease has no holder, this instance is the
+        holder, or the holder has not written for LEASE_SECONDS."""
         holder = _holder(lease)
         if holder in ("", self.identity):
             return True
@@ -127,8 +137,11 @@ class Election:
         return now - self._seen_at >= LEASE_SECONDS
 
     def _write(self, write: Callable[[Object], Object | None], before: Object) -> None:
-        """Writes us into the Lease. before: its spec as it was read. Raises Refused or
-        Unreachable."""
+        """Writes this instance into the Lease.
+
+        write: sends a spec; returns None if the Lease is gone.
+        before: the spec of the Lease as it was read.
+        :raises Refused, Unreachable: by the API server."""
         if self._released:
             return
         began = self._clock()
@@ -141,7 +154,8 @@ class Election:
         return self._api.create(self._collection, {"metadata": {"name": self._name}, "spec": spec})
 
     def _update(self, lease: Object, spec: Object) -> Object | None:
-        """The version that was read is the precondition: of two that write, one is refused."""
+        """The version that was read is the precondition: of two instances that write, one is
+        refused."""
         version = lease["metadata"]["resourceVersion"]
         body = {"metadata": {"resourceVersion": version}, "spec": spec}
         return self._api.patch(self._path, body, _ANSWER_SECONDS)
@@ -159,15 +173,16 @@ class Election:
         return spec
 
     def _next_time(self) -> str:
-        """The wall clock's time, but later than the last that we wrote: each renewal must change
-        the Lease, or the others take it for one that is not renewed."""
+        """The wall clock's time, but later than the last one written: each renewal must change the
+        Lease, or the others see a Lease that is not renewed."""
         tick = datetime.timedelta(microseconds=1)
         self._written_time = max(wall_time(), self._written_time + tick)
         return self._written_time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def _log_once(self, error: Refused | Unreachable) -> None:
-        """Once, until the Lease is ours again. That another instance was faster is not logged."""
-        if isinstance(error, Refused) and error.status == 409:
+        """Logs the same error once, until this instance has the Lease again. That another instance
+        was faster is not logged."""
+        if isinstance(error, Refused) and error.status == _CONFLICT:
             return
         passes = isinstance(error, Unreachable) or error.passes
         if not passes and str(error) != self._logged:
@@ -176,4 +191,4 @@ class Election:
 
 
 def _holder(lease: Object) -> str:
-    return str((lease.get("spec") or {}).get("holderIdentity") or "")
+    return text(table(lease.get("spec")).get("holderIdentity"))

@@ -1,5 +1,5 @@
-"""A program that runs in a pod, as `kubectl exec` runs one: what it is fed, what it prints, and how
-it ended. cluster.py opens the stream to the program."""
+"""A program that runs in a pod, as `kubectl exec` runs one: its input, its output and its end.
+cluster.py opens the stream to the program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CLOSE = websocket.ABNF.OPCODE_CLOSE
 
 
 class Program:
-    """One program that was started. It is used once."""
+    """One program that was started, for one `run`."""
 
     def __init__(self, stream: Any, take: Callable[[bytes], None] | None) -> None:
         """stream: the client's, from which nothing was read yet.
@@ -88,9 +88,9 @@ class Program:
         return True
 
     def ended(self, request: str) -> tuple[int, bytes, str]:
-        """The exit status, what was printed and not taken, and the errors.
+        """The exit status, what was printed and not taken, and the errors. Raises as exit_status.
 
-        request: as exit_status has it, which raises."""
+        request: as exit_status has it."""
         status = exit_status(bytes(self._ending), request)
         return status, bytes(self._printed), self._errors.decode(errors="replace")
 

@@ -1,5 +1,4 @@
-"""What follows a watch: one interface, which each part has that wants to know of a kind of
-objects."""
+"""The interface of all parts that follow a watch of the API server."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ Object = dict[str, Any]
 
 
 class Follower(Protocol):
-    """Is called by the thread of its watch, one call at a time."""
+    """A part that follows a watch. The thread of the watch makes one call at a time."""
 
     def changed(self, thing: Object, /) -> None:
         """The object is there, or has changed. Each object of a list is a call, too."""
@@ -28,13 +27,16 @@ class Followers:
         self._followers = followers
 
     def changed(self, thing: Object) -> None:
+        """As Follower has it."""
         for follower in self._followers:
             follower.changed(thing)
 
     def listed(self, uids: set[str]) -> None:
+        """As Follower has it."""
         for follower in self._followers:
             follower.listed(uids)
 
     def gone(self, thing: Object) -> None:
+        """As Follower has it."""
         for follower in self._followers:
             follower.gone(thing)

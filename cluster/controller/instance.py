@@ -1,4 +1,4 @@
-"""An instance that makes and deletes volumes: what all of its parts work with."""
+"""An instance that makes and deletes volumes, as all of its parts know it."""
 
 from __future__ import annotations
 

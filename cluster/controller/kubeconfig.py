@@ -44,7 +44,7 @@ def access(kubeconfig: str | None, context: str | None) -> Access:
     kubeconfig: the file to use; None for kubectl's own, or, in a pod without one, for its service
     account.
     context: of the file, in place of its current one.
-    :raises Unusable: if there is no such way."""
+    :raises Unusable: if the kubeconfig, its context or the service account cannot be used."""
     if kubeconfig or context or not _is_for_the_pod():
         files = kubeconfig or _kubectls_files()
         return _loaded(f"the kubeconfig {files}", files, context)

@@ -1,4 +1,4 @@
-"""What all modes have in common: the threads, the watches, the election, health, and the end."""
+"""The parts that all modes have: threads, watches, the election, health, and the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Calls:
-    """What a mode wants to be told.
+    """The calls of a mode.
 
     listed: called once, when everything that is watched was listed.
     back: called when the API server answers again after it did not.
@@ -50,7 +50,8 @@ class Lifecycle:
     def __init__(self, settings: Settings, name: str, lease: str) -> None:
         """name: in the events and the log.
 
-        lease: with what the name of the Lease begins that must be held to work; "" for none."""
+        lease: the begin of the name of the Lease, without which the instance may not work; "" if
+            the instance needs no Lease."""
         self.settings = settings
         self.api = Cluster(settings.kubeconfig)
         self.drivers = settings.by_provisioner

@@ -1,7 +1,7 @@
-"""What each driver listed last. Each driver is asked for itself, so that one that fails or hangs
-takes nothing away from the others, and nobody relies on what it listed before.
+"""The last list of each driver. Each driver is asked for itself, so that a driver that fails or
+hangs takes nothing away from the others, and nobody relies on an old list of that driver.
 
-A list that fails once may be a node with too much to do: what was listed before stands. From the
+A list that fails once may be due to a node with too much to do: the list before stands. From the
 second failure in a row on nothing is known of the driver but the names of its pools."""
 
 from __future__ import annotations
@@ -15,28 +15,37 @@ from typing import Any
 from cluster.controller.storage import Listed
 from shared import protocol
 
-# A driver that takes longer is not waited for: its list is taken when it comes.
+# A driver that takes longer is not waited for: its list is taken when the driver has answered.
 _PATIENCE_SECONDS = 10.0
-# So many failures in a row, and what was listed before does not stand any more.
+# After so many failures in a row the list before does not stand any more.
 _FAILURES = 2
 _KEPT_OF_A_POOL = ("name", "id", "byName")
 _log = logging.getLogger("listing")
 
 
 class _Driver:
-    """One driver, and how its lists went."""
+    """One driver and its lists.
+
+    listed: the list that stands; None before the first one.
+    failure: why the last list failed; None if it did not.
+    failures: how many lists have failed in a row.
+    since: when the last list that succeeded came, or when the driver was first asked.
+    took_seconds: the last list, whether it succeeded or failed.
+    is_asked: whether a list is being waited for.
+    is_late: whether that list is not waited for any more."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.listed: Listed | None = None
         self.failure: protocol.Failure | None = None
         self.failures = 0
-        self.since = time.monotonic()  # when the last list that succeeded came
-        self.took_seconds = 0.0  # the last list, whatever came of it
+        self.since = time.monotonic()
+        self.took_seconds = 0.0
         self.is_asked = False
         self.is_late = False
 
     def succeeded(self, listed: Listed) -> None:
+        """The driver has listed."""
         if self.failure is not None:
             _log.info("driver %s lists its volumes again", self.name)
         self.listed = listed
@@ -45,6 +54,7 @@ class _Driver:
         self.since = time.monotonic()
 
     def failed(self, failure: protocol.Failure) -> None:
+        """The driver has failed to list. The same failure is logged once."""
         if str(failure) != str(self.failure):
             _log.warning("driver %s does not list its volumes: %s", self.name, failure)
         self.failure = failure
@@ -63,8 +73,10 @@ class Listing:
         came_late: Callable[[], None] = lambda: None,
         patience_seconds: float = _PATIENCE_SECONDS,
     ) -> None:
-        """ask: lists one driver, or raises a Failure. came_late: called when a driver has listed
-        that `refresh` did not wait for, because it took longer than patience_seconds."""
+        """ask: lists one driver, or raises a Failure.
+
+        came_late: called when a driver has answered for which `refresh` did not wait.
+        patience_seconds: how long `refresh` waits."""
         self._ask = ask
         self._came_late = came_late
         self._patience_seconds = patience_seconds
@@ -73,8 +85,8 @@ class Listing:
         self._drivers: dict[str, _Driver] = {}
 
     def refresh(self) -> protocol.Failure | None:
-        """Asks each driver that is not being asked already, all at once. Returns why one of them
-        does not list."""
+        """Asks all drivers at once, but for those that are being asked already. Returns the failure
+        of one that does not list; None if all of them do."""
         with self._changed:
             for name in self._names:
                 driver = self._drivers.setdefault(name, _Driver(name))
@@ -108,14 +120,15 @@ class Listing:
                 driver.failed(answer)
             driver.took_seconds = time.monotonic() - began
             was_late = driver.is_late
-            driver.is_asked = driver.is_late = False
+            driver.is_asked = False
+            driver.is_late = False
             self._changed.notify_all()
         if was_late:
             self._came_late()
 
     def listed(self) -> dict[str, Listed]:
-        """By driver. A driver that has never listed is not in it; of one that does not list any
-        more there are its pools, with an error and without figures."""
+        """The lists, by driver; none for a driver that has never listed. The list of a driver that
+        does not answer any more has its pools, with an error and without figures."""
         with self._changed:
             return {
                 name: driver.listed
@@ -134,7 +147,7 @@ class Listing:
             return {name for name, driver in self._drivers.items() if driver.failure is not None}
 
     def unheard(self) -> set[str]:
-        """The drivers that have never listed, and may yet do so: they did not fail twice."""
+        """The drivers that have never listed, and may yet do so, as they did not fail twice."""
         with self._changed:
             return {
                 name
@@ -143,7 +156,7 @@ class Listing:
             }
 
     def ages_seconds(self) -> dict[str, float]:
-        """By driver, how long ago it listed, or how long it has been asked in vain."""
+        """By driver, how long ago the driver listed, or how long it has been asked in vain."""
         now = time.monotonic()
         with self._changed:
             return {name: now - driver.since for name, driver in self._drivers.items()}
@@ -160,7 +173,7 @@ class Listing:
 
 
 def _unknown(before: Listed, error: str) -> Listed:
-    """What is known of a driver that does not list any more."""
+    """The list of a driver that does not answer any more: what is still known of its pools."""
     pools: list[dict[str, Any]] = []
     for pool in before.pools:
         kept = {key: pool[key] for key in _KEPT_OF_A_POOL if key in pool}

@@ -72,7 +72,7 @@ def _run_duties(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class _Known:
-    """What both modes that make volumes know.
+    """The knowledge that node mode and shared mode share.
 
     claims: those that wait for this instance.
     classes: of the cluster.
@@ -87,10 +87,10 @@ class _Known:
 
 @dataclass(frozen=True)
 class _NodeMode:
-    """What only a node has.
+    """The parts that only node mode has.
 
     capacity: publishes its room.
-    marks: on PVs whose pool is another one now.
+    marks: on PVs whose pool was replaced.
     parts: for the claims."""
 
     capacity: Capacity

@@ -1,5 +1,5 @@
-"""What a node knows of itself: its labels and taints, and thereby which classes it may serve; the
-classes there are; and the room that it has published."""
+"""The knowledge of a node about itself: its labels and taints, and thereby which classes the node
+may serve; the classes of the cluster; and the room that the node has published."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared import protocol
 # How old the labels and taints may be where much depends on reading them seldom: in what is
 # published, and in the choice of a node for a claim that is bound at once.
 _RECENT_SECONDS = 120.0
-# What of a Node decides where volumes go.
+# The fields of a Node by which is decided where volumes go.
 _KEPT_SPEC = ("unschedulable", "taints")
 
 

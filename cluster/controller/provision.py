@@ -26,7 +26,7 @@ _log = logging.getLogger("claim")
 
 @dataclass(frozen=True)
 class NodeParts:
-    """What makes volumes on a node has beside what shared mode has.
+    """The parts that node mode has and shared mode has not.
 
     node: what the node knows of itself.
     taking: takes claims that are no node's."""

@@ -1,7 +1,7 @@
 """The room of nodes as it is published: a CSIStorageCapacity for each node and class.
 
 The scheduler looks at these for every provisioner that has a CSIDriver object with storageCapacity:
-true; it never asks whether the volume is CSI
+true, and does not ask whether the volume is CSI
 (pkg/scheduler/framework/plugins/volumebinding/binder.go, hasEnoughCapacity). A driver that lists no
 pools has nothing published, and must have no such object."""
 
@@ -39,15 +39,17 @@ class PublishedRoom(ApiObject):
 
     @property
     def class_name(self) -> str:
+        """The storage class for which the room is."""
         return text(self.json.get("storageClassName"))
 
     @property
     def topology(self) -> Object:
+        """Which node it is, by labels; the API lets nobody change that."""
         return table(self.json.get("nodeTopology"))
 
     @property
     def hostname(self) -> str:
-        """The hostname label of the node whose room it is."""
+        """The hostname label of the node that has the room."""
         return text(table(self.topology.get("matchLabels")).get(HOSTNAME))
 
     @property
@@ -59,6 +61,7 @@ class PublishedRoom(ApiObject):
 
     @property
     def owner_uids(self) -> list[str]:
+        """The pod with which the object goes."""
         return [owner["uid"] for owner in self.owner_references]
 
 
@@ -130,28 +133,31 @@ def wanted(
     return objects
 
 
-def same(published: PublishedRoom | None, wish: Object, roughly: bool) -> bool:
-    """Whether what is published is as wished.
+def same(published: PublishedRoom | None, wanted_json: Object, roughly: bool) -> bool:
+    """Whether an object is published as it is wanted.
 
     roughly: a small difference in size does not count. Labels of others never count: a webhook may
         put them on whatever is written, and would do so again."""
     if published is None:
         return False
-    wished = PublishedRoom(wish)
-    if published.topology != wished.topology or published.owner_uids != wished.owner_uids:
+    room = PublishedRoom(wanted_json)
+    if published.topology != room.topology or published.owner_uids != room.owner_uids:
         return False
-    for key, value in wished.labels.items():
+    for key, value in room.labels.items():
         # The label of the room changes with the room.
         if key != ROOM_LABEL and published.labels.get(key) != value:
             return False
-    return all(_is_same_size(published.json.get(key), int(wish[key]), roughly) for key in _SIZES)
+    for key in _SIZES:
+        if not _is_same_size(published.json.get(key), int(room.json[key]), roughly):
+            return False
+    return True
 
 
-def _is_same_size(quantity: object, wished_bytes: int, roughly: bool) -> bool:
+def _is_same_size(quantity: object, wanted_bytes: int, roughly: bool) -> bool:
     if not isinstance(quantity, str):
         return False
-    allowed_bytes = wished_bytes // _ROUGHLY if roughly else 0
-    return abs(size_bytes(quantity) - wished_bytes) <= allowed_bytes
+    allowed_bytes = wanted_bytes // _ROUGHLY if roughly else 0
+    return abs(size_bytes(quantity) - wanted_bytes) <= allowed_bytes
 
 
 class OwnRooms:
@@ -190,17 +196,16 @@ class OwnRooms:
         if time.monotonic() - self._read_at > _READ_AGAIN_SECONDS:
             self._published = self._read()
             self._read_at = time.monotonic()
-        for name, wish in objects.items():
-            if not same(self._published.get(name), wish, roughly):
-                self._write(name, wish)
-        for name in [name for name in self._published if name not in objects]:
-            room = self._published[name]
-            if room.class_name not in unheard:
+        for name, json in objects.items():
+            if not same(self._published.get(name), json, roughly):
+                self._write(name, json)
+        for name, room in list(self._published.items()):
+            if name not in objects and room.class_name not in unheard:
                 self._api.delete(cluster.path_to(self._collection, name), room.uid)
                 del self._published[name]
 
     def read_again(self) -> None:
-        """Before anything is published next, the objects are read: it is unknown what is there."""
+        """The next `publish` reads the objects first, because nobody knows which ones exist."""
         self._read_at = float("-inf")
 
     def _read(self) -> dict[str, PublishedRoom]:
@@ -221,27 +226,27 @@ class OwnRooms:
             name: room for name, room in by_name.items() if name[_NODE_AT:] == self._identity.node
         }
 
-    def _write(self, name: str, wish: Object) -> None:
+    def _write(self, name: str, json: Object) -> None:
         path = cluster.path_to(self._collection, name)
         try:
-            written = self._replace(self._published.get(name), path, wish)
+            written = self._replace(self._published.get(name), path, json)
         except cluster.Refused as error:
             if error.status != _CONFLICT:
                 raise
-            # The object exists, and the list did not have it: it is an older flexvol's, or was just
-            # made.
+            # The object exists, and the list did not have it: an older flexvol made the object, or
+            # the object was just made.
             published = PublishedRoom.of(self._api.get(path))
-            written = self._replace(published, path, wish)
+            written = self._replace(published, path, json)
         self._published[name] = written
         self._writes += 1
 
-    def _replace(self, published: PublishedRoom | None, path: str, wish: Object) -> PublishedRoom:
-        """Makes the object as wished; makes it anew where its topology, which cannot be changed, is
-        another."""
-        if published is not None and published.topology != wish["nodeTopology"]:
+    def _replace(self, published: PublishedRoom | None, path: str, json: Object) -> PublishedRoom:
+        """Changes or makes the object; makes a new one where the topology, which cannot be changed,
+        is another."""
+        if published is not None and published.topology != json["nodeTopology"]:
             self._api.delete(path, published.uid)
             published = None
         written = None
         if published is not None:
-            written = self._api.patch(path, wish)
-        return PublishedRoom(written or self._api.create(self._collection, wish))
+            written = self._api.patch(path, json)
+        return PublishedRoom(written or self._api.create(self._collection, json))

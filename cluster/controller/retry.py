@@ -1,4 +1,5 @@
-"""What follows a driver's failure: one table, which provision, delete and owners read.
+"""The one table of what follows a driver's failure, which provision, delete, owners and the README
+read.
 
 The outcomes are those of the reference library, sig-storage-lib-external-provisioner, for the
 reasons of the drivers' contract (shared/protocol.py)."""
@@ -22,6 +23,7 @@ class Pause:
 
     @property
     def grows(self) -> bool:
+        """Whether the pause is longer after each failure in a row."""
         return self.first_seconds < self.last_seconds
 
     def seconds(self, failures: int) -> float:

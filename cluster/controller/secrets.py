@@ -60,6 +60,7 @@ class _Form:
     length: int
 
     def fits(self, name: str) -> bool:
+        """Whether the name is of this form."""
         return len(name) <= self.length and self.pattern.fullmatch(name) is not None
 
 

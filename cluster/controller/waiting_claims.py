@@ -23,7 +23,7 @@ class Begun:
 
 @dataclass
 class _Waiting:
-    """A claim that waits, and what was done about it.
+    """A claim that waits, and the work that was done for the claim.
 
     announced: the reasons of the events that a claim has only once.
     free_since: since when this node might take the claim; None if it may not."""
