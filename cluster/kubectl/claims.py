@@ -88,7 +88,7 @@ def volume_name(api: cluster.Cluster, words: str) -> str:
         return words
     every = map(Volume, api.items(cluster.VOLUMES))
     volumes = [volume for volume in every if volume.claim.full_name == words]
-    bound = [volume for volume in volumes if lost_storage.claim_of(api, volume.json) is not None]
+    bound = [volume for volume in volumes if lost_storage.claim_of(api, volume) is not None]
     found = [volume.name for volume in bound or volumes]
     if not found:
         raise protocol.NotFound(f"no PV is of the claim {words}; see: kubectl flexvol inventory")

@@ -204,11 +204,9 @@ def why_silent(node: FlexvolNode, error: Exception | None) -> str:
     if isinstance(error, protocol.Failure):
         where = f" on node {node.name}" if node.name else ""
         return f"the driver{where} cannot list its volumes: {error}"
-    if isinstance(error, cluster.Refused) and error.status in _FORBIDDEN:
-        return (
-            f"the pod {node.pod} was not asked, because your account may not do "
-            f"that: {error.lacking or error}"
-        )
+    forbidden = _on_forbidden(node, error)
+    if forbidden:
+        return forbidden
     is_down = error is None or _is_out_of_reach(error)
     # Of a node that is down, Kubernetes says that its pods are not ready: that is no trouble of
     # the pod's own.
@@ -217,6 +215,16 @@ def why_silent(node: FlexvolNode, error: Exception | None) -> str:
     if isinstance(error, cluster.Refused) and not is_down:
         return f"the pod {node.pod} of node {node.name or '-'} could not be asked: {error}"
     return _on_no_answer(node)
+
+
+def _on_forbidden(node: FlexvolNode, error: Exception | None) -> str:
+    """Empty for any other error."""
+    if not isinstance(error, cluster.Refused) or error.status not in _FORBIDDEN:
+        return ""
+    return (
+        f"the pod {node.pod} was not asked, because your account may not do that: "
+        f"{error.lacking or error}"
+    )
 
 
 def _on_trouble(node: FlexvolNode) -> str:

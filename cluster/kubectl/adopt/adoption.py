@@ -126,7 +126,7 @@ class Adoption:
         if self._settings.dry_run:
             return f"has its PV already; its record would name the claim {claim}"
         owner_uid = candidate.owner.uid or NO_OWNER
-        request = volume_manifest.adopt_request(volume.json, self._cluster_uid, owner_uid)
+        request = volume_manifest.adopt_request(volume, self._cluster_uid, owner_uid)
         self._storage(candidate).adopt(candidate.driver, request)
         return f"has its PV already; its record names the claim {claim} now"
 

@@ -13,8 +13,7 @@ import os
 import sys
 from collections.abc import Collection
 
-from cluster.controller import cluster
-from cluster.controller import lost_storage as lost
+from cluster.controller import cluster, lost_storage
 from cluster.controller.listed_pools import pools_away
 from cluster.kubectl import by_provisioner, claims, nodes
 from cluster.kubectl.inventory.look import look
@@ -72,7 +71,7 @@ def _named(access: Access, words: str) -> str:
 def _drain(access: Access, source: str, to: str | None) -> int:
     """Moves all volumes of the node; returns the exit status."""
     names = draining.volumes_of(access, source)
-    if not names and not lost.node_exists(access.api.get, source):
+    if not names and not lost_storage.node_exists(access.api.get, source):
         raise NotMoved(f"there is no node {source}, and no volume names it")
     failed = 0
     for name in names:

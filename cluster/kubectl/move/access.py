@@ -6,8 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from cluster.controller import cluster
-from cluster.controller import lost_storage as lost
+from cluster.controller import cluster, lost_storage
 from cluster.controller.identity import node_of
 from cluster.controller.objects import Claim, Node, Object, Pod, Volume
 from cluster.controller.storage import PLUGIN_DIRECTORY, Listed, executable
@@ -67,13 +66,13 @@ class Access:
 
     def claim_of(self, volume: Volume) -> Claim | None:
         """The claim that is bound to the PV; None if there is none."""
-        return Claim.of(lost.claim_of(self.api, volume.json))
+        return Claim.of(lost_storage.claim_of(self.api, volume))
 
     def pods_of(self, claim: Claim | None) -> list[Pod]:
         """Those that use the claim."""
         if claim is None:
             return []
-        return [Pod(pod) for pod in lost.pods_of(self.api, claim.json)]
+        return [Pod(pod) for pod in lost_storage.pods_of(self.api, claim)]
 
     def is_off(self, node: str) -> bool:
         """As carried.is_off."""

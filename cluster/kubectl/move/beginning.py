@@ -141,7 +141,7 @@ def check_carried(
     if access.is_off(source):
         return entry
     try:
-        there = access.listed(source, volume.driver)
+        listed_by_source = access.listed(source, volume.driver)
     except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
         raise NotMoved(
             f"node {to} has the disk with {name}, and node {source} does not tell "
@@ -149,7 +149,7 @@ def check_carried(
             "or has another name now, say so, and run this again: kubectl taint "
             f"node {source} {OUT_OF_SERVICE}=nodeshutdown:NoExecute"
         ) from None
-    if has_pool(volume, there):
+    if has_pool(volume, listed_by_source):
         raise NotMoved(
             f"node {source} and node {to} both have a pool with the id "
             f"{volume.pool_id}: they share its disk, or one is a copy of the other; "

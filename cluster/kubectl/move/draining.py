@@ -13,9 +13,9 @@ from cluster.kubectl.move.carried import has_volume
 def volumes_of(access: Access, node: str) -> list[str]:
     """The names of the PVs that are on the node, and of those whose move from there is not done."""
     volumes = map(Volume, access.api.items(cluster.VOLUMES))
-    there = {volume.name for volume in volumes if access.node_of(volume) == node}
+    on_node = {volume.name for volume in volumes if access.node_of(volume) == node}
     begun = {plan.name for plan in access.plans.all() if plan.source == node}
-    return sorted(there | begun)
+    return sorted(on_node | begun)
 
 
 def destination(access: Access, name: str, source: str) -> str:
