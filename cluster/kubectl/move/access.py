@@ -91,12 +91,11 @@ class Access:
 
         :raises NotMoved: if the node does not tell what is in the volume's pool."""
         listed = self.listed(node, volume.driver)
-        pool_name = volume.pool_name
-        if not any(
-            pool.get("name") == pool_name and not pool.get("error") for pool in listed.pools
-        ):
+        usable = [pool.get("name") for pool in listed.pools if not pool.get("error")]
+        if volume.pool_name not in usable:
             raise NotMoved(
-                f"node {node} does not tell what is in its pool {pool_name}; is its disk mounted?"
+                f"node {node} does not tell what is in its pool {volume.pool_name}; is "
+                "its disk mounted?"
             )
         for entry in listed.volumes:
             if entry.get("name") == volume.name:
