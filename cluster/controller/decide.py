@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cluster.controller import class_parameters, identity, objects, sources
-from cluster.controller.identity import Identity as Identity
-from cluster.controller.objects import Claim, Node, Object, StorageClass, Volume
+from cluster.controller import class_parameters, objects, sources
+from cluster.controller.identity import Identity, is_ours
+from cluster.controller.objects import Claim, Object, StorageClass, Volume
 
 # Why no node can take a claim that is bound at once, in its events and in what explain says.
 NO_NODE_ALLOWED = "no node has the labels that allowedTopologies of its storage class asks for"
@@ -50,48 +50,43 @@ class Decision:
     sentence: str = ""
 
 
-def waits_for_us(claim: Claim | Object, us: Identity) -> bool:
+def waits_for_us(claim: Claim, identity: Identity) -> bool:
     """Whether the claim is worth keeping in memory: unbound, and ours to serve, or to take."""
-    claim = Claim.of(claim)
-    if claim.volume_name or claim.provisioner not in us.drivers:
+    if claim.volume_name or claim.provisioner not in identity.drivers:
         return False
-    return not us.node or claim.selected_node in ("", us.node)
+    return not identity.node or claim.selected_node in ("", identity.node)
 
 
-def on_claim(
-    claim: Claim | Object, storage_class: StorageClass | Object | None, us: Identity
-) -> Decision:
+def on_claim(claim: Claim, storage_class: StorageClass | None, identity: Identity) -> Decision:
     """What to do with a claim that waits for an instance.
 
     storage_class: the one that the claim names; None if that does not exist."""
-    claim = Claim.of(claim)
-    storage_class = StorageClass.of(storage_class)
-    if not waits_for_us(claim, us):
+    if not waits_for_us(claim, identity):
         return Decision(LATER, "it is bound, or another provisioner's or node's to serve")
     if claim.is_being_deleted:
         return Decision(LATER, "it is being deleted")
-    if _waits_for_pod(claim, storage_class, us):
+    if _waits_for_pod(claim, storage_class, identity):
         return Decision(LATER, WAITS_FOR_POD)
     if claim.is_populated:
-        return _on_populated_claim(claim, us)
-    wrong = problem(claim, storage_class, of_one_node=bool(us.node))
-    if us.node and not claim.selected_node:
+        return _on_populated_claim(claim, identity)
+    wrong = problem(claim, storage_class, of_one_node=bool(identity.node))
+    if identity.node and not claim.selected_node:
         return _on_claim_of_no_node(wrong)
     if wrong:
         return Decision(REJECT, wrong)
     return Decision(PROVISION)
 
 
-def _waits_for_pod(claim: Claim, storage_class: StorageClass | None, us: Identity) -> bool:
+def _waits_for_pod(claim: Claim, storage_class: StorageClass | None, identity: Identity) -> bool:
     if storage_class is None or not storage_class.is_late or claim.selected_node:
         return False
     # The node of a copy is its source's, also once a pod has been scheduled to another.
-    return not (us.node and claim.is_copy)
+    return not (identity.node and claim.is_copy)
 
 
-def _on_populated_claim(claim: Claim, us: Identity) -> Decision:
+def _on_populated_claim(claim: Claim, identity: Identity) -> Decision:
     """In node mode the node that was chosen says so; before, cluster_duties.py does."""
-    if us.node and not claim.selected_node:
+    if identity.node and not claim.selected_node:
         return Decision(LATER, POPULATOR)
     return Decision(POPULATE, POPULATOR)
 
@@ -104,43 +99,35 @@ def _on_claim_of_no_node(wrong: str) -> Decision:
     return Decision(TAKE)
 
 
-def is_bound_elsewhere(claim: Claim | Object, volume_name: str) -> bool:
+def is_bound_elsewhere(claim: Claim, volume_name: str) -> bool:
     """Whether the claim has, or asks for, another PV than the one called `volume_name`. The API
     lets nobody change that, so that PV is never the claim's, although it was made for it."""
-    return Claim.of(claim).volume_name not in ("", volume_name)
+    return claim.volume_name not in ("", volume_name)
 
 
-def not_wanted(
-    claim: Claim | Object, live: Claim | Object | None, volume_name: str, us: Identity
-) -> str:
+def not_wanted(claim: Claim, live: Claim | None, volume_name: str, identity: Identity) -> str:
     """Why the volume that was made for a claim is not to get its PV; "" if it is.
 
     live: the claim with that uid as it is now; None if it is gone. A claim that names another PV
     (set by a person, or by kube-controller-manager, which prefers a PV that fits to a new one)
     keeps it for ever, as the API lets nobody change spec.volumeName."""
-    claim = Claim.of(claim)
-    live = Claim.of(live)
     if live is None:
         return "its claim is gone"
     if is_bound_elsewhere(live, volume_name):
         return f"its claim is bound to the PV {live.volume_name}"
     if live.is_being_deleted:
         return "its claim is being deleted"
-    if not us.node or live.selected_node == claim.selected_node:
+    if not identity.node or live.selected_node == claim.selected_node:
         return ""
     if live.selected_node:
         return f"its claim went to node {live.selected_node}"
     return "its claim's node is chosen again"
 
 
-def problem(
-    claim: Claim | Object, storage_class: StorageClass | Object | None, of_one_node: bool
-) -> str:
+def problem(claim: Claim, storage_class: StorageClass | None, of_one_node: bool) -> str:
     """Why the claim can never be served as it stands; "" if it can.
 
     of_one_node: whether the storage would be on one node, and not reachable from everywhere."""
-    claim = Claim.of(claim)
-    storage_class = StorageClass.of(storage_class)
     if objects.BIND_COMPLETED in claim.annotations:
         # pv_controller.go, syncBoundClaim: such a claim is Lost, and stays it.
         return (
@@ -193,9 +180,9 @@ def _wrong_access_mode(claim: Claim) -> str:
     return ""
 
 
-def is_allowed(storage_class: StorageClass | Object, labels: Mapping[str, str]) -> bool:
+def is_allowed(storage_class: StorageClass, labels: Mapping[str, str]) -> bool:
     """Whether a node with these labels is in the class's allowedTopologies."""
-    terms = StorageClass.of(storage_class).allowed_topologies
+    terms = storage_class.allowed_topologies
     if not terms:
         return True
     return any(_is_fulfilled(term, labels) for term in terms)
@@ -236,11 +223,10 @@ def rank(rooms: dict[str, int], hostname: str, size_bytes: int, uid: str) -> int
     return fitting.index(hostname)
 
 
-def on_volume(volume: Volume | Object, us: Identity) -> Decision:
+def on_volume(volume: Volume, identity: Identity) -> Decision:
     """What to do with a PV, as far as the PV alone tells. DELETE and LET_GO depend on its claim
     too; see with_claim."""
-    volume = Volume.of(volume)
-    if not identity.is_ours(volume, us):
+    if not is_ours(volume, identity):
         return Decision(LATER, "it is not ours")
     if volume.awaits_claim and _claim_has_come(volume):
         return Decision(ADOPT, "the claim it awaited has come")
@@ -267,9 +253,7 @@ def _on_retained_volume(volume: Volume) -> Decision:
     return Decision(DROP_FINALIZER, "its reclaim policy keeps the storage")
 
 
-def with_claim(
-    decision: Decision, volume: Volume | Object, claim: Claim | Object | None
-) -> Decision:
+def with_claim(decision: Decision, volume: Volume, claim: Claim | None) -> Decision:
     """What becomes of DELETE and LET_GO when the PV's claim is looked at; any other decision stays.
 
     The rows are what kube-controller-manager does with the two
@@ -279,8 +263,6 @@ def with_claim(
 
     claim: the one with the uid in the PV's claimRef, read live; None if it is gone, or there is no
         uid."""
-    volume = Volume.of(volume)
-    claim = Claim.of(claim)
     if decision.action == DELETE:
         return _with_claim_of_released(decision, volume, claim)
     if decision.action == LET_GO:
@@ -316,76 +298,3 @@ def _with_claim_of_deleted(decision: Decision, volume: Volume, claim: Claim | No
     if claim is not None and not claim.volume_name:
         return decision
     return Decision(LATER, "kube-controller-manager is to say whether it is bound or released")
-
-
-# What is moving: the callers that still have JSON, and know these names here.
-PROVISIONER = objects.PROVISIONER
-CLASS = objects.CLASS
-HOSTNAME = objects.HOSTNAME
-SELECTED_NODE = objects.SELECTED_NODE
-PROVISIONED_BY = objects.PROVISIONED_BY
-BIND_COMPLETED = objects.BIND_COMPLETED
-IDENTITY = objects.IDENTITY
-LOST = objects.LOST
-AWAITS_CLAIM = objects.AWAITS_CLAIM
-FROM_SNAPSHOT = objects.FROM_SNAPSHOT
-ON_NODE_GONE = objects.ON_NODE_GONE
-FINALIZER = objects.FINALIZER
-ON_NODE_GONE_PARAMETER = class_parameters.ON_NODE_GONE_PARAMETER
-RELEASE = class_parameters.RELEASE
-FS_TYPE_PARAMETERS = class_parameters.FS_TYPE_PARAMETERS
-SECRET_PARAMETERS = class_parameters.SECRET_PARAMETERS
-OWN_PARAMETERS = class_parameters.OWN_PARAMETERS
-fs_type_of = class_parameters.fs_type_of
-
-
-def annotations_of(thing: Object) -> dict[str, str]:
-    return Claim.of(thing).annotations
-
-
-def provisioner_of(claim: Object) -> str:
-    return Claim.of(claim).provisioner
-
-
-def class_name_of(claim: Object) -> str:
-    return Claim.of(claim).class_name
-
-
-def data_source(claim: Object) -> Object:
-    return Claim.of(claim).data_source
-
-
-def is_populated(claim: Object) -> bool:
-    return Claim.of(claim).is_populated
-
-
-def is_copy(claim: Object) -> bool:
-    return Claim.of(claim).is_copy
-
-
-def is_late(storage_class: Object) -> bool:
-    return StorageClass.of(storage_class).is_late
-
-
-def takes_pods(node: Object) -> bool:
-    return Node.of(node).takes_pods
-
-
-def class_problem(storage_class: Object) -> str:
-    return class_parameters.class_problem(StorageClass.of(storage_class))
-
-
-def check_snapshot(claim: Object, listed: list[Object], us: Identity) -> None:
-    sources.check_snapshot(Claim.of(claim), listed, us)
-
-
-def check_source(claim: Object, source: Object | None, volume: Object | None, us: Identity) -> None:
-    sources.check_source(Claim.of(claim), Claim.of(source), Volume.of(volume), us)
-
-
-def node_of(volume: Volume | Object, drivers: Mapping[str, str]) -> str:
-    return identity.node_of(Volume.of(volume), drivers)
-
-
-def is_ours(volume: Volume | Object, us: Identity) -> bool:
-    return identity.is_ours(Volume.of(volume), us)

@@ -120,7 +120,7 @@ class Delete:
         why: "" if the claim of the PV is just gone."""
         began = time.monotonic()
         try:
-            request = volume_manifest.delete_request(volume.json)
+            request = volume_manifest.delete_request(volume)
             self._storage.delete(volume.driver, request)
             self._secrets.remove(made_for(volume))
         except protocol.Failure as failure:
@@ -160,7 +160,7 @@ class Delete:
         # A PV that is bound is the claim's, whatever name was awaited: see owners.py. A claim that
         # came and went is only known by the PV, so the record must have awaited that name.
         only_if_owner = options.AWAITED if volume.is_bound else ""
-        request = volume_manifest.adopt_request(volume.json, only_if_owner=only_if_owner)
+        request = volume_manifest.adopt_request(volume, only_if_owner=only_if_owner)
         try:
             self._storage.adopt(volume.driver, request)
         except protocol.Failure as failure:

@@ -62,7 +62,7 @@ class LostMarks:
             return
         sentence = ""
         if marked:
-            loss = lost_storage.why(marked, self._identity.drivers, node_exists=True)
+            loss = lost_storage.why(Volume(marked), self._identity.drivers, node_exists=True)
             sentence = loss.sentence
         _log.warning("%s: %s", volume.name, sentence or "its storage is there again")
         if not sentence:

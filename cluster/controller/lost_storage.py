@@ -46,11 +46,10 @@ class Loss(NamedTuple):
 _NO_LOSS = Loss("", "")
 
 
-def why(volume: Volume | Object, drivers: Mapping[str, str], node_exists: bool) -> Loss:
+def why(volume: Volume, drivers: Mapping[str, str], node_exists: bool) -> Loss:
     """Why the PV's storage is gone; nothing if the storage is there, or is not ours.
 
     drivers: by provisioner, those that are ours."""
-    volume = Volume.of(volume)
     node = node_of(volume, drivers)
     if not node:
         return _NO_LOSS
@@ -110,14 +109,13 @@ def node_exists(get: Callable[[str], Object | None], name: str) -> bool:
     return get(cluster.path_to(cluster.NODES, name)) is not None
 
 
-def where_it_is(volume: Volume | Object, listed: Mapping[str, Listed]) -> tuple[str, str]:
+def where_it_is(volume: Volume, listed: Mapping[str, Listed]) -> tuple[str, str]:
     """The node that has the PV's storage after all, and the sentence; both "" if none shows it.
 
     A pool counts by its id: the disk may have been mounted under another name, or on another node.
     A driver without pools shows a volume by listing it.
 
     listed: by node, what the PV's driver lists."""
-    volume = Volume.of(volume)
     for node, of_node in sorted(listed.items()):
         sentence = _where_on_node(volume, of_node)
         if sentence:
@@ -144,7 +142,7 @@ class NotLost(Exception):
 
 def check_lost(
     api: cluster.Cluster,
-    volume: Volume | Object,
+    volume: Volume,
     drivers: Mapping[str, str],
     reasons: frozenset[str],
 ) -> bool:
@@ -153,7 +151,6 @@ def check_lost(
     reasons: for which the PV may be given up.
 
     :raises NotLost: with the sentence why the PV is not to be given up."""
-    volume = Volume.of(volume)
     node = node_of(volume, drivers)
     if not node:
         raise NotLost(
@@ -188,10 +185,10 @@ def release(
     if volume is None:
         return ""
     exists = check_lost(api, volume, drivers, reasons)
-    claim = Claim.of(claim_of(api, volume))
+    claim = claim_of(api, volume)
     pods: list[Pod] = []
     if claim is not None and exists:
-        pods = [Pod.of(pod) for pod in pods_of(api, claim)]
+        pods = pods_of(api, claim)
     running = [pod.name for pod in pods if pod.runs]
     if running:
         return f"the pod {running[0]} still runs with it; delete that pod"
@@ -202,7 +199,7 @@ def release(
         api.delete(cluster.claim_path(claim.namespace, claim.name), claim.uid)
         for pod in pods:  # It can never start, and holds the claim; its controller makes another.
             _evict(api, pod)
-        if claim_of(api, volume):
+        if claim_of(api, volume) is not None:
             return f"the claim {volume.full_name} is deleted when no pod uses it any more"
     api.delete(path, volume.uid)
     return ""
@@ -218,21 +215,19 @@ def _keep_storage(api: cluster.Cluster, path: str, volume: Volume) -> None:
     api.patch(path, change)
 
 
-def claim_of(api: cluster.Cluster, volume: Volume | Object) -> Object | None:
+def claim_of(api: cluster.Cluster, volume: Volume) -> Claim | None:
     """The claim that the PV names, if the claim names the PV too: either can have been edited."""
-    volume = Volume.of(volume)
     claim = Claim.of(api.claim(volume.claim_reference))
     if claim is None or claim.volume_name != volume.name:
         return None
-    return claim.json
+    return claim
 
 
-def pods_of(api: cluster.Cluster, claim: Claim | Object) -> list[Object]:
+def pods_of(api: cluster.Cluster, claim: Claim) -> list[Pod]:
     """The pods that use the claim."""
-    claim = Claim.of(claim)
     path = cluster.in_namespace(claim.namespace, "pods")
-    pods = (api.get(path) or {"items": []})["items"]
-    return [pod for pod in pods if claim.name in Pod.of(pod).claim_names]
+    listed = api.get(path) or {"items": []}
+    return [pod for pod in map(Pod, listed["items"]) if claim.name in pod.claim_names]
 
 
 def _evict(api: cluster.Cluster, pod: Pod) -> None:
@@ -248,7 +243,3 @@ def _evict(api: cluster.Cluster, pod: Pod) -> None:
     except cluster.Refused as error:
         if error.status not in _NOT_EVICTED:
             raise
-
-
-def full_name(thing: Object) -> str:
-    return Volume.of(thing).full_name

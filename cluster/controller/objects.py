@@ -98,18 +98,16 @@ class ApiObject:
 
     @overload
     @classmethod
-    def of(cls: type[View], json: Object | View) -> View: ...
+    def of(cls: type[View], json: Object) -> View: ...
 
     @overload
     @classmethod
-    def of(cls: type[View], json: Object | View | None) -> View | None: ...
+    def of(cls: type[View], json: Object | None) -> View | None: ...
 
     @classmethod
-    def of(cls: type[View], json: Object | View | None) -> View | None:
+    def of(cls: type[View], json: Object | None) -> View | None:
         """The view of an object; None for an object that is not there."""
-        if json is None or isinstance(json, cls):
-            return json
-        return cls(table(json))
+        return None if json is None else cls(json)
 
     @property
     def metadata(self) -> Object:

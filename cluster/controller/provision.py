@@ -134,8 +134,8 @@ class Provision:
             self._failed(key, claim, failure, may_exist)
             return
         volume = volume_manifest.persistent_volume(
-            claim.json,
-            storage_class.json,
+            claim,
+            storage_class,
             made,
             self._identity,
             plan.hostname,
@@ -170,12 +170,11 @@ class Provision:
         if not self._cluster_uid:
             self._cluster_uid = self._api.uid()
         return volume_manifest.provision_request(
-            claim.json,
-            storage_class.json,
+            claim,
+            storage_class,
             claim.requested_bytes,
             self._cluster_uid,
-            source=source,
-            only_find=only_find,
+            volume_manifest.Variant(source=source, only_find=only_find),
         )
 
     def _is_wanted(self, claim: Claim) -> bool:
@@ -258,9 +257,9 @@ class Provision:
             request = self._request(claim, storage_class, only_find=True)
             found = self._storage.provision(driver, request)
             volume = volume_manifest.persistent_volume(
-                claim.json, storage_class.json, found, self._identity, ""
+                claim, storage_class, found, self._identity, ""
             )
-            request = volume_manifest.delete_request(volume, only_if_blank=True)
+            request = volume_manifest.delete_request(Volume(volume), only_if_blank=True)
             self._storage.delete(driver, request)
         except protocol.InvalidArgument as failure:
             _log.warning("%s is not deleted again: %s", name, failure, extra=about)
@@ -279,4 +278,4 @@ class Provision:
 
 
 def _name_for(claim: Claim) -> str:
-    return volume_manifest.volume_name(claim.json)
+    return volume_manifest.volume_name(claim)

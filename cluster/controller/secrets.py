@@ -173,7 +173,7 @@ def _namespace_values(claim: Claim) -> dict[str, str]:
 
 
 def _volume_of(claim: Claim) -> str:
-    return volume_manifest.volume_name(claim.json)
+    return volume_manifest.volume_name(claim)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ to the requests that provision, adopt and delete a volume. Pure."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from cluster.controller import class_parameters, objects
 from cluster.controller.identity import Identity
@@ -19,32 +19,39 @@ _TRUE = "true"
 _REFERENCE = ("namespace", "name", "uid", "resourceVersion")
 
 
-def volume_name(claim: Claim | Object) -> str:
+def volume_name(claim: Claim) -> str:
     """The PV's name comes from the claim's uid, so that every attempt is about the same volume."""
-    return "pvc-" + Claim.of(claim).uid
+    return "pvc-" + claim.uid
+
+
+class Variant(NamedTuple):
+    """What is special about a volume that is to be made.
+
+    name: its name, where a person makes the volume.
+    source: the volume to copy.
+    only_find: whether the volume is returned if it exists, and none is made."""
+
+    name: str = ""
+    source: str = ""
+    only_find: bool = False
+
+
+_USUAL = Variant()
 
 
 def provision_request(
-    claim: Claim | Object,
-    storage_class: StorageClass | Object,
+    claim: Claim,
+    storage_class: StorageClass,
     size_bytes: int,
     cluster_uid: str,
-    *,
-    name: str = "",
-    source: str = "",
-    only_find: bool = False,
+    variant: Variant = _USUAL,
 ) -> Options:
     """What the driver's provision is called with.
 
-    size_bytes: the claim's request.
-    name: of a volume that a person makes.
-    source: the volume to copy.
-    only_find: whether an existing volume is returned, and none made."""
-    claim = Claim.of(claim)
-    storage_class = StorageClass.of(storage_class)
+    size_bytes: the claim's request."""
     values = _driver_parameters(storage_class.parameters)
     values.update({
-        options.VOLUME: name or volume_name(claim),
+        options.VOLUME: variant.name or volume_name(claim),
         options.FS_TYPE: class_parameters.fs_type_of(storage_class.parameters),
         options.REQUEST_BYTES: str(size_bytes),
         options.REQUEST_MIB: str(_round_up(size_bytes, _MIB)),
@@ -61,8 +68,8 @@ def provision_request(
     })  # fmt: skip
     also = {
         options.CLASS_SECRET: class_parameters.secret_parameter(storage_class),
-        options.SOURCE_VOLUME: source,
-        options.ONLY_FIND: _TRUE if only_find else "",
+        options.SOURCE_VOLUME: variant.source,
+        options.ONLY_FIND: _TRUE if variant.only_find else "",
     }
     values.update(_without_empty(also))
     return Options(values)
@@ -87,10 +94,10 @@ def _without_empty(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def persistent_volume(
-    claim: Claim | Object,
-    storage_class: StorageClass | Object,
+    claim: Claim,
+    storage_class: StorageClass,
     made: dict[str, Any],
-    us: Identity,
+    identity: Identity,
     hostname: str,
     secret: tuple[str, str] | None = None,
 ) -> Object:
@@ -101,10 +108,8 @@ def persistent_volume(
     made: the driver's reply: its options, capacityBytes and fsType.
     hostname: the node's own label, in node mode.
     secret: namespace and name of the one that kubelet is to give to the driver."""
-    claim = Claim.of(claim)
-    storage_class = StorageClass.of(storage_class)
     flex_volume: Object = {
-        "driver": us.drivers[storage_class.provisioner],
+        "driver": identity.drivers[storage_class.provisioner],
         "fsType": made["fsType"],
         "options": made["options"],
     }
@@ -120,23 +125,23 @@ def persistent_volume(
         "claimRef": _reference(claim),
         "flexVolume": flex_volume,
     }
-    if us.node:
+    if identity.node:
         spec["nodeAffinity"] = objects.node_affinity(hostname)
     metadata = {
         "name": volume_name(claim),
-        "annotations": _annotations(storage_class, us),
+        "annotations": _annotations(storage_class, identity),
         "finalizers": _finalizers(storage_class),
     }
     return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
 
 
-def _annotations(storage_class: StorageClass, us: Identity) -> dict[str, str]:
+def _annotations(storage_class: StorageClass, identity: Identity) -> dict[str, str]:
     annotations = {
         objects.PROVISIONED_BY: storage_class.provisioner,
-        objects.IDENTITY: us.name,
+        objects.IDENTITY: identity.name,
     }
     on_node_gone = storage_class.parameters.get(class_parameters.ON_NODE_GONE_PARAMETER)
-    if us.node and on_node_gone:
+    if identity.node and on_node_gone:
         annotations[objects.ON_NODE_GONE] = on_node_gone
     return annotations
 
@@ -153,20 +158,7 @@ def _reference(claim: Claim) -> Object:
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **names}
 
 
-def volume_that_exists(
-    name: str,
-    claim: Object,
-    storage_class: Object,
-    made: dict[str, Any],
-    us: Identity,
-    hostname: str,
-    secret: tuple[str, str] | None = None,
-) -> Object:
-    volume = persistent_volume(claim, storage_class, made, us, hostname, secret)
-    return of_existing(name, volume)
-
-
-def of_existing(name: str, volume: Object) -> Object:
+def volume_that_exists(name: str, volume: Object) -> Object:
     """The PV for a volume that exists without a PV: of the claim that the PV names; where it names
     no uid, of the next claim of that name; where it names no claim, of any that selects the PV.
     Until it is bound, the PV may be taken away, and nothing goes with it.
@@ -184,9 +176,7 @@ def of_existing(name: str, volume: Object) -> Object:
     return {**volume, "metadata": metadata, "spec": spec}
 
 
-def adopt_request(
-    volume: Volume | Object, cluster_uid: str = "", only_if_owner: str = ""
-) -> Options:
+def adopt_request(volume: Volume, cluster_uid: str = "", only_if_owner: str = "") -> Options:
     """What the driver's adopt is called with. With neither of the two words the volume gets the
     PV's claim only if its record awaits that claim.
 
@@ -198,11 +188,13 @@ def adopt_request(
         options.ONLY_IF_OWNER: only_if_owner,
         options.ONLY_IF_AWAITED: only_if_awaited,
     }
-    return _request(Volume.of(volume), also)
+    return _request(volume, also)
 
 
 def delete_request(
-    volume: Volume | Object, only_if_blank: bool = False, cancelled_move: str = ""
+    volume: Volume,
+    only_if_blank: bool = False,
+    cancelled_move: str = "",
 ) -> Options:
     """What the driver's delete is called with.
 
@@ -213,7 +205,7 @@ def delete_request(
         options.ONLY_IF_BLANK: _TRUE if only_if_blank else "",
         options.CANCELLED_MOVE: cancelled_move,
     }
-    return _request(Volume.of(volume), also)
+    return _request(volume, also)
 
 
 def listed_request(entry: Object, only_if_blank: bool = False, cancelled_move: str = "") -> Options:
@@ -238,6 +230,3 @@ def _request(volume: Volume, also: Mapping[str, str]) -> Options:
         options.CLAIM_UID: volume.claim.uid,
     })  # fmt: skip
     return Options(values)
-
-
-node_affinity = objects.node_affinity

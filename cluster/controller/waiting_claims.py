@@ -77,7 +77,7 @@ class WaitingClaims:
         """In shared mode the instance that led meanwhile may have written the PV."""
         if self._identity.node:
             return
-        if claim.volume_name == volume_manifest.volume_name(claim.json):
+        if claim.volume_name == volume_manifest.volume_name(claim):
             self.end(claim.uid)
 
     def _forget(self, uid: str) -> None:

@@ -61,10 +61,10 @@ def get(api: cluster.Cluster, settings: argparse.Namespace) -> Claim:
         return claim
     if "/" in settings.claim:
         raise nowhere(namespace, name)
-    volume = api.get(cluster.path_to(cluster.VOLUMES, name))
+    volume = Volume.of(api.get(cluster.path_to(cluster.VOLUMES, name)))
     if volume is None:
         raise nowhere(namespace, name, is_a_pv=True)
-    claim = Claim.of(lost_storage.claim_of(api, volume))
+    claim = lost_storage.claim_of(api, volume)
     if claim is None:
         raise protocol.NotFound(
             f"the PV {name} is bound to no claim; see: kubectl flexvol inventory"

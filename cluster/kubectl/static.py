@@ -28,6 +28,7 @@ from cluster.controller.cluster import CLASSES, VOLUMES, Cluster, path_to
 from cluster.controller.identity import Identity, node_of
 from cluster.controller.objects import (
     SELECTED_NODE,
+    Claim,
     Object,
     StorageClass,
     Volume,
@@ -106,14 +107,14 @@ def run(
     else:
         listed = storage.list(drivers[storage_class.provisioner])
         made = planned(name, settings.size, storage_class, listed)
-    volume = volume_manifest.volume_that_exists(
-        name,
-        {"metadata": {}, "spec": any_claim(settings.node)["spec"]},
-        storage_class.json,
+    volume = volume_manifest.persistent_volume(
+        Claim({"spec": any_claim(settings.node)["spec"]}),
+        storage_class,
         made,
         Identity(drivers, settings.node, settings.node),
         hostname,
     )
+    volume = volume_manifest.volume_that_exists(name, volume)
     volume["metadata"]["labels"] = dict(settings.label)
     if not settings.apply:
         print(json.dumps(volume, indent=1))
@@ -150,11 +151,11 @@ def _provision(
     settings: argparse.Namespace,
 ) -> Object:
     request = volume_manifest.provision_request(
-        any_claim(settings.node),
-        storage_class.json,
+        Claim(any_claim(settings.node)),
+        storage_class,
         settings.size,
         nodes.cluster_uid(api),
-        name=settings.name,
+        volume_manifest.Variant(name=settings.name),
     )
     return storage.provision(drivers[storage_class.provisioner], request)
 

@@ -138,7 +138,7 @@ class Adoption:
         owner = {**claim, "uid": claim.get("uid") or AWAITED}
         options = made(candidate.entry)["options"]
         spec = {"claimRef": owner, "flexVolume": {"options": options}}
-        about = {"metadata": {"name": candidate.entry["name"]}, "spec": spec}
+        about = Volume({"metadata": {"name": candidate.entry["name"]}, "spec": spec})
         request = volume_manifest.adopt_request(about, self._cluster_uid)
         self._storage(candidate).adopt(candidate.driver, request)
 

@@ -41,16 +41,15 @@ def volume_for(
     )
     reference = {"metadata": _reference(name, claim), "spec": _spec(candidate)}
     hostname = nodes.hostname(api, candidate.node) if candidate.node else ""
-    json = volume_manifest.volume_that_exists(
-        candidate.name,
-        reference,
-        storage_class,
+    json = volume_manifest.persistent_volume(
+        Claim(reference),
+        StorageClass(storage_class),
         made(candidate.entry),
         identity,
         hostname,
         secret.names if secret else None,
     )
-    return Volume(json)
+    return Volume(volume_manifest.volume_that_exists(candidate.name, json))
 
 
 def _storage_class(

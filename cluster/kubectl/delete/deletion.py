@@ -112,7 +112,7 @@ class Deletion:
         before = entry["owner"] or {"uid": NO_OWNER}
         owner = nobody(before, uuid.uuid4().hex)
         spec = {"claimRef": owner, "flexVolume": {"options": entry["options"]}}
-        volume = {"metadata": {"name": entry["name"]}, "spec": spec}
+        volume = Volume({"metadata": {"name": entry["name"]}, "spec": spec})
         request = volume_manifest.adopt_request(volume, only_if_owner=before["uid"])
         storage.adopt(driver, request)
         return owner

@@ -66,13 +66,13 @@ class Access:
 
     def claim_of(self, volume: Volume) -> Claim | None:
         """The claim that is bound to the PV; None if there is none."""
-        return Claim.of(lost_storage.claim_of(self.api, volume))
+        return lost_storage.claim_of(self.api, volume)
 
     def pods_of(self, claim: Claim | None) -> list[Pod]:
         """Those that use the claim."""
         if claim is None:
             return []
-        return [Pod(pod) for pod in lost_storage.pods_of(self.api, claim)]
+        return lost_storage.pods_of(self.api, claim)
 
     def is_off(self, node: str) -> bool:
         """As carried.is_off."""

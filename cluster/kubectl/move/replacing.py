@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cluster.controller import cluster, secrets, volume_manifest
+from cluster.controller import cluster, secrets
 from cluster.controller.objects import (
     FINALIZER,
     IDENTITY,
     LOST,
     Object,
     Volume,
+    node_affinity,
 )
 from cluster.kubectl.move.access import Access, NotMoved
 from cluster.kubectl.move.plans import Plan
@@ -128,7 +129,7 @@ def manifest(
         **volume.spec,
         "persistentVolumeReclaimPolicy": "Retain",
         "flexVolume": _flex_volume(volume, pool_id, pool_name),
-        "nodeAffinity": volume_manifest.node_affinity(hostname),
+        "nodeAffinity": node_affinity(hostname),
     }
     spec.pop("claimRef", None)
     claim = {**volume.claim_reference}

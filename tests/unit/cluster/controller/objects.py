@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.controller import decide
-from cluster.controller.decide import Identity
+from cluster.controller import objects
+from cluster.controller.identity import Identity
 
 DRIVERS = {"loop.flexvol": "flexvol/loop"}
 NODE = Identity(dict(DRIVERS), "node1", "node1")
@@ -18,7 +18,7 @@ HERE, ELSEWHERE, UNBOUND = "pvc-u1", "pv-of-others", ""
 def claim(
     provisioner: str = "loop.flexvol", node: str = "node1", deleted: bool = False, **spec: Any
 ) -> dict[str, Any]:
-    notes = {decide.PROVISIONER[0]: provisioner, decide.SELECTED_NODE: node}
+    notes = {objects.PROVISIONER[0]: provisioner, objects.SELECTED_NODE: node}
     metadata: dict[str, Any] = {
         "name": "data",
         "namespace": "shop",
@@ -46,7 +46,7 @@ def storage_class(
 
 
 def of_snapshot(given: dict[str, Any]) -> dict[str, Any]:
-    given["metadata"]["annotations"][decide.FROM_SNAPSHOT] = "before"
+    given["metadata"]["annotations"][objects.FROM_SNAPSHOT] = "before"
     return given
 
 
@@ -63,11 +63,11 @@ def volume(
     metadata: dict[str, Any] = {
         "name": "pvc-u1",
         "uid": "v1",
-        "annotations": {decide.PROVISIONED_BY: by, decide.IDENTITY: identity},
-        "finalizers": ["kubernetes.io/pv-protection", *([decide.FINALIZER] if held else [])],
+        "annotations": {objects.PROVISIONED_BY: by, objects.IDENTITY: identity},
+        "finalizers": ["kubernetes.io/pv-protection", *([objects.FINALIZER] if held else [])],
     }
     if awaits:
-        metadata["annotations"][decide.AWAITS_CLAIM] = "true"
+        metadata["annotations"][objects.AWAITS_CLAIM] = "true"
     if deleted:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     spec = {"persistentVolumeReclaimPolicy": policy, "flexVolume": {"driver": driver}}
@@ -91,10 +91,10 @@ def volume_of_node(
 ) -> dict[str, Any]:
     """A PV whose storage is on node1, with the options that its driver gave it."""
     notes = {
-        decide.PROVISIONED_BY: by,
-        decide.IDENTITY: "node1",
-        decide.ON_NODE_GONE: "release",
-        decide.LOST: mark,
+        objects.PROVISIONED_BY: by,
+        objects.IDENTITY: "node1",
+        objects.ON_NODE_GONE: "release",
+        objects.LOST: mark,
     }
     return {
         "metadata": {"name": "pvc-u1", "uid": "v1", "annotations": notes},

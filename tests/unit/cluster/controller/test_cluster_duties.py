@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cluster.controller import cluster, cluster_duties, lost_storage, metrics
 from cluster.controller.cluster_duties import ClusterDuties, Settings
 from cluster.controller.lost_storage import BY_CLASS, BY_PERSON, DISK_GONE
+from cluster.controller.objects import Volume
 from tests.unit.cluster.controller.objects import DRIVERS, claim, storage_class, volume_of_node
 
 
@@ -118,7 +119,7 @@ def test_a_pool_with_another_id_is_reported_with_what_a_person_may_do(
     for _ in range(3):
         duties.round(True, 61.0)
 
-    reason, sentence = lost_storage.why(duties.volume, DRIVERS, node_exists=True)
+    reason, sentence = lost_storage.why(Volume(duties.volume), DRIVERS, node_exists=True)
 
     assert not duties.api.deleted
     assert reason == lost_storage.POOL_REPLACED
@@ -163,10 +164,10 @@ def test_who_may_give_up_what(
     volume = api.objects[api.volume_path]
 
     if not refusal:
-        assert lost_storage.check_lost(api, volume, DRIVERS, reasons) == node_is_there
+        assert lost_storage.check_lost(api, Volume(volume), DRIVERS, reasons) == node_is_there
         return
     with pytest.raises(lost_storage.NotLost, match=refusal):
-        lost_storage.check_lost(api, volume, DRIVERS, reasons)
+        lost_storage.check_lost(api, Volume(volume), DRIVERS, reasons)
 
 
 def test_a_claim_that_no_node_takes_is_counted_until_one_does(

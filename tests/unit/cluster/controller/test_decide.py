@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from cluster.controller import decide
+from cluster.controller import decide, objects
 from cluster.controller.decide import (
     ADD_FINALIZER,
     ADOPT,
@@ -22,7 +22,8 @@ from cluster.controller.decide import (
     TAKE,
     WAIT,
 )
-from shared import options, protocol
+from cluster.controller.identity import Identity
+from cluster.controller.objects import Claim, StorageClass, Volume
 from tests.unit.cluster.controller.objects import (
     ELSEWHERE,
     HERE,
@@ -37,6 +38,26 @@ from tests.unit.cluster.controller.objects import (
     storage_class,
     volume,
 )
+
+
+def on_claim(
+    given: dict[str, Any], by: dict[str, Any] | None, identity: Identity
+) -> decide.Decision:
+    return decide.on_claim(Claim(given), StorageClass.of(by), identity)
+
+
+def on_volume(given: dict[str, Any], identity: Identity) -> decide.Decision:
+    return decide.on_volume(Volume(given), identity)
+
+
+def with_claim(pv: dict[str, Any], its_claim: dict[str, Any] | None) -> decide.Decision:
+    return decide.with_claim(on_volume(pv, NODE), Volume(pv), Claim.of(its_claim))
+
+
+def not_wanted(
+    given: dict[str, Any], now: dict[str, Any] | None, name: str, identity: Identity
+) -> str:
+    return decide.not_wanted(Claim(given), Claim.of(now), name, identity)
 
 
 def copy(node: str = "node1", **changes: str) -> dict[str, Any]:
@@ -170,46 +191,10 @@ def copy(node: str = "node1", **changes: str) -> dict[str, Any]:
 def test_on_claim_of_a_node(
     given: dict[str, Any], by: dict[str, Any] | None, expected: str, said: str
 ) -> None:
-    decision = decide.on_claim(given, by, NODE)
+    decision = on_claim(given, by, NODE)
 
     assert decision.action == expected, decision
     assert said in decision.sentence
-
-
-BOTH = decide.FS_TYPE_PARAMETERS
-
-
-@pytest.mark.parametrize(
-    ("parameters", "words"),
-    [
-        pytest.param({BOTH[0]: "xfs", BOTH[1]: "xfs"}, "", id="both names of fsType say the same"),
-        pytest.param({BOTH[1]: "xfs"}, "", id="only CSI's name of fsType is there"),
-        pytest.param(
-            {BOTH[0]: "ext4", BOTH[1]: "xfs"},
-            "has fsType 'ext4' and csi.storage.k8s.io/fstype 'xfs', which mean the same",
-            id="the names of fsType differ",
-        ),
-        pytest.param({"onNodeGone": "drop"}, "it is keep or release", id="a value that none knows"),
-        pytest.param({"requestBytes": "1"}, "is reserved; remove it", id="a word that is ours"),
-    ],
-)
-def test_what_is_wrong_with_a_class_is_said_with_what_can_be_done_about_a_class(
-    parameters: dict[str, str], words: str
-) -> None:
-    given = {**storage_class(), "parameters": parameters}
-
-    problem = decide.class_problem(given)
-
-    assert words in problem
-    assert bool(problem) == bool(words)
-    assert problem.endswith("volumes stay as they are") == bool(words)
-    assert decide.on_claim(claim(), given, NODE).sentence == problem
-
-
-def test_the_parameters_that_the_provisioner_takes_are_those_that_a_driver_names() -> None:
-    ours = (*decide.FS_TYPE_PARAMETERS, decide.ON_NODE_GONE_PARAMETER)
-
-    assert ours == options.PROVISIONER_PARAMETERS
 
 
 def test_on_claim_in_shared_mode() -> None:
@@ -217,9 +202,9 @@ def test_on_claim_in_shared_mode() -> None:
     late = storage_class("nfs.flexvol")
     many = claim("nfs.flexvol", node="", accessModes=["ReadWriteMany"])
 
-    assert decide.on_claim(many, at_once, SHARED).action == PROVISION
-    assert decide.on_claim(many, late, SHARED).action == LATER
-    assert decide.on_claim(claim("nfs.flexvol", node="any"), late, SHARED).action == PROVISION
+    assert on_claim(many, at_once, SHARED).action == PROVISION
+    assert on_claim(many, late, SHARED).action == LATER
+    assert on_claim(claim("nfs.flexvol", node="any"), late, SHARED).action == PROVISION
 
 
 @pytest.mark.parametrize(
@@ -251,10 +236,9 @@ def test_on_claim_in_shared_mode() -> None:
     ],
 )
 def test_is_allowed(topologies: Any, allowed: bool) -> None:
-    assert (
-        decide.is_allowed({"allowedTopologies": topologies}, {"zone": "a", "disk": "ssd"})
-        == allowed
-    )
+    storage_class = StorageClass({"allowedTopologies": topologies})
+
+    assert decide.is_allowed(storage_class, {"zone": "a", "disk": "ssd"}) == allowed
 
 
 @pytest.mark.parametrize(
@@ -290,14 +274,14 @@ def test_without_published_room_any_node_may_take_it() -> None:
 def test_the_older_annotations_are_read_too() -> None:
     old = claim()
     old["metadata"]["annotations"] = {
-        decide.PROVISIONER[1]: "loop.flexvol",
-        decide.CLASS: "older",
-        decide.SELECTED_NODE: "node1",
+        objects.PROVISIONER[1]: "loop.flexvol",
+        objects.CLASS: "older",
+        objects.SELECTED_NODE: "node1",
     }
 
-    assert decide.waits_for_us(old, NODE)
-    assert decide.class_name_of(old) == "older"
-    assert decide.on_claim(old, storage_class(), NODE).action == PROVISION
+    assert decide.waits_for_us(Claim(old), NODE)
+    assert Claim(old).class_name == "older"
+    assert on_claim(old, storage_class(), NODE).action == PROVISION
 
 
 @pytest.mark.parametrize(
@@ -310,17 +294,17 @@ def test_the_older_annotations_are_read_too() -> None:
 )
 def test_the_newer_annotation_is_the_one_that_counts(newer: str, older: str, expected: str) -> None:
     both = claim(newer)
-    both["metadata"]["annotations"][decide.PROVISIONER[1]] = older
+    both["metadata"]["annotations"][objects.PROVISIONER[1]] = older
 
-    assert decide.on_claim(both, storage_class(), NODE).action == expected
+    assert on_claim(both, storage_class(), NODE).action == expected
 
 
 def test_a_claim_that_names_no_class_has_none() -> None:
     without = claim()
     del without["spec"]["storageClassName"]
 
-    assert decide.class_name_of(without) == ""
-    assert "names no storage class" in decide.on_claim(without, None, NODE).sentence
+    assert Claim(without).class_name == ""
+    assert "names no storage class" in on_claim(without, None, NODE).sentence
 
 
 @pytest.mark.parametrize(
@@ -370,18 +354,18 @@ def test_a_claim_that_names_no_class_has_none() -> None:
     ],
 )
 def test_on_volume(given: dict[str, Any], expected: str) -> None:
-    assert decide.on_volume(given, NODE).action == expected
+    assert on_volume(given, NODE).action == expected
 
 
 def test_a_pv_of_another_kind_of_storage_is_not_ours() -> None:
     other = volume()
     other["spec"] = {"persistentVolumeReclaimPolicy": "Delete", "hostPath": {"path": "/"}}
 
-    assert decide.on_volume(other, NODE).action == LATER
+    assert on_volume(other, NODE).action == LATER
 
 
 @pytest.mark.parametrize(
-    "notes", [None, {}, {decide.PROVISIONED_BY: "loop.flexvol"}, {decide.IDENTITY: "node1"}]
+    "notes", [None, {}, {objects.PROVISIONED_BY: "loop.flexvol"}, {objects.IDENTITY: "node1"}]
 )
 def test_a_pv_made_by_hand_is_not_ours(notes: dict[str, str] | None) -> None:
     """Its driver's name alone is nothing."""
@@ -390,46 +374,7 @@ def test_a_pv_made_by_hand_is_not_ours(notes: dict[str, str] | None) -> None:
     bare = volume()
     del bare["metadata"]["annotations"]
 
-    assert [decide.on_volume(one, NODE).action for one in (made, bare)] == [LATER, LATER]
-
-
-def source(phase: str = "Bound", name: str = "c") -> dict[str, Any]:
-    spec = {"storageClassName": name, "volumeName": "pvc-u1"}
-    return {
-        "metadata": {"name": "old", "namespace": "shop", "uid": "u0"},
-        "spec": spec,
-        "status": {"phase": phase},
-    }
-
-
-def bound(identity: str = "node1", uid: str = "u0", **changes: Any) -> dict[str, Any]:
-    found = volume(phase="Bound", identity=identity, **changes)
-    found["spec"].update(claimRef={"uid": uid}, nodeAffinity={"required": {}})
-    return found
-
-
-@pytest.mark.parametrize(
-    ("of", "pv", "kind", "said"),
-    [
-        (None, None, protocol.NotFound, "the claim old, which it is to be a copy of, is not there"),
-        (source("Pending"), None, protocol.NotFound, "not bound"),
-        (source("Lost"), bound(), protocol.NotFound, "not bound"),
-        (source(name="other"), bound(), protocol.InvalidArgument, 'is of storage class "other"'),
-        (source(), bound(uid="u7"), protocol.InvalidArgument, "not its own"),
-        (source(), bound(by="other"), protocol.InvalidArgument, "not of this provisioner"),
-        (source(), bound(driver="other/loop"), protocol.InvalidArgument, "not of this provisioner"),
-        (source(), bound("node2"), protocol.Unavailable, "is on node node2, so it is made there"),
-    ],
-)
-def test_a_copy_of_what_cannot_be_copied_here(
-    of: Any, pv: Any, kind: type[protocol.Failure], said: str
-) -> None:
-    with pytest.raises(kind, match=said):
-        decide.check_source(copy(), of, pv, NODE)
-
-
-def test_a_copy_of_a_bound_claim_of_this_node_can_be_made() -> None:
-    decide.check_source(copy(), source(), bound(), NODE)
+    assert [on_volume(one, NODE).action for one in (made, bare)] == [LATER, LATER]
 
 
 # A PV and its claim, as kube-controller-manager can leave them. Each row's source is a function of
@@ -569,7 +514,7 @@ def test_a_copy_of_a_bound_claim_of_this_node_can_be_made() -> None:
 def test_a_pv_with_its_claim(
     pv: dict[str, Any], its_claim: dict[str, Any] | None, expected: str, said: str
 ) -> None:
-    decision = decide.with_claim(decide.on_volume(pv, NODE), pv, its_claim)
+    decision = with_claim(pv, its_claim)
 
     assert decision.action == expected, decision
     assert said in decision.sentence
@@ -604,7 +549,7 @@ def test_in_no_state_storage_is_deleted_that_is_not_released_or_a_pv_kept_for_ev
     has_claim = bool(owner and owner.get("uid")) and bound_to is not None
     its_claim = live(str(bound_to)) if has_claim else None
 
-    action = decide.with_claim(decide.on_volume(pv, NODE), pv, its_claim).action
+    action = with_claim(pv, its_claim).action
 
     reclaimed = phase in ("Released", "Failed") and is_released(pv, its_claim)
     if action == DELETE:
@@ -635,23 +580,23 @@ def test_in_no_state_storage_is_deleted_that_is_not_released_or_a_pv_kept_for_ev
 def test_a_volume_that_was_made_gets_its_pv_only_if_its_claim_still_wants_it(
     now: dict[str, Any] | None, said: str
 ) -> None:
-    why = decide.not_wanted(claim(), now, "pvc-u1", NODE)
+    why = not_wanted(claim(), now, "pvc-u1", NODE)
 
     assert said in why
     assert bool(why) == bool(said)
 
 
 def test_in_shared_mode_the_node_of_a_claim_does_not_matter() -> None:
-    assert decide.not_wanted(claim(node="a"), claim(node="b"), "pvc-u1", SHARED) == ""
+    assert not_wanted(claim(node="a"), claim(node="b"), "pvc-u1", SHARED) == ""
 
 
 @pytest.mark.parametrize("node", ["node1", ""])
 def test_a_claim_that_lost_its_pv_is_never_bound_again_so_nothing_is_made_for_it(node: str) -> None:
     """syncBoundClaim: with bind-completed and without a volumeName it is Lost."""
     lost = claim(node=node)
-    lost["metadata"]["annotations"][decide.BIND_COMPLETED] = "yes"
+    lost["metadata"]["annotations"][objects.BIND_COMPLETED] = "yes"
 
-    decision = decide.on_claim(lost, storage_class(late=bool(node)), NODE)
+    decision = on_claim(lost, storage_class(late=bool(node)), NODE)
 
     assert decision.action == (REJECT if node else LATER)
     assert "counts it as Lost" in decision.sentence

@@ -24,7 +24,7 @@ from tests.unit.cluster.controller.objects import DRIVERS, volume_of_node
     ],
 )
 def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) -> None:
-    found, sentence = lost_storage.why(given, DRIVERS, node_exists)
+    found, sentence = lost_storage.why(Volume(given), DRIVERS, node_exists)
 
     assert found == reason
     assert said in sentence
@@ -36,7 +36,7 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) 
             else "its class says to give it up (onNodeGone)"
         ), "only a node that is gone was somebody's decision"
         given["metadata"]["annotations"][ON_NODE_GONE] = "keep"
-        assert lost_storage.why(given, DRIVERS, node_exists)[1].endswith(
+        assert lost_storage.why(Volume(given), DRIVERS, node_exists)[1].endswith(
             "kubectl flexvol release pvc-u1"
         )
 
@@ -114,7 +114,9 @@ HERE = {"name": "default", "id": "1"}
     ],
 )
 def test_a_disk_that_a_node_shows_is_not_gone(listed: dict[str, Listed], shown: str) -> None:
-    node, sentence = lost_storage.where_it_is(volume_of_node(pool="default", poolId="1"), listed)
+    volume = Volume(volume_of_node(pool="default", poolId="1"))
+
+    node, sentence = lost_storage.where_it_is(volume, listed)
 
     assert shown in sentence
     assert bool(sentence) == bool(shown)
@@ -125,5 +127,5 @@ def test_a_driver_without_pools_shows_a_volume_by_listing_it() -> None:
     itself = {"node1": Listed([{"name": "pvc-u1"}], [])}
     another = {"node1": Listed([{"name": "pvc-u2"}], [])}
 
-    assert lost_storage.where_it_is(volume_of_node(), itself)[0] == "node1"
-    assert lost_storage.where_it_is(volume_of_node(), another) == ("", "")
+    assert lost_storage.where_it_is(Volume(volume_of_node()), itself)[0] == "node1"
+    assert lost_storage.where_it_is(Volume(volume_of_node()), another) == ("", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from cluster.controller.decide import Identity
+from cluster.controller.identity import Identity
 from cluster.controller.instance import Instance
 from cluster.controller.listing import Listing
 from cluster.controller.orphans import Known, Orphans

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from cluster.controller import cluster, decide
+from cluster.controller import cluster
+from cluster.controller.identity import Identity
 from cluster.controller.instance import Instance
 from cluster.controller.listing import Listing
 from cluster.controller.orphans import Known, Orphans
 from cluster.controller.room_news import RoomNews
 from cluster.controller.storage import Listed
 
-US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
+US = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 DRIVER = "flexvol/loop"
 NAME = "pvc-u1"
 HERE = "cluster-uid"

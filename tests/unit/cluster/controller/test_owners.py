@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.controller import decide, owners
+from cluster.controller import objects, owners
+from cluster.controller.identity import Identity
 from cluster.controller.instance import Instance
 from cluster.controller.objects import Claim, Volume
 from cluster.controller.owners import ADOPT, AGAIN, LEAVE, REFUSE, Owners, Record, VolumeId
@@ -17,14 +18,14 @@ from cluster.controller.storage import Listed
 from cluster.controller.workqueue import Key, WorkQueue
 from shared import options, protocol
 
-US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
+US = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 DRIVER = "flexvol/loop"
 NAME = "pvc-1"
 PV_UID = "pv-uid"
 
 
 def volume(claim_uid: str = "new", phase: str = "Bound", **changes: Any) -> dict[str, Any]:
-    notes = {decide.PROVISIONED_BY: "loop.flexvol", decide.IDENTITY: "node1"}
+    notes = {objects.PROVISIONED_BY: "loop.flexvol", objects.IDENTITY: "node1"}
     metadata = {
         "name": NAME,
         "uid": PV_UID,
@@ -82,14 +83,14 @@ def entry(owner_uid: str | None = "old", **changes: Any) -> dict[str, Any]:
             id="a record that names the claim already is left alone",
         ),
         pytest.param(
-            volume(annotations={decide.AWAITS_CLAIM: "true"}),
+            volume(annotations={objects.AWAITS_CLAIM: "true"}),
             claim(),
             Record(options.AWAITED, "here"),
             LEAVE,
             id="a PV that awaits its claim is the deletion's to look after",
         ),
         pytest.param(
-            volume(annotations={decide.AWAITS_CLAIM: "true"}),
+            volume(annotations={objects.AWAITS_CLAIM: "true"}),
             claim(),
             Record("old", "here"),
             ADOPT,
@@ -140,12 +141,12 @@ def test_who_is_told(
         pytest.param(volume(phase="Available"), False, id="an available PV is nobody's yet"),
         pytest.param(volume(claim_uid=""), False, id="a claimRef without a uid is nobody's yet"),
         pytest.param(
-            volume(annotations={decide.IDENTITY: "node2"}),
+            volume(annotations={objects.IDENTITY: "node2"}),
             False,
             id="a PV of another node is not ours",
         ),
         pytest.param(
-            volume(annotations={decide.PROVISIONED_BY: "other"}),
+            volume(annotations={objects.PROVISIONED_BY: "other"}),
             False,
             id="a PV of another provisioner is not ours",
         ),

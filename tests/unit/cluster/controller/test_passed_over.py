@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.controller import decide, rivals
+from cluster.controller import objects, rivals
 from tests.unit.cluster.controller.many_nodes import GIB, nodes_of, taken_by
 from tests.unit.cluster.controller.one_node import Parts, driver, our_class, waiting
 
@@ -41,7 +41,7 @@ def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_node_takes_pods_unless_it_is_cordoned_or_tainted(
     spec: dict[str, Any], takes: bool
 ) -> None:
-    assert decide.takes_pods({"spec": spec}) == takes
+    assert objects.Node({"spec": spec}).takes_pods == takes
 
 
 NODES = st.lists(
@@ -140,4 +140,4 @@ def test_a_node_that_somebody_wrote_into_the_claim_is_compared_with_the_class(
         assert not noted.exists()
         assert "node node1 is not in allowedTopologies of the storage class c" in parts.said[0]
         (change,) = parts.api.patched
-        assert change[1]["metadata"]["annotations"] == {decide.SELECTED_NODE: None}
+        assert change[1]["metadata"]["annotations"] == {objects.SELECTED_NODE: None}

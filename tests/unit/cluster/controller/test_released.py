@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cluster.controller import cluster, decide
+from cluster.controller import cluster, objects
 from cluster.controller.delete import Delete
 from cluster.controller.instance import Instance
 from cluster.controller.retry import GROWING
@@ -64,7 +64,7 @@ class Api:
         """As the API server and kube-controller-manager do once no finalizer of ours is there."""
         assert self.volume is not None
         metadata = self.volume["metadata"]
-        if metadata.get("deletionTimestamp") and decide.FINALIZER not in metadata["finalizers"]:
+        if metadata.get("deletionTimestamp") and objects.FINALIZER not in metadata["finalizers"]:
             self.volume = self.remade
 
 
@@ -120,7 +120,7 @@ def test_a_pv_that_is_made_anew_under_the_name_keeps_our_finalizer(tmp_path: Pat
 
     assert parts.called() == ["delete"]
     assert parts.api.volume == another
-    assert decide.FINALIZER in another["metadata"]["finalizers"]
+    assert objects.FINALIZER in another["metadata"]["finalizers"]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from cluster.controller import decide, secrets, volume_manifest
+from cluster.controller import secrets, volume_manifest
+from cluster.controller.identity import Identity
 from cluster.controller.objects import Claim, StorageClass, Volume
 from cluster.controller.secrets import Reference
 from shared import protocol
 
-US = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
+US = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 MADE = secrets.made_name("pvc-u1", "node1")
 CLAIM: dict[str, Any] = {
     "metadata": {
@@ -241,11 +242,14 @@ def test_a_secret_made_for_one_volume_says_whose_it_is_and_another_nodes_has_ano
 
 
 def test_the_driver_gets_none_of_the_words_and_the_pv_the_reference() -> None:
-    chosen = storage_class(createSecret="true", secretName="a", secretNamespace="b", pool="fast")
+    chosen = StorageClass(
+        storage_class(createSecret="true", secretName="a", secretNamespace="b", pool="fast")
+    )
+    claim = Claim(CLAIM)
     made = {"options": {"pool": "fast"}, "capacityBytes": 1 << 20, "fsType": "ext4"}
 
-    request = volume_manifest.provision_request(CLAIM, chosen, 1 << 20, "c1")
-    volume = volume_manifest.persistent_volume(CLAIM, chosen, made, US, "host", ("b", "a"))
+    request = volume_manifest.provision_request(claim, chosen, 1 << 20, "c1")
+    volume = volume_manifest.persistent_volume(claim, chosen, made, US, "host", ("b", "a"))
 
     assert request.own == {"pool": "fast"}
     assert volume["spec"]["flexVolume"] == {
@@ -256,7 +260,8 @@ def test_the_driver_gets_none_of_the_words_and_the_pv_the_reference() -> None:
 
 def volume_of(**secret: str) -> dict[str, Any]:
     made = {"options": {}, "capacityBytes": 1 << 20, "fsType": "ext4"}
-    volume = volume_manifest.persistent_volume(CLAIM, storage_class(), made, US, "host")
+    of_class = StorageClass(storage_class())
+    volume = volume_manifest.persistent_volume(Claim(CLAIM), of_class, made, US, "host")
     volume["spec"]["flexVolume"]["secretRef"] = secret
     return volume
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.controller import decide
+from cluster.controller import objects, sources
+from cluster.controller.identity import Identity
 from cluster.controller.instance import Instance
 from cluster.controller.provision import Provision
 from cluster.controller.room_news import RoomNews
@@ -33,10 +34,10 @@ def entry(name: str = "before", kind: str = "snapshot", namespace: str = "shop")
     return {"name": name, "kind": kind, "owner": owner}
 
 
-def is_allowed(listed: list[dict[str, Any]], us: decide.Identity) -> bool:
+def is_allowed(listed: list[dict[str, Any]], us: Identity) -> bool:
     provisioner = next(iter(us.drivers))
     try:
-        decide.check_snapshot(of_snapshot(claim(provisioner)), listed, us)
+        sources.check_snapshot(objects.Claim(of_snapshot(claim(provisioner))), listed, us)
     except protocol.Failure:
         return False
     return True
@@ -65,7 +66,7 @@ def is_allowed(listed: list[dict[str, Any]], us: decide.Identity) -> bool:
     ],
 )
 def test_only_a_snapshot_of_the_claims_own_namespace_is_used(
-    listed: list[dict[str, Any]], allowed: bool, us: decide.Identity
+    listed: list[dict[str, Any]], allowed: bool, us: Identity
 ) -> None:
     assert is_allowed(listed, us) == allowed
 
@@ -80,7 +81,7 @@ ENTRIES = st.lists(
 
 @given(ENTRIES, st.sampled_from([NODE, SHARED]))
 def test_whatever_is_listed_no_other_namespaces_entry_is_ever_used(
-    listed: list[dict[str, Any]], us: decide.Identity
+    listed: list[dict[str, Any]], us: Identity
 ) -> None:
     of_the_name = [one for one in listed if one["name"] == "before"]
     foreign = [one for one in of_the_name if one != entry()]
@@ -106,7 +107,7 @@ esac
 def test_in_shared_mode_the_driver_is_given_only_a_source_that_was_checked(
     namespace: str, source: str | None, tmp_path: Path
 ) -> None:
-    us = decide.Identity({"loop.flexvol": "flexvol/loop"}, "shared", "")
+    us = Identity({"loop.flexvol": "flexvol/loop"}, "shared", "")
     noted = tmp_path / "noted"
     listed = json.dumps([entry(namespace=namespace)])
     driver(tmp_path, NOTES.replace("LISTED", listed).replace("NOTED", str(noted)))

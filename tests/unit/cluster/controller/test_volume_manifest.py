@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from cluster.controller import decide, volume_manifest
+from cluster.controller import objects, volume_manifest
+from cluster.controller.identity import Identity
+from cluster.controller.objects import Claim, StorageClass, Volume
+from cluster.controller.volume_manifest import Variant
 from shared import options
 
-NODE = decide.Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
+NODE = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 CLAIM: dict[str, Any] = {
     "metadata": {
         "name": "data",
@@ -31,13 +34,31 @@ CLASS: dict[str, Any] = {
 MADE = {"options": {"pool": "disk2", "poolId": "ab"}, "capacityBytes": 64 << 20, "fsType": "xfs"}
 
 
+def provision_request(
+    claim: dict[str, Any], storage_class: dict[str, Any], *more: Any
+) -> options.Options:
+    return volume_manifest.provision_request(Claim(claim), StorageClass(storage_class), *more)
+
+
+def persistent_volume(
+    claim: dict[str, Any], storage_class: dict[str, Any], *more: Any
+) -> dict[str, Any]:
+    return volume_manifest.persistent_volume(Claim(claim), StorageClass(storage_class), *more)
+
+
+def existing(name: str, claim: dict[str, Any]) -> dict[str, Any]:
+    """The PV for a volume that exists."""
+    volume = persistent_volume(claim, CLASS, MADE, NODE, "host-1")
+    return volume_manifest.volume_that_exists(name, volume)
+
+
 def test_the_request_holds_the_parameters_and_what_only_we_may_say() -> None:
     chosen = {
         **CLAIM,
-        "metadata": {**CLAIM["metadata"], "annotations": {decide.SELECTED_NODE: "node1"}},
+        "metadata": {**CLAIM["metadata"], "annotations": {objects.SELECTED_NODE: "node1"}},
     }
 
-    request = volume_manifest.provision_request(chosen, CLASS, (1 << 30) + 1, "c1")
+    request = provision_request(chosen, CLASS, (1 << 30) + 1, "c1")
 
     assert request.own == {"pool": "disk2"}
     assert (request.volume, request.fs_type, request.request_bytes) == (
@@ -72,7 +93,7 @@ def test_the_request_holds_the_parameters_and_what_only_we_may_say() -> None:
 def test_both_names_of_the_file_systems_kind_are_the_provisioners(
     parameters: dict[str, str], fs_type: str
 ) -> None:
-    request = volume_manifest.provision_request(CLAIM, {**CLASS, "parameters": parameters}, 1, "c1")
+    request = provision_request(CLAIM, {**CLASS, "parameters": parameters}, 1, "c1")
 
     assert request.fs_type == fs_type
     assert set(request.own) <= {"pool"}
@@ -84,13 +105,13 @@ def test_parameters_never_stand_for_reserved_keys() -> None:
         "parameters": {"requestBytes": "1", "kubernetes.io/pvOrVolumeName": "other", "a": "b"},
     }
 
-    request = volume_manifest.provision_request(CLAIM, hostile, 5, "c1")
+    request = provision_request(CLAIM, hostile, 5, "c1")
 
     assert (request.volume, request.request_bytes, request.own) == ("pvc-u1", 5, {"a": "b"})
 
 
 def test_the_pv_of_a_node() -> None:
-    volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
+    volume = persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
 
     assert volume["metadata"] == {
         "name": "pvc-u1",
@@ -140,10 +161,8 @@ def test_the_pv_of_a_node() -> None:
 def test_what_is_done_when_the_node_is_gone_is_kept_on_the_pv_and_not_told_to_the_driver() -> None:
     told = {**CLASS, "parameters": {"pool": "disk2", "onNodeGone": "release"}}
 
-    assert volume_manifest.provision_request(CLAIM, told, 5, "c1").own == {"pool": "disk2"}
-    notes = volume_manifest.persistent_volume(CLAIM, told, MADE, NODE, "host-1")["metadata"][
-        "annotations"
-    ]
+    assert provision_request(CLAIM, told, 5, "c1").own == {"pool": "disk2"}
+    notes = persistent_volume(CLAIM, told, MADE, NODE, "host-1")["metadata"]["annotations"]
     assert notes["flexvol/on-node-gone"] == "release"
 
 
@@ -163,7 +182,7 @@ def test_the_driver_is_told_that_a_class_asks_for_a_secret_and_nothing_of_it(
 ) -> None:
     told = {**CLASS, "parameters": {"pool": "disk2", **parameters}}
 
-    request = json.loads(volume_manifest.provision_request(CLAIM, told, 5, "c1").text())
+    request = json.loads(provision_request(CLAIM, told, 5, "c1").text())
 
     assert request.get("kubernetes.io/storageClass.secret", "") == asked
     assert [key for key in request if "ecret" in key] == (
@@ -172,21 +191,18 @@ def test_the_driver_is_told_that_a_class_asks_for_a_secret_and_nothing_of_it(
 
 
 def test_a_shared_pv_goes_anywhere() -> None:
-    shared = decide.Identity({"loop.flexvol": "flexvol/loop"}, "shared", "")
+    shared = Identity({"loop.flexvol": "flexvol/loop"}, "shared", "")
 
-    assert (
-        "nodeAffinity"
-        not in volume_manifest.persistent_volume(CLAIM, CLASS, MADE, shared, "")["spec"]
-    )
+    assert "nodeAffinity" not in persistent_volume(CLAIM, CLASS, MADE, shared, "")["spec"]
 
 
 def test_what_a_pv_says_at_delete_cannot_stand_for_what_we_know() -> None:
-    volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
+    volume = persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
     volume["spec"]["flexVolume"]["options"].update(
         {options.CLAIM_UID: "other", options.VOLUME: "other"}
     )
 
-    request = volume_manifest.delete_request(volume)
+    request = volume_manifest.delete_request(Volume(volume))
 
     assert (request.volume, request.claim.uid, request.own) == (
         "pvc-u1",
@@ -201,7 +217,7 @@ def test_the_pv_of_a_volume_that_exists_awaits_its_claim_and_holds_nothing_until
         "spec": CLAIM["spec"],
     }
 
-    volume = volume_manifest.volume_that_exists("pvc-u0", known, CLASS, MADE, NODE, "host-1")
+    volume = existing("pvc-u0", known)
 
     assert volume["metadata"]["name"] == "pvc-u0"
     assert volume["metadata"]["annotations"]["flexvol/awaits-claim"] == "true"
@@ -213,7 +229,7 @@ def test_the_pv_of_a_volume_that_exists_awaits_its_claim_and_holds_nothing_until
         "name": "data",
     }
     assert volume["spec"]["claimRef"] == reference
-    as_made = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")["spec"]
+    as_made = persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")["spec"]
     assert {**volume["spec"], "claimRef": None} == {**as_made, "claimRef": None}
 
 
@@ -222,12 +238,12 @@ def test_where_the_claim_is_there_nothing_is_awaited_and_for_any_claim_there_is_
         **CLAIM,
         "metadata": {"namespace": "shop", "name": "data", "uid": "u1"},
     }
-    volume = volume_manifest.volume_that_exists("pvc-u0", there, CLASS, MADE, NODE, "host-1")
+    volume = existing("pvc-u0", there)
     assert "flexvol/awaits-claim" not in volume["metadata"]["annotations"]
     assert volume["spec"]["claimRef"]["uid"] == "u1"
 
     nobody: dict[str, Any] = {"metadata": {}, "spec": CLAIM["spec"]}
-    volume = volume_manifest.volume_that_exists("disk", nobody, CLASS, MADE, NODE, "host-1")
+    volume = existing("disk", nobody)
     assert "claimRef" not in volume["spec"]
     assert volume["metadata"]["annotations"]["flexvol/awaits-claim"] == "true"
 
@@ -235,11 +251,11 @@ def test_where_the_claim_is_there_nothing_is_awaited_and_for_any_claim_there_is_
 def test_a_pv_tells_of_its_claim_only_where_that_is_awaited_and_a_person_names_the_cluster() -> (
     None
 ):
-    volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
+    volume = persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
 
     told, adopted = (
-        volume_manifest.adopt_request(volume),
-        volume_manifest.adopt_request(volume, "c1"),
+        volume_manifest.adopt_request(Volume(volume)),
+        volume_manifest.adopt_request(Volume(volume), "c1"),
     )
 
     assert (told.only_if_awaited, told.cluster_uid, told.claim.uid) == (True, "", "u1")
@@ -247,16 +263,16 @@ def test_a_pv_tells_of_its_claim_only_where_that_is_awaited_and_a_person_names_t
 
 
 def test_a_pv_that_is_bound_to_another_claim_names_the_owner_that_was_read() -> None:
-    volume = volume_manifest.persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
+    volume = persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
 
-    told = volume_manifest.adopt_request(volume, "c1", "u0")
+    told = volume_manifest.adopt_request(Volume(volume), "c1", "u0")
 
     assert (told.only_if_owner, told.cluster_uid, told.claim.uid) == ("u0", "c1", "u1")
     assert not told.only_if_awaited
 
 
 def test_a_copy_has_its_own_name_and_says_of_what_it_is_one() -> None:
-    request = volume_manifest.provision_request(CLAIM, CLASS, 1 << 20, "c1", source="pvc-source")
+    request = provision_request(CLAIM, CLASS, 1 << 20, "c1", Variant(source="pvc-source"))
 
-    assert request.volume == volume_manifest.volume_name(CLAIM)
+    assert request.volume == volume_manifest.volume_name(Claim(CLAIM))
     assert request.source_volume == "pvc-source"

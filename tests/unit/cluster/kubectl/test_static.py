@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.controller import volume_manifest
-from cluster.controller.objects import StorageClass
+from cluster.controller.objects import Claim, StorageClass
 from cluster.controller.storage import Listed
 from cluster.kubectl.static import any_claim, class_of, planned
 from shared import options, protocol
@@ -37,7 +37,7 @@ def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -
     used = class_of("c", storage_class(provisioner, pool="fast", fsType="xfs"), DRIVERS)
 
     request = volume_manifest.provision_request(
-        any_claim("node1"), used.json, 64 << 20, "here", name="films"
+        Claim(any_claim("node1")), used, 64 << 20, "here", volume_manifest.Variant("films")
     )
 
     assert (request.volume, request.fs_type, request.own, request.node) == (

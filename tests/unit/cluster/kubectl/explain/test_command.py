@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from cluster.controller import cluster, decide
+from cluster.controller import cluster, objects
 from cluster.controller.storage import Listed
 from cluster.kubectl import explain, nodes
 
@@ -22,7 +22,7 @@ def named(name: str, uid: str = "", **more: Any) -> Object:
 
 def node(name: str) -> Object:
     return {
-        **named(name, labels={decide.HOSTNAME: name}),
+        **named(name, labels={objects.HOSTNAME: name}),
         "spec": {},
         "status": {"conditions": [{"type": "Ready", "status": "True"}]},
     }
@@ -58,8 +58,8 @@ def claim(name: str = "data", phase: str = "", notes: Object | None = None, **sp
 def volume(
     name: str = "pv", of: str = "data", uid: str = "", notes: Object | None = None, **spec: Any
 ) -> Object:
-    term = {"key": decide.HOSTNAME, "operator": "In", "values": ["node1"]}
-    mine = {decide.PROVISIONED_BY: "loop.flexvol", decide.IDENTITY: "node1", **(notes or {})}
+    term = {"key": objects.HOSTNAME, "operator": "In", "values": ["node1"]}
+    mine = {objects.PROVISIONED_BY: "loop.flexvol", objects.IDENTITY: "node1", **(notes or {})}
     return {
         **named(name, annotations=mine),
         "spec": {
@@ -184,12 +184,12 @@ BOUND = claim(volumeName="pv")
 COPY: Object = {"dataSource": {"kind": "PersistentVolumeClaim", "name": "old"}}
 NO_CLASS = claim(storageClassName=None)
 RETAINED = volume(uid="before", persistentVolumeReclaimPolicy="Retain")
-AWAITED = volume(notes={decide.AWAITS_CLAIM: "true"})
+AWAITED = volume(notes={objects.AWAITS_CLAIM: "true"})
 DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
 GROWING = claim(volumeName="pv", resources={"requests": {"storage": "2Gi"}})
 GROWING["status"]["capacity"] = {"storage": "1Gi"}
 GOING = volume()
-GOING["metadata"].update(deletionTimestamp="now", finalizers=[decide.FINALIZER])
+GOING["metadata"].update(deletionTimestamp="now", finalizers=[objects.FINALIZER])
 NO_SUCH_CLASS = 'storageclass "fast" not found'
 TYPO = storage_class("odd", parameters={"onNodeGone": "kep"})
 

@@ -1,0 +1,57 @@
+"""What a claim can be a copy of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cluster.controller import sources
+from cluster.controller.objects import Claim, Volume
+from shared import protocol
+from tests.unit.cluster.controller.objects import NODE, claim, volume
+
+
+def check_source(source: dict[str, Any] | None, pv: dict[str, Any] | None) -> None:
+    """Of a claim that is to be a copy of the claim `old`."""
+    copy = Claim(claim(dataSourceRef={"kind": "PersistentVolumeClaim", "name": "old"}))
+    sources.check_source(copy, Claim.of(source), Volume.of(pv), NODE)
+
+
+def source(phase: str = "Bound", name: str = "c") -> dict[str, Any]:
+    spec = {"storageClassName": name, "volumeName": "pvc-u1"}
+    return {
+        "metadata": {"name": "old", "namespace": "shop", "uid": "u0"},
+        "spec": spec,
+        "status": {"phase": phase},
+    }
+
+
+def bound(identity: str = "node1", uid: str = "u0", **changes: Any) -> dict[str, Any]:
+    found = volume(phase="Bound", identity=identity, **changes)
+    found["spec"].update(claimRef={"uid": uid}, nodeAffinity={"required": {}})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("of", "pv", "kind", "said"),
+    [
+        (None, None, protocol.NotFound, "the claim old, which it is to be a copy of, is not there"),
+        (source("Pending"), None, protocol.NotFound, "not bound"),
+        (source("Lost"), bound(), protocol.NotFound, "not bound"),
+        (source(name="other"), bound(), protocol.InvalidArgument, 'is of storage class "other"'),
+        (source(), bound(uid="u7"), protocol.InvalidArgument, "not its own"),
+        (source(), bound(by="other"), protocol.InvalidArgument, "not of this provisioner"),
+        (source(), bound(driver="other/loop"), protocol.InvalidArgument, "not of this provisioner"),
+        (source(), bound("node2"), protocol.Unavailable, "is on node node2, so it is made there"),
+    ],
+)
+def test_a_copy_of_what_cannot_be_copied_here(
+    of: Any, pv: Any, kind: type[protocol.Failure], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        check_source(of, pv)
+
+
+def test_a_copy_of_a_bound_claim_of_this_node_can_be_made() -> None:
+    check_source(source(), bound())
