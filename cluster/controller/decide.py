@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cluster.controller import class_parameters, objects, sources
+from cluster.controller import class_parameters, objects, quantities, sources
 from cluster.controller.identity import Identity, is_ours
 from cluster.controller.objects import Claim, Object, StorageClass, Volume
 
@@ -21,6 +21,7 @@ POPULATOR = "Assuming an external populator will provision the volume"
 WAITS_FOR_POD = "it waits for a pod that uses it to be scheduled"
 
 _RANKS_BY_CHANCE = 8
+_CHANCE_BYTES = 8
 _OF_ONE_NODE = ("ReadWriteOnce", "ReadWriteOncePod")
 # A PV in one of these phases is to be reclaimed. Failed is never overwritten with Released, and the
 # reclaiming goes on all the same (pv_controller.go, syncVolume: "Do not overwrite previous Failed
@@ -50,7 +51,7 @@ class Decision:
     sentence: str = ""
 
 
-def waits_for_us(claim: Claim, identity: Identity) -> bool:
+def is_for(claim: Claim, identity: Identity) -> bool:
     """Whether the claim is worth keeping in memory: unbound, and ours to serve, or to take."""
     if claim.volume_name or claim.provisioner not in identity.drivers:
         return False
@@ -61,7 +62,7 @@ def on_claim(claim: Claim, storage_class: StorageClass | None, identity: Identit
     """What to do with a claim that waits for an instance.
 
     storage_class: the one that the claim names; None if that does not exist."""
-    if not waits_for_us(claim, identity):
+    if not is_for(claim, identity):
         return Decision(LATER, "it is bound, or another provisioner's or node's to serve")
     if claim.is_being_deleted:
         return Decision(LATER, "it is being deleted")
@@ -105,7 +106,7 @@ def is_bound_elsewhere(claim: Claim, volume_name: str) -> bool:
     return claim.volume_name not in ("", volume_name)
 
 
-def not_wanted(claim: Claim, live: Claim | None, volume_name: str, identity: Identity) -> str:
+def why_not_wanted(claim: Claim, live: Claim | None, volume_name: str, identity: Identity) -> str:
     """Why the volume that was made for a claim is not to get its PV; "" if it is.
 
     live: the claim with that uid as it is now; None if it is gone. A claim that names another PV
@@ -131,29 +132,35 @@ def problem(claim: Claim, storage_class: StorageClass | None, of_one_node: bool)
     if objects.BIND_COMPLETED in claim.annotations:
         # pv_controller.go, syncBoundClaim: such a claim is Lost, and stays it.
         return (
-            f"its annotation {objects.BIND_COMPLETED} says that it was bound before, "
-            "and it names no PV, so Kubernetes counts it as Lost and binds it to none; "
-            "take that annotation away. The claim then gets a new, empty volume, "
-            "unless a PV for it is there before (kubectl flexvol adopt)"
+            f"its annotation {objects.BIND_COMPLETED} says that it was bound "
+            "before, and it names no PV, so Kubernetes counts it as Lost and "
+            "binds it to none; take that annotation away. The claim then gets "
+            "a new, empty volume, unless a PV for it is there before (kubectl "
+            "flexvol adopt)"
         )
-    if storage_class is None and not claim.class_name:
+    wrong = _wrong_class(claim, storage_class)
+    if wrong or storage_class is None:
+        return wrong
+    wrong = _unsupported(claim)
+    if not wrong and of_one_node:
+        wrong = _wrong_access_mode(claim)
+    return wrong or class_parameters.class_problem(storage_class)
+
+
+def _wrong_class(claim: Claim, storage_class: StorageClass | None) -> str:
+    name = claim.class_name
+    if storage_class is None and not name:
         return "the claim names no storage class; name one in a new claim"
     if storage_class is None:
         return (
-            f'its storage class "{claim.class_name}" does not exist; create it, or name another '
-            "in a new claim"
+            f'its storage class "{name}" does not exist; create it, or name another in a new claim'
         )
     if storage_class.provisioner != claim.provisioner:
         return (
-            f'its storage class "{claim.class_name}" is of provisioner {storage_class.provisioner} '
-            f"now, but the claim was given to {claim.provisioner}; delete the claim and create "
-            "it again"
+            f'its storage class "{name}" is of provisioner {storage_class.provisioner} now, but '
+            f"the claim was given to {claim.provisioner}; delete the claim and create it again"
         )
-    wrong = _unsupported(claim)
-    if wrong:
-        return wrong
-    wrong = _wrong_access_mode(claim) if of_one_node else ""
-    return wrong or class_parameters.class_problem(storage_class)
+    return ""
 
 
 def _unsupported(claim: Claim) -> str:
@@ -161,8 +168,9 @@ def _unsupported(claim: Claim) -> str:
         return "volumeMode Block is not possible with FlexVolume; use Filesystem"
     if claim.has_selector:
         return (
-            "the claim has a selector, which only chooses among PVs that exist; leave "
-            "spec.selector out of a new claim, or name the PV in spec.volumeName"
+            "the claim has a selector, which only chooses among PVs that "
+            "exist; leave spec.selector out of a new claim, or name the PV in "
+            "spec.volumeName"
         )
     wrong_source = sources.problem(claim)
     if wrong_source:
@@ -195,17 +203,21 @@ def _is_fulfilled(term: Object, labels: Mapping[str, str]) -> bool:
 
 def no_room(size_bytes: int, most_bytes: int, node: str) -> str:
     """The sentence about a claim that is too large for every node. node: the one with the most."""
+    size_mib = quantities.round_up(size_bytes, quantities.MIB)
+    most_mib = most_bytes // quantities.MIB
     return (
-        f"no node has room for {-(-size_bytes >> 20)} MiB: the most is "
-        f"{most_bytes >> 20} MiB, on {node}; it is made when there is room"
+        f"no node has room for {size_mib} MiB: the most is {most_mib} MiB, on {node}; it is "
+        "made when there is room"
     )
 
 
 def chance(uid: str, name: str) -> float:
-    """From 0 to 1, alike for each node that asks: the order of the nodes for that claim, where
-    nothing else orders them."""
+    """The order of the nodes for a claim, where nothing else orders them.
+
+    uid: the claim's. name: the node's. Returned is a number from 0 to 1, the same one for each node
+    that asks."""
     digest = hashlib.sha256(f"{uid} {name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / (1 << 64)
+    return int.from_bytes(digest[:_CHANCE_BYTES], "big") / (1 << 8 * _CHANCE_BYTES)
 
 
 def rank(rooms: dict[str, int], hostname: str, size_bytes: int, uid: str) -> int | None:
@@ -283,8 +295,8 @@ def _with_claim_of_released(decision: Decision, volume: Volume, claim: Claim | N
     state = "is bound to it" if claim.volume_name else "is not bound to another PV"
     return Decision(
         WAIT,
-        f"the PV's phase is {volume.phase}, but {name} is there and {state}; it is "
-        "deleted when that claim is gone. If it stays so, see what "
+        f"the PV's phase is {volume.phase}, but {name} is there and {state}; "
+        "it is deleted when that claim is gone. If it stays so, see what "
         "kube-controller-manager logs",
     )
 

@@ -182,7 +182,7 @@ class Provision:
         another PV, or went to another node."""
         name = _name_for(claim)
         live = Claim.of(self._api.claim(claim.metadata))
-        why_not = decide.not_wanted(claim, live, name, self._identity)
+        why_not = decide.why_not_wanted(claim, live, name, self._identity)
         if why_not:
             _log.info("%s gets no PV: %s", name, why_not, extra={"volume": name})
         return not why_not

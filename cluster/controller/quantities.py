@@ -6,9 +6,9 @@ import decimal
 
 import kubernetes.utils
 
-_KIB = 1 << 10
-_MIB = 1 << 20
-_GIB = 1 << 30
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
 
 
 def size_bytes(quantity: str) -> int:
@@ -27,9 +27,14 @@ def size_bytes(quantity: str) -> int:
     return int(whole) if whole >= size else int(whole) + 1
 
 
+def round_up(size_bytes: int, unit: int) -> int:
+    """How many of the unit hold so many bytes."""
+    return -(-size_bytes // unit)
+
+
 def quantity(size_bytes: int) -> str:
     """Bytes as Kubernetes writes them: 67108864 -> "64Mi"."""
-    for suffix, unit in (("Gi", _GIB), ("Mi", _MIB), ("Ki", _KIB)):
+    for suffix, unit in (("Gi", GIB), ("Mi", MIB), ("Ki", KIB)):
         if size_bytes % unit == 0:
             return f"{size_bytes // unit}{suffix}"
     return str(size_bytes)

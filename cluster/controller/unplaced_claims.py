@@ -53,35 +53,44 @@ def why_not_taken(
     problem = decide.problem(claim, storage_class, of_one_node=True)
     if problem or storage_class is None:
         return Hindrance(problem, problem)
-    allowed = {
-        labels.get(objects.HOSTNAME, "")
-        for labels in nodes
-        if decide.is_allowed(storage_class, labels)
-    }
+    allowed = _allowed_hostnames(storage_class, nodes)
     if not allowed:
         return Hindrance("labels", decide.NO_NODE_ALLOWED)
     offers = [_Offer(room, hostname) for hostname, room in rooms.items() if hostname in allowed]
-    takers = [
-        offer
-        for offer in offers
-        if offer.room_bytes >= size_bytes and offer.hostname not in passed_over
-    ]
-    most = max(takers or offers, default=None)
+    most = _most(offers, size_bytes, passed_over)
     if most is None:
         return Hindrance(
             "nobody",
-            "no provisioner has told what room its node has, or taken the claim; see: "
-            "kubectl -n flexvol get pods -o wide",
+            "no provisioner has told what room its node has, or taken the "
+            "claim; see: kubectl -n flexvol get pods -o wide",
         )
     if claim.is_copy:
         return Hindrance("source", "no node has what it is to be a copy of, or that is not bound")
     if most.room_bytes >= size_bytes:
         return Hindrance(
             "slow",
-            f"node {most.hostname} has room for it, but its provisioner has not taken "
-            "it; see that one's log",
+            f"node {most.hostname} has room for it, but its provisioner has "
+            "not taken it; see that one's log",
         )
     return Hindrance("room", decide.no_room(size_bytes, most.room_bytes, most.hostname))
+
+
+def _allowed_hostnames(storage_class: StorageClass, nodes: list[dict[str, str]]) -> set[str]:
+    return {
+        labels.get(objects.HOSTNAME, "")
+        for labels in nodes
+        if decide.is_allowed(storage_class, labels)
+    }
+
+
+def _most(offers: list[_Offer], size_bytes: int, passed_over: frozenset[str]) -> _Offer | None:
+    """The largest offer: of those that take the claim, if there are any."""
+    takers = [
+        offer
+        for offer in offers
+        if offer.room_bytes >= size_bytes and offer.hostname not in passed_over
+    ]
+    return max(takers or offers, default=None)
 
 
 class UnplacedClaims:

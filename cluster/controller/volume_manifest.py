@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 from cluster.controller import class_parameters, objects
 from cluster.controller.identity import Identity
 from cluster.controller.objects import Claim, Object, StorageClass, Volume
-from cluster.controller.quantities import quantity
+from cluster.controller.quantities import GIB, MIB, quantity, round_up
 from shared import options
 from shared.options import Options
 
-_MIB = 1 << 20
-_GIB = 1 << 30
 _TRUE = "true"
 _REFERENCE = ("namespace", "name", "uid", "resourceVersion")
 
@@ -54,8 +52,8 @@ def provision_request(
         options.VOLUME: variant.name or volume_name(claim),
         options.FS_TYPE: class_parameters.fs_type_of(storage_class.parameters),
         options.REQUEST_BYTES: str(size_bytes),
-        options.REQUEST_MIB: str(_round_up(size_bytes, _MIB)),
-        options.REQUEST_GIB: str(_round_up(size_bytes, _GIB)),
+        options.REQUEST_MIB: str(round_up(size_bytes, MIB)),
+        options.REQUEST_GIB: str(round_up(size_bytes, GIB)),
         options.CLAIM_NAMESPACE: claim.namespace,
         options.CLAIM_NAME: claim.name,
         options.CLAIM_UID: claim.uid,
@@ -83,10 +81,6 @@ def _driver_parameters(parameters: Mapping[str, str]) -> dict[str, str]:
         for key, value in parameters.items()
         if key not in class_parameters.OWN_PARAMETERS and not options.is_reserved(key)
     }
-
-
-def _round_up(size_bytes: int, unit: int) -> int:
-    return -(-size_bytes // unit)
 
 
 def _without_empty(values: Mapping[str, str]) -> dict[str, str]:

@@ -46,7 +46,7 @@ class WaitingClaims:
     def changed(self, thing: Object) -> None:
         """As followers.Follower has it."""
         claim = Claim(thing)
-        if not decide.waits_for_us(claim, self._identity):
+        if not decide.is_for(claim, self._identity):
             self._end_if_bound(claim)
             self.gone(thing)
             return

@@ -57,7 +57,7 @@ def with_claim(pv: dict[str, Any], its_claim: dict[str, Any] | None) -> decide.D
 def not_wanted(
     given: dict[str, Any], now: dict[str, Any] | None, name: str, identity: Identity
 ) -> str:
-    return decide.not_wanted(Claim(given), Claim.of(now), name, identity)
+    return decide.why_not_wanted(Claim(given), Claim.of(now), name, identity)
 
 
 def copy(node: str = "node1", **changes: str) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def test_the_older_annotations_are_read_too() -> None:
         objects.SELECTED_NODE: "node1",
     }
 
-    assert decide.waits_for_us(Claim(old), NODE)
+    assert decide.is_for(Claim(old), NODE)
     assert Claim(old).class_name == "older"
     assert on_claim(old, storage_class(), NODE).action == PROVISION
 
