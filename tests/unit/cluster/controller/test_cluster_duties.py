@@ -111,7 +111,13 @@ def test_a_volume_that_may_not_be_given_up_counts_as_lost(monkeypatch: pytest.Mo
     assert metrics.lost.labels(lost_storage.NODE_GONE)._value.get() == 1
 
 
-@pytest.mark.parametrize("policy", ["release", "keep"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param("release", id="a class that gives up"),
+        pytest.param("keep", id="a class that keeps"),
+    ],
+)
 def test_a_pool_with_another_id_is_reported_with_what_a_person_may_do(
     monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:

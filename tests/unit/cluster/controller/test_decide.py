@@ -70,31 +70,152 @@ def copy(node: str = "node1", **changes: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("given", "by", "expected", "said"),
     [
-        (claim(), storage_class(), PROVISION, ""),
-        (claim(volumeName="pv"), storage_class(), LATER, "bound"),
-        (claim(provisioner="other"), storage_class(), LATER, "another provisioner"),
-        (claim(provisioner=""), storage_class(), LATER, "another provisioner"),
-        (claim(node="node2"), storage_class(), LATER, "node"),
-        (claim(node=""), storage_class(), LATER, "waits for a pod"),
-        (claim(node=""), storage_class(late=False), TAKE, ""),
-        (claim(node="node2"), storage_class(late=False), LATER, "node"),
-        (claim(), storage_class(late=False), PROVISION, ""),
-        (claim(node="", volumeMode="Block"), storage_class(late=False), LATER, "volumeMode Block"),
-        (claim(node=""), None, LATER, 'class "c" does not exist'),
-        (claim(volumeMode="Block"), storage_class(late=False), REJECT, "volumeMode Block"),
-        (claim(deleted=True), storage_class(), LATER, "being deleted"),
-        (claim(), None, REJECT, 'class "c" does not exist'),
-        (claim(), storage_class("other"), REJECT, "is of provisioner other now"),
-        (claim(volumeMode="Block"), storage_class(), REJECT, "volumeMode Block"),
-        (claim(selector={"matchLabels": {}}), storage_class(), PROVISION, ""),
-        (claim(selector={"matchLabels": {"a": "b"}}), storage_class(), REJECT, "selector"),
-        (copy(), storage_class(), PROVISION, ""),
-        (copy(node=""), storage_class(), TAKE, ""),
-        (
+        pytest.param(
+            claim(),
+            storage_class(),
+            PROVISION,
+            "",
+            id="a claim whose node was chosen is provisioned",
+        ),
+        pytest.param(
+            claim(volumeName="pv"),
+            storage_class(),
+            LATER,
+            "bound",
+            id="a claim that asks for a PV is left to that PV",
+        ),
+        pytest.param(
+            claim(provisioner="other"),
+            storage_class(),
+            LATER,
+            "another provisioner",
+            id="a claim of another provisioner is left to it",
+        ),
+        pytest.param(
+            claim(provisioner=""),
+            storage_class(),
+            LATER,
+            "another provisioner",
+            id="a claim without a provisioner is nobody's yet",
+        ),
+        pytest.param(
+            claim(node="node2"),
+            storage_class(),
+            LATER,
+            "node",
+            id="a claim of another node is left to that node",
+        ),
+        pytest.param(
+            claim(node=""),
+            storage_class(),
+            LATER,
+            "waits for a pod",
+            id="a claim of a late class waits for a pod",
+        ),
+        pytest.param(
+            claim(node=""),
+            storage_class(late=False),
+            TAKE,
+            "",
+            id="a claim that binds at once and has no node is taken",
+        ),
+        pytest.param(
+            claim(node="node2"),
+            storage_class(late=False),
+            LATER,
+            "node",
+            id="a claim that binds at once and has another node is left to it",
+        ),
+        pytest.param(
+            claim(),
+            storage_class(late=False),
+            PROVISION,
+            "",
+            id="a claim that binds at once and has this node is provisioned",
+        ),
+        pytest.param(
+            claim(node="", volumeMode="Block"),
+            storage_class(late=False),
+            LATER,
+            "volumeMode Block",
+            id="what is wrong with a claim of no node is said by the duties and not by each node",
+        ),
+        pytest.param(
+            claim(node=""),
+            None,
+            LATER,
+            'class "c" does not exist',
+            id="a class that does not exist is a matter of the duties while the claim has no node",
+        ),
+        pytest.param(
+            claim(volumeMode="Block"),
+            storage_class(late=False),
+            REJECT,
+            "volumeMode Block",
+            id="a block volume is refused also where the claim binds at once",
+        ),
+        pytest.param(
+            claim(deleted=True),
+            storage_class(),
+            LATER,
+            "being deleted",
+            id="a claim that is being deleted gets nothing",
+        ),
+        pytest.param(
+            claim(),
+            None,
+            REJECT,
+            'class "c" does not exist',
+            id="a class that does not exist is said",
+        ),
+        pytest.param(
+            claim(),
+            storage_class("other"),
+            REJECT,
+            "is of provisioner other now",
+            id="a class of another provisioner is said",
+        ),
+        pytest.param(
+            claim(volumeMode="Block"),
+            storage_class(),
+            REJECT,
+            "volumeMode Block",
+            id="a block volume is refused",
+        ),
+        pytest.param(
+            claim(selector={"matchLabels": {}}),
+            storage_class(),
+            PROVISION,
+            "",
+            id="an empty selector selects nothing and is no matter",
+        ),
+        pytest.param(
+            claim(selector={"matchLabels": {"a": "b"}}),
+            storage_class(),
+            REJECT,
+            "selector",
+            id="a selector is refused",
+        ),
+        pytest.param(
+            copy(),
+            storage_class(),
+            PROVISION,
+            "",
+            id="a copy of a claim is provisioned on its node",
+        ),
+        pytest.param(
+            copy(node=""),
+            storage_class(),
+            TAKE,
+            "",
+            id="a copy without a node is taken by the node of its source, late or not",
+        ),
+        pytest.param(
             copy(apiGroup="snapshot.storage.k8s.io", kind="VolumeSnapshot"),
             storage_class(),
             REJECT,
             "VolumeSnapshot is CSI's alone",
+            id="a snapshot of CSI is refused with the way to name ours",
         ),
         pytest.param(
             copy(namespace="bank"),
@@ -103,20 +224,40 @@ def copy(node: str = "node1", **changes: str) -> dict[str, Any]:
             "a claim of its own namespace, shop, and is one of namespace 'bank'; make",
             id="a claim of another namespace is told which one it names",
         ),
-        (copy(namespace="shop"), storage_class(), PROVISION, ""),
-        (of_snapshot(claim()), storage_class(), PROVISION, ""),
-        (of_snapshot(claim(node="")), storage_class(), TAKE, ""),
-        (
+        pytest.param(
+            copy(namespace="shop"),
+            storage_class(),
+            PROVISION,
+            "",
+            id="a copy of a claim that is named with its own namespace is provisioned",
+        ),
+        pytest.param(
+            of_snapshot(claim()),
+            storage_class(),
+            PROVISION,
+            "",
+            id="a claim that begins with a snapshot of ours is provisioned",
+        ),
+        pytest.param(
+            of_snapshot(claim(node="")),
+            storage_class(),
+            TAKE,
+            "",
+            id="a claim that begins with a snapshot of ours is taken by the node that has it",
+        ),
+        pytest.param(
             of_snapshot(copy()),
             storage_class(),
             REJECT,
             "names a dataSource beside the annotation flexvol/from-snapshot",
+            id="a claim that names both a claim and a snapshot contradicts itself",
         ),
-        (
+        pytest.param(
             claim(volumeAttributesClassName="gold"),
             storage_class(),
             REJECT,
             "volumeAttributesClassName",
+            id="a class of volume attributes is CSI's alone",
         ),
         pytest.param(
             claim(dataSourceRef={"apiGroup": "a.example", "kind": "Image"}),
@@ -163,28 +304,96 @@ def copy(node: str = "node1", **changes: str) -> dict[str, Any]:
             "names a dataSource beside the annotation flexvol/from-snapshot",
             id="a snapshot of ours beside a populator's source is a contradiction",
         ),
-        (claim(dataSource={"kind": "VolumeSnapshot"}), storage_class(), REJECT, "dataSource"),
-        (claim(accessModes=["ReadWriteMany"]), storage_class(), REJECT, "ReadWriteMany"),
-        (claim(accessModes=["ReadOnlyMany"]), storage_class(), REJECT, "ReadOnlyMany"),
-        (
+        pytest.param(
+            claim(dataSource={"kind": "VolumeSnapshot"}),
+            storage_class(),
+            REJECT,
+            "dataSource",
+            id="a source in the older field alone is judged too",
+        ),
+        pytest.param(
+            claim(accessModes=["ReadWriteMany"]),
+            storage_class(),
+            REJECT,
+            "ReadWriteMany",
+            id="many writers cannot share storage of one node",
+        ),
+        pytest.param(
+            claim(accessModes=["ReadOnlyMany"]),
+            storage_class(),
+            REJECT,
+            "ReadOnlyMany",
+            id="many readers cannot share storage of one node",
+        ),
+        pytest.param(
             claim(accessModes=["ReadWriteOnce", "ReadOnlyMany"]),
             storage_class(),
             REJECT,
             "ReadOnlyMany",
+            id="one access mode that is not possible is enough",
         ),
-        (claim(storageClassName=""), None, REJECT, "names no storage class"),
-        (claim(storageClassName=None), None, REJECT, "names no storage class"),
-        (claim(accessModes=["ReadWriteOncePod"]), storage_class(), PROVISION, ""),
-        (claim(), storage_class(requestBytes="1"), REJECT, '"requestBytes"'),
-        (claim(), storage_class(onNodeGone="keep"), PROVISION, ""),
-        (claim(), storage_class(onNodeGone="release"), PROVISION, ""),
-        (claim(), storage_class(onNodeGone="drop"), REJECT, "is 'drop'; it is keep or release"),
-        (claim(), storage_class(onNodeGone=""), REJECT, "keep or release"),
-        (
+        pytest.param(
+            claim(storageClassName=""),
+            None,
+            REJECT,
+            "names no storage class",
+            id="an empty class name is no class",
+        ),
+        pytest.param(
+            claim(storageClassName=None),
+            None,
+            REJECT,
+            "names no storage class",
+            id="a class name that is null is no class",
+        ),
+        pytest.param(
+            claim(accessModes=["ReadWriteOncePod"]),
+            storage_class(),
+            PROVISION,
+            "",
+            id="a claim for a single pod is provisioned",
+        ),
+        pytest.param(
+            claim(),
+            storage_class(requestBytes="1"),
+            REJECT,
+            '"requestBytes"',
+            id="a parameter of the class that stands for a key of ours is refused",
+        ),
+        pytest.param(
+            claim(),
+            storage_class(onNodeGone="keep"),
+            PROVISION,
+            "",
+            id="a class that keeps its volumes when a node is gone is served",
+        ),
+        pytest.param(
+            claim(),
+            storage_class(onNodeGone="release"),
+            PROVISION,
+            "",
+            id="a class that gives its volumes up when a node is gone is served",
+        ),
+        pytest.param(
+            claim(),
+            storage_class(onNodeGone="drop"),
+            REJECT,
+            "is 'drop'; it is keep or release",
+            id="a class with an unknown word for a node that is gone is refused",
+        ),
+        pytest.param(
+            claim(),
+            storage_class(onNodeGone=""),
+            REJECT,
+            "keep or release",
+            id="a class with an empty word for a node that is gone is refused",
+        ),
+        pytest.param(
             claim(),
             {**storage_class(), "parameters": {"kubernetes.io/x": "1"}},
             REJECT,
             '"kubernetes.io/x"',
+            id="a parameter of the class in kubelet's own namespace is refused",
         ),
     ],
 )
@@ -210,12 +419,24 @@ def test_on_claim_in_shared_mode() -> None:
 @pytest.mark.parametrize(
     ("topologies", "allowed"),
     [
-        (None, True),
-        ([], True),
-        ([{"matchLabelExpressions": [{"key": "zone", "values": ["a", "b"]}]}], True),
-        ([{"matchLabelExpressions": [{"key": "zone", "values": ["b"]}]}], False),
-        ([{"matchLabelExpressions": [{"key": "rack", "values": ["a"]}]}], False),
-        (
+        pytest.param(None, True, id="a class without topologies allows every node"),
+        pytest.param([], True, id="a class with an empty list of topologies allows every node"),
+        pytest.param(
+            [{"matchLabelExpressions": [{"key": "zone", "values": ["a", "b"]}]}],
+            True,
+            id="a label with one of the values is enough",
+        ),
+        pytest.param(
+            [{"matchLabelExpressions": [{"key": "zone", "values": ["b"]}]}],
+            False,
+            id="a label with another value is not allowed",
+        ),
+        pytest.param(
+            [{"matchLabelExpressions": [{"key": "rack", "values": ["a"]}]}],
+            False,
+            id="a node without the label is not allowed",
+        ),
+        pytest.param(
             [
                 {
                     "matchLabelExpressions": [
@@ -225,13 +446,15 @@ def test_on_claim_in_shared_mode() -> None:
                 }
             ],
             False,
+            id="all parts of a term must hold",
         ),
-        (
+        pytest.param(
             [
                 {"matchLabelExpressions": [{"key": "zone", "values": ["b"]}]},
                 {"matchLabelExpressions": [{"key": "disk", "values": ["ssd"]}]},
             ],
             True,
+            id="one term of several is enough",
         ),
     ],
 )
@@ -244,13 +467,19 @@ def test_is_allowed(topologies: Any, allowed: bool) -> None:
 @pytest.mark.parametrize(
     ("rooms", "expected"),
     [
-        ({"me": 10}, 0),
-        ({"me": 10, "other": 11}, 1),
-        ({"me": 10, "other": 11, "third": 12}, 2),
-        ({"me": 10, "other": 4}, 0),
-        ({"me": 4, "other": 11}, None),
-        ({"other": 11}, None),
-        ({"me": 5}, 0),
+        pytest.param({"me": 10}, 0, id="the only node is the first"),
+        pytest.param({"me": 10, "other": 11}, 1, id="a node with more room comes before"),
+        pytest.param(
+            {"me": 10, "other": 11, "third": 12}, 2, id="two nodes with more room come before"
+        ),
+        pytest.param(
+            {"me": 10, "other": 4}, 0, id="a node without room for the claim does not count"
+        ),
+        pytest.param(
+            {"me": 4, "other": 11}, None, id="a node without room for the claim does not take it"
+        ),
+        pytest.param({"other": 11}, None, id="a node whose room is not published does not take it"),
+        pytest.param({"me": 5}, 0, id="a claim that just fits is taken"),
     ],
 )
 def test_rank(rooms: dict[str, int], expected: int | None) -> None:
@@ -287,9 +516,11 @@ def test_the_older_annotations_are_read_too() -> None:
 @pytest.mark.parametrize(
     ("newer", "older", "expected"),
     [
-        ("loop.flexvol", "other", PROVISION),
-        ("other", "loop.flexvol", LATER),
-        ("", "loop.flexvol", PROVISION),
+        pytest.param("loop.flexvol", "other", PROVISION, id="the newer annotation names us"),
+        pytest.param("other", "loop.flexvol", LATER, id="the newer annotation names another"),
+        pytest.param(
+            "", "loop.flexvol", PROVISION, id="an empty newer annotation leaves the older one"
+        ),
     ],
 )
 def test_the_newer_annotation_is_the_one_that_counts(newer: str, older: str, expected: str) -> None:
@@ -310,47 +541,149 @@ def test_a_claim_that_names_no_class_has_none() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (volume(), DELETE),
-        (volume(deleted=True), DELETE),
-        (volume(deleted=True, held=False), LATER),
-        (volume(held=False), DELETE),
-        (volume(phase="Bound"), LATER),
-        (volume(phase="Bound", held=False), ADD_FINALIZER),
-        (volume(phase="Bound", held=False, deleted=True), LATER),
-        (volume(phase="Bound", deleted=True), LATER),
-        (volume(phase="Failed"), DELETE),
-        (volume(phase="Failed", held=False, deleted=True), LATER),
-        (volume(phase="Failed", policy="Retain"), DROP_FINALIZER),
-        (volume(phase="Available"), LATER),
-        (volume(phase="Available", deleted=True), LET_GO),
-        (volume(phase="Pending", deleted=True), LET_GO),
-        (volume(phase="Pending", deleted=True, held=False), LATER),
-        (volume(phase="Pending", deleted=True, identity="node2"), LATER),
-        (volume(phase="Available", held=False), LATER),
-        (volume(phase="Pending"), LATER),
-        (volume(phase=""), LATER),
-        ({**volume(), "status": {}}, LATER),
-        ({key: value for key, value in volume().items() if key != "status"}, LATER),
-        (volume(policy="Recycle"), DROP_FINALIZER),
-        (volume(policy="Recycle", held=False), LATER),
-        (volume(phase="Bound", policy="Retain", held=False), LATER),
-        (volume(policy="Retain"), DROP_FINALIZER),
-        (volume(policy="Retain", held=False), LATER),
-        (volume(identity="node2"), LATER),
-        (volume(identity="node2", policy="Retain"), LATER),
-        (volume(by="other"), LATER),
-        (volume(driver="other/loop"), LATER),
-        (of(OWNER, awaits=True), ADOPT),
-        (of(OWNER, awaits=True, policy="Retain"), ADOPT),
-        (of(OWNER, awaits=True, phase="Bound", deleted=True), ADOPT),
-        (of(OWNER, awaits=True, phase="Failed"), ADOPT),
+        pytest.param(volume(), DELETE, id="a released PV is deleted"),
+        pytest.param(
+            volume(deleted=True),
+            DELETE,
+            id="a released PV that somebody deletes is deleted with its storage",
+        ),
+        pytest.param(
+            volume(deleted=True, held=False),
+            LATER,
+            id="a released PV that somebody deletes and we do not hold goes by itself",
+        ),
+        pytest.param(volume(held=False), DELETE, id="a released PV that we do not hold is deleted"),
+        pytest.param(volume(phase="Bound"), LATER, id="a bound PV is in use"),
+        pytest.param(
+            volume(phase="Bound", held=False),
+            ADD_FINALIZER,
+            id="a bound PV whose policy became Delete gets our finalizer",
+        ),
+        pytest.param(
+            volume(phase="Bound", held=False, deleted=True),
+            LATER,
+            id="a bound PV that is being deleted gets no finalizer any more",
+        ),
+        pytest.param(
+            volume(phase="Bound", deleted=True),
+            LATER,
+            id="a bound PV that somebody deletes stays while it is in use",
+        ),
+        pytest.param(volume(phase="Failed"), DELETE, id="a failed PV is deleted as a released one"),
+        pytest.param(
+            volume(phase="Failed", held=False, deleted=True),
+            LATER,
+            id="a failed PV that we do not hold goes by itself",
+        ),
+        pytest.param(
+            volume(phase="Failed", policy="Retain"),
+            DROP_FINALIZER,
+            id="a failed PV that is kept loses our finalizer",
+        ),
+        pytest.param(volume(phase="Available"), LATER, id="an available PV waits"),
+        pytest.param(
+            volume(phase="Available", deleted=True),
+            LET_GO,
+            id="an available PV that somebody deletes is let go",
+        ),
+        pytest.param(
+            volume(phase="Pending", deleted=True),
+            LET_GO,
+            id="a new PV that somebody deletes is let go",
+        ),
+        pytest.param(
+            volume(phase="Pending", deleted=True, held=False),
+            LATER,
+            id="a new PV that somebody deletes and we do not hold goes by itself",
+        ),
+        pytest.param(
+            volume(phase="Pending", deleted=True, identity="node2"),
+            LATER,
+            id="a new PV of another node that somebody deletes is left to that node",
+        ),
+        pytest.param(
+            volume(phase="Available", held=False),
+            LATER,
+            id="an available PV that we do not hold waits",
+        ),
+        pytest.param(volume(phase="Pending"), LATER, id="a new PV waits"),
+        pytest.param(volume(phase=""), LATER, id="a PV without a phase waits"),
+        pytest.param({**volume(), "status": {}}, LATER, id="a PV with an empty status waits"),
+        pytest.param(
+            {key: value for key, value in volume().items() if key != "status"},
+            LATER,
+            id="a PV without a status waits",
+        ),
+        pytest.param(
+            volume(policy="Recycle"),
+            DROP_FINALIZER,
+            id="a PV that is to be recycled keeps its storage and loses our finalizer",
+        ),
+        pytest.param(
+            volume(policy="Recycle", held=False),
+            LATER,
+            id="a PV that is to be recycled and we do not hold is left alone",
+        ),
+        pytest.param(
+            volume(phase="Bound", policy="Retain", held=False),
+            LATER,
+            id="a bound PV that is kept is left alone",
+        ),
+        pytest.param(
+            volume(policy="Retain"),
+            DROP_FINALIZER,
+            id="a released PV that is kept loses our finalizer",
+        ),
+        pytest.param(
+            volume(policy="Retain", held=False),
+            LATER,
+            id="a released PV that is kept and we do not hold is left alone",
+        ),
+        pytest.param(
+            volume(identity="node2"), LATER, id="a released PV of another node is left to that node"
+        ),
+        pytest.param(
+            volume(identity="node2", policy="Retain"),
+            LATER,
+            id="a kept PV of another node is left to that node",
+        ),
+        pytest.param(volume(by="other"), LATER, id="a PV of another provisioner is not ours"),
+        pytest.param(volume(driver="other/loop"), LATER, id="a PV of another driver is not ours"),
+        pytest.param(
+            of(OWNER, awaits=True),
+            ADOPT,
+            id="a released PV that awaited a claim tells the driver first",
+        ),
+        pytest.param(
+            of(OWNER, awaits=True, policy="Retain"),
+            ADOPT,
+            id="a kept PV that awaited a claim tells the driver first",
+        ),
+        pytest.param(
+            of(OWNER, awaits=True, phase="Bound", deleted=True),
+            ADOPT,
+            id="a bound PV that awaited a claim tells the driver, also while it is being deleted",
+        ),
+        pytest.param(
+            of(OWNER, awaits=True, phase="Failed"),
+            ADOPT,
+            id="a failed PV that awaited a claim tells the driver first",
+        ),
         pytest.param(
             of(None, awaits=True, policy="Retain", held=False),
             LATER,
             id="a PV that is freed to await another claim has none to tell of",
         ),
-        (volume(awaits=True, phase="Available", held=False), LATER),
-        (volume(awaits=True, phase="Bound", identity="node2"), LATER),
+        pytest.param(
+            volume(awaits=True, phase="Available", held=False),
+            LATER,
+            id="an available PV goes on awaiting its claim",
+        ),
+        pytest.param(
+            volume(awaits=True, phase="Bound", identity="node2"),
+            LATER,
+            id="a PV of another node that awaited a claim is left to that node",
+        ),
     ],
 )
 def test_on_volume(given: dict[str, Any], expected: str) -> None:
@@ -365,7 +698,15 @@ def test_a_pv_of_another_kind_of_storage_is_not_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    "notes", [None, {}, {objects.PROVISIONED_BY: "loop.flexvol"}, {objects.IDENTITY: "node1"}]
+    "notes",
+    [
+        pytest.param(None, id="annotations that are null"),
+        pytest.param({}, id="no annotations"),
+        pytest.param(
+            {objects.PROVISIONED_BY: "loop.flexvol"}, id="a provisioner without an instance"
+        ),
+        pytest.param({objects.IDENTITY: "node1"}, id="an instance without a provisioner"),
+    ],
 )
 def test_a_pv_made_by_hand_is_not_ours(notes: dict[str, str] | None) -> None:
     """Its driver's name alone is nothing."""
@@ -590,7 +931,13 @@ def test_in_shared_mode_the_node_of_a_claim_does_not_matter() -> None:
     assert not_wanted(claim(node="a"), claim(node="b"), "pvc-u1", SHARED) == ""
 
 
-@pytest.mark.parametrize("node", ["node1", ""])
+@pytest.mark.parametrize(
+    "node",
+    [
+        pytest.param("node1", id="a claim with a node is refused"),
+        pytest.param("", id="a claim without a node is left to the duties"),
+    ],
+)
 def test_a_claim_that_lost_its_pv_is_never_bound_again_so_nothing_is_made_for_it(node: str) -> None:
     """syncBoundClaim: with bind-completed and without a volumeName it is Lost."""
     lost = claim(node=node)

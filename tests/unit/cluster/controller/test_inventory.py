@@ -91,48 +91,111 @@ def joined(
     return row
 
 
-Case = tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]], str, str]
-CASES: list[Case] = [
-    ([entry("a")], [volume("a")], [claim("a")], "bound", ""),
-    ([entry("a")], [volume("a")], [], "released", "being deleted"),
-    ([entry("a")], [volume("a", policy="Retain")], [], "released", "policy keeps it"),
-    (
+CASES = [
+    pytest.param([entry("a")], [volume("a")], [claim("a")], "bound", "", id="a PV and its claim"),
+    pytest.param(
+        [entry("a")], [volume("a")], [], "released", "being deleted", id="a PV whose claim is gone"
+    ),
+    pytest.param(
+        [entry("a")],
+        [volume("a", policy="Retain")],
+        [],
+        "released",
+        "policy keeps it",
+        id="a retained PV whose claim is gone",
+    ),
+    pytest.param(
         [entry("a")],
         [volume("a", policy="Retain")],
         [claim("a", "another")],
         "released",
         "policy keeps it",
+        id="a retained PV whose claim was made anew under its name",
     ),
-    (
+    pytest.param(
         [entry("a")],
         [volume("a", claimRef={"namespace": "shop", "name": "a"})],
         [],
         "available",
         "waits for its claim",
+        id="a PV that waits for a claim of a name",
     ),
-    ([entry("a")], [volume("a", claimRef=None)], [], "available", "waits for a claim"),
-    ([entry("a")], [], [claim("a")], "pending", "not written yet"),
-    ([entry("a")], [], [], "orphan", "never mounted"),
-    ([entry("a")], [], [claim("a", bound_to="a")], "pending", "was deleted while its claim"),
-    ([entry("a")], [], [claim("a", bound_to="b")], "orphan", "never mounted"),
-    ([entry("a", blank=False)], [], [claim("a", "another")], "orphan", "may hold data"),
-    ([entry("a", owner="?")], [], [], "orphan", "does not say"),
-    ([entry("a", clusterUid="old")], [], [], "foreign", "made for the cluster old"),
-    (
+    pytest.param(
+        [entry("a")],
+        [volume("a", claimRef=None)],
+        [],
+        "available",
+        "waits for a claim",
+        id="a PV that waits for any claim",
+    ),
+    pytest.param(
+        [entry("a")],
+        [],
+        [claim("a")],
+        "pending",
+        "not written yet",
+        id="a claim whose PV is not written yet",
+    ),
+    pytest.param([entry("a")], [], [], "orphan", "never mounted", id="neither a PV nor a claim"),
+    pytest.param(
+        [entry("a")],
+        [],
+        [claim("a", bound_to="a")],
+        "pending",
+        "was deleted while its claim",
+        id="a claim that names a PV that was deleted",
+    ),
+    pytest.param(
+        [entry("a")],
+        [],
+        [claim("a", bound_to="b")],
+        "orphan",
+        "never mounted",
+        id="a claim that is bound to another PV",
+    ),
+    pytest.param(
+        [entry("a", blank=False)],
+        [],
+        [claim("a", "another")],
+        "orphan",
+        "may hold data",
+        id="a claim that was made anew under its name",
+    ),
+    pytest.param(
+        [entry("a", owner="?")], [], [], "orphan", "does not say", id="an owner that is no object"
+    ),
+    pytest.param(
+        [entry("a", clusterUid="old")],
+        [],
+        [],
+        "foreign",
+        "made for the cluster old",
+        id="a volume of another cluster",
+    ),
+    pytest.param(
         [entry("a", state="archived", archiveOf="pvc-1", keptUntil="2031")],
         [],
         [],
         "archived",
         "pvc-1, which is kept",
+        id="an archive",
     ),
-    (
+    pytest.param(
         [entry("a", kind="snapshot", source="pvc-1")],
         [],
         [claim("a")],
         "snapshot",
         "a snapshot of pvc-1",
+        id="a snapshot",
     ),
-    ([entry("a")], [volume("a", "node2")], [claim("a")], "orphan", "another volume, on node node2"),
+    pytest.param(
+        [entry("a")],
+        [volume("a", "node2")],
+        [claim("a")],
+        "orphan",
+        "another volume, on node node2",
+        id="a PV of its name on another node",
+    ),
 ]
 
 
@@ -198,7 +261,13 @@ def test_pods_are_those_that_name_the_claim_or_that_it_was_made_for() -> None:
     ]
 
 
-@pytest.mark.parametrize("damage", [{"damaged": True}, {"error": "its record cannot be read"}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param({"damaged": True}, id="its file system has errors"),
+        pytest.param({"error": "its record cannot be read"}, id="its record cannot be read"),
+    ],
+)
 def test_a_damaged_volume_is_wrong_in_every_state(damage: dict[str, Any]) -> None:
     row = joined([entry("a", **damage)], [volume("a")], [claim("a")])
 

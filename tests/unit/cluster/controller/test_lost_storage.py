@@ -15,12 +15,38 @@ from tests.unit.cluster.controller.objects import DRIVERS, volume_of_node
 @pytest.mark.parametrize(
     ("given", "node_exists", "reason", "said"),
     [
-        (volume_of_node(), True, "", ""),
-        (volume_of_node(), False, "node-gone", "its node node1 is gone"),
-        (volume_of_node("pool x was replaced"), True, "pool-replaced", "pool x was replaced"),
-        (volume_of_node("pool x was replaced"), False, "node-gone", "its node node1 is gone"),
-        (volume_of_node(by="other"), False, "", ""),
-        (volume_of_node(affinity=None), False, "", ""),
+        pytest.param(volume_of_node(), True, "", "", id="its node is there"),
+        pytest.param(
+            volume_of_node(), False, "node-gone", "its node node1 is gone", id="its node is gone"
+        ),
+        pytest.param(
+            volume_of_node("pool x was replaced"),
+            True,
+            "pool-replaced",
+            "pool x was replaced",
+            id="its pool was replaced",
+        ),
+        pytest.param(
+            volume_of_node("pool x was replaced"),
+            False,
+            "node-gone",
+            "its node node1 is gone",
+            id="its node is gone after its pool was replaced",
+        ),
+        pytest.param(
+            volume_of_node(by="other"),
+            False,
+            "",
+            "",
+            id="a PV of another provisioner is no matter of ours",
+        ),
+        pytest.param(
+            volume_of_node(affinity=None),
+            False,
+            "",
+            "",
+            id="a PV that is reachable from everywhere is on no node",
+        ),
     ],
 )
 def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) -> None:
@@ -44,19 +70,49 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) 
 @pytest.mark.parametrize(
     ("options", "pools", "expected"),
     [
-        ({"pool": "a", "poolId": "1"}, [{"name": "a", "id": "1"}], ""),
-        ({"pool": "a", "poolId": "1"}, [{"name": "b", "id": "1"}], ""),
-        (
+        pytest.param(
+            {"pool": "a", "poolId": "1"}, [{"name": "a", "id": "1"}], "", id="its pool is there"
+        ),
+        pytest.param(
+            {"pool": "a", "poolId": "1"},
+            [{"name": "b", "id": "1"}],
+            "",
+            id="its pool is there under another name",
+        ),
+        pytest.param(
             {"pool": "a", "poolId": "1"},
             [{"name": "a", "id": "2"}],
             "its id is 2, the volume's is '1'",
+            id="another pool has its pool's name",
         ),
-        ({"pool": "a", "poolId": "1"}, [{"name": "a", "error": "away"}], None),
-        ({"pool": "a", "poolId": "1"}, [{"name": "a", "id": "1", "error": "away"}], ""),
-        ({"pool": "a", "poolId": "1"}, [{"name": "a", "id": "2", "error": "away"}], None),
-        ({"pool": "a", "poolId": "1"}, [{"name": "b", "id": "2"}], None),
-        ({"pool": "a", "poolId": "1"}, [], None),
-        ({}, [{"name": "a", "id": "2"}], ""),
+        pytest.param(
+            {"pool": "a", "poolId": "1"},
+            [{"name": "a", "error": "away"}],
+            None,
+            id="the disk of its pool is away, and its id is not known",
+        ),
+        pytest.param(
+            {"pool": "a", "poolId": "1"},
+            [{"name": "a", "id": "1", "error": "away"}],
+            "",
+            id="the disk of its pool is away, and its id is known",
+        ),
+        pytest.param(
+            {"pool": "a", "poolId": "1"},
+            [{"name": "a", "id": "2", "error": "away"}],
+            None,
+            id="another pool has its pool's name, and is away",
+        ),
+        pytest.param(
+            {"pool": "a", "poolId": "1"},
+            [{"name": "b", "id": "2"}],
+            None,
+            id="its pool is not there, and no other has its name",
+        ),
+        pytest.param({"pool": "a", "poolId": "1"}, [], None, id="no pool is listed"),
+        pytest.param(
+            {}, [{"name": "a", "id": "2"}], "", id="a PV without a pool is never lost by a pool"
+        ),
     ],
 )
 def test_pool_replaced(

@@ -36,14 +36,58 @@ def bound(identity: str = "node1", uid: str = "u0", **changes: Any) -> dict[str,
 @pytest.mark.parametrize(
     ("of", "pv", "kind", "said"),
     [
-        (None, None, protocol.NotFound, "the claim old, which it is to be a copy of, is not there"),
-        (source("Pending"), None, protocol.NotFound, "not bound"),
-        (source("Lost"), bound(), protocol.NotFound, "not bound"),
-        (source(name="other"), bound(), protocol.InvalidArgument, 'is of storage class "other"'),
-        (source(), bound(uid="u7"), protocol.InvalidArgument, "not its own"),
-        (source(), bound(by="other"), protocol.InvalidArgument, "not of this provisioner"),
-        (source(), bound(driver="other/loop"), protocol.InvalidArgument, "not of this provisioner"),
-        (source(), bound("node2"), protocol.Unavailable, "is on node node2, so it is made there"),
+        pytest.param(
+            None,
+            None,
+            protocol.NotFound,
+            "the claim old, which it is to be a copy of, is not there",
+            id="the source is gone",
+        ),
+        pytest.param(
+            source("Pending"),
+            None,
+            protocol.NotFound,
+            "not bound",
+            id="the source is not bound yet",
+        ),
+        pytest.param(
+            source("Lost"), bound(), protocol.NotFound, "not bound", id="the source has lost its PV"
+        ),
+        pytest.param(
+            source(name="other"),
+            bound(),
+            protocol.InvalidArgument,
+            'is of storage class "other"',
+            id="the source is of another class",
+        ),
+        pytest.param(
+            source(),
+            bound(uid="u7"),
+            protocol.InvalidArgument,
+            "not its own",
+            id="the source's PV is bound to another claim",
+        ),
+        pytest.param(
+            source(),
+            bound(by="other"),
+            protocol.InvalidArgument,
+            "not of this provisioner",
+            id="the source's PV is of another provisioner",
+        ),
+        pytest.param(
+            source(),
+            bound(driver="other/loop"),
+            protocol.InvalidArgument,
+            "not of this provisioner",
+            id="the source's PV is of another driver",
+        ),
+        pytest.param(
+            source(),
+            bound("node2"),
+            protocol.Unavailable,
+            "is on node node2, so it is made there",
+            id="the source is on another node",
+        ),
     ],
 )
 def test_a_copy_of_what_cannot_be_copied_here(
