@@ -132,11 +132,11 @@ def problem(claim: Claim, storage_class: StorageClass | None, of_one_node: bool)
     if objects.BIND_COMPLETED in claim.annotations:
         # pv_controller.go, syncBoundClaim: such a claim is Lost, and stays it.
         return (
-            f"its annotation {objects.BIND_COMPLETED} says that it was bound "
-            "before, and it names no PV, so Kubernetes counts it as Lost and "
-            "binds it to none; take that annotation away. The claim then gets "
-            "a new, empty volume, unless a PV for it is there before (kubectl "
-            "flexvol adopt)"
+            f"its annotation {objects.BIND_COMPLETED} says that the claim was bound "
+            "before, and the claim names no PV, so Kubernetes counts it as Lost and "
+            "binds no PV to it; take that annotation away. The claim then gets a new, "
+            "empty volume, unless a PV for the claim is there before (kubectl flexvol "
+            "adopt)"
         )
     wrong = _wrong_class(claim, storage_class)
     if wrong or storage_class is None:

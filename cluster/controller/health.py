@@ -30,7 +30,9 @@ class _DualStack(http.server.ThreadingHTTPServer):
         super().server_bind()
 
 
-def _server(port: int, handler: type[http.server.BaseHTTPRequestHandler]) -> Any:
+def _server(
+    port: int, handler: type[http.server.BaseHTTPRequestHandler]
+) -> http.server.ThreadingHTTPServer:
     """Listens on all addresses of the machine; on those of IPv4 alone where its kernel has no
     IPv6."""
     try:

@@ -103,17 +103,16 @@ class _State(NamedTuple):
 
 
 def join(
-    listed: dict[Key, Listed], silent: dict[Key, str], there: ClusterObjects | None
+    listed: dict[Key, Listed], silent: dict[Key, str], known: ClusterObjects | None
 ) -> list[Row]:
     """One row for each volume.
 
     listed: by node and driver.
-    silent: why a driver did not answer, whose volumes are then neither there nor gone.
-    there: None if there is no API server; then all that can be told of a volume is that it is
-        listed."""
-    if there is None:
+    silent: why a driver did not answer. Whether its volumes are there is then not known.
+    known: None without an API server: then each volume is in the state LISTED."""
+    if known is None:
         return [_listed_row(volume, entry) for volume, entry in _entries(listed)]
-    rows = _Rows(there)
+    rows = _Rows(known)
     for volume, entry in _entries(listed):
         rows.add_listed(volume, entry)
     rows.add_unlisted(listed, silent)
@@ -141,23 +140,23 @@ def _shown(claim: ClaimReference) -> str:
 class _Rows:
     """The rows as they are made."""
 
-    def __init__(self, there: ClusterObjects) -> None:
+    def __init__(self, known: ClusterObjects) -> None:
         self.rows: list[Row] = []
-        self._there = there
+        self._known = known
         # By driver and name.
-        self._volumes = {(volume.driver, volume.name): volume for volume in there.volumes}
+        self._volumes = {(volume.driver, volume.name): volume for volume in known.volumes}
         self._unlisted = dict(self._volumes)  # the PVs whose volume no driver has listed so far
         # By namespace and name.
-        self._claims = {(claim.namespace, claim.name): claim for claim in there.claims}
+        self._claims = {(claim.namespace, claim.name): claim for claim in known.claims}
         self._pods: dict[tuple[str, str], list[str]] = {}
-        for pod in there.pods:
+        for pod in known.pods:
             for claim_name in pod.claim_names:
                 self._pods.setdefault((pod.namespace, claim_name), []).append(pod.name)
 
     def add_listed(self, volume: _Volume, entry: Object) -> None:
         """A volume that its driver lists, with its PV if a PV means it."""
         pv = self._volumes.get((volume.driver, volume.name))
-        if pv is None or not _is_meant(entry, volume.node, pv, self._there.drivers):
+        if pv is None or not _is_meant(entry, volume.node, pv, self._known.drivers):
             owner = ClaimReference.of(entry.get("owner"))
             self._add(volume, owner, self._without_pv(entry, pv), entry)
             return
@@ -170,7 +169,7 @@ class _Rows:
 
     def add_unlisted(self, listed: dict[Key, Listed], silent: dict[Key, str]) -> None:
         """The PVs of our drivers whose volume no driver has listed."""
-        drivers = self._there.drivers
+        drivers = self._known.drivers
         for (driver, name), pv in self._unlisted.items():
             if driver in drivers.values():
                 volume = _Volume(name, node_of(pv, drivers), driver)
@@ -211,12 +210,12 @@ class _Rows:
         if entry.get("state") == ARCHIVED:
             return _State(ARCHIVED, why=_on_archive(entry))
         if other is not None:
-            return _State(ORPHAN, why=_on_namesake(entry, other, self._there.drivers))
+            return _State(ORPHAN, why=_on_namesake(entry, other, self._known.drivers))
         claim = self._claim_of(ClaimReference.of(entry.get("owner")))
         if claim is not None and not decide.is_bound_elsewhere(claim, str(entry["name"])):
             why = "its PV is not written yet, or was deleted while its claim is there"
             return _State(PENDING, why=why)
-        reason, why = leftovers.judge(entry, self._there.cluster_uid)
+        reason, why = leftovers.judge(entry, self._known.cluster_uid)
         state = OF_OTHERS if reason == leftovers.FOREIGN else ORPHAN
         return _State(state, reason, why)
 
@@ -224,8 +223,8 @@ class _Rows:
         self, volume: _Volume, pv: Volume, listed: dict[Key, Listed], silent: dict[Key, str]
     ) -> _State:
         """Of a PV that is in no list."""
-        drivers = self._there.drivers
-        loss = lost_storage.why(pv, drivers, volume.node in self._there.nodes)
+        drivers = self._known.drivers
+        loss = lost_storage.why(pv, drivers, volume.node in self._known.nodes)
         if loss.reason:
             return _State(MISSING, why=loss.sentence)
         key = (volume.node, volume.driver)

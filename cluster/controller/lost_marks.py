@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from cluster.controller import cluster, identity, lost_storage, objects
+from cluster.controller import cluster, lost_storage, objects
 from cluster.controller.events import Events
-from cluster.controller.identity import Identity
+from cluster.controller.identity import Identity, is_ours
 from cluster.controller.objects import Object, Volume
 from cluster.controller.storage import Listed
 from cluster.controller.watch_cache import WatchCache
@@ -21,17 +21,17 @@ class LostMarks:
     away should the pool come back."""
 
     def __init__(
-        self, api: cluster.Cluster, events: Events, us: Identity, woken: Callable[[], None]
+        self, api: cluster.Cluster, events: Events, identity: Identity, woken: Callable[[], None]
     ) -> None:
         """woken: called when one of the node's PVs has changed."""
         self._api = api
         self._events = events
-        self._identity = us
+        self._identity = identity
         self.volumes = WatchCache(self._trim, woken)
 
     def _trim(self, volume: Object) -> Volume | None:
         view = Volume.of(volume)
-        return view.trimmed() if identity.is_ours(view, self._identity) else None
+        return view.trimmed() if is_ours(view, self._identity) else None
 
     def check(self, listed: dict[str, Listed]) -> None:
         """Compares the PVs with the pools that the drivers list now.

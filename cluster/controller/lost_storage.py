@@ -1,5 +1,5 @@
-"""Storage of a PV that is gone, with its node or with its pool: how that is told, and how the PV is
-given up.
+"""Storage of a PV that is gone, with its node or with its pool: how that is recognized, and how the
+PV is given up.
 
 Giving a PV up deletes its claim and the PV itself, so that a StatefulSet starts empty elsewhere,
 and never the storage: should the node come back, its instance finds the PV's policy Retain, or no

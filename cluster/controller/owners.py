@@ -1,5 +1,5 @@
 """A volume belongs to the claim that its PV is bound to: where the volume's record names another
-claim, the driver is told.
+claim, the driver gets to know the claim.
 
 A PV that was retained is used again the Kubernetes way (its claimRef is cleared, and a new claim is
 bound to it), a volume populator binds the PV of its own claim to the user's claim, and tools that

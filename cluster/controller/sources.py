@@ -15,8 +15,8 @@ def problem(claim: Claim) -> str:
         return ""
     if claim.snapshot_name:
         return (
-            f"it names a dataSource beside the annotation {FROM_SNAPSHOT}, and can "
-            "begin with one of them only; make a new claim without the other"
+            f"the claim names a dataSource beside the annotation {FROM_SNAPSHOT}, and can "
+            "begin with only one of the two; make a new claim without the other"
         )
     kind = source.get("kind")
     if kind != "PersistentVolumeClaim" or source.get("apiGroup"):
