@@ -47,7 +47,10 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds, in front of Python's own finders, the modules that are left out."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname in USED or not fullname.startswith((_MODELS, _APIS)):
             return None

@@ -157,7 +157,12 @@ class ClusterDuties:
                 return
             thing = live
 
-    def _try(self, duty: Callable[[View, Round], str], about: View, this_round: Round) -> str:
+    def _try(
+        self,
+        duty: Callable[[View, Round], str],
+        about: View,
+        this_round: Round,
+    ) -> str:
         """One duty. What cannot be done for one claim or PV does not hold up the others."""
         try:
             return duty(about, this_round) if self._may_work() else ""

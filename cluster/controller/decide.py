@@ -58,7 +58,11 @@ def is_for(claim: Claim, identity: Identity) -> bool:
     return not identity.node or claim.selected_node in ("", identity.node)
 
 
-def on_claim(claim: Claim, storage_class: StorageClass | None, identity: Identity) -> Decision:
+def on_claim(
+    claim: Claim,
+    storage_class: StorageClass | None,
+    identity: Identity,
+) -> Decision:
     """What to do with a claim that waits for an instance.
 
     storage_class: the one that the claim names; None if that does not exist."""
@@ -78,7 +82,11 @@ def on_claim(claim: Claim, storage_class: StorageClass | None, identity: Identit
     return Decision(PROVISION)
 
 
-def _waits_for_pod(claim: Claim, storage_class: StorageClass | None, identity: Identity) -> bool:
+def _waits_for_pod(
+    claim: Claim,
+    storage_class: StorageClass | None,
+    identity: Identity,
+) -> bool:
     if storage_class is None or not storage_class.is_late or claim.selected_node:
         return False
     # The node of a copy is its source's, also once a pod has been scheduled to another.
@@ -106,7 +114,12 @@ def is_bound_elsewhere(claim: Claim, volume_name: str) -> bool:
     return claim.volume_name not in ("", volume_name)
 
 
-def why_not_wanted(claim: Claim, live: Claim | None, volume_name: str, identity: Identity) -> str:
+def why_not_wanted(
+    claim: Claim,
+    live: Claim | None,
+    volume_name: str,
+    identity: Identity,
+) -> str:
     """Why the volume that was made for a claim is not to get its PV; "" if it is.
 
     live: the claim with that uid as it is now; None if it is gone. A claim that names another PV
@@ -125,18 +138,23 @@ def why_not_wanted(claim: Claim, live: Claim | None, volume_name: str, identity:
     return "its claim's node is chosen again"
 
 
-def problem(claim: Claim, storage_class: StorageClass | None, of_one_node: bool) -> str:
+def problem(
+    claim: Claim,
+    storage_class: StorageClass | None,
+    of_one_node: bool,
+) -> str:
     """Why the claim can never be served as it stands; "" if it can.
 
     of_one_node: whether the storage would be on one node, and not reachable from everywhere."""
     if objects.BIND_COMPLETED in claim.annotations:
         # pv_controller.go, syncBoundClaim: such a claim is Lost, and stays it.
         return (
-            f"its annotation {objects.BIND_COMPLETED} says that the claim was bound "
-            "before, and the claim names no PV, so Kubernetes counts it as Lost and "
-            "binds no PV to it; take that annotation away. The claim then gets a new, "
-            "empty volume, unless a PV for the claim is there before (kubectl flexvol "
-            "adopt)"
+            f"its annotation {objects.BIND_COMPLETED} says that the "
+            "claim was bound before, and the claim names no PV, so "
+            "Kubernetes counts it as Lost and binds no PV to it; "
+            "take that annotation away. The claim then gets a new, "
+            "empty volume, unless a PV for the claim is there before "
+            "(kubectl flexvol adopt)"
         )
     wrong = _wrong_class(claim, storage_class)
     if wrong or storage_class is None:
@@ -168,9 +186,9 @@ def _unsupported(claim: Claim) -> str:
         return "volumeMode Block is not possible with FlexVolume; use Filesystem"
     if claim.has_selector:
         return (
-            "the claim has a selector, which only chooses among PVs that "
-            "exist; leave spec.selector out of a new claim, or name the PV in "
-            "spec.volumeName"
+            "the claim has a selector, which only chooses among PVs "
+            "that exist; leave spec.selector out of a new claim, or "
+            "name the PV in spec.volumeName"
         )
     wrong_source = sources.problem(claim)
     if wrong_source:
@@ -206,8 +224,8 @@ def no_room(size_bytes: int, most_bytes: int, node: str) -> str:
     size_mib = quantities.round_up(size_bytes, quantities.MIB)
     most_mib = most_bytes // quantities.MIB
     return (
-        f"no node has room for {size_mib} MiB: the most is {most_mib} MiB, on {node}; it is "
-        "made when there is room"
+        f"no node has room for {size_mib} MiB: the most is "
+        f"{most_mib} MiB, on {node}; it is made when there is room"
     )
 
 
@@ -220,7 +238,12 @@ def chance(uid: str, name: str) -> float:
     return int.from_bytes(digest[:_CHANCE_BYTES], "big") / (1 << 8 * _CHANCE_BYTES)
 
 
-def rank(rooms: dict[str, int], hostname: str, size_bytes: int, uid: str) -> int | None:
+def rank(
+    rooms: dict[str, int],
+    hostname: str,
+    size_bytes: int,
+    uid: str,
+) -> int | None:
     """How many nodes take the claim with that uid rather than the node `hostname`: those with more
     room. None: the claim is not for that node.
 
@@ -244,15 +267,7 @@ def on_volume(volume: Volume, identity: Identity) -> Decision:
         return Decision(ADOPT, "the claim it awaited has come")
     if volume.reclaim_policy != "Delete":
         return _on_retained_volume(volume)
-    if volume.is_being_deleted and not volume.is_held:
-        return Decision(LATER, "it is being deleted")
-    if volume.is_bound and not volume.is_held:
-        return Decision(ADD_FINALIZER, "its reclaim policy became Delete")
-    if volume.phase in _RECLAIMED:
-        return Decision(DELETE)
-    if volume.is_being_deleted and not volume.is_bound:
-        return Decision(LET_GO, "it was deleted before it was bound")
-    return Decision(LATER, "it is in use")
+    return _on_deletable_volume(volume)
 
 
 def _claim_has_come(volume: Volume) -> bool:
@@ -265,7 +280,24 @@ def _on_retained_volume(volume: Volume) -> Decision:
     return Decision(DROP_FINALIZER, "its reclaim policy keeps the storage")
 
 
-def with_claim(decision: Decision, volume: Volume, claim: Claim | None) -> Decision:
+def _on_deletable_volume(volume: Volume) -> Decision:
+    """Of a PV whose reclaim policy is Delete."""
+    if volume.is_being_deleted and not volume.is_held:
+        return Decision(LATER, "it is being deleted")
+    if volume.is_bound and not volume.is_held:
+        return Decision(ADD_FINALIZER, "its reclaim policy became Delete")
+    if volume.phase in _RECLAIMED:
+        return Decision(DELETE)
+    if volume.is_being_deleted and not volume.is_bound:
+        return Decision(LET_GO, "it was deleted before it was bound")
+    return Decision(LATER, "it is in use")
+
+
+def with_claim(
+    decision: Decision,
+    volume: Volume,
+    claim: Claim | None,
+) -> Decision:
     """What becomes of DELETE and LET_GO when the PV's claim is looked at; any other decision stays.
 
     The rows are what kube-controller-manager does with the two
@@ -282,7 +314,11 @@ def with_claim(decision: Decision, volume: Volume, claim: Claim | None) -> Decis
     return decision
 
 
-def _with_claim_of_released(decision: Decision, volume: Volume, claim: Claim | None) -> Decision:
+def _with_claim_of_released(
+    decision: Decision,
+    volume: Volume,
+    claim: Claim | None,
+) -> Decision:
     if not volume.claim.uid:
         return Decision(LATER, "it names no claim any more, so it becomes Available")
     if claim is None:
@@ -295,13 +331,17 @@ def _with_claim_of_released(decision: Decision, volume: Volume, claim: Claim | N
     state = "is bound to it" if claim.volume_name else "is not bound to another PV"
     return Decision(
         WAIT,
-        f"the PV's phase is {volume.phase}, but {name} is there and {state}; "
-        "it is deleted when that claim is gone. If it stays so, see what "
-        "kube-controller-manager logs",
+        f"the PV's phase is {volume.phase}, but {name} is there and "
+        f"{state}; it is deleted when that claim is gone. If it "
+        "stays so, see what kube-controller-manager logs",
     )
 
 
-def _with_claim_of_deleted(decision: Decision, volume: Volume, claim: Claim | None) -> Decision:
+def _with_claim_of_deleted(
+    decision: Decision,
+    volume: Volume,
+    claim: Claim | None,
+) -> Decision:
     """Of a PV that somebody deletes and that is not bound. kube-controller-manager takes its own
     finalizer away (pv_protection_controller.go, isBeingUsed) and binds no such PV to a claim that
     names none (FindMatchingVolume): with our finalizer both would wait for ever."""

@@ -11,7 +11,12 @@ _REPORT_AGAIN_SECONDS = 600.0
 class Round:
     """What one round knows of the nodes, and what it reads live: each object once."""
 
-    def __init__(self, api: cluster.Cluster, nodes: list[Node], now: float) -> None:
+    def __init__(
+        self,
+        api: cluster.Cluster,
+        nodes: list[Node],
+        now: float,
+    ) -> None:
         """nodes: as the watch reports them.
 
         now: when the round began, in seconds of a monotonic clock."""

@@ -31,7 +31,8 @@ class _DualStack(http.server.ThreadingHTTPServer):
 
 
 def _server(
-    port: int, handler: type[http.server.BaseHTTPRequestHandler]
+    port: int,
+    handler: type[http.server.BaseHTTPRequestHandler],
 ) -> http.server.ThreadingHTTPServer:
     """Listens on all addresses of the machine; on those of IPv4 alone where its kernel has no
     IPv6."""
@@ -67,7 +68,12 @@ def serve(port: int, healthy: Check, ready: Check) -> None:
                 return
             self._answer(_OK, b"ok\n")
 
-        def _answer(self, status: int, body: bytes, content_type: str = "") -> None:
+        def _answer(
+            self,
+            status: int,
+            body: bytes,
+            content_type: str = "",
+        ) -> None:
             self.send_response(status)
             if content_type:
                 self.send_header("Content-Type", content_type)

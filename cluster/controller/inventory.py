@@ -103,7 +103,9 @@ class _State(NamedTuple):
 
 
 def join(
-    listed: dict[Key, Listed], silent: dict[Key, str], known: ClusterObjects | None
+    listed: dict[Key, Listed],
+    silent: dict[Key, str],
+    known: ClusterObjects | None,
 ) -> list[Row]:
     """One row for each volume.
 
@@ -167,7 +169,11 @@ class _Rows:
         why = _trouble(entry) or shortfall or _move(volume.name, entry) or state.why
         self._add(volume, pv.claim, state._replace(why=why), entry, bool(shortfall))
 
-    def add_unlisted(self, listed: dict[Key, Listed], silent: dict[Key, str]) -> None:
+    def add_unlisted(
+        self,
+        listed: dict[Key, Listed],
+        silent: dict[Key, str],
+    ) -> None:
         """The PVs of our drivers whose volume no driver has listed."""
         drivers = self._known.drivers
         for (driver, name), pv in self._unlisted.items():
@@ -220,7 +226,11 @@ class _Rows:
         return _State(state, reason, why)
 
     def _absent(
-        self, volume: _Volume, pv: Volume, listed: dict[Key, Listed], silent: dict[Key, str]
+        self,
+        volume: _Volume,
+        pv: Volume,
+        listed: dict[Key, Listed],
+        silent: dict[Key, str],
     ) -> _State:
         """Of a PV that is in no list."""
         drivers = self._known.drivers
@@ -239,7 +249,12 @@ class _Rows:
         )
 
 
-def _is_meant(entry: Object, node: str, pv: Volume, drivers: dict[str, str]) -> bool:
+def _is_meant(
+    entry: Object,
+    node: str,
+    pv: Volume,
+    drivers: dict[str, str],
+) -> bool:
     """Whether the PV means what that node lists: a move leaves a copy for a while, and two nodes
     may have volumes of one name."""
     if node_of(pv, drivers) not in ("", node):

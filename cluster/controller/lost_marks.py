@@ -21,7 +21,11 @@ class LostMarks:
     away should the pool come back."""
 
     def __init__(
-        self, api: cluster.Cluster, events: Events, identity: Identity, woken: Callable[[], None]
+        self,
+        api: cluster.Cluster,
+        events: Events,
+        identity: Identity,
+        woken: Callable[[], None],
     ) -> None:
         """woken: called when one of the node's PVs has changed."""
         self._api = api

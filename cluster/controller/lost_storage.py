@@ -109,7 +109,10 @@ def node_exists(get: Callable[[str], Object | None], name: str) -> bool:
     return get(cluster.path_to(cluster.NODES, name)) is not None
 
 
-def where_it_is(volume: Volume, listed: Mapping[str, Listed]) -> tuple[str, str]:
+def where_it_is(
+    volume: Volume,
+    listed: Mapping[str, Listed],
+) -> tuple[str, str]:
     """The node that has the PV's storage after all, and the sentence; both "" if none shows it.
 
     A pool counts by its id: the disk may have been mounted under another name, or on another node.
@@ -171,7 +174,10 @@ def check_lost(
 
 
 def release(
-    api: cluster.Cluster, name: str, drivers: Mapping[str, str], reasons: frozenset[str]
+    api: cluster.Cluster,
+    name: str,
+    drivers: Mapping[str, str],
+    reasons: frozenset[str],
 ) -> str:
     """Gives up the PV `name`, whose storage is lost: its claim, then the PV. Returns what has to
     happen before this can be called again and go on; "" when all is done.

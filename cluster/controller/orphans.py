@@ -236,7 +236,11 @@ class Orphans:
             self._news.changed()  # so that the drivers list again soon
         self._report(orphans, set(listed), now)
 
-    def _remember(self, seen: dict[tuple[str, str], _Sighting], listed: dict[str, Listed]) -> None:
+    def _remember(
+        self,
+        seen: dict[tuple[str, str], _Sighting],
+        listed: dict[str, Listed],
+    ) -> None:
         """Keeps what was seen now, and what was seen before of the drivers that have not listed."""
         for key, sighting in self._seen.items():
             driver, name = key
@@ -246,7 +250,12 @@ class Orphans:
                 _log.info("volume %s is no orphan any more", name)
         self._seen = seen
 
-    def _report(self, orphans: list[_Orphan], drivers: set[str], now: float) -> None:
+    def _report(
+        self,
+        orphans: list[_Orphan],
+        drivers: set[str],
+        now: float,
+    ) -> None:
         """Reports the orphans of these drivers, collects those that may be collected, and counts
         the rest."""
         counts: Counter[tuple[str, str]] = Counter()

@@ -91,7 +91,12 @@ def bound(volume: Volume, identity: Identity) -> Bound | None:
     return Bound(VolumeId(volume.driver, volume.name, volume.pool_id), volume.claim.uid)
 
 
-def judge(volume: Volume, claim: Claim | None, record: Record, cluster_uid: str) -> decide.Decision:
+def judge(
+    volume: Volume,
+    claim: Claim | None,
+    record: Record,
+    cluster_uid: str,
+) -> decide.Decision:
     """What to do with a PV that is bound.
 
     claim: the live claim with the claimRef's uid.
@@ -213,7 +218,13 @@ class Owners:
         with self._lock:
             return self._records.get(now.volume)
 
-    def _adopt(self, key: Key, volume: Volume, record: Record, cluster_uid: str) -> None:
+    def _adopt(
+        self,
+        key: Key,
+        volume: Volume,
+        record: Record,
+        cluster_uid: str,
+    ) -> None:
         request = volume_manifest.adopt_request(volume, cluster_uid, record.owner_uid)
         try:
             self._storage.adopt(volume.driver, request)
@@ -243,7 +254,12 @@ class Owners:
                 self._records[volume_id] = Record(volume.claim.uid, cluster_uid)
             self._asked.pop(volume_id, None)
 
-    def _failed(self, key: Key, volume: Volume, failure: protocol.Failure) -> None:
+    def _failed(
+        self,
+        key: Key,
+        volume: Volume,
+        failure: protocol.Failure,
+    ) -> None:
         following = retry.after(failure)
         if following.warns:
             sentence = f"{failure.reason}: {failure.message}"

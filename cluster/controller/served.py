@@ -67,7 +67,12 @@ def _by_provisioner(driver: str) -> dict[str, str]:
 class Served:
     """The drivers of the nodes, as of a few seconds ago."""
 
-    def __init__(self, api: cluster.Cluster, namespace: str, default: dict[str, str]) -> None:
+    def __init__(
+        self,
+        api: cluster.Cluster,
+        namespace: str,
+        default: dict[str, str],
+    ) -> None:
         """namespace: of the DaemonSets.
 
         default: the drivers while the DaemonSets cannot be read, or there are none."""

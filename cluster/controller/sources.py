@@ -36,7 +36,10 @@ def problem(claim: Claim) -> str:
 
 
 def check_source(
-    claim: Claim, source: Claim | None, volume: Volume | None, identity: Identity
+    claim: Claim,
+    source: Claim | None,
+    volume: Volume | None,
+    identity: Identity,
 ) -> None:
     """Checks that a claim can be a copy of another here and now.
 
@@ -72,7 +75,11 @@ def _is_made_alike(volume: Volume, claim: Claim, identity: Identity) -> bool:
     return volume.provisioner == claim.provisioner and volume.driver == driver
 
 
-def check_snapshot(claim: Claim, listed: list[Object], identity: Identity) -> None:
+def check_snapshot(
+    claim: Claim,
+    listed: list[Object],
+    identity: Identity,
+) -> None:
     """Checks that a claim may begin with the snapshot that its annotation names.
 
     Anyone who may create a claim writes the annotation, so the name is compared with what the

@@ -75,7 +75,10 @@ def why_not_taken(
     return Hindrance("room", decide.no_room(size_bytes, most.room_bytes, most.hostname))
 
 
-def _allowed_hostnames(storage_class: StorageClass, nodes: list[dict[str, str]]) -> set[str]:
+def _allowed_hostnames(
+    storage_class: StorageClass,
+    nodes: list[dict[str, str]],
+) -> set[str]:
     return {
         labels.get(objects.HOSTNAME, "")
         for labels in nodes
@@ -83,7 +86,11 @@ def _allowed_hostnames(storage_class: StorageClass, nodes: list[dict[str, str]])
     }
 
 
-def _most(offers: list[_Offer], size_bytes: int, passed_over: frozenset[str]) -> _Offer | None:
+def _most(
+    offers: list[_Offer],
+    size_bytes: int,
+    passed_over: frozenset[str],
+) -> _Offer | None:
     """The largest offer: of those that take the claim, if there are any."""
     takers = [
         offer
@@ -97,7 +104,11 @@ class UnplacedClaims:
     """Remembers since when each claim waits, and what was reported about it."""
 
     def __init__(
-        self, api: cluster.Cluster, events: Events, served: Served, namespace: str
+        self,
+        api: cluster.Cluster,
+        events: Events,
+        served: Served,
+        namespace: str,
     ) -> None:
         """served: the drivers of the nodes. namespace: of the objects that tell a node's room."""
         self._api = api
@@ -179,7 +190,10 @@ class UnplacedClaims:
         return StorageClass.of(this_round.get(path))
 
     def _why_not_taken(
-        self, claim: Claim, storage_class: StorageClass | None, this_round: Round
+        self,
+        claim: Claim,
+        storage_class: StorageClass | None,
+        this_round: Round,
     ) -> Hindrance:
         self._read_rooms(this_round)
         return why_not_taken(

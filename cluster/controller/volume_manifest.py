@@ -129,7 +129,10 @@ def persistent_volume(
     return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
 
 
-def _annotations(storage_class: StorageClass, identity: Identity) -> dict[str, str]:
+def _annotations(
+    storage_class: StorageClass,
+    identity: Identity,
+) -> dict[str, str]:
     annotations = {
         objects.PROVISIONED_BY: storage_class.provisioner,
         objects.IDENTITY: identity.name,
@@ -170,7 +173,11 @@ def volume_that_exists(name: str, volume: Object) -> Object:
     return {**volume, "metadata": metadata, "spec": spec}
 
 
-def adopt_request(volume: Volume, cluster_uid: str = "", only_if_owner: str = "") -> Options:
+def adopt_request(
+    volume: Volume,
+    cluster_uid: str = "",
+    only_if_owner: str = "",
+) -> Options:
     """What the driver's adopt is called with. With neither of the two words the volume gets the
     PV's claim only if its record awaits that claim.
 
@@ -202,7 +209,11 @@ def delete_request(
     return _request(volume, also)
 
 
-def listed_request(entry: Object, only_if_blank: bool = False, cancelled_move: str = "") -> Options:
+def listed_request(
+    entry: Object,
+    only_if_blank: bool = False,
+    cancelled_move: str = "",
+) -> Options:
     """For delete and adopt alike: where the volume is, and its owner, as its driver lists it and
     not as a PV says. Otherwise as delete_request."""
     spec = {"claimRef": entry["owner"], "flexVolume": {"options": entry["options"]}}

@@ -14,7 +14,11 @@ View = TypeVar("View", bound=ApiObject)
 class WatchCache(Generic[View]):
     """Follows a watch, and keeps the objects that `trim` wants, by their uids."""
 
-    def __init__(self, trim: Callable[[Object], View | None], woken: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        trim: Callable[[Object], View | None],
+        woken: Callable[[], None],
+    ) -> None:
         """trim: what to keep of an object; None for nothing.
 
         woken: called when what is kept may have changed."""
