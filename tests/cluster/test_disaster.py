@@ -185,45 +185,12 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
         )
     drill.collects(uid)
     wait_until("nothing else was deleted", lambda: everything(cluster) == drill.before)
-
-    # Killed after the record was written and before the PV was made: nothing is lost, and it goes
-    # on when run again.
-    blank = drill.volumes["blank"]
-    owner = {
-        "pvc.namespace": k8s.namespace,
-        "pvc.name": "blank",
-        "pvc.uid": "awaited",
-        "clusterUid": uid,
-    }
-    by_hand(cluster, "node2", "adopt", blank, **owner)
-    drill.said(blank, "may hold data")
-    drill.collects(uid)
-    wait_until("nothing else was deleted", lambda: everything(cluster) == drill.before)
-
-    # One claim comes from a backup, as it was read: bound to a PV that is not there.
-    k8s.run("create", "namespace", k8s.namespace)
-    metadata = {key: drill.backup["metadata"][key] for key in ("name", "annotations")}
-    k8s.apply({**drill.backup, "metadata": metadata})
-    k8s.until_phase("pvc", "shelved", "Lost")
+    adopt_and_be_killed(drill, uid)
+    restore_a_claim(drill)
 
     assert follow(cluster, look).count("would be adopted") == 4
     assert k8s.all("pv") == []
-    printed = provisioner(
-        "adopt", blank, "--claim", f"{k8s.namespace}/renamed", "--recorded-policy"
-    )
-    assert re.search(
-        rf"{blank} +node2 +64 MiB +{k8s.namespace}/renamed +Delete +adopted; it awaits",
-        printed,
-    ), printed
-    printed = follow(cluster, adopt)
-    assert printed.count("Retain") == 3 and "its claim is there" in printed
-    assert "there is nothing to adopt" in follow(cluster, adopt)
-    assert "has its PV already" in provisioner("adopt", blank)
-    refused = provisioner("adopt", blank, "--claim", f"{k8s.namespace}/other", check=False)
-    assert (
-        f"its PV is for the claim {k8s.namespace}/renamed; take it from that claim first" in refused
-        and refused.endswith("status 1")
-    )
+    check_adoption(drill, adopt)
 
     # A claim that comes before kube-controller-manager knows its PV may get another one.
     phases = ("Available", "Bound")
@@ -233,6 +200,57 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
     )
     assert follow(cluster, apply, drill.here)
 
+    check_data(drill)
+    check_deletion(drill, trust)
+
+
+def adopt_and_be_killed(drill: Drill, uid: str) -> None:
+    """The adoption is killed after the record was written and before the PV was made: nothing is
+    lost, and the adoption goes on when it is run again.
+
+    uid: of the cluster that there is now."""
+    blank = drill.volumes["blank"]
+    owner = {
+        "pvc.namespace": drill.k8s.namespace,
+        "pvc.name": "blank",
+        "pvc.uid": "awaited",
+        "clusterUid": uid,
+    }
+    by_hand(drill.cluster, "node2", "adopt", blank, **owner)
+    drill.said(blank, "may hold data")
+    drill.collects(uid)
+    wait_until("nothing else was deleted", lambda: everything(drill.cluster) == drill.before)
+
+
+def restore_a_claim(drill: Drill) -> None:
+    """One claim comes from a backup, as it was read: bound to a PV that is not there."""
+    k8s = drill.k8s
+    k8s.run("create", "namespace", k8s.namespace)
+    metadata = {key: drill.backup["metadata"][key] for key in ("name", "annotations")}
+    k8s.apply({**drill.backup, "metadata": metadata})
+    k8s.until_phase("pvc", "shelved", "Lost")
+
+
+def check_adoption(drill: Drill, adopt: str) -> None:
+    """adopt: the README's command."""
+    blank = drill.volumes["blank"]
+    renamed = f"{drill.k8s.namespace}/renamed"
+    printed = provisioner("adopt", blank, "--claim", renamed, "--recorded-policy")
+    row = rf"{blank} +node2 +64 MiB +{renamed} +Delete +adopted; it awaits"
+    assert re.search(row, printed), printed
+    printed = follow(drill.cluster, adopt)
+    assert printed.count("Retain") == 3 and "its claim is there" in printed
+    assert "there is nothing to adopt" in follow(drill.cluster, adopt)
+    assert "has its PV already" in provisioner("adopt", blank)
+    other = f"{drill.k8s.namespace}/other"
+    refused = provisioner("adopt", blank, "--claim", other, check=False)
+    assert f"its PV is for the claim {renamed}; take it from that claim first" in refused
+    assert refused.endswith("status 1")
+
+
+def check_data(drill: Drill) -> None:
+    """Each claim has its volume, with its data."""
+    k8s = drill.k8s
     for name in ("db-0", "db-1"):
         k8s.running(name)
         assert k8s.shell(name, CHECKED).stdout == drill.sums[name]
@@ -243,17 +261,21 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
         owned(k8s, claim, drill.volumes[claim])
     k8s.claim("renamed")
     k8s.until_phase("pvc", "renamed", "Bound")
-    assert everything(cluster) == drill.before
+    assert everything(drill.cluster) == drill.before
 
-    deleted_with_its_claim(drill, "renamed", blank)
+
+def check_deletion(drill: Drill, trust: str) -> None:
+    """trust: the README's command after which a volume goes with its claim."""
+    k8s = drill.k8s
+    deleted_with_its_claim(drill, "renamed", drill.volumes["blank"])
     for claim in ("data-db-0", "data-db-1", "shelved"):
-        follow(cluster, re.sub(r"pvc-[0-9a-f-]+", drill.volumes[claim], trust))
+        follow(drill.cluster, re.sub(r"pvc-[0-9a-f-]+", drill.volumes[claim], trust))
     k8s.delete("pod", "reader")
     deleted_with_its_claim(drill, "shelved", drill.volumes["shelved"])
     k8s.run("delete", "statefulset", "db")
     for claim in ("data-db-0", "data-db-1"):
         deleted_with_its_claim(drill, claim, drill.volumes[claim])
-    assert everything(cluster) == {"node1": set(), "node2": set()}
+    assert everything(drill.cluster) == {"node1": set(), "node2": set()}
 
 
 def owned(k8s: Kubernetes, claim: str, name: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import STATE, Cluster
-from tests.cluster.kubernetes import Kubernetes, own_namespace, pod
+from tests.cluster.kubernetes import Kubernetes, Object, own_namespace, pod
 from tests.cluster.nodes import DRIVER, POOL, cordoned
 from tests.cluster.own_provisioner import bound, claim
 from tests.sources import ROOT
@@ -151,39 +151,15 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
                 lost,
                 blank,
             ]
-            assert seen[used] | {"usedBytes": 0} == {
-                "name": used,
-                "node": "node1",
-                "driver": "flexvol/loop",
-                "pool": "default",
-                "sizeBytes": 32 << 20,
-                "usedBytes": 0,
-                "claim": f"{k8s.namespace}/used",
-                "pods": ["web"],
-                "state": "bound",
-                "reason": "",
-                "why": "",
-                "wrong": False,
-            }
+            assert seen[used] | {"usedBytes": 0} == bound_row(used, f"{k8s.namespace}/used", "web")
             assert "does not list it" in seen[lost]["why"] and seen[lost]["node"] == "node2"
             table = ask("inventory").stdout
             assert any(
                 line.split()[:3] == [used, "node1", "default"] for line in table.splitlines()
             ), table
             assert f"{lost} on node node2 is missing: its driver does not list it" in table
-
-            dry = ask("inventory", "--dry-run").stdout
-            assert f"{blank} on node node1 would be deleted: it was never mounted" in dry
-            assert (
-                f"{foreign} on node node1 would be left alone: it is foreign; it was made for "
-                "the cluster"
-            ) in dry
-            assert not any(name in dry for name in (used, kept, lost))
-
-            here, one_node, _ = rows(ask, "--node", "node1")
-            assert here == 1 and lost not in one_node and blank in one_node
-            no_node = ask("inventory", "--node", "node7")
-            assert no_node.returncode == 1 and "nodes with one: node1, node2" in no_node.stderr
+            check_dry_run(ask, blank, foreign, others=(used, kept, lost))
+            check_one_node(ask, blank, lost)
         finally:
             aside.rename(place)
         k8s.delete("pv", kept)
@@ -201,6 +177,41 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
         assert not gone & set(rows(ask)[1])
         assert k8s.get("pv", kept_too) is None
         assert rows(ask)[1][used]["state"] == "bound"
+
+
+def bound_row(volume: str, claim: str, pod: str) -> Object:
+    """The row of a volume on node1 that a pod uses, of which nothing is used yet."""
+    return {
+        "name": volume,
+        "node": "node1",
+        "driver": "flexvol/loop",
+        "pool": "default",
+        "sizeBytes": 32 << 20,
+        "usedBytes": 0,
+        "claim": claim,
+        "pods": [pod],
+        "state": "bound",
+        "reason": "",
+        "why": "",
+        "wrong": False,
+    }
+
+
+def check_dry_run(ask: Ask, blank: str, foreign: str, others: tuple[str, ...]) -> None:
+    """A dry run says what would be done with each orphan, and nothing of other volumes."""
+    dry = ask("inventory", "--dry-run").stdout
+    assert f"{blank} on node node1 would be deleted: it was never mounted" in dry
+    left_alone = "would be left alone: it is foreign; it was made for the cluster"
+    assert f"{foreign} on node node1 {left_alone}" in dry
+    assert not any(name in dry for name in others)
+
+
+def check_one_node(ask: Ask, on_node1: str, on_node2: str) -> None:
+    """Only the volumes of a node are shown where the node is named."""
+    here, one_node, _ = rows(ask, "--node", "node1")
+    assert here == 1 and on_node2 not in one_node and on_node1 in one_node
+    no_node = ask("inventory", "--node", "node7")
+    assert no_node.returncode == 1 and "nodes with one: node1, node2" in no_node.stderr
 
 
 def delete_what_no_claim_has(k8s: Kubernetes, ask: Ask, used: str, orphan: str, retain: str) -> str:

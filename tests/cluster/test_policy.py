@@ -567,24 +567,14 @@ def bound_claim_of_another(k8s: Kubernetes, name: str, class_name: str) -> str:
     return name
 
 
-def test_the_account_of_flexvol_cluster_gives_up_volumes_and_takes_no_storage_along(
-    k8s: Kubernetes,
-) -> None:
-    cluster = cluster_account(k8s)
-    gone = forge(k8s, "gone", "node9")
-    other_class = f"foreign-{k8s.namespace}"
-    k8s.apply(storage_class(other_class, provisioner="other.example"))
-    foreign = bound_claim_of_another(k8s, f"pvc-{uuid.uuid4()}", other_class)
-    no_class = bound_claim_of_another(k8s, f"pvc-{uuid.uuid4()}", "")
-    by_hand = bound_claim_of_another(k8s, f"by-hand-{k8s.namespace}", "of-no-object")
-    k8s.run("label", "pv", gone, "disk=a")
-    k8s.claim("free", storage_class="nobodys")
-    k8s.claim("other", storage_class="nobodys")
-    k8s.run("annotate", "pvc", "free", "mine=1", f"{PROVISIONER}=loop.flexvol")
-    k8s.run("annotate", "pvc", "other", f"{PROVISIONER}=other.example", f"{SELECTED}=node1")
-    finalizer = "external-provisioner.volume.kubernetes.io/finalizer"
+def refused_to_cluster(
+    gone: str, foreign: str, foreign_class: str, not_provisioned: tuple[str, ...]
+) -> list[tuple[list[str], str]]:
+    """What the account of flexvol-cluster may not do, and the words of each refusal.
 
-    hostile: list[tuple[list[str], str]] = [
+    gone: a PV of a node that is gone. foreign: a claim and a PV of another provisioner, whose class
+    is foreign_class. not_provisioned: claims and PVs that no class made."""
+    return [
         (["delete", "pv", gone, "--wait=false"], "whose reclaim policy is Retain"),
         (["delete", "pv", foreign, "--wait=false"], "only those that a node made"),
         (
@@ -621,17 +611,33 @@ def test_the_account_of_flexvol_cluster_gives_up_volumes_and_takes_no_storage_al
         (["delete", "pvc", "free", "--wait=false"], "only claims that are bound"),
         (
             ["delete", "pvc", foreign, "--wait=false"],
-            f"the class {other_class} is of other.example",
+            f"the class {foreign_class} is of other.example",
         ),
-        (
-            ["delete", "pvc", no_class, "--wait=false"],
-            "have a class and a PV called pvc-UID",
-        ),
-        (
-            ["delete", "pvc", by_hand, "--wait=false"],
-            "have a class and a PV called pvc-UID",
+        *(
+            (["delete", "pvc", claim, "--wait=false"], "have a class and a PV called pvc-UID")
+            for claim in not_provisioned
         ),
     ]
+
+
+def test_the_account_of_flexvol_cluster_gives_up_volumes_and_takes_no_storage_along(
+    k8s: Kubernetes,
+) -> None:
+    cluster = cluster_account(k8s)
+    gone = forge(k8s, "gone", "node9")
+    other_class = f"foreign-{k8s.namespace}"
+    k8s.apply(storage_class(other_class, provisioner="other.example"))
+    foreign = bound_claim_of_another(k8s, f"pvc-{uuid.uuid4()}", other_class)
+    no_class = bound_claim_of_another(k8s, f"pvc-{uuid.uuid4()}", "")
+    by_hand = bound_claim_of_another(k8s, f"by-hand-{k8s.namespace}", "of-no-object")
+    k8s.run("label", "pv", gone, "disk=a")
+    k8s.claim("free", storage_class="nobodys")
+    k8s.claim("other", storage_class="nobodys")
+    k8s.run("annotate", "pvc", "free", "mine=1", f"{PROVISIONER}=loop.flexvol")
+    k8s.run("annotate", "pvc", "other", f"{PROVISIONER}=other.example", f"{SELECTED}=node1")
+    finalizer = "external-provisioner.volume.kubernetes.io/finalizer"
+
+    hostile = refused_to_cluster(gone, foreign, other_class, (no_class, by_hand))
     # The policy has yet to hear of the class.
     until_a_policy_refuses(cluster, "delete", "pvc", foreign, "--wait=false", "--dry-run=server")
     for line, words in hostile:

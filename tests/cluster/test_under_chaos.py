@@ -193,36 +193,14 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(
     # their pvc-protection finalizer for five. What is to recover here by itself is flexvol.
     k8s.cluster.restart("kube-controller-manager")
 
-    def corresponds() -> str:
-        """What is not as it should be yet."""
-        claims = {one["metadata"]["name"]: one for one in k8s.all("pvc")}
-        volumes = {one["metadata"]["name"]: one for one in ours(k8s)}
-        if set(claims) != set(kept):
-            return f"claims {sorted(set(claims) ^ set(kept))}"
-        if sorted(claim["spec"].get("volumeName", "") for claim in claims.values()) != sorted(
-            volumes
-        ):
-            return f"PVs {sorted(volumes)}"
-        for name, size in kept.items():
-            if claims[name]["status"].get("capacity") != {"storage": f"{size}Mi"}:
-                return f"{name} has {claims[name]['status']}"
-        in_pools = sorted(name for node in NODES for name in volumes_on(k8s.cluster, node))
-        if in_pools != sorted(volumes):
-            return f"pools {in_pools}, PVs {sorted(volumes)}"
-        devices = machine.left_behind(DATA).get("loop devices", [])
-        return "" if len(devices) == len(kept) else f"{len(kept)} volumes in use, devices {devices}"
-
     deadline = time.monotonic() + SETTLED_SECONDS
-    while (wrong := corresponds()) and time.monotonic() < deadline:
+    while (wrong := not_right_yet(k8s, kept)) and time.monotonic() < deadline:
         time.sleep(1)
     assert not wrong
 
-    def has_its_data(name: str) -> bool:
-        return k8s.shell(name, "cat /data/id", check=False).stdout == name + "\n"
-
     # Kubelet may be what was killed last: then the pod answers later.
     for name in kept:
-        wait_until(f"{name} has its data", functools.partial(has_its_data, name))
+        wait_until(f"{name} has its data", functools.partial(has_its_data, k8s, name))
     k8s.cluster.kubectl(
         "-n",
         "flexvol",
@@ -244,3 +222,28 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(
         lambda: not machine.left_behind(DATA).get("loop devices"),
     )
     k8s.run("delete", "storageclass", CLASS)
+
+
+def not_right_yet(k8s: Kubernetes, kept: dict[str, int]) -> str:
+    """What does not correspond yet; "" if everything does. kept: the sizes of the claims that
+    there are to be, in MiB."""
+    claims = {one["metadata"]["name"]: one for one in k8s.all("pvc")}
+    volumes = sorted(one["metadata"]["name"] for one in ours(k8s))
+    if set(claims) != set(kept):
+        return f"claims {sorted(set(claims) ^ set(kept))}"
+    if sorted(claim["spec"].get("volumeName", "") for claim in claims.values()) != volumes:
+        return f"PVs {volumes}"
+    for name, size in kept.items():
+        if claims[name]["status"].get("capacity") != {"storage": f"{size}Mi"}:
+            return f"{name} has {claims[name]['status']}"
+    in_pools = sorted(name for node in NODES for name in volumes_on(k8s.cluster, node))
+    if in_pools != volumes:
+        return f"pools {in_pools}, PVs {volumes}"
+    devices = machine.left_behind(DATA).get("loop devices", [])
+    if len(devices) != len(kept):
+        return f"{len(kept)} volumes in use, devices {devices}"
+    return ""
+
+
+def has_its_data(k8s: Kubernetes, name: str) -> bool:
+    return k8s.shell(name, "cat /data/id", check=False).stdout == name + "\n"
