@@ -134,7 +134,7 @@ def test_a_snapshot_is_no_volume(sharing: Node) -> None:
         "InvalidArgument", "provision", sharing.request("first")
     )
     assert "first is a snapshot of pvc-1" in refused(sharing, "first")
-    assert "first is there already" in refused(sharing, *SMALL)
+    assert "snapshot first is already in pool" in refused(sharing, *SMALL)
     assert "is a volume and no snapshot" in refused(sharing, "--delete", "pvc-1")
     assert "no volume or snapshot pvc-9 is in the pools" in refused(sharing, "pvc-9")
     assert "is not a name" in refused(sharing, "pvc-1", "../x")

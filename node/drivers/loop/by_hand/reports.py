@@ -117,16 +117,16 @@ def examine() -> "List[Finding]":
     except Failure as unreadable:  # the node's settings, or its note of the pools
         return [node_report.free_device(), _unreadable_settings(unreadable)]
     used_types = {entry.get("fsType") for entry in report.volumes}
-    found = [node_report.free_device()]
+    all_findings = [node_report.free_device()]
     for kind in filesystems.TABLE.values():
         is_used = kind.name in used_types or kind.name == filesystems.DEFAULT
-        found.append(node_report.file_system(kind, is_used))
+        all_findings.append(node_report.file_system(kind, is_used))
     for entry in report.volumes:
         if entry["name"] == _ALL:
-            found += entry["troubles"]
-    found += report.findings
-    found += _findings_of([entry for entry in report.volumes if entry["name"] != _ALL])
-    return found
+            all_findings += entry["troubles"]
+    all_findings += report.findings
+    all_findings += _findings_of([entry for entry in report.volumes if entry["name"] != _ALL])
+    return all_findings
 
 
 def _examine_pool(pool: "Pool") -> "Iterator[Seen]":
