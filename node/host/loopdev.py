@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Dict, Iterator, List, Optional, Tuple, Union
 
+    from node.host.descriptors import Descriptor
+
 SECTOR_BYTES = 4096
 
 # Of include/uapi/linux/loop.h.
@@ -62,7 +64,7 @@ class Loop:
     """An open loop device. path: /dev/loopN. descriptor: keeps the device attached while it is
     open."""
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: "Descriptor") -> None:
         self.path = path
         self.descriptor = descriptor
 
@@ -74,7 +76,7 @@ class Loop:
 
     def close(self) -> None:
         """Closes the device, which goes away if nobody else has it open or mounted."""
-        os.close(self.descriptor)
+        self.descriptor.close()
 
     def backing(self) -> "Optional[Tuple[int, int]]":
         """Device and inode number of the file behind the device; None if there is no file."""

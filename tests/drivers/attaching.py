@@ -20,6 +20,7 @@ from node.drivers import (
     run,
 )
 from node.host import files, filesystems, loopdev, mount_table, mounts
+from node.host.descriptors import Descriptor
 
 ROOT = "/srv/flexvol-tests/attaching"
 _LOCK_SECONDS = 20
@@ -64,10 +65,10 @@ class Disk:
             return loop.path
 
     def attach(self) -> str:
-        return (
-            self.device()
-            or run(["losetup", "--find", "--show", self.path + "/image"], 30).check().text
-        )
+        device = self.device()
+        if device:
+            return device
+        return run(["losetup", "--find", "--show", self.path + "/image"], 30).check().text
 
     def detach(self) -> None:
         """Takes the device away. Raises Busy while anyone has it mounted, in whatever mount
@@ -81,16 +82,16 @@ class Disk:
         os.unlink("node", dir_fd=self.directory)
 
 
-def _locked_root() -> int:
+def _locked_root() -> Descriptor:
     root = files.open_directory(ROOT)
     root.lock(ROOT, _LOCK_SECONDS)
     return root
 
 
-def _open_unused(device: str) -> int:
-    """The device, which no one can mount as long as this is open."""
+def _open_unused(device: str) -> Descriptor:
+    """Opens the device so that nobody can mount it as long as it is open."""
     try:
-        return os.open(device, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+        return files.open_path(device, os.O_RDWR | os.O_EXCL)
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise Busy("{} is mounted".format(device)) from None
@@ -99,13 +100,14 @@ def _open_unused(device: str) -> int:
 
 def _make(path: str, size_bytes: int, kind: filesystems.FileSystem, lock: int) -> None:
     """Makes the image in the directory `path`, under its own name only when it is whole."""
-    directory = files.open_directory(path)
-    image = files.open_file(directory, ".image", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    os.truncate(image, size_bytes)
-    kind.make(image, filesystems.new_uuid(), False, [], lock)
-    os.fsync(image)
-    os.rename(".image", "image", src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+    with files.open_directory(path) as directory:
+        with files.open_file(directory, ".image", flags) as image:
+            os.truncate(image, size_bytes)
+            kind.make(image, filesystems.new_uuid(), False, [], lock)
+            os.fsync(image)
+        os.rename(".image", "image", src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
 
 
 def device_directory(mount_dir: str) -> str:
@@ -129,13 +131,10 @@ class AttachingDriver(Driver):
         options.expect_own(())
         kind = filesystems.get(options.fs_type)
         disk = Disk(options.volume)
-        lock = _locked_root()
-        try:
+        with _locked_root() as lock:
             if not os.path.exists(disk.path + "/image"):
                 os.makedirs(disk.path, 0o700, exist_ok=True)
                 _make(disk.path, max(options.request_bytes, kind.minimum_bytes), kind, lock)
-        finally:
-            os.close(lock)
         size_bytes = os.path.getsize(disk.path + "/image")
         return Reply(volume={"options": {}, "capacityBytes": size_bytes, "fsType": kind.name})
 
@@ -223,9 +222,6 @@ class AttachingDriver(Driver):
                 if os.fstat(disk.image).st_size < new_bytes:
                     os.truncate(disk.image, new_bytes)
                 loop.follow_size()
-            root = files.open_directory(mount_dir)
-            try:
+            with files.open_directory(mount_dir) as root:
                 filesystems.get(options.fs_type).grow(root, os.fstat(disk.image).st_size)
-            finally:
-                os.close(root)
         return Reply()

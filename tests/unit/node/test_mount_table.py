@@ -64,3 +64,53 @@ def test_a_disk_is_shared_if_its_own_file_system_is_one_of_networks(
     monkeypatch.setattr(mount_table, "open", lambda *_: io.BytesIO(lines.encode()), raising=False)
     with files.open_directory(str(tmp_path)) as directory:
         assert mount_table.may_be_shared(directory) == shared
+
+
+def mounted(line: str, process: int | str = "self") -> mount_table.Mount:
+    return mount_table.Mount(line, process)
+
+
+def test_a_line_is_read_field_by_field() -> None:
+    mount = mounted(
+        "36 35 98:0 /sub\\040dir /pods/a\\134b rw,noatime master:1 - ext4 /dev/loop3 rw,errors=x"
+    )
+
+    assert (mount.device, mount.root, mount.path) == ("98:0", "/sub dir", "/pods/a\\b")
+    assert (mount.flags, mount.super_flags) == ("rw,noatime", "rw,errors=x")
+    assert (mount.fs_type, mount.source) == ("ext4", "/dev/loop3")
+
+
+def test_a_mount_of_another_namespace_is_reached_through_its_process() -> None:
+    line = LINE.format(1)
+    assert mounted(line).reach == "/pods/1"
+    assert mounted(line).command("umount", "/pods/1") == "umount /pods/1"
+    assert mounted(line, 12).reach == "/proc/12/root/pods/1"
+    assert mounted(line, 12).command("umount", "/x") == "nsenter -t 12 -m umount /x"
+
+
+@pytest.mark.parametrize(
+    ("fs_type", "is_of"),
+    [
+        pytest.param("btrfs", True, id="a btrfs is known by the device's name"),
+        pytest.param("ext4", False, id="an ext4 of another number is another device's"),
+    ],
+)
+def test_a_mount_of_another_number_is_of_the_device(fs_type: str, is_of: bool) -> None:
+    mount = mounted(f"1 1 0:50 / /pods/1 rw - {fs_type} /dev/loop1 rw")
+
+    assert mount.is_of("7:1", "/dev/loop1") == is_of
+    assert mount.is_of("0:50", "/dev/loop2")
+    assert not mount.is_of("7:2", "/dev/loop2")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param("ro,seclabel", id="a file system that an error made read-only"),
+        pytest.param("rw,emergency_ro", id="an ext4 of a kernel since 6.16"),
+        pytest.param("rw,shutdown", id="a file system that was shut down"),
+    ],
+)
+def test_a_file_system_that_stopped_after_an_error_is_known(flags: str) -> None:
+    assert "after an error" in mounted(f"1 1 0:50 / / rw - ext4 /dev/loop1 {flags}").stopped()
+    assert mounted("1 1 0:50 / / ro - ext4 /dev/loop1 rw,errors=remount-ro").stopped() == ""
