@@ -115,9 +115,9 @@ def volume_of(
     driver = drivers.get(volume.provisioner)
     if driver is None or volume.driver != driver:
         raise protocol.InvalidArgument(
-            f"the PV {volume.name} of the claim {claim.full_name} is of no driver "
-            f"of flexvol here ({', '.join(drivers.values())}); --driver names "
-            "another"
+            f"the PV {volume.name} of the claim {claim.full_name} is of no "
+            f"driver of flexvol here ({', '.join(drivers.values())}); --driver "
+            "names another"
         )
     return volume, driver
 

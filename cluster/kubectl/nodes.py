@@ -139,8 +139,8 @@ def _why_not_running(container: Object) -> str:
 def nowhere(namespace: str) -> protocol.Unavailable:
     """The failure that tells of a namespace without flexvol."""
     return protocol.Unavailable(
-        f"no pod of flexvol is in namespace {namespace}; name the namespace where "
-        "flexvol is installed: --flexvol-namespace NAMESPACE"
+        f"no pod of flexvol is in namespace {namespace}; name the namespace "
+        "where flexvol is installed: --flexvol-namespace NAMESPACE"
     )
 
 
@@ -202,8 +202,7 @@ def why_silent(node: FlexvolNode, error: Exception | None) -> str:
     """The sentence about a node whose driver was asked and did not list. error: how the call ended;
     None if it has not ended in time."""
     if isinstance(error, protocol.Failure):
-        where = f" on node {node.name}" if node.name else ""
-        return f"the driver{where} cannot list its volumes: {error}"
+        return _on_failure(node, error)
     forbidden = _on_forbidden(node, error)
     if forbidden:
         return forbidden
@@ -217,13 +216,18 @@ def why_silent(node: FlexvolNode, error: Exception | None) -> str:
     return _on_no_answer(node)
 
 
+def _on_failure(node: FlexvolNode, failure: protocol.Failure) -> str:
+    where = f" on node {node.name}" if node.name else ""
+    return f"the driver{where} cannot list its volumes: {failure}"
+
+
 def _on_forbidden(node: FlexvolNode, error: Exception | None) -> str:
     """Empty for any other error."""
     if not isinstance(error, cluster.Refused) or error.status not in _FORBIDDEN:
         return ""
     return (
-        f"the pod {node.pod} was not asked, because your account may not do that: "
-        f"{error.lacking or error}"
+        f"the pod {node.pod} was not asked, because your account may not do "
+        f"that: {error.lacking or error}"
     )
 
 
@@ -238,8 +242,8 @@ def _on_trouble(node: FlexvolNode) -> str:
 def _on_no_answer(node: FlexvolNode) -> str:
     if node.name:
         return (
-            f"node {node.name} did not answer: its kubelet cannot be reached, or "
-            f"hangs; see: kubectl describe node {node.name}"
+            f"node {node.name} did not answer: its kubelet cannot be reached, "
+            f"or hangs; see: kubectl describe node {node.name}"
         )
     namespace, _, _ = node.pod.partition("/")
     return f"the pod {node.pod} did not answer; see: kubectl -n {namespace} get pods -o wide"

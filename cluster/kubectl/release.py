@@ -128,10 +128,10 @@ class _Release:
             return
         why = silent.get((node, volume.driver), f"no pod of flexvol is on node {node}")
         raise protocol.Unavailable(
-            f"node {node} cannot be asked whether its disk is gone: {why}; nothing "
-            "was changed. Where that is for lack of a right: kubectl flexvol "
-            f"release {self._name} --disk-is-gone, with a kubeconfig that may exec "
-            "in flexvol's namespace"
+            f"node {node} cannot be asked whether its disk is gone: {why}; "
+            "nothing was changed. Where that is for lack of a right: kubectl "
+            f"flexvol release {self._name} --disk-is-gone, with a kubeconfig "
+            "that may exec in flexvol's namespace"
         )
 
     def _rests_on_word_alone(self, volume: Volume, node: str) -> bool:

@@ -162,9 +162,10 @@ def _several_places(
     pools = sorted(str(one.entry.get("pool", "")) for one in candidates)
     places = " and in ".join(f"pool {pool}" for pool in pools)
     return protocol.InvalidArgument(
-        f"the volume {name} is in {places} of node {candidates[0].node}, so neither "
-        "was adopted; keep a copy of the one that is not meant (on the node: loop "
-        f"export {name} --pool POOL), and move its directory out of the pool"
+        f"the volume {name} is in {places} of node {candidates[0].node}, so "
+        "neither was adopted; keep a copy of the one that is not meant (on the "
+        f"node: loop export {name} --pool POOL), and move its directory out of "
+        "the pool"
     )
 
 
@@ -174,10 +175,10 @@ def _check_kind(name: str, candidate: Candidate) -> None:
     if kind == MOVING:
         to = protocol.shown(str(candidate.entry.get("movingTo")))
         raise protocol.Busy(
-            f"the volume {name} cannot be adopted while it is being moved to node "
-            f"{to}; if that move was lost with its cluster, and no other node lists "
-            f"{name}, root {candidate.where} may say that this is the volume (loop "
-            "help adopt), and then it can be adopted"
+            f"the volume {name} cannot be adopted while it is being moved to "
+            f"node {to}; if that move was lost with its cluster, and no other "
+            f"node lists {name}, root {candidate.where} may say that this is "
+            "the volume (loop help adopt), and then it can be adopted"
         )
     if kind not in ("", ARCHIVED):
         raise protocol.Busy(

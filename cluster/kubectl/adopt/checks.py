@@ -11,8 +11,8 @@ from shared import protocol
 
 # How a PV goes and its data stays, whatever its policy was.
 TAKE_AWAY = (
-    "give that PV the policy Retain, so that its data stays (kubectl patch pv NAME "
-    "-p "
+    "give that PV the policy Retain, so that its data stays (kubectl patch pv "
+    "NAME -p "
     """'{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}'), and then delete the claim, if """
     "it is there, and the PV"
 )
@@ -65,8 +65,8 @@ def check_volume(
     if is_elsewhere and _names_pool(volume, candidate):
         raise protocol.InvalidArgument(
             f"the PV {name} is of node {node}, and its pool is on node "
-            f"{candidate.node} now; to keep its claim: kubectl flexvol move {name} "
-            f"--to {candidate.node}"
+            f"{candidate.node} now; to keep its claim: kubectl flexvol move "
+            f"{name} --to {candidate.node}"
         )
     if not node:
         owner = "another driver"
@@ -116,9 +116,9 @@ def check_rivals(
     if by_hand:
         if others:
             raise protocol.InvalidArgument(
-                f"the claim {claim} has {', '.join(others)}; choose another claim "
-                "(--claim NAMESPACE/NAME), or take that PV from the claim first: "
-                f"{TAKE_AWAY}"
+                f"the claim {claim} has {', '.join(others)}; choose another "
+                "claim (--claim NAMESPACE/NAME), or take that PV from the "
+                f"claim first: {TAKE_AWAY}"
             )
         return
     for other in lacking:
@@ -128,8 +128,9 @@ def check_rivals(
     if others:
         raise protocol.InvalidArgument(
             f"its claim {claim} has {', '.join(others)} too, and this was made "
-            f"{candidate.entry.get('created')}; name the one that you want, instead "
-            "of --all, and with --claim NAMESPACE/NAME what the other is for"
+            f"{candidate.entry.get('created')}; name the one that you want, "
+            "instead of --all, and with --claim NAMESPACE/NAME what the other "
+            "is for"
         )
 
 
@@ -155,12 +156,12 @@ def check_claim(
         raise protocol.Busy(f"the claim {name} is being deleted; when it is gone, run this again")
     if claim.volume_name not in ("", candidate.name):
         raise protocol.InvalidArgument(
-            f"the claim {name} has got the PV {claim.volume_name} meanwhile; choose "
-            "another claim (--claim NAMESPACE/NAME), or take that PV from the "
-            f"claim first: {TAKE_AWAY}"
+            f"the claim {name} has got the PV {claim.volume_name} meanwhile; "
+            "choose another claim (--claim NAMESPACE/NAME), or take that PV "
+            f"from the claim first: {TAKE_AWAY}"
         )
     if not claim.volume_name and claim.uid == candidate.owner.uid:
         raise protocol.Busy(
-            f"the claim {name} waits, and the provisioner of its node is about to "
-            "make the PV; run this again if it does not within a minute"
+            f"the claim {name} waits, and the provisioner of its node is about "
+            "to make the PV; run this again if it does not within a minute"
         )

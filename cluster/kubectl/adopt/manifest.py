@@ -118,8 +118,8 @@ def made(entry: Object) -> Object:
     is_size = isinstance(size, int) and not isinstance(size, bool) and size >= 1
     if not _are_options(options) or not is_size or not isinstance(fs_type, str):
         raise protocol.Internal(
-            "the volume's driver does not list its size, file system and options "
-            "in full; see its list on the node"
+            "the volume's driver does not list its size, file system and "
+            "options in full; see its list on the node"
         )
     return {"options": options, "capacityBytes": size, "fsType": fs_type}
 

@@ -45,7 +45,7 @@ def _check_version(api: cluster.Cluster) -> None:
     digits = "".join(letter for letter in str(version.get("minor", "")) if letter.isdigit())
     if version.get("major") == "1" and digits and int(digits) < _FIRST_MINOR:
         raise protocol.Unavailable(
-            f"the API server is Kubernetes 1.{digits}, and lets no claim's request "
-            f"be lowered before 1.{_FIRST_MINOR}; make room in the volume's pool "
-            "instead"
+            f"the API server is Kubernetes 1.{digits}, and lets no claim's "
+            f"request be lowered before 1.{_FIRST_MINOR}; make room in the "
+            "volume's pool instead"
         )

@@ -124,8 +124,8 @@ class Cancellation:
         entry = next((one for one in entries if one.get("name") == volume.name), {})
         if entry.get("state") == "moving":
             raise protocol.Busy(
-                f"the volume {volume.name} is being moved to another node; run this "
-                "when that is done"
+                f"the volume {volume.name} is being moved to another node; run "
+                "this when that is done"
             )
         truth = truth_of(entry, pools)
         if truth is None:
@@ -134,8 +134,9 @@ class Cancellation:
                 if pool.get("error"):
                     causes.append(f"pool {pool.get('name')}: {pool['error']}")
             raise protocol.Unavailable(
-                f"the size of the volume {volume.name} on node {node_name} is not "
-                f"known: {printable('; '.join(causes))}; nothing was changed"
+                f"the size of the volume {volume.name} on node {node_name} is "
+                f"not known: {printable('; '.join(causes))}; nothing was "
+                "changed"
             )
         return truth
 

@@ -30,17 +30,17 @@ def refusal(now: Sizes, truth: Truth) -> str:
         if now.has_failed:
             return ""
         return (
-            "its driver does not say how much room there is, and the growth has "
-            "not failed yet; wait until it has (kubectl describe shows it on the "
-            "claim)"
+            "its driver does not say how much room there is, and the growth "
+            "has not failed yet; wait until it has (kubectl describe shows it "
+            "on the claim)"
         )
     if fits(now, truth):
         return (
-            f"pool {truth.pool} has room for {human_bytes(truth.room)} more, so the "
-            f"growth to {human_bytes(now.asked)} can succeed: kubelet tries it "
-            "again within minutes while a pod runs, or when the next pod starts. "
-            "If it fails for another reason than room, repeat this command with "
-            "--even-if-it-fits"
+            f"pool {truth.pool} has room for {human_bytes(truth.room)} more, so "
+            f"the growth to {human_bytes(now.asked)} can succeed: kubelet tries "
+            "it again within minutes while a pod runs, or when the next pod "
+            "starts. If it fails for another reason than room, repeat this "
+            "command with --even-if-it-fits"
         )
     return ""
 
@@ -52,9 +52,9 @@ def _refusal_of_grown(now: Sizes, truth: Truth) -> str:
     return (
         f"the volume has {human_bytes(truth.size)} on its node already; kubelet "
         "writes that on the claim within minutes while a pod runs, or when the "
-        "next pod starts. If its file system cannot be grown and keeps a pod from "
-        "starting, repeat this command with --even-if-it-fits: the pod then starts "
-        "with the file system as it is"
+        "next pod starts. If its file system cannot be grown and keeps a pod "
+        "from starting, repeat this command with --even-if-it-fits: the pod "
+        "then starts with the file system as it is"
     )
 
 
@@ -116,6 +116,6 @@ def outcome(claim: Claim, now: Sizes, truth: Truth) -> str:
         return done
     patch = f'{{"spec": {{"resources": {{"requests": {{"storage": "{quantity(most)}"}}}}}}}}'
     return (
-        f"{done}. The most that fits now: kubectl -n {claim.namespace} patch pvc "
-        f"{claim.name} -p '{patch}'"
+        f"{done}. The most that fits now: kubectl -n {claim.namespace} patch "
+        f"pvc {claim.name} -p '{patch}'"
     )

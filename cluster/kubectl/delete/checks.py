@@ -45,8 +45,9 @@ def check(row: Row, known: Known) -> None:
         raise protocol.Unavailable(f"{name} cannot be seen, so it is not deleted: {row.why}")
     if known.is_moving:
         raise protocol.Busy(
-            f"a move of {name} to another node is not done, so this may be its only "
-            f"whole copy; end the move first: kubectl flexvol move {name} --to NODE"
+            f"a move of {name} to another node is not done, so this may be its "
+            f"only whole copy; end the move first: kubectl flexvol move {name} "
+            "--to NODE"
         )
     if row.state in WHOLE:
         _check_released(row, known)
@@ -81,8 +82,9 @@ def _check_unawaited(row: Row, known: Known) -> None:
             continue
         if claim.namespace == _owner(row).namespace:
             raise protocol.Busy(
-                f"the claim {claim.full_name} is about to begin with the snapshot "
-                f"{row.name}; it can be deleted when that claim is bound"
+                f"the claim {claim.full_name} is about to begin with the "
+                f"snapshot {row.name}; it can be deleted when that claim is "
+                "bound"
             )
 
 
@@ -94,10 +96,10 @@ def _check_released(row: Row, known: Known) -> None:
         )
     if row.state == AVAILABLE:
         raise protocol.InvalidArgument(
-            f"the PV {row.name} is there for {row.claim or 'a claim'} to take, so "
-            "the volume is not deleted; without that PV no claim can: kubectl "
-            f"delete pv {row.name} keeps the volume, and then this command deletes "
-            "it"
+            f"the PV {row.name} is there for {row.claim or 'a claim'} to take, "
+            "so the volume is not deleted; without that PV no claim can: "
+            f"kubectl delete pv {row.name} keeps the volume, and then this "
+            "command deletes it"
         )
     volume = known.volume
     if volume is None or volume.is_being_deleted:
@@ -119,8 +121,8 @@ def _check_given_up(volume: Volume, claims: list[Claim]) -> None:
     has_claim = any(claim.uid == owner_uid for claim in claims)
     if has_claim or volume.phase not in ("Released", "Failed"):
         raise protocol.Busy(
-            f"the PV {name} is of a claim again, or is there for one to take; see: "
-            f"kubectl get pv {name}"
+            f"the PV {name} is of a claim again, or is there for one to take; "
+            f"see: kubectl get pv {name}"
         )
 
 
@@ -130,13 +132,13 @@ def _check_copy(row: Row, volume: Volume, is_whole: bool) -> None:
     pool_of_copy = row.entry.get("poolId")
     if not volume.pool_id or not pool_of_copy or volume.pool_id == pool_of_copy:
         raise protocol.Busy(
-            f"the PV {row.name} may mean this very volume, as its pool is the one "
-            "that the PV names; see: kubectl flexvol inventory"
+            f"the PV {row.name} may mean this very volume, as its pool is the "
+            "one that the PV names; see: kubectl flexvol inventory"
         )
     if not is_whole:
         raise protocol.Busy(
-            f"the volume that the PV {row.name} means is not seen whole on its own "
-            "node, so this may be the only copy"
+            f"the volume that the PV {row.name} means is not seen whole on its "
+            "own node, so this may be the only copy"
         )
 
 
@@ -146,10 +148,10 @@ def _check_unclaimed(row: Row, known: Known) -> None:
     lost, or in another one."""
     if row.entry.get("state") == MOVING:
         raise protocol.Busy(
-            f"{row.name} is being moved to node {row.entry.get('movingTo')} by a "
-            "move that is not known here, so this may be its only whole copy. Root "
-            "on its node may say that this is the volume (loop help adopt), and "
-            "then it can be deleted"
+            f"{row.name} is being moved to node {row.entry.get('movingTo')} by "
+            "a move that is not known here, so this may be its only whole "
+            "copy. Root on its node may say that this is the volume (loop help "
+            "adopt), and then it can be deleted"
         )
     for claim in known.claims:
         if _needs(claim, row):

@@ -145,8 +145,8 @@ class Deletion:
         while self._exists(path, volume.uid):
             if time.monotonic() > deadline:
                 raise protocol.Busy(
-                    f"the provisioner has not deleted it within {_WAIT_SECONDS:g} "
-                    f"s, and goes on; {SEE_PV} {row.name}"
+                    "the provisioner has not deleted it within "
+                    f"{_WAIT_SECONDS:g} s, and goes on; {SEE_PV} {row.name}"
                 )
             time.sleep(_AGAIN_SECONDS)
         return self._outcome(row)

@@ -62,12 +62,12 @@ def _on_no_volume(claim: Claim) -> str:
     if not protocol.is_object_name(name):
         # Whoever may create a claim writes this name, so it stands in no command to be copied.
         return (
-            f"its spec.volumeName is {protocol.shown(name)}, which is no PV's name; "
-            "leave spec.volumeName out of a new claim"
+            f"its spec.volumeName is {protocol.shown(name)}, which is no PV's "
+            "name; leave spec.volumeName out of a new claim"
         )
     return (
-        f"its PV {name} does not exist; if its volume does (see: kubectl flexvol "
-        f"inventory), bring the PV back: kubectl flexvol adopt {name}"
+        f"its PV {name} does not exist; if its volume does (see: kubectl "
+        f"flexvol inventory), bring the PV back: kubectl flexvol adopt {name}"
     )
 
 

@@ -25,22 +25,22 @@ def on_deletion(
         policy = volume.spec.get("persistentVolumeReclaimPolicy")
         why = f" ({decision.sentence})" if decision.sentence else ""
         return note(
-            "deleting the claim leaves the volume and its PV, whose reclaim policy "
-            f"is {policy}{why}"
+            "deleting the claim leaves the volume and its PV, whose reclaim "
+            f"policy is {policy}{why}"
         )
     when = ", when no pod uses it" if is_used else ""
     if not entry or entry.get("error"):
         return note(
-            f"deleting the claim deletes the volume and its data{when}; or archives "
-            "it, if its class said onDelete: archive when it was made, which only "
-            "its node knows"
+            f"deleting the claim deletes the volume and its data{when}; or "
+            "archives it, if its class said onDelete: archive when it was "
+            "made, which only its node knows"
         )
     if entry.get("onDelete") != "archive":
         return note(f"deleting the claim deletes the volume and its data{when}")
     if entry.get("blank") is True:
         return note(
-            f"deleting the claim deletes the volume{when}, which was never mounted; "
-            "once it was mounted, it would be archived"
+            f"deleting the claim deletes the volume{when}, which was never "
+            "mounted; once it was mounted, it would be archived"
         )
     return note(f"deleting the claim archives the volume{when}: its data is kept {_until(entry)}")
 
@@ -58,8 +58,8 @@ def on_owner(claim: Claim) -> list[Finding]:
     for owner in claim.owner_references:
         if owner.get("kind") == "Pod":
             sentence = (
-                f"it was made for the ephemeral volume of pod {owner.get('name')}, "
-                "and is deleted with that pod"
+                "it was made for the ephemeral volume of pod "
+                f"{owner.get('name')}, and is deleted with that pod"
             )
             return [note(sentence)]
     return []

@@ -32,9 +32,9 @@ def on_growth(
         return []
     return [
         note(
-            f"it is to grow from {human_bytes(truth.size)} to {human_bytes(asked)}: "
-            "kubelet does that within minutes while a pod runs, or when the next "
-            "pod starts"
+            f"it is to grow from {human_bytes(truth.size)} to "
+            f"{human_bytes(asked)}: kubelet does that within minutes while a "
+            "pod runs, or when the next pod starts"
         )
     ]
 
@@ -59,9 +59,9 @@ def on_file_system_size(entry: Object, in_use: bool) -> list[Finding]:
         return []
     return [
         note(
-            f"its file system has {human_bytes(has)}, {human_bytes(asked)} asked; "
-            "it grows when its next pod starts, and the pod's events say why it "
-            "did not"
+            f"its file system has {human_bytes(has)}, {human_bytes(asked)} "
+            "asked; it grows when its next pod starts, and the pod's events "
+            "say why it did not"
         )
     ]
 

@@ -101,16 +101,16 @@ def on_foreign_claims(pod: Pod, scene: Scene) -> list[Finding]:
             continue
         if _is_of_earlier(claim, pod):
             sentence = (
-                f"the claim {name} was made for an earlier pod {pod.name}, and goes "
-                "with it; kube-controller-manager then makes another one for the "
-                "pod's ephemeral volume"
+                f"the claim {name} was made for an earlier pod {pod.name}, and "
+                "goes with it; kube-controller-manager then makes another one "
+                "for the pod's ephemeral volume"
             )
             findings.append(note(sentence))
         else:
             sentence = (
-                f"pod {pod.name} needs a claim of the name {name} for its ephemeral "
-                "volume, and the claim of that name was not made for this pod; "
-                "give the pod, or its volume, another name"
+                f"pod {pod.name} needs a claim of the name {name} for its "
+                "ephemeral volume, and the claim of that name was not made for "
+                "this pod; give the pod, or its volume, another name"
             )
             findings.append(problem(sentence))
     return findings

@@ -95,10 +95,10 @@ def _on_its_node(pod: Pod, scene: Scene, warning: str) -> list[Finding]:
 def _on_volumes_elsewhere(pod: Pod, scene: Scene) -> list[Finding]:
     return [
         problem(
-            f"pod {pod.name} is on node {pod.node_name} (spec.nodeName), and the "
-            f"volume of its claim {tie.claim} is on node {tie.node}, so it never "
-            "starts there; leave nodeName out, and the scheduler chooses the "
-            "volume's node"
+            f"pod {pod.name} is on node {pod.node_name} (spec.nodeName), and "
+            f"the volume of its claim {tie.claim} is on node {tie.node}, so it "
+            "never starts there; leave nodeName out, and the scheduler chooses "
+            "the volume's node"
         )
         for tie in ties_of(pod, scene)
         if tie.node != pod.node_name
@@ -110,8 +110,8 @@ def _on_skipped_scheduler(pod: Pod, scene: Scene) -> list[Finding]:
     node = pod.node_name
     return [
         problem(
-            f"pod {pod.name} names its node {node} itself (spec.nodeName), so no "
-            "scheduler looks at it, and none chooses a node for its claim "
+            f"pod {pod.name} names its node {node} itself (spec.nodeName), so "
+            "no scheduler looks at it, and none chooses a node for its claim "
             f"{claim_name}, whose class waits for that; make the pod anew with "
             f"nodeSelector {{{HOSTNAME}: {scene.hostname(node)}}} instead"
         )
@@ -135,7 +135,8 @@ def _on_scheduling(pod: Pod, scene: Scene) -> list[Finding]:
     if gates:
         sentence = (
             f"pod {pod.name} has scheduling gates ({', '.join(gates)}), so no "
-            "scheduler looks at it until whoever put them there takes them away"
+            "scheduler looks at it until whoever put them there takes them "
+            "away"
         )
         return [note(sentence)]
     message = _message_of_scheduler(pod)

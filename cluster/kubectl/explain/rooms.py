@@ -209,8 +209,8 @@ def _on_absent(rooms: list[Room], waiting: WaitingClaim) -> list[str]:
     known = {name for room in absent for name in room.why.split(", ")}
     class_name = waiting.storage_class.name
     return [
-        f"no node has the {waiting.pool} that its storage class {class_name} asks "
-        f"for; pools there are: {', '.join(sorted(known))}; "
+        f"no node has the {waiting.pool} that its storage class {class_name} "
+        f"asks for; pools there are: {', '.join(sorted(known))}; "
         f"{options.class_advice(class_name)}"
     ]
 
@@ -220,8 +220,8 @@ def _on_cordoned(rooms: list[Room], waiting: WaitingClaim) -> list[str]:
     if not cordoned:
         return []
     return [
-        f"{waiting.pool} is cordoned on {nodes_named(cordoned)}, so it takes no new "
-        "volumes there; undone on the node by: loop pool uncordon "
+        f"{waiting.pool} is cordoned on {nodes_named(cordoned)}, so it takes no "
+        "new volumes there; undone on the node by: loop pool uncordon "
         f"{waiting.pool_name}"
     ]
 
@@ -259,13 +259,15 @@ def _on_nodes_without_flexvol(
     sentences = []
     if lacking:
         sentences.append(
-            f"no pod of flexvol that serves {driver} is on {nodes_named(lacking)}; "
-            "see: kubectl get pods -A -o wide -l app=flexvol-node"
+            f"no pod of flexvol that serves {driver} is on "
+            f"{nodes_named(lacking)}; see: kubectl get pods -A -o wide -l "
+            "app=flexvol-node"
         )
     if excluded:
         sentences.append(
             f"{nodes_named(excluded)} {have(excluded)} the label {EXCLUDED}, so "
-            f"flexvol is not there; undone by: kubectl label node NODE {EXCLUDED}-"
+            "flexvol is not there; undone by: kubectl label node NODE "
+            f"{EXCLUDED}-"
         )
     return sentences
 
@@ -307,7 +309,7 @@ def why_unserved(node: str, driver: str, scene: Scene) -> str:
     """The end of a sentence about a node without a pod of flexvol that serves the driver."""
     if scene.is_excluded(node):
         return (
-            f"that node has the label {EXCLUDED}, so flexvol is not there (undone "
-            f"by: kubectl label node {node} {EXCLUDED}-)"
+            f"that node has the label {EXCLUDED}, so flexvol is not there "
+            f"(undone by: kubectl label node {node} {EXCLUDED}-)"
         )
     return f"no pod of flexvol that serves {driver} is on that node"

@@ -75,8 +75,8 @@ def _on_snapshot(name: str, waiting: WaitingClaim, scene: Scene) -> str:
     pool = entry.get("pool")
     if pool and pool != waiting.pool_name:
         return (
-            f"the snapshot {name} is in pool {pool} of node {node}, and a copy is "
-            "made in the pool of its source; the claim's class names "
+            f"the snapshot {name} is in pool {pool} of node {node}, and a copy "
+            "is made in the pool of its source; the claim's class names "
             f"{waiting.pool}: use a class with pool: {pool}"
         )
     return _on_copy(f"the snapshot {name}", node, entry, waiting, scene)
@@ -91,8 +91,8 @@ def _on_no_snapshot(name: str, namespace: str, scene: Scene) -> str:
             f"{namespace}; {nodes_named(silent)} did not answer"
         )
     return (
-        f"no node has a snapshot {shown} of namespace {namespace}; kubectl flexvol "
-        "inventory lists those there are"
+        f"no node has a snapshot {shown} of namespace {namespace}; kubectl "
+        "flexvol inventory lists those there are"
     )
 
 

@@ -57,8 +57,8 @@ def _on_tie(pod: Pod, tie: Tie, scene: Scene) -> list[Finding]:
         return []
     where = "is" if tie.volume else "has to be made"
     sentence = (
-        f"pod {pod.name} can only run on node {tie.node}, where the volume of its "
-        f"claim {tie.claim} {where}, and that node {obstacle}"
+        f"pod {pod.name} can only run on node {tie.node}, where the volume of "
+        f"its claim {tie.claim} {where}, and that node {obstacle}"
     )
     advice = _other_way(tie, scene)
     if advice:
@@ -102,8 +102,8 @@ def _other_way(tie: Tie, scene: Scene) -> str:
     if not scene.is_of_flexvol(scene.volumes.get(tie.volume)):
         return ""
     return (
-        "if its disk is in another node now, keep the claim: kubectl flexvol move "
-        f"{tie.volume} --to NODE"
+        "if its disk is in another node now, keep the claim: kubectl flexvol "
+        f"move {tie.volume} --to NODE"
     )
 
 
@@ -128,9 +128,9 @@ def _on_other_claims(pod: Pod, tie: Tie, scene: Scene) -> list[Finding]:
         if not obstacle:
             continue
         sentence = (
-            f"pod {pod.name} uses the claims {tie.claim} and {name}; the volume of "
-            f"{tie.claim} is on node {tie.node}, so the volume of {name} must be "
-            f"made there too, and {obstacle}"
+            f"pod {pod.name} uses the claims {tie.claim} and {name}; the volume "
+            f"of {tie.claim} is on node {tie.node}, so the volume of {name} "
+            f"must be made there too, and {obstacle}"
         )
         if tie.volume:
             sentence = f"{sentence}; {_by_move([tie], scene)}"
@@ -154,7 +154,7 @@ def _on_together(pod: Pod, scene: Scene) -> list[Finding]:
     each = "; ".join(f"{name} on {nodes_named(nodes)}" for name, nodes in nodes_by_claim.items())
     return [
         problem(
-            f"pod {pod.name} needs its claims on one node, and no node has room for "
-            f"all of them: there is room for {each}"
+            f"pod {pod.name} needs its claims on one node, and no node has room "
+            f"for all of them: there is room for {each}"
         )
     ]

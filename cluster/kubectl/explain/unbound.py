@@ -71,7 +71,7 @@ def _advice_on_no_class(classes: Iterable[StorageClass]) -> str:
                 "claim"
             )
     return (
-        "this claim names no storage class, and no class is the default; name a "
-        "class in a new claim, or make a class the default, which the claim is "
-        f"then given: kubectl annotate storageclass NAME {_IS_DEFAULT}=true"
+        "this claim names no storage class, and no class is the default; name "
+        "a class in a new claim, or make a class the default, which the claim "
+        f"is then given: kubectl annotate storageclass NAME {_IS_DEFAULT}=true"
     )

@@ -143,8 +143,8 @@ def on_making(node: str, driver: str, scene: Scene) -> Finding:
     if not scene.serves(node, driver):
         return problem(
             f"node {node} was chosen for the claim, and "
-            f"{why_unserved(node, driver, scene)}; see: kubectl get pods -A -o wide "
-            "-l app=flexvol-node"
+            f"{why_unserved(node, driver, scene)}; see: kubectl get pods -A -o "
+            "wide -l app=flexvol-node"
         )
     why_down = scene.why_down(node) if node else ""
     if why_down:
@@ -154,8 +154,8 @@ def on_making(node: str, driver: str, scene: Scene) -> Finding:
     if flexvol.trouble:
         namespace, _, pod = flexvol.pod.partition("/")
         return problem(
-            f"its volume is to be made{where} by flexvol's pod {pod}, which does "
-            f"not work: {flexvol.trouble}; see: kubectl -n {namespace} describe pod "
-            f"{pod}"
+            f"its volume is to be made{where} by flexvol's pod {pod}, which "
+            f"does not work: {flexvol.trouble}; see: kubectl -n {namespace} "
+            f"describe pod {pod}"
         )
     return note(f"its volume is being made{where}")

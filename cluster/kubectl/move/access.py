@@ -94,8 +94,8 @@ class Access:
         usable = [pool.get("name") for pool in listed.pools if not pool.get("error")]
         if volume.pool_name not in usable:
             raise NotMoved(
-                f"node {node} does not tell what is in its pool {volume.pool_name}; is "
-                "its disk mounted?"
+                f"node {node} does not tell what is in its pool "
+                f"{volume.pool_name}; is its disk mounted?"
             )
         for entry in listed.volumes:
             if entry.get("name") == volume.name:

@@ -115,8 +115,8 @@ def _pool_with_room(
     room = min(free_bytes, int(pool.get("maximumVolumeBytes", free_bytes)))
     if room < size_bytes:
         raise NotMoved(
-            f"pool {pool_name} of node {node} has room for {human_bytes(room)}, and "
-            f"{name} has {human_bytes(size_bytes)}"
+            f"pool {pool_name} of node {node} has room for {human_bytes(room)}, "
+            f"and {name} has {human_bytes(size_bytes)}"
         )
     return pool
 
@@ -144,15 +144,16 @@ def check_carried(
         listed_by_source = access.listed(source, volume.driver)
     except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
         raise NotMoved(
-            f"node {to} has the disk with {name}, and node {source} does not tell "
-            f"whether it still has it, too ({error}). If that node is off for good, "
-            "or has another name now, say so, and run this again: kubectl taint "
-            f"node {source} {OUT_OF_SERVICE}=nodeshutdown:NoExecute"
+            f"node {to} has the disk with {name}, and node {source} does not "
+            f"tell whether it still has it, too ({error}). If that node is off "
+            "for good, or has another name now, say so, and run this again: "
+            f"kubectl taint node {source} "
+            f"{OUT_OF_SERVICE}=nodeshutdown:NoExecute"
         ) from None
     if has_pool(volume, listed_by_source):
         raise NotMoved(
             f"node {source} and node {to} both have a pool with the id "
-            f"{volume.pool_id}: they share its disk, or one is a copy of the other; "
-            "nothing is changed"
+            f"{volume.pool_id}: they share its disk, or one is a copy of the "
+            "other; nothing is changed"
         )
     return entry

@@ -21,9 +21,9 @@ def cancel(access: Access, plan: Plan) -> None:
     """Killed in between, the cancelling goes on when the same command is run again."""
     if plan.is_replacing:
         raise NotMoved(
-            f"the PV {plan.name} is being made anew for node {plan.to} already; end "
-            "that move, and then move the volume back: kubectl flexvol move "
-            f"{plan.name} --to {plan.to}"
+            f"the PV {plan.name} is being made anew for node {plan.to} already; "
+            "end that move, and then move the volume back: kubectl flexvol "
+            f"move {plan.name} --to {plan.to}"
         )
     if plan.is_carried:
         _give_back(access, plan)  # there is one copy, and nothing to be undone
@@ -65,8 +65,8 @@ def _forget_stream(access: Access, plan: Plan) -> None:
         except NotMoved as error:
             if time.monotonic() > deadline:
                 access.say(
-                    f"what has arrived of {plan.name} on node {plan.to} is left, "
-                    f"and given up after a day: {error}"
+                    f"what has arrived of {plan.name} on node {plan.to} is "
+                    f"left, and given up after a day: {error}"
                 )
                 return
         time.sleep(_AGAIN_SECONDS)

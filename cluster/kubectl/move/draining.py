@@ -62,8 +62,8 @@ def _roomiest(
                 rooms[node] = pool.get("freeBytes", 0)
     if not rooms:
         raise NotMoved(
-            f"no other node that takes pods has a pool {pool_name}; make one there, "
-            "or name a node with --to"
+            f"no other node that takes pods has a pool {pool_name}; make one "
+            "there, or name a node with --to"
         )
     return max(sorted(rooms), key=lambda node: rooms[node])
 

@@ -17,8 +17,8 @@ def announce(access: Access, plan: Plan) -> None:
     claim = access.claim_of(volume)
     sentence = (
         f"the volume {plan.name} is on node {plan.to} now, with all its data; "
-        f"before, it was on node {plan.source}. For that its PV was made anew. No "
-        "data was lost, whatever the event ClaimLost says"
+        f"before, it was on node {plan.source}. For that its PV was made anew. "
+        "No data was lost, whatever the event ClaimLost says"
     )
     events = Events(access.api, "flexvol-move")
     events.normal(volume.json, "VolumeMoved", sentence)
@@ -39,8 +39,8 @@ def delete_old_copy(access: Access, plan: Plan) -> None:
     if entry.get("move") != plan.id or entry.get("state") != "moving":
         raise NotMoved(
             f"the volume {plan.name} on node {node} is not the old copy of this "
-            "move any more, so it is not deleted; see: kubectl flexvol inventory "
-            f"--node {node}"
+            "move any more, so it is not deleted; see: kubectl flexvol "
+            f"inventory --node {node}"
         )
     access.storage(node).delete(plan.driver, volume_manifest.listed_request(entry))
 

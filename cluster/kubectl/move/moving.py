@@ -55,8 +55,8 @@ def move(access: Access, name: str, to: str) -> None:
         return
     elif to != plan.destination:
         raise NotMoved(
-            f"{name} is on its way to node {plan.destination}; that comes first: "
-            f"kubectl flexvol move {name} --to {plan.destination}"
+            f"{name} is on its way to node {plan.destination}; that comes "
+            f"first: kubectl flexvol move {name} --to {plan.destination}"
         )
     _go_on(access, plan)
 

@@ -38,7 +38,8 @@ def replace(access: Access, plan: Plan) -> Plan:
     if access.node_of(volume) != plan.to:
         raise NotMoved(
             f"the PV {plan.name} is neither of node {plan.source} nor of node "
-            f"{plan.to}; see who has changed it: kubectl get pv {plan.name} -o yaml"
+            f"{plan.to}; see who has changed it: kubectl get pv {plan.name} -o "
+            "yaml"
         )
     secrets.hand_over(access.api, secrets.made_for(volume), plan.to)
     if access.claim_of(plan.volume) is not None:
@@ -46,8 +47,9 @@ def replace(access: Access, plan: Plan) -> Plan:
         _wait_until(what, lambda: _is_bound(access, plan))
     elif plan.policy != "Retain":
         access.say(
-            f"its claim {volume.full_name} is gone, so {plan.name} says Retain now; "
-            f"to delete the volume, too: kubectl flexvol delete {plan.name}"
+            f"its claim {volume.full_name} is gone, so {plan.name} says Retain "
+            "now; to delete the volume, too: kubectl flexvol delete "
+            f"{plan.name}"
         )
         return plan
     access.set_policy(plan.name, plan.policy)

@@ -60,8 +60,18 @@ RELEASED = _Objects(volume("pvc-1", "data", "old"), volume("pvc-2", "data", "old
     ("there", "words", "expected"),
     [
         pytest.param(BOUND, "pvc-1", "pvc-1", id="a PV's own name"),
-        pytest.param(BOUND, "shop/data", "pvc-1", id="the claim that the PV is bound to"),
-        pytest.param(AFTER, "shop/data", "pvc-2", id="the bound PV comes before a released one"),
+        pytest.param(
+            BOUND,
+            "shop/data",
+            "pvc-1",
+            id="the claim that the PV is bound to",
+        ),
+        pytest.param(
+            AFTER,
+            "shop/data",
+            "pvc-2",
+            id="the bound PV comes before a released one",
+        ),
         pytest.param(
             _Objects(volume("pvc-1", "data")), "shop/data", "pvc-1", id="a claim that is gone"
         ),
@@ -74,7 +84,12 @@ def test_a_pv_by_its_name_or_its_claims(there: Any, words: str, expected: str) -
 @pytest.mark.parametrize(
     ("there", "words", "said"),
     [
-        pytest.param(BOUND, "shop/other", "no PV is of the claim shop/other", id="no such claim"),
+        pytest.param(
+            BOUND,
+            "shop/other",
+            "no PV is of the claim shop/other",
+            id="no such claim",
+        ),
         pytest.param(
             STOLEN, "evil/thief", "no PV is of the claim", id="a claim that only says it has the PV"
         ),

@@ -59,7 +59,11 @@ def test_the_drivers_of_a_node_are_those_that_its_provisioner_serves(
 @pytest.mark.parametrize(
     ("args", "identity"),
     [
-        pytest.param(["--identity=shared", "--driver=a/b"], "shared", id="in the option's word"),
+        pytest.param(
+            ["--identity=shared", "--driver=a/b"],
+            "shared",
+            id="in the option's word",
+        ),
         pytest.param(["--identity", "one"], "one", id="in the next word"),
         pytest.param(["--identity=$(NAME)"], "", id="in an environment variable"),
         pytest.param(None, "", id="the container has no arguments"),
@@ -112,7 +116,11 @@ BACK_OFF = {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}
             "it is not ready",
             id="a pod whose probe fails",
         ),
-        pytest.param(of_ours("Pending"), "it is Pending", id="a pod that was not started yet"),
+        pytest.param(
+            of_ours("Pending"),
+            "it is Pending",
+            id="a pod that was not started yet",
+        ),
         pytest.param(
             of_ours("Pending", initContainerStatuses=container(waiting=BACK_OFF)),
             "its container install waits: CrashLoopBackOff (back-off 5m0s)",
@@ -153,8 +161,8 @@ DIALING = "exec loop in flexvol/flexvol-node-x: 500 error dialing backend: dial 
 @pytest.mark.parametrize(
     ("node", "error", "sentence"),
     [
-        pytest.param(WELL, cluster.Refused(500, DIALING), "its kubelet cannot", id="kubelet down"),
-        pytest.param(WELL, cluster.Unreachable("cut"), "its kubelet cannot", id="a cut answer"),
+        pytest.param(WELL, cluster.Refused(500, DIALING), "its kubelet cannot", id="kubelet down",),
+        pytest.param(WELL, cluster.Unreachable("cut"), "its kubelet cannot", id="a cut answer",),
         pytest.param(WELL, None, "node node1 did not answer", id="no answer in time"),
         pytest.param(
             WELL._replace(trouble="it is not ready"),

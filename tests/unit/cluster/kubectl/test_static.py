@@ -30,7 +30,10 @@ def storage_class(provisioner: str = "loop.flexvol", **parameters: str) -> Stora
     "provisioner",
     [
         pytest.param("loop.flexvol", id="a class of flexvol"),
-        pytest.param("kubernetes.io/no-provisioner", id="a class for such claims alone"),
+        pytest.param(
+            "kubernetes.io/no-provisioner",
+            id="a class for such claims alone",
+        ),
     ],
 )
 def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -> None:
@@ -56,8 +59,8 @@ def test_its_record_says_retain_and_that_it_awaits_any_claim(provisioner: str) -
     [
         pytest.param(
             None,
-            "storage class c does not exist; name one of kubernetes.io/no-provisioner or "
-            "loop.flexvol",
+            "storage class c does not exist; name one of "
+            "kubernetes.io/no-provisioner or loop.flexvol",
             id="a class that does not exist",
         ),
         pytest.param(
@@ -117,7 +120,12 @@ FREE: dict[str, Any] = {
             ({"pool": "default", "poolId": "5f"}, 64 << 20, "ext4"),
             id="a class that names no file system gets the driver's own",
         ),
-        pytest.param({}, Listed([], []), ({}, 64 << 20, ""), id="a driver without pools"),
+        pytest.param(
+            {},
+            Listed([], []),
+            ({}, 64 << 20, ""),
+            id="a driver without pools",
+        ),
     ],
 )
 def test_what_is_printed_without_apply_is_found_without_making_anything(
@@ -131,7 +139,12 @@ def test_what_is_printed_without_apply_is_found_without_making_anything(
 @pytest.mark.parametrize(
     ("pool", "listed", "said"),
     [
-        pytest.param("fasst", Listed([], POOLS), "no pool 'fasst'.*default, fast", id="no pool"),
+        pytest.param(
+            "fasst",
+            Listed([], POOLS),
+            "no pool 'fasst'.*default, fast",
+            id="no pool",
+        ),
         pytest.param(
             "default", Listed([], [{**POOLS[0], "error": "it is away"}]), "it is away", id="away"
         ),

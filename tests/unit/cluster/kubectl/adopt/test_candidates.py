@@ -70,7 +70,11 @@ OTHER = found("pvc-2", owner={"namespace": "shop", "name": "other", "uid": "u"})
     [
         pytest.param("pvc-1", [found()], id="a volume comes before its archives"),
         pytest.param(ARCHIVE, [archive()], id="an archive has a name of its own"),
-        pytest.param("shop/data", [found(), archive()], id="a claim means all that it had"),
+        pytest.param(
+            "shop/data",
+            [found(), archive()],
+            id="a claim means all that it had",
+        ),
         pytest.param("shop/other", [OTHER], id="another claim means its own"),
         pytest.param("pvc-9", [], id="a name that nothing has"),
         pytest.param("bank/data", [], id="a claim of another namespace"),

@@ -47,7 +47,7 @@ def in_pool(pool_id: str, node: str = "node1") -> dict[str, Any]:
     ("pv", "there", "said"),
     [
         pytest.param(volume(), found(), "", id="its own PV"),
-        pytest.param(in_pool("ab"), found(poolId="ab"), "", id="its own PV, which names the pool"),
+        pytest.param(in_pool("ab"), found(poolId="ab"), "", id="its own PV, which names the pool",),
         pytest.param(
             volume(node="node2"), found(), "is of node node2, so it means another volume",
             id="a PV of another node",
@@ -93,12 +93,42 @@ def test_a_pv_of_storage_that_every_node_reaches_names_no_node() -> None:
     ("phase", "uid", "changes", "expected"),
     [
         pytest.param("Bound", "old", {}, False, id="the claim that its PV is bound to"),
-        pytest.param("Bound", "new", {}, True, id="another claim than its PV is bound to"),
-        pytest.param("Released", "new", {}, False, id="a released PV gives its volume to nobody"),
-        pytest.param("Bound", "old", {"clusterUid": "lost"}, True, id="another cluster"),
+        pytest.param(
+            "Bound",
+            "new",
+            {},
+            True,
+            id="another claim than its PV is bound to",
+        ),
+        pytest.param(
+            "Released",
+            "new",
+            {},
+            False,
+            id="a released PV gives its volume to nobody",
+        ),
+        pytest.param(
+            "Bound",
+            "old",
+            {"clusterUid": "lost"},
+            True,
+            id="another cluster",
+        ),
         pytest.param("Bound", "new", {"owner": None}, True, id="no owner"),
-        pytest.param("Bound", "new", {"state": "moving"}, False, id="a volume on the move"),
-        pytest.param("Bound", "new", {"error": "damaged"}, False, id="a damaged record"),
+        pytest.param(
+            "Bound",
+            "new",
+            {"state": "moving"},
+            False,
+            id="a volume on the move",
+        ),
+        pytest.param(
+            "Bound",
+            "new",
+            {"error": "damaged"},
+            False,
+            id="a damaged record",
+        ),
     ],
 )
 def test_when_the_record_is_told_what_its_pv_says(
@@ -117,8 +147,8 @@ def test_a_driver_that_knows_no_owners_is_told_none() -> None:
 
 
 def test_of_two_volumes_of_one_claim_a_person_chooses() -> None:
-    one, two = found(), found("pvc-2", "node2")
-    both = [one, two]
+    one = found()
+    both = [one, found("pvc-2", "node2")]
 
     with pytest.raises(
         protocol.InvalidArgument,
@@ -169,7 +199,11 @@ def test_a_claim_that_may_have_it(there: dict[str, Any] | None) -> None:
             "has got the PV pvc-9 meanwhile.*the policy Retain.*then delete",
             id="a claim with another PV",
         ),
-        pytest.param(live(deleted=True), "being deleted", id="a claim that is being deleted"),
+        pytest.param(
+            live(deleted=True),
+            "being deleted",
+            id="a claim that is being deleted",
+        ),
         pytest.param(
             live("old"), "is about to make the PV", id="the claim that the volume is made for"
         ),

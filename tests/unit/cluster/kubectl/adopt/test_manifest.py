@@ -18,7 +18,10 @@ from tests.unit.cluster.kubectl.adopt.volumes import (
     [
         pytest.param({"options": None}, id="no options"),
         pytest.param({"options": {"pool": 1}}, id="an option that is no text"),
-        pytest.param({"options": {"kubernetes.io/pvc.uid": "x"}}, id="an option of ours"),
+        pytest.param(
+            {"options": {"kubernetes.io/pvc.uid": "x"}},
+            id="an option of ours",
+        ),
         pytest.param({"sizeBytes": 0}, id="a size of nothing"),
         pytest.param({"sizeBytes": True}, id="a size that is a truth value"),
         pytest.param({"sizeBytes": "64Mi"}, id="a size that is a text"),

@@ -79,9 +79,9 @@ def test_explain_names_the_way_out_of_an_expansion_that_does_not_fit_and_of_no_o
         return verdicts.advice(Claim(world.claim), Volume(world.volume), entry, pools)
 
     assert advice(5 * MIB) == (
-        "it asks for 900 GiB, its volume has 64 MiB, and its pool fast can promise 5 MiB more; "
-        "make room on the node, or give the expansion up, which keeps data, claim and pods: "
-        "kubectl flexvol cancel-expansion shop/data"
+        "it asks for 900 GiB, its volume has 64 MiB, and its pool fast can promise 5 "
+        "MiB more; make room on the node, or give the expansion up, which keeps "
+        "data, claim and pods: kubectl flexvol cancel-expansion shop/data"
     )
     assert advice(1000 * GIB) == ""
     while world.we_go_on():

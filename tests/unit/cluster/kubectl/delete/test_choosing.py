@@ -36,14 +36,24 @@ ROWS = [
 @pytest.mark.parametrize(
     ("word", "place", "found"),
     [
-        pytest.param("pvc-kept", ANYWHERE, ("pvc-kept", "node1", None), id="a volume by its name"),
+        pytest.param(
+            "pvc-kept",
+            ANYWHERE,
+            ("pvc-kept", "node1", None),
+            id="a volume by its name",
+        ),
         pytest.param(
             "shop/old",
             ANYWHERE,
             ("pvc-kept", "node1", None),
             id="the volume of a claim, and not its snapshots and archives",
         ),
-        pytest.param("before", ANYWHERE, ("before", "node1", None), id="a snapshot by its name"),
+        pytest.param(
+            "before",
+            ANYWHERE,
+            ("before", "node1", None),
+            id="a snapshot by its name",
+        ),
         pytest.param(
             "archived-1-pvc-0",
             ANYWHERE,

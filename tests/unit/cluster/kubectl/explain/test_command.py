@@ -258,7 +258,8 @@ TYPO = storage_class("odd", parameters={"onNodeGone": "kep"})
                 "persistentvolumes": [RETAINED],
             },
             1,
-            "which is an earlier claim of this name; to give it to this claim: kubectl patch pv pv "
+            "which is an earlier claim of this name; to give it to this claim: "
+            "kubectl patch pv pv "
             """-p '{"spec": {"claimRef": {"uid": null, "resourceVersion": null}}}'""",
             id="the retained PV of an earlier claim of its name",
         ),
@@ -375,8 +376,8 @@ def test_claims_of_one_pod_whose_pools_are_on_different_nodes_are_told(
     )
 
     assert (
-        "pod web needs its claims on one node, and no node has room for all of them: there is room "
-        "for data on node node1; logs on node node2"
+        "pod web needs its claims on one node, and no node has room for all of them: "
+        "there is room for data on node node1; logs on node node2"
     ) in sentences
     assert sentences.status == 1
 

@@ -24,7 +24,12 @@ ARCHIVES = {"name": "a", "onDelete": "archive", "archiveSeconds": 720 * 3600, "b
 @pytest.mark.parametrize(
     ("decision", "entry", "words"),
     [
-        pytest.param(DELETES, {"name": "a"}, "deletes the volume and its data", id="deleted"),
+        pytest.param(
+            DELETES,
+            {"name": "a"},
+            "deletes the volume and its data",
+            id="deleted",
+        ),
         pytest.param(
             DELETES,
             ARCHIVES,
@@ -40,7 +45,12 @@ ARCHIVES = {"name": "a", "onDelete": "archive", "archiveSeconds": 720 * 3600, "b
         pytest.param(
             DELETES, {**ARCHIVES, "blank": True}, "which was never mounted", id="nothing to archive"
         ),
-        pytest.param(DELETES, {}, "or archives it, if its class said", id="a node that is silent"),
+        pytest.param(
+            DELETES,
+            {},
+            "or archives it, if its class said",
+            id="a node that is silent",
+        ),
         pytest.param(
             DELETES,
             {"name": "a", "error": "volume.json is missing"},

@@ -26,15 +26,27 @@ def test_a_growth_that_did_not_come_to_its_end_is_told(in_use: bool) -> None:
 @pytest.mark.parametrize(
     ("entry", "in_use"),
     [
-        pytest.param({**SMALL, "fileSystemBytes": 70 << 30}, False, id="it has all of it"),
+        pytest.param(
+            {**SMALL, "fileSystemBytes": 70 << 30},
+            False,
+            id="it has all of it",
+        ),
         pytest.param(
             {**SMALL, "fileSystemBytes": (70 << 30) - 8 * MIB},
             False,
             id="the last group is left out",
         ),
         pytest.param({"sizeBytes": 70 << 30}, False, id="an older driver does not say"),
-        pytest.param({**SMALL, "fileSystemBytes": "64"}, False, id="a driver says no number"),
-        pytest.param({**SMALL, "fsType": "xfs"}, True, id="a mounted xfs writes it later"),
+        pytest.param(
+            {**SMALL, "fileSystemBytes": "64"},
+            False,
+            id="a driver says no number",
+        ),
+        pytest.param(
+            {**SMALL, "fsType": "xfs"},
+            True,
+            id="a mounted xfs writes it later",
+        ),
     ],
 )
 def test_nothing_is_told_of_others(entry: dict[str, Any], in_use: bool) -> None:

@@ -100,8 +100,9 @@ ONLY_NODE2 = {
             pod("data"),
             scene(BOUND, AT_NODE1, nodes=[labelled("node1", "other"), node("node2")]),
             (
-                "that node has the label kubernetes.io/hostname=other, and the PV pv-data asks for "
-                "kubernetes.io/hostname=node1; give the node that label again",
+                "that node has the label kubernetes.io/hostname=other, and the PV "
+                "pv-data asks for kubernetes.io/hostname=node1; give the node that "
+                "label again",
             ),
             id="the volume's node has another hostname label now",
         ),
@@ -109,8 +110,8 @@ ONLY_NODE2 = {
             pod("data"),
             scene(BOUND, AT_NODE1, nodes=[node("node1", "False", unschedulable=True)]),
             (
-                "that node is not ready: no kubelet; or if its disk is in another node now, keep "
-                "the claim: kubectl flexvol move pv-data --to NODE",
+                "that node is not ready: no kubelet; or if its disk is in another "
+                "node now, keep the claim: kubectl flexvol move pv-data --to NODE",
             ),
             id="the volume's node is down, and cordoned for that",
         ),
@@ -215,13 +216,21 @@ def running() -> Object:
     ("waits", "words"),
     [
         pytest.param(running(), "", id="a pod that runs"),
-        pytest.param(pod("data", nodeName="node1"), "is being started on node node1", id="starts"),
+        pytest.param(
+            pod("data", nodeName="node1"),
+            "is being started on node node1",
+            id="starts",
+        ),
         pytest.param(
             without_condition(schedulingGates=[{"name": "quota"}]),
             "has scheduling gates (quota)",
             id="a gate",
         ),
-        pytest.param(without_condition(), "default-scheduler has not looked at it", id="just made"),
+        pytest.param(
+            without_condition(),
+            "default-scheduler has not looked at it",
+            id="just made",
+        ),
     ],
 )
 def test_a_pod_that_nobody_has_to_act_for_is_no_error(waits: Object, words: str) -> None:

@@ -35,8 +35,8 @@ NOWHERE = [{"matchLabelExpressions": [{"key": "zone", "values": ["c"]}]}]
             storage_class(pool="fasst"),
             {"node1": [pool(), pool("fast")], "node2": [pool()]},
             (
-                "no node has the pool fasst that its storage class fast asks for; pools there are: "
-                "default, fast",
+                "no node has the pool fasst that its storage class fast asks for; "
+                "pools there are: default, fast",
                 "a StorageClass cannot be changed",
             ),
             id="no node has the pool that the class names",
@@ -112,8 +112,8 @@ def test_of_many_nodes_those_with_the_most_room_are_named() -> None:
 
     assert of_rooms(claim("data"), storage_class(), there) == [
         Finding(
-            "room for its class: n39 39 GiB, n38 38 GiB, n37 37 GiB, n36 36 GiB, n35 35 GiB, and "
-            "35 more nodes with no more",
+            "room for its class: n39 39 GiB, n38 38 GiB, n37 37 GiB, n36 36 GiB, n35 "
+            "35 GiB, and 35 more nodes with no more",
             False,
         )
     ]
@@ -186,8 +186,9 @@ CONTROL_PLANE = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSc
         pytest.param(
             {"taints": [CONTROL_PLANE]},
             pod("data"),
-            "node node1 has room for it, but has the taint node-role.kubernetes.io/control-plane:"
-            "NoSchedule, which the pod does not tolerate",
+            "node node1 has room for it, but has the taint "
+            "node-role.kubernetes.io/control-plane:NoSchedule, which the pod does "
+            "not tolerate",
             id="room on a control-plane node alone",
         ),
         pytest.param(

@@ -24,23 +24,63 @@ NAMED = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["
     [
         pytest.param([term("In", "a", "b")], True, id="a value of several"),
         pytest.param([term("In", "b")], False, id="another value"),
-        pytest.param([term("In", "b", key="rack")], False, id="a label that is not there"),
+        pytest.param(
+            [term("In", "b", key="rack")],
+            False,
+            id="a label that is not there",
+        ),
         pytest.param([term("NotIn", "a")], False, id="a value that is left out"),
-        pytest.param([term("NotIn", "b", key="rack")], True, id="left out, and not there"),
+        pytest.param(
+            [term("NotIn", "b", key="rack")],
+            True,
+            id="left out, and not there",
+        ),
         pytest.param([term("Exists")], True, id="a label that is there"),
-        pytest.param([term("Exists", key="rack")], False, id="a label that must be there"),
-        pytest.param([term("DoesNotExist")], False, id="a label that must not be there"),
-        pytest.param([term("DoesNotExist", key="rack")], True, id="a label that is rightly not"),
+        pytest.param(
+            [term("Exists", key="rack")],
+            False,
+            id="a label that must be there",
+        ),
+        pytest.param(
+            [term("DoesNotExist")],
+            False,
+            id="a label that must not be there",
+        ),
+        pytest.param(
+            [term("DoesNotExist", key="rack")],
+            True,
+            id="a label that is rightly not",
+        ),
         pytest.param([term("Gt", "3", key="disks")], True, id="a greater number"),
-        pytest.param([term("Gt", "4", key="disks")], False, id="a number that is not greater"),
+        pytest.param(
+            [term("Gt", "4", key="disks")],
+            False,
+            id="a number that is not greater",
+        ),
         pytest.param([term("Lt", "5", key="disks")], True, id="a smaller number"),
-        pytest.param([term("Lt", "4", key="disks")], False, id="a number that is not smaller"),
+        pytest.param(
+            [term("Lt", "4", key="disks")],
+            False,
+            id="a number that is not smaller",
+        ),
         pytest.param([term("Gt", "3")], False, id="a label that is no number"),
-        pytest.param([term("Lt", "3", key="rack")], False, id="a number that is not there"),
-        pytest.param([term("SomeNewOne", "x")], True, id="an operator that nobody knows here"),
+        pytest.param(
+            [term("Lt", "3", key="rack")],
+            False,
+            id="a number that is not there",
+        ),
+        pytest.param(
+            [term("SomeNewOne", "x")],
+            True,
+            id="an operator that nobody knows here",
+        ),
         pytest.param([term("In", "b"), term("In", "a")], True, id="one of two terms"),
         pytest.param([NAMED], True, id="the node's own name"),
-        pytest.param([{**NAMED, **term("In", "b")}], False, id="the name, but another zone"),
+        pytest.param(
+            [{**NAMED, **term("In", "b")}],
+            False,
+            id="the name, but another zone",
+        ),
         pytest.param([{}], False, id="a term without parts"),
         pytest.param([], False, id="no terms"),
     ],
@@ -88,7 +128,10 @@ def test_a_taint_keeps_the_pods_that_do_not_tolerate_it(
 @pytest.mark.parametrize(
     "taint",
     [
-        pytest.param({**TAINT, "effect": "PreferNoSchedule"}, id="a taint that only prefers"),
+        pytest.param(
+            {**TAINT, "effect": "PreferNoSchedule"},
+            id="a taint that only prefers",
+        ),
         pytest.param(
             {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, id="told as not ready"
         ),

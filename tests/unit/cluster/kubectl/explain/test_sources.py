@@ -49,8 +49,8 @@ FULL = {"node1": [pool(free=0)], "node2": [pool()]}
         pytest.param(
             claim("data", notes=FROM),
             scene(listed=[SNAPSHOT], pools=FULL),
-            "the snapshot before is on node node1, so the copy is made there, and pool default has "
-            "room for 0 B there",
+            "the snapshot before is on node node1, so the copy is made there, and "
+            "pool default has room for 0 B there",
             id="a snapshot whose node is full",
         ),
         pytest.param(

@@ -20,7 +20,13 @@ BROKEN = "its container install waits: CrashLoopBackOff"
 @pytest.mark.parametrize(
     ("chosen", "there", "words", "is_wrong"),
     [
-        pytest.param("node1", scene(), "is being made on node node1", False, id="all is well"),
+        pytest.param(
+            "node1",
+            scene(),
+            "is being made on node node1",
+            False,
+            id="all is well",
+        ),
         pytest.param(
             "node9",
             scene(),
@@ -34,8 +40,8 @@ BROKEN = "its container install waits: CrashLoopBackOff"
                 nodes=[node("node1"), labelled("node2", "node2", **{"flexvol/exclude": ""})],
                 flexvol_nodes={"node1": flexvol("node1")},
             ),
-            "that node has the label flexvol/exclude, so flexvol is not there (undone by: kubectl "
-            "label node node2 flexvol/exclude-)",
+            "that node has the label flexvol/exclude, so flexvol is not there "
+            "(undone by: kubectl label node node2 flexvol/exclude-)",
             True,
             id="a node that was excluded meanwhile",
         ),

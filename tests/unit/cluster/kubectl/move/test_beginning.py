@@ -34,8 +34,18 @@ class _Api:
     ("old_node", "changes", "refused"),
     [
         pytest.param(node("True"), {}, True, id="its node is there, and deletes it"),
-        pytest.param(node("Unknown"), {}, True, id="its node is silent, and may be back"),
-        pytest.param(None, {}, False, id="its node is gone, so nobody else would ever delete it"),
+        pytest.param(
+            node("Unknown"),
+            {},
+            True,
+            id="its node is silent, and may be back",
+        ),
+        pytest.param(
+            None,
+            {},
+            False,
+            id="its node is gone, so nobody else would ever delete it",
+        ),
         pytest.param(
             None, {"deletionTimestamp": "now"}, True, id="a person deletes the PV of a node gone"
         ),

@@ -20,8 +20,16 @@ from tests.unit.cluster.kubectl.move.manifests import (
     ("pools", "expected"),
     [
         pytest.param([{"name": "fast", "id": "5f"}], True, id="the very pool"),
-        pytest.param([{"name": "other", "id": "5f"}], True, id="the very pool, by another name"),
-        pytest.param([{"name": "fast", "id": "77"}], False, id="another pool of that name"),
+        pytest.param(
+            [{"name": "other", "id": "5f"}],
+            True,
+            id="the very pool, by another name",
+        ),
+        pytest.param(
+            [{"name": "fast", "id": "77"}],
+            False,
+            id="another pool of that name",
+        ),
         pytest.param(
             [{"name": "fast", "id": "5f", "error": "it is not mounted"}],
             False,
@@ -40,11 +48,19 @@ def test_a_node_has_the_volumes_disk_if_it_has_the_pool_of_that_id(
 @pytest.mark.parametrize(
     ("entries", "expected"),
     [
-        pytest.param([{"name": "pvc-u1", "poolId": "5f"}], True, id="the volume in that pool"),
+        pytest.param(
+            [{"name": "pvc-u1", "poolId": "5f"}],
+            True,
+            id="the volume in that pool",
+        ),
         pytest.param(
             [{"name": "pvc-u1", "poolId": "77"}], False, id="a volume of that name elsewhere"
         ),
-        pytest.param([{"name": "pvc-u2", "poolId": "5f"}], False, id="a cloned node's own volumes"),
+        pytest.param(
+            [{"name": "pvc-u2", "poolId": "5f"}],
+            False,
+            id="a cloned node's own volumes",
+        ),
         pytest.param([], False, id="a cloned node without volumes"),
     ],
 )
@@ -65,16 +81,32 @@ OUT = "node.kubernetes.io/out-of-service"
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        pytest.param(None, True, id="a Node object that is gone is somebody's decision"),
+        pytest.param(
+            None,
+            True,
+            id="a Node object that is gone is somebody's decision",
+        ),
         pytest.param(node("True"), False, id="a node that runs"),
-        pytest.param(node("Unknown"), False, id="a node that is only silent may still write"),
+        pytest.param(
+            node("Unknown"),
+            False,
+            id="a node that is only silent may still write",
+        ),
         pytest.param(
             node("Unknown", "node.kubernetes.io/unreachable"),
             False,
             id="Kubernetes' own taint of a silent node is nobody's word",
         ),
-        pytest.param(node("Unknown", OUT), True, id="a silent node that a person calls off"),
-        pytest.param(node("False", OUT), True, id="a node that is not ready, and called off"),
+        pytest.param(
+            node("Unknown", OUT),
+            True,
+            id="a silent node that a person calls off",
+        ),
+        pytest.param(
+            node("False", OUT),
+            True,
+            id="a node that is not ready, and called off",
+        ),
         pytest.param(node("True", OUT), False, id="a node that is called off and runs"),
         pytest.param({"spec": {}}, False, id="a node that was never heard of"),
     ],
