@@ -12,7 +12,10 @@ NODE = Identity(dict(DRIVERS), "node1", "node1")
 SHARED = Identity({"nfs.flexvol": "flexvol/nfs"}, "shared", "")
 AFFINITY: dict[str, Any] = {"required": {}}
 OWNER = {"namespace": "shop", "name": "data", "uid": "u1"}
-HERE, ELSEWHERE, UNBOUND = "pvc-u1", "pv-of-others", ""
+# The PV that a claim names.
+HERE = "pvc-u1"
+ELSEWHERE = "pv-of-others"
+UNBOUND = ""
 
 
 def claim(

@@ -13,7 +13,7 @@ from tests.unit.cluster.controller.objects import DRIVERS, volume_of_node
 
 
 @pytest.mark.parametrize(
-    ("given", "node_exists", "reason", "said"),
+    ("given", "node_exists", "reason", "words"),
     [
         pytest.param(volume_of_node(), True, "", "", id="its node is there"),
         pytest.param(
@@ -49,11 +49,11 @@ from tests.unit.cluster.controller.objects import DRIVERS, volume_of_node
         ),
     ],
 )
-def test_lost(given: dict[str, Any], node_exists: bool, reason: str, said: str) -> None:
+def test_lost(given: dict[str, Any], node_exists: bool, reason: str, words: str) -> None:
     found, sentence = lost_storage.why(Volume(given), DRIVERS, node_exists)
 
     assert found == reason
-    assert said in sentence
+    assert words in sentence
     if reason:
         assert "shop/data" in sentence
         assert sentence.endswith(

@@ -35,7 +35,8 @@ class Api:
     """The volume's claim and its PV; either may not be there."""
 
     def __init__(self, claim: Any, volume: Any) -> None:
-        self._claim, self._volume = claim, volume
+        self._claim = claim
+        self._volume = volume
 
     def claim(self, whose: dict[str, Any]) -> Any:
         return self._claim if whose == OWNER else None

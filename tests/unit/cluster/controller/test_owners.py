@@ -260,7 +260,9 @@ def test_whatever_came_before_the_last_word_of_both_decides(steps: list[tuple[st
     """When PV and list are as they stay, a difference between them has been asked for, and nothing
     is asked for where there is none."""
     watched = _Watched()
-    bound_to, recorded, was_asked = "", "", False
+    bound_to = ""
+    recorded = ""
+    was_asked = False
     for step, uid in steps:
         before = (bound_to, recorded)
         if step == "bind":

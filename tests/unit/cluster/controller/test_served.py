@@ -14,7 +14,8 @@ from tests.unit.cluster.controller.objects import DRIVERS, claim, storage_class
 
 LOOP = {"loop.flexvol": "flexvol/loop"}
 DIRECTORY = {"directory.flexvol": "flexvol/directory"}
-CLAIMS, VOLUMES = "/api/v1/persistentvolumeclaims", "/api/v1/persistentvolumes"
+CLAIMS = "/api/v1/persistentvolumeclaims"
+VOLUMES = "/api/v1/persistentvolumes"
 CLAIM = "/api/v1/namespaces/shop/persistentvolumeclaims/data"
 SETS = "/apis/apps/v1/namespaces/flexvol/daemonsets"
 
@@ -63,14 +64,17 @@ def test_what_the_nodes_serve(sets: list[dict[str, Any]], drivers: dict[str, str
 
 
 class Api:
-    """Lists and objects by path."""
+    """Lists and objects by path. failures: of the next reads of the claims, one each."""
 
     def __init__(self, *sets: dict[str, Any]) -> None:
         self.lists: dict[str, list[Any]] = {SETS: list(sets), CLAIMS: [], VOLUMES: []}
         self.objects: dict[str, Any] = {}
         self.patched: list[str] = []
+        self.failures: list[Exception] = []
 
     def items(self, path: str) -> list[Any]:
+        if path == CLAIMS and self.failures:
+            raise self.failures.pop()
         return self.lists[path]
 
     def get(self, path: str) -> Any:
@@ -133,19 +137,13 @@ def test_what_could_not_be_read_of_a_new_driver_is_read_later(failing: Exception
     api.lists[CLAIMS] = [waits]
     api.objects[CLAIM] = waits
     found = duties(api, True, [])
-    all_items, failures = api.items, [failing]
+    api.failures = [failing]
 
-    def items(path: str) -> list[Any]:
-        if path == CLAIMS and failures:
-            raise failures.pop()
-        return all_items(path)
-
-    api.items = items  # type: ignore[method-assign]
     with pytest.raises(type(failing)):
         found._round()
     found._round()
 
-    assert failures == []
+    assert api.failures == []
     assert api.patched == [CLAIM]
 
 

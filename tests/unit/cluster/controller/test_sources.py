@@ -34,7 +34,7 @@ def bound(identity: str = "node1", uid: str = "u0", **changes: Any) -> dict[str,
 
 
 @pytest.mark.parametrize(
-    ("of", "pv", "kind", "said"),
+    ("of", "pv", "kind", "words"),
     [
         pytest.param(
             None,
@@ -91,9 +91,9 @@ def bound(identity: str = "node1", uid: str = "u0", **changes: Any) -> dict[str,
     ],
 )
 def test_a_copy_of_what_cannot_be_copied_here(
-    of: Any, pv: Any, kind: type[protocol.Failure], said: str
+    of: Any, pv: Any, kind: type[protocol.Failure], words: str
 ) -> None:
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=words):
         check_source(of, pv)
 
 

@@ -253,10 +253,8 @@ def test_a_pv_tells_of_its_claim_only_where_that_is_awaited_and_a_person_names_t
 ):
     volume = persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
 
-    told, adopted = (
-        volume_manifest.adopt_request(Volume(volume)),
-        volume_manifest.adopt_request(Volume(volume), "c1"),
-    )
+    told = volume_manifest.adopt_request(Volume(volume))
+    adopted = volume_manifest.adopt_request(Volume(volume), "c1")
 
     assert (told.only_if_awaited, told.cluster_uid, told.claim.uid) == (True, "", "u1")
     assert (adopted.only_if_awaited, adopted.cluster_uid) == (False, "c1")
