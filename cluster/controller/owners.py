@@ -20,7 +20,7 @@ from typing import NamedTuple
 from cluster.controller import cluster, decide, retry, volume_manifest
 from cluster.controller.identity import Identity, is_ours
 from cluster.controller.instance import Instance
-from cluster.controller.objects import Claim, ClaimReference, Object, Volume, table, text
+from cluster.controller.objects import Claim, Object, Volume, table
 from cluster.controller.storage import Listed
 from cluster.controller.workqueue import Key
 from shared import protocol
@@ -60,10 +60,13 @@ def records(listed: dict[str, Listed]) -> Iterator[tuple[VolumeId, Record]]:
     for driver, of_driver in listed.items():
         for entry in of_driver.volumes:
             if _is_of_volume(entry):
-                pool_id = text(table(entry.get("options")).get("poolId"))
+                # What a driver says in another form than a text still counts: an owner or a cluster
+                # that is not ours is never taken for none.
+                pool_id = str(table(entry.get("options")).get("poolId") or "")
+                owner_uid = str(table(entry["owner"]).get("uid") or NO_OWNER)
+                cluster_uid = str(entry.get("clusterUid") or "")
                 volume = VolumeId(driver, entry["name"], pool_id)
-                owner = ClaimReference.of(entry["owner"])
-                yield volume, Record(owner.uid or NO_OWNER, text(entry.get("clusterUid")))
+                yield volume, Record(owner_uid, cluster_uid)
 
 
 def _is_of_volume(entry: Object) -> bool:

@@ -169,6 +169,12 @@ def test_which_pvs_count(pv: dict[str, Any], is_bound: bool) -> None:
             entry(None), Record(options.NO_OWNER, "here"), id="a volume may have no owner"
         ),
         pytest.param({"name": NAME}, None, id="a driver that knows no owners is not asked"),
+        pytest.param(
+            entry(clusterUid=5), Record("old", "5"), id="a cluster that is no text is not this one"
+        ),
+        pytest.param(
+            entry(owner={"uid": 7}), Record("7", "here"), id="an owner that is no text is an owner"
+        ),
         pytest.param(entry(state="moving"), None, id="a volume on the move is left alone"),
         pytest.param(entry(state="archived"), None, id="an archive is left alone"),
         pytest.param(entry(kind="snapshot"), None, id="a snapshot is left alone"),
