@@ -369,7 +369,9 @@ class Orphans:
         if sentence == orphan.sighting.reported:
             return
         owner = ClaimReference.of(orphan.sighting.owner)
-        claim = f"claim {owner.full_name} (uid {owner.uid})" if owner.uid else "its claim"
+        claim = "its claim"
+        if owner.name:
+            claim = f"claim {owner.full_name} (uid {owner.uid})"
         message = f"{orphan} has no PV, and {claim} is gone, or has another PV: {sentence}"
         self._write(orphan, "VolumeOrphaned", message)
         orphan.sighting.reported = sentence
