@@ -59,22 +59,30 @@ def test_a_volume_that_is_gone_is_deleted(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "uid"),
+    ("changes", "uid", "words"),
     [
-        pytest.param({}, "uid-2", id="another claim"),
-        pytest.param({"owner": None}, "uid-1", id="a claim of a volume without owner"),
+        pytest.param({}, "uid-2", "claim uid 'uid-1', not 'uid-2'", id="another claim's"),
+        pytest.param({"owner": None}, "uid-1", "claim uid none, not", id="nobody's"),
         pytest.param(
-            {"owner": Claim("web", "data", AWAITED)}, AWAITED, id="a claim that has not come"
+            {"owner": Claim("web", "data", AWAITED)},
+            AWAITED,
+            "it is left alone",
+            id="a claim's that has not come",
         ),
-        pytest.param({"kind": records.SNAPSHOT, "source": "pvc-0"}, "uid-1", id="a snapshot"),
+        pytest.param(
+            {"kind": records.SNAPSHOT, "source": "pvc-0"},
+            "uid-1",
+            "is a snapshot of pvc-0",
+            id="a snapshot",
+        ),
     ],
 )
 def test_a_volume_stays_that_is_not_the_claims(
-    pool: Pool, changes: dict[str, Any], uid: str
+    pool: Pool, changes: dict[str, Any], uid: str, words: str
 ) -> None:
     own_pool.add(pool, "pvc-1", **changes)
 
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument, match=words):
         delete(pool, uid)
 
     assert own_pool.entries(pool) == {"pvc-1"}

@@ -89,28 +89,46 @@ def test_a_record_is_damaged_without_any_field_that_is_not_optional(
         read(content)
 
 
+OF_SCHEMA_3 = {"kind", "source", "newUuid", "archive", "move"}
+
+
 @pytest.mark.parametrize(
-    ("schema", "brought"),
+    ("schema", "later"),
     [
-        pytest.param(1, {"fsUuid", "root"}, id="the first schema lacks those of the second"),
-        pytest.param(
-            2,
-            {"kind", "source", "newUuid", "archive", "move"},
-            id="the second schema lacks those of the third",
-        ),
+        pytest.param(1, {"fsUuid", "root", *OF_SCHEMA_3}, id="of the first schema"),
+        pytest.param(2, OF_SCHEMA_3, id="of the second schema"),
     ],
 )
-def test_a_record_of_an_older_schema_gets_the_fields_that_came_later(
-    schema: int, brought: set[str]
-) -> None:
-    later = {field.key for field in FIELDS.values() if field.since > schema}
-    assert brought <= later
+def test_a_record_gets_the_fields_that_came_after_its_schema(schema: int, later: set[str]) -> None:
     content = {key: value for key, value in RECORD.to_json().items() if key not in later}
 
     record = read({**content, "schema": schema})
 
+    assert set(record.to_json()) == set(RECORD.to_json())
     assert record.to_json()["schema"] == records.SCHEMA
     assert (record.kind, record.source, record.archive) == ("volume", "", None)
+    with pytest.raises(Internal, match="is damaged"):
+        read(content)  # which says that it is of the newest schema
+
+
+def test_a_record_says_nothing_of_its_optional_fields() -> None:
+    assert not RECORD.clone_never_mounted
+    assert (RECORD.left_out, RECORD.taken, RECORD.number) == ([], "", 0)
+    assert (RECORD.copied_bytes, RECORD.imported_bytes) == (None, None)
+
+
+def test_some_fields_are_told_as_the_file_has_them() -> None:
+    assert RECORD.to_json("owner", "class") == {
+        "owner": {"namespace": "web", "name": "data", "uid": "uid-1"},
+        "class": "fast",
+    }
+
+
+def test_a_record_is_no_other_record_and_nothing_else() -> None:
+    assert RECORD.changed(blank=True) == RECORD
+    assert RECORD.changed(blank=False) != RECORD
+    content: object = RECORD.to_json()
+    assert content != RECORD
 
 
 @pytest.mark.parametrize(
@@ -120,8 +138,13 @@ def test_a_record_of_an_older_schema_gets_the_fields_that_came_later(
         pytest.param({"sizeBytes": "1"}, id="a size that is a word"),
         pytest.param({"thick": 1}, id="a flag that is a number"),
         pytest.param({"owner": {"namespace": "web", "name": "data"}}, id="an owner without a uid"),
+        pytest.param(
+            {"owner": {"namespace": "web", "name": "data", "uid": 1}},
+            id="an owner whose uid is a number",
+        ),
         pytest.param({"owner": ["web"]}, id="an owner that is a list"),
         pytest.param({"root": {"uid": 0, "gid": 0}}, id="a root without a mode"),
+        pytest.param({"root": {"uid": 0, "gid": 0, "mode": "0770"}}, id="a mode that is a word"),
         pytest.param({"root": {"uid": 1 << 32, "gid": 0, "mode": None}}, id="a uid too large"),
         pytest.param({"root": {"uid": True, "gid": 0, "mode": None}}, id="a uid that is a flag"),
         pytest.param(
@@ -131,10 +154,12 @@ def test_a_record_of_an_older_schema_gets_the_fields_that_came_later(
             {"archive": {"seconds": 1 << 40, "since": 0}}, id="an archive kept for too long"
         ),
         pytest.param({"move": {"id": "a"}}, id="a move to nowhere"),
+        pytest.param({"move": {"id": "a", "to": 1}}, id="a move to a number"),
         pytest.param({"accessModes": [None]}, id="an access mode that is null"),
         pytest.param({"mountOptions": "noatime"}, id="mount options that are one word"),
         pytest.param({"leftOut": [1]}, id="a refused option that is a number"),
         pytest.param({"fsUuid": UUID[:-1]}, id="a UUID too short"),
+        pytest.param({"fsUuid": 36}, id="a UUID that is a number"),
         pytest.param({"newUuid": "g" + UUID[1:]}, id="a UUID of other characters"),
         pytest.param({"number": 1 << 53}, id="a snapshot number that JSON cannot hold"),
         pytest.param({"number": True}, id="a snapshot number that is a flag"),
