@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from node.drivers.loop import making, records, volumes
+from node.drivers.loop.pool_settings import PoolSettings
 from node.drivers.loop.pools import Pool
 from node.drivers.loop.records import Record
 from node.drivers.loop.volumes import Volume
 from node.host import files
-from shared.protocol import Busy, Internal, Pending
+from shared.protocol import Busy, Internal, Pending, ResourceExhausted
 from tests.unit.node import own_pool
 
 HIDDEN = ".new-pvc-1"
@@ -89,6 +90,40 @@ def test_nothing_is_left_after(error: BaseException, pool: Pool) -> None:
         making.make(pool, own_pool.RECORD, fill)
 
     assert own_pool.entries(pool) == set()
+
+
+def test_a_cordoned_pool_takes_no_new_volume(pool: Pool) -> None:
+    closed = PoolSettings("id", "0", 1.0, True)
+    cordoned = Pool("default", pool.path, pool.directory, closed)
+
+    with pytest.raises(ResourceExhausted, match="is cordoned"):
+        making.make(cordoned, own_pool.RECORD, nothing)
+
+    assert own_pool.entries(pool) == set()
+
+
+def test_a_volume_that_is_larger_than_the_pool_is_not_begun(pool: Pool) -> None:
+    with pytest.raises(ResourceExhausted, match="has no room for"):
+        making.make(pool, own_pool.RECORD.changed(size_bytes=1 << 60), nothing)
+
+    assert own_pool.entries(pool) == set()
+
+
+def test_no_directory_stays_open_after_a_failure(pool: Pool) -> None:
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = open_files()
+    with pytest.raises(Pending):
+        making.make(pool, COPY, stopped_at(7, Pending("later")))
+    assert open_files() == before
+
+    making.make(pool, COPY.changed(copy_of="pvc-0 as it is now"), nothing).close()
+    assert open_files() == before
+
+    own_pool.add(pool, ".new-pvc-2", name="pvc-2")
+    assert making.find_unfinished(pool, "pvc-2") is None
+    assert open_files() == before
 
 
 @pytest.mark.parametrize(
