@@ -3,6 +3,7 @@ a Python is."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -106,6 +107,31 @@ def test_only_sources_of_the_driver_side_are_in_it(archive: Path) -> None:
     assert names == sorted(names)
     assert {name.split("/")[0] for name in names} == {*pack.CONTENTS, "__main__.py"}
     assert all(name.endswith(".py") for name in names)
+
+
+def statements(source: bytes) -> list[tuple[int, str]]:
+    """The statements that are no docstring, with their lines."""
+    tree = ast.parse(source)
+    return [
+        (node.lineno, type(node).__name__)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt)
+        and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    ]
+
+
+def test_only_the_commands_keep_their_docstrings_and_every_line_stays_where_it_is(
+    archive: Path,
+) -> None:
+    with zipfile.ZipFile(archive) as packed:
+        for name in packed.namelist():
+            source = ROOT / name
+            if not source.exists():
+                continue
+            content = packed.read(name)
+            assert statements(content) == statements(source.read_bytes()), name
+            docstring = ast.get_docstring(ast.parse(content))
+            assert bool(docstring) == name.startswith("node/commands/"), name
 
 
 @pytest.mark.parametrize("called", ["flexvol", "./flexvol", "link", "/"])
