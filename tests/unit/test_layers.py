@@ -254,6 +254,25 @@ def _lines(node: ast.stmt) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
+def folded_assignments(root: Path) -> list[str]:
+    """Assignments of several values in one line, `a, b = x, y`, that are no exchange."""
+    broken = []
+    for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE, "bundle", "examples"):
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Assign) and _is_folded(node):
+                broken.append(f"{path.relative_to(root)}:{node.lineno}")
+    return broken
+
+
+def _is_folded(node: ast.Assign) -> bool:
+    target = node.targets[0]
+    if not isinstance(target, ast.Tuple) or not isinstance(node.value, ast.Tuple):
+        return False
+    names = {ast.unparse(name) for name in target.elts}
+    values = {ast.unparse(value) for value in node.value.elts}
+    return names != values
+
+
 def unplaced(root: Path) -> list[str]:
     """Sources at the top of the tree that neither artefact holds."""
     held = {*DRIVER_SIDE, *pack_provisioner.CONTENTS}
@@ -325,6 +344,7 @@ RULES = [
     Rule(names_of_drivers, "Ask the driver by a method of Driver or of Operations."),
     Rule(newer_syntax, "A node may have Python 3.6: write it with the syntax of that version."),
     Rule(long_functions, "Give a part of the function a name of its own."),
+    Rule(folded_assignments, "Write one assignment a line."),
     Rule(unplaced, "Move the file to shared/, node/ or cluster/."),
     Rule(
         helpers_in_tests,
@@ -486,6 +506,7 @@ BAD = {
         "node/host/files.py",
         "from node.host import files",
     ),
+    "two values in one assignment": (folded_assignments, "bundle/pack.py", "a, b = 1, 2"),
     "a file at the top that nothing holds": (unplaced, "helpers.py", "x = 1"),
     "a test imports another one": (
         helpers_in_tests,
@@ -545,6 +566,8 @@ GOOD = {
         "cluster/controller/storage.py",
         "from shared import caller\nfrom shared import protocol",
     ),
+    "an exchange of two values": ("node/host/files.py", "a, b = b, a"),
+    "the values that one call returns": ("node/host/files.py", "a, b = f()"),
     "a function of 50 lines below a long docstring": (
         "node/host/files.py",
         'def f():\n    """' + "words\n" * 500 + '"""\n' + "    x = 1\n" * 49,
