@@ -58,7 +58,8 @@ def pause_seconds(failures: int, error: Exception, lists_anew: bool = False) -> 
     asked for.
 
     lists_anew: whether a whole list comes next, which all nodes may want at once."""
-    pause = min(_PAUSE_LIMIT_SECONDS, _PAUSE_FIRST_SECONDS * 2.0 ** min(failures, _DOUBLINGS))
+    doubled = _PAUSE_FIRST_SECONDS * 2.0 ** min(failures, _DOUBLINGS)
+    pause = min(_PAUSE_LIMIT_SECONDS, doubled)
     pause *= random.uniform(0.75, 1.25)
     asked: float = getattr(error, "retry_after_seconds", 0.0)
     asked *= random.uniform(1.0, 1.25)

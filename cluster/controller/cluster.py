@@ -296,7 +296,10 @@ class Cluster:
         it. Raises what the client raises; see api_errors.translated.
 
         following: where the page before ended; "" for the first page."""
-        words: Object = {"limit": _PAGE_OF.get(path, _PAGE), "_request_timeout": _ANSWER_SECONDS}
+        words: Object = {
+            "limit": _PAGE_OF.get(path, _PAGE),
+            "_request_timeout": _ANSWER_SECONDS,
+        }
         if following:
             words["_continue"] = following
         answer = self._lists[path](**words, _preload_content=False)
@@ -328,7 +331,10 @@ def _events(stream: Any) -> Iterator[Object]:
             event = json.loads(line)
             thing = event["object"]
             if event["type"] == "ERROR":
-                raise kubernetes.client.ApiException(thing.get("code"), thing.get("message"))
+                raise kubernetes.client.ApiException(
+                    thing.get("code"),
+                    thing.get("message"),
+                )
             yield event
     finally:
         stream.close()

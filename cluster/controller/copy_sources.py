@@ -34,7 +34,8 @@ class CopySources:
         source = Claim.of(self._api.get(path))
         volume = None
         if source is not None and source.volume_name:
-            volume = Volume.of(self._api.get(cluster.path_to(cluster.VOLUMES, source.volume_name)))
+            path = cluster.path_to(cluster.VOLUMES, source.volume_name)
+            volume = Volume.of(self._api.get(path))
         sources.check_source(claim, source, volume, self._identity)
         return source.volume_name if source else ""
 

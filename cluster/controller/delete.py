@@ -168,7 +168,12 @@ class Delete:
             return
         change = {"uid": volume.uid, "annotations": {AWAITS_CLAIM: None}}
         self._api.patch(_path(volume.name), {"metadata": change})
-        _log.info("%s is of claim %s now", volume.name, request.claim.uid, extra=_about(volume))
+        _log.info(
+            "%s is of claim %s now",
+            volume.name,
+            request.claim.uid,
+            extra=_about(volume),
+        )
         self._work.done(key)
 
     def _drop_finalizer(self, key: Key, volume: Volume) -> None:
@@ -202,7 +207,10 @@ class Delete:
                 if error.status != _CONFLICT:
                     raise
                 # Others take away their finalizers at the same time.
-        raise cluster.Refused(_CONFLICT, f"{_path(volume.name)}: it is changed all the time")
+        raise cluster.Refused(
+            _CONFLICT,
+            f"{_path(volume.name)}: it is changed all the time",
+        )
 
     def _try_set_finalizer(self, volume: Volume, held: bool) -> None:
         live = Volume.of(self._api.get(_path(volume.name)))

@@ -151,7 +151,10 @@ class Election:
             self._logged = ""
 
     def _create(self, spec: Object) -> Object:
-        return self._api.create(self._collection, {"metadata": {"name": self._name}, "spec": spec})
+        return self._api.create(
+            self._collection,
+            {"metadata": {"name": self._name}, "spec": spec},
+        )
 
     def _update(self, lease: Object, spec: Object) -> Object | None:
         """The version that was read is the precondition: of two instances that write, one is

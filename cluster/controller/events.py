@@ -54,7 +54,11 @@ class Events:
         self._closing = threading.Event()
         self._lacking = ""  # the right that was logged as lacking
         self._full = False
-        self._thread = threading.Thread(target=self._write_all, name="events", daemon=True)
+        self._thread = threading.Thread(
+            target=self._write_all,
+            name="events",
+            daemon=True,
+        )
         self._thread.start()
 
     def normal(self, about: Object, reason: str, message: str) -> None:

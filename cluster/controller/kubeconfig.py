@@ -100,8 +100,7 @@ def _context(files: str, name: str | None) -> Object:
         for context in config.get("contexts") or []:
             contexts.setdefault(context["name"], context)
     known = ", ".join(contexts) or "none"
-    current = next(filter(None, (config.get("current-context") for config in configs)), "")
-    chosen = name or current
+    chosen = name or _current_context(configs)
     if not chosen:
         raise kubernetes.config.ConfigException(
             f"it has no current context; name one with --context; it has: {known}"
@@ -109,3 +108,11 @@ def _context(files: str, name: str | None) -> Object:
     if chosen not in contexts:
         raise kubernetes.config.ConfigException(f"it has no context {chosen}; it has: {known}")
     return dict(contexts[chosen])
+
+
+def _current_context(configs: list[Object]) -> str:
+    """That of the first file that names one; "" if none does."""
+    for config in configs:
+        if config.get("current-context"):
+            return str(config["current-context"])
+    return ""

@@ -92,12 +92,15 @@ class Listing:
                 driver = self._drivers.setdefault(name, _Driver(name))
                 if not driver.is_asked:
                     driver.is_asked = True
-                    threading.Thread(target=self._list, args=(driver,), daemon=True).start()
+                    self._start_list(driver)
             self._changed.wait_for(self._has_all, self._patience_seconds)
             for driver in self._drivers.values():
                 driver.is_late = driver.is_asked
             failures = [driver.failure for driver in self._drivers.values()]
         return next((failure for failure in failures if failure is not None), None)
+
+    def _start_list(self, driver: _Driver) -> None:
+        threading.Thread(target=self._list, args=(driver,), daemon=True).start()
 
     def _has_all(self) -> bool:
         """Whether each driver has answered, but for those that were late before."""

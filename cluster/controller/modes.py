@@ -57,7 +57,11 @@ def _run_duties(settings: Settings) -> None:
         lifecycle.api,
         lifecycle.events,
         lifecycle.drivers,
-        DutySettings(settings.namespace, settings.node_gone_seconds, settings.learns_drivers),
+        DutySettings(
+            settings.namespace,
+            settings.node_gone_seconds,
+            settings.learns_drivers,
+        ),
         lifecycle.may_work,
     )
     followers: dict[str, Follower] = {
@@ -125,7 +129,11 @@ class _VolumesMode:
             self._instance,
             self._known.listing,
             self._known.news,
-            Known(self._delete.policies, self._known.claims.in_hand, self._lifecycle.may_work),
+            Known(
+                self._delete.policies,
+                self._known.claims.in_hand,
+                self._lifecycle.may_work,
+            ),
             settings.orphan_grace_seconds,
             after=[self._owners.drivers_listed],
         )
@@ -206,7 +214,12 @@ def _known(instance: Instance) -> _Known:
 def _node_mode(settings: Settings, instance: Instance, known: _Known) -> _NodeMode:
     rooms = OwnRooms(instance.api, instance.identity, settings.namespace)
     node = OwnNode(instance, known.classes, rooms, known.news)
-    marks = LostMarks(instance.api, instance.events, instance.identity, known.news.changed)
+    marks = LostMarks(
+        instance.api,
+        instance.events,
+        instance.identity,
+        known.news.changed,
+    )
 
     def published(has_changed: bool) -> None:
         if has_changed:

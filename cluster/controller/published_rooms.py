@@ -214,7 +214,11 @@ class OwnRooms:
         provisioners = ",".join(sorted(map(hashed, self._identity.drivers)))
         node = hashed(self._identity.node)
         labels = f"{NODE_LABEL}={node},{PROVISIONER_LABEL} in ({provisioners})"
-        path = cluster.selected(self._collection, labelSelector=labels, resourceVersion="0")
+        path = cluster.selected(
+            self._collection,
+            labelSelector=labels,
+            resourceVersion="0",
+        )
         answer = self._api.get(path)
         if answer is None:
             raise protocol.Unavailable(

@@ -35,8 +35,10 @@ class Pause:
 # The defaults of --retry-interval-start and --retry-interval-max of kubernetes-csi's
 # external-provisioner.
 GROWING = Pause(1.0, 300.0)
-SLOW = Pause(300.0, 300.0)  # for a failure that only a change of claim, class or PV can end
-SOON = Pause(1.0, 1.0)  # for an operation that goes on by itself
+# For a failure that only a change of claim, class or PV can end.
+SLOW = Pause(300.0, 300.0)
+# For an operation that goes on by itself.
+SOON = Pause(1.0, 1.0)
 
 
 @dataclass(frozen=True)

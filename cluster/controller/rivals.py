@@ -124,7 +124,8 @@ class Rivals:
 
 
 def _rooms(page: Object) -> dict[str, int]:
-    return {room.hostname: room.largest_bytes for room in map(PublishedRoom, page["items"])}
+    rooms = map(PublishedRoom, page["items"])
+    return {room.hostname: room.largest_bytes for room in rooms}
 
 
 def _has_more(page: Object) -> bool:

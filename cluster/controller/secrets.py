@@ -134,7 +134,10 @@ def wanted(
     if not given:
         return None
     if len(given) == 1:
-        raise _wrong(f"{given[0]} stands alone; give both {_NAME} and {_NAMESPACE}", storage_class)
+        raise _wrong(
+            f"{given[0]} stands alone; give both {_NAME} and {_NAMESPACE}",
+            storage_class,
+        )
     return _referred_to(claim, parameters[_NAME], parameters[_NAMESPACE], driver)
 
 

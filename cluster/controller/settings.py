@@ -160,7 +160,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
     """The options that say which cluster it is, and what is done there."""
-    parser.add_argument("--kubeconfig", metavar="FILE", help="for use outside the cluster")
+    parser.add_argument(
+        "--kubeconfig",
+        metavar="FILE",
+        help="for use outside the cluster",
+    )
     parser.add_argument(
         "--namespace",
         default=_namespace(),

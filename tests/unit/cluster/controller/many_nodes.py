@@ -64,7 +64,10 @@ class Collection:
         if name not in self.objects:
             return None
         uid = self.objects[name]["metadata"]["uid"]
-        self.objects[name] = {**copy.deepcopy(wish), "metadata": {**wish["metadata"], "uid": uid}}
+        self.objects[name] = {
+            **copy.deepcopy(wish),
+            "metadata": {**wish["metadata"], "uid": uid},
+        }
         return self.objects[name]
 
     def delete(self, path: str, uid: str) -> None:
@@ -112,7 +115,12 @@ def nodes_of(
     collection = Collection()
     collection.specs = specs or {}
     nodes = {
-        f"n{number}": publisher(collection, f"n{number}", free) for number, free in enumerate(rooms)
+        f"n{number}": publisher(
+            collection,
+            f"n{number}",
+            free,
+        )
+        for number, free in enumerate(rooms)
     }
     return collection, nodes
 
@@ -129,7 +137,11 @@ def taken_by(
         waited_seconds, name = heapq.heappop(looks)
         if waited_seconds > until_seconds:
             break
-        turn_seconds = nodes[name].turns.seconds(Claim(wanted), StorageClass(CLASS), waited_seconds)
+        turn_seconds = nodes[name].turns.seconds(
+            Claim(wanted),
+            StorageClass(CLASS),
+            waited_seconds,
+        )
         if turn_seconds is not None and turn_seconds <= waited_seconds:
             return name, waited_seconds
         if turn_seconds is not None:

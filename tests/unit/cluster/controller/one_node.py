@@ -78,7 +78,13 @@ class Parts:
         turns = Turns(self.node, rivals, listing, CopySources(instance))
         taking = Taking(instance, self.claims, self.node, turns, capacity)
         on_node = NodeParts(self.node, taking)
-        self.provision = Provision(instance, self.claims, self.classes, self.news, on_node)
+        self.provision = Provision(
+            instance,
+            self.claims,
+            self.classes,
+            self.news,
+            on_node,
+        )
 
 
 def our_class(version: str, late: bool = True) -> dict[str, Any]:

@@ -84,7 +84,11 @@ def test_a_lacking_right_is_named_without_the_object() -> None:
         'in the namespace "n"'
     )
     assert (
-        refused(403, json.dumps({"message": message})).lacking == 'cannot create resource "events"'
+        refused(
+            403,
+            json.dumps({"message": message}),
+        ).lacking
+        == 'cannot create resource "events"'
     )
     assert refused(403, "<html>").lacking == ""
     assert api_errors.Refused(409, message).lacking == ""
@@ -102,7 +106,14 @@ def test_pauses_grow_to_their_limit_and_are_never_the_same() -> None:
 
 
 def test_those_who_list_anew_at_once_are_spread_in_time() -> None:
-    pauses = sorted(api_errors.pause_seconds(1, OSError(), lists_anew=True) for _ in range(200))
+    pauses = sorted(
+        api_errors.pause_seconds(
+            1,
+            OSError(),
+            lists_anew=True,
+        )
+        for _ in range(200)
+    )
 
     assert pauses[0] >= 0.75
     assert pauses[-1] - pauses[0] > 2

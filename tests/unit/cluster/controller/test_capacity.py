@@ -105,7 +105,11 @@ def test_a_kubernetes_that_is_too_old_is_named() -> None:
 class OneIsSick(Published):
     """Of two drivers, each with a class, one fails."""
 
-    drivers = Identity({"a.flexvol": "flexvol/a", "b.flexvol": "flexvol/b"}, "node1", "node1")
+    drivers = Identity(
+        {"a.flexvol": "flexvol/a", "b.flexvol": "flexvol/b"},
+        "node1",
+        "node1",
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +140,13 @@ class OneIsSick(Published):
 
     def node(self, patience_seconds: float = 10.0) -> Publishing:
         classes = [storage_class("a", "a.flexvol"), storage_class("b", "b.flexvol")]
-        return publishing(WithNode(self), self.list, self.drivers, classes, patience_seconds)
+        return publishing(
+            WithNode(self),
+            self.list,
+            self.drivers,
+            classes,
+            patience_seconds,
+        )
 
 
 def test_a_driver_that_fails_keeps_nobody_from_publishing_the_others_room() -> None:

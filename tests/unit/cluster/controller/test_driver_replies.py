@@ -13,11 +13,26 @@ from node.host import filesystems
     [
         pytest.param({"freeBytes": 1}, False, id="a number"),
         pytest.param({"freeBytes": "many"}, True, id="no number"),
-        pytest.param({"freeBytes": {"ext4": 1}}, True, id="numbers where one is expected"),
         pytest.param(
-            {"minimumVolumeBytes": {"ext4": 1, "": 1}}, False, id="a least for each file system"
+            {"freeBytes": {"ext4": 1}},
+            True,
+            id="numbers where one is expected",
         ),
-        pytest.param({"minimumVolumeBytes": {"ext4": "1"}}, True, id="a least that is no number"),
+        pytest.param(
+            {
+                "minimumVolumeBytes": {
+                    "ext4": 1,
+                    "": 1,
+                }
+            },
+            False,
+            id="a least for each file system",
+        ),
+        pytest.param(
+            {"minimumVolumeBytes": {"ext4": "1"}},
+            True,
+            id="a least that is no number",
+        ),
         pytest.param({"minimumVolumeBytes": 5}, False, id="one least for all"),
     ],
 )

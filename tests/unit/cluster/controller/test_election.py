@@ -49,7 +49,10 @@ class Server:
     def _write(self, metadata: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
         if self.lease is None or spec != self.lease["spec"]:  # else it is no change to the server
             self._version += 1
-        self.lease = {"metadata": {**metadata, "resourceVersion": str(self._version)}, "spec": spec}
+        self.lease = {
+            "metadata": {**metadata, "resourceVersion": str(self._version)},
+            "spec": spec,
+        }
         if self.unheard:
             raise Unreachable("unheard")
         return copy.deepcopy(self.lease)
@@ -121,7 +124,11 @@ def test_who_renews_keeps_it_whatever_the_wall_clocks_show(steps: list[tuple[flo
     world.attempt("a")
     for seconds, wall_seconds in steps:
         world.seconds += seconds
-        world.wall_seconds = {"a": -wall_seconds, "b": wall_seconds, "c": 3 * wall_seconds}
+        world.wall_seconds = {
+            "a": -wall_seconds,
+            "b": wall_seconds,
+            "c": 3 * wall_seconds,
+        }
         for name in ("b", "a", "c"):
             world.attempt(name)
         assert world.holders() == ["a"]

@@ -15,7 +15,14 @@ import pytest
 
 from cluster.controller import cluster, events
 
-CLAIM = {"metadata": {"name": "data", "namespace": "shop", "uid": "u1", "resourceVersion": "7"}}
+CLAIM = {
+    "metadata": {
+        "name": "data",
+        "namespace": "shop",
+        "uid": "u1",
+        "resourceVersion": "7",
+    }
+}
 VOLUME = {"metadata": {"name": "pvc-u1", "uid": "v1"}}
 
 
@@ -53,7 +60,14 @@ def server() -> Iterator[Server]:
             server.requests.append((self.command, self.path, json.loads(body)))
             status = server.status(self.command, self.path)
             answer = (
-                body if status < 400 else json.dumps({"kind": "Status", "message": "no"}).encode()
+                body
+                if status < 400
+                else json.dumps(
+                    {
+                        "kind": "Status",
+                        "message": "no",
+                    }
+                ).encode()
             )
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

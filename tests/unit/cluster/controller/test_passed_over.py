@@ -16,7 +16,11 @@ from tests.unit.cluster.controller.one_node import Parts, driver, our_class, wai
 
 CONTROL_PLANE = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 CORDONED = {"unschedulable": True}
-CLOSED = [CORDONED, {"taints": [CONTROL_PLANE]}, {"taints": [{"key": "x", "effect": "NoExecute"}]}]
+CLOSED = [
+    CORDONED,
+    {"taints": [CONTROL_PLANE]},
+    {"taints": [{"key": "x", "effect": "NoExecute"}]},
+]
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +37,22 @@ def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(CLOSED[1], False, id="a control-plane node takes none"),
         pytest.param(CLOSED[2], False, id="a node that evicts pods takes none"),
         pytest.param(
-            {"taints": [{"key": "x", "effect": "PreferNoSchedule"}]}, True, id="a wish is no ban"
+            {
+                "taints": [
+                    {
+                        "key": "x",
+                        "effect": "PreferNoSchedule",
+                    }
+                ]
+            },
+            True,
+            id="a wish is no ban",
         ),
-        pytest.param({"unschedulable": False, "taints": []}, True, id="an uncordoned node"),
+        pytest.param(
+            {"unschedulable": False, "taints": []},
+            True,
+            id="an uncordoned node",
+        ),
     ],
 )
 def test_a_node_takes_pods_unless_it_is_cordoned_or_tainted(
@@ -46,7 +63,16 @@ def test_a_node_takes_pods_unless_it_is_cordoned_or_tainted(
 
 NODES = st.lists(
     st.tuples(
-        st.sampled_from([0, GIB // 2, GIB, 3 * GIB, 50 * GIB]), st.sampled_from([{}, *CLOSED])
+        st.sampled_from(
+            [
+                0,
+                GIB // 2,
+                GIB,
+                3 * GIB,
+                50 * GIB,
+            ]
+        ),
+        st.sampled_from([{}, *CLOSED]),
     ),
     min_size=1,
     max_size=24,
@@ -124,7 +150,10 @@ def test_a_node_that_somebody_wrote_into_the_claim_is_compared_with_the_class(
     zone: str, called: bool, tmp_path: Path
 ) -> None:
     parts = Parts(tmp_path)
-    parts.api.node["metadata"]["labels"] = {"kubernetes.io/hostname": "node1", "zone": zone}
+    parts.api.node["metadata"]["labels"] = {
+        "kubernetes.io/hostname": "node1",
+        "zone": zone,
+    }
     noted = tmp_path / "noted"
     failure = '{"status": "Failure", "reason": "Busy", "message": "x"}'
     driver(tmp_path, f"echo $1 >>{noted}; echo '{failure}'")

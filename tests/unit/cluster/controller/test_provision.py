@@ -140,8 +140,16 @@ esac
 @pytest.mark.parametrize(
     ("found", "callouts"),
     [
-        pytest.param(FOUND, ["provision", "provision", "delete"], id="what there is is deleted"),
-        pytest.param(NOT_FOUND, ["provision", "provision"], id="what is not there is not made"),
+        pytest.param(
+            FOUND,
+            ["provision", "provision", "delete"],
+            id="what there is is deleted",
+        ),
+        pytest.param(
+            NOT_FOUND,
+            ["provision", "provision"],
+            id="what is not there is not made",
+        ),
     ],
 )
 def test_a_claim_that_goes_while_its_volume_is_made_makes_none_to_delete_it(
@@ -188,7 +196,12 @@ def test_a_claim_that_waits_for_calls_of_the_driver_to_end_costs_nothing(
     request = options.Options({options.REQUEST_BYTES: "100", options.VOLUME: "pvc-1"})
     with ThreadPoolExecutor() as threads:
         running = [
-            threads.submit(parts.storage.provision, "flexvol/loop", request) for _ in range(4)
+            threads.submit(
+                parts.storage.provision,
+                "flexvol/loop",
+                request,
+            )
+            for _ in range(4)
         ]
         while parts.storage.running("flexvol/loop") < 4:
             time.sleep(0.01)

@@ -24,7 +24,11 @@ POOLS: list[dict[str, Any]] = [
 def storage_class(
     name: str = "c", provisioner: str = "loop.flexvol", **parameters: str
 ) -> StorageClass:
-    json = {"metadata": {"name": name}, "provisioner": provisioner, "parameters": parameters}
+    json = {
+        "metadata": {"name": name},
+        "provisioner": provisioner,
+        "parameters": parameters,
+    }
     return StorageClass(json)
 
 
@@ -33,15 +37,38 @@ def storage_class(
     [
         pytest.param({}, POOLS, "100", id="a class without a pool means the default one"),
         pytest.param({"pool": "fast"}, POOLS, "7", id="a class names its pool"),
-        pytest.param({"pool": "away"}, POOLS, "0", id="a pool whose disk is away has no room"),
+        pytest.param(
+            {"pool": "away"},
+            POOLS,
+            "0",
+            id="a pool whose disk is away has no room",
+        ),
         pytest.param(
             {"pool": "elsewhere"}, POOLS, "0", id="a pool that is not on the node has no room"
         ),
-        pytest.param({}, [{"name": "only", "freeBytes": 3}], "3", id="the only pool is meant"),
         pytest.param(
-            {}, [{"name": "default", "freeBytes": -5}], "0", id="less than nothing is nothing"
+            {},
+            [{"name": "only", "freeBytes": 3}],
+            "3",
+            id="the only pool is meant",
         ),
-        pytest.param({}, POOLS[1:], "0", id="of several pools without a default none is meant"),
+        pytest.param(
+            {},
+            [
+                {
+                    "name": "default",
+                    "freeBytes": -5,
+                }
+            ],
+            "0",
+            id="less than nothing is nothing",
+        ),
+        pytest.param(
+            {},
+            POOLS[1:],
+            "0",
+            id="of several pools without a default none is meant",
+        ),
         pytest.param(
             {},
             [{"name": "default", "error": "gone"}, {"name": "fast", "freeBytes": 7}],
@@ -83,8 +110,16 @@ def test_the_room_of_the_pool_that_the_class_means(
 @pytest.mark.parametrize(
     ("largest", "published"),
     [
-        pytest.param({"maximumVolumeBytes": 16 << 40}, 16 << 40, id="one file is the limit"),
-        pytest.param({"maximumVolumeBytes": 1 << 62}, 40 << 40, id="the room is the limit"),
+        pytest.param(
+            {"maximumVolumeBytes": 16 << 40},
+            16 << 40,
+            id="one file is the limit",
+        ),
+        pytest.param(
+            {"maximumVolumeBytes": 1 << 62},
+            40 << 40,
+            id="the room is the limit",
+        ),
         pytest.param({}, 40 << 40, id="a driver that does not say"),
     ],
 )
@@ -99,7 +134,10 @@ def test_no_volume_is_promised_that_is_longer_than_its_pool_can_make(
 
     assert (found["capacity"], found["maximumVolumeSize"]) == (str(40 << 40), str(published))
     items = {"items": [found]}
-    assert published_rooms.rooms(lambda _path: items, "flexvol") == {"c": {"host": published}}
+    assert published_rooms.rooms(
+        lambda _path: items,
+        "flexvol",
+    ) == {"c": {"host": published}}
 
 
 LEAST = {"": 16, "ext4": 16, "xfs": 300, "btrfs": 112}
@@ -108,10 +146,30 @@ LEAST = {"": 16, "ext4": 16, "xfs": 300, "btrfs": 112}
 @pytest.mark.parametrize(
     ("parameters", "pool", "room"),
     [
-        pytest.param({"fsType": "xfs"}, {"freeBytes": 299}, (0, 0), id="less than an xfs needs"),
-        pytest.param({"fsType": "xfs"}, {"freeBytes": 300}, (300, 300), id="just one xfs"),
-        pytest.param({}, {"freeBytes": 299}, (299, 299), id="a class that names no file system"),
-        pytest.param({}, {"freeBytes": 15}, (0, 0), id="less than the driver's own choice needs"),
+        pytest.param(
+            {"fsType": "xfs"},
+            {"freeBytes": 299},
+            (0, 0),
+            id="less than an xfs needs",
+        ),
+        pytest.param(
+            {"fsType": "xfs"},
+            {"freeBytes": 300},
+            (300, 300),
+            id="just one xfs",
+        ),
+        pytest.param(
+            {},
+            {"freeBytes": 299},
+            (299, 299),
+            id="a class that names no file system",
+        ),
+        pytest.param(
+            {},
+            {"freeBytes": 15},
+            (0, 0),
+            id="less than the driver's own choice needs",
+        ),
         pytest.param(
             {"csi.storage.k8s.io/fstype": "btrfs"},
             {"freeBytes": 111},
@@ -124,7 +182,12 @@ LEAST = {"": 16, "ext4": 16, "xfs": 300, "btrfs": 112}
             (0, 0),
             id="no file can be as long as an xfs needs",
         ),
-        pytest.param({"fsType": "zfs"}, {"freeBytes": 7}, (7, 7), id="the driver's to refuse"),
+        pytest.param(
+            {"fsType": "zfs"},
+            {"freeBytes": 7},
+            (7, 7),
+            id="the driver's to refuse",
+        ),
     ],
 )
 def test_room_for_less_than_the_smallest_volume_is_no_room(
@@ -142,7 +205,18 @@ def test_room_for_less_than_the_smallest_volume_is_no_room(
 def test_nothing_for_classes_of_others_and_for_a_driver_without_pools() -> None:
     classes = [storage_class("a"), storage_class("b", "other")]
 
-    assert len(published_rooms.wanted(classes, {"flexvol/loop": POOLS}, US, "host", None)) == 1
+    assert (
+        len(
+            published_rooms.wanted(
+                classes,
+                {"flexvol/loop": POOLS},
+                US,
+                "host",
+                None,
+            )
+        )
+        == 1
+    )
     assert published_rooms.wanted(classes, {"flexvol/loop": []}, US, "host", None) == {}
 
 
@@ -170,7 +244,13 @@ def test_each_node_and_class_has_a_name_of_its_own() -> None:
     [
         pytest.param("1Mi", 1 << 20, True, True, id="what is published is as wished"),
         pytest.param("1Mi", (1 << 20) - 4096, False, True, id="a small change waits"),
-        pytest.param("1Mi", (1 << 20) * 9 // 10, False, False, id="a large change does not"),
+        pytest.param(
+            "1Mi",
+            (1 << 20) * 9 // 10,
+            False,
+            False,
+            id="a large change does not",
+        ),
         pytest.param("1Mi", 0, False, False, id="all room that goes is a large change"),
         pytest.param("0", 4096, False, False, id="any room that comes is a large change"),
     ],
@@ -192,6 +272,9 @@ def test_a_change_is_written_at_once_unless_it_is_small(
     assert not same({**there, "metadata": {}}, True)
     for size in ("capacity", "maximumVolumeSize"):
         assert not same({key: there[key] for key in there if key != size}, True)
-    stamped = {**there["metadata"], "labels": {**there["metadata"]["labels"], "by.webhook": "us"}}
+    stamped = {
+        **there["metadata"],
+        "labels": {**there["metadata"]["labels"], "by.webhook": "us"},
+    }
     assert same({**there, "metadata": stamped}, True) == roughly
     assert not same(None, True)

@@ -30,7 +30,12 @@ from tests.sources import ROOT
             id="a node whose storage is away gives the claim to another",
         ),
         pytest.param(
-            protocol.Busy, Retry(GROWING, may_exist=True), id="a busy driver may be making it"
+            protocol.Busy,
+            Retry(
+                GROWING,
+                may_exist=True,
+            ),
+            id="a busy driver may be making it",
         ),
         pytest.param(
             protocol.NotFound, Retry(GROWING), id="a volume that is not found is not there"

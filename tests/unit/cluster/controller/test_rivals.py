@@ -35,7 +35,13 @@ def test_more_room_is_never_on_a_lower_step(one: int, other: int) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from([0, GIB // 2, GIB, 3 * GIB, 50 * GIB]), min_size=1, max_size=30))
+@given(
+    st.lists(
+        st.sampled_from([0, GIB // 2, GIB, 3 * GIB, 50 * GIB]),
+        min_size=1,
+        max_size=30,
+    )
+)
 def test_a_node_of_about_the_most_room_takes_the_claim(rooms: list[int]) -> None:
     _, nodes = nodes_of(rooms)
 

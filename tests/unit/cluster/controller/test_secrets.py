@@ -34,7 +34,11 @@ CLAIM: dict[str, Any] = {
 
 
 def storage_class(**parameters: str) -> dict[str, Any]:
-    return {"metadata": {"name": "c"}, "provisioner": "loop.flexvol", "parameters": parameters}
+    return {
+        "metadata": {"name": "c"},
+        "provisioner": "loop.flexvol",
+        "parameters": parameters,
+    }
 
 
 def wanted(**parameters: str) -> secrets.Reference | None:
@@ -76,7 +80,12 @@ def wanted(**parameters: str) -> secrets.Reference | None:
             ("vault", "k.1"),
             id="an annotation with a prefix",
         ),
-        pytest.param("n" * 253, "v" * 63, ("v" * 63, "n" * 253), id="names as long as can be"),
+        pytest.param(
+            "n" * 253,
+            "v" * 63,
+            ("v" * 63, "n" * 253),
+            id="names as long as can be",
+        ),
     ],
 )
 def test_a_secret_is_named_by_templates(
@@ -106,7 +115,11 @@ def test_a_class_whose_secret_parameters_are_wrong_is_told_how_a_class_is_change
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        pytest.param({"secretName": "a"}, "secretName stands alone", id="a name stands alone"),
+        pytest.param(
+            {"secretName": "a"},
+            "secretName stands alone",
+            id="a name stands alone",
+        ),
         pytest.param(
             {"secretNamespace": "a"}, "secretNamespace stands alone", id="a namespace stands alone"
         ),
@@ -115,9 +128,18 @@ def test_a_class_whose_secret_parameters_are_wrong_is_told_how_a_class_is_change
             "secretNamespace stands alone",
             id="a namespace stands alone, and no secret is made",
         ),
-        pytest.param({"createSecret": "yes"}, "createSecret is 'yes'", id="neither true nor false"),
         pytest.param(
-            {"createSecret": "true", "secretName": "a"}, "remove secretName", id="made and named"
+            {"createSecret": "yes"},
+            "createSecret is 'yes'",
+            id="neither true nor false",
+        ),
+        pytest.param(
+            {
+                "createSecret": "true",
+                "secretName": "a",
+            },
+            "remove secretName",
+            id="made and named",
         ),
         pytest.param(
             {"secretName": "", "secretNamespace": "a"},
@@ -185,7 +207,12 @@ def test_a_class_whose_secret_parameters_are_wrong_is_told_how_a_class_is_change
             id="a claim's name as the namespace of a made secret",
         ),
         pytest.param(
-            {"secretName": "UPPER", "secretNamespace": "a"}, "'UPPER'", id="letters in upper case"
+            {
+                "secretName": "UPPER",
+                "secretNamespace": "a",
+            },
+            "'UPPER'",
+            id="letters in upper case",
         ),
         pytest.param(
             {"secretName": "a\n", "secretNamespace": "a"},
@@ -196,7 +223,12 @@ def test_a_class_whose_secret_parameters_are_wrong_is_told_how_a_class_is_change
             {"secretName": "a/b", "secretNamespace": "a"}, "'a/b'", id="a slash in a name"
         ),
         pytest.param(
-            {"secretName": "a", "secretNamespace": "a.b"}, "'a.b'", id="a dot in a namespace"
+            {
+                "secretName": "a",
+                "secretNamespace": "a.b",
+            },
+            "'a.b'",
+            id="a dot in a namespace",
         ),
         pytest.param(
             {"secretName": "n" * 254, "secretNamespace": "a"},
@@ -243,13 +275,25 @@ def test_a_secret_made_for_one_volume_says_whose_it_is_and_another_nodes_has_ano
 
 def test_the_driver_gets_none_of_the_words_and_the_pv_the_reference() -> None:
     chosen = StorageClass(
-        storage_class(createSecret="true", secretName="a", secretNamespace="b", pool="fast")
+        storage_class(
+            createSecret="true",
+            secretName="a",
+            secretNamespace="b",
+            pool="fast",
+        )
     )
     claim = Claim(CLAIM)
     made = {"options": {"pool": "fast"}, "capacityBytes": 1 << 20, "fsType": "ext4"}
 
     request = volume_manifest.provision_request(claim, chosen, 1 << 20, "c1")
-    volume = volume_manifest.persistent_volume(claim, chosen, made, US, "host", ("b", "a"))
+    volume = volume_manifest.persistent_volume(
+        claim,
+        chosen,
+        made,
+        US,
+        "host",
+        ("b", "a"),
+    )
 
     assert request.own == {"pool": "fast"}
     assert volume["spec"]["flexVolume"] == {
@@ -284,12 +328,25 @@ def test_the_secret_of_a_pv_is_the_one_that_was_made_for_it() -> None:
     [
         pytest.param({}, id="it names none"),
         pytest.param({"name": MADE}, id="it names no namespace"),
-        pytest.param({"namespace": "own", "name": "keys"}, id="its name is not the volume's"),
-        pytest.param({"namespace": "own", "name": "pvc-u1"}, id="its name has no instance"),
         pytest.param(
-            {"namespace": "own", "name": "pvc-u2" + MADE[6:]}, id="its name is another volume's"
+            {"namespace": "own", "name": "keys"},
+            id="its name is not the volume's",
         ),
-        pytest.param({"namespace": "../../x", "name": MADE}, id="its namespace is a path"),
+        pytest.param(
+            {"namespace": "own", "name": "pvc-u1"},
+            id="its name has no instance",
+        ),
+        pytest.param(
+            {
+                "namespace": "own",
+                "name": "pvc-u2" + MADE[6:],
+            },
+            id="its name is another volume's",
+        ),
+        pytest.param(
+            {"namespace": "../../x", "name": MADE},
+            id="its namespace is a path",
+        ),
     ],
 )
 def test_any_other_secret_of_a_pv_is_not_its_own(secret: dict[str, str]) -> None:
@@ -309,7 +366,8 @@ def test_only_a_secret_that_says_so_is_the_volumes(changed: dict[str, str]) -> N
     made = wanted(createSecret="true")
     assert made is not None
 
-    assert secrets.is_of({"metadata": {"annotations": {**made.owner, **changed}}}, made.owner) is (
-        changed == {}
-    )
+    assert secrets.is_of(
+        {"metadata": {"annotations": {**made.owner, **changed}}},
+        made.owner,
+    ) is (changed == {})
     assert not secrets.is_of({"metadata": {}}, made.owner)

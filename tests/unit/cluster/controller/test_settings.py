@@ -21,17 +21,31 @@ from cluster.controller import settings
             id="a driver that is a path",
         ),
         pytest.param(
-            ["--node=a", "--workers=0"], "--workers 0: expected 1 or more", id="no workers"
+            [
+                "--node=a",
+                "--workers=0",
+            ],
+            "--workers 0: expected 1 or more",
+            id="no workers",
         ),
         pytest.param(
-            ["--node=a", "--pod=x"], "--pod x: expected NAME/UID", id="a pod without a uid"
+            [
+                "--node=a",
+                "--pod=x",
+            ],
+            "--pod x: expected NAME/UID",
+            id="a pod without a uid",
         ),
         pytest.param(
             ["--node=a", "--orphan-grace-seconds=nan"],
             "--orphan-grace-seconds nan: expected 0 or more",
             id="a time that is no number",
         ),
-        pytest.param(["--node=a", "--identity=b"], "not allowed with argument", id="two modes"),
+        pytest.param(
+            ["--node=a", "--identity=b"],
+            "not allowed with argument",
+            id="two modes",
+        ),
         pytest.param([], "is required", id="no mode"),
     ],
 )

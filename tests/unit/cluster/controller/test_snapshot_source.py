@@ -50,17 +50,34 @@ def is_allowed(listed: list[dict[str, Any]], us: Identity) -> bool:
         pytest.param([entry()], True, id="a snapshot of the claim's namespace is used"),
         pytest.param([], False, id="a driver that lists nothing has no snapshot"),
         pytest.param([entry("after")], False, id="another snapshot has another name"),
-        pytest.param([entry(namespace="bank")], False, id="another namespace's is refused"),
+        pytest.param(
+            [entry(namespace="bank")],
+            False,
+            id="another namespace's is refused",
+        ),
         pytest.param([entry(kind="volume")], False, id="a volume is no snapshot"),
-        pytest.param([{"name": "before", "kind": "snapshot"}], False, id="without owner: nobody's"),
+        pytest.param(
+            [{"name": "before", "kind": "snapshot"}],
+            False,
+            id="without owner: nobody's",
+        ),
         pytest.param(
             [{"name": "before", "kind": "snapshot", "owner": None}],
             False,
             id="owner null: nobody's",
         ),
-        pytest.param([{"name": "before", "error": "x"}], False, id="a damaged entry is refused"),
         pytest.param(
-            [entry(), entry(namespace="bank")], False, id="two of the name, one is another's"
+            [{"name": "before", "error": "x"}],
+            False,
+            id="a damaged entry is refused",
+        ),
+        pytest.param(
+            [
+                entry(),
+                entry(namespace="bank"),
+            ],
+            False,
+            id="two of the name, one is another's",
         ),
         pytest.param([entry("x"), entry()], True, id="the other entries do not matter"),
     ],
@@ -74,7 +91,16 @@ def test_only_a_snapshot_of_the_claims_own_namespace_is_used(
 NAMES = st.sampled_from(["before", "after", ""])
 ENTRIES = st.lists(
     st.builds(
-        entry, NAMES, st.sampled_from(["snapshot", "volume", ""]), st.sampled_from(["shop", "bank"])
+        entry,
+        NAMES,
+        st.sampled_from(
+            [
+                "snapshot",
+                "volume",
+                "",
+            ]
+        ),
+        st.sampled_from(["shop", "bank"]),
     )
 )
 

@@ -60,7 +60,11 @@ def test_a_script_for_the_retired_flex_provisioner_needs_no_more_than_success(dr
             id="an option is the provisioner's own",
         ),
         pytest.param(
-            {"options": {"kubernetes.io/secret/a": "1"}, "capacityBytes": 100, "fsType": ""},
+            {
+                "options": {"kubernetes.io/secret/a": "1"},
+                "capacityBytes": 100,
+                "fsType": "",
+            },
             "reserved",
             id="an option is kubelet's own",
         ),
@@ -77,7 +81,11 @@ def test_a_script_for_the_retired_flex_provisioner_needs_no_more_than_success(dr
             "True",
             id="its size is a truth value",
         ),
-        pytest.param({"options": {}, "capacityBytes": 100}, "fsType", id="it has no file system"),
+        pytest.param(
+            {"options": {}, "capacityBytes": 100},
+            "fsType",
+            id="it has no file system",
+        ),
     ],
 )
 def test_a_success_without_a_usable_volume_is_an_unknown_outcome(
@@ -111,7 +119,14 @@ def test_no_more_calls_of_a_driver_run_than_it_may_have_and_it_is_tried_again_so
     )
     storage = Storage(str(driver), 2)
     with ThreadPoolExecutor() as threads:
-        running = [threads.submit(storage.delete, "flexvol/fake", REQUEST) for _ in range(2)]
+        running = [
+            threads.submit(
+                storage.delete,
+                "flexvol/fake",
+                REQUEST,
+            )
+            for _ in range(2)
+        ]
         while storage.running("flexvol/fake") < 2:
             time.sleep(0.01)
         with pytest.raises(
@@ -127,8 +142,16 @@ def test_no_more_calls_of_a_driver_run_than_it_may_have_and_it_is_tried_again_so
 @pytest.mark.parametrize(
     ("lasting", "other"),
     [
-        pytest.param("provision", "delete", id="calls that make volumes leave room for a deletion"),
-        pytest.param("delete", "provision", id="deletions leave room for a call that makes one"),
+        pytest.param(
+            "provision",
+            "delete",
+            id="calls that make volumes leave room for a deletion",
+        ),
+        pytest.param(
+            "delete",
+            "provision",
+            id="deletions leave room for a call that makes one",
+        ),
     ],
 )
 def test_calls_of_one_kind_leave_room_for_one_of_the_other(
@@ -158,7 +181,12 @@ def test_calls_of_one_kind_leave_room_for_one_of_the_other(
 
 
 def test_what_a_driver_lists_and_cannot_be_is_an_error_with_a_name(driver: Path) -> None:
-    pools = [{"name": "a", "freeBytes": 1}, {"name": "b", "freeBytes": None}, {"freeBytes": 1}, 7]
+    pools = [
+        {"name": "a", "freeBytes": 1},
+        {"name": "b", "freeBytes": None},
+        {"freeBytes": 1},
+        7,
+    ]
     volumes = [
         {"name": "v", "owner": "x"},
         {"name": "w", "owner": None, "sizeBytes": -1},

@@ -117,7 +117,11 @@ def test_a_list_has_pages_and_then_a_watch_reports_what_changes(
 @pytest.mark.parametrize(
     ("error", "lists_anew"),
     [
-        pytest.param(ConnectionResetError(), False, id="a connection that was cut goes on"),
+        pytest.param(
+            ConnectionResetError(),
+            False,
+            id="a connection that was cut goes on",
+        ),
         pytest.param(
             kubernetes.client.ApiException(429), False, id="a server that is busy goes on"
         ),
@@ -127,7 +131,11 @@ def test_a_list_has_pages_and_then_a_watch_reports_what_changes(
         pytest.param(
             kubernetes.client.ApiException(403), True, id="after a refusal all is listed anew"
         ),
-        pytest.param(ValueError("<html>"), True, id="after something odd all is listed anew"),
+        pytest.param(
+            ValueError("<html>"),
+            True,
+            id="after something odd all is listed anew",
+        ),
     ],
 )
 def test_after_an_error_a_watch_goes_on_where_it_can(
