@@ -48,7 +48,7 @@ ELSEWHERE = {
     "kubectl exec web": SHOWN,
     "kubectl -n flexvol exec deployment/flexvol-cluster": "tests/cluster/test_gone_nodes.py"
     "::test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is",
-    "install dist/provisioner": INVENTORY + "ask",
+    "install dist/provisioner": "tests/cluster/conftest.py::ask",
     "kubectl flexvol inventory": INVENTORY
     + "test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status",
     "kubectl flexvol explain": INVENTORY
