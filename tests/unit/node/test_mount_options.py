@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
 from typing import Any
 
@@ -105,3 +106,35 @@ def test_what_no_class_may_have_is_neither_mounted_nor_a_flag() -> None:
 
     assert mount_options.not_allowed(odd) == ["errors=panic"]
     assert mount_options.of_file_system(odd) == ["commit=5"]
+
+
+class Noting:
+    """A volume that counts how often its record is written, on a disk that may refuse that."""
+
+    def __init__(self, left_out: list[str], error: OSError | None = None) -> None:
+        self.record = own_pool.RECORD.changed(left_out=left_out)
+        self.error = error
+        self.saved: list[list[str]] = []
+
+    def save(self, left_out: list[str]) -> None:
+        if self.error:
+            raise self.error
+        self.saved.append(left_out)
+
+
+def test_what_is_left_out_is_written_once() -> None:
+    noting: Any = Noting(["a"])
+
+    mount_options.note_left_out(noting, ["a"])
+    assert noting.saved == []
+    mount_options.note_left_out(noting, [])
+    assert noting.saved == [[]]
+
+
+def test_a_disk_that_cannot_be_written_to_keeps_no_pod_from_its_volume() -> None:
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        full: Any = Noting([], OSError(number, "full"))
+        mount_options.note_left_out(full, ["a"])
+    broken: Any = Noting([], OSError(errno.EIO, "broken"))
+    with pytest.raises(OSError, match="broken"):
+        mount_options.note_left_out(broken, ["a"])

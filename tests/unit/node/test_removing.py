@@ -10,7 +10,7 @@ import pytest
 
 from node.drivers.loop import removing, volumes
 from node.drivers.loop.pools import Pool
-from shared.protocol import Internal
+from shared.protocol import Busy, Internal
 from tests.unit.node import own_pool
 
 
@@ -52,6 +52,18 @@ def test_a_volume_without_image_is_taken_away_too(pool: Pool) -> None:
         removing.delete(volume)
 
     assert own_pool.entries(pool) == set()
+
+
+def test_a_volume_that_is_in_use_stays(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volumes, "_IN_USE_SECONDS", 0)
+    own_pool.add(pool, "pvc-1")
+
+    with volumes.get(pool, "pvc-1") as volume, volume.open_image() as image:
+        assert image.try_lock()  # as a loop device has it
+        with pytest.raises(Busy, match="is in use on this node"):
+            removing.delete(volume)
+
+    assert own_pool.entries(pool) == {"pvc-1"}
 
 
 def test_nothing_is_touched_where_a_strange_file_lies(pool: Pool) -> None:
