@@ -27,7 +27,7 @@ def delete(pool: "Pool", options: "Options") -> Reply:
 
 
 def _delete(volume: "Volume", options: "Options") -> Reply:
-    _check_owner(volume, options.claim)
+    _check_owner(volume, options)
     volume.check_volume()
     if options.only_if_blank:
         _check_unused(volume)
@@ -40,13 +40,14 @@ def _delete(volume: "Volume", options: "Options") -> Reply:
     return Reply()
 
 
-def _check_owner(volume: "Volume", claim: "Claim") -> None:
+def _check_owner(volume: "Volume", options: "Options") -> None:
+    claim = options.claim
     owner_uid = volume.owner.uid if volume.owner else None
     if owner_uid == claim.uid and claim.uid != AWAITED:
         return
     raise InvalidArgument(
         "volume {} is owned by claim uid {}, not {}; it is left alone".format(
-            volume.name,
+            options.volume,  # an archive's name without the dot that hides its directory
             "none" if owner_uid is None else shown(owner_uid),
             shown(claim.uid),
         )

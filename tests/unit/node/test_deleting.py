@@ -212,3 +212,13 @@ def test_an_archive_goes_when_its_claims_volume_is_deleted_by_its_name(pool: Poo
     assert delete(pool, **{keys.VOLUME: name}) == ""
 
     assert own_pool.entries(pool) == set()
+
+
+def test_another_claims_archive_stays_and_is_named_as_people_name_it(pool: Pool) -> None:
+    name = "archived-0011223344556677-pvc-1"
+    own_pool.add(pool, "." + name, blank=False, archive=ARCHIVE)
+
+    with pytest.raises(InvalidArgument, match=f"^volume {name} is owned by claim uid 'uid-1'"):
+        delete(pool, "uid-2", **{keys.VOLUME: name})
+
+    assert own_pool.entries(pool) == {"." + name}
