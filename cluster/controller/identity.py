@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cluster.controller.objects import Volume
+from cluster.controller.objects import IDENTITY, Volume
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ def is_ours(volume: Volume, identity: Identity) -> bool:
     """Whether a PV was made by this very instance; only the node that has the storage can delete
     it."""
     driver = identity.drivers.get(volume.provisioner)
-    if driver is None or not volume.identity:
+    # A PV without the annotation is nobody's, and not that of an instance whose name is empty.
+    if driver is None or IDENTITY not in volume.annotations:
         return False
     return volume.identity == identity.name and volume.driver == driver
 

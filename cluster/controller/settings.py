@@ -23,6 +23,7 @@ class Settings:
 
     node: the node that it serves; "" in the other two modes.
     identity: its name in shared mode; "" in the other two.
+    has_cluster_duties: whether it makes no volumes, and has the duties of no single node.
     drivers: those that it serves, as vendor/name.
     learns_drivers: whether the drivers that the nodes serve beside those are added.
     plugin_dir: kubelet's, with the drivers.
@@ -38,6 +39,7 @@ class Settings:
 
     node: str
     identity: str
+    has_cluster_duties: bool
     drivers: tuple[str, ...]
     learns_drivers: bool
     plugin_dir: str
@@ -49,11 +51,6 @@ class Settings:
     namespace: str
     pod: str
     node_gone_seconds: float
-
-    @property
-    def has_cluster_duties(self) -> bool:
-        """Whether the instance makes no volumes, and has the duties of no single node."""
-        return not self.node and not self.identity
 
     @property
     def by_provisioner(self) -> dict[str, str]:
@@ -88,6 +85,7 @@ def parse(words: Sequence[str], commands: str) -> Settings:
     return Settings(
         node=given.node or "",
         identity=given.identity or "",
+        has_cluster_duties=given.cluster,
         drivers=tuple(given.driver or DRIVERS),
         learns_drivers=given.cluster and not given.driver,
         plugin_dir=given.plugin_dir,

@@ -718,6 +718,15 @@ def test_a_pv_made_by_hand_is_not_ours(notes: dict[str, str] | None) -> None:
     assert [on_volume(one, NODE).action for one in (made, bare)] == [LATER, LATER]
 
 
+def test_an_instance_whose_name_is_empty_has_the_pvs_that_say_so_and_no_others() -> None:
+    nameless = Identity(NODE.drivers, "", "")
+    made_by_hand = volume()
+    del made_by_hand["metadata"]["annotations"][objects.IDENTITY]
+
+    assert on_volume(volume(identity=""), nameless).action == DELETE
+    assert on_volume(made_by_hand, nameless).action == LATER
+
+
 # A PV and its claim, as kube-controller-manager can leave them. Each row's source is a function of
 # pkg/controller/volume/persistentvolume/pv_controller.go in Kubernetes 1.37, or the file it names.
 

@@ -56,3 +56,19 @@ def test_bad_arguments_are_named(
         settings.parse(words, "")
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "has_cluster_duties"),
+    [
+        pytest.param(["--cluster"], True, id="cluster mode has the duties of no single node"),
+        pytest.param(["--node=a"], False, id="node mode does not have them"),
+        pytest.param(["--identity=a"], False, id="shared mode does not have them"),
+        pytest.param(["--identity="], False, id="an empty name is shared mode still"),
+        pytest.param(["--node="], False, id="an empty node has no duties of the cluster either"),
+    ],
+)
+def test_only_cluster_mode_has_the_duties_of_no_single_node(
+    words: list[str], has_cluster_duties: bool
+) -> None:
+    assert settings.parse(words, "").has_cluster_duties == has_cluster_duties
