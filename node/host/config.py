@@ -197,7 +197,8 @@ def _locked_pools() -> "_LockedPools":
         raise _unwritable(error) from None
     with directory:
         directory.lock(DIRECTORY, _LOCK_SECONDS)
-        return _LockedPools(directory.kept_open(), _memory())
+        memory = _memory()
+        return _LockedPools(directory.kept_open(), memory)
 
 
 class _LockedPools:
