@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.cluster.kube import machine
@@ -57,3 +60,26 @@ def test_a_registry_that_stays_away_is_the_failure(attempts: list[str]) -> None:
         machine.fetch(lambda: get(attempts))
 
     assert attempts == ["too late"]
+
+
+# The first thread ends; another one sleeps on.
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_program_is_stopped_when_its_last_thread_has_ended(tmp_path: Path) -> None:
+    child = machine.spawn(tmp_path, "headless", [sys.executable, "-c", HEADLESS])
+    stat = Path(f"/proc/{child.pid}/stat")
+    wait_until(
+        "the first thread has ended", lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    )
+
+    assert machine.running(tmp_path, "headless") == child.pid
+
+    machine.stop(tmp_path, "headless")
+
+    assert machine.running(tmp_path, "headless") is None
+    assert not machine._alive(child.pid)

@@ -97,8 +97,9 @@ def stop(state: Path, name: str, number: int = signal.SIGTERM) -> None:
     if pid is not None:
         _kill_group(pid, number)
         deadline = time.monotonic() + _STOP_SECONDS
-        while running(state, name) is not None:
-            if time.monotonic() > deadline:
+        # Its environment, by which it is known as ours, goes before its last thread.
+        while _alive(pid):
+            if time.monotonic() > deadline and running(state, name) == pid:
                 _kill_group(pid, signal.SIGKILL)
             _reap(pid)
             time.sleep(0.02)
@@ -267,10 +268,19 @@ def _of(state: Path, mount_namespaces: Set[str | None] = frozenset()) -> list[st
 
 
 def _marked(pid: str, state: Path) -> bool:
+    return _mark(state) in _environment(pid).split(b"\0")
+
+
+def _environment(pid: str) -> bytes:
+    """Of a thread that lives: the first one has none once it has ended."""
     try:
-        return _mark(state) in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:  # it ended
-        return False
+        threads = sorted(os.listdir(f"/proc/{pid}/task"), key=int)
+    except OSError:  # the process ended
+        return b""
+    for thread in threads:
+        with contextlib.suppress(OSError):  # the thread ended
+            return Path(f"/proc/{pid}/task/{thread}/environ").read_bytes()
+    return b""
 
 
 def _mark(state: Path) -> bytes:
@@ -285,8 +295,11 @@ def _mount_namespace(pid: str) -> str | None:
 
 
 def _alive(pid: int) -> bool:
+    """Whether any thread of a process lives. The first one is a zombie before the others have
+    ended, and what they hold, such as a port, is not free until then."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(os.listdir(f"/proc/{pid}/task")) > 1
     except OSError:
         return False
 
