@@ -83,3 +83,4 @@ def test_a_program_is_stopped_when_its_last_thread_has_ended(tmp_path: Path) -> 
 
     assert machine.running(tmp_path, "headless") is None
     assert not machine._alive(child.pid)
+    child.wait()
