@@ -7,7 +7,15 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from tests.cluster.conftest import Kubernetes, Object, pod, published, storage_class, volumes_on
+from tests.cluster.conftest import (
+    Kubernetes,
+    Object,
+    cordoned,
+    pod,
+    published,
+    storage_class,
+    volumes_on,
+)
 from tests.cluster.kube.cluster import wait_until
 from tests.cluster.test_capacity import GIB, full, left
 
@@ -137,14 +145,11 @@ def test_a_cordoned_node_gets_a_claim_that_binds_at_once_only_while_no_other_fit
 ) -> None:
     with bound_at_once(k8s) as name, left(k8s, "node2", 2 * GIB):
         wait_until("node2 has little room", lambda: published(k8s, name)["node2"] < 3 * GIB, 30)
-        k8s.cluster.kubectl("cordon", "node1", capture_output=True)
-        try:
+        with cordoned(k8s, "node1"):
             k8s.claim("small", storage_class=name, size="1Gi")
             assert node_of(k8s.volume_of("small")) == "node2"
             k8s.claim("large", storage_class=name, size="3Gi")
             assert node_of(k8s.volume_of("large")) == "node1"
-        finally:
-            k8s.cluster.kubectl("uncordon", "node1", capture_output=True)
 
 
 def test_topologies_that_no_node_is_in_are_explained(k8s: Kubernetes) -> None:
