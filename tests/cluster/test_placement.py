@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tests.cluster.claims import HOSTNAME, bound_at_once, looked_again, node_of, warnings
 from tests.cluster.kubernetes import Kubernetes, Object, pod, published, storage_class
-from tests.cluster.nodes import GIB, full, left, volumes_on
+from tests.cluster.nodes import GIB, cordoned, full, left, volumes_on
 from tests.waiting import wait_until
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
@@ -118,14 +118,11 @@ def test_a_cordoned_node_gets_a_claim_that_binds_at_once_only_while_no_other_fit
             lambda: published(k8s, name)["node2"] < 3 * GIB,
             30,
         )
-        k8s.cluster.kubectl("cordon", "node1", capture_output=True)
-        try:
+        with cordoned(k8s, "node1"):
             k8s.claim("small", storage_class=name, size="1Gi")
             assert node_of(k8s.volume_of("small")) == "node2"
             k8s.claim("large", storage_class=name, size="3Gi")
             assert node_of(k8s.volume_of("large")) == "node1"
-        finally:
-            k8s.cluster.kubectl("uncordon", "node1", capture_output=True)
 
 
 def test_topologies_that_no_node_is_in_are_explained(k8s: Kubernetes) -> None:

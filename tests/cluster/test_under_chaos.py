@@ -189,8 +189,9 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(
     print(f"{sum(user.lives for user in users)} claims, {len(kept)} kept; killed: {faults.counts}")
     assert all(faults.counts.values()), faults.counts
     wait_until("the API server is ready", k8s.cluster.api_ready)  # it may have been killed last
-    # A watch that it has from a server that was killed may hear of nothing for minutes: claims kept
-    # their pvc-protection finalizer for five. What is to recover here by itself is flexvol.
+    # The controller-manager's watch of an API server that was killed may hear of nothing for
+    # minutes: claims kept their pvc-protection finalizer for five. This test is about flexvol,
+    # which recovers by itself.
     k8s.cluster.restart("kube-controller-manager")
 
     deadline = time.monotonic() + SETTLED_SECONDS
