@@ -16,10 +16,11 @@ from tests.cluster.kube.cluster import STATE, STORAGE, Cluster
 from tests.cluster.kube.machine import sh
 from tests.cluster.kube.node import PLUGINS
 from tests.cluster.kubernetes import Kubernetes, pod, storage_class
+from tests.sources import ROOT
 from tests.waiting import wait_until
 
 OVERLAY = Path(__file__).parent / "kube/overlay-attaching"
-SOURCE = Path(__file__).resolve().parents[1] / "node/drivers/attaching.py"
+SOURCE = ROOT / "tests/drivers/attaching.py"
 NAME = "flexvol~attaching"
 # of a node, unless its kubelet attaches
 BY_CONTROLLER = "volumes.kubernetes.io/controller-managed-attach-detach"

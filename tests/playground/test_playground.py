@@ -24,6 +24,8 @@ from tests.cluster.nodes import DRIVER, POOL
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+# The name of a cluster beside this one goes on with a number.
+OUR_NAME = re.compile(rf"{kube.STATE.name}(?![0-9])")
 pytestmark = pytest.mark.cluster
 
 
@@ -140,23 +142,20 @@ def test_a_cluster_of_programs_that_one_has_is_undone_when_its_owner_is_killed(
         "print('up', flush=True); input()"
     )
     theirs = {**os.environ, "FLEXVOL_KUBE_BIN": str(tmp_path)}
-    owner = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
         env=theirs,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-    )
-    assert owner.stdin and owner.stdout
-    assert owner.stdout.readline() == b"up\n"
-    assert left_behind()
+    ) as owner:
+        assert owner.stdout
+        assert owner.stdout.readline() == b"up\n"
+        assert left_behind()
 
-    owner.kill()
-    owner.wait()
+        owner.kill()
 
     wait_until("nothing is left", lambda: not left_behind())
-    owner.stdin.close()
-    owner.stdout.close()
 
 
 def alias(shown: str) -> str:
@@ -165,28 +164,38 @@ def alias(shown: str) -> str:
 
 
 def left_behind() -> dict[str, object]:
-    """What there is of a cluster on this machine, by kind."""
+    """What there is of this cluster on this machine, by kind. Another one may run beside it."""
     listed = subprocess.run(
         ["losetup", "-a"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     namespaces = subprocess.run(
         ["ip", "netns", "list"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
+    others = loop_devices_of_others()
     found: dict[str, object] = {
         "state": [str(path) for path in (kube.DATA, kube.STATE) if path.exists()],
         "namespaces": [line for line in namespaces if line.startswith(machine.PREFIX)],
         "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("*/flexvol-node*")],
         "mounts": [
-            line for line in Path("/proc/mounts").read_text().splitlines() if "flexvol-kube" in line
+            line for line in Path("/proc/mounts").read_text().splitlines() if OUR_NAME.search(line)
         ],
         "loop devices": [
-            line for line in listed if re.search("flexvol-kube|pvc-[0-9a-f]{8}-", line)
+            line
+            for line in listed
+            if re.search("flexvol-kube|pvc-[0-9a-f]{8}-", line)
+            and line.partition(":")[0] not in others
         ],
         "processes": [
-            path for path in Path("/proc").glob("[0-9]*/cmdline") if str(kube.STATE) in _text(path)
+            path for path in Path("/proc").glob("[0-9]*/cmdline") if OUR_NAME.search(_text(path))
         ],
     }
     return {kind: what for kind, what in found.items() if what}
+
+
+def loop_devices_of_others() -> set[str]:
+    directories = kube.DATA.parent.glob(f"{kube.DATA.name}*")
+    others = [directory for directory in directories if directory != kube.DATA]
+    return {device for other in others for device in machine.loop_devices_of(other)}
 
 
 def _text(path: Path) -> str:

@@ -144,7 +144,7 @@ def undo(state: Path) -> None:
         lambda point: sh("umount", point, check=False, capture_output=True),
     )
     _until_gone(
-        lambda: _loop_devices_of(state),
+        lambda: loop_devices_of(state),
         lambda device: sh("losetup", "-d", device, check=False, capture_output=True),
     )
     shutil.rmtree(state)
@@ -193,7 +193,7 @@ def left_behind(state: Path) -> dict[str, list[str]]:
         "namespaces": [line for line in namespaces if line.startswith(PREFIX)],
         "cgroups": [str(path) for path in cgroups()],
         "mounts": _mounts_below(state),
-        "loop devices": _loop_devices_of(state),
+        "loop devices": loop_devices_of(state),
     }
     return {kind: what for kind, what in found.items() if what}
 
@@ -311,7 +311,7 @@ def _mounts_below(state: Path) -> list[str]:
     return [point for point in points if point.startswith(f"{state}/")]
 
 
-def _loop_devices_of(state: Path) -> list[str]:
+def loop_devices_of(state: Path) -> list[str]:
     """By inode, because the path a loop device shows is the one in the mount namespace it was made
     in."""
     files = []
