@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import prometheus_client
 import pytest
 import yaml
 
+from bundle import operator_objects
 from cluster.controller import metrics
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -152,6 +154,79 @@ def test_the_scrape_configuration_of_the_kubelets_is_one(tmp_path: Path) -> None
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def operator_object(file: str) -> dict[str, Any]:
+    """An object of deploy/monitoring/operator, for the Prometheus operator or for Grafana."""
+    manifest: dict[str, Any] = yaml.safe_load((MONITORING / "operator" / file).read_text())
+    return manifest
+
+
+def test_the_prometheus_rule_has_the_alerts() -> None:
+    rule = operator_object("prometheusrule.yaml")
+
+    alerts = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
+    assert rule["spec"] == alerts, "run `python3 -m bundle.operator_objects`"
+
+
+def test_the_config_map_holds_the_dashboard() -> None:
+    config_map = operator_object("dashboard.yaml")
+
+    dashboard = (MONITORING / "dashboard.json").read_text()
+    assert config_map["data"] == {"flexvol.json": dashboard}, (
+        "run `python3 -m bundle.operator_objects`"
+    )
+
+
+def test_the_objects_for_the_operator_are_as_they_are_written_from_their_sources() -> None:
+    changed = [
+        path.name for path, text in operator_objects.contents().items() if path.read_text() != text
+    ]
+
+    assert changed == [], "run `python3 -m bundle.operator_objects`"
+
+
+def test_the_pod_monitor_reads_the_pods_of_the_scrape_configuration() -> None:
+    pod_monitor = operator_object("podmonitor.yaml")
+
+    (selected,) = pod_monitor["spec"]["selector"]["matchExpressions"]
+    (endpoint,) = pod_monitor["spec"]["podMetricsEndpoints"]
+    rules = scrape_rules()
+    app = rules["__meta_kubernetes_pod_label_app", "keep"]["regex"]
+    assert all(re.fullmatch(app, value) for value in selected["values"])
+    assert set(selected["values"]) == {"flexvol-node", "flexvol-shared", "flexvol-cluster"}
+    port = rules["__meta_kubernetes_pod_container_port_name", "keep"]["regex"]
+    assert endpoint["port"] == port
+    assert pod_monitor["metadata"]["namespace"] == "flexvol"
+
+
+def test_the_pod_monitor_gives_the_labels_of_the_scrape_configuration() -> None:
+    (endpoint,) = operator_object("podmonitor.yaml")["spec"]["podMetricsEndpoints"]
+
+    *given, job = [as_prometheus_has(rule) for rule in endpoint["relabelings"]]
+    by_selector = {"__meta_kubernetes_pod_label_app", "__meta_kubernetes_pod_container_port_name"}
+    expected = [
+        rule
+        for (source, action), rule in scrape_rules().items()
+        if not (action == "keep" and source in by_selector)
+    ]
+    assert given == expected
+    assert job == {"target_label": "job", "replacement": "flexvol"}
+
+
+def scrape_rules() -> dict[tuple[str, str], dict[str, Any]]:
+    """The rules of scrape.yaml, by the label that a rule reads and the rule's action."""
+    (job,) = yaml.safe_load((MONITORING / "scrape.yaml").read_text())
+    return {
+        (rule["source_labels"][0], rule.get("action", "replace")): rule
+        for rule in job["relabel_configs"]
+    }
+
+
+def as_prometheus_has(rule: dict[str, Any]) -> dict[str, Any]:
+    """A rule of a PodMonitor under the names of a Prometheus configuration."""
+    names = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
+    return {names.get(key, key): value for key, value in rule.items()}
 
 
 def test_every_alert_is_in_the_readme() -> None:
