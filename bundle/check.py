@@ -151,6 +151,7 @@ def _lint(tools: Path) -> int:
         tools / "vermin", "--target=3.6", "--violations", "--quiet", *exclusions, *driver_side
     )
     status |= _run("shellcheck", *_shell_scripts())
+    status |= _run(tools / "codespell", "README.md", "CHANGELOG.md", "docs")
     if status:
         print("the tests are not run: put right what is reported above", file=sys.stderr)
     return status

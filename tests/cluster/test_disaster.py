@@ -168,7 +168,11 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
     k8s = drill.k8s
     cluster = drill.cluster
     install_again, roll_out, look, adopt, apply, trust = chapter(
-        "kubectl apply", "kubectl -n", "kubectl flexvol adopt", "kubectl patch"
+        "disaster recovery",
+        "kubectl apply",
+        "kubectl -n",
+        "kubectl flexvol adopt",
+        "kubectl patch",
     )
 
     cluster.lose_etcd()

@@ -1,4 +1,4 @@
-"""A person needs the rights that the README's table gives for each command of `kubectl flexvol`:
+"""A person needs the rights that the documents' table gives for each command of `kubectl flexvol`:
 the table is read, given to accounts, and the commands are run with these."""
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from tests import documents
 from tests.cluster.claims import TOO_LARGE, forge, raise_claim, wait_for_volume
 from tests.cluster.commands import run_command
 from tests.cluster.kube.cluster import STATE
 from tests.cluster.kubernetes import Kubernetes, Object
 from tests.cluster.own_provisioner import bound, claim
-from tests.sources import ROOT
 from tests.waiting import wait_until
 
 GROUPS = {"storageclasses": "storage.k8s.io"}
@@ -33,16 +33,11 @@ class Rights(NamedTuple):
 
 
 def table() -> dict[str, Rights]:
-    """The README's table, by command."""
-    text = (ROOT / "README.md").read_text()
-    (body,) = re.findall(
-        r"^\| `kubectl flexvol` \|.*\n\|[-|]+\n((?:\|.*\n)+)",
-        text,
-        re.MULTILINE,
-    )
+    """The documents' table, by command."""
     found = {}
-    for line in body.splitlines():
-        commands, everywhere, inside = (cell.strip() for cell in line.strip("|").split("|"))
+    rows = documents.table("`kubectl flexvol`")
+    del rows["`kubectl flexvol`"]
+    for commands, (everywhere, inside) in rows.items():
         for command in re.findall(r"`([^`]+)`", commands) or [commands]:
             found[command] = Rights(rules(everywhere), rules(inside))
     return found

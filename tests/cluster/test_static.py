@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import documents
 from tests.cluster.commands import provisioner
 from tests.cluster.kubernetes import Kubernetes, storage_class
 from tests.cluster.nodes import POOL, by_hand, record, volumes_on
-from tests.cluster.readme import chapter, follow
+from tests.cluster.readme import follow
 from tests.waiting import wait_until
 
 CLASS = "flexvol-static"
@@ -41,7 +42,7 @@ def own_class(k8s: Kubernetes) -> Iterator[None]:
 def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it_goes(
     k8s: Kubernetes,
 ) -> None:
-    (line,) = chapter("kubectl flexvol static")
+    line = documents.command("kubectl flexvol static")
     cluster = k8s.cluster
 
     manifest = json.loads(provisioner(*line.split()[2:-1]).rpartition("status")[0])

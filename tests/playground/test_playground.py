@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import documents
 from tests.cluster.kube import build, machine
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.node import Node
@@ -83,7 +84,7 @@ def test_the_readmes_kustomization_is_what_runs(shown: str, tmp_path: Path) -> N
     """As it stands there; the playground's own differs only in how long a node has to be gone."""
     block = re.search(
         r"\$ cat > kustomization.yaml <<\.\n(.*?)\n\.\n",
-        (ROOT / "README.md").read_text(),
+        documents.text(),
         re.DOTALL,
     )
     assert block is not None

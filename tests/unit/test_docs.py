@@ -1,5 +1,5 @@
-"""The pages in docs name files that exist, and everything that flexvol keeps on disks and in the
-API."""
+"""README.md and the pages of docs: their links and the files that they name exist, they have the
+form that their readers know, and they name all that flexvol keeps on disks and in the API."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 
 from node.drivers.loop import sweeping, volumes
+from tests import documents
+from tests.documents import PAGES, README
+from tests.elsewhere import TESTS
 from tests.sources import ROOT
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
 ARCHITECTURE = ROOT / "docs/architecture.md"
 # A path in the tree begins with one of these names, or ends like a file of it.
 TOP = {path.name for path in ROOT.iterdir() if path.name != "dist"}
+# Pages for people who know the tree name a file of it without its folder, too.
+FOR_DEVELOPERS = {"architecture.md", "contributing.md"}
+LINES_OF_A_PAGE = 200
+# Commands that begin so are no node's, so tests/elsewhere names the test that runs them.
+NOT_OF_A_NODE = ("kubectl", "./build.sh", "dist/")
 # Names of files on a node's disks, which have the form of a path in the tree.
 ON_A_NODE = {"pool.json", "volume.json", "work.json", "undo.json"}
 
@@ -28,31 +35,90 @@ def is_file_name(word: str) -> bool:
     return re.fullmatch(r"[\w/.-]+\.(py|md|yaml|sh|toml|json|txt)", word) is not None
 
 
-def named_paths(text: str) -> Iterator[str]:
-    """The paths of the tree that a page names in its code spans and links."""
-    without_blocks = re.sub(r"```.*?```", "", text, flags=re.S)
-    for span in re.findall(r"`([^`]+)`", without_blocks):
+def named_paths(page: Path) -> Iterator[str]:
+    """The paths of the tree that a page names in its code spans."""
+    knows_files = page.name in FOR_DEVELOPERS
+    for span in re.findall(r"`([^`]+)`", documents.without_blocks(page.read_text())):
         for word in span.split():
-            if word.split("/")[0] in TOP | {"."} or is_file_name(word):
+            if word.split("/")[0] in TOP | {"."} or (knows_files and is_file_name(word)):
                 yield word
-    for target in re.findall(r"\]\(([^)#:]+)\)", without_blocks):
-        yield "docs/" + target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+by_page = pytest.mark.parametrize("page", documents.ALL, ids=lambda page: page.name)
+by_page_of_docs = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@by_page_of_docs
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
-    paths = set(named_paths(page.read_text()))
+    paths = set(named_paths(page))
 
     missing = sorted(path for path in paths if not (ROOT / path).exists())
 
-    assert paths
     assert missing == [], f"correct {page.relative_to(ROOT)}: it names files that do not exist"
 
 
-def test_the_readme_leads_to_the_pages() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_architecture_names_files() -> None:
+    assert set(named_paths(ARCHITECTURE))
 
-    assert [page.name for page in PAGES if f"(docs/{page.name})" not in readme] == []
+
+def is_there(page: Path, link: str) -> bool:
+    """Whether the file of a page's link exists, and has the heading that the link names."""
+    file, _, anchor = link.partition("#")
+    target = page.parent / file if file else page
+    if not target.exists():
+        return False
+    return not anchor or anchor in documents.anchors(target)
+
+
+@by_page
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    broken = [link for link in documents.links(page) if not is_there(page, link)]
+
+    assert broken == [], f"correct these links of {page.relative_to(ROOT)}"
+
+
+def test_the_readme_leads_to_the_pages() -> None:
+    linked = documents.links(README)
+
+    assert [page.name for page in PAGES if f"docs/{page.name}" not in linked] == []
+
+
+@by_page_of_docs
+def test_a_page_begins_with_who_needs_it(page: Path) -> None:
+    title, empty, first, *_ = page.read_text().splitlines()
+
+    assert title.startswith("# ")
+    assert empty == ""
+    assert first.startswith("For "), "the first paragraph says for whom the page is: For ..."
+
+
+@by_page_of_docs
+def test_a_page_is_short_enough_to_be_read(page: Path) -> None:
+    assert len(page.read_text().splitlines()) <= LINES_OF_A_PAGE
+
+
+@by_page
+def test_every_command_that_is_no_nodes_has_its_test(page: Path) -> None:
+    lines = documents.commands_in(page.read_text())
+    elsewhere = [line for line in lines if line.startswith(NOT_OF_A_NODE)]
+
+    untested = [line for line in elsewhere if not line.startswith(tuple(TESTS))]
+
+    assert untested == [], "name the tests that run these commands in a module of tests/elsewhere"
+
+
+def test_the_tests_that_run_the_commands_exist() -> None:
+    for test in TESTS.values():
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text(), test
+
+
+def test_no_test_is_named_for_a_command_that_no_page_has() -> None:
+    lines = documents.commands_in(documents.text())
+
+    unused = [known for known in TESTS if not any(line.startswith(known) for line in lines)]
+
+    assert unused == []
 
 
 def strings(folder: str) -> Iterator[str]:

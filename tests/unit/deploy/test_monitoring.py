@@ -16,6 +16,7 @@ import yaml
 
 from bundle import operator_objects
 from cluster.controller import metrics
+from tests import documents
 
 ROOT = Path(__file__).resolve().parents[3]
 MONITORING = ROOT / "deploy/monitoring"
@@ -229,9 +230,9 @@ def as_prometheus_has(rule: dict[str, Any]) -> dict[str, Any]:
     return {names.get(key, key): value for key, value in rule.items()}
 
 
-def test_every_alert_is_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert [rule["alert"] for rule in ALERTS if f"`{rule['alert']}`" not in readme] == []
+def test_every_alert_is_in_the_table_of_alerts() -> None:
+    named = " ".join(documents.table("alert"))
+    assert [rule["alert"] for rule in ALERTS if f"`{rule['alert']}`" not in named] == []
 
 
 def test_each_provisioner_has_the_memory_that_was_measured() -> None:

@@ -7,7 +7,7 @@ import pytest
 from cluster.controller import retry
 from cluster.controller.retry import GROWING, SLOW, SOON, Retry
 from shared import protocol
-from tests.sources import ROOT
+from tests import documents
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,13 @@ def test_a_pause_doubles_up_to_its_last() -> None:
     assert not SOON.grows
 
 
-def test_the_readme_has_the_same_table() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_the_documents_have_the_same_table() -> None:
+    rows = documents.table("reason")
 
     for reason, row in retry.AFTER.items():
-        begin = f"| `{reason.__name__}`"
-        (line,) = [line for line in text.splitlines() if line.startswith(begin)]
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert cells[1:] == cells_of(row), reason.__name__
+        begin = f"`{reason.__name__}`"
+        (cells,) = [cells for first, cells in rows.items() if first.startswith(begin)]
+        assert cells == cells_of(row), reason.__name__
 
 
 def cells_of(row: Retry) -> list[str]:
