@@ -11,6 +11,8 @@ INVENTORY = "tests/cluster/test_inventory.py::"
 TESTS = {
     "./build.sh build --driver": "tests/unit/bundle/test_build.py"
     "::test_the_example_driver_lives_through_a_volumes_life",
+    "kubectl apply -k deploy/monitoring/operator": "tests/cluster/test_operator_objects.py"
+    "::test_one_command_gives_the_operator_its_objects_and_grafana_the_dashboard",
     "kubectl apply -k deploy/secrets": SECRETS
     + "test_without_the_rights_it_is_said_what_to_apply_and_with_them_all_is_well",
     "kubectl -n vault create rolebinding": SECRETS

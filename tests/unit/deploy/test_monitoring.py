@@ -21,6 +21,7 @@ from tests import documents
 ROOT = Path(__file__).resolve().parents[3]
 MONITORING = ROOT / "deploy/monitoring"
 ALERTS = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
+PAGE = ROOT / "docs/monitoring.md"
 
 
 def ours() -> set[str]:
@@ -230,9 +231,73 @@ def as_prometheus_has(rule: dict[str, Any]) -> dict[str, Any]:
     return {names.get(key, key): value for key, value in rule.items()}
 
 
-def test_every_alert_is_in_the_table_of_alerts() -> None:
-    named = " ".join(documents.table("alert"))
-    assert [rule["alert"] for rule in ALERTS if f"`{rule['alert']}`" not in named] == []
+def rows(heading: str) -> dict[str, list[str]]:
+    """The rows of docs/monitoring.md's table that begins with the heading."""
+    found = documents.table(heading)
+    del found[heading]
+    return found
+
+
+def test_the_page_has_every_alert_and_says_what_to_do() -> None:
+    table = rows("alert")
+
+    assert [name.strip("`") for name in table] == [rule["alert"] for rule in ALERTS]
+    assert all(meaning and remedy for meaning, remedy in table.values())
+
+
+def test_the_page_has_every_metric_and_no_other() -> None:
+    families = {name for cell in rows("metric") for name in metric_names(cell)}
+
+    assert families == {name for name in served() if name.startswith(("flexvol_", "controller_"))}
+
+
+def metric_names(cell: str) -> list[str]:
+    """The metrics that a cell names; each that begins with `_` has the first one's beginning."""
+    first, *others = in_spans(cell)
+    return [first, *(first.removesuffix("_total") + ending for ending in others)]
+
+
+def in_spans(cell: str) -> list[str]:
+    """The texts of a cell's code spans."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def served() -> set[str]:
+    """The metrics of a provisioner, counters with the ending that Prometheus gives them."""
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(metrics.Inventory(dict, int))
+    families = [*registry.collect(), *prometheus_client.REGISTRY.collect()]
+    return {family.name + ("_total" if family.type == "counter" else "") for family in families}
+
+
+def test_the_page_shows_the_panels_of_the_dashboard() -> None:
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+
+    shown = [(title, in_spans(expressions)) for title, (expressions, _) in rows("panel").items()]
+    assert shown == [
+        (panel["title"], [target["expr"] for target in panel["targets"]])
+        for panel in dashboard["panels"]
+    ]
+
+
+def test_promtool_understands_the_expressions_of_the_page(tmp_path: Path) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is missing: install the package prometheus")
+    panels = rows("panel").values()
+    expressions = [expression for cell, _ in panels for expression in in_spans(cell)]
+    expressions += documents.blocks("promql", PAGE)
+    assert len(expressions) > len(panels)
+    rules = [
+        {"record": f"expression:{number}", "expr": expression}
+        for number, expression in enumerate(expressions)
+    ]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "page", "rules": rules}]}))
+
+    line = ["promtool", "check", "rules", str(file)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_each_provisioner_has_the_memory_that_was_measured() -> None:
