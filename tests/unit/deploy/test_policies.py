@@ -13,6 +13,8 @@ import yaml
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 Object = dict[str, Any]
 OPERATIONS = {"create": "CREATE", "update": "UPDATE", "patch": "UPDATE", "delete": "DELETE"}
+# Whoever may read this subresource may use it.
+CONNECTED = "pods/exec"
 # A Lease only decides which of our own instances works.
 WITHOUT_POLICY = {"leases"}
 OBEYS = "authorizer.group('flexvol').resource('policies').name('{0}').check('obey').allowed()"
@@ -20,7 +22,8 @@ IGNORES = "!authorizer.group('flexvol').resource('policies').name('{0}').check('
 
 
 def manifests() -> list[Object]:
-    files = [*DEPLOY.glob("*.yaml"), *DEPLOY.glob("shared/*.yaml"), *DEPLOY.glob("secrets/*.yaml")]
+    folders = (".", "shared", "secrets", "snapshots")
+    files = [file for folder in folders for file in (DEPLOY / folder).glob("*.yaml")]
     return [
         one
         for file in files
@@ -68,10 +71,11 @@ def condition(policy: Object) -> str:
 
 def covered(account: str, resource: str, verb: str) -> bool:
     """Whether a policy for the account looks at such a request."""
+    operation = "CONNECT" if resource == CONNECTED else OPERATIONS[verb]
     for policy in POLICIES.values():
         holds = any(OBEYS.format(name) in condition(policy) for name in obeyed(account))
         for rule in policy["matchConstraints"]["resourceRules"] if holds else []:
-            if resource in rule["resources"] and OPERATIONS[verb] in rule["operations"]:
+            if resource in rule["resources"] and operation in rule["operations"]:
                 return True
     return False
 
