@@ -7,10 +7,22 @@ DRILL = (
     "::test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected"
 )
 MOVE = "tests/cluster/test_move.py::"
+SCHEDULED = (
+    "tests/cluster/test_scheduled_snapshots.py"
+    "::test_the_job_makes_a_snapshot_and_deletes_the_oldest_beyond_its_number"
+)
 
 TESTS = {
     "kubectl -n flexvol exec deployment/flexvol-cluster": "tests/cluster/test_gone_nodes.py"
     "::test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is",
+    "kubectl -n flexvol create job": SCHEDULED,
+    "kubectl -n flexvol wait": SCHEDULED,
+    "kubectl -n flexvol logs": SCHEDULED,
+    "kubectl delete pv": "tests/cluster/test_inventory.py"
+    "::test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status",
+    # The node's pool is away.
+    "./loop pool init fast --replace": "tests/node/test_pools_away.py"
+    "::test_a_stranger_in_its_place_takes_no_volumes_until_a_person_says_so",
     "kubectl cordon node1": MOVE
     + "test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use",
     "kubectl taint node": "tests/cluster/test_carried.py"
