@@ -168,7 +168,7 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
     k8s = drill.k8s
     cluster = drill.cluster
     install_again, roll_out, look, adopt, apply, trust = chapter(
-        "disaster recovery",
+        "etcd is lost",
         "kubectl apply",
         "kubectl -n",
         "kubectl flexvol adopt",
