@@ -33,8 +33,9 @@ class Operations:
         """`flexvol status`: tells what is on this node, and changes nothing.
 
         Returns a Reply with volumes and pools. volumes: an entry for each volume on this node, with
-        name, pool, owner, sizeBytes, usedBytes, fsType, kind, source, image, devices, mounts (path,
-        pod, readOnly), remark (a sentence about what needs no remedy, or "") and troubles (what,
+        name, pool, owner, sizeBytes, usedBytes, fsType, kind, source, thick, image, devices, mounts
+        (path, pod, readOnly), fileSystemUsedBytes and fileSystemFreeBytes (as df tells, of a volume
+        that is mounted), remark (a sentence about what needs no remedy, or "") and troubles (what,
         remedy); as much of that as can be found out. The name "*" stands for all volumes of a pool
         that cannot be read. pools: as Driver.list has them, with `archives`, the names of those."""
         raise NotSupported("this driver does not tell what is on a node")

@@ -10,23 +10,57 @@ import json
 from node import callouts
 from node.commands import add_driver
 from shared.protocol import of_volume
-from shared.table import aligned, human_bytes_if_known
+from shared.table import BAR, human_bytes_if_known, print_fitted, print_left_out, use_cells
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Dict, Iterator, List
 
     Entry = Dict[str, Any]
 
 NEEDS_ROOT = True
 _ALL = "*"  # the name of an entry that is about all volumes of a pool
-_POOL_HEADINGS = ("POOL", "DISK", "RESERVE", "PROMISED", "USED", "ROOM", "STATE")
-_HEADINGS = ("VOLUME", "CLAIM", "SIZE", "USED", "DEVICE", "POD", "MOUNTED AT", "IMAGE")
+_TAKES_VOLUMES = "takes volumes"
+_POOL_HEADINGS = (
+    "POOL",
+    "DISK",
+    "RESERVE",
+    "PROMISED",
+    "USED",
+    "ROOM",
+    "TAKEN",
+    BAR,
+    "STATE",
+)
+# The columns that a narrow table leaves out, the least important first.
+_POOL_EXPENDABLE = ("USED", "RESERVE", "PROMISED", BAR, "DISK", "TAKEN")
+_HEADINGS = (
+    "VOLUME",
+    "POOL",
+    "CLAIM",
+    "SIZE",
+    "USED",
+    "USE%",
+    BAR,
+    "DEVICE",
+    "POD",
+    "MOUNTED AT",
+    "IMAGE",
+)
+_EXPENDABLE = ("IMAGE", "MOUNTED AT", "POD", "USED", "DEVICE", BAR, "POOL", "USE%", "SIZE")
 _NOT_MOUNTED = {"pod": "-", "path": "-", "readOnly": False}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("wide", "json"),
+        help="wide: all columns, however wide the table is; json: one JSON object, for programs",
+    )
+    parser.add_argument(
+        "--json", dest="output", action="store_const", const="json", help="the same as -o json"
+    )
     add_driver(parser)
 
 
@@ -34,18 +68,28 @@ def run(settings: argparse.Namespace) -> int:
     report = callouts.load(settings.driver).operations().status()
     pools = report.pools or []
     volumes = report.volumes or []
-    if settings.json:
+    if settings.output == "json":
         print(_as_json(pools, volumes))
-        return 0
+    else:
+        _print(pools, volumes, wide=settings.output == "wide")
+    return 0
+
+
+def _print(pools: "List[Entry]", volumes: "List[Entry]", wide: bool) -> None:
+    left_out = []
     if pools:
-        print(aligned(_POOL_HEADINGS, [_pool_row(pool) for pool in pools]) + "\n")
-    print(_volume_table(volumes, has_pools=len(pools) > 1))
+        rows = [_pool_row(pool) for pool in pools]
+        left_out += print_fitted(_POOL_HEADINGS, rows, _POOL_EXPENDABLE, wide)
+        print()
+    left_out += _print_volumes(volumes, len(pools) > 1, wide)
     archives = _archives(pools)
     if archives:
         print("\n" + archives)
+    for sentence in _pool_notes(pools, volumes):
+        print("\n" + sentence)
     for volume in volumes:
         _print_notes(volume)
-    return 0
+    print_left_out(left_out)
 
 
 def _as_json(pools: "List[Entry]", volumes: "List[Entry]") -> str:
@@ -66,29 +110,52 @@ def _pool_row(pool: "Entry") -> "List[str]":
         human_bytes_if_known(pool.get("committedBytes")),
         human_bytes_if_known(pool.get("usedBytes")),
         human_bytes_if_known(pool.get("freeBytes")),
+        *_taken(pool),
         _pool_state(pool),
     ]
 
 
+def _taken(pool: "Entry") -> "List[str]":
+    """How much of what the pool may promise is promised, or used by others. A pool that takes no
+    volumes says that it has no room, whatever it holds."""
+    is_known = "capacityBytes" in pool and "freeBytes" in pool
+    if _pool_state(pool) != _TAKES_VOLUMES or not is_known:
+        return use_cells(None, None)
+    promisable = pool["capacityBytes"] - pool.get("reserveBytes", 0)
+    return use_cells(promisable - pool["freeBytes"], promisable)
+
+
 def _pool_state(pool: "Entry") -> str:
-    problem: str = pool.get("error") or pool.get("noRoom") or ""
-    if problem:
-        return problem
-    return "cordoned" if pool.get("cordoned") else "takes volumes"
+    """As kubectl flexvol inventory has it."""
+    if pool.get("error"):
+        return "away"
+    if pool.get("cordoned"):
+        return "cordoned"
+    return "closed" if pool.get("noRoom") else _TAKES_VOLUMES
 
 
-def _volume_table(volumes: "List[Entry]", has_pools: bool) -> str:
-    """:param has_pools: the node has more than one pool, so each volume's pool is shown"""
+def _pool_notes(pools: "List[Entry]", volumes: "List[Entry]") -> "Iterator[str]":
+    """Why a pool takes no volumes, unless the note of its volumes tells that."""
+    told = {volume["pool"] for volume in volumes if volume["name"] == _ALL}
+    for pool in pools:
+        if pool["name"] in told:
+            continue
+        if pool.get("error"):
+            yield pool["error"]
+        elif pool.get("noRoom"):
+            yield "pool {} takes no new volumes: {}".format(pool["name"], pool["noRoom"])
+
+
+def _print_volumes(volumes: "List[Entry]", has_pools: bool, wide: bool) -> "List[str]":
+    """Prints the table of volumes, and returns the headings that were left out. has_pools: the node
+    has more than one pool, so each volume's pool is shown."""
     headings = list(_HEADINGS)
-    if has_pools:
-        headings.insert(1, "POOL")
-    rows = []
-    for volume in volumes:
-        for number, row in enumerate(_rows(volume)):
-            if has_pools:
-                row.insert(1, volume["pool"] if number == 0 else "")
-            rows.append(row)
-    return aligned(headings, rows)
+    rows = [row for volume in volumes for row in _rows(volume)]
+    if not has_pools:
+        column = headings.index("POOL")
+        for cells in [headings, *rows]:
+            del cells[column]
+    return print_fitted(headings, rows, _EXPENDABLE, wide)
 
 
 def _rows(volume: "Entry") -> "List[List[str]]":
@@ -96,9 +163,11 @@ def _rows(volume: "Entry") -> "List[List[str]]":
     owner = volume.get("owner")
     shared = [
         volume["name"] + (" (snapshot)" if volume.get("kind") == "snapshot" else ""),
+        volume["pool"],
         "{namespace}/{name}".format(**owner) if owner else "-",
         human_bytes_if_known(volume.get("sizeBytes")),
         human_bytes_if_known(volume.get("usedBytes")),
+        *_use(volume),
         ", ".join(volume.get("devices", [])) or "-",
     ]
     image = volume.get("image", "?")
@@ -109,6 +178,17 @@ def _rows(volume: "Entry") -> "List[List[str]]":
         shared = [""] * len(shared)
         image = ""
     return rows
+
+
+def _use(volume: "Entry") -> "List[str]":
+    """How full the volume is: the mounted file system, as df tells, or the blocks of the image. A
+    thick volume has all its blocks from the beginning, so those do not tell."""
+    used = volume.get("fileSystemUsedBytes")
+    if used is not None:
+        return use_cells(used, used + volume["fileSystemFreeBytes"])
+    if volume.get("thick"):
+        return use_cells(None, None)
+    return use_cells(volume.get("usedBytes"), volume.get("sizeBytes"))
 
 
 def _archives(pools: "List[Entry]") -> str:

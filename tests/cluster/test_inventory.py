@@ -153,7 +153,7 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
             ]
             assert seen[used] | {"usedBytes": 0} == bound_row(used, f"{k8s.namespace}/used", "web")
             assert "does not list it" in seen[lost]["why"] and seen[lost]["node"] == "node2"
-            table = ask("inventory").stdout
+            table = ask("inventory", "-o", "wide").stdout
             assert any(
                 line.split()[:3] == [used, "node1", "default"] for line in table.splitlines()
             ), table
@@ -283,6 +283,7 @@ def test_on_a_node_it_lists_without_an_api_server_and_in_a_pod_it_may_not_reach_
         ROOT / "dist/provisioner",
         "inventory",
         "--local",
+        "--output=wide",
         capture_output=True,
     )
     (line,) = [line for line in alone.stdout.splitlines() if line.startswith(name)]

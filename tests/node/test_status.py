@@ -25,6 +25,10 @@ def volumes(node: Node) -> dict[str, dict[str, Any]]:
     return {volume["name"]: volume for volume in listed}
 
 
+def wide(node: Node) -> list[str]:
+    return node.command("status", "-o", "wide").splitlines()
+
+
 def trouble(node: Node, volume: str = "pvc-1") -> tuple[str, str]:
     """The one trouble of the volume and its remedy, which status and doctor agree on."""
     (found,) = volumes(node)[volume]["troubles"]
@@ -70,6 +74,7 @@ def test_a_volume_with_its_device_pods_and_mounts(node: Node) -> None:
     found = volumes(node)
 
     (device,) = node.loop_devices()
+    df = os.statvfs(node.path(node.pod_dir("u-1")))
     assert found["pvc-1"] == {
         "name": "pvc-1",
         "pool": "default",
@@ -84,13 +89,16 @@ def test_a_volume_with_its_device_pods_and_mounts(node: Node) -> None:
         "devices": [device],
         "kind": "volume",
         "source": "",
+        "thick": False,
+        "fileSystemUsedBytes": df.f_frsize * (df.f_blocks - df.f_bfree),
+        "fileSystemFreeBytes": df.f_frsize * df.f_bavail,
         "mounts": [
             {"path": node.pod_dir("u-1"), "pod": "shop/web (u-1)", "readOnly": False},
             {"path": node.pod_dir("u-2"), "pod": "u-2", "readOnly": True},
         ],
     }
     assert (found["pvc-2"]["devices"], found["pvc-2"]["mounts"]) == ([], [])
-    _, pool, _, heading, first, second, third = node.command("status").splitlines()
+    _, pool, _, heading, first, second, third = wide(node)
     assert pool.split()[0] == "default" and pool.endswith("takes volumes")
     assert heading.split()[:3] == ["VOLUME", "CLAIM", "SIZE"]
     assert first.split()[:4] == ["pvc-1", "shop/data", "64", "MiB"]
@@ -295,7 +303,7 @@ def test_the_pool_of_each_volume_is_shown_where_the_node_has_more_than_one(node:
     node.mount("u-1")
     node.mount("u-2")
 
-    *_, heading, first, second, third = node.command("status").splitlines()
+    *_, heading, first, second, third = wide(node)
 
     assert heading.split()[:3] == ["VOLUME", "POOL", "CLAIM"]
     assert first.split()[:3] == ["pvc-1", "default", "shop/data"]

@@ -19,11 +19,19 @@ from cluster.controller.storage import PLUGIN_DIRECTORY, Storage
 from cluster.kubectl.inventory import sentences, tables
 from cluster.kubectl.inventory.look import Look, look
 from cluster.kubectl.inventory.sentences import Seen
-from shared.table import aligned, printable
+from shared.table import print_fitted, print_left_out, printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("wide", "json"),
+        help="wide: all columns, however wide the table is; json: one JSON object, for programs",
+    )
+    parser.add_argument(
+        "--json", dest="output", action="store_const", const="json", help="the same as -o json"
+    )
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -63,15 +71,15 @@ def run(
         )
         return 2
     seen = _read(api, drivers, settings)
-    if settings.json:
+    if settings.output == "json":
         print(json.dumps(_everything(seen), indent=1))
     elif settings.dry_run:
         _print_collecting(seen)
     elif settings.pools:
-        _print_pools(seen)
+        _print_pools(seen, settings.output == "wide")
     else:
-        _print_volumes(seen)
-    return _status(seen, pools_alone=settings.pools and not settings.json)
+        _print_volumes(seen, settings.output == "wide")
+    return _status(seen, pools_alone=settings.pools and settings.output != "json")
 
 
 def _read(
@@ -138,9 +146,10 @@ def _print_collecting(seen: Seen) -> None:
         print(printable(line))
 
 
-def _print_pools(seen: Seen) -> None:
-    table = [[printable(cell) for cell in tables.pool_cells(pool)] for pool in seen.pools]
-    print(aligned(tables.POOL_HEADINGS, table))
+def _print_pools(seen: Seen, wide: bool) -> None:
+    nodes = {} if wide else tables.short_names(pool["node"] for pool in seen.pools)
+    rows = [tables.pool_cells(pool, nodes) for pool in seen.pools]
+    left_out = print_fitted(tables.POOL_HEADINGS, rows, tables.POOL_EXPENDABLE, wide)
     _print_below(
         [
             *sentences.on_pools(seen.pools),
@@ -148,12 +157,15 @@ def _print_pools(seen: Seen) -> None:
             *sentences.on_troubles(seen),
         ]
     )
+    print_left_out(left_out)
 
 
-def _print_volumes(seen: Seen) -> None:
-    table = [[printable(cell) for cell in tables.cells(row)] for row in seen.rows]
-    print(aligned(tables.HEADINGS, table))
+def _print_volumes(seen: Seen, wide: bool) -> None:
+    nodes = {} if wide else tables.short_names(row.node for row in seen.rows)
+    rows = [tables.cells(row, nodes) for row in seen.rows]
+    left_out = print_fitted(tables.HEADINGS, rows, tables.EXPENDABLE, wide)
     _print_below([*sentences.on_volumes(seen.rows), *sentences.on_troubles(seen)])
+    print_left_out(left_out)
 
 
 def _print_below(lines: list[str]) -> None:

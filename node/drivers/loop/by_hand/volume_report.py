@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Entry = Dict[str, Any]
 
 _MIB = 1 << 20
+# Fields of the record that an entry has as they are.
+_FIELDS = ("owner", "sizeBytes", "fsType", "kind", "source", "thick")
 # No file system fills its image to the last byte: ext4 leaves out a last group of a few blocks.
 _ROUNDED_BYTES = 16 * _MIB
 # How long a report waits for a volume that does not look well, while a callout is at work on it.
@@ -124,7 +126,7 @@ def _describe(volume: "Volume", machine: _Machine) -> "Entry":
     with volume.open_image(os.O_RDONLY) as image:  # its disk may be read-only
         devices = machine.devices_of(volume, image)
         shown_by = machine.mounts_of(devices)
-        entry = volume.record.to_json("owner", "sizeBytes", "fsType", "kind", "source")
+        entry = volume.record.to_json(*_FIELDS)
         entry["usedBytes"] = volume.used_bytes
         entry["remark"] = volume.without_options if shown_by else ""
         entry["image"] = volume.image_path
@@ -136,6 +138,7 @@ def _describe(volume: "Volume", machine: _Machine) -> "Entry":
             troubles = list(_troubles_unattached(volume, image))
         size_bytes = _file_system_bytes(volume, image, shown_by)
         entry["fileSystemBytes"] = size_bytes
+        entry.update(_df(shown_by))
         if not troubles and _is_not_grown(volume, size_bytes):
             troubles.append(_not_grown(volume, size_bytes))
         entry["troubles"] = troubles
@@ -162,6 +165,21 @@ def _file_system_bytes(volume: "Volume", image: int, shown_by: "List[ShownBy]") 
             return max(written_bytes, kind.mounted_bytes(root))
     except OSError:  # unmounted meanwhile, or stopped, which device_report names
         return written_bytes
+
+
+def _df(shown_by: "List[ShownBy]") -> "Entry":
+    """What df tells of the mounted file system; nothing where none is mounted."""
+    if not shown_by:
+        return {}
+    try:
+        with Descriptor(mounts.open_root(shown_by[0].mount.path)) as root:
+            status = os.fstatvfs(root)
+    except OSError:  # unmounted meanwhile, or stopped, which device_report names
+        return {}
+    return {
+        "fileSystemUsedBytes": (status.f_blocks - status.f_bfree) * status.f_frsize,
+        "fileSystemFreeBytes": status.f_bavail * status.f_frsize,
+    }
 
 
 def _is_not_grown(volume: "Volume", size_bytes: int) -> bool:

@@ -441,7 +441,7 @@ def test_a_node_that_did_not_answer_is_one_line_whatever_it_has() -> None:
 
 def shown(monkeypatch: pytest.MonkeyPatch, seen: Seen, *, pools: bool) -> int:
     """The exit status of the command, for which that was found."""
-    settings = argparse.Namespace(json=False, dry_run=False, pools=pools)
+    settings = argparse.Namespace(output=None, dry_run=False, pools=pools)
     monkeypatch.setattr(command, "_read", lambda *_: seen)
     return command.run(cast(Any, object()), {}, settings)
 
