@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PLAYGROUND = "tests/playground/test_playground.py::"
 SHOWN = PLAYGROUND + "test_it_shows_a_claim_becoming_a_mounted_volume"
+QUICKSTART = "tests/cluster/test_quickstart.py::"
 TIMER = (
     "tests/node/test_trim.py::test_systemd_understands_the_units_and_they_run_the_installed_driver"
 )
@@ -22,6 +23,9 @@ TESTS = {
     "kubectl apply -k deploy/example": SHOWN,
     "kubectl wait": SHOWN,
     "kubectl exec web": SHOWN,
+    "kubectl annotate storageclass": QUICKSTART
+    + "test_a_claim_that_names_no_class_gets_the_default_class",
+    "kubectl patch pvc": QUICKSTART + "test_a_claim_grows_by_the_command_of_the_page",
     "kubectl flexvol cancel-expansion": "tests/cluster/test_expansion.py"
     "::test_an_expansion_that_does_not_fit_is_given_up_under_a_running_pod",
     "cp deploy/systemd": TIMER,

