@@ -34,21 +34,38 @@ def snapshots_yaml(namespace: str) -> str:
     return text.replace("shop/data", f"{namespace}/data").replace(": shop\n", f": {namespace}\n")
 
 
+@pytest.fixture(scope="module")
+def rights(cluster: Cluster) -> Iterator[None]:
+    """The account and its policy."""
+    cluster.kubectl("apply", "-k", RIGHTS, capture_output=True)
+    yield
+    cluster.kubectl("delete", "-k", RIGHTS, "--wait=true", capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def token(cluster: Cluster, rights: None) -> str:
+    """Of the account, which has its rights and is held by the policy."""
+    flexvol = Kubernetes(cluster, "flexvol")
+    token = token_of(flexvol, "", "flexvol-snapshots")
+    wait_until("the policy holds", lambda: REFUSED in answer(flexvol, token, ["true"]))
+    return token
+
+
 @pytest.fixture
-def kustomization(k8s: Kubernetes, tmp_path: Path) -> Iterator[Path]:
-    """The directory of the administrator's kustomization: what the page adds to the base, which is
-    applied already."""
+def kustomization(k8s: Kubernetes, rights: None, tmp_path: Path) -> Iterator[Path]:
+    """The directory of the administrator's kustomization, without the base, which is applied."""
     shutil.copytree(RIGHTS, tmp_path / "snapshots")
-    (tmp_path / "snapshots.yaml").write_text(snapshots_yaml(k8s.namespace))
+    file = tmp_path / "snapshots.yaml"
+    file.write_text(snapshots_yaml(k8s.namespace))
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": ["snapshots", "snapshots.yaml"],
+        "resources": ["snapshots", file.name],
         "images": [{"name": "flexvol", "newName": "localhost/flexvol", "newTag": "dev"}],
     }
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     yield tmp_path
-    k8s.cluster.kubectl("delete", "-k", tmp_path, "--wait=true", capture_output=True)
+    k8s.cluster.kubectl("delete", "-f", file, "--wait=true", capture_output=True)
 
 
 @pytest.fixture
@@ -98,13 +115,6 @@ def answer(k8s: Kubernetes, token: str, words: list[str]) -> str:
     return sent("POST", token, path, {})
 
 
-def until_the_policy_holds(k8s: Kubernetes, token: str) -> None:
-    wait_until(
-        "the account has its rights, and the policy holds",
-        lambda: REFUSED in answer(k8s, token, ["true"]),
-    )
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -117,10 +127,8 @@ def until_the_policy_holds(k8s: Kubernetes, token: str) -> None:
         pytest.param([LOOP, "snapshot", "--", "../a"], id="no name of a volume"),
     ],
 )
-def test_the_account_may_not_run(k8s: Kubernetes, kustomization: Path, words: list[str]) -> None:
-    k8s.cluster.kubectl("apply", "-k", kustomization, capture_output=True)
-    token = token_of(k8s, "", "flexvol-snapshots")
-    until_the_policy_holds(k8s, token)
+def test_the_account_may_not_run(cluster: Cluster, token: str, words: list[str]) -> None:
+    k8s = Kubernetes(cluster, "flexvol")
 
     assert REFUSED in answer(k8s, token, words)
 
@@ -132,10 +140,8 @@ def test_the_account_may_not_run(k8s: Kubernetes, kustomization: Path, words: li
         pytest.param(["pvc-1", "nightly"], id="a snapshot with a name"),
     ],
 )
-def test_the_account_may_make(k8s: Kubernetes, kustomization: Path, words: list[str]) -> None:
-    k8s.cluster.kubectl("apply", "-k", kustomization, capture_output=True)
-    token = token_of(k8s, "", "flexvol-snapshots")
-    until_the_policy_holds(k8s, token)
+def test_the_account_may_make(cluster: Cluster, token: str, words: list[str]) -> None:
+    k8s = Kubernetes(cluster, "flexvol")
 
     printed = answer(k8s, token, [LOOP, "snapshot", "--keep=7", "--pool=default", "--", *words])
 
