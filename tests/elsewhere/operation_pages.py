@@ -7,10 +7,12 @@ PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 PLAYGROUND = "tests/playground/test_playground.py::"
 SECRETS = "tests/cluster/test_secrets.py::"
 INVENTORY = "tests/cluster/test_inventory.py::"
+LIFE = "tests/unit/bundle/test_build.py::test_the_example_driver_lives_through_a_volumes_life"
 
 TESTS = {
-    "./build.sh build --driver": "tests/unit/bundle/test_build.py"
-    "::test_the_example_driver_lives_through_a_volumes_life",
+    "./build.sh build --driver": LIFE,
+    "dist/flexvol provision": LIFE,
+    "dist/flexvol delete": LIFE,
     "kubectl apply -k deploy/monitoring/operator": "tests/cluster/test_operator_objects.py"
     "::test_one_command_gives_the_operator_its_objects_and_grafana_the_dashboard",
     "kubectl apply -k deploy/secrets": SECRETS
