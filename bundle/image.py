@@ -15,13 +15,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bundle import tars
+
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "dist/image.tar"
 NAME = "localhost/flexvol"
 DEVELOPMENT_TAG = "dev"
 DEFAULT_BASE = "docker.io/library/debian:bookworm-slim"
-# The time of every file that a build adds, in seconds: 1980-01-01, as in the zipapps.
-EPOCH = "315532800"
 # What FLEXVOL_BASE_IMAGE has where each platform has a base of its own.
 _ARCHITECTURE = "{arch}"
 _PLATFORM = re.compile(r"linux/[a-z0-9]+(/[a-z0-9]+)?")
@@ -64,11 +64,13 @@ def build(target: Path, tag: str, platforms: Sequence[str]) -> None:
         prefix="flexvol-image-", ignore_cleanup_errors=True
     ) as scratch:
         context = _context(Path(scratch))
+        made = Path(scratch, "made.tar")
         try:
-            for line in _commands(name, platforms or [_own_platform()], context, aside):
+            for line in _commands(name, platforms or [_own_platform()], context, made):
                 program, *words = line
                 stores = ["--root", f"{scratch}/root", "--runroot", f"{scratch}/run"]
                 _run([program, *stores, *words])
+            tars.rewrite(made, aside)
             os.replace(aside, target)
         finally:
             aside.unlink(missing_ok=True)
@@ -86,7 +88,7 @@ def _commands(
     has_list = len(platforms) > 1
     for each in platforms:
         base = base_image().replace(_ARCHITECTURE, each.split("/")[1])
-        bud = ["buildah", "bud", "--quiet", "--timestamp", EPOCH, "--platform", each]
+        bud = ["buildah", "bud", "--quiet", "--timestamp", str(tars.EPOCH), "--platform", each]
         bud += [f"--build-arg=BASE={base}", "--manifest" if has_list else "--tag", name]
         yield [*bud, "--file", str(ROOT / "deploy/Containerfile"), str(context)]
     destination = f"oci-archive:{target}:{name}"

@@ -13,7 +13,7 @@ import subprocess
 _CLUSTER = frozenset(("test", "playground", "bench"))
 _TEST = frozenset(("test",))
 _IMAGE = _CLUSTER | {"image"}
-_PYTHON = _IMAGE | {"build"}
+_PYTHON = _IMAGE | {"build", "release"}
 # Where tools lie that the PATH of a root made by su lacks.
 _TOOLS = ":/usr/sbin:/sbin"
 # Each distribution, the program that installs its packages, and the attribute of Need that has its

@@ -97,6 +97,14 @@ def _image(words: list[str]) -> None:
     image.main(settings)
 
 
+def _release(words: list[str]) -> None:
+    from bundle import release
+
+    settings = release.arguments(words)
+    _build([])
+    release.main(settings)
+
+
 def _playground(words: list[str]) -> None:
     _run_module("tests.cluster.kube.playground", words)
 
@@ -139,6 +147,14 @@ WORDS = (
         "2 min",
         "buildah, a base image",
         _image,
+        installs=True,
+    ),
+    Word(
+        "release",
+        "makes all files of a release in dist",
+        "2 min",
+        "as image, or --no-image",
+        _release,
         installs=True,
     ),
     Word(

@@ -1,0 +1,47 @@
+"""The one file of a release is what kustomize makes of deploy. Needs kubectl, and no cluster."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from bundle import install_manifest
+from tests.cluster.kube import build
+from tests.cluster.kubernetes import Object
+from tests.sources import ROOT
+
+NAME = "registry.example/flexvol"
+TAG = "1.2.3"
+
+
+def test_the_releases_file_is_what_kustomize_makes_of_deploy(tmp_path: Path) -> None:
+    up = Path(*[".."] * (len(tmp_path.resolve().parts) - 1))
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [str(up / (ROOT / "deploy").relative_to("/"))],
+        "images": [{"name": "flexvol", "newName": NAME, "newTag": TAG}],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    line = [str(build.programs() / "kubectl"), "kustomize", str(tmp_path)]
+    done = subprocess.run(line, check=True, capture_output=True, text=True)
+
+    ours = by_name(install_manifest.render(f"{NAME}:{TAG}"))
+
+    assert ours == by_name(done.stdout)
+
+
+def by_name(text: str) -> dict[tuple[str, str, str], Object]:
+    """The objects. kustomize does not know that policies have no namespace; the API server ignores
+    theirs."""
+    objects: list[Object] = list(yaml.safe_load_all(text))
+    named = {}
+    for each in objects:
+        metadata = each["metadata"]
+        if each["kind"].startswith("ValidatingAdmissionPolicy"):
+            metadata.pop("namespace", None)
+        named[each["kind"], metadata.get("namespace", ""), metadata["name"]] = each
+    assert len(named) == len(objects)
+    return named

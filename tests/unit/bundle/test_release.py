@@ -1,0 +1,233 @@
+"""./build.sh release: two trees with the same sources make the same bytes, and everything that the
+files say of each other is true."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bundle import environment, install_manifest, release
+from shared.protocol import VERSION
+from tests.sources import ROOT
+
+URL = f"https://downloads.example/flexvol/v{VERSION}"
+IMAGE = "registry.example/flexvol"
+SOURCES = ("build.sh", "flexvol.py", "provisioner.py", "LICENSE")
+FOLDERS = ("bundle", "cluster", "deploy", "node", "shared")
+FILES = [
+    "SHA256SUMS",
+    "flexvol",
+    f"flexvol-{VERSION}.cdx.json",
+    "flexvol.yaml",
+    "install.yaml",
+    "kubectl-flexvol",
+    "kubectl-flexvol.tar.gz",
+    "provisioner",
+]
+CHART = f"flexvol-{VERSION}.tgz"
+
+
+def copy_sources(tree: Path) -> Path:
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in SOURCES:
+        shutil.copy(ROOT / name, tree)
+    return tree
+
+
+def make(tree: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs the release without an image, as a person does."""
+    line = ["./build.sh", "release", "--no-image", *words]
+    return subprocess.run(
+        line,
+        cwd=tree,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a release."""
+    tree = copy_sources(tmp_path_factory.mktemp("one") / "tree")
+    done = make(tree, "--url", URL, "--image", IMAGE)
+    assert done.returncode == 0, done.stderr
+    return tree / "dist"
+
+
+def test_the_release_has_all_its_files(dist: Path) -> None:
+    chart = [CHART] if (ROOT / "deploy/chart").is_dir() else []
+
+    assert sorted(path.name for path in dist.iterdir()) == sorted([*FILES, *chart])
+
+
+def test_a_copy_elsewhere_and_later_makes_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+    tree = copy_sources(tmp_path / "another" / "directory")
+    for path in tree.rglob("*"):
+        if not path.is_symlink():
+            os.utime(path, (1_000_000_000, 1_000_000_000))
+
+    done = make(tree, "--url", URL, "--image", IMAGE, TZ="Asia/Tokyo", LC_ALL="C")
+
+    assert done.returncode == 0, done.stderr
+    assert contents(tree / "dist") == contents(dist)
+
+
+def contents(directory: Path) -> dict[str, tuple[str, int]]:
+    """The sum and the mode of each file."""
+    return {
+        path.name: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mode)
+        for path in directory.iterdir()
+    }
+
+
+def test_sha256sum_verifies_every_file(dist: Path) -> None:
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"],
+        cwd=dist,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    verified = {line.split(":")[0] for line in done.stdout.splitlines()}
+    assert verified | {"SHA256SUMS"} == {path.name for path in dist.iterdir()}
+
+
+def test_the_krew_manifest_names_the_archive_by_its_sum(dist: Path) -> None:
+    manifest = yaml.safe_load((dist / "flexvol.yaml").read_text())
+
+    assert manifest["metadata"]["name"] == "flexvol"
+    assert manifest["spec"]["version"] == f"v{VERSION}"
+    (platform,) = manifest["spec"]["platforms"]
+    assert platform["uri"] == f"{URL}/kubectl-flexvol.tar.gz"
+    archive = dist / "kubectl-flexvol.tar.gz"
+    assert platform["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    with tarfile.open(archive) as tar:
+        assert sorted(tar.getnames()) == ["LICENSE", "kubectl-flexvol"]
+        assert tar.getmember(platform["bin"]).mode == 0o755
+
+
+def test_the_plugin_in_the_archive_runs(dist: Path, tmp_path: Path) -> None:
+    with tarfile.open(dist / "kubectl-flexvol.tar.gz") as tar:
+        tar.extractall(tmp_path, filter="data")
+
+    done = subprocess.run(
+        ["/usr/bin/python3", tmp_path / "kubectl-flexvol", "--help"],
+        env={"SHIV_ROOT": str(tmp_path / "shiv"), "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "kubectl flexvol" in done.stdout
+
+
+def pinned(text: str) -> set[tuple[str, str]]:
+    return set(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE))
+
+
+def normal(name: str) -> str:
+    """A package's name as PyPI compares names."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_sbom_has_each_pinned_package_with_its_version_and_its_hashes(dist: Path) -> None:
+    sbom = json.loads((dist / f"flexvol-{VERSION}.cdx.json").read_text())
+    requirements = (ROOT / "bundle/requirements.txt").read_text()
+    tests_alone = (ROOT / "bundle/requirements-test.txt").read_text()
+    shiv = {(name, version) for name, version in pinned(tests_alone) if name == "shiv"}
+
+    assert sbom["bomFormat"] == "CycloneDX"
+    assert sbom["metadata"]["component"]["version"] == VERSION
+    listed = {(normal(part["name"]), part["version"]) for part in sbom["components"]}
+    assert listed == {(normal(name), version) for name, version in pinned(requirements) | shiv}
+    hashes = set(re.findall(r"sha256:([0-9a-f]{64})", requirements))
+    assert hashes
+    assert hashes <= set(hashes_in(sbom["components"]))
+
+
+def hashes_in(components: list[Any]) -> Iterator[str]:
+    for component in components:
+        for reference in component["externalReferences"]:
+            for each in reference["hashes"]:
+                yield each["content"]
+
+
+def test_the_install_manifest_has_the_releases_image_everywhere(dist: Path) -> None:
+    objects = list(yaml.safe_load_all((dist / "install.yaml").read_text()))
+
+    kinds = [each["kind"] for each in objects]
+    assert kinds[0] == "Namespace"
+    assert "DaemonSet" in kinds
+    images = set(re.findall(r"image: (\S+)", (dist / "install.yaml").read_text()))
+    assert images == {f"{IMAGE}:{VERSION}"}
+
+
+def test_a_kustomization_with_more_than_the_release_knows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kustomization.yaml").write_text("resources: []\npatches: []\n")
+    monkeypatch.setattr(install_manifest, "BASE", tmp_path)
+
+    with pytest.raises(SystemExit, match="has patches, which"):
+        install_manifest.render("flexvol:1")
+
+
+def test_a_chart_of_another_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Chart.yaml").write_text(f'version: 9.9.9\nappVersion: "{VERSION}"\n')
+    monkeypatch.setattr(release, "CHART", tmp_path)
+
+    with pytest.raises(SystemExit, match="write the same version"):
+        release._chart()
+
+
+def test_the_charts_package_has_the_charts_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chart = tmp_path / "chart"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "files").mkdir()
+    (chart / "Chart.yaml").write_text(f'version: {VERSION}\nappVersion: "{VERSION}"\n')
+    (chart / ".helmignore").write_text("*~\n")
+    (chart / "templates/node.yaml~").write_text("")
+    (tmp_path / "policy.yaml").write_text("policy\n")
+    (chart / "files/policy.yaml").symlink_to("../../policy.yaml")
+    monkeypatch.setattr(release, "CHART", chart)
+    monkeypatch.setattr(release, "DIST", tmp_path)
+
+    (name,) = release._chart()
+
+    with tarfile.open(tmp_path / name) as tar:
+        assert tar.getnames() == ["flexvol/Chart.yaml", "flexvol/files/policy.yaml"]
+        assert tar.getmember("flexvol/files/policy.yaml").isfile()
+
+
+def test_the_kustomizations_of_deploy_name_no_image_of_a_developer() -> None:
+    texts = [path.read_text() for path in (ROOT / "deploy").rglob("kustomization.yaml")]
+
+    assert texts
+    assert [text for text in texts if re.search(r"newTag: \"?dev", text)] == []
+
+
+def test_the_tool_of_the_sbom_has_an_environment_of_its_own() -> None:
+    """Its packages never end in the provisioner."""
+    assert environment.sbom_python() != environment.python()
