@@ -20,9 +20,6 @@ TESTS = {
     "kubectl -n flexvol logs": SCHEDULED,
     "kubectl delete pv": "tests/cluster/test_inventory.py"
     "::test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status",
-    # The node's pool is away.
-    "./loop pool init fast --replace": "tests/node/test_pools_away.py"
-    "::test_a_stranger_in_its_place_takes_no_volumes_until_a_person_says_so",
     "kubectl cordon node1": MOVE
     + "test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use",
     "kubectl taint node": "tests/cluster/test_carried.py"
