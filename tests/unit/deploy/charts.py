@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ ADDED_BY_HELM = {
     "labels": {"app.kubernetes.io/managed-by", "helm.sh/chart"},
     "annotations": {"helm.sh/resource-policy"},
 }
+# kustomize does not know that these kinds have no namespace, and kubectl ignores the one they get.
+WITHOUT_NAMESPACE = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 _SECONDS = 60
 _LONGEST_DEFAULT = 60  # characters of a value in the table of docs/chart.md
 
@@ -71,18 +75,24 @@ def _objects(text: str) -> list[Object]:
     return [one for one in yaml.safe_load_all(text) if one]
 
 
-def kustomize(directory: Path, kustomization: Object) -> list[Object]:
-    """The objects of a kustomization of one's own, which is written to the empty directory. Its
-    paths are those of the tree."""
-    own = dict(kustomization)
-    for key in ("resources", "components"):
-        own[key] = [_relative(directory, ROOT / path) for path in own.get(key, [])]
+def kustomize(kustomization: Object) -> list[Object]:
+    """The objects of a kustomization of one's own, whose paths are those of the tree."""
+    return _objects(_kustomized(json.dumps(kustomization)))
+
+
+@functools.cache
+def _kustomized(kustomization: str) -> str:
+    own = json.loads(kustomization)
     head = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
-    (directory / "kustomization.yaml").write_text(yaml.safe_dump({**head, **own}))
-    line = [str(build.programs() / "kubectl"), "kustomize", str(directory)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        for key in ("resources", "components"):
+            own[key] = [_relative(directory, ROOT / path) for path in own.get(key, [])]
+        (directory / "kustomization.yaml").write_text(yaml.safe_dump({**head, **own}))
+        line = [str(build.programs() / "kubectl"), "kustomize", name]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=_SECONDS)
     assert done.returncode == 0, done.stderr
-    return _objects(done.stdout)
+    return done.stdout
 
 
 def _relative(directory: Path, path: Path) -> str:
@@ -92,13 +102,14 @@ def _relative(directory: Path, path: Path) -> str:
 
 
 def by_name(objects: Sequence[Object]) -> dict[tuple[str, str, str], Object]:
-    """The objects by kind, namespace and name, without what Helm may add."""
+    """The objects by kind, namespace and name, without what Helm and kustomize may add."""
     named = {}
-    for one in objects:
+    for added in objects:
+        one = _without_additions(added)
         metadata = one["metadata"]
         key = (one["kind"], metadata.get("namespace", ""), metadata["name"])
         assert key not in named, f"{key} is there twice"
-        named[key] = _without_additions(one)
+        named[key] = one
     return named
 
 
@@ -108,6 +119,8 @@ def _without_additions(one: Object) -> Object:
         kept = {key: value for key, value in metadata.pop(field, {}).items() if key not in added}
         if kept:
             metadata[field] = kept
+    if one["kind"] in WITHOUT_NAMESPACE:
+        metadata.pop("namespace", None)
     return {**one, "metadata": metadata}
 
 
