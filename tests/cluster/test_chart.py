@@ -31,7 +31,7 @@ FLEXVOL = "flexvol"
 def release(
     request: pytest.FixtureRequest, cluster: kube.Cluster, tmp_path: Path
 ) -> Iterator[Release]:
-    """flexvol, as kubectl applied it, has become a release."""
+    """The means to make a release of the flexvol that kubectl applied. Afterwards that is back."""
     lacking = helm.missing(request.param)
     if lacking:
         pytest.skip(lacking)
