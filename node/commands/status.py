@@ -47,7 +47,7 @@ _HEADINGS = (
     "MOUNTED AT",
     "IMAGE",
 )
-_EXPENDABLE = ("IMAGE", "MOUNTED AT", "POD", "USED", "DEVICE", BAR, "POOL", "USE%", "SIZE")
+_EXPENDABLE = ("IMAGE", "MOUNTED AT", "USED", "DEVICE", "POD", BAR, "POOL", "USE%", "SIZE")
 _NOT_MOUNTED = {"pod": "-", "path": "-", "readOnly": False}
 
 
@@ -150,7 +150,7 @@ def _print_volumes(volumes: "List[Entry]", has_pools: bool, wide: bool) -> "List
     """Prints the table of volumes, and returns the headings that were left out. has_pools: the node
     has more than one pool, so each volume's pool is shown."""
     headings = list(_HEADINGS)
-    rows = [row for volume in volumes for row in _rows(volume)]
+    rows = [row for volume in volumes for row in _rows(volume, wide)]
     if not has_pools:
         column = headings.index("POOL")
         for cells in [headings, *rows]:
@@ -158,8 +158,9 @@ def _print_volumes(volumes: "List[Entry]", has_pools: bool, wide: bool) -> "List
     return print_fitted(headings, rows, _EXPENDABLE, wide)
 
 
-def _rows(volume: "Entry") -> "List[List[str]]":
-    """A row for each mount of a volume. The cells that all mounts share stand in the first row."""
+def _rows(volume: "Entry", wide: bool) -> "List[List[str]]":
+    """A row for each mount of a volume. The cells that all mounts share stand in the first row.
+    wide: with the uid of a pod whose name is known."""
     owner = volume.get("owner")
     shared = [
         volume["name"] + (" (snapshot)" if volume.get("kind") == "snapshot" else ""),
@@ -174,7 +175,8 @@ def _rows(volume: "Entry") -> "List[List[str]]":
     rows = []
     for mount in volume.get("mounts") or [_NOT_MOUNTED]:
         access = " (ro)" if mount["readOnly"] else ""
-        rows.append([*shared, mount["pod"] or "-", mount["path"] + access, image])
+        pod = mount["pod"] if wide else mount["pod"].partition(" (")[0]
+        rows.append([*shared, pod or "-", mount["path"] + access, image])
         shared = [""] * len(shared)
         image = ""
     return rows

@@ -85,6 +85,22 @@ def copy(source: int, target: int, begin: int, end: int, deadline: float) -> int
     return position
 
 
+def data_bytes(source: int, begin: int, end: int) -> int:
+    """How many bytes of the open file lie between two positions, and in no hole."""
+    total = 0
+    position = begin
+    while position < end:
+        data = _data_after(source, position, end)
+        if data is None:
+            break
+        first, hole = data
+        position = min(hole, end)
+        total += max(0, position - first)
+        if position <= first:
+            break
+    return total
+
+
 def _data_after(source: int, position: int, end: int) -> "Optional[Tuple[int, int]]":
     """Where the next data begin, `end` at the latest, and where the next hole begins after that.
     None if nothing but a hole follows."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from cluster.kubectl.move.access import Access, NotMoved
 from cluster.kubectl.move.plans import Plan
+from shared.progress import Progress
 
 _PIECES = 256  # on their way between two nodes; each is some ten kilobytes
 _FULL_SECONDS = 0.5  # until a full queue looks whether the other node has stopped reading
@@ -24,13 +25,33 @@ def copy(access: Access, plan: Plan) -> None:
     begin = int(access.run(plan.to, plan.driver, _words("import", plan, "--arrived", plan.name)))
     exporting = _words("export", plan, "--to", plan.to, "--from", str(begin), plan.name)
     pieces = _Pieces()
+    left_bytes = _left_bytes(access, plan, begin)
     thread = threading.Thread(target=_export, args=(access, plan, exporting, pieces), daemon=True)
     thread.start()
     try:
         importing = _words("import", plan)
-        access.say(access.run(plan.to, plan.driver, importing, pieces))
+        with Progress(plan.name, left_bytes) as progress:
+            printed = access.run(plan.to, plan.driver, importing, _counted(pieces, progress))
+        access.say(printed)
     finally:
         pieces.stop()
+
+
+def _left_bytes(access: Access, plan: Plan, begin: int) -> int:
+    """About how much of the old copy is still to be sent from a position on; 0 if its node does not
+    tell."""
+    entry = access.entry(plan.volume, plan.source) or {}
+    used = entry.get("usedBytes")
+    size = entry.get("sizeBytes")
+    if not isinstance(used, int) or not isinstance(size, int) or size <= 0:
+        return 0
+    return used * max(0, size - begin) // size
+
+
+def _counted(pieces: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
+    for piece in pieces:
+        progress.add(len(piece))
+        yield piece
 
 
 def _is_copied(access: Access, plan: Plan) -> bool:

@@ -191,15 +191,28 @@ class _Cloning:
         begin = clone.record.copied_bytes or 0
         if clone.thick and not begin:
             images.allocate(target, 0, clone.size_bytes)
-        deadline = time.monotonic() + _COPY_SECONDS
-        end = copying.copy(self._image, target, begin, length, deadline)
+        began = time.monotonic()
+        end = copying.copy(self._image, target, begin, length, began + _COPY_SECONDS)
         if end < length:
             clone.save(copied_bytes=end, copied_to=files.identity(target))
             raise Pending(
-                "{} of {} MiB of {} are copied to {}; the next call goes on".format(
-                    end >> 20, length >> 20, source.name, clone.name
+                "{} of {} MiB of {} are copied to {}, {}; the next call goes on".format(
+                    end >> 20,
+                    length >> 20,
+                    source.name,
+                    clone.name,
+                    self._pace(begin, end, length, time.monotonic() - began),
                 )
             )
+
+    def _pace(self, begin: int, end: int, length: int, seconds: float) -> str:
+        """How fast the copy went from `begin` to `end`, and how long the rest takes at that
+        rate."""
+        from shared import progress  # late: few callouts copy
+
+        copied_bytes = copying.data_bytes(self._image, begin, end)
+        left_bytes = copying.data_bytes(self._image, end, length)
+        return progress.pace(copied_bytes, left_bytes, seconds)
 
     def _lock_source(self, clone: "Volume") -> None:
         try:

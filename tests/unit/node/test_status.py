@@ -103,10 +103,20 @@ def test_what_is_wrong_with_a_pool_is_told_once(capsys: pytest.CaptureFixture[st
     assert "\npool slow is sick\n" in printed
 
 
-def test_a_narrow_table_has_no_line_of_a_mount_that_it_does_not_show(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        pytest.param("100", ["shop/web-0", "shop/web-1"], id="the names of pods fit"),
+        pytest.param("70", [""], id="no line of a mount that the table does not show"),
+    ],
+)
+def test_a_narrow_table_has_the_pods_without_their_uids(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: str,
+    rows: list[str],
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", columns)
     name = "pvc-0ad9f6c5-71a6-4f0c-9d53-6d1c52a5d0b1"
     path = f"/var/lib/kubelet/pods/{name}/volumes/flexvol~loop/{name}"
     two_pods = volume(name, "default", ("shop/web-0 (u-1)", "shop/web-1 (u-2)"))
@@ -114,9 +124,11 @@ def test_a_narrow_table_has_no_line_of_a_mount_that_it_does_not_show(
 
     status._print_volumes([two_pods], has_pools=False, wide=False)
 
-    heading, row = capsys.readouterr().out.splitlines()
+    heading, *lines = capsys.readouterr().out.splitlines()
     assert heading.split()[:3] == ["VOLUME", "CLAIM", "SIZE"]
-    assert row.split()[0] == name and len(row) <= 80
+    assert lines[0].split()[0] == name and len(lines[0]) <= int(columns)
+    place = heading.index("POD") if rows[0] else len(lines[0])
+    assert [line[place:] for line in lines] == rows
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,36 @@ def test_a_stream_brings_the_record_and_each_block_that_is_not_all_zeros(image: 
     assert checksum == stream_format.checksum(image, LENGTH)
 
 
+@pytest.mark.parametrize(
+    ("data", "known"),
+    [
+        pytest.param(5, 5, id="a number"),
+        pytest.param(None, 0, id="the stream of an older version"),
+        pytest.param("5", 0, id="a text"),
+        pytest.param(-5, 0, id="less than nothing"),
+        pytest.param(10**400, 0, id="more than a file can have"),
+        pytest.param(True, 0, id="a truth value"),
+    ],
+)
+def test_how_much_will_come_is_known_if_the_header_tells(data: object, known: int) -> None:
+    line = stream_with()
+    if data is not None:
+        line = line.replace(b'"length"', b'"data": ' + json.dumps(data).encode() + b', "length"')
+
+    assert stream_format.read_header(io.BytesIO(line)).data_bytes == known
+
+
+def test_a_stream_tells_how_much_will_come(image: Descriptor) -> None:
+    out = io.BytesIO()
+    read: list[int] = []
+
+    stream_format.write(out, image, Header(RECORD, LENGTH, 0, 7), read.append)
+
+    header, blocks, _ = read_all(out.getvalue())
+    assert header.data_bytes == 7
+    assert sum(read) == sum(map(len, blocks.values()))
+
+
 def test_zeros_that_are_no_hole_are_not_sent(image: Descriptor) -> None:
     before = stream_of(image)
 

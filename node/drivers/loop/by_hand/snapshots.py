@@ -3,11 +3,13 @@
 On the node itself, by root, the file system of a volume in use is frozen for that moment; see
 frozen.py. From elsewhere, as in the provisioner's container, the copy is as after a power cut."""
 
+import sys
 import time
 
 from node.drivers.loop import clones, node_pools, records, removing, snapshot_numbers, volumes
 from node.drivers.loop.by_hand import frozen
 from node.host import files
+from shared import terminal
 from shared.protocol import Failure, InvalidArgument, NotFound, Pending, check_name
 
 TYPE_CHECKING = False
@@ -121,8 +123,10 @@ def _copy(source: "Volume", record: "Record", keeper: "_StillKeeper") -> "Volume
     while True:
         try:
             return clones.make(source, record, keeper.keep_still)
-        except Pending:
-            continue  # callouts copy in steps; a command has no limit of time
+        except Pending as pending:
+            # Callouts copy in steps; a command has no limit of time.
+            if terminal.is_terminal(sys.stderr):
+                print(str(pending).partition(";")[0], file=sys.stderr)
 
 
 class _StillKeeper:

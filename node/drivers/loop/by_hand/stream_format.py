@@ -1,7 +1,8 @@
 """The format of a stream: a volume as bytes, for another node or pool.
 
     flexvol volume stream 1\\n
-    {"record": volume.json, "length": bytes of the image, "from": where this stream begins}\\n
+    {"record": volume.json, "length": bytes of the image, "from": where this stream begins,
+     "data": about how many bytes of blocks follow, for the progress alone}\\n
     for each block of the image that is not all zeros:
         position in the image   8 bytes, big-endian
         length of the block     4 bytes, big-endian
@@ -25,9 +26,11 @@ from shared.protocol import VERSION, InvalidArgument, check_name, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, Iterator, List, Optional
+    from typing import Any, BinaryIO, Callable, Iterator, List, Optional
 
     from node.drivers.loop.records import Record
+
+    Done = Callable[[int], None]
 
 _FIRST_LINE = b"flexvol volume stream 1\n"
 # The second line is not longer: a record has a few hundred bytes, and its mount options may be
@@ -37,6 +40,10 @@ _BLOCK_HEADER = struct.Struct(">QL")
 BLOCK_BYTES = 1 << 16
 _ZEROS = bytes(BLOCK_BYTES)
 _MOST_BYTES = 1 << 63  # no file of the kernel is as long
+
+
+def _not_told(more_bytes: int) -> None:
+    """For work whose progress nobody watches."""
 
 
 class Damaged(Exception):
@@ -51,12 +58,13 @@ class Header:
     """The beginning of a stream.
 
     record: of the volume. length: of the volume's image, in bytes. begin: where in the image this
-    stream begins."""
+    stream begins. data_bytes: about how many bytes of blocks it has; 0 if nobody knows."""
 
-    def __init__(self, record: "Record", length: int, begin: int) -> None:
+    def __init__(self, record: "Record", length: int, begin: int, data_bytes: int = 0) -> None:
         self.record = record
         self.length = length
         self.begin = begin
+        self.data_bytes = data_bytes
 
 
 class Block:
@@ -108,22 +116,25 @@ class _Checksum:
         return self._sum.digest()
 
 
-def checksum(image: int, length: int) -> bytes:
-    """Returns the checksum of the open image, which its stream ends with."""
+def checksum(image: int, length: int, done: "Done" = _not_told) -> bytes:
+    """Returns the checksum of the open image, which its stream ends with. done: is told how many
+    more bytes were read."""
     own = _Checksum()
     for block in blocks(image, length):
         own.add(block)
+        done(len(block.content))
     return own.digest()
 
 
-def write(out: "BinaryIO", image: int, header: Header) -> None:
-    """Writes the stream of the open image."""
+def write(out: "BinaryIO", image: int, header: Header, done: "Done" = _not_told) -> None:
+    """Writes the stream of the open image. done: as `checksum` has it."""
     import json
 
     fields = {
         "record": header.record.to_json(),
         "length": header.length,
         "from": header.begin,
+        "data": header.data_bytes,
     }
     out.write(_FIRST_LINE + json.dumps(fields).encode("ascii") + b"\n")
     own = _Checksum()
@@ -131,15 +142,17 @@ def write(out: "BinaryIO", image: int, header: Header) -> None:
         own.add(block)
         if block.position >= header.begin:
             out.write(block.header + block.content)
+        done(len(block.content))
     out.write(_BLOCK_HEADER.pack(header.length, 0) + own.digest())
 
 
-def write_bare(out: "BinaryIO", image: int, length: int) -> None:
-    """Writes the bytes of the open image, and nothing else."""
+def write_bare(out: "BinaryIO", image: int, length: int, done: "Done" = _not_told) -> None:
+    """Writes the bytes of the open image, and nothing else. done: as `checksum` has it."""
     written = 0
     for block in blocks(image, length):
         written += _write_zeros(out, block.position - written)
         written += out.write(block.content)
+        done(len(block.content))
     _write_zeros(out, length - written)
 
 
@@ -180,7 +193,10 @@ def _parsed(line: bytes) -> Header:
         header = json.loads(line.decode("ascii"))
         content = header["record"]
         record = records.check(content, content["name"], "the stream's record")
-        return Header(record, header["length"], header["from"])
+        data_bytes = header.get("data")  # older versions write none
+        if type(data_bytes) is not int or not 0 <= data_bytes < _MOST_BYTES:
+            data_bytes = 0
+        return Header(record, header["length"], header["from"], data_bytes)
     except (ValueError, RecursionError, LookupError, TypeError) as error:
         is_cut = not line.endswith(b"\n") and len(line) < _HEADER_BYTES
         if is_cut:

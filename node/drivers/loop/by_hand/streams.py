@@ -8,7 +8,8 @@ import os
 from node.drivers.loop import images, node_pools, pools, records, removing, sweeping, volumes
 from node.drivers.loop.by_hand import stream_format
 from node.drivers.loop.by_hand.stream_format import BLOCK_BYTES, Cut, Damaged, Header
-from node.host import files, undo
+from node.host import copying, files, undo
+from shared.progress import Progress
 from shared.protocol import Busy, Failure, InvalidArgument, Unavailable, check_name
 
 TYPE_CHECKING = False
@@ -49,11 +50,22 @@ def send(
                 "no stream of volume {0} begins at {1}; see how much has come, on the other node: "
                 "loop import --pool POOL --arrived {0}".format(name, begin)
             )
-        if raw:
-            stream_format.write_bare(out, image, length)
-        else:
-            stream_format.write(out, image, Header(volume.record, length, begin))
-        out.flush()
+        # The checksum is of all blocks, so those that have arrived already are read too.
+        total_bytes = copying.data_bytes(image, 0, length)
+        with _progress(name, total_bytes, is_moving=move is not None) as progress:
+            if raw:
+                stream_format.write_bare(out, image, length, progress.add)
+            else:
+                more_bytes = copying.data_bytes(image, begin, length)
+                header = Header(volume.record, length, begin, more_bytes)
+                stream_format.write(out, image, header, progress.add)
+            out.flush()
+
+
+def _progress(name: str, total_bytes: int, is_moving: bool) -> Progress:
+    """is_moving: the stream is one of kubectl flexvol move, which shows the progress itself, and
+    which takes what comes on stderr for an error."""
+    return Progress(name, total_bytes, silent=is_moving)
 
 
 def _hold(volume: "Volume", move: "Optional[Dict[str, str]]") -> "Descriptor":
@@ -155,7 +167,7 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
         raise Unavailable(
             "the stream was cut in its first lines; export the volume again"
         ) from None
-    header = Header(_as_copy(header.record), header.length, header.begin)
+    header = Header(_as_copy(header.record), header.length, header.begin, header.data_bytes)
     name = header.record.name
     with node_pools.open_pool(pool_name) as pool:
         sweeping.sweep(pool)
@@ -164,7 +176,7 @@ def receive(pool_name: str, source: "BinaryIO") -> str:
             arrival = _open(pool, header)
         try:
             with arrival:
-                arrival.fill(source)
+                arrival.fill(source, header.data_bytes)
                 with pool.volume_lock(name):
                     arrival.publish()
         except Damaged as damage:
@@ -207,21 +219,28 @@ class _Arrival:
         self._volume.close()
         self._image.close()
 
-    def fill(self, source: "BinaryIO") -> None:
+    def fill(self, source: "BinaryIO", total_bytes: int) -> None:
         """Reads the stream to its end and writes its blocks into the image, on disk when it
-        returns. Raises Damaged, and Unavailable if the stream is cut."""
+        returns. total_bytes: as Header has data_bytes. Raises Damaged, and Unavailable if the
+        stream is cut."""
+        name = self._volume.record.name
+        is_moving = bool(self._volume.record.move_id)
         try:
-            checksum = self._write_blocks(source)
+            with _progress(name, total_bytes, is_moving) as progress:
+                checksum = self._write_blocks(source, progress)
         except Cut:
             self._save()
             raise self._cut() from None
         os.fsync(self._image)
         if self._volume.thick:
             images.fill_holes(self._image)
-        if stream_format.checksum(self._image, self._length) != checksum:
+        present_bytes = copying.data_bytes(self._image, 0, self._length)
+        with _progress("check of " + name, present_bytes, is_moving) as progress:
+            own = stream_format.checksum(self._image, self._length, progress.add)
+        if own != checksum:
             raise Damaged("its checksum is not the one of the data that came")
 
-    def _write_blocks(self, source: "BinaryIO") -> bytes:
+    def _write_blocks(self, source: "BinaryIO", progress: Progress) -> bytes:
         """Returns the checksum at the end of the stream."""
         unsaved_bytes = 0
         while True:
@@ -230,6 +249,7 @@ class _Arrival:
                 return stream_format.read_checksum(source)
             _write(self._image, block.position, block.content)
             self._arrived = block.end
+            progress.add(len(block.content))
             unsaved_bytes += len(block.content)
             if unsaved_bytes >= _DURABLE_BYTES:
                 self._save()
