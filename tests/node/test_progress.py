@@ -1,5 +1,5 @@
-"""Who waits for a long export or import at a terminal sees how far the work is; nothing of that is in
-the stream."""
+"""Who waits for a long export or import at a terminal sees how far the work is; nothing of that is
+in the stream."""
 
 from __future__ import annotations
 
