@@ -11,7 +11,6 @@ TIMER = (
 
 TESTS = {
     "./build.sh demo": "tests/node/test_demo.py::test_the_demo_tells_the_whole_life_and_cleans_up",
-    "./build.sh test": "tests/unit/test_layers.py::test_the_sources_keep",  # itself a part of it
     "./build.sh image": SHOWN,
     "ctr -n k8s.io images import": SHOWN,
     "cat > kustomization.yaml": PLAYGROUND + "test_the_readmes_kustomization_is_what_runs",

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+from tests import documents
 from tests.node.nodes import Node
+
+
+def steps(printed: str) -> list[list[str]]:
+    """The callout and the purpose of each line of the demo's table."""
+    lines = printed[printed.index("CALLOUT") :].splitlines()[1:]
+    return [re.split(r"\s{2,}", line)[:2] for line in lines if "  " in line]
 
 
 def test_the_demo_tells_the_whole_life_and_cleans_up(
@@ -33,6 +41,8 @@ def test_the_demo_tells_the_whole_life_and_cleans_up(
         "list",
     ]
     assert "No space left on device" in told
+    (shown,) = [block for block in documents.blocks("console", documents.README) if "demo" in block]
+    assert [step for step in steps(shown) if step not in steps(told)] == [], "correct README.md"
     assert node.mounts() == []
     assert list(node.path("/var/lib/flexvol").iterdir()) == []
     assert list(scratch.iterdir()) == []
