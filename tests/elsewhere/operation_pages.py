@@ -8,6 +8,7 @@ PLAYGROUND = "tests/playground/test_playground.py::"
 SECRETS = "tests/cluster/test_secrets.py::"
 INVENTORY = "tests/cluster/test_inventory.py::"
 LIFE = "tests/unit/bundle/test_build.py::test_the_example_driver_lives_through_a_volumes_life"
+RIGHTS = "tests/cluster/test_rights.py::test_each_command_needs_the_rights_that_the_table_gives_it"
 
 TESTS = {
     "./build.sh build --driver": LIFE,
@@ -24,6 +25,8 @@ TESTS = {
     + "test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status",
     "kubectl flexvol explain": INVENTORY
     + "test_explain_says_that_a_claim_waits_for_a_pod_and_then_where_its_volume_is",
+    "kubectl flexvol release": RIGHTS,
+    "kubectl flexvol uninstall": RIGHTS,
     "kubectl flexvol delete": INVENTORY
     + "test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status",
     "kubectl delete -k": PLAYGROUND + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
