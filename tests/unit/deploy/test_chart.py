@@ -14,6 +14,7 @@ import yaml
 
 from node.host.plugin_directory import PLUGIN_DIRECTORY
 from shared.protocol import VERSION
+from tests import documents
 from tests.cluster.kube import helm as helm_builder
 from tests.sources import ROOT
 from tests.unit.deploy import charts
@@ -497,6 +498,12 @@ def test_a_wrong_value_is_refused_and_named(
     assert "values don't meet the specifications of the schema" in refusal
     for word in words:
         assert word in refusal
+
+
+def test_the_page_shows_a_refusal_as_helm_words_it(helm: Helm) -> None:
+    (shown,) = documents.blocks("text", ROOT / "docs/chart.md")
+
+    assert shown.strip() in helm.refusal({"driverDirectory.distribution": "eks"})
 
 
 def test_a_chart_that_has_this_one_may_have_global_values(helm: Helm) -> None:
