@@ -26,6 +26,7 @@ _SHARE = 50
 # A small change that nothing of ours made waits until this time is over: each pod that writes takes
 # room. At 1000 nodes a write of each every 15 s was 200 writes a second.
 _EXACT_SECONDS = 300.0
+# The drivers are not asked more often than this.
 _AT_MOST_EVERY_SECONDS = 1.0
 _log = logging.getLogger("capacity")
 
@@ -55,6 +56,13 @@ class Capacity:
         self._exact_at = float("-inf")
         self._exact_seconds = _EXACT_SECONDS
         self._reported_writes = 0
+        self._has_begun = False
+        self._logged = ""
+
+    def not_ready(self) -> str:
+        """Why a pod that comes now might not find the node's room; "" if it does. A node that
+        cannot publish its room is ready too: it has other work, and its log says why."""
+        return "" if self._has_begun else "the room of the node is not published yet"
 
     def publish(self, roughly: bool = False) -> None:
         """Brings the objects up to date, now.
@@ -106,27 +114,44 @@ class Capacity:
         }
 
     def run(self) -> None:
-        """Never returns. The same failure is logged once."""
-        logged = ""
+        """Never returns."""
         while True:
             self._node.news.wait(self._pause_seconds)
-            try:
-                self._round()
-                logged = ""
-            except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
-                self._node.rooms.read_again()
-                if str(error) != logged:
-                    _log.warning("capacity not published: %s", error)
-                logged = str(error)
-            except Exception:
-                self._node.rooms.read_again()
-                _log.exception("bug while publishing capacity")
-            time.sleep(_AT_MOST_EVERY_SECONDS)
+            self._try(self._round)
+            self._has_begun = True
+            rests_until = time.monotonic() + _AT_MOST_EVERY_SECONDS
+            while self._node.news.wait_for_class(rests_until - time.monotonic()):
+                self._try(self._publish_classes)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        """The same failure is logged once."""
+        try:
+            call()
+            self._logged = ""
+        except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
+            self._node.rooms.read_again()
+            if str(error) != self._logged:
+                _log.warning("capacity not published: %s", error)
+            self._logged = str(error)
+        except Exception:
+            self._node.rooms.read_again()
+            _log.exception("bug while publishing capacity")
+
+    def _publish_classes(self) -> None:
+        """Publishes the room of new classes from the last lists, without asking a driver: the
+        scheduler takes a class without objects for one without room, and says so on the first pod.
+        The round that follows a new class asks the drivers.
+
+        :raises Refused, Unreachable: by the API server."""
+        with self._lock:
+            self._node.rooms.add(self._wanted())
 
     def _round(self) -> None:
         """Raises as `publish`, but not for a driver that does not list: its listing logs that. A
         list that came late is published as it is: a driver that is always late would otherwise be
         asked without a pause."""
+        if self._node.news.wait_for_class(0):
+            self._publish_classes()
         is_for_late_list = self._node.news.take_late_list()
         roughly = time.monotonic() - self._exact_at < self._exact_seconds
         self._publish(roughly, lists=not is_for_late_list)

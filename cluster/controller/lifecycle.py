@@ -31,17 +31,24 @@ def _nothing() -> None:
     """For a part that need not know."""
 
 
+def _ready() -> str:
+    """For a mode that is ready as soon as everything was listed."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Calls:
     """The calls of a mode.
 
     listed: called once, when everything that is watched was listed.
     back: called when the API server answers again after it did not.
-    stand_by: called each time when the Lease was lost."""
+    stand_by: called each time when the Lease was lost.
+    not_ready: asked when everything was listed: why the mode is not ready all the same."""
 
     listed: Callable[[], None] = _nothing
     back: Callable[[], None] = _nothing
     stand_by: Callable[[], None] = _nothing
+    not_ready: Callable[[], str] = _ready
 
 
 class Lifecycle:
@@ -70,6 +77,7 @@ class Lifecycle:
             self._election = Election(self.api, namespace, self._lease_name, identity)
         self._lock = threading.Lock()
         self._unlisted: set[str] = set()
+        self._mode_not_ready: Callable[[], str] = _ready
 
     def may_work(self) -> bool:
         """Whether this instance is the elected one, by its own clock. In node mode there is no
@@ -89,6 +97,7 @@ class Lifecycle:
         if self._election is not None:
             self._start_election(self._election, calls.stand_by)
         self._unlisted = set(followers)
+        self._mode_not_ready = calls.not_ready
         for path, follower in followers.items():
             last = _Listed(self, path, calls.listed)
             self.watch(Watch(self.api, path, Followers(follower, last), calls.back))
@@ -152,7 +161,9 @@ class Lifecycle:
         """Why the instance cannot do its work now; "" if it can."""
         if self._unlisted:
             return f"not listed yet: {', '.join(sorted(self._unlisted))}"
-        return "; ".join(watch.trouble for watch in self._watches if watch.trouble)
+        troubles = [watch.trouble for watch in self._watches]
+        troubles.append(self._mode_not_ready())
+        return "; ".join(filter(None, troubles))
 
 
 class _Listed:

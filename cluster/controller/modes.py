@@ -3,6 +3,7 @@ make volumes, and cluster mode has the duties of no single node."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 
@@ -157,6 +158,8 @@ class _VolumesMode:
             cluster.VOLUMES: self._followers_of_volumes(),
         }
         calls = Calls(self._all_listed, self._workers.back, claims.stand_by)
+        if self._node is not None:
+            calls = dataclasses.replace(calls, not_ready=self._node.capacity.not_ready)
         lifecycle.start(followers, calls)
         self._workers.start()
         lifecycle.wait_for_stop()

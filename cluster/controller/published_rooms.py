@@ -204,6 +204,15 @@ class OwnRooms:
                 self._api.delete(cluster.path_to(self._collection, name), room.uid)
                 del self._published[name]
 
+    def add(self, objects: Mapping[str, Object]) -> None:
+        """Publishes those of the objects that are not published at all. What is published stays as
+        it is, because the caller may not know yet what else should exist.
+
+        :raises Refused, Unreachable: by the API server."""
+        for name, json in objects.items():
+            if name not in self._published:
+                self._write(name, json)
+
     def read_again(self) -> None:
         """The next `publish` reads the objects first, because nobody knows which ones exist."""
         self._read_at = float("-inf")

@@ -11,6 +11,7 @@ class RoomNews:
 
     def __init__(self) -> None:
         self._has_changed = threading.Event()
+        self._has_new_class = threading.Event()
         self._has_late_list = threading.Event()
         self._woken = threading.Event()  # by either
 
@@ -18,6 +19,11 @@ class RoomNews:
         """Something of ours took room, gave it back, or changed what is published of it."""
         self._has_changed.set()
         self._woken.set()
+
+    def class_came(self) -> None:
+        """A class is there, or another one of that name, for which nothing is published yet."""
+        self._has_new_class.set()
+        self.changed()
 
     def came_late(self) -> None:
         """A driver has listed after nobody waited for its list any more."""
@@ -28,6 +34,12 @@ class RoomNews:
         """Returns when there is news, or after so long."""
         self._woken.wait(seconds)
         self._woken.clear()
+
+    def wait_for_class(self, seconds: float) -> bool:
+        """Returns when there is a new class, or after so long; whether there is one."""
+        has_come = self._has_new_class.wait(max(0.0, seconds))
+        self._has_new_class.clear()
+        return has_come
 
     def take_change(self) -> bool:
         """Whether something has changed since this was asked last."""

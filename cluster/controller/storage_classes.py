@@ -29,8 +29,8 @@ class StorageClasses:
             if before and before.resource_version == storage_class.resource_version:
                 return
             self._classes[storage_class.name] = storage_class
+        self._news.class_came()
         self._claims.wake_class(storage_class.name)
-        self._news.changed()
 
     def listed(self, uids: set[str]) -> None:
         """As followers.Follower has it."""

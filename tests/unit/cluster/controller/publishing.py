@@ -70,6 +70,7 @@ def publishing(
     for storage_class in classes:
         known.changed(storage_class)
     news.take_change()
+    news.wait_for_class(0)
     news.wait(0)
     listing = Listing(ask, identity.drivers.values(), news.came_late, patience_seconds)
     rooms = OwnRooms(api, identity, NAMESPACE)

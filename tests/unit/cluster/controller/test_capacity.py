@@ -3,8 +3,11 @@ that does not answer."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from cluster.controller.identity import Identity
 from cluster.controller.storage import Listed
 from shared import protocol
 from tests.unit.cluster.controller.publishing import Publishing, WithNode, publishing
+from tests.waiting import wait_until
 
 US = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 
@@ -211,6 +215,111 @@ def test_a_list_that_came_late_is_published_before_the_driver_is_asked_again() -
     node.news.changed()
     node.capacity._round()
     assert asked == ["flexvol/loop"] * 2, "what changed is ours"
+
+
+class Slow(Published):
+    """A driver that takes long to list whenever it is asked again. wanted: ends the thread that
+    publishes, if it is False."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes: dict[str, float] = {}
+        self.asked = threading.Event()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.is_wanted = True
+
+    def create(self, path: str, wish: dict[str, Any]) -> dict[str, Any]:
+        if not self.is_wanted:
+            raise SystemExit
+        self.classes[wish["storageClassName"]] = time.monotonic()
+        return super().create(path, wish)
+
+    def list(self, driver: str) -> Listed:
+        self.asked.set()
+        self.may_answer.wait(20)
+        return super().list(driver)
+
+    @contextlib.contextmanager
+    def runs(self, node: Publishing) -> Iterator[None]:
+        def run() -> None:
+            with contextlib.suppress(SystemExit):
+                node.capacity.run()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.is_wanted = False
+            self.may_answer.set()
+            node.classes.changed(storage_class("the last one"))
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def test_the_room_of_a_new_class_is_published_at_once_and_no_driver_is_waited_for() -> None:
+    """Also in the second after a round, in which no driver is asked. The scheduler takes a class
+    without objects for one without room, and a pod may come with the class."""
+    slow: Any = Slow()
+    node = publishing(WithNode(slow), slow.list, US, [storage_class("old")])
+    seconds = []
+    with slow.runs(node):
+        node.news.changed()
+        wait_until("the first round has ended", lambda: not node.capacity.not_ready())
+        for name in ("one", "two", "three", "four", "five"):
+            slow.may_answer.clear()
+            slow.asked.clear()
+            began = time.monotonic()
+            node.classes.changed(storage_class(name))
+            wait_until("it is published", functools.partial(slow.classes.get, name))
+            seconds.append(slow.classes[name] - began)
+            slow.may_answer.set()
+
+    assert max(seconds) < 0.9, "no round was waited for"
+    print(f"from a class to its object: {1000 * min(seconds):.1f} ms")
+
+
+def test_drivers_are_asked_for_their_room_after_a_new_class_too() -> None:
+    slow: Any = Slow()
+    node = publishing(WithNode(slow), slow.list, US, [storage_class("old")])
+    with slow.runs(node):
+        node.news.changed()
+        wait_until("the first round has ended", lambda: not node.capacity.not_ready())
+        slow.asked.clear()
+        node.classes.changed(storage_class("new"))
+
+        assert slow.asked.wait(5)
+
+
+def test_a_new_class_takes_nothing_away_that_another_process_published() -> None:
+    """Before the drivers have listed, nobody knows what else should exist."""
+    both = OneIsSick()
+    both.node().capacity.publish()
+    node = both.node()
+
+    node.classes.changed(storage_class("c", "a.flexvol"))
+    node.capacity._publish_classes()
+
+    assert both.rooms() == {"a": str(1 << 30), "b": str(1 << 30)}
+
+
+def test_an_instance_is_ready_when_it_has_tried_to_publish_its_room() -> None:
+    """A pod that comes when the install is done finds the room. A driver that fails keeps nobody
+    from being ready."""
+    slow: Any = Slow()
+    slow.failure = "the driver is not installed"
+    node = publishing(WithNode(slow), slow.list, US, [storage_class()])
+    assert node.capacity.not_ready() == "the room of the node is not published yet"
+    slow.may_answer.clear()
+
+    with slow.runs(node):
+        node.news.changed()
+        assert slow.asked.wait(5)
+        assert node.capacity.not_ready()
+        slow.may_answer.set()
+        wait_until("the first round has ended", lambda: not node.capacity.not_ready())
+        slow.failure = ""
 
 
 def test_what_another_process_published_stays_until_the_driver_has_failed_twice() -> None:

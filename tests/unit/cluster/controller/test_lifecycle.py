@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cluster.controller import settings
-from cluster.controller.lifecycle import Lifecycle
+from cluster.controller.lifecycle import Calls, Lifecycle
 from tests.cluster.proxy import kubeconfig
 
 
@@ -28,4 +28,6 @@ def test_an_instance_says_what_of_it_has_ended_and_what_it_has_not_seen_yet(tmp_
     watch: Any = SimpleNamespace(path="claims", run=going_on.wait, trouble="cannot watch")
     instance.watch(watch)
     assert instance.not_ready() == "cannot watch"
+    instance.start({}, Calls(not_ready=lambda: "no room"))
+    assert instance.not_ready() == "cannot watch; no room"
     going_on.set()
