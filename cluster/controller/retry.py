@@ -1,5 +1,5 @@
-"""The one table of what follows a driver's failure, which provision, delete, owners and the README
-read.
+"""The one table of what follows a driver's failure, which provision, delete and owners read. Its
+copy for authors of drivers is in docs/your-own-driver.md.
 
 The outcomes are those of the reference library, sig-storage-lib-external-provisioner, for the
 reasons of the drivers' contract (shared/protocol.py)."""

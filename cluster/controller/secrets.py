@@ -376,7 +376,7 @@ def _refusal_explained(secret: Reference) -> Iterator[None]:
         if error.status == _FORBIDDEN:
             raise protocol.InvalidArgument(
                 f"{secret}: apply {_RIGHTS}, which gives the right to use secrets; for another "
-                f"namespace than its own, see the README ({error})"
+                f"namespace than its own, see docs/security.md ({error})"
             ) from None
         if error.status == _NOT_FOUND:
             raise protocol.NotFound(f"{secret}: {error}") from None
