@@ -1,5 +1,5 @@
 """What the size that a volume is made with does to its file system for good: the journal of an
-ext4, and the groups of an xfs that grew. Needs root. The README has the numbers, in "First volume";
+ext4, and the groups of an xfs that grew. Needs root. docs/expansion.md has the numbers;
 tests/node/test_shapes.py compares them.
 
 The images are sparse files, made with the options that volumes are made with."""

@@ -1,4 +1,4 @@
-"""flexvol is installed, and overlays are rendered, as the README says."""
+"""flexvol is installed, and overlays are rendered, as docs/install.md says."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def keep_little_in_reserve(cluster: kube.Cluster) -> None:
 
 
 def render(k8s: Kubernetes, directory: Path, **also: Any) -> list[Object]:
-    """A kustomization of one's own over the base, as the README has it."""
+    """A kustomization of one's own over the base, as docs/install.md has it."""
     own = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",

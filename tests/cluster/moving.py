@@ -13,7 +13,7 @@ SUM = "cat /data/one /data/two | sha256sum"
 
 
 def move(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """The README's command, with the administrator's kubeconfig."""
+    """The command of docs/move-and-drain.md, with the administrator's kubeconfig."""
     done = run_command("move", *words)
     assert done.returncode == 0 or not check, done.stdout + done.stderr
     return done

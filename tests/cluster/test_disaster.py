@@ -1,6 +1,6 @@
 """The disaster drill: etcd is lost, and with it every claim and PV. The new cluster collects
-nothing; its administrator adopts the volumes and applies the applications again, as the README
-says, and their data is there.
+nothing; its administrator adopts the volumes and applies the applications again, as
+docs/disaster-recovery.md says, and their data is there.
 
 The drill runs last: it leaves all as it was, but nothing could be learned from what runs after a
 drill that has failed."""
@@ -20,7 +20,7 @@ from tests.cluster.commands import provisioner
 from tests.cluster.installing import OVERLAY, install
 from tests.cluster.kubernetes import Kubernetes, Object, pod
 from tests.cluster.nodes import by_hand, everything, record
-from tests.cluster.readme import chapter, follow
+from tests.cluster.page_commands import chapter, follow
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.last
@@ -236,7 +236,7 @@ def restore_a_claim(drill: Drill) -> None:
 
 
 def check_adoption(drill: Drill, adopt: str) -> None:
-    """adopt: the README's command."""
+    """adopt: the page's command."""
     blank = drill.volumes["blank"]
     renamed = f"{drill.k8s.namespace}/renamed"
     printed = provisioner("adopt", blank, "--claim", renamed, "--recorded-policy")
@@ -269,7 +269,7 @@ def check_data(drill: Drill) -> None:
 
 
 def check_deletion(drill: Drill, trust: str) -> None:
-    """trust: the README's command after which a volume goes with its claim."""
+    """trust: the page's command after which a volume goes with its claim."""
     k8s = drill.k8s
     deleted_with_its_claim(drill, "renamed", drill.volumes["blank"])
     for claim in ("data-db-0", "data-db-1", "shelved"):

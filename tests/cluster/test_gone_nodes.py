@@ -52,7 +52,7 @@ def metric(cluster: Cluster, name: str) -> float:
 
 
 def release(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
-    """The README's command, in the pod of flexvol-cluster."""
+    """The command of docs/disaster-recovery.md, in the pod of flexvol-cluster."""
     command = ("exec", "deployment/flexvol-cluster", "--", "provisioner", "release", *words)
     return Kubernetes(cluster, "flexvol").run(*command, check=False)
 

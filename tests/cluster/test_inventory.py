@@ -1,5 +1,5 @@
 """What a person asks from anywhere with kubectl's own plugin: which volumes there are, in which
-state, and what becomes of a claim. As the README says it is installed, and with kubectl's
+state, and what becomes of a claim. Installed as docs/kubectl-plugin.md says, and with kubectl's
 kubeconfig."""
 
 from __future__ import annotations

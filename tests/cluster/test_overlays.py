@@ -17,7 +17,7 @@ from tests.sources import ROOT
 OVERLAYS = ROOT / "deploy/overlays"
 REGISTRY = "registry.example:5000/storage/flexvol"
 TAG = "1.2.3"
-ALSO = ("secrets", "shared")  # what the README says to add beside the base
+ALSO = ("secrets", "shared")  # what the pages say to add beside the base
 
 
 def check(k8s: Kubernetes, objects: list[Object]) -> None:

@@ -17,7 +17,7 @@ from tests.cluster.commands import Ask
 from tests.cluster.kube.cluster import Cluster
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.own_provisioner import bound, claim
-from tests.cluster.readme import chapter, follow
+from tests.cluster.page_commands import chapter, follow
 from tests.sources import ROOT
 from tests.waiting import wait_until
 

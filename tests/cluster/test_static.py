@@ -11,7 +11,7 @@ from tests import documents
 from tests.cluster.commands import provisioner
 from tests.cluster.kubernetes import Kubernetes, storage_class
 from tests.cluster.nodes import POOL, by_hand, record, volumes_on
-from tests.cluster.readme import follow
+from tests.cluster.page_commands import follow
 from tests.waiting import wait_until
 
 CLASS = "flexvol-static"

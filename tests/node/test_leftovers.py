@@ -85,7 +85,7 @@ def half_grown(node: Node, tmp_path: Path) -> Node:
 
 
 def restore(node: Node) -> None:
-    """The README's way."""
+    """The way of docs/backup.md."""
     line = ["tar", "-xSf", "/var/lib/flexvol/backup.tar", "-C", "/var/lib/flexvol/default"]
     done = node.enter(*line)
     assert done.returncode == 0, done

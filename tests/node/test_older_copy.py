@@ -1,4 +1,4 @@
-"""A copy of a volume that is older than its last expansion, put back as the README says."""
+"""A copy of a volume that is older than its last expansion, put back as docs/backup.md says."""
 
 from __future__ import annotations
 

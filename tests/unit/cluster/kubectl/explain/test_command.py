@@ -392,7 +392,7 @@ def test_claims_of_one_pod_whose_pools_are_on_different_nodes_are_told(
 def test_an_account_that_may_not_read_what_is_published_is_told_all_the_rest(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answering: str
 ) -> None:
-    """The README's table gives no such right."""
+    """The table in docs/kubectl-plugin.md gives no such right."""
     full = told(
         capsys,
         monkeypatch,
