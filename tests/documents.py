@@ -5,6 +5,7 @@ move from a page to another. Where two pages have it, the one in docs is read be
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,8 +81,8 @@ def table(heading: str) -> dict[str, list[str]]:
     headings is among them."""
     for page in ALL:
         lines = page.read_text().splitlines()
-        for number, line in enumerate(lines):
-            if line.startswith(f"| {heading} |"):
+        for number, (line, below) in enumerate(itertools.pairwise(lines)):
+            if line.startswith(f"| {heading} |") and below.startswith("|-"):
                 return dict(rows(lines[number:]))
     raise LookupError(f"no page has a table that begins with {heading!r}")
 
