@@ -1,5 +1,5 @@
 #!/bin/sh
-# build.sh [build|demo|test [--quick]|bench|image|playground|help] ...: the files that each word runs say what it does.
+# build.sh [build|demo|test [--lint|--quick]|bench|image|playground|help] ...: the files that each word runs say what it does.
 set -eu
 cd "$(dirname "$0")"
 word=${1:-build}

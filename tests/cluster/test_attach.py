@@ -15,7 +15,7 @@ from tests.cluster.claims import size_mib
 from tests.cluster.kube.cluster import STATE, STORAGE, Cluster
 from tests.cluster.kube.machine import sh
 from tests.cluster.kube.node import PLUGINS
-from tests.cluster.kubernetes import Kubernetes, pod, storage_class
+from tests.cluster.namespaces import Kubernetes, pod, storage_class
 from tests.sources import ROOT
 from tests.waiting import wait_until
 

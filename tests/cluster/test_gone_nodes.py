@@ -20,7 +20,7 @@ import pytest
 from tests.cluster.claims import bound_at_once, forge, looked_again, warnings
 from tests.cluster.killed_provisioner import KillingProxy
 from tests.cluster.kube.cluster import STATE, Cluster
-from tests.cluster.kubernetes import Kubernetes, Object, hostname, pod, published, storage_class
+from tests.cluster.namespaces import Kubernetes, Object, hostname, pod, published, storage_class
 from tests.cluster.nodes import DRIVER, POOL, cordoned, volumes_on
 from tests.cluster.proxy import kubeconfig
 from tests.sources import ROOT

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.commands import provisioner
-from tests.cluster.kubernetes import Kubernetes, storage_class
+from tests.cluster.namespaces import Kubernetes, storage_class
 from tests.cluster.nodes import POOL, by_hand, record, volumes_on
 from tests.cluster.readme import chapter, follow
 from tests.waiting import wait_until

@@ -87,7 +87,7 @@ def test_the_readme_has_the_same_table() -> None:
         begin = f"| `{reason.__name__}`"
         (line,) = [line for line in text.splitlines() if line.startswith(begin)]
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert cells[1:] == cells_of(row), reason.__name__
+        assert cells[1:] == cells_of(row), f"correct the row of {reason.__name__} in README.md"
 
 
 def cells_of(row: Retry) -> list[str]:
