@@ -6,7 +6,8 @@ Python of this machine, the node's tests again with the oldest, and a short set 
 other. The virtual machines of tests/vm have Pythons of their own. The cluster's tests wait much and
 take longest: they run on two clusters at once, beside all others.
 
-With --quick it runs lint and types, the unit tests and that short set, in three minutes.
+With --lint it runs lint and types alone; with --quick these, the unit tests and that short set, in
+three minutes.
 
 With other words it runs pytest with these. FLEXVOL_NO_SKIP=1 makes every test that would be skipped
 a failure."""
@@ -27,6 +28,7 @@ from typing import TextIO
 from bundle import environment, interpreters, pack, packages
 
 ROOT = Path(__file__).resolve().parent.parent
+LINT = "--lint"
 QUICK = "--quick"
 CAMPAIGN = "--campaign"
 # Runs at once beside the first one of the cluster's tests. A third would take the processors of a
@@ -79,6 +81,8 @@ def main(words: list[str]) -> int:
     python = environment.python()
     if not words:
         return _lint(python.parent) or _test_all(python)
+    if words == [LINT]:
+        return _lint(python.parent)
     if words == [QUICK]:
         return _lint(python.parent) or _test_quick(python)
     status = 0

@@ -160,7 +160,7 @@ WORDS = (
     Word(
         "test",
         "all tests; --quick: a part",
-        "hours; a part 3 min",
+        "40 min; a part 3 min",
         "root, Go 1.26, packages",
         _test,
     ),

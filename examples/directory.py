@@ -7,7 +7,7 @@ flexvol/directory`. The storage class has `provisioner: directory.flexvol`."""
 
 import os
 
-from node.drivers import Driver, NotFound, Options, Reply, check_name, run
+from node.drivers import Driver, InvalidArgument, NotFound, Options, Reply, check_name, run
 from node.host import mount_table, mounts
 
 ROOT = "/var/lib/flexvol-directory"
@@ -23,6 +23,8 @@ def path_of(namespace: str, volume: str) -> str:
 class DirectoryDriver(Driver):
     def provision(self, options: Options) -> Reply:
         options.expect_own(())
+        if options.source_volume:
+            raise InvalidArgument("a directory cannot begin as a copy of another volume")
         os.makedirs(path_of(options.claim.namespace, options.volume), exist_ok=True)
         size_bytes = options.request_bytes
         return Reply(volume={"options": {}, "capacityBytes": size_bytes, "fsType": ""})
@@ -41,8 +43,8 @@ class DirectoryDriver(Driver):
         return Reply()
 
     def unmount(self, mount_dir: str) -> Reply:
-        # What we mounted shows a directory of a disk, never the whole disk.
-        mounts.unmount(mount_dir, lambda mount: mount.root != "/")
+        # kubelet names the pod's directory, in which nobody but this driver mounts.
+        mounts.unmount(mount_dir, lambda mount: True)
         return Reply()
 
     def expandfs(

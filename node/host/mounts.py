@@ -262,8 +262,10 @@ class _Stage:
             return _PreparedStage(self, lock.kept_open())
 
     def clear(self) -> None:
-        """Unmounts the stage and removes the directory. The caller holds the lock."""
-        _unmount(self.path, shows_image)
+        """Unmounts the stage and removes the directory. The caller holds the lock.
+
+        Every mount there is ours. A driver without images binds a directory, not an image."""
+        _unmount(self.path, mount_table.Mount.is_staged)
         try:
             os.rmdir(self.path)
         except FileNotFoundError:

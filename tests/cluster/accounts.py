@@ -12,7 +12,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from tests.cluster.kube.cluster import SERVER
-from tests.cluster.kubernetes import Kubernetes, Object
+from tests.cluster.namespaces import Kubernetes, Object
 from tests.cluster.own_provisioner import AUTHORITY
 from tests.cluster.proxy import in_namespace
 from tests.sources import ROOT

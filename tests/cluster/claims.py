@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from tests.cluster.kubernetes import Kubernetes, Object, published, storage_class
+from tests.cluster.namespaces import Kubernetes, Object, published, storage_class
 from tests.waiting import wait_until
 
 HOSTNAME = "kubernetes.io/hostname"

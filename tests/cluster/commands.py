@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.machine import PREFIX
-from tests.cluster.kubernetes import Object
+from tests.cluster.namespaces import Object
 from tests.sources import ROOT
 
 

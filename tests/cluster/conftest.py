@@ -21,8 +21,8 @@ from tests.cluster.kube import build, images
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kube.machine import PREFIX
-from tests.cluster.kubernetes import Kubernetes, ours, own_namespace
 from tests.cluster.leftovers import remove_leftovers
+from tests.cluster.namespaces import Kubernetes, ours, own_namespace
 from tests.cluster.nodes import DRIVER
 from tests.sources import ROOT
 from tests.waiting import wait_until

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.kube import cluster as kube
-from tests.cluster.kubernetes import Kubernetes, Object
+from tests.cluster.namespaces import Kubernetes, Object
 from tests.cluster.nodes import set_reserve
 
 OVERLAY = Path(__file__).parent / "kube/overlay"

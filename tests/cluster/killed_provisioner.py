@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, SERVER, STATE
-from tests.cluster.kubernetes import Kubernetes, Object
+from tests.cluster.namespaces import Kubernetes, Object
 from tests.cluster.proxy import CUT, CUT_AFTER, Proxy, kubeconfig
 from tests.sources import ROOT
 from tests.waiting import wait_until

@@ -6,7 +6,7 @@ import json
 import shutil
 
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.kubernetes import Kubernetes
+from tests.cluster.namespaces import Kubernetes
 from tests.cluster.nodes import POOL, volumes_on
 
 _NO_FINALIZER = json.dumps({"metadata": {"finalizers": None}})

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.cluster.commands import run_command
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.kubernetes import Kubernetes, Object
+from tests.cluster.namespaces import Kubernetes, Object
 
 SUM = "cat /data/one /data/two | sha256sum"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.cluster import Cluster
 from tests.cluster.kube.node import Node
-from tests.cluster.kubernetes import Kubernetes, Object, pod
+from tests.cluster.namespaces import Kubernetes, Object, pod
 from tests.waiting import wait_until
 
 DRIVER = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/flexvol~loop/loop"

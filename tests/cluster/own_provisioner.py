@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import STATE, Cluster
-from tests.cluster.kubernetes import Kubernetes, Object, ours
+from tests.cluster.namespaces import Kubernetes, Object, ours
 from tests.cluster.proxy import kubeconfig
 from tests.waiting import wait_until
 

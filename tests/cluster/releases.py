@@ -13,7 +13,7 @@ import yaml
 from tests import documents
 from tests.cluster.kube import helm
 from tests.cluster.kube.cluster import STATE, Cluster
-from tests.cluster.kubernetes import Object
+from tests.cluster.namespaces import Object
 from tests.sources import ROOT
 
 _SECONDS = 300

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.kubernetes import Kubernetes, Object, hostname, published, storage_class
+from tests.cluster.namespaces import Kubernetes, Object, hostname, published, storage_class
 from tests.cluster.nodes import DRIVER, POOL
 from tests.cluster.own_provisioner import bound, claim
 from tests.cluster.processes import one_process

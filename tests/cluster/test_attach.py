@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import pytest
 
 from bundle import pack
 from tests.cluster.claims import size_mib
+from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import STATE, STORAGE, Cluster
 from tests.cluster.kube.machine import sh
 from tests.cluster.kube.node import PLUGINS
-from tests.cluster.kubernetes import Kubernetes, pod, storage_class
+from tests.cluster.namespaces import Kubernetes, pod, storage_class
 from tests.sources import ROOT
 from tests.waiting import wait_until
 
@@ -35,6 +37,13 @@ class Storage:
         self.cluster = cluster
         self.path = STORAGE / "attaching"
         self.driver = STATE / "kcm-plugins" / NAME / "attaching"
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs the driver as the controller-manager does, which sees the storage."""
+        pid = machine.running(STATE, "kube-controller-manager")
+        return sh(
+            "nsenter", f"--mount=/proc/{pid}/ns/mnt", self.driver, *words, capture_output=True
+        )
 
     def node(self, volume: str) -> str:
         """Where it is attached."""
@@ -247,7 +256,7 @@ def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Sto
     )
     assert storage.calls("controller", name).count("attach") == 1
 
-    lost = sh(storage.driver, "detach", name, "node1", capture_output=True)
+    lost = storage.run("detach", name, "node1")
 
     assert json.loads(lost.stdout) == {"status": "Success"}
     wait_until(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.kubernetes import Kubernetes, storage_class
+from tests.cluster.namespaces import Kubernetes, storage_class
 from tests.cluster.nodes import POOL, volumes_on
 from tests.waiting import wait_until
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from tests.cluster.kube.node import Node
-from tests.cluster.kubernetes import Kubernetes, hostname, ours, published, storage_class
+from tests.cluster.namespaces import Kubernetes, hostname, ours, published, storage_class
 from tests.cluster.nodes import DRIVER, GIB, full, unmount
 from tests.cluster.own_provisioner import claim as chosen_claim
 from tests.waiting import wait_until

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.commands import provisioner
-from tests.cluster.kubernetes import Kubernetes, Object, storage_class
 from tests.cluster.moving import data, filled, move, moves
+from tests.cluster.namespaces import Kubernetes, Object, storage_class
 from tests.cluster.nodes import DRIVER, volumes_on
 
 POOL_NAME = "carried"

@@ -16,7 +16,7 @@ from tests.cluster.installing import install
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube import helm
 from tests.cluster.kube.node import Node
-from tests.cluster.kubernetes import Kubernetes, Object, own_namespace
+from tests.cluster.namespaces import Kubernetes, Object, own_namespace
 from tests.cluster.nodes import DRIVER, unmount
 from tests.cluster.releases import VALUES, Release
 from tests.waiting import wait_until

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from tests.cluster.claims import size_mib
-from tests.cluster.kubernetes import Kubernetes, Object, pod, storage_class
+from tests.cluster.namespaces import Kubernetes, Object, pod, storage_class
 from tests.cluster.nodes import POOL, volumes_on
 from tests.waiting import wait_until
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cluster.kubernetes import Kubernetes, storage_class
+from tests.cluster.namespaces import Kubernetes, storage_class
 
 
 def test_owner_mode_and_mount_options_of_the_class_hold_in_the_pod(k8s: Kubernetes) -> None:

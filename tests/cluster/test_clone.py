@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.claims import node_of, warnings
 from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.kubernetes import Kubernetes, own_namespace, storage_class
+from tests.cluster.namespaces import Kubernetes, own_namespace, storage_class
 from tests.cluster.nodes import DRIVER, cordoned, unmount
 
 NODES = ("node1", "node2")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.kube.cluster import SERVER, Cluster
-from tests.cluster.kubernetes import Kubernetes, Object, own_namespace
+from tests.cluster.namespaces import Kubernetes, Object, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     ROOT,

@@ -18,7 +18,7 @@ import yaml
 
 from tests.cluster.commands import provisioner
 from tests.cluster.installing import OVERLAY, install
-from tests.cluster.kubernetes import Kubernetes, Object, pod
+from tests.cluster.namespaces import Kubernetes, Object, pod
 from tests.cluster.nodes import by_hand, everything, record
 from tests.cluster.page_commands import chapter, follow
 from tests.waiting import wait_until

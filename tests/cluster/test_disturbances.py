@@ -6,7 +6,7 @@ import os
 import signal
 
 from tests.cluster.killed_provisioner import beside
-from tests.cluster.kubernetes import Kubernetes, Object, ours
+from tests.cluster.namespaces import Kubernetes, Object, ours
 from tests.cluster.nodes import DRIVER, volumes_on
 from tests.cluster.processes import one_process
 from tests.waiting import wait_until

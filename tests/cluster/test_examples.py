@@ -10,7 +10,7 @@ import pytest
 
 from tests import documents
 from tests.cluster.kube import cluster as kube
-from tests.cluster.kubernetes import Kubernetes
+from tests.cluster.namespaces import Kubernetes
 from tests.sources import ROOT
 from tests.waiting import wait_until
 

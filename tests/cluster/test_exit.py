@@ -7,7 +7,7 @@ import yaml
 
 from tests import documents
 from tests.cluster.kube import images
-from tests.cluster.kubernetes import Kubernetes
+from tests.cluster.namespaces import Kubernetes
 from tests.sources import ROOT
 
 PAGE = ROOT / "docs/deprecation-and-exit.md"

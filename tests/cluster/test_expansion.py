@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.cluster.claims import TOO_LARGE, raise_claim, wait_for_volume
 from tests.cluster.kube.cluster import STATE
 from tests.cluster.kube.machine import PREFIX
-from tests.cluster.kubernetes import Kubernetes, Object, storage_class
+from tests.cluster.namespaces import Kubernetes, Object, storage_class
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent

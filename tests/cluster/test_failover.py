@@ -14,7 +14,7 @@ import pytest
 
 from cluster.controller.election import LEASE_SECONDS
 from tests.cluster.kube.cluster import SERVER, STATE, Cluster
-from tests.cluster.kubernetes import Kubernetes, own_namespace
+from tests.cluster.namespaces import Kubernetes, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     NAMESPACE,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from tests.cluster.kubernetes import Kubernetes, pod, published, storage_class
+from tests.cluster.namespaces import Kubernetes, pod, published, storage_class
 from tests.waiting import wait_until
 
 # From a class to its room on each node, where nothing else is at work. It was up to a second, and

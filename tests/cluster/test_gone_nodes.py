@@ -20,7 +20,7 @@ import pytest
 from tests.cluster.claims import bound_at_once, forge, looked_again, warnings
 from tests.cluster.killed_provisioner import KillingProxy
 from tests.cluster.kube.cluster import STATE, Cluster
-from tests.cluster.kubernetes import Kubernetes, Object, hostname, pod, published, storage_class
+from tests.cluster.namespaces import Kubernetes, Object, hostname, pod, published, storage_class
 from tests.cluster.nodes import DRIVER, POOL, cordoned, volumes_on
 from tests.cluster.proxy import kubeconfig
 from tests.sources import ROOT
@@ -193,7 +193,7 @@ def test_of_two_instances_one_does_the_duties_and_the_other_takes_over(k8s: Kube
         assert len(both) == 2
         (first,) = wait_until("one leads", lambda: leaders(k8s.cluster))
         # It is the one that goes; long before, as kube-controller-manager may hear of it late.
-        cheapest = "cluster.controller.kubernetes.io/pod-deletion-cost=-1"
+        cheapest = "controller.kubernetes.io/pod-deletion-cost=-1"
         flexvol.run("annotate", "pod", first, cheapest)
         with bound_at_once(k8s) as name:
             k8s.claim(storage_class=name, volumeMode="Block")

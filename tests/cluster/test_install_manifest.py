@@ -9,7 +9,7 @@ import yaml
 
 from bundle import install_manifest
 from tests.cluster.kube import build
-from tests.cluster.kubernetes import Object
+from tests.cluster.namespaces import Object
 from tests.sources import ROOT
 
 NAME = "registry.example/flexvol"

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import STATE, Cluster
-from tests.cluster.kubernetes import Kubernetes, Object, own_namespace, pod
+from tests.cluster.namespaces import Kubernetes, Object, own_namespace, pod
 from tests.cluster.nodes import DRIVER, POOL, cordoned
 from tests.cluster.own_provisioner import bound, claim
 from tests.sources import ROOT

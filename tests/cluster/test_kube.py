@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, STATE
-from tests.cluster.kubernetes import Kubernetes, pod
+from tests.cluster.namespaces import Kubernetes, pod
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

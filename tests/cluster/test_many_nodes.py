@@ -17,7 +17,7 @@ import yaml
 
 from cluster.controller.published_rooms import NODE_LABEL
 from tests.cluster.kube.cluster import SERVER, Cluster
-from tests.cluster.kubernetes import Kubernetes, Object, own_namespace
+from tests.cluster.namespaces import Kubernetes, Object, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     NAMESPACE,

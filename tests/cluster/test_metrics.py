@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.kubernetes import Kubernetes
+from tests.cluster.namespaces import Kubernetes
 from tests.cluster.prometheus import Prometheus
 from tests.waiting import wait_until
 

@@ -13,8 +13,8 @@ import pytest
 from tests.cluster.commands import provisioner
 from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kube.machine import PREFIX
-from tests.cluster.kubernetes import Kubernetes, Object, storage_class
 from tests.cluster.moving import SUM, data, filled, move, moves
+from tests.cluster.namespaces import Kubernetes, Object, storage_class
 from tests.cluster.nodes import DRIVER, cordoned, volumes_on
 from tests.sources import ROOT
 from tests.waiting import wait_until

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 
 from tests.cluster.kube.node import Node
-from tests.cluster.kubernetes import Kubernetes, Object
+from tests.cluster.namespaces import Kubernetes, Object
 from tests.waiting import wait_until
 
 API = "10.96.0.1"

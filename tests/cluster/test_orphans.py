@@ -19,7 +19,7 @@ from tests.cluster.killed_provisioner import (
 )
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, SERVER
-from tests.cluster.kubernetes import Kubernetes, Object, ours
+from tests.cluster.namespaces import Kubernetes, Object, ours
 from tests.cluster.nodes import POOL, volumes_on
 from tests.cluster.own_provisioner import claim as chosen_claim
 from tests.cluster.proxy import Rule

@@ -11,7 +11,7 @@ import yaml
 
 from node.host.plugin_directory import DISTRIBUTIONS, PLUGIN_DIRECTORY
 from tests.cluster.installing import render
-from tests.cluster.kubernetes import Kubernetes, Object
+from tests.cluster.namespaces import Kubernetes, Object
 from tests.sources import ROOT
 
 OVERLAYS = ROOT / "deploy/overlays"

@@ -7,7 +7,7 @@ import json
 
 from tests.cluster.accounts import node_account, patch, refused
 from tests.cluster.claims import bound_at_once, warnings
-from tests.cluster.kubernetes import Kubernetes, Object, own_namespace, pod
+from tests.cluster.namespaces import Kubernetes, Object, own_namespace, pod
 from tests.cluster.nodes import record, volumes_on
 from tests.waiting import wait_until
 

@@ -4,7 +4,7 @@ most room."""
 from __future__ import annotations
 
 from tests.cluster.claims import HOSTNAME, bound_at_once, looked_again, node_of, warnings
-from tests.cluster.kubernetes import Kubernetes, Object, pod, published, storage_class
+from tests.cluster.namespaces import Kubernetes, Object, pod, published, storage_class
 from tests.cluster.nodes import GIB, cordoned, full, left, volumes_on
 from tests.waiting import wait_until
 

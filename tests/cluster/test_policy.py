@@ -34,7 +34,7 @@ from tests.cluster.accounts import (
 )
 from tests.cluster.claims import bound_at_once, forge
 from tests.cluster.installing import render
-from tests.cluster.kubernetes import Kubernetes, Object, storage_class
+from tests.cluster.namespaces import Kubernetes, Object, storage_class
 from tests.cluster.nodes import volumes_on
 from tests.sources import ROOT
 from tests.waiting import wait_until

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.cluster.killed_provisioner import KilledProvisioner, beside
-from tests.cluster.kubernetes import Kubernetes, ours
+from tests.cluster.namespaces import Kubernetes, ours
 from tests.waiting import wait_until
 
 Arm = Callable[[KilledProvisioner], None]

@@ -12,7 +12,7 @@ import yaml
 
 from tests import documents
 from tests.cluster.kube import images
-from tests.cluster.kubernetes import Kubernetes
+from tests.cluster.namespaces import Kubernetes
 from tests.sources import ROOT
 from tests.waiting import wait_until
 

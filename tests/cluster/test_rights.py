@@ -16,7 +16,7 @@ from tests import documents
 from tests.cluster.claims import TOO_LARGE, forge, raise_claim, wait_for_volume
 from tests.cluster.commands import run_command
 from tests.cluster.kube.cluster import STATE
-from tests.cluster.kubernetes import Kubernetes, Object
+from tests.cluster.namespaces import Kubernetes, Object
 from tests.cluster.own_provisioner import bound, claim
 from tests.waiting import wait_until
 

@@ -15,7 +15,7 @@ from tests import documents
 from tests.cluster.accounts import pod_of, sent, token_of
 from tests.cluster.commands import Ask
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.kubernetes import Kubernetes
+from tests.cluster.namespaces import Kubernetes
 from tests.cluster.own_provisioner import bound, claim
 from tests.cluster.page_commands import chapter, follow
 from tests.sources import ROOT

@@ -16,7 +16,7 @@ from cluster.controller.secrets import made_name
 from tests.cluster.accounts import MADE_IN, may
 from tests.cluster.killed_provisioner import USES_SECRET
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.kubernetes import Kubernetes, Object, ours, storage_class
+from tests.cluster.namespaces import Kubernetes, Object, ours, storage_class
 from tests.cluster.nodes import DRIVER, SHARED
 from tests.waiting import wait_until
 

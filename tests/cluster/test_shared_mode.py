@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 from tests.cluster.commands import provisioner
-from tests.cluster.kubernetes import Kubernetes, storage_class
+from tests.cluster.namespaces import Kubernetes, storage_class
 from tests.cluster.nodes import SHARED
 from tests.waiting import wait_until
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests import documents
 from tests.cluster.commands import provisioner
-from tests.cluster.kubernetes import Kubernetes, storage_class
+from tests.cluster.namespaces import Kubernetes, storage_class
 from tests.cluster.nodes import POOL, by_hand, record, volumes_on
 from tests.cluster.page_commands import follow
 from tests.waiting import wait_until

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from tests.cluster.kubernetes import Kubernetes
+from tests.cluster.namespaces import Kubernetes
 from tests.cluster.nodes import volumes_on
 from tests.cluster.own_provisioner import bound, claim
 from tests.waiting import wait_until

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA
-from tests.cluster.kubernetes import Kubernetes, ours, storage_class
+from tests.cluster.namespaces import Kubernetes, ours, storage_class
 from tests.cluster.nodes import DRIVER, volumes_on
 from tests.cluster.processes import processes
 from tests.waiting import wait_until

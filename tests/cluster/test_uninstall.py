@@ -8,7 +8,7 @@ import subprocess
 from typing import Any
 
 from tests.cluster.kube import cluster as kube
-from tests.cluster.kubernetes import Kubernetes
+from tests.cluster.namespaces import Kubernetes
 from tests.cluster.nodes import DRIVER
 from tests.sources import ROOT
 from tests.waiting import wait_until

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.kube.cluster import SERVER, Cluster
-from tests.cluster.kubernetes import Kubernetes, own_namespace
+from tests.cluster.namespaces import Kubernetes, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     POOL,

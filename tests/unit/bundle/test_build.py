@@ -291,7 +291,17 @@ def _request(**own: str) -> str:
 
 
 @pytest.mark.node
-def test_the_example_driver_lives_through_a_volumes_life(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("", id="on this kernel"),
+        pytest.param(
+            "strace -f -o /dev/null -e inject=mount_setattr:error=ENOSYS",
+            id="on a kernel without mount_setattr",
+        ),
+    ],
+)
+def test_the_example_driver_lives_through_a_volumes_life(tmp_path: Path, before: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     pack.pack(tmp_path / "flexvol", [EXAMPLE])
@@ -300,11 +310,12 @@ def test_the_example_driver_lives_through_a_volumes_life(tmp_path: Path) -> None
     foreign = _request().replace(
         '"kubernetes.io/pod.namespace": "shop"', '"kubernetes.io/pod.namespace": "evil"'
     )
+    copy = json.dumps({**json.loads(_request()), "sourceVolume": "pvc-0"})
     script = f"""set -e
         mkdir -p /var/lib/flexvol-directory
         mount --bind {tmp_path}/root /var/lib/flexvol-directory; cd {tmp_path}
-        call() {{ ./flexvol "$@"; }}
-        call provision "$1"; call provision "$1"
+        call() {{ {before} ./flexvol "$@"; }}
+        call provision "$3"; call provision "$1"; call provision "$1"
         call mount {tmp_path}/pod "$2"
         call mount {tmp_path}/pod "$1"; call mount {tmp_path}/pod "$1"
         echo data > pod/file; call expandfs "$1" "" {tmp_path}/pod 5 4
@@ -315,10 +326,11 @@ def test_the_example_driver_lives_through_a_volumes_life(tmp_path: Path) -> None
         call delete "$1"; call delete "$1"
     """
 
-    done = run("unshare", "-m", "sh", "-c", script, "sh", _request(), foreign)
+    done = run("unshare", "-m", "sh", "-c", script, "sh", _request(), foreign, copy)
 
     statuses = [json.loads(line).get("reason", "Success") for line in done.stdout.splitlines()]
-    assert statuses == ["Success"] * 2 + ["NotFound"] + ["Success"] * 7, done.stdout + done.stderr
+    expected = ["InvalidArgument", "Success", "Success", "NotFound"] + ["Success"] * 7
+    assert statuses == expected, done.stdout + done.stderr
     assert done.stderr == "1\ndata\n"
     assert list((tmp_path / "root/shop").iterdir()) == []
     assert list((tmp_path / "pod").iterdir()) == []

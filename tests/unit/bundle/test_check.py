@@ -105,6 +105,7 @@ def test_a_run_on_an_older_kubernetes_says_so_to_the_test_cluster() -> None:
     ("words", "steps"),
     [
         pytest.param([], ["lint", "all"], id="no words: lint, then all tests"),
+        pytest.param(["--lint"], ["lint"], id="--lint: lint alone"),
         pytest.param(["--quick"], ["lint", "quick"], id="--quick: lint, then the quick tests"),
         pytest.param(["tests/unit", "-x"], ["tests/unit -x"], id="other words: only these"),
     ],

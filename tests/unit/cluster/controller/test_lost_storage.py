@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -61,8 +62,9 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, words: str)
             if node_exists
             else "its class says to give it up (onNodeGone)"
         ), "only a node that is gone was somebody's decision"
-        given["metadata"]["annotations"][ON_NODE_GONE] = "keep"
-        assert lost_storage.why(Volume(given), DRIVERS, node_exists)[1].endswith(
+        kept = copy.deepcopy(given)
+        kept["metadata"]["annotations"][ON_NODE_GONE] = "keep"
+        assert lost_storage.why(Volume(kept), DRIVERS, node_exists)[1].endswith(
             "kubectl flexvol release pvc-u1"
         )
 

@@ -86,7 +86,9 @@ def test_the_documents_have_the_same_table() -> None:
     for reason, row in retry.AFTER.items():
         begin = f"`{reason.__name__}`"
         (cells,) = [cells for first, cells in rows.items() if first.startswith(begin)]
-        assert cells == cells_of(row), reason.__name__
+        assert cells == cells_of(row), (
+            f"correct the row of {reason.__name__} in docs/your-own-driver.md"
+        )
 
 
 def cells_of(row: Retry) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_a_shared_pv_goes_anywhere() -> None:
 
 
 def test_what_a_pv_says_at_delete_cannot_stand_for_what_we_know() -> None:
-    volume = persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
+    volume = copy.deepcopy(persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1"))
     volume["spec"]["flexVolume"]["options"].update(
         {options.CLAIM_UID: "other", options.VOLUME: "other"}
     )

@@ -39,6 +39,7 @@ def test_a_claims_namespace_is_kubectls_and_flexvols_has_a_word_of_its_own(kubec
     assert installed.namespace == "storage"
 
 
+# The commands that change nothing.
 READS = {"inventory", "explain", "uninstall"}
 
 
@@ -50,7 +51,9 @@ def test_a_command_that_changes_something_says_first_which_cluster_it_is_about(
     writing = argparse.Namespace(apply=True, dry_run=False, list=None)
     reading = argparse.Namespace(apply=False, dry_run=True)
 
-    assert kubectl._only_reads(module, writing) == (command in READS)
+    assert kubectl._only_reads(module, writing) == (command in READS), (
+        f"correct READS, or what {command} says of itself"
+    )
     if command in ("static", "adopt"):
         assert kubectl._only_reads(module, reading)
 
