@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from node.drivers.loop import sweeping, volumes
 from tests import documents
@@ -128,6 +129,18 @@ def test_no_test_is_named_for_a_command_that_no_page_has() -> None:
     unused = [known for known in TESTS if not any(line.startswith(known) for line in lines)]
 
     assert unused == []
+
+
+def test_the_kustomization_is_the_same_wherever_it_stands() -> None:
+    """The playground's tests apply one of them."""
+    texts = re.findall(
+        r"^\$ cat > kustomization.yaml <<\.\n(.*?)\n\.$", documents.text(), re.DOTALL | re.MULTILINE
+    )
+
+    first, *others = [yaml.safe_load(text) for text in texts]
+
+    assert others
+    assert all(other == first for other in others)
 
 
 def strings(folder: str) -> Iterator[str]:
