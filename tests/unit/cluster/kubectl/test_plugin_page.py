@@ -69,9 +69,8 @@ def known_clauses() -> Iterator[str]:
 def template(node: ast.AST) -> str:
     """The text that the node is; empty if the node is none."""
     if isinstance(node, ast.JoinedStr):
-        return "".join(
-            part.value if isinstance(part, ast.Constant) else VALUE for part in node.values
-        )
+        parts = [part.value if isinstance(part, ast.Constant) else VALUE for part in node.values]
+        return "".join(map(str, parts))
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return re.sub(r"\{[^{}]*\}", VALUE, node.value)
     return ""
