@@ -78,7 +78,7 @@ class Release:
 
     def take_over(self) -> None:
         """Makes a release of what kubectl applied, as the page says."""
-        self.follow("helm upgrade --install", "--force-conflicts" if self._major > 3 else "")
+        self.follow("helm upgrade --install", "--server-side=false" if self._major > 3 else "")
 
     def objects(self) -> list[Object]:
         """All that the release has."""
