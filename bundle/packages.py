@@ -76,6 +76,7 @@ NEEDS = (
     Need("promtool", _TEST, "prometheus"),
     Need("systemd-analyze", _TEST, "systemd", "systemd", "systemd"),
     Need("qemu-system-x86_64", _TEST, "qemu-system-x86", "qemu-system-x86", "qemu-x86"),
+    Need("restic", _TEST, "restic", "restic", "restic"),
     Need("cpio", _TEST, "cpio", "cpio", "cpio"),
     Need("modprobe", _TEST, "kmod", "kmod", "kmod"),
 )

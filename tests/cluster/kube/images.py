@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -20,6 +21,7 @@ from tests.cluster.kube.machine import fetch, sh
 ROOT = Path(__file__).resolve().parents[3]
 PAUSE = "registry.k8s.io/pause:3.10"
 SHELL = "flexvol.test/shell:1"  # busybox, for the pods of the tests
+RESTIC = "flexvol.test/restic:1"  # busybox and restic, for the backups of docs/backup.md
 PRODUCT = "localhost/flexvol:dev"
 _SUITE = "bookworm"
 _TOOLS = "python3,e2fsprogs,xfsprogs,btrfs-progs,ca-certificates"
@@ -27,6 +29,43 @@ _TOOLS = "python3,e2fsprogs,xfsprogs,btrfs-progs,ca-certificates"
 
 def busybox(target: Path) -> Path:
     """A docker archive of busybox under two names: the pause image and the shell of test pods."""
+    return _archive(target, [PAUSE, SHELL], {})
+
+
+def restic(target: Path) -> Path:
+    """A docker archive of busybox with this machine's restic, and the libraries that it needs."""
+    program = Path(shutil.which("restic") or "/usr/bin/restic")
+    # A static program has none, and ldd says so on its stderr.
+    shown = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+    libraries = re.findall(r"(/\S+) \(0x", shown)
+    files = {library.lstrip("/"): Path(library) for library in libraries}
+    return _archive(target, [RESTIC], {"bin/restic": program, **files})
+
+
+def _archive(target: Path, names: list[str], files: dict[str, Path]) -> Path:
+    """A docker archive of an image with these names: busybox, and these files of this machine by
+    their paths in the image."""
+    blob = _layer(files)
+    digest = hashlib.sha256(blob).hexdigest()
+    config = {
+        "architecture": "amd64" if os.uname().machine == "x86_64" else "arm64",
+        "os": "linux",
+        "config": {"Cmd": ["/bin/sleep", "infinity"], "Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": names, "Layers": ["layer.tar"]}]
+    with tarfile.open(target, "w") as tar:
+        for name, content in (
+            ("layer.tar", blob),
+            ("config.json", json.dumps(config).encode()),
+            ("manifest.json", json.dumps(manifest).encode()),
+        ):
+            _add_file(tar, name, content, 0o644)
+    return target
+
+
+def _layer(files: dict[str, Path]) -> bytes:
+    """A tar file of busybox under all its names, and these files by their paths in the image."""
     binary = Path(shutil.which("busybox") or "/bin/busybox")
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
@@ -35,11 +74,7 @@ def busybox(target: Path) -> Path:
             entry.type = tarfile.DIRTYPE
             entry.mode = 0o777
             tar.addfile(entry)
-        content = binary.read_bytes()
-        entry = tarfile.TarInfo("bin/busybox")
-        entry.size = len(content)
-        entry.mode = 0o755
-        tar.addfile(entry, io.BytesIO(content))
+        _add_file(tar, "bin/busybox", binary.read_bytes(), 0o755)
         names = subprocess.run(
             [binary, "--list"], capture_output=True, text=True, check=True
         ).stdout.split()
@@ -49,32 +84,16 @@ def busybox(target: Path) -> Path:
                 entry.type = tarfile.SYMTYPE
                 entry.linkname = "busybox"
                 tar.addfile(entry)
-    blob = layer.getvalue()
-    digest = hashlib.sha256(blob).hexdigest()
-    config = {
-        "architecture": "amd64" if os.uname().machine == "x86_64" else "arm64",
-        "os": "linux",
-        "config": {"Cmd": ["/bin/sleep", "infinity"], "Env": ["PATH=/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-    }
-    text = json.dumps(config).encode()
-    manifest = [
-        {
-            "Config": "config.json",
-            "RepoTags": [PAUSE, SHELL],
-            "Layers": ["layer.tar"],
-        }
-    ]
-    with tarfile.open(target, "w") as tar:
-        for name, content in (
-            ("layer.tar", blob),
-            ("config.json", text),
-            ("manifest.json", json.dumps(manifest).encode()),
-        ):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return target
+        for path, file in files.items():
+            _add_file(tar, path, file.read_bytes(), 0o755)
+    return layer.getvalue()
+
+
+def _add_file(tar: tarfile.TarFile, path: str, content: bytes, mode: int) -> None:
+    entry = tarfile.TarInfo(path)
+    entry.size = len(content)
+    entry.mode = mode
+    tar.addfile(entry, io.BytesIO(content))
 
 
 def base() -> str:
