@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+BACKUP = (
+    "tests/cluster/test_backup.py"
+    "::test_a_backup_beside_the_running_application_comes_back_in_a_new_claim"
+)
 DRILL = (
     "tests/cluster/test_disaster.py"
     "::test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected"
@@ -15,6 +19,9 @@ SCHEDULED = (
 TESTS = {
     "kubectl -n flexvol exec deployment/flexvol-cluster": "tests/cluster/test_gone_nodes.py"
     "::test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is",
+    "kubectl -n shop create job": BACKUP,
+    "kubectl -n shop wait": BACKUP,
+    "kubectl -n shop logs": BACKUP,
     "kubectl -n flexvol create job": SCHEDULED,
     "kubectl -n flexvol wait": SCHEDULED,
     "kubectl -n flexvol logs": SCHEDULED,
