@@ -188,11 +188,37 @@ def test_the_node_agent_of_velero_backs_up_a_running_pod_and_fills_a_pod_that_wa
     end_below(agent, k8s)
 
 
+def test_a_pod_that_ends_while_the_agent_reads_goes_when_the_agent_is_done(
+    k8s: Kubernetes, restic: str
+) -> None:
+    start_application(k8s, LOOP_CLASS)
+    k8s.apply(backups.secret(k8s))
+    volume = k8s.volume_of()["metadata"]["name"]
+    node = k8s.node_of("web")
+    agent = movers.NodeAgent(k8s, node)
+    path = agent.path_of(k8s.find("pod", "web"), volume)
+    agent.run(f"sleep infinity < {path}/private >/dev/null 2>&1 & echo $! > /tmp/reader")
+    k8s.run("delete", "pod", "web", "--wait=false")
+    log = k8s.cluster.nodes[node].path("/var/log/flexvol/loop.log")
+
+    def is_busy() -> bool:
+        lines = log.read_text().splitlines()
+        return any("loop unmount" in line and volume in line and "Busy" in line for line in lines)
+
+    wait_until("kubelet has tried to unmount", is_busy)
+    assert k8s.get("pod", "web") is not None
+
+    agent.run("kill $(cat /tmp/reader)")
+
+    end_below(agent, k8s)
+
+
 def end_below(agent: movers.NodeAgent, k8s: Kubernetes) -> None:
     """Ends the pod `web` while the agent runs. Nobody has its volume mounted then, and the claim's
     volume can be deleted."""
     volume = k8s.volume_of()["metadata"]["name"]
-    k8s.delete("pod", "web")
+    k8s.run("delete", "pod", "web", "--wait=false", "--ignore-not-found")
+    k8s.until_gone("pod", "web")
     wait_until("the volume is unmounted", lambda: not mounts(k8s, volume))
     assert not agent.sees(volume)
     k8s.delete("pvc", "data")

@@ -3,7 +3,6 @@ run."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,8 @@ from tests.cluster.claims import node_of, warnings
 from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import Cluster
 from tests.cluster.namespaces import Kubernetes, own_namespace, storage_class
-from tests.cluster.nodes import DRIVER, cordoned, unmount
+from tests.cluster.nodes import DRIVER, cordoned
+from tests.cluster.reflinks import reflink_class
 
 NODES = ("node1", "node2")
 SUM = "cd /data && find . -type f ! -name later | sort | xargs sha256sum"
@@ -22,25 +22,8 @@ SUM = "cd /data && find . -type f ! -name later | sort | xargs sha256sum"
 @pytest.fixture(scope="module")
 def sharing(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A class whose pool is, on each node, on a disk with a file system that has reflinks."""
-    name = "copies"
-    path = "/var/lib/flexvol/copies"
-    for number, node in enumerate(NODES):
-        disk = tmp_path_factory.mktemp("disks") / node
-        subprocess.run(["truncate", "-s", "4G", disk], check=True)
-        subprocess.run([("mkfs.xfs", "mkfs.btrfs")[number], "-q", disk], check=True)
-        cluster.nodes[node].enter("mkdir", path)
-        cluster.nodes[node].enter("mount", "-o", "loop", disk, path)
-        cluster.nodes[node].enter(
-            DRIVER, "pool", "init", name, "--reserve", "0", capture_output=True
-        )
-    kubernetes = Kubernetes(cluster, "default")
-    kubernetes.apply(storage_class(name, parameters={"pool": name, "fsType": "xfs"}))
-    yield name
-    kubernetes.delete("storageclass", name)
-    for node in NODES:
-        unmount(cluster.nodes[node], path)
-        cluster.nodes[node].enter("rmdir", path)
-        cluster.nodes[node].enter(DRIVER, "pool", "remove", name, "--away", capture_output=True)
+    with reflink_class(cluster, tmp_path_factory.mktemp("disks"), "copies", "xfs") as name:
+        yield name
 
 
 def copy_of(claim: str, **changes: str) -> dict[str, Any]:
