@@ -10,7 +10,7 @@ import yaml
 
 from tests import documents
 from tests.cluster.kube import images
-from tests.cluster.kubernetes import Kubernetes, Object
+from tests.cluster.namespaces import Kubernetes, Object
 from tests.cluster.page_commands import follow
 from tests.sources import ROOT
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.cluster import backups
 from tests.cluster.kube import images
-from tests.cluster.kubernetes import Kubernetes, Object
+from tests.cluster.namespaces import Kubernetes, Object
 from tests.waiting import wait_until
 
 _MOVER_SCRIPTS = {

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.kubernetes import Kubernetes, storage_class
+from tests.cluster.namespaces import Kubernetes, storage_class
 from tests.cluster.nodes import DRIVER, unmount
 
 _DISK_FILE_SYSTEMS = {"node1": "mkfs.xfs", "node2": "mkfs.btrfs"}

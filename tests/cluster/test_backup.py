@@ -12,7 +12,7 @@ from tests.cluster import backups, movers
 from tests.cluster.commands import Ask
 from tests.cluster.kube import images
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.kubernetes import Kubernetes, hostname, ours, own_namespace, pod
+from tests.cluster.namespaces import Kubernetes, hostname, ours, own_namespace, pod
 from tests.cluster.reflinks import reflink_class
 from tests.waiting import wait_until
 
