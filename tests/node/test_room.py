@@ -424,10 +424,11 @@ def test_the_smallest_volume_of_each_file_system_is_told_and_is_what_a_small_cla
     smallest = listed(node)["minimumVolumeBytes"]
 
     for fs_type, size in smallest.items():
-        request = node.request(
-            f"pvc-{fs_type or 'default'}", 1, also={"kubernetes.io/fsType": fs_type}
-        )
+        name = f"pvc-{fs_type or 'default'}"
+        request = node.request(name, 1, also={"kubernetes.io/fsType": fs_type})
         assert node.ok("provision", request)["volume"]["capacityBytes"] == size
+        (node.mount("web", name) / "file").write_bytes(os.urandom(10 * MIB))
+        node.unmount("web", name)
     assert sorted(smallest) == ["", "btrfs", "ext4", "xfs"]
 
 
