@@ -1,8 +1,9 @@
 """Shows the life of a volume on this machine, without a cluster.
 
 The command plays kubelet and the provisioner with this very file, on real mounts in a pool of its
-own, and leaves nothing behind. It checks each line it prints: the exit status is 0 only if every
-step came out as the line says."""
+own, and leaves nothing behind. The volume is ext4; a second one is xfs, where this machine can make
+and mount xfs. The command checks each line it prints: the exit status is 0 only if every step came
+out as the line says. A line begins before its step, so the last line says what is waited for."""
 
 import argparse
 import errno
@@ -32,7 +33,7 @@ from shared.table import human_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Union
+    from typing import Callable, Dict, List, Union
 
     Argument = Union[str, int, Options]
 
@@ -42,7 +43,12 @@ _SIZE_BYTES = 320 * _MIB  # mkfs.xfs makes none smaller than 300 MiB
 _GROWN_BYTES = 640 * _MIB
 _POOL_SECONDS = 30  # for `pool init`
 _SHOWN_LENGTH = 300  # characters of a reply on one line
-_NAME = "pvc-demo"
+_WHY_LATER = "as on a node whose kubelet lacks CAP_SYS_RESOURCE, which ext4 asks for"
+_NEXT = """
+Next, in flexvol's sources:
+  ./build.sh playground   starts a Kubernetes with flexvol in it, to try claims and pods
+  docs/quickstart.md      leads to the first volume on a cluster of your own
+  docs/pools.md           shows how a disk of a node becomes a pool"""
 _CLAIM = {
     CLAIM_NAMESPACE: "demo",
     CLAIM_NAME: "data",
@@ -61,7 +67,9 @@ def run(_: argparse.Namespace) -> int:
     try:
         life = _Life(executable, directory)
         try:
-            life.live()
+            life.begin()
+            for fs_type in _file_systems():
+                life.live(fs_type)
         finally:
             life.clean_up()
         left = _left(life.pool_path)
@@ -71,6 +79,7 @@ def run(_: argparse.Namespace) -> int:
         for path in made:
             _remove_made(path)
     print("\nNothing is left: no mount, no loop device, and the empty pool is removed.")
+    print(_NEXT)
     return 0
 
 
@@ -79,12 +88,12 @@ def _prefix() -> str:
     return "flexvol-demo-{}-".format(os.getpid())
 
 
-def _file_system() -> str:
-    """xfs where this machine can make and mount it, because xfs grows while it is in use; else
-    ext4."""
+def _file_systems() -> "List[str]":
+    """ext4, which every node can make and mount; and xfs where this machine can, because xfs grows
+    while it is in use on every node."""
     if filesystems.missing(["mkfs.xfs"]) or not filesystems.get("xfs").in_kernel():
-        return "ext4"
-    return "xfs"
+        return ["ext4"]
+    return ["ext4", "xfs"]
 
 
 def _left(pool_path: str) -> "List[str]":
@@ -112,32 +121,38 @@ def _remove_made(path: str) -> None:
 
 
 class _Life:
-    """A volume's life, step by step, with a line for each step."""
+    """The lives of volumes in one pool, step by step, with a line for each step."""
 
     def __init__(self, executable: str, directory: str) -> None:
         self._executable = executable
         self._directory = directory
         self._pool = "demo-{}".format(os.getpid())
-        self._fs_type = _file_system()
+        self._fs_type = ""
+        self._name = ""  # of the PV
         self._options: "Dict[str, str]" = {}  # of the PV, as provision returns them
         self.pool_path = config.pool_directory(self._pool)
 
-    def live(self) -> None:
+    def begin(self) -> None:
         line = [self._executable, "pool", "init", self._pool, "--reserve", "0"]
         process.run(line, _POOL_SECONDS).check()
-        print("pool {} in {}".format(self._pool, self.pool_path))
-        print(self._why_this_file_system() + "\n")
+        print("pool {} in {}\n".format(self._pool, self.pool_path))
         print("{:10} {:46} {:>7}  {}".format("CALLOUT", "WHAT FOR", "TIME", "REPLY"))
         self._call("init", "kubelet finds the driver")
+
+    def live(self, fs_type: str) -> None:
+        """The life of a volume with this file system."""
+        self._fs_type = fs_type
+        self._name = "pvc-demo-{}".format(fs_type)
+        print("\na volume with {}:".format(fs_type))
         self._provision()
         web = self._pod("web")
         backup = self._pod("backup")
         self._mount("web", "rw", "pod web, read-write")
         self._mount("backup", "ro", "pod backup on the same node, read-only")
-        _print_step("web writes, backup reads it", _share(web, backup))
-        _print_step("web writes until the disk is full", self._fill(web))
+        _step("web writes, backup reads it", lambda: _share(web, backup))
+        _step("web writes until the disk is full", lambda: self._fill(web))
         self._grow(web)
-        _print_step("web writes on", _write_on(web))
+        _step("web writes on", lambda: _write_on(web))
         self._call("unmount", "pod web ends", mount_dir=web)
         self._call("unmount", "pod backup ends", mount_dir=backup)
         self._delete()
@@ -147,21 +162,16 @@ class _Life:
         pods = os.path.join(self._directory, "pods")
         if os.path.isdir(pods):
             for pod in os.listdir(pods):
-                mounts.unmount(self._pod(pod), mounts.shows_image)
+                for volume in os.listdir(self._volumes(pod)):
+                    path = os.path.join(self._volumes(pod), volume)
+                    mounts.unmount(path, mounts.shows_image)
         shutil.rmtree(self._directory)
         shutil.rmtree(self.pool_path)
         config.forget(self._pool)
 
-    def _why_this_file_system(self) -> str:
-        if self._fs_type == "xfs":
-            return "its volume is xfs, which grows while it is in use on every node"
-        return (
-            "its volume is ext4, because mkfs.xfs (package xfsprogs) or the kernel's xfs is missing"
-        )
-
     def _provision(self) -> None:
         request = dict(_CLAIM)
-        request[VOLUME] = _NAME
+        request[VOLUME] = self._name
         request[FS_TYPE] = self._fs_type
         request[REQUEST_BYTES] = str(_SIZE_BYTES)
         request["pool"] = self._pool
@@ -178,7 +188,7 @@ class _Life:
 
         :param access: rw or ro"""
         options = {
-            VOLUME: _NAME,
+            VOLUME: self._name,
             FS_TYPE: self._fs_type,
             READ_WRITE: access,
             POD_NAMESPACE: "demo",
@@ -210,7 +220,7 @@ class _Life:
 
     def _image_bytes(self) -> int:
         """The size of the volume's image, which is checked."""
-        image = os.stat(os.path.join(self.pool_path, _NAME, "image"))
+        image = os.stat(os.path.join(self.pool_path, self._name, "image"))
         taken_bytes = image.st_blocks * 512
         is_within = max(image.st_size, taken_bytes) <= _SIZE_BYTES
         _expect(is_within, "the image is larger than asked")
@@ -232,6 +242,7 @@ class _Life:
         except protocol.Unavailable:
             if self._fs_type != "ext4":
                 raise
+        _step("so it grows when its pods start next", lambda: _WHY_LATER)
         for pod in ("web", "backup"):
             self._call("unmount", "pod {} ends".format(pod), mount_dir=self._pod(pod))
         self._mount("web", "rw", "pod web starts again, and its volume grows")
@@ -239,7 +250,7 @@ class _Life:
 
     def _delete(self) -> None:
         options = dict(_CLAIM, **self._options)
-        options[VOLUME] = _NAME
+        options[VOLUME] = self._name
         self._call("delete", "the claim is deleted", options=Options(options))
         volumes = self._call("list", "what is left in the pool").volumes or []
         ours = [entry for entry in volumes if entry["pool"] == self._pool]
@@ -247,27 +258,32 @@ class _Life:
 
     def _pod(self, name: str) -> str:
         """The directory of a pod for the volume, which is there afterwards."""
-        path = os.path.join(self._directory, "pods", name, "volumes", "flexvol~loop", _NAME)
+        path = os.path.join(self._volumes(name), self._name)
         os.makedirs(path, exist_ok=True)
         return path
+
+    def _volumes(self, pod: str) -> str:
+        """The directory of a pod's volumes."""
+        return os.path.join(self._directory, "pods", pod, "volumes", "flexvol~loop")
 
     def _call(self, callout: str, what: str, **arguments: "Argument") -> protocol.Reply:
         """Makes a callout as kubelet does, and prints a line about it.
 
         :param what: the words for the column WHAT FOR
         :raises Failure: the callout's own"""
+        _print_head(callout, what)
         began = time.monotonic()
         try:
             reply = caller.call(self._executable, callout, None, **arguments)
         except protocol.Failure as failure:
-            _print_call(callout, what, began, failure.to_dict())
+            _print_reply(began, failure.to_dict())
             raise
         shown = reply.to_dict()
         shown.pop("attached", None)
         shown.pop("volumeNewSize", None)
         if callout != "init":
             shown.pop("capabilities", None)
-        _print_call(callout, what, began, shown)
+        _print_reply(began, shown)
         return reply
 
 
@@ -304,15 +320,31 @@ def _expect(holds: bool, otherwise: str) -> None:
         raise protocol.Internal(otherwise)
 
 
-def _print_call(callout: str, what: str, began: float, reply: "Dict[str, object]") -> None:
+def _step(what: str, do: "Callable[[], str]") -> None:
+    """Does a step that is no callout.
+
+    :param do: does the step, and returns what came of it in words"""
+    _print_head("", what)
+    outcome = ""
+    try:
+        outcome = do()
+    finally:
+        _print_rest("", outcome)
+
+
+def _print_head(callout: str, what: str) -> None:
+    """Begins a line, so that a person sees what is waited for."""
+    print("{:10} {:46} ".format(callout, what), end="", flush=True)
+
+
+def _print_rest(elapsed: str, text: str) -> None:
+    print("{:>7}  {}".format(elapsed, text), flush=True)
+
+
+def _print_reply(began: float, reply: "Dict[str, object]") -> None:
     """:param began: when the call began, by the monotonic clock"""
     elapsed_ms = (time.monotonic() - began) * 1000
     text = json.dumps(reply)
     if len(text) >= _SHOWN_LENGTH:
         text = text[: _SHOWN_LENGTH - 3] + "..."
-    elapsed = "{:.0f} ms".format(elapsed_ms)
-    print("{:10} {:46} {:>7}  {}".format(callout, what, elapsed, text))
-
-
-def _print_step(what: str, outcome: str) -> None:
-    print("{:10} {:46} {:>7}  {}".format("", what, "", outcome))
+    _print_rest("{:.0f} ms".format(elapsed_ms), text)
