@@ -1,7 +1,7 @@
 """All objects of deploy/kustomization.yaml in one file, with a release's image.
 
 The file is what `kubectl kustomize` makes of it, for a machine that has no kubectl;
-tests/cluster/test_install_manifest.py compares the two. Needs PyYAML, so it runs in the environment
+tests/cluster/test_release.py compares the two. Needs PyYAML, so it runs in the environment
 for building."""
 
 from __future__ import annotations

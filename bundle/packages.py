@@ -78,6 +78,7 @@ NEEDS = (
     Need("qemu-system-x86_64", _TEST, "qemu-system-x86", "qemu-system-x86", "qemu-x86"),
     Need("restic", _TEST, "restic", "restic", "restic"),
     Need("cpio", _TEST, "cpio", "cpio", "cpio"),
+    Need("gpg", _TEST, "gnupg", "gnupg2", "gpg2"),
     Need("modprobe", _TEST, "kmod", "kmod", "kmod"),
 )
 WORDS = frozenset(word for need in NEEDS for word in need.words)

@@ -7,11 +7,12 @@ stands in the page."""
 
 from __future__ import annotations
 
-from tests.elsewhere import chart_page, data_pages, first_pages, operation_pages
+from tests.elsewhere import chart_page, data_pages, first_pages, operation_pages, release_pages
 
 TESTS: dict[str, str] = {
     **first_pages.TESTS,
     **chart_page.TESTS,
     **data_pages.TESTS,
     **operation_pages.TESTS,
+    **release_pages.TESTS,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -45,7 +46,10 @@ def up() -> None:
     kube.keep()
     print(
         "\nThe cluster stays until: ./build.sh playground --down\nUse it with:\n\n  alias "
-        f"kubectl='{kubectl}'"
+        f"kubectl='{kubectl}'\n\nNext:\n"
+        "  kubectl describe pvc data   shows what flexvol reports of the claim\n"
+        "  docs/quickstart.md          goes on with a StatefulSet and other volumes\n"
+        "  docs/kubectl-plugin.md      lists volumes, explains waiting claims and moves volumes"
     )
 
 
@@ -63,7 +67,10 @@ def main() -> None:
             raise SystemExit(f"playground: {error}") from None
         print("nothing of it is left")
     else:
-        up()
+        try:
+            up()
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            raise SystemExit(f"playground: {error}") from None
 
 
 if __name__ == "__main__":

@@ -19,10 +19,13 @@ import yaml
 
 from bundle import environment, install_manifest, release
 from shared.protocol import VERSION
+from tests import documents
 from tests.sources import ROOT
 
+# What docs/release.md gives.
 URL = f"https://downloads.example/flexvol/v{VERSION}"
 IMAGE = "registry.example/flexvol"
+COMMAND = documents.command("./build.sh release").split()
 SOURCES = ("build.sh", "flexvol.py", "provisioner.py", "LICENSE")
 FOLDERS = ("bundle", "cluster", "deploy", "node", "shared")
 FILES = [
@@ -46,11 +49,10 @@ def copy_sources(tree: Path) -> Path:
     return tree
 
 
-def make(tree: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Runs the release without an image, as a person does."""
-    line = ["./build.sh", "release", "--no-image", *words]
+def make(tree: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs the release as the page says, without an image."""
     return subprocess.run(
-        line,
+        [*COMMAND, "--no-image"],
         cwd=tree,
         env={**os.environ, **settings},
         capture_output=True,
@@ -64,7 +66,7 @@ def make(tree: Path, *words: str, **settings: str) -> subprocess.CompletedProces
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a release."""
     tree = copy_sources(tmp_path_factory.mktemp("one") / "tree")
-    done = make(tree, "--url", URL, "--image", IMAGE)
+    done = make(tree)
     assert done.returncode == 0, done.stderr
     return tree / "dist"
 
@@ -81,7 +83,7 @@ def test_a_copy_elsewhere_and_later_makes_the_same_bytes(dist: Path, tmp_path: P
         if not path.is_symlink():
             os.utime(path, (1_000_000_000, 1_000_000_000))
 
-    done = make(tree, "--url", URL, "--image", IMAGE, TZ="Asia/Tokyo", LC_ALL="C")
+    done = make(tree, TZ="Asia/Tokyo", LC_ALL="C")
 
     assert done.returncode == 0, done.stderr
     assert contents(tree / "dist") == contents(dist)
@@ -107,6 +109,46 @@ def test_sha256sum_verifies_every_file(dist: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     verified = {line.split(":")[0] for line in done.stdout.splitlines()}
     assert verified | {"SHA256SUMS"} == {path.name for path in dist.iterdir()}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a person who has a key of GnuPG."""
+    home = tmp_path / "gnupg"
+    home.mkdir(mode=0o700)
+    environment = {**os.environ, "GNUPGHOME": str(home)}
+    make_key = ["gpg", "--batch", "--passphrase", "", "--quick-generate-key", "maintainer"]
+    subprocess.run(make_key, env=environment, check=True, capture_output=True)
+    yield environment
+    subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=True)
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is missing")
+def test_a_release_is_signed_and_verified_as_the_page_says(
+    dist: Path, tmp_path: Path, keys: dict[str, str]
+) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(dist, tree / "dist")
+    chapter = documents.chapter("Verify a download")
+
+    def run(line: str, directory: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            line, shell=True, cwd=directory, env=keys, capture_output=True, text=True, check=False
+        )
+
+    signed = run(documents.command("gpg --armor"), tree)
+    (tree / "dist/provisioner").unlink()  # a user fetches what they want
+    verified = [run(line, tree / "dist") for line in documents.commands_in(chapter)]
+    (tree / "dist/flexvol").write_text("changed")
+    changed = run(documents.command("sha256sum"), tree / "dist")
+
+    assert signed.returncode == 0, signed.stderr
+    assert len(verified) == 2
+    assert [done.returncode for done in verified] == [0, 0], verified
+    assert "Good signature" in verified[0].stderr
+    assert "flexvol: OK" in verified[1].stdout
+    assert changed.returncode == 1
+    assert "flexvol: FAILED" in changed.stdout
 
 
 def test_the_krew_manifest_names_the_archive_by_its_sum(dist: Path) -> None:

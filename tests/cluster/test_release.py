@@ -1,14 +1,17 @@
-"""The one file of a release is what kustomize makes of deploy. Needs kubectl, and no cluster."""
+"""What of a release needs more than the unit tests have: kubectl, and a base image. Needs no
+cluster."""
 
 from __future__ import annotations
 
+import filecmp
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
-from bundle import install_manifest
-from tests.cluster.kube import build
+from bundle import image, install_manifest
+from tests.cluster.kube import build, images
 from tests.cluster.namespaces import Object
 from tests.sources import ROOT
 
@@ -45,3 +48,14 @@ def by_name(text: str) -> dict[tuple[str, str, str], Object]:
         named[each["kind"], metadata.get("namespace", ""), metadata["name"]] = each
     assert len(named) == len(objects)
     return named
+
+
+def test_an_image_that_is_made_again_is_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = images.product()
+    monkeypatch.setenv("FLEXVOL_BASE_IMAGE", images.base())
+
+    image.build(tmp_path / "again.tar", image.DEVELOPMENT_TAG, [])
+
+    assert filecmp.cmp(made, tmp_path / "again.tar", shallow=False)
