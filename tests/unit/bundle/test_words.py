@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,9 +37,15 @@ def is_one_sentence(done: Done) -> bool:
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of what the build reads, which everybody may read and nobody but root may change."""
-    tree = tmp_path / "tree"
+def copy() -> Iterator[Path]:
+    """A copy of what the build reads, which everybody may read and nobody but root may change.
+    Pytest shuts its own directories for all others, so the copy is outside of them."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield _copied(Path(directory) / "tree")
+
+
+def _copied(tree: Path) -> Path:
     tree.mkdir()
     for name in ("build.sh", "bundle", "shared", "node", "cluster", "deploy"):
         source = ROOT / name
@@ -47,8 +55,6 @@ def copy(tmp_path: Path) -> Path:
             shutil.copy(source, tree / name)
     for name in ("flexvol.py", "provisioner.py"):
         shutil.copy(ROOT / name, tree)
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
     return tree
 
 
