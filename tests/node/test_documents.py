@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,8 @@ PAGES = [page for page in documents.ALL if node_commands(page)]
 # The disks of the pages, which this machine does not have.
 DISKS = ("/dev/sdb1", "/dev/sdc1")
 DISK_BYTES = 512 * MIB
+# The label of the disk in the pages. Other runs of this test may be on this machine now.
+LABEL = "flexvol-fast"
 
 
 def driver_words(line: str) -> str:
@@ -66,7 +69,7 @@ def script(lines: list[str], disks: list[str]) -> str:
     text = "\n".join(before + commands)
     for named, disk in zip(DISKS, disks, strict=True):
         text = text.replace(named, disk)
-    return text
+    return text.replace(LABEL, f"fv-{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture
