@@ -35,23 +35,23 @@ chmod 4750 deep/er/random
 chown -R {APPLICATION_USER}:{APPLICATION_USER} deep private
 sync
 """
-# Two files that are written in turn, each durable before the next: in a copy of one moment the
-# first is the second, or one ahead.
+# Two files get a line each in turn, durable before the next line: in a copy of one moment the first
+# has as many lines as the second, or one more. No file goes: restic would fail for a file that went
+# before it was read.
 _WRITE = """
 cd /data
 number=0
 while :; do
     number=$((number + 1))
     for file in first second; do
-        echo $number > $file.new
-        mv $file.new $file
+        echo $number >> $file
         sync
     done
 done
 """
 _LIST = """
 cd /data
-find . -mindepth 1 ! -name lost+found ! -path './.velero*' ! -name 'first*' ! -name 'second*' |
+find . -mindepth 1 ! -name lost+found ! -path './.velero*' ! -name first ! -name second |
 sort |
 while read file; do
     stat -c '%n %F mode %a owner %u:%g links %h time %Y' $file
@@ -80,9 +80,11 @@ def write_on(k8s: Kubernetes, pod: str) -> None:
 
 
 def written(k8s: Kubernetes, pod: str) -> tuple[int, int]:
-    """The numbers in the files `first` and `second`."""
-    first, second = k8s.shell(pod, "cat /data/first /data/second").stdout.split()
-    return int(first), int(second)
+    """The last numbers in the files `first` and `second`."""
+    first, second = (
+        int(k8s.shell(pod, f"tail -n 1 /data/{file}").stdout) for file in ("first", "second")
+    )
+    return first, second
 
 
 def objects(kind: str) -> list[Object]:

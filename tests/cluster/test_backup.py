@@ -67,6 +67,16 @@ def mounts(k8s: Kubernetes, volume: str) -> list[str]:
     return [line for table in tables for line in table.splitlines() if volume in line]
 
 
+def on_node(k8s: Kubernetes, code: str) -> str:
+    """What a Python program prints on the node of the pod `web`, which gets the directory of the
+    pod's volume as an argument: the pods of the tests have no tool for extended attributes."""
+    uid = k8s.uid("pod", "web")
+    volume = k8s.volume_of()["metadata"]["name"]
+    path = f"/var/lib/kubelet/pods/{uid}/volumes/flexvol~loop/{volume}"
+    node = k8s.cluster.nodes[k8s.node_of("web")]
+    return str(node.enter("python3", "-c", code, path, capture_output=True).stdout)
+
+
 def lose_claim(k8s: Kubernetes) -> None:
     """Ends the application, deletes the claim `data` with its volume, and makes a claim of the same
     name. A pod of a job that has ended keeps the claim, and no mount."""
@@ -84,6 +94,8 @@ def test_a_backup_beside_the_running_application_comes_back_in_a_new_claim(
     k8s: Kubernetes, restic: str
 ) -> None:
     wanted = start_application(k8s, LOOP_CLASS)
+    attribute = "import os, sys; os.setxattr(sys.argv[1] + '/private', 'user.kind', b'kept')"
+    on_node(k8s, attribute)
 
     printed = backups.back_up(k8s, backups.cron_job(k8s))
 
@@ -97,6 +109,8 @@ def test_a_backup_beside_the_running_application_comes_back_in_a_new_claim(
     start_web(k8s)
     assert backups.contents(k8s, "web") == wanted
     assert min(backups.written(k8s, "web")) > 0
+    attribute = "import os, sys; print(os.getxattr(sys.argv[1] + '/private', 'user.kind'))"
+    assert on_node(k8s, attribute) == "b'kept'\n"
 
 
 def test_a_clone_is_backed_up_as_of_one_moment_and_goes_with_the_job(
