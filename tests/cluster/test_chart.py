@@ -106,7 +106,7 @@ def disk(node: Node, name: str, image: Path) -> Iterator[None]:
 
 
 FAST: Object = {
-    "pools": [{"name": "fast", "reserve": "5%"}],
+    "pools": [{"name": "fast", "reserve": "5%"}, {"name": "photos"}],
     "classes": [
         {"name": "flexvol-loop", "parameters": {"fsType": "ext4"}},
         {"name": "flexvol-fast", "parameters": {"fsType": "ext4", "pool": "fast"}},
@@ -118,6 +118,17 @@ FAST: Object = {
 }
 
 
+def pool_log(cluster: kube.Cluster, node: str, pool: str) -> str:
+    """What the container that makes that pool printed on the node."""
+    flexvol = Kubernetes(cluster, FLEXVOL)
+    (name,) = [
+        one["metadata"]["name"]
+        for one in flexvol.all("pods", "app=flexvol-node", f"spec.nodeName={node}")
+        if "deletionTimestamp" not in one["metadata"]
+    ]
+    return flexvol.run("logs", name, "-c", f"pool-{pool}").stdout
+
+
 def test_an_upgrade_changes_what_the_values_say_while_a_pod_runs_on(
     release: Release, k8s: Kubernetes, tmp_path: Path
 ) -> None:
@@ -127,21 +138,22 @@ def test_an_upgrade_changes_what_the_values_say_while_a_pod_runs_on(
     started = k8s.uid("pod", "web")
     release.take_over()
     release.write({**VALUES, **FAST})
+    node = k8s.cluster.nodes["node2"]
 
-    with disk(k8s.cluster.nodes["node2"], "fast", tmp_path / "disk"):
+    with disk(node, "fast", tmp_path / "fast"), disk(node, "photos", tmp_path / "photos"):
+        node.enter("touch", "/var/lib/flexvol/photos/holiday.jpg")
         release.follow("helm upgrade flexvol")
         until_rolled_out(k8s.cluster)
 
-        flexvol = Kubernetes(k8s.cluster, FLEXVOL)
-        for one in flexvol.all("pods", "app=flexvol-node"):
+        for one in Kubernetes(k8s.cluster, FLEXVOL).all("pods", "app=flexvol-node"):
             provisioner = one["spec"]["containers"][0]
             assert "--log-format=json" in provisioner["args"]
             assert provisioner["resources"]["limits"] == {"memory": "400Mi"}
         k8s.claim("fast", storage_class="flexvol-fast")
         k8s.pod("fast", claim="fast")
         assert k8s.node_of("fast") == "node2"
-        pools = k8s.cluster.nodes["node1"].enter(DRIVER, "pool", "list", capture_output=True)
-        assert "fast" not in pools.stdout
+        assert "no disk is mounted" in pool_log(k8s.cluster, "node1", "fast")
+        assert "this node has no new pool photos" in pool_log(k8s.cluster, "node2", "photos")
         assert k8s.uid("pod", "web") == started and read(k8s, "web") == "before"
 
         replaced = pods(k8s.cluster)
