@@ -118,6 +118,35 @@ def test_a_failure_without_a_message_says_so() -> None:
         caller.parse("mount", b'{"status": "success"}', 0)
 
 
+def test_what_a_driver_does_not_support_is_named() -> None:
+    with pytest.raises(protocol.NotSupported, match=r"^the driver does not support list$"):
+        caller.parse("list", b'{"status": "Not supported"}', 1)
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "words"),
+    [
+        pytest.param(
+            reply(),
+            3,
+            "init: driver bug: status 3 but Success in its reply",
+            id="a success that failed",
+        ),
+        pytest.param(
+            reply(capabilities=None),
+            0,
+            "init: driver bug: capabilities is null in its reply, which makes kubelet panic",
+            id="no capabilities",
+        ),
+    ],
+)
+def test_a_bug_of_a_driver_is_told_as_its_bug(output: str, status: int, words: str) -> None:
+    with pytest.raises(protocol.Internal) as failure:
+        caller.parse("init", output.encode(), status)
+
+    assert failure.value.message == words
+
+
 @pytest.mark.parametrize(
     ("output", "words"),
     [
@@ -142,7 +171,10 @@ def test_a_reply_that_kubelet_cannot_read_is_told_by_what_is_wrong(output: str, 
     with pytest.raises(protocol.Internal) as failure:
         caller.parse("mount", output.encode(), 0)
 
-    assert f" of the contract ({words}); it begins with " in failure.value.message
+    assert failure.value.message == (
+        f"mount: the driver's output is not one JSON object of the contract ({words}); it begins "
+        f"with {output!r}"
+    )
 
 
 def test_garbage_is_shown_in_the_message_and_cut() -> None:

@@ -117,6 +117,24 @@ def test_what_has_ended_makes_no_progress_and_has_no_group(child: int) -> None:
     process_table.kill_group(child)
 
 
+def test_a_process_may_have_any_name() -> None:
+    """Its name stands before the fields, in brackets."""
+    name = "a) Z 1 1 (b"
+    script = f"printf '{name}' > /proc/$$/comm; sleep 60; :"
+    named = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    try:
+        (sleep,) = wait_for_children(named.pid, 1)
+        assert Path(f"/proc/{named.pid}/comm").read_text() == name + "\n"
+
+        assert {survivor.pid for survivor in process_table.survivors(named.pid)} == {
+            named.pid,
+            sleep,
+        }
+    finally:
+        process_table.kill_group(named.pid)
+        named.wait()
+
+
 def test_an_ended_child_that_nobody_waits_for_is_reaped_when_it_is_seen_the_second_time(
     child: int,
 ) -> None:
