@@ -67,7 +67,7 @@ def read(directory: int, path: str, known_id: "Optional[str]") -> PoolSettings:
         raise
     except OSError as error:
         raise Damaged(
-            "{}/{} cannot be read ({}); see the disk, and dmesg, first. {}".format(
+            "{}/{} cannot be read ({}); see the disk, and dmesg, first; {}".format(
                 path, FILE, error.strerror, _written_anew(known_id)
             )
         ) from None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from node.drivers.loop import archives, clock, volumes
+from node.drivers.loop import archives, clock, sweeping, volumes
 from node.drivers.loop.pools import Pool
 from node.drivers.loop.records import Archiving, Move
 from shared.protocol import InvalidArgument, NotFound
@@ -32,10 +32,12 @@ def archive(pool: Pool, name: str = "pvc-1", **changes: Any) -> str:
         return archives.make(volume)
 
 
-def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Lets the pool's clock go on."""
-    boot, uptime = clock._now()
-    monkeypatch.setattr(clock, "_now", lambda: (boot, uptime + seconds))
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time since boot; a test adds to it."""
+    now = [1000.0]
+    monkeypatch.setattr(clock, "_now", lambda: ("boot", now[0]))
+    return now
 
 
 @pytest.mark.parametrize(
@@ -142,33 +144,53 @@ def test_an_archive_takes_the_place_of_no_volume(pool: Pool) -> None:
     assert own_pool.entries(pool) == {"pvc-1", "." + name}
 
 
-def test_an_archive_goes_when_its_time_is_over(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_goes_when_its_time_is_over(pool: Pool, passed: list[float]) -> None:
     name = archive(pool)
-    pass_time(monkeypatch, 2 * HOUR - 1)
+    passed[0] += 2 * HOUR - 1
     archives.sweep(pool)
     assert archives.names(pool) == [name]
 
-    pass_time(monkeypatch, 1)
+    passed[0] += 1
     archives.sweep(pool)
 
     assert archives.names(pool) == []
 
 
-def test_an_archive_for_ever_stays(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = archive(pool, archive=Archiving(0, 0))
-    pass_time(monkeypatch, 1e9)
+@pytest.mark.parametrize(
+    "archiving",
+    [
+        pytest.param(Archiving(0, 0), id="whose class names no time"),
+        pytest.param(None, id="whose record says nothing of archives"),
+    ],
+)
+def test_an_archive_stays_for_ever(
+    pool: Pool, passed: list[float], archiving: Archiving | None
+) -> None:
+    own_pool.add(pool, ".archived-0011223344556677-pvc-1", archive=archiving)
+    archives.sweep(pool)
+    passed[0] += 1e9
+
+    archives.sweep(pool)
+
+    assert archives.names(pool) == ["archived-0011223344556677-pvc-1"]
+
+
+def test_an_archive_that_the_clock_has_not_seen_stays(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made after the sweep looked at the clock."""
+    name = archive(pool, archive=Archiving(1, 0))
+    monkeypatch.setattr(sweeping, "kept_seconds", lambda _: {})
 
     archives.sweep(pool)
 
     assert archives.names(pool) == [name]
 
 
-def test_a_damaged_archive_keeps_no_other_from_going(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_archive_keeps_no_other_from_going(pool: Pool, passed: list[float]) -> None:
     names = sorted([archive(pool), archive(pool, "pvc-2")])
     Path(pool.path, "." + names[0], "volume.json").write_text("{")
-    pass_time(monkeypatch, 2 * HOUR)
+    passed[0] += 2 * HOUR
 
     archives.sweep(pool)
 
@@ -185,14 +207,45 @@ def test_a_clock_that_is_behind_does_not_end_the_time_early(pool: Pool) -> None:
     with archives.get_volume_or_archive(pool, name) as opened:
         entry = archives.describe(opened)
 
-    assert entry["archivedAt"] == "2096-10-02T07:06:40Z"
-    assert entry["keptUntil"] == "2096-10-02T09:06:40Z"
-    assert entry["archiveOf"] == "pvc-1"
-    assert entry["name"] == name
+    assert entry == {
+        "name": name,
+        "archiveOf": "pvc-1",
+        "state": "archived",
+        "archivedAt": "2096-10-02T07:06:40Z",
+        "keptUntil": "2096-10-02T09:06:40Z",
+    }
 
 
 def test_an_archive_for_ever_has_no_end(pool: Pool) -> None:
     name = archive(pool, archive=Archiving(0, 0))
 
     with archives.get_volume_or_archive(pool, name) as opened:
-        assert "keptUntil" not in archives.describe(opened)
+        assert set(archives.describe(opened)) == {"name", "archiveOf", "state", "archivedAt"}
+
+
+def test_an_archive_whose_record_says_nothing_of_archives_has_no_times(pool: Pool) -> None:
+    name = archive(pool)
+    with archives.get_volume_or_archive(pool, name) as opened:
+        opened.save(archive=None)
+        assert set(archives.describe(opened)) == {"name", "archiveOf", "state"}
+
+
+@pytest.mark.parametrize(
+    ("archiving", "entry"),
+    [
+        pytest.param(None, {"onDelete": "delete"}, id="is deleted"),
+        pytest.param(
+            Archiving(HOUR, 0), {"onDelete": "archive", "archiveSeconds": HOUR}, id="is archived"
+        ),
+        pytest.param(
+            Archiving(0, 0), {"onDelete": "archive", "archiveSeconds": 0}, id="is kept for ever"
+        ),
+    ],
+)
+def test_the_list_tells_of_a_volume_that_it(
+    pool: Pool, archiving: Archiving | None, entry: dict[str, Any]
+) -> None:
+    own_pool.add(pool, "pvc-1", archive=archiving)
+
+    with volumes.get(pool, "pvc-1") as volume:
+        assert archives.describe_class(volume) == entry

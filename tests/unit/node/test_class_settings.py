@@ -66,17 +66,40 @@ def test_owner_and_mode_of_the_root(parameters: dict[str, str], root: tuple[Any,
     assert (asked.uid, asked.gid, asked.mode) == root
 
 
+@pytest.mark.parametrize("fs_type", ["ext4", "xfs", "btrfs"])
+def test_the_file_system_is_that_of_the_class(fs_type: str) -> None:
+    assert read(**{"kubernetes.io/fsType": fs_type}).fs_type == fs_type
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        pytest.param({"thick": "yes"}, 'it is "true" or "false"', id="a flag that is a word"),
-        pytest.param({"mode": "0888"}, "it is octal", id="a mode that is not octal"),
+        pytest.param(
+            {"thick": "yes"},
+            'option thick is \'yes\'; it is "true" or "false";',
+            id="a flag that is a word",
+        ),
+        pytest.param(
+            {"mode": "0888"}, "option mode is '0888'; it is octal", id="a mode that is not octal"
+        ),
         pytest.param({"mode": "000000"}, "it is octal", id="a mode with too many digits"),
         pytest.param({"mode": "10000"}, "it is octal", id="a mode beyond all permissions"),
-        pytest.param({"uid": "4294967295"}, "at most 4294967294", id="the uid that means none"),
-        pytest.param({"gid": "-1"}, "option gid", id="a negative group"),
-        pytest.param({"onDelete": "keep"}, "delete or archive", id="an unknown end"),
-        pytest.param({"archiveFor": "1h"}, "only allowed beside", id="a time without an archive"),
+        pytest.param(
+            {"uid": "4294967295"},
+            "option uid is 4294967295; it is at most 4294967294;",
+            id="the uid that means none",
+        ),
+        pytest.param({"gid": "-1"}, "option gid is '-1'", id="a negative group"),
+        pytest.param(
+            {"onDelete": "keep"},
+            "option onDelete is 'keep'; it may be delete or archive",
+            id="an unknown end",
+        ),
+        pytest.param(
+            {"archiveFor": "1h"},
+            "only allowed beside onDelete: archive;",
+            id="a time without an archive",
+        ),
         pytest.param(
             {"onDelete": "delete", "archiveFor": "1h"},
             "only allowed beside",
@@ -89,7 +112,14 @@ def test_owner_and_mode_of_the_root(parameters: dict[str, str], root: tuple[Any,
             {"onDelete": "archive", "archiveFor": "1000001h"}, "at most 1000000h", id="too long"
         ),
         pytest.param(
-            {"onDelete": "archive", "archiveFor": "30d"}, "at most 1000000h", id="a time in days"
+            {"onDelete": "archive", "archiveFor": "30d"},
+            "option archiveFor is '30d'; it is a time in hours, like 720h, at most 1000000h;",
+            id="a time in days",
+        ),
+        pytest.param(
+            {"onDelete": "archive", "archiveFor": "1.5h"},
+            "option archiveFor, in hours, is '1.5'",
+            id="a fraction of an hour",
         ),
     ],
 )

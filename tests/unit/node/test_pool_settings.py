@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from node.host import files
 from node.host.descriptors import Descriptor
 from shared.protocol import InvalidArgument
 
-CAPACITY = 1000 << 20
+CAPACITY = (1000 << 20) + 1
 WHOLE = {"schema": 1, "id": "0123456789abcdef", "reserve": "20%", "overcommit": 1.5}
 
 
@@ -40,7 +41,9 @@ def write(directory: Path, content: object) -> None:
     ],
 )
 def test_a_reserve_is_bytes_or_per_cent(reserve: object, reserve_bytes: int) -> None:
-    assert pool_settings.reserve_bytes(reserve, CAPACITY) == reserve_bytes
+    counted = pool_settings.reserve_bytes(reserve, CAPACITY)
+
+    assert (counted, type(counted)) == (reserve_bytes, int)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,54 @@ def test_the_sentence_about_a_damaged_file_has_the_id_that_the_node_knows(
 
     with pytest.raises(pool_settings.Damaged, match='"id": "0123456789abcdef"'):
         pool_settings.read(directory, "/pool", "0123456789abcdef")
+
+
+def test_a_file_that_a_person_writes_anew_as_told_is_read(
+    directory: Descriptor, tmp_path: Path
+) -> None:
+    write(tmp_path, {})
+    with pytest.raises(pool_settings.Damaged) as damaged:
+        pool_settings.read(directory, "/pool", "0123456789abcdef")
+    told = damaged.value.message
+    assert told.startswith("/pool/pool.json is not what flexvol wrote; the pool's volumes are left")
+
+    (tmp_path / "pool.json").write_text("{" + told.partition("{")[2])
+
+    settings = pool_settings.read(directory, "/pool", None)
+    assert vars(settings) == {
+        "id": "0123456789abcdef",
+        "reserve": pool_settings.DEFAULT_RESERVE,
+        "overcommit": pool_settings.DEFAULT_OVERCOMMIT,
+        "cordoned": False,
+    }
+
+
+def test_a_person_is_told_where_the_id_is_found_that_the_node_does_not_know(
+    directory: Descriptor, tmp_path: Path
+) -> None:
+    write(tmp_path, {**WHOLE, "id": None})
+
+    sentence = r"write the file anew with the poolId that the PVs .* have: {.* \"id\": \"ID\", "
+    with pytest.raises(pool_settings.Damaged, match=sentence):
+        pool_settings.read(directory, "/pool", None)
+
+
+def test_a_file_that_the_disk_does_not_give_is_damaged_and_the_disk_is_named_first(
+    directory: Descriptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "read", read)
+
+    with pytest.raises(pool_settings.Damaged) as damaged:
+        pool_settings.read(directory, "/pool", "0123456789abcdef")
+
+    assert damaged.value.message.startswith(
+        "/pool/pool.json cannot be read (Input/output error); see the disk, and dmesg, first; the "
+    )
+    assert '"id": "0123456789abcdef"' in damaged.value.message
+    assert pool_settings.id_in(directory) is None
 
 
 def test_a_missing_file_is_for_the_caller_to_tell(directory: Descriptor) -> None:

@@ -51,6 +51,12 @@ def test_what_is_written_is_read_again() -> None:
     assert (record.kind, record.source, record.move, record.new_uuid) == ("volume", "", None, "")
 
 
+def test_what_a_record_does_not_say_is_none() -> None:
+    record = read(RECORD.changed(root=None, archive=None, owner=None, move=None).to_json())
+
+    assert (record.root, record.archive, record.owner, record.move) == (None, None, None, None)
+
+
 def test_a_field_that_a_newer_flexvol_added_is_kept() -> None:
     record = read({**RECORD.to_json(), "newer": {"a": 1}})
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,25 +13,119 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from node.drivers.loop import rooms, shared_blocks
+from node.drivers.loop.pools import Pool
 from node.drivers.loop.rooms import Figures
+from node.drivers.loop.shared_blocks import Family, SharingImage
+from node.host import disks
 from shared.protocol import ResourceExhausted
+from tests.unit.node import own_pool
 
 MIB = 1 << 20
 BYTES = some.integers(min_value=0, max_value=1 << 50)
 
 
+def disk_of(**changes: Any) -> Any:
+    """What a disk of 1 GiB is said to give, with these changes."""
+    given = {
+        "capacity": 1024 * MIB,
+        "available": 1000 * MIB,
+        "kind": disks.OTHER,
+        "shares": False,
+        "obstacle": "",
+        "full": False,
+        "largest_file": 1 << 62,
+    }
+    return SimpleNamespace(**{**given, **changes})
+
+
 def figures(
     capacity: int, available: int, promised: int, owned: int, reserve: int, overcommit: float
 ) -> Figures:
-    disk: Any = SimpleNamespace(
-        capacity=capacity,
-        available=available,
-        kind="other",
-        obstacle="",
-        full=False,
-        largest_file=1 << 62,
-    )
+    disk = disk_of(capacity=capacity, available=available)
     return Figures(disk, promised, owned, reserve, overcommit)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Pool]:
+    with own_pool.open_pool(tmp_path) as opened:
+        yield opened
+
+
+def add(pool: Pool, directory: str, mib: int, written_mib: int) -> None:
+    """Makes a volume with an image of that length, of which so much is on the disk."""
+    own_pool.add(pool, directory)
+    with open(Path(pool.path, directory, "image"), "wb") as image:
+        image.truncate(mib * MIB)
+        if written_mib:
+            os.posix_fallocate(image.fileno(), 0, written_mib * MIB)
+
+
+def test_every_image_counts_with_its_length_and_its_own_blocks(pool: Pool) -> None:
+    add(pool, "pvc-1", 50, 3)
+    add(pool, "pvc-2", 20, 0)
+    Path(pool.path, "pvc-2", "volume.json").unlink()
+    for hidden in (".new-pvc-3", ".deleted-0", ".importing-pvc-4", ".archived-0-pvc-5"):
+        add(pool, hidden, 10, 1)
+
+    counted = rooms.figures(pool, disk_of(), 0, 1.0)
+
+    assert (counted.promised, counted.owned) == (110 * MIB, 7 * MIB)
+
+
+def test_only_images_count(pool: Pool) -> None:
+    add(pool, "pvc-1", 50, 3)
+    own_pool.add(pool, "pvc-2")
+    Path(pool.path, "pvc-2", "image").unlink()
+    add(pool, "pvc-3", 50, 3)
+    for name, odd in (("pvc-4", "directory"), ("pvc-5", "link")):
+        own_pool.add(pool, name)
+        image = Path(pool.path, name, "image")
+        image.unlink()
+        if odd == "link":
+            image.symlink_to(Path(pool.path, "pvc-1", "image"))
+        else:
+            image.mkdir()
+    Path(pool.path, ".notes").write_text("a file with a hidden name")
+
+    counted = rooms.figures(pool, disk_of(), 0, 1.0)
+
+    assert (counted.promised, counted.owned) == (100 * MIB, 6 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("disk", "owned_mib"),
+    [
+        pytest.param({"kind": disks.OTHER}, 20, id="its disk lets no files share blocks"),
+        pytest.param({"kind": disks.XFS, "shares": True}, 16, id="its disk is xfs"),
+        pytest.param({"kind": disks.BTRFS, "shares": True}, 12, id="its disk is btrfs"),
+        pytest.param({"kind": disks.OTHER, "shares": True}, 12, id="its disk is another that does"),
+        pytest.param(
+            {"kind": disks.XFS, "shares": True, "obstacle": "it is read-only"},
+            20,
+            id="nothing can be made on its disk",
+        ),
+    ],
+)
+def test_blocks_that_a_volume_shares_with_its_clone_are_ours_as_often_as_they_can_be_written(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, disk: dict[str, Any], owned_mib: int
+) -> None:
+    """The two images share 4 MiB. Only xfs frees a part of an extent for the one that writes it."""
+    add(pool, "pvc-1", 50, 10)
+    add(pool, "pvc-2", 50, 10)
+
+    def find(of_pool: Pool, images: list[rooms.CountedImage]) -> list[SharingImage]:
+        assert of_pool is pool
+        assert {image.path for image in images} == {"pvc-1/image", "pvc-2/image"}
+        assert len({image.inode for image in images}) == 2
+        source = {"pvc-1": "", "pvc-2": "pvc-1"}
+        return [SharingImage(Family(x.entry, source[x.entry]), 4 * MIB) for x in images]
+
+    monkeypatch.setattr(shared_blocks, "find", find)
+
+    counted = rooms.figures(pool, disk_of(**disk), 0, 1.0)
+
+    assert (counted.promised, counted.owned) == (100 * MIB, owned_mib * MIB)
 
 
 @given(BYTES, BYTES, BYTES, BYTES, BYTES, some.sampled_from([1, 1.0, 0.5, 1.5, 2, 100]))
@@ -48,6 +145,8 @@ def test_the_terms_of_the_sentence_add_up_whatever_they_are(
     usable = int(re.findall(r"= (-?\d+) MiB", told)[0])
     assert capacity - reserved - metadata - by_others == usable
     room = usable if overcommit == 1 else int(usable * overcommit)
+    times = [] if overcommit == 1 else [(f"{overcommit:g}", str(room))]
+    assert re.findall(r" MiB, times overcommit (\S+) = (-?\d+) MiB; promised", told) == times
     short = re.findall(r"(\d+) MiB more than there are", told)
     left = -int(short[0]) if short else int(re.findall(r"(\d+) MiB are left", told)[0])
     assert room - promised == left

@@ -40,8 +40,8 @@ def test_only_snapshots_of_the_volume_count(pool: Pool) -> None:
     snapshot(pool, "a", 2)
     snapshot(pool, "b", 1)
     snapshot(pool, "other", 9, source="pvc-2")
-    snapshot(pool, "damaged", 7)
-    Path(pool.path, "damaged", "volume.json").write_text("{")
+    snapshot(pool, "a-damaged", 7)
+    Path(pool.path, "a-damaged", "volume.json").write_text("{")
 
     assert names(pool) == ["b", "a"]
     assert snapshot_numbers.next_number(pool, "pvc-1") == 3

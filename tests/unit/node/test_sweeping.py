@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +107,31 @@ def test_each_step_of_a_copy_gives_the_copy_another_hour(pool: Pool, passed: lis
     sweeping.sweep(pool)
 
     assert own_pool.entries(pool) == {".new-pvc-2"}
+
+
+@pytest.mark.parametrize(
+    ("is_same_file", "is_same_time"),
+    [
+        pytest.param(True, False, id="in a file of the same number"),
+        pytest.param(False, True, id="in the same moment"),
+    ],
+)
+def test_a_step_of_a_copy_is_seen_although_its_record_was_written(
+    pool: Pool, passed: list[float], is_same_file: bool, is_same_time: bool
+) -> None:
+    own_pool.add(pool, ".new-pvc-2", name="pvc-2", copied_bytes=5)
+    sweeping.kept_seconds(pool)
+    passed[0] += HOUR
+    record = Path(pool.path, ".new-pvc-2", "volume.json")
+    written_ns = record.stat().st_mtime_ns
+    if not is_same_file:
+        shutil.copy(record, record.with_name("new"))
+        record.with_name("new").replace(record)
+    if not is_same_time:
+        written_ns += 1
+    os.utime(record, ns=(written_ns, written_ns))
+
+    assert sweeping.kept_seconds(pool) == {".new-pvc-2": 0.0}
 
 
 def test_what_has_come_of_a_stream_is_left_for_a_day(pool: Pool, passed: list[float]) -> None:

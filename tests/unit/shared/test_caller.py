@@ -113,9 +113,68 @@ def test_an_unknown_reason_is_internal(reason: str) -> None:
 
 def test_a_failure_without_a_message_says_so() -> None:
     with pytest.raises(
-        protocol.Internal, match="mount: the driver answered 'success' without a message"
+        protocol.Internal, match=r"^mount: the driver answered 'success' without a message$"
     ):
         caller.parse("mount", b'{"status": "success"}', 0)
+
+
+def test_what_a_driver_does_not_support_is_named() -> None:
+    with pytest.raises(protocol.NotSupported, match=r"^the driver does not support list$"):
+        caller.parse("list", b'{"status": "Not supported"}', 1)
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "words"),
+    [
+        pytest.param(
+            reply(),
+            3,
+            "init: driver bug: status 3 but Success in its reply",
+            id="a success that failed",
+        ),
+        pytest.param(
+            reply(capabilities=None),
+            0,
+            "init: driver bug: capabilities is null in its reply, which makes kubelet panic",
+            id="no capabilities",
+        ),
+    ],
+)
+def test_a_bug_of_a_driver_is_told_as_its_bug(output: str, status: int, words: str) -> None:
+    with pytest.raises(protocol.Internal) as failure:
+        caller.parse("init", output.encode(), status)
+
+    assert failure.value.message == words
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        pytest.param('["Success"]', "the output is not an object", id="a list"),
+        pytest.param('{"status": 1}', "status is not a string", id="a status that is a number"),
+        pytest.param('{"Attached": 1}', "Attached is not a boolean", id="an answer of a number"),
+        pytest.param(
+            '{"volumeNewSize": 1.0}', "volumeNewSize is not a 64-bit integer", id="a fraction"
+        ),
+        pytest.param('{"volume": NaN}', "NaN is not JSON", id="no number"),
+        pytest.param(
+            '{"capabilities": []}', "capabilities is not an object", id="a list of capabilities"
+        ),
+        pytest.param(
+            '{"capabilities": {"attach": "no"}}',
+            "attach is not a boolean",
+            id="a capability that is a word",
+        ),
+    ],
+)
+def test_a_reply_that_kubelet_cannot_read_is_told_by_what_is_wrong(output: str, words: str) -> None:
+    with pytest.raises(protocol.Internal) as failure:
+        caller.parse("mount", output.encode(), 0)
+
+    assert failure.value.message == (
+        f"mount: the driver's output is not one JSON object of the contract ({words}); it begins "
+        f"with {output!r}"
+    )
 
 
 def test_garbage_is_shown_in_the_message_and_cut() -> None:
@@ -135,6 +194,29 @@ def test_what_only_flexvol_reads_is_read_by_exact_name() -> None:
     assert answer.volume == volume
     assert answer.volumes is None
     assert answer.pools == [{"free": 1.5}]
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        pytest.param("9223372036854775807", 9223372036854775807, id="the largest of Go"),
+        pytest.param("-922337203685477580", -922337203685477580, id="a long one below zero"),
+        pytest.param("10000000000000000001", 1e19, id="a number too long for Go"),
+        pytest.param("1.5", 1.5, id="a fraction"),
+        pytest.param("1e3", 1000.0, id="a number with an exponent"),
+        pytest.param('"5"', "5", id="a text"),
+        pytest.param('"a\\ud800b"', "a\ufffdb", id="half of a surrogate pair"),
+        pytest.param('{"\\ud800": "\\udfff"}', {"\ufffd": "\ufffd"}, id="the same within"),
+        pytest.param("[true, null]", [True, None], id="a list"),
+    ],
+)
+def test_what_only_flexvol_reads_is_read_whole(written: str, read_as: object) -> None:
+    output = f'{{"status": "Success", "volume": {written}}}'
+
+    volume = caller.parse("provision", output.encode(), 0).volume
+
+    assert (volume, type(volume)) == (read_as, type(read_as))
+    json.dumps(volume, ensure_ascii=False).encode()
 
 
 def test_a_reply_survives_the_way_through_a_driver() -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from shared.options import Options, Secret, integer, is_reserved, parse_arguments
+from shared.options import Options, Secret, integer, is_reserved, nobody, parse_arguments
 from shared.protocol import CALLOUTS, InvalidArgument
 
 BROKEN = [
@@ -107,6 +107,39 @@ def test_a_wrong_count_of_arguments_is_refused(name: str) -> None:
                 parse_arguments(name, ["{}"] * count)
 
 
+def test_the_refusal_of_a_count_names_the_arguments() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        parse_arguments("mount", ["/pod"])
+    assert refusal.value.message == (
+        "mount takes 2 arguments (<mount_dir> <options>), but got 1; see: loop help mount"
+    )
+
+    with pytest.raises(InvalidArgument, match=r"^init takes 0 arguments, but got 1;"):
+        parse_arguments("init", ["{}"])
+
+
+@pytest.mark.parametrize("path", ["/pod\n", "/p\0d", "/" + "x" * 4096], ids=refused)
+def test_an_argument_that_is_no_line_is_refused_by_name_and_shown_cut(path: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        parse_arguments("unmount", [path])
+
+    assert refusal.value.message.startswith("mount_dir holds control characters or is too long: '")
+    assert refusal.value.message.isprintable()
+    assert len(refusal.value.message) < 200
+
+
+def test_a_number_that_is_none_is_refused_by_name() -> None:
+    with pytest.raises(InvalidArgument, match=r"^old_bytes is 'x'; it is a whole number"):
+        parse_arguments("expandfs", ["{}", "", "/pod", "20", "x"])
+
+
+def test_the_longest_value_is_taken() -> None:
+    longest = "x" * 4096
+
+    assert parse_arguments("unmount", [longest]) == {"mount_dir": longest}
+    assert Options.parse(json.dumps({"key": longest})).own == {"key": longest}
+
+
 @pytest.mark.parametrize(
     "name",
     ["", "Mount", "mount ", "__init__", "run", "prepare_node", "\u212aill", "x" * 65536],
@@ -150,6 +183,11 @@ def test_a_secret_is_never_in_a_message() -> None:
             assert "swordfish" not in repr(secrets)
             raise InvalidArgument(str(secrets))
         assert "fish" not in refusal.value.message
+
+
+def test_a_secret_that_is_not_base64_is_named() -> None:
+    with pytest.raises(InvalidArgument, match=r"option 'kubernetes\.io/secret/a' is not base64"):
+        _ = Options({"kubernetes.io/secret/a": "swordfish"}).secrets
 
 
 def test_broken_json_is_not_repeated() -> None:
@@ -227,6 +265,45 @@ def test_options_give_a_typed_view_of_what_kubelet_says() -> None:
     assert options.own == {"pool": "fast"}
 
 
+def test_options_give_a_typed_view_of_what_the_provisioner_says() -> None:
+    options = Options(
+        {
+            "kubernetes.io/pvc.namespace": "shop",
+            "kubernetes.io/pvc.name": "data",
+            "kubernetes.io/pvc.uid": "u1",
+            "kubernetes.io/pvc.accessModes": "ReadWriteOnce,ReadOnlyMany",
+            "kubernetes.io/mountOptions": "noatime,,nodev,",
+        }
+    )
+
+    assert vars(options.claim) == {"namespace": "shop", "name": "data", "uid": "u1"}
+    assert options.access_modes == ["ReadWriteOnce", "ReadOnlyMany"]
+    assert options.mount_options == ["noatime", "nodev"]
+
+
+@pytest.mark.parametrize(
+    ("before", "namespace", "name"),
+    [
+        pytest.param({}, "*", "*", id="no owner"),
+        pytest.param({"uid": "none"}, "*", "*", id="an owner that is none"),
+        pytest.param(
+            {"namespace": "shop", "name": "data", "uid": "awaited"},
+            "shop",
+            "data",
+            id="a claim that has not come",
+        ),
+    ],
+)
+def test_a_volume_that_a_person_deletes_gets_an_owner_that_no_claim_is(
+    before: dict[str, str], namespace: str, name: str
+) -> None:
+    assert nobody(before, "0123") == {
+        "namespace": namespace,
+        "name": name,
+        "uid": "deleted-0123",
+    }
+
+
 def test_what_is_not_said_has_a_meaning() -> None:
     options = Options({})
 
@@ -290,6 +367,33 @@ def test_a_misspelt_parameter_is_answered_with_all_that_a_class_may_have_and_wha
         f"unknown option 'thik'; known are: {known}; thick may be meant; a StorageClass cannot be "
         "changed: make 'fast' anew (kubectl replace --force -f FILE); its volumes stay as they are"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "surplus"),
+    [
+        pytest.param("createSecret", "createSecret", id="a Secret of each claim"),
+        pytest.param("secretName", "secretName and secretNamespace", id="a Secret that is there"),
+    ],
+)
+def test_a_class_that_asks_for_a_secret_is_refused_by_a_driver_without_secrets(
+    asked: str, surplus: str
+) -> None:
+    values = {
+        "pool": "a",
+        "kubernetes.io/storageClass.secret": asked,
+        "kubernetes.io/storageClass.name": "fast",
+    }
+    options = Options(values)
+
+    with pytest.raises(InvalidArgument) as refusal:
+        options.expect_own(("pool",))
+
+    assert refusal.value.message.startswith(
+        f"the storage class has '{asked}', and this driver uses no secret; leave {surplus} out; a "
+        "StorageClass cannot be changed: make 'fast' anew"
+    )
+    assert options.expect_own(("pool",), uses_secret=True) == {"pool": "a"}
 
 
 def test_a_driver_that_takes_no_options_says_so_of_a_pvs() -> None:

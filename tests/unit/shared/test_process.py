@@ -127,6 +127,14 @@ def test_a_program_out_of_time_is_killed_with_all_its_children(tmp_path: Path) -
     assert not is_alive(int((tmp_path / "child").read_text()))
 
 
+def test_a_program_at_work_has_more_time_and_none_that_stands_still() -> None:
+    busy = "n=0; while [ $n -lt 15 ]; do n=$((n+1)); sleep 0.1; done; echo done"
+    assert sh(busy, seconds=1, while_at_work=True).output == b"done\n"
+
+    with pytest.raises(deadlines.TimedOut, match=r"within 0\.5 s"):
+        sh("sleep 100", seconds=0.5, while_at_work=True)
+
+
 def test_one_that_closes_its_output_and_stays_is_killed_too(tmp_path: Path) -> None:
     with pytest.raises(deadlines.TimedOut, match="did not end within"):
         sh(f"echo $$ > {tmp_path}/pid; exec >&- 2>&-; sleep 100", seconds=0.3)

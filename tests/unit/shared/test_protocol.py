@@ -161,8 +161,19 @@ def test_the_reason_is_what_becomes_of_the_claim(code: int, reason: str) -> None
     assert protocol.system_failure(OSError(code, "words"), "volume v").reason == reason
 
 
+def test_an_error_of_the_kernel_is_told_with_its_words_and_the_remedy() -> None:
+    error = OSError(errno.EIO, "Input/output error", "/pool/image")
+
+    assert protocol.system_failure(error, "volume v").message == (
+        "volume v: its disk reports an error ('/pool/image': Input/output error); see dmesg for "
+        "what is wrong with the disk"
+    )
+
+
 def test_an_error_without_a_number_or_a_path_is_a_sentence_too() -> None:
-    assert protocol.system_failure(OSError(), "list").message.startswith("list: a system call ")
+    assert protocol.system_failure(OSError(), "list").message == (
+        "list: a system call failed unexpectedly (OSError); loop doctor tells more"
+    )
     assert "(words)" in protocol.system_failure(OSError(errno.EIO, "words", 7), "list").message
 
 

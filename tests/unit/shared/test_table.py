@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from shared import table, terminal
@@ -17,6 +21,8 @@ EXPENDABLE = ("SIZE", "NODE")
         pytest.param(0, "0 B", id="nothing"),
         pytest.param(999, "999 B", id="bytes have no fraction"),
         pytest.param(1000, "1000 B", id="a unit begins at 1024"),
+        pytest.param(1023, "1023 B", id="the last that are bytes"),
+        pytest.param(1024, "1 KiB", id="the first of the next unit"),
         pytest.param(1536, "1.5 KiB", id="a fraction of a unit"),
         pytest.param((1 << 20) - 1, "1024 KiB", id="almost the next unit"),
         pytest.param(20 << 30, "20 GiB", id="whole units"),
@@ -104,3 +110,60 @@ def test_a_bar_has_its_colour_in_the_table_and_takes_no_columns_for_it() -> None
     assert table.aligned(("A", "", "B"), [("a", red, "b"), ("a", "", "b")]) == (
         "A        B\na  \x1b[31m####\x1b[0m  b\na        b"
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        pytest.param(1 << 30, "1 GiB", id="a number"),
+        pytest.param("1 GiB", "?", id="a word"),
+        pytest.param(None, "?", id="nothing"),
+    ],
+)
+def test_a_size_that_a_driver_lists_is_shown_if_it_is_one(size: object, text: str) -> None:
+    assert table.human_bytes_if_known(size) == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_confirmed"),
+    [
+        pytest.param("yes\n", True, id="yes"),
+        pytest.param("y\n", True, id="the first letter"),
+        pytest.param(" YES \n", True, id="yes with capitals and blanks"),
+        pytest.param("yes", True, id="yes before the end of stdin"),
+        pytest.param("no\n", False, id="no"),
+        pytest.param("\n", False, id="an empty line"),
+        pytest.param("", False, id="the end of stdin"),
+        pytest.param("yes please\n", False, id="more than a yes"),
+        pytest.param("no\nyes\n", False, id="a yes in the second line"),
+    ],
+)
+def test_a_deletion_is_confirmed_by_a_yes_alone(
+    answer: str,
+    is_confirmed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+
+    assert table.is_deletion_confirmed() == is_confirmed
+
+    asked, told = capsys.readouterr()
+    assert asked.startswith('\nDelete that for good? Type "yes": ')
+    assert told == ("" if is_confirmed else "nothing was deleted\n")
+
+
+def test_a_deletion_is_not_confirmed_by_nobody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ctrl_c() -> str:
+        raise KeyboardInterrupt
+
+    for stdin in (None, SimpleNamespace(readline=ctrl_c)):
+        monkeypatch.setattr(sys, "stdin", stdin)
+
+        assert not table.is_deletion_confirmed()
+
+        asked, told = capsys.readouterr()
+        assert asked.endswith(": \n")  # what follows begins a line of its own
+        assert told == "nothing was deleted\n"
