@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -71,19 +72,21 @@ def test_a_package_whose_name_is_not_known_is_named_by_its_program(tmp_path: Pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes the rights of root away")
-def test_without_root_the_command_is_printed_and_nothing_is_installed(tmp_path: Path) -> None:
-    noted = apt_get(tmp_path, "")
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
-    line = ["/usr/bin/setpriv", "--reuid=65534", "/usr/bin/python3", "-c", INSTALL, "image"]
-    environment = {**os.environ, "PATH": str(tmp_path)}
+def test_without_root_the_command_is_printed_and_nothing_is_installed() -> None:
+    # pytest's own directory is closed to others.
+    with tempfile.TemporaryDirectory(prefix="flexvol-packages-") as scratch:
+        path = Path(scratch)
+        path.chmod(0o755)
+        noted = apt_get(path, "")
+        line = ["/usr/bin/setpriv", "--reuid=65534", "/usr/bin/python3", "-c", INSTALL, "image"]
+        environment = {**os.environ, "PATH": scratch}
 
-    done = subprocess.run(
-        line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+        done = subprocess.run(
+            line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
 
-    assert done.stderr == f"{IMAGE_NEEDS}on Debian: apt-get install buildah\n"
-    assert not noted.exists()
+        assert done.stderr == f"{IMAGE_NEEDS}on Debian: apt-get install buildah\n"
+        assert not noted.exists()
 
 
 def test_a_machine_that_has_everything_is_left_alone(tmp_path: Path) -> None:
