@@ -3,6 +3,7 @@ application and from its copies."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ LOOP_CLASS = "flexvol-loop"
 @pytest.fixture(scope="module")
 def restic(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image with restic, which both nodes have."""
+    if shutil.which("restic") is None:
+        pytest.skip("restic is missing: install the package restic")
     archive = images.restic(tmp_path_factory.mktemp("restic") / "restic.tar")
     for node in cluster.nodes.values():
         node.import_image(archive)
