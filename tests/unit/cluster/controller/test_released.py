@@ -303,7 +303,9 @@ def test_a_pv_whose_storage_is_not_deleted_stays_says_why_and_counts(tmp_path: P
     assert failed._value.get() == before + 1
 
 
-def test_a_pv_whose_secret_is_not_removed_stays(tmp_path: Path) -> None:
+def test_a_pv_whose_secret_is_not_removed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The PV is all that names the Secret."""
     volume = of(OWNER)
     parts = Parts(tmp_path, volume, None)
@@ -311,7 +313,7 @@ def test_a_pv_whose_secret_is_not_removed_stays(tmp_path: Path) -> None:
     def refuse(reference: Any) -> None:
         raise protocol.Unavailable("not now")
 
-    parts.delete._secrets.remove = refuse  # type: ignore[method-assign]
+    monkeypatch.setattr(parts.delete._secrets, "remove", refuse)
     parts.sync()
 
     assert parts.called() == ["delete"]
