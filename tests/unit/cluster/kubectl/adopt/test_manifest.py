@@ -31,3 +31,12 @@ from tests.unit.cluster.kubectl.adopt.volumes import (
 def test_a_driver_that_does_not_say_enough_is_not_guessed_at(changes: dict[str, Any]) -> None:
     with pytest.raises(protocol.Internal, match="in full"):
         made(found(**changes).entry)
+
+
+@pytest.mark.parametrize("size", [1, 64 << 20], ids=["one byte", "64 MiB"])
+def test_what_the_driver_says_is_taken_as_it_is(size: int) -> None:
+    assert made(found(sizeBytes=size).entry) == {
+        "options": {"pool": "default", "poolId": "ab"},
+        "capacityBytes": size,
+        "fsType": "ext4",
+    }

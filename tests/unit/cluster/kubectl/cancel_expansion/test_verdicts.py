@@ -87,3 +87,27 @@ def test_explain_names_the_way_out_of_an_expansion_that_does_not_fit_and_of_no_o
     while world.we_go_on():
         pass
     assert advice(5 * MIB) == ""
+
+
+@pytest.mark.parametrize(
+    ("resize", "size", "is_told"),
+    [
+        pytest.param(INFEASIBLE, 64 * MIB, True, id="kubelet has stopped trying, and it fits"),
+        pytest.param(PENDING, 64 * MIB, False, id="kubelet tries, and it fits"),
+        pytest.param(INFEASIBLE, GIB, True, id="a cancellation was killed, and it has grown"),
+        pytest.param(PENDING, GIB, False, id="it has grown"),
+    ],
+)
+def test_explain_tells_of_what_fits_only_if_kubelet_was_stopped(
+    resize: str, size: int, is_told: bool
+) -> None:
+    world = World(GIB)
+    world.status(
+        allocatedResources={"storage": "1Gi"}, allocatedResourceStatuses={"storage": resize}
+    )
+    entry = {"name": "pvc-1", "sizeBytes": size, "pool": "fast"}
+    pools = [{"name": "fast", "freeBytes": 2 * GIB}]
+
+    said = verdicts.advice(Claim(world.claim), Volume(world.volume), entry, pools)
+
+    assert bool(said) == is_told

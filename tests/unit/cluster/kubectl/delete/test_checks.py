@@ -156,7 +156,15 @@ REFUSED = {
     ),
     "a snapshot that a claim is about to begin with": (
         row(inventory.SNAPSHOT),
-        NOTHING._replace(claims=[claim("new", from_snapshot=NAME)]),
+        NOTHING._replace(
+            claims=[
+                claim("other"),
+                claim("new", from_snapshot="before"),
+                claim("bank", bound_to="pvc-u2", from_snapshot=NAME),
+                claim("new", namespace="bank", from_snapshot=NAME),
+                claim("new", from_snapshot=NAME),
+            ]
+        ),
         "the claim shop/new is about to begin with the snapshot pvc-u1",
     ),
     "a volume on a node that did not answer": (
