@@ -360,7 +360,7 @@ class _Served:
         return self.pv
 
     def _claim(self, whose: dict[str, str]) -> Any:
-        assert whose["uid"] == "new"
+        assert whose["uid"] in ("new", "newer")
         return self.live or None
 
     def _adopt(self, driver: str, request: options.Options) -> None:
@@ -485,3 +485,37 @@ def test_a_pv_that_is_gone_is_not_worked_on() -> None:
     served.owners.gone(served.pv)
 
     assert not served.work.waiting()
+
+
+def test_a_pv_that_goes_back_before_the_driver_lists_is_told_again() -> None:
+    served = _Served()
+    served.sync()
+
+    served.pv = volume("old")
+    served.owners.changed(served.pv)
+
+    assert served.work.waiting(), "what the driver listed last is not what it was told last"
+
+
+def test_a_pv_that_goes_on_before_the_driver_lists_is_given_on() -> None:
+    served = _Served()
+    served.sync()
+    served.pv = volume("newer")
+    served.live = {**claim(), "metadata": {"uid": "newer"}}
+
+    served.owners.changed(served.pv)
+    assert served.sync() is None
+
+    assert [one.claim.uid for one in served.adopted] == ["new", "newer"]
+    assert served.adopted[-1].only_if_owner == "new"
+
+
+def test_a_pv_that_was_made_again_as_it_was_is_told_again() -> None:
+    served = _Served()
+    served.failure = protocol.NotSupported("not yet")
+    served.sync()
+    served.owners.gone(served.pv)
+
+    served.owners.changed(served.pv)
+
+    assert served.work.waiting()

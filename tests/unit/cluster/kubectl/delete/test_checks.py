@@ -76,6 +76,10 @@ ALLOWED = {
         row(inventory.RELEASED),
         NOTHING._replace(volume=volume()),
     ),
+    "a volume that the policy Retain kept, whose recycling has failed": (
+        row(inventory.RELEASED),
+        NOTHING._replace(volume=volume(phase="Failed")),
+    ),
     "a snapshot of a claim that is there": (
         row(inventory.SNAPSHOT),
         NOTHING._replace(claims=[claim(uid="u1", bound_to=NAME)]),
@@ -202,6 +206,16 @@ REFUSED = {
         row(inventory.ORPHAN),
         Known([], volume(pool_id="77"), False, False),
         "this may be the only copy",
+    ),
+    "a volume whose driver lists no options": (
+        row(inventory.ORPHAN, options=None),
+        NOTHING,
+        "its driver does not list owner and options",
+    ),
+    "a volume whose driver lists no owner": (
+        Row(NAME, "node1", "flexvol/loop", "", [], inventory.ORPHAN, "", "", {"options": {}}),
+        NOTHING,
+        "its driver does not list owner and options",
     ),
     "a volume whose record cannot be read": (
         Row(NAME, "node1", "flexvol/loop", "", [], inventory.ORPHAN, "", "", {"error": "damaged"}),

@@ -50,6 +50,7 @@ def test_it_is_the_other_nodes_and_says_retain_and_all_else_is_as_it_was() -> No
     assert spec == {"capacity": {"storage": "64Mi"}, "accessModes": ["ReadWriteOnce"]}
     assert JSON["metadata"]["annotations"]["flexvol/identity"] == "node1"
     assert "status" not in made
+    assert (made["apiVersion"], made["kind"]) == ("v1", "PersistentVolume")
 
 
 def test_a_pv_that_no_claim_was_ever_bound_to_names_none() -> None:
