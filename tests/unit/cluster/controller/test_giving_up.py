@@ -76,7 +76,12 @@ class Api:
     def create(self, path: str, body: dict[str, Any]) -> None:
         name = body["metadata"]["name"]
         assert path == f"{PODS}/{name}/eviction"
-        assert body["deleteOptions"] == {"preconditions": {"uid": f"uid-of-{name}"}}
+        assert body == {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"namespace": "shop", "name": name},
+            "deleteOptions": {"preconditions": {"uid": f"uid-of-{name}"}},
+        }
         if self.refused:
             raise cluster.Refused(self.refused, "not now")
         self.done.append(f"{name} is evicted")

@@ -98,6 +98,8 @@ def test_a_pv_of_storage_that_every_node_reaches_names_no_node() -> None:
     del pv["spec"]["nodeAffinity"]
     assert is_about(Volume(pv), found(node=""), DRIVERS)
     assert not is_about(Volume(pv), found(), DRIVERS)
+    pv["metadata"]["annotations"]["pv.kubernetes.io/provisioned-by"] = "other"
+    assert not is_about(Volume(pv), found(node=""), DRIVERS)
 
 
 @pytest.mark.parametrize(
