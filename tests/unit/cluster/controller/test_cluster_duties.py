@@ -138,6 +138,21 @@ def test_a_lost_volume_is_reported_at_once_when_it_is_lost_again_and_else_now_an
     assert reported(False, 60.0) == [2, 2]
 
 
+def test_a_node_that_goes_after_its_pool_was_replaced_is_reported_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    duties = Duties(monkeypatch, "pool default of the node was replaced", "keep")
+    duties.round(True, 1.0)
+    duties.round(True, 60.0)
+    assert duties.warned == [], "the node itself has written the events"
+
+    duties.round(False, 1.0)
+    duties.round(False, 60.0)
+
+    assert len(duties.warned) == 2
+    assert all("its node node1 is gone" in said for said in duties.warned)
+
+
 def test_a_volume_that_may_not_be_given_up_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str, uid: str) -> None:
         raise cluster.Refused(403, "denied by a policy")

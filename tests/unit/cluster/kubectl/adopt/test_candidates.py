@@ -157,9 +157,14 @@ def test_storage_that_every_node_reaches_is_listed_once() -> None:
         ("", "flexvol/nfs"): [{"name": "pvc-1"}],
         ("node1", "flexvol/nfs"): [{"name": "pvc-1"}],
         ("node1", LOOP): [{"name": "pvc-2"}],
+        ("node2", LOOP): [{"name": "pvc-3"}],
     }
 
-    assert names_of(listed) == [("", "pvc-1", "of-"), ("node1", "pvc-2", "of-node1")]
+    assert names_of(listed) == [
+        ("", "pvc-1", "of-"),
+        ("node1", "pvc-2", "of-node1"),
+        ("node2", "pvc-3", "of-node2"),
+    ]
 
 
 @pytest.mark.parametrize(
