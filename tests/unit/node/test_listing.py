@@ -209,7 +209,7 @@ def test_a_pool_that_does_not_answer_keeps_no_other_from_the_list(
         "default": apart.Look([{"name": "default"}, {"name": "pvc-1"}, {"name": "pvc-2"}], ""),
         "empty": apart.Look([{"name": "empty"}], ""),
     }
-    monkeypatch.setattr(node_pools, "look", lambda _: looks)
+    monkeypatch.setattr(node_pools, "look", {listing._list_pool: looks}.__getitem__)
 
     reply = listing.list_all()
 
