@@ -69,6 +69,7 @@ def test_what_is_left_is_what_nobody_has_and_nobody_was_promised(
 
 def test_what_is_neither_free_nor_ours_is_used_by_others() -> None:
     assert Figures(disk_of(available=850 * MIB), 0, 100 * MIB, 0, 1.0).others == 74 * MIB
+    assert Figures(disk_of(), 0, 100 * MIB, 0, 1.0).others == 0
 
 
 def test_room_is_promised_to_the_last_byte() -> None:
