@@ -98,6 +98,14 @@ CASES = [
     ),
     pytest.param(
         [entry("a")],
+        [volume("a")],
+        [claim("a", bound_to="b")],
+        "released",
+        "its claim is bound to the PV b",
+        id="a PV whose claim has another one",
+    ),
+    pytest.param(
+        [entry("a")],
         [volume("a", policy="Retain")],
         [],
         "released",

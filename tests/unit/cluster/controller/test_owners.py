@@ -519,3 +519,12 @@ def test_a_pv_that_was_made_again_as_it_was_is_told_again() -> None:
     served.owners.changed(served.pv)
 
     assert served.work.waiting()
+
+
+def test_a_volume_that_an_older_copy_took_the_place_of_is_given_again() -> None:
+    served = _Served()
+    served.sync()
+
+    served.owners.drivers_listed(listing("old"))
+
+    assert served.work.waiting()

@@ -148,7 +148,8 @@ def test_a_pv_whose_claim_lives_and_is_bound_elsewhere_is_deleted(tmp_path: Path
 
     assert deleted._value.get() == before + 1
     assert parts.called() == ["delete"]
-    assert parts.last_options["kubernetes.io/pvc.uid"] == "u1"
+    assert parts.last_options[options.CLAIM_UID] == "u1"
+    assert options.ONLY_IF_BLANK not in parts.last_options, "its data goes with it"
     assert parts.api.volume is None
     assert parts.is_settled
 
