@@ -142,14 +142,21 @@ def test_of_a_volume_without_an_image_its_claim_is_told(pool: Pool) -> None:
     assert entry == CERTAIN
 
 
-def test_of_a_volume_whose_record_is_damaged_its_name_is_told(pool: Pool) -> None:
-    own_pool.add(pool, "pvc-1")
-    Path(pool.path, "pvc-1", "volume.json").write_text("{")
+@pytest.mark.parametrize(
+    ("directory", "name"),
+    [
+        pytest.param("pvc-1", "pvc-1", id="of a volume"),
+        pytest.param(ARCHIVE, ARCHIVE[1:], id="of an archive, as people use it"),
+    ],
+)
+def test_where_a_record_is_damaged_the_name_is_told(pool: Pool, directory: str, name: str) -> None:
+    own_pool.add(pool, directory)
+    Path(pool.path, directory, "volume.json").write_text("{")
 
-    entry = listing._describe(pool, "pvc-1")
+    entry = listing._describe(pool, directory)
 
     assert "cannot be read" in entry.pop("error")
-    assert entry == {"name": "pvc-1", "pool": "default"}
+    assert entry == {"name": name, "pool": "default"}
 
 
 def test_a_pool_is_listed_before_its_volumes_and_these_before_its_archives(
@@ -209,7 +216,7 @@ def test_a_pool_that_does_not_answer_keeps_no_other_from_the_list(
         "default": apart.Look([{"name": "default"}, {"name": "pvc-1"}, {"name": "pvc-2"}], ""),
         "empty": apart.Look([{"name": "empty"}], ""),
     }
-    monkeypatch.setattr(node_pools, "look", lambda _: looks)
+    monkeypatch.setattr(node_pools, "look", {listing._list_pool: looks}.__getitem__)
 
     reply = listing.list_all()
 

@@ -133,14 +133,24 @@ def test_the_sentence_about_a_damaged_file_has_the_id_that_the_node_knows(
         pool_settings.read(directory, "/pool", "0123456789abcdef")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("{}", "is not what flexvol wrote", id="an empty one"),
+        pytest.param("{", "cannot be read: Expecting property name", id="one that is no JSON"),
+        pytest.param('{"schema": 1, "reserve": "0", "overcommit": 1}', "has no id", id="no id"),
+    ],
+)
 def test_a_file_that_a_person_writes_anew_as_told_is_read(
-    directory: Descriptor, tmp_path: Path
+    directory: Descriptor, tmp_path: Path, text: str, words: str
 ) -> None:
-    write(tmp_path, {})
+    (tmp_path / "pool.json").write_text(text)
     with pytest.raises(pool_settings.Damaged) as damaged:
         pool_settings.read(directory, "/pool", "0123456789abcdef")
     told = damaged.value.message
-    assert told.startswith("/pool/pool.json is not what flexvol wrote; the pool's volumes are left")
+    assert told.startswith(f"/pool/pool.json {words}")
+    assert "; the pool's volumes are left as they are: put the file back from a backup, or" in told
+    assert 'write the file anew: {"schema": ' in told
 
     (tmp_path / "pool.json").write_text("{" + told.partition("{")[2])
 

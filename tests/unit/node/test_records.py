@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from node.drivers.loop import records
 from node.drivers.loop.records import FIELDS, Record
+from node.host import files
 from shared.options import Claim
 from shared.protocol import Internal
+from tests.unit.node import own_pool
 
 UUID = "0f0e0d0c-0b0a-4908-8706-050403020100"
 RECORD = records.new(
@@ -190,6 +193,39 @@ def test_a_value_that_no_field_may_have_is_named(damage: dict[str, Any]) -> None
 def test_what_is_no_record_of_ours_is_refused(content: Any, words: str) -> None:
     with pytest.raises(Internal, match=words):
         read(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param(None, " is missing, so the directory is left alone", id="missing"),
+        pytest.param("{", " cannot be read: ", id="no JSON"),
+        pytest.param("[" * 100_000, " cannot be read: ", id="nested too deeply"),
+        pytest.param("\udcff", " cannot be read: ", id="no text"),
+        pytest.param("[]", " is not a volume's record", id="not a record"),
+        pytest.param(
+            '{"schema": 9}', " has schema 9; this flexvol knows 3", id="of a newer flexvol"
+        ),
+        pytest.param('{"schema": 3}', " is damaged: name, sizeBytes, ", id="empty"),
+    ],
+)
+def test_a_file_that_is_no_record_is_named_with_its_path(
+    tmp_path: Path, text: str | None, words: str
+) -> None:
+    with own_pool.open_pool(tmp_path) as pool:
+        own_pool.add(pool, "pvc-1")
+        file = tmp_path / "pvc-1" / "volume.json"
+        file.unlink()
+        if text is not None:
+            file.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+        with (
+            files.open_below(pool.directory, "pvc-1") as directory,
+            pytest.raises(Internal) as damaged,
+        ):
+            records.read(pool, "pvc-1", directory)
+
+    assert damaged.value.message.startswith(f"{file}{words}")
 
 
 @pytest.mark.parametrize(

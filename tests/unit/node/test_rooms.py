@@ -18,7 +18,7 @@ from node.drivers.loop.pools import Pool
 from node.drivers.loop.rooms import Figures
 from node.drivers.loop.shared_blocks import Family, SharingImage
 from node.host import disks
-from shared.protocol import ResourceExhausted
+from shared.protocol import Failure, ResourceExhausted, Unavailable
 from tests.unit.node import own_pool
 
 MIB = 1 << 20
@@ -44,6 +44,86 @@ def figures(
 ) -> Figures:
     disk = disk_of(capacity=capacity, available=available)
     return Figures(disk, promised, owned, reserve, overcommit)
+
+
+@pytest.mark.parametrize(
+    ("disk", "overcommit", "metadata", "left"),
+    [
+        pytest.param({}, 1.0, 8, 92, id="an ordinary disk"),
+        pytest.param({"kind": disks.XFS}, 1.0, 8, 92, id="xfs"),
+        pytest.param({"kind": disks.BTRFS}, 1.0, 24, 76, id="btrfs keeps more for itself"),
+        pytest.param({}, 2.0, 8, 1084, id="twice as much is promised as there is"),
+        pytest.param({"available": 850 * MIB}, 1.0, 8, -58, id="others took what was promised"),
+    ],
+)
+def test_what_is_left_is_what_nobody_has_and_nobody_was_promised(
+    disk: dict[str, Any], overcommit: float, metadata: int, left: int
+) -> None:
+    """Of the 900 MiB promised 100 are written; 100 MiB stay free, and each MiB to be written takes
+    some per mille of metadata."""
+    now = Figures(disk_of(**disk), 900 * MIB, 100 * MIB, 100 * MIB, overcommit)
+
+    assert (now.metadata, now.left) == (metadata * MIB, left * MIB)
+    assert now.free == max(0, left * MIB)
+
+
+def test_what_is_neither_free_nor_ours_is_used_by_others() -> None:
+    assert Figures(disk_of(available=850 * MIB), 0, 100 * MIB, 0, 1.0).others == 74 * MIB
+    assert Figures(disk_of(), 0, 100 * MIB, 0, 1.0).others == 0
+
+
+def test_room_is_promised_to_the_last_byte() -> None:
+    now = Figures(disk_of(), 0, 0, 5, 1.0)
+
+    now.check("fast", now.left, 0)
+    with pytest.raises(ResourceExhausted, match=r"^pool fast has no room for 1000 MiB more: 999 "):
+        now.check("fast", now.left + 1, 0)
+    assert (now.left, now.free) == (1000 * MIB - 5, 999 * MIB)
+
+
+def test_a_volume_may_be_as_long_as_a_file_can_be() -> None:
+    now = Figures(disk_of(largest_file=20 * MIB + 5), 0, 0, 0, 1.0)
+
+    now.check("fast", 0, 20 * MIB)
+    with pytest.raises(ResourceExhausted) as refused:
+        now.check("fast", 0, 21 * MIB)
+
+    assert str(refused.value) == (
+        "pool fast has no room for a volume of 21 MiB: one file ends at 20 MiB there, by the "
+        "disk's file system or a limit of this process (ulimit -f); use a pool on xfs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("full", "kind"),
+    [
+        pytest.param(True, ResourceExhausted, id="whose disk lacks something"),
+        pytest.param(False, Unavailable, id="whose disk cannot be written to"),
+    ],
+)
+def test_nothing_is_promised_in_a_pool(full: bool, kind: type[Failure]) -> None:
+    now = Figures(disk_of(obstacle="it is full", full=full), 0, 0, 0, 1.0)
+
+    assert now.left == 1000 * MIB
+    assert now.free == 0
+    with pytest.raises(kind) as refused:
+        now.check("fast", 5 * MIB + 1, 0)
+    assert str(refused.value) == (
+        "pool fast has no room for 6 MiB more: nothing can be made on its disk, as it is full; "
+        "loop doctor tells more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "loses"),
+    [
+        pytest.param(disks.XFS, False, id="not on xfs"),
+        pytest.param(disks.BTRFS, True, id="on btrfs"),
+        pytest.param(disks.OTHER, True, id="on another disk"),
+    ],
+)
+def test_images_that_share_blocks_make_less_room(kind: str, loses: bool) -> None:
+    assert Figures(disk_of(kind=kind), 0, 0, 0, 1.0).loses_by_sharing == loses
 
 
 @pytest.fixture
@@ -145,8 +225,8 @@ def test_the_terms_of_the_sentence_add_up_whatever_they_are(
     usable = int(re.findall(r"= (-?\d+) MiB", told)[0])
     assert capacity - reserved - metadata - by_others == usable
     room = usable if overcommit == 1 else int(usable * overcommit)
-    times = [] if overcommit == 1 else [(f"{overcommit:g}", str(room))]
-    assert re.findall(r" MiB, times overcommit (\S+) = (-?\d+) MiB; promised", told) == times
+    times = "" if overcommit == 1 else f", times overcommit {overcommit:g} = {room} MiB"
+    assert re.findall(r" = -?\d+ MiB(.*); promised ", told) == [times]
     short = re.findall(r"(\d+) MiB more than there are", told)
     left = -int(short[0]) if short else int(re.findall(r"(\d+) MiB are left", told)[0])
     assert room - promised == left

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shared import caller, protocol
+from shared import caller, process_table, protocol
 from shared.options import Options
 from tests.cluster.kube import build
 from tests.unit.shared.driver_outputs import CASES, FAILURE, NOT_SUPPORTED, SUCCESS, Case, reply
@@ -284,6 +284,42 @@ def test_a_driver_that_does_not_end_is_killed_with_its_children(tmp_path: Path) 
 
     child = int((tmp_path / "child").read_text())
     assert not os.path.exists(f"/proc/{child}") or " Z " in Path(f"/proc/{child}/stat").read_text()
+
+
+def test_a_call_that_leaves_a_process_that_the_kernel_does_not_let_die_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but a dead disk makes such a process, so the test itself stands for the process."""
+    fields = process_table._stat(os.getpid())
+    ours = process_table.Survivor(os.getpid(), fields[process_table._BEGAN])
+    gone = process_table.Survivor(os.getpid(), "1")  # had this number before
+    groups = []
+
+    def survivors(group: int) -> list[process_table.Survivor]:
+        groups.append(group)
+        return [gone, ours]
+
+    monkeypatch.setattr(process_table, "survivors", survivors)
+
+    with pytest.raises(caller.Hangs, match=r"within 0\.3 s") as hang:
+        caller.call(driver(tmp_path, f"echo $$ > {tmp_path}/pid; sleep 60"), "init", seconds=0.3)
+
+    assert groups == [int((tmp_path / "pid").read_text())]
+    assert hang.value.processes() == [os.getpid()]
+
+
+def test_a_long_list_of_volumes_is_read(tmp_path: Path) -> None:
+    """That of ten thousand volumes has 4 MB."""
+    (tmp_path / "answer").write_text(reply(volumes=[{"name": "x" * 400}] * 10_000))
+
+    answer = caller.call(driver(tmp_path, f"cat {tmp_path}/answer"), "list")
+
+    assert answer.volumes is not None and len(answer.volumes) == 10_000
+
+
+def test_a_failure_to_answer_names_the_callout(tmp_path: Path) -> None:
+    with pytest.raises(protocol.Internal, match=r"^init: the driver's output is not one JSON"):
+        caller.call(driver(tmp_path, "echo oh"), "init")
 
 
 def test_a_driver_that_is_missing_is_internal(tmp_path: Path) -> None:

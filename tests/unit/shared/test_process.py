@@ -156,8 +156,12 @@ def test_output_is_bounded(tmp_path: Path) -> None:
     assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
-def test_output_up_to_the_bound_comes_whole() -> None:
-    assert len(sh("head -c 300000 /dev/zero", output_limit_bytes=300_000).output) == 300_000
+def test_output_up_to_the_bound_comes_whole_and_not_a_byte_more() -> None:
+    script = "head -c 300000 /dev/zero"
+
+    assert len(sh(script, output_limit_bytes=300_000).output) == 300_000
+    with pytest.raises(Internal, match="sh printed more than 299999 bytes"):
+        sh(script, output_limit_bytes=299_999)
 
 
 def test_a_program_that_is_missing_is_named_with_the_remedy() -> None:

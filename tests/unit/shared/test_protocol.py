@@ -220,7 +220,11 @@ def test_a_sentence_about_a_volume_with_a_longer_name_is_not_taken_for_its_own()
         pytest.param("data is in use", True, id="the sentence begins with the name"),
         pytest.param("there is no volume data", True, id="the sentence ends with the name"),
         pytest.param("the metadata of volume data", True, id="only the second is the name"),
+        pytest.param(
+            "metadata of data: no metadata", True, id="only that in the middle is the name"
+        ),
         pytest.param("its metadata cannot be read", False, id="the name is part of a word"),
+        pytest.param("-data is no option", False, id="the name is the end of the first word"),
         pytest.param("data-2 is in use", False, id="the name is part of another name"),
     ],
 )

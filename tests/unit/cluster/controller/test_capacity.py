@@ -8,10 +8,13 @@ import functools
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cluster.controller import capacity
+from cluster.controller.capacity import Capacity
 from cluster.controller.identity import Identity
 from cluster.controller.storage import Listed
 from shared import protocol
@@ -63,6 +66,28 @@ def test_a_small_change_is_written_by_the_next_round_that_is_not_rough() -> None
     both.free -= 4096
     node.capacity.publish()
     assert both.written[2:] == [str((1 << 30) - 8192)]
+
+
+def test_a_small_change_of_others_is_written_after_minutes_and_each_round_tells_if_it_wrote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(capacity, "time", SimpleNamespace(monotonic=lambda: now))
+    both: Any = Published()
+    parts = publishing(WithNode(both), both.list, US, [storage_class()])
+    told: list[bool] = []
+    room = Capacity(parts.node, US, parts.listing, None, after=[told.append])
+    room._round()
+    both.free -= 4096
+
+    now += 200
+    room._round()
+    assert both.written == [str(1 << 30)]
+    now += 200
+    room._round()
+
+    assert both.written == [str(1 << 30), str((1 << 30) - 4096)]
+    assert told == [True, False, True]
 
 
 def test_a_driver_that_does_not_list_twice_has_no_room_and_its_pools_are_not_well() -> None:

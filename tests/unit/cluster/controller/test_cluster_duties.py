@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,6 +98,59 @@ def test_only_a_node_that_is_gone_for_long_gives_up_a_volume_whose_class_says_so
             duties.round(node_is_there, after_seconds)
             given_up = given_up or (policy == "release" and gone_seconds >= 60.0)
             assert bool(duties.api.deleted) == given_up, (node_is_there, gone_seconds)
+
+
+def test_a_node_that_the_watch_does_not_know_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch that is late, or began anew, is no proof that the node is gone."""
+    duties = Duties(monkeypatch, "", "release")
+    duties.api.objects["/api/v1/nodes/node1"] = {"metadata": {"name": "node1", "uid": "n1"}}
+
+    for _ in range(3):
+        duties.now += 61.0
+        duties.duties.volumes.changed(duties.volume)
+        duties.duties._round()
+
+    assert (duties.api.deleted, duties.warned) == (set(), [])
+    assert metrics.lost.labels(lost_storage.NODE_GONE)._value.get() == 0
+
+
+def test_a_lost_volume_is_reported_at_once_when_it_is_lost_again_and_else_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    duties = Duties(monkeypatch, "", "keep")
+    another = copy.deepcopy(duties.volume)
+    another["metadata"].update(name="pvc-u2", uid="v2")
+    another["spec"]["claimRef"].update(name="more", uid="u2")
+    duties.duties.volumes.changed(another)
+
+    def reported(node_is_there: bool, after_seconds: float) -> list[int]:
+        duties.warned.clear()
+        duties.round(node_is_there, after_seconds)
+        return [sum(name in said for said in duties.warned) for name in ("shop/data", "shop/more")]
+
+    assert reported(False, 1.0) == [0, 0]
+    assert reported(False, 60.0) == [2, 2], "on the PV and on its claim"
+    assert reported(False, 599.0) == [0, 0]
+    assert reported(False, 1.0) == [2, 2]
+    assert reported(True, 1.0) == [0, 0]
+    assert reported(False, 1.0) == [0, 0]
+
+    assert reported(False, 60.0) == [2, 2]
+
+
+def test_a_node_that_goes_after_its_pool_was_replaced_is_reported_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    duties = Duties(monkeypatch, "pool default of the node was replaced", "keep")
+    duties.round(True, 1.0)
+    duties.round(True, 60.0)
+    assert duties.warned == [], "the node itself has written the events"
+
+    duties.round(False, 1.0)
+    duties.round(False, 60.0)
+
+    assert len(duties.warned) == 2
+    assert all("its node node1 is gone" in said for said in duties.warned)
 
 
 def test_a_volume_that_may_not_be_given_up_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:

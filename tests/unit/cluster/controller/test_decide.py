@@ -496,8 +496,10 @@ def test_equals_are_ordered_by_chance_but_all_the_same_way() -> None:
     assert firsts == set(rooms)
 
 
-def test_without_published_room_any_node_may_take_it() -> None:
-    assert decide.rank({}, "me", 5, "u1") in range(8)
+def test_without_published_room_chance_orders_the_nodes_of_each_claim_anew() -> None:
+    numbers = range(200)
+    assert {decide.rank({}, f"node{number}", 5, "u1") for number in numbers} == set(range(8))
+    assert {decide.rank({}, "me", 5, f"u{number}") for number in numbers} == set(range(8))
 
 
 def test_the_older_annotations_are_read_too() -> None:

@@ -98,6 +98,14 @@ CASES = [
     ),
     pytest.param(
         [entry("a")],
+        [volume("a")],
+        [claim("a", bound_to="b")],
+        "released",
+        "its claim is bound to the PV b",
+        id="a PV whose claim has another one",
+    ),
+    pytest.param(
+        [entry("a")],
         [volume("a", policy="Retain")],
         [],
         "released",
@@ -473,3 +481,60 @@ def test_the_list_of_pools_does_not_fail_for_a_volume_that_it_does_not_show(
     assert "orphan" not in capsys.readouterr().out
     assert shown(monkeypatch, seen_with(orphan, silent=[]), pools=False) == 1
     assert "is orphan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("pools", "why"),
+    [
+        pytest.param([{"name": "default", "error": "not mounted"}], "not mounted", id="it is away"),
+        pytest.param(
+            [{"name": "fast", "error": "not mounted"}, {"name": "default"}],
+            "look for its directory",
+            id="another pool is away",
+        ),
+        pytest.param([], "look for its directory", id="no pool is listed"),
+    ],
+)
+def test_a_pv_whose_volume_is_not_listed_tells_of_its_own_pool(
+    pools: list[dict[str, Any]], why: str
+) -> None:
+    row = joined([], [volume("a")], [claim("a")], pools=pools)
+
+    assert row.state == "missing"
+    assert why in row.why
+
+
+def test_a_driver_that_does_not_say_in_which_pool_a_volume_is_lists_the_one_that_the_pv_means() -> (
+    None
+):
+    listed = {key: value for key, value in entry("a").items() if key != "poolId"}
+
+    assert joined([listed], [volume("a")], [claim("a")]).state == "bound"
+
+
+@pytest.mark.parametrize(
+    ("node", "more", "why"),
+    [
+        pytest.param("node2", {}, "node2", id="a node that was not asked"),
+        pytest.param("shared", {"nodeAffinity": None}, "names no node", id="no node at all"),
+    ],
+)
+def test_a_pv_whose_node_was_not_asked_is_unseen(node: str, more: dict[str, Any], why: str) -> None:
+    row = joined([], [volume("a", node, **more)], [claim("a")])
+
+    assert row.state == "unseen"
+    assert why in row.why
+
+
+@pytest.mark.parametrize(
+    ("more", "is_told"),
+    [
+        pytest.param({"state": "moving", "movingTo": "node2"}, True, id="it moves to a node"),
+        pytest.param({"state": "moving"}, False, id="it moves, and its driver does not say where"),
+        pytest.param({"movingTo": "node2"}, False, id="it does not move any more"),
+    ],
+)
+def test_a_move_is_told_with_the_node_that_it_goes_to(more: dict[str, Any], is_told: bool) -> None:
+    row = joined([entry("a", **more)], [volume("a")], [claim("a")])
+
+    assert ("being moved to node node2" in row.why) == is_told

@@ -113,6 +113,12 @@ def test_lost(given: dict[str, Any], node_exists: bool, reason: str, words: str)
         ),
         pytest.param({"pool": "a", "poolId": "1"}, [], None, id="no pool is listed"),
         pytest.param(
+            {"pool": "a", "poolId": "1"},
+            [{"name": "b", "error": "away"}, {"name": "c"}, {"name": "a", "id": "2"}],
+            "its id is 2, the volume's is '1'",
+            id="another pool has its pool's name, and is listed after pools that are away",
+        ),
+        pytest.param(
             {}, [{"name": "a", "id": "2"}], "", id="a PV without a pool is never lost by a pool"
         ),
     ],
@@ -182,7 +188,7 @@ def test_a_disk_that_a_node_shows_is_not_gone(listed: dict[str, Listed], shown: 
 
 
 def test_a_driver_without_pools_shows_a_volume_by_listing_it() -> None:
-    itself = {"node1": Listed([{"name": "pvc-u1"}], [])}
+    itself = {"node1": Listed([{"name": "pvc-u2"}, {"name": "pvc-u1"}], [])}
     another = {"node1": Listed([{"name": "pvc-u2"}], [])}
 
     assert lost_storage.where_it_is(Volume(volume_of_node()), itself)[0] == "node1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -179,6 +180,9 @@ def test_which_pvs_count(pv: dict[str, Any], is_bound: bool) -> None:
         pytest.param(entry(state="archived"), None, id="an archive is left alone"),
         pytest.param(entry(kind="snapshot"), None, id="a snapshot is left alone"),
         pytest.param(entry(error="damaged"), None, id="a damaged record is left alone"),
+        pytest.param(entry(owner="old"), None, id="an owner in another form is left alone"),
+        pytest.param(entry(kind="volume"), Record("old", "here"), id="a driver may say what it is"),
+        pytest.param(entry(kind="lv"), None, id="what is no volume is left alone"),
     ],
 )
 def test_which_records_count(listed: dict[str, Any], expected: Record | None) -> None:
@@ -318,3 +322,209 @@ def test_who_waits_for_calls_of_the_driver_to_end_is_tried_again_soon_however_of
 
     assert watched.work.get() == key
     assert time.monotonic() - began < 1.5
+
+
+class _Served:
+    """Owners beside one PV, its claim, and a driver that adopts what it is told."""
+
+    def __init__(self, record: Any = None, live: Any = None) -> None:
+        self.pv: Any = volume()
+        self.live = claim() if live is None else live
+        self.failure: protocol.Failure | None = None
+        self.adopted: list[options.Options] = []
+        self.events: list[tuple[str, str, str]] = []
+        self.work = WorkQueue[Key]()
+        api: Any = SimpleNamespace(get=self._get, claim=self._claim, uid=lambda: "here")
+        storage: Any = SimpleNamespace(adopt=self._adopt)
+        events: Any = SimpleNamespace(
+            warning=lambda about, reason, said: self._say("warning", about, reason, said),
+            normal=lambda about, reason, said: self._say("normal", about, reason, said),
+        )
+        nothing: Any = None
+        self.owners = Owners(Instance(api, US, storage, events, self.work, nothing))
+        self.owners.drivers_listed({DRIVER: Listed([entry() if record is None else record], [])})
+        self.owners.changed(self.pv)
+
+    def sync(self) -> float | None:
+        """One attempt; returns how many seconds later there is another one, None for never."""
+        key = self.work.get()
+        assert key == ("owner", NAME)
+        began = time.monotonic()
+        self.owners.sync(key)
+        assert key not in self.work._working
+        due = self.work._due.get(key)
+        return None if due is None else due - began
+
+    def _get(self, path: str) -> Any:
+        assert path == f"/api/v1/persistentvolumes/{NAME}"
+        return self.pv
+
+    def _claim(self, whose: dict[str, str]) -> Any:
+        assert whose["uid"] in ("new", "newer")
+        return self.live or None
+
+    def _adopt(self, driver: str, request: options.Options) -> None:
+        assert driver == DRIVER
+        if self.failure is not None:
+            raise self.failure
+        self.adopted.append(request)
+
+    def _say(self, kind: str, about: Any, reason: str, said: str) -> None:
+        assert about == self.pv
+        self.events.append((kind, reason, said))
+
+
+@pytest.mark.parametrize(
+    ("record", "before", "words"),
+    [
+        pytest.param(entry(), "old", "it was of the claim with the uid old", id="of another claim"),
+        pytest.param(entry(None), options.NO_OWNER, "it had no owner", id="of nobody"),
+    ],
+)
+def test_the_driver_is_told_whose_the_volume_was_and_whose_it_is(
+    record: dict[str, Any], before: str, words: str
+) -> None:
+    served = _Served(record)
+
+    assert served.sync() is None
+
+    (given,) = served.adopted
+    assert (given.claim.uid, given.cluster_uid) == ("new", "here")
+    assert given.only_if_owner == before, "nobody else's claim is overwritten"
+    ((kind, reason, said),) = served.events
+    assert (kind, reason) == ("normal", "VolumeAdopted")
+    assert "belongs to the claim shop/data" in said
+    assert said.endswith(words)
+
+
+def test_what_the_driver_was_told_is_not_told_again_before_it_lists() -> None:
+    served = _Served()
+    served.sync()
+
+    served.owners.changed(volume("new"))
+    assert not served.work.waiting()
+    served.owners.changed(volume("newer"))
+    assert served.work.waiting(), "a further change is told as well"
+
+
+def test_a_claim_that_does_not_name_its_pv_yet_is_looked_at_soon() -> None:
+    served = _Served(live=claim(""))
+
+    again = served.sync()
+
+    assert again is not None
+    assert again < 2
+    assert (served.adopted, served.events) == ([], [])
+
+
+def test_a_volume_of_another_cluster_is_reported_and_looked_at_seldom() -> None:
+    served = _Served(entry(clusterUid="another"))
+
+    again = served.sync()
+
+    assert again is not None
+    assert again > 100
+    assert served.adopted == []
+    ((kind, reason, said),) = served.events
+    assert (kind, reason) == ("warning", "VolumeNotAdopted")
+    assert "made for the cluster another, and this one is here" in said
+
+
+@pytest.mark.parametrize(
+    ("failure", "again"),
+    [
+        pytest.param(protocol.Unavailable("asleep"), True, id="a disk that is away"),
+        pytest.param(protocol.NotSupported("no"), False, id="a driver without owners"),
+    ],
+)
+def test_a_volume_that_the_driver_does_not_give(failure: protocol.Failure, again: bool) -> None:
+    served = _Served()
+    served.failure = failure
+
+    assert (served.sync() is not None) == again
+
+    assert [one[:2] for one in served.events] == [("warning", "VolumeFailedAdopt")] * again
+    assert not any("belongs" in said for _, _, said in served.events)
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        pytest.param(None, id="it is gone"),
+        pytest.param(volume(phase="Released"), id="it is released"),
+        pytest.param(volume(annotations={objects.IDENTITY: "node2"}), id="it is another node's"),
+    ],
+)
+def test_a_pv_that_is_another_one_when_its_turn_comes_is_left(now: Any) -> None:
+    served = _Served()
+    served.pv = now
+
+    assert served.sync() is None
+    assert (served.adopted, served.events) == ([], [])
+
+
+def test_a_volume_that_no_driver_lists_any_more_is_left() -> None:
+    served = _Served()
+    served.owners.drivers_listed({DRIVER: Listed([], [])})
+
+    assert served.sync() is None
+    assert served.adopted == []
+
+
+def test_a_claim_that_is_gone_gets_nothing() -> None:
+    served = _Served(live=False)
+
+    assert served.sync() is None
+    assert (served.adopted, served.events) == ([], [])
+
+
+def test_a_pv_that_is_gone_is_not_worked_on() -> None:
+    served = _Served()
+    assert served.work.waiting()
+
+    served.owners.gone(served.pv)
+
+    assert not served.work.waiting()
+
+
+def test_a_pv_that_goes_back_before_the_driver_lists_is_told_again() -> None:
+    served = _Served()
+    served.sync()
+
+    served.pv = volume("old")
+    served.owners.changed(served.pv)
+
+    assert served.work.waiting(), "what the driver listed last is not what it was told last"
+
+
+def test_a_pv_that_goes_on_before_the_driver_lists_is_given_on() -> None:
+    served = _Served()
+    served.sync()
+    served.pv = volume("newer")
+    served.live = {**claim(), "metadata": {"uid": "newer"}}
+
+    served.owners.changed(served.pv)
+    assert served.sync() is None
+
+    assert [one.claim.uid for one in served.adopted] == ["new", "newer"]
+    assert served.adopted[-1].only_if_owner == "new"
+
+
+def test_a_pv_that_was_made_again_as_it_was_is_told_again() -> None:
+    served = _Served()
+    served.failure = protocol.NotSupported("not yet")
+    served.sync()
+    served.owners.gone(served.pv)
+
+    served.owners.changed(served.pv)
+
+    assert served.work.waiting()
+
+
+def test_a_volume_that_an_older_copy_took_the_place_of_is_given_again() -> None:
+    served = _Served()
+    served.sync()
+
+    served.owners.drivers_listed(listing("old"))
+
+    assert served.work.waiting()

@@ -51,6 +51,9 @@ def bound(identity: str = "node1", uid: str = "u0", **changes: Any) -> dict[str,
             id="the source is not bound yet",
         ),
         pytest.param(
+            source(), None, protocol.NotFound, "not bound", id="the source's PV is gone just now"
+        ),
+        pytest.param(
             source("Lost"), bound(), protocol.NotFound, "not bound", id="the source has lost its PV"
         ),
         pytest.param(

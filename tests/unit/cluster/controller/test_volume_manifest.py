@@ -275,3 +275,43 @@ def test_a_copy_has_its_own_name_and_says_of_what_it_is_one() -> None:
 
     assert request.volume == volume_manifest.volume_name(Claim(CLAIM))
     assert request.source_volume == "pvc-source"
+
+
+def test_a_pv_names_the_secret_that_kubelet_is_to_give_to_the_driver() -> None:
+    pv = persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1", ("vault", "key"))
+
+    assert pv["spec"]["flexVolume"]["secretRef"] == {"namespace": "vault", "name": "key"}
+    assert (pv["apiVersion"], pv["kind"]) == ("v1", "PersistentVolume")
+
+
+ENTRY = {
+    "name": "pvc-u1",
+    "owner": {"namespace": "shop", "name": "data", "uid": "u1"},
+    "options": {"pool": "disk2", "poolId": "ab", options.CLAIM_UID: "u9"},
+}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        pytest.param({}, {}, id="as a person deletes it"),
+        pytest.param({"only_if_blank": True}, {options.ONLY_IF_BLANK: "true"}, id="if blank"),
+        pytest.param(
+            {"cancelled_move": "m1"}, {options.CANCELLED_MOVE: "m1"}, id="the copy of a move"
+        ),
+    ],
+)
+def test_a_listed_volume_is_deleted_where_it_is_and_as_its_owners(
+    conditions: dict[str, Any], expected: dict[str, str]
+) -> None:
+    request = volume_manifest.listed_request(ENTRY, **conditions)
+
+    assert json.loads(request.text()) == {
+        "pool": "disk2",
+        "poolId": "ab",
+        options.VOLUME: "pvc-u1",
+        options.CLAIM_NAMESPACE: "shop",
+        options.CLAIM_NAME: "data",
+        options.CLAIM_UID: "u1",
+        **expected,
+    }

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from cluster.controller.storage import Listed
 from cluster.kubectl.adopt.candidates import (
     Candidate,
+    candidates_of,
+    check_brought_back,
     choose,
     is_left,
     meant,
     recorded_claim,
 )
+from cluster.kubectl.nodes import FlexvolNode
 from shared import protocol
 from tests.unit.cluster.kubectl.adopt.volumes import (
     ARCHIVE,
@@ -125,3 +131,78 @@ def test_all_means_neither_archives_nor_what_is_about_to_get_its_pv_or_to_be_col
             {"clusterUid": "here", "kind": "volume"},
         )
     ] == [True, True, True, True, False, False, False]
+
+
+LOOP = "flexvol/loop"
+
+
+def flexvol_node(name: str, identity: str) -> FlexvolNode:
+    return FlexvolNode(name, f"flexvol/{name}", (LOOP,), identity)
+
+
+def names_of(listed: dict[tuple[str, str], list[Any]]) -> list[tuple[str, str, str]]:
+    nodes = {name: flexvol_node(name, f"of-{name}") for name in ("", "node1", "node2")}
+    answers = {key: Listed(entries, []) for key, entries in listed.items()}
+    return [(one.node, one.name, one.identity) for one in candidates_of(answers, nodes)]
+
+
+def test_each_nodes_volumes_are_of_its_own_provisioner() -> None:
+    listed = {("node2", LOOP): [{"name": "pvc-2"}], ("node1", LOOP): [{"name": "pvc-1"}]}
+
+    assert names_of(listed) == [("node1", "pvc-1", "of-node1"), ("node2", "pvc-2", "of-node2")]
+
+
+def test_storage_that_every_node_reaches_is_listed_once() -> None:
+    listed = {
+        ("", "flexvol/nfs"): [{"name": "pvc-1"}],
+        ("node1", "flexvol/nfs"): [{"name": "pvc-1"}],
+        ("node1", LOOP): [{"name": "pvc-2"}],
+        ("node2", LOOP): [{"name": "pvc-3"}],
+    }
+
+    assert names_of(listed) == [
+        ("", "pvc-1", "of-"),
+        ("node1", "pvc-2", "of-node1"),
+        ("node2", "pvc-3", "of-node2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param({}, id="no name"),
+        pytest.param({"name": 7}, id="a name that is a number"),
+        pytest.param({"name": "../pvc-1"}, id="a name that is a path"),
+        pytest.param({"name": ARCHIVE, "state": "archived"}, id="an archive of nothing"),
+        pytest.param(
+            {"name": ARCHIVE, "state": "archived", "archiveOf": "../pvc-1"},
+            id="an archive of a path",
+        ),
+    ],
+)
+def test_what_has_no_usable_name_is_passed_over(entry: dict[str, Any]) -> None:
+    whole = {"name": ARCHIVE, "state": "archived", "archiveOf": "pvc-1"}
+
+    assert names_of({("node1", LOOP): [entry, whole]}) == [("node1", "pvc-1", "of-node1")]
+
+
+def test_an_archive_that_came_back_before_the_command_was_killed_is_told() -> None:
+    with pytest.raises(
+        protocol.NotFound, match=r"its volume pvc-1 is on node node1; .* adopt pvc-1"
+    ):
+        check_brought_back(ARCHIVE, [found("pvc-9"), archive(), found()])
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        pytest.param("pvc-1", [found()], id="a volume"),
+        pytest.param(ARCHIVE, [archive()], id="the archive itself"),
+        pytest.param(ARCHIVE, [found("pvc-2")], id="another volume"),
+        pytest.param(ARCHIVE, [], id="nothing at all"),
+    ],
+)
+def test_what_did_not_come_back_is_no_matter_of_that_check(
+    name: str, there: list[Candidate]
+) -> None:
+    check_brought_back(name, there)

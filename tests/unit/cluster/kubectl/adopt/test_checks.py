@@ -48,6 +48,17 @@ def in_pool(pool_id: str, node: str = "node1") -> dict[str, Any]:
     [
         pytest.param(volume(), found(), "", id="its own PV"),
         pytest.param(in_pool("ab"), found(poolId="ab"), "", id="its own PV, which names the pool",),
+        pytest.param(in_pool("ab"), found(), "", id="its own PV, and a driver that names no pool",),
+        pytest.param(volume(), found(poolId="ab"), "", id="its own PV, which names no pool",),
+        pytest.param(
+            in_pool("ab", "shared"), found(node="", poolId="ab"),
+            "is of node shared, so it means another volume",
+            id="a PV of a node for storage that every node reaches",
+        ),
+        pytest.param(
+            {**volume(), "spec": {"flexVolume": {"driver": "flexvol/nfs"}}}, found(node=""),
+            "is of another driver", id="a PV of another driver that is on no node either",
+        ),
         pytest.param(
             volume(node="node2"), found(), "is of node node2, so it means another volume",
             id="a PV of another node",
@@ -87,6 +98,8 @@ def test_a_pv_of_storage_that_every_node_reaches_names_no_node() -> None:
     del pv["spec"]["nodeAffinity"]
     assert is_about(Volume(pv), found(node=""), DRIVERS)
     assert not is_about(Volume(pv), found(), DRIVERS)
+    pv["metadata"]["annotations"]["pv.kubernetes.io/provisioned-by"] = "other"
+    assert not is_about(Volume(pv), found(node=""), DRIVERS)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +153,14 @@ def test_when_the_record_is_told_what_its_pv_says(
     assert record_differs(Volume(pv), there, "here") == expected
 
 
+def test_a_driver_that_knows_no_clusters_is_not_asked_for_one() -> None:
+    pv = volume()
+    pv["spec"]["claimRef"]["uid"] = "old"
+    there = found()
+    del there.entry["clusterUid"]
+    assert not record_differs(Volume(pv), there, "here")
+
+
 def test_a_driver_that_knows_no_owners_is_told_none() -> None:
     there = found()
     del there.entry["owner"]
@@ -173,6 +194,7 @@ def test_a_claim_gets_no_second_pv_unless_the_first_is_released() -> None:
         with pytest.raises(protocol.InvalidArgument, match="PV pvc-2"):
             check_rivals(found(), CLAIM, [], pvs(volume("pvc-2", phase="Available")), by_hand)
         check_rivals(found(), CLAIM, [], pvs(volume("pvc-2", phase="Released")), by_hand)
+        check_rivals(found(), CLAIM, [], pvs(volume("pvc-2", phase="Failed")), by_hand)
         check_rivals(
             found(), CLAIM, [], pvs(volume("pvc-2", claim=ClaimName("shop", "other"))), by_hand
         )

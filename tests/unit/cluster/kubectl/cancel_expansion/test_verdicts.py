@@ -87,3 +87,83 @@ def test_explain_names_the_way_out_of_an_expansion_that_does_not_fit_and_of_no_o
     while world.we_go_on():
         pass
     assert advice(5 * MIB) == ""
+
+
+@pytest.mark.parametrize(
+    ("resize", "size", "held_at", "is_told"),
+    [
+        pytest.param(INFEASIBLE, 64, "1Gi", True, id="kubelet has stopped trying, and it fits"),
+        pytest.param(PENDING, 64, "1Gi", False, id="kubelet tries, and it fits"),
+        pytest.param(INFEASIBLE, 1024, "1Gi", True, id="a cancellation of what grew was killed"),
+        pytest.param(INFEASIBLE, 1024, "2Gi", False, id="it has grown before kubelet stopped"),
+        pytest.param(PENDING, 1024, "1Gi", False, id="it has grown"),
+    ],
+)
+def test_explain_tells_of_what_fits_only_if_kubelet_was_stopped(
+    resize: str, size: int, held_at: str, is_told: bool
+) -> None:
+    world = World(GIB)
+    world.status(
+        allocatedResources={"storage": held_at}, allocatedResourceStatuses={"storage": resize}
+    )
+    entry = {"name": "pvc-1", "sizeBytes": size * MIB, "pool": "fast"}
+    pools = [{"name": "fast", "freeBytes": 2 * GIB}]
+
+    said = verdicts.advice(Claim(world.claim), Volume(world.volume), entry, pools)
+
+    assert bool(said) == is_told
+
+
+def settled(**status: object) -> World:
+    """A claim of 1 GiB that nothing is asked for beyond."""
+    world = World(GIB, size=GIB, recorded=GIB)
+    world.status(**status)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("world", "truth", "words"),
+    [
+        pytest.param(
+            settled(), Truth(GIB, "fast", 0), "its PV say 1Gi; data and pods", id="no room is left"
+        ),
+        pytest.param(
+            settled(),
+            Truth(GIB, "fast", MIB - 1),
+            "data and pods are as they were",
+            id="less than a MiB is left",
+        ),
+        pytest.param(
+            settled(),
+            Truth(GIB, "fast", 512 * MIB + 5),
+            '{"storage": "1536Mi"}',
+            id="the most that fits is proposed in whole MiB",
+        ),
+        pytest.param(
+            settled(), Truth(GIB, "fast", None), "data and pods", id="the room is not known"
+        ),
+        pytest.param(
+            World(GIB), Truth(GIB, "fast", GIB), "has grown to 1 GiB meanwhile", id="it has grown"
+        ),
+    ],
+)
+def test_what_a_person_is_told_at_the_end(world: World, truth: Truth, words: str) -> None:
+    told = verdicts.outcome(Claim(world.claim), world.now, truth)
+
+    assert words in told
+    assert ("patch pvc data" in told) == ("1536Mi" in words)
+
+
+@pytest.mark.parametrize(
+    ("room", "expected"),
+    [
+        pytest.param(
+            5 * MIB,
+            "which asks for 1 GiB; its volume has 64 MiB, and its pool fast can promise 5 MiB more",
+            id="the room is known",
+        ),
+        pytest.param(None, "which asks for 1 GiB; its volume has 64 MiB", id="it is not"),
+    ],
+)
+def test_what_a_person_is_told_of_a_growth(room: int | None, expected: str) -> None:
+    assert verdicts.situation(GROWING, Truth(64 * MIB, "fast", room)) == expected

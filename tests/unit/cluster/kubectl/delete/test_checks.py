@@ -76,6 +76,10 @@ ALLOWED = {
         row(inventory.RELEASED),
         NOTHING._replace(volume=volume()),
     ),
+    "a volume that the policy Retain kept, whose recycling has failed": (
+        row(inventory.RELEASED),
+        NOTHING._replace(volume=volume(phase="Failed")),
+    ),
     "a snapshot of a claim that is there": (
         row(inventory.SNAPSHOT),
         NOTHING._replace(claims=[claim(uid="u1", bound_to=NAME)]),
@@ -156,7 +160,15 @@ REFUSED = {
     ),
     "a snapshot that a claim is about to begin with": (
         row(inventory.SNAPSHOT),
-        NOTHING._replace(claims=[claim("new", from_snapshot=NAME)]),
+        NOTHING._replace(
+            claims=[
+                claim("other"),
+                claim("new", from_snapshot="before"),
+                claim("bank", bound_to="pvc-u2", from_snapshot=NAME),
+                claim("new", namespace="bank", from_snapshot=NAME),
+                claim("new", from_snapshot=NAME),
+            ]
+        ),
         "the claim shop/new is about to begin with the snapshot pvc-u1",
     ),
     "a volume on a node that did not answer": (
@@ -194,6 +206,16 @@ REFUSED = {
         row(inventory.ORPHAN),
         Known([], volume(pool_id="77"), False, False),
         "this may be the only copy",
+    ),
+    "a volume whose driver lists no options": (
+        row(inventory.ORPHAN, options=None),
+        NOTHING,
+        "its driver does not list owner and options",
+    ),
+    "a volume whose driver lists no owner": (
+        Row(NAME, "node1", "flexvol/loop", "", [], inventory.ORPHAN, "", "", {"options": {}}),
+        NOTHING,
+        "its driver does not list owner and options",
     ),
     "a volume whose record cannot be read": (
         Row(NAME, "node1", "flexvol/loop", "", [], inventory.ORPHAN, "", "", {"error": "damaged"}),

@@ -85,7 +85,11 @@ def test_a_word_means_one_volume(
 def test_a_word_for_several_or_none_is_told_with_what_there_is() -> None:
     with pytest.raises(protocol.InvalidArgument, match=r"node1 .* .bound., twice on node node2"):
         choose("twice", ANYWHERE, ROWS, {})
+    with pytest.raises(protocol.InvalidArgument, match=r"in pool default .*, .* in pool fast "):
+        choose("pooled", ANYWHERE, ROWS, {})
     with pytest.raises(protocol.InvalidArgument, match=r"may be pvc-a on .* pvc-b on"):
         choose("shop/many", ANYWHERE, ROWS, {})
     with pytest.raises(protocol.NotFound, match=r"no volume, .* 'x'; .*node3 did not answer: away"):
         choose("x", ANYWHERE, ROWS, {("node3", "flexvol/loop"): "away"})
+    with pytest.raises(protocol.NotFound, match="snapshot 'twice' on node node9 in pool fast; see"):
+        choose("twice", Place("node9", "fast"), ROWS, {})

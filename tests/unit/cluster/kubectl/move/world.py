@@ -82,6 +82,7 @@ class World:
     def __init__(self) -> None:
         self.copies: dict[str, Object] = {"node1": self._entry("node1")}
         self.said: list[str] = []
+        self.phase_of_new = "Bound"  # of a PV when it is made
         self._left = 0
         self._versions = 0
         claim_path = cluster.claim_path("shop", "data")
@@ -138,7 +139,7 @@ class World:
         whole = copy.deepcopy(body)
         whole["metadata"].update(self._new_version(), uid=f"uid-{self._versions}")
         if path == cluster.VOLUMES:
-            whole["status"] = {"phase": "Bound"}
+            whole["status"] = {"phase": self.phase_of_new}
         self._objects[cluster.path_to(path, body["metadata"]["name"])] = whole
         self.changed()
         return copy.deepcopy(whole)
