@@ -72,7 +72,7 @@ NEEDS = (
     Need("import ensurepip", _PYTHON, "python3-venv"),
     Need("shellcheck", _TEST, "shellcheck", "ShellCheck", "ShellCheck"),
     Need("strace", _TEST, "strace", "strace", "strace"),
-    Need("fuse2fs", _TEST, "fuse2fs", "fuse2fs"),
+    Need("fuse2fs", _TEST, "fuse2fs"),
     Need("promtool", _TEST, "prometheus"),
     Need("systemd-analyze", _TEST, "systemd", "systemd", "systemd"),
     Need("qemu-system-x86_64", _TEST, "qemu-system-x86", "qemu-system-x86", "qemu-x86"),
