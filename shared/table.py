@@ -101,10 +101,16 @@ def print_fitted(
 
 
 def print_left_out(headings: "Cells") -> None:
-    """Tells a person at a terminal which columns the tables above do not have."""
-    if headings and terminal.is_terminal(sys.stdout):
-        names = ", ".join(dict.fromkeys(headings))
-        print("\nnot shown for want of room: {}; -o wide shows all columns".format(names))
+    """Tells which columns the tables above do not have: below the tables on a terminal, and on
+    stderr where a pipe has the tables."""
+    if not headings:
+        return
+    names = ", ".join(dict.fromkeys(headings))
+    text = "not shown for want of room: {}; -o wide shows all columns".format(names)
+    if terminal.is_terminal(sys.stdout):
+        print("\n" + text)
+    else:
+        print(text, file=sys.stderr)
 
 
 def _without(cells: "Cells", column: int) -> "List[str]":

@@ -38,7 +38,8 @@ class RoomNews:
     def wait_for_class(self, seconds: float) -> bool:
         """Returns when there is a new class, or after so long; whether there is one."""
         has_come = self._has_new_class.wait(max(0.0, seconds))
-        self._has_new_class.clear()
+        if has_come:
+            self._has_new_class.clear()
         return has_come
 
     def take_change(self) -> bool:

@@ -136,7 +136,7 @@ def _pool_state(pool: "Entry") -> str:
 
 def _pool_notes(pools: "List[Entry]", volumes: "List[Entry]") -> "Iterator[str]":
     """Why a pool takes no volumes, unless the note of its volumes tells that."""
-    told = {volume["pool"] for volume in volumes if volume["name"] == _ALL}
+    told = {volume.get("pool") for volume in volumes if volume["name"] == _ALL}
     for pool in pools:
         if pool["name"] in told:
             continue
@@ -164,7 +164,7 @@ def _rows(volume: "Entry", wide: bool) -> "List[List[str]]":
     owner = volume.get("owner")
     shared = [
         volume["name"] + (" (snapshot)" if volume.get("kind") == "snapshot" else ""),
-        volume["pool"],
+        volume.get("pool") or "-",
         "{namespace}/{name}".format(**owner) if owner else "-",
         human_bytes_if_known(volume.get("sizeBytes")),
         human_bytes_if_known(volume.get("usedBytes")),

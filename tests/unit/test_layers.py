@@ -67,6 +67,7 @@ MAY_IMPORT = {
         "shared.options",
         "shared.protocol",
         "shared.table",
+        "shared.terminal",
         "shared.progress",
         "cluster",
     },

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from cluster.controller import cluster, inventory, listed_pools
@@ -19,6 +20,7 @@ from cluster.controller.storage import PLUGIN_DIRECTORY, Storage
 from cluster.kubectl.inventory import sentences, tables
 from cluster.kubectl.inventory.look import Look, look
 from cluster.kubectl.inventory.sentences import Seen
+from shared import terminal
 from shared.table import print_fitted, print_left_out, printable
 
 
@@ -147,7 +149,7 @@ def _print_collecting(seen: Seen) -> None:
 
 
 def _print_pools(seen: Seen, wide: bool) -> None:
-    nodes = {} if wide else tables.short_names(pool["node"] for pool in seen.pools)
+    nodes = _names(wide, (pool["node"] for pool in seen.pools))
     rows = [tables.pool_cells(pool, nodes) for pool in seen.pools]
     left_out = print_fitted(tables.POOL_HEADINGS, rows, tables.POOL_EXPENDABLE, wide)
     _print_below(
@@ -161,7 +163,7 @@ def _print_pools(seen: Seen, wide: bool) -> None:
 
 
 def _print_volumes(seen: Seen, wide: bool) -> None:
-    nodes = {} if wide else tables.short_names(row.node for row in seen.rows)
+    nodes = _names(wide, (row.node for row in seen.rows))
     rows = [tables.cells(row, nodes) for row in seen.rows]
     left_out = print_fitted(tables.HEADINGS, rows, tables.EXPENDABLE, wide)
     _print_below([*sentences.on_volumes(seen.rows), *sentences.on_troubles(seen)])
@@ -172,3 +174,11 @@ def _print_below(lines: list[str]) -> None:
     """Below a table, a line free before each."""
     for line in lines:
         print("\n" + printable(line))
+
+
+def _names(wide: bool, nodes: Iterable[str]) -> dict[str, str]:
+    """Other names of nodes for a person at a terminal: a program that reads the table gets names
+    that kubectl knows."""
+    if wide or not terminal.is_terminal(sys.stdout):
+        return {}
+    return tables.short_names(nodes)

@@ -10,8 +10,10 @@ import queue
 import threading
 from collections.abc import Iterator
 
+from cluster.controller import cluster
 from cluster.kubectl.move.access import Access, NotMoved
 from cluster.kubectl.move.plans import Plan
+from shared import protocol
 from shared.progress import Progress
 
 _PIECES = 256  # on their way between two nodes; each is some ten kilobytes
@@ -39,8 +41,11 @@ def copy(access: Access, plan: Plan) -> None:
 
 def _left_bytes(access: Access, plan: Plan, begin: int) -> int:
     """About how much of the old copy is still to be sent from a position on; 0 if its node does not
-    tell."""
-    entry = access.entry(plan.volume, plan.source) or {}
+    tell. A move must not fail for the sake of its progress."""
+    try:
+        entry = access.entry(plan.volume, plan.source) or {}
+    except (NotMoved, protocol.Failure, cluster.Refused, cluster.Unreachable):
+        return 0
     used = entry.get("usedBytes")
     size = entry.get("sizeBytes")
     if not isinstance(used, int) or not isinstance(size, int) or size <= 0:

@@ -148,3 +148,9 @@ def test_archives_are_counted_by_pool(pools: list[dict[str, Any]], words: str) -
 
     assert bool(sentence) == bool(words)
     assert sentence.endswith(words)
+
+
+def test_a_driver_that_has_no_pools_has_a_table_too(capsys: pytest.CaptureFixture[str]) -> None:
+    _, row = table(capsys, {"name": "share-1"})
+
+    assert row.split()[0] == "share-1"

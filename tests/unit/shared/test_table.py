@@ -103,6 +103,16 @@ def test_a_pipe_gets_the_table_without_bars(capsys: pytest.CaptureFixture[str]) 
     assert left_out == []
 
 
+def test_a_pipe_hears_on_stderr_which_columns_its_table_lacks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table.print_left_out(["SIZE", "POOL", "SIZE"])
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "not shown for want of room: SIZE, POOL; -o wide shows all columns\n"
+
+
 def test_a_bar_has_its_colour_in_the_table_and_takes_no_columns_for_it() -> None:
     red = terminal.Painted("####")
     red.colour = "31"

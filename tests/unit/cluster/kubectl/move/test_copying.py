@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from cluster.controller import cluster
 from cluster.kubectl.move import copying
+from cluster.kubectl.move.access import NotMoved
+from shared import protocol
 from shared.progress import Progress
 
 GIB = 1 << 30
@@ -35,6 +38,24 @@ def test_about_how_much_is_still_to_be_sent(
     plan: Any = SimpleNamespace(volume=None, source="node1")
 
     assert copying._left_bytes(access, plan, begin) == left
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(NotMoved("is its disk mounted?"), id="its pool is away"),
+        pytest.param(protocol.Unavailable("list: no answer"), id="its driver does not list"),
+        pytest.param(cluster.Unreachable("no route"), id="the API server is away"),
+    ],
+)
+def test_a_node_that_does_not_tell_ends_no_move(failure: Exception) -> None:
+    def entry(volume: object, node: str) -> dict[str, Any]:
+        raise failure
+
+    access: Any = SimpleNamespace(entry=entry)
+    plan: Any = SimpleNamespace(volume=None, source="node1")
+
+    assert copying._left_bytes(access, plan, 0) == 0
 
 
 def test_all_that_is_sent_is_counted_and_passed_on() -> None:
