@@ -42,3 +42,15 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* The text of a file of files/, such as policy.yaml: `include "flexvol.file" (list . "policy.yaml")`. Helm has an empty
+text for a file that is not there, and a checkout without links has the link's target as its only line. The chart then is
+refused, because a release without its policies would look like one with them. */}}
+{{- define "flexvol.file" -}}
+{{- $name := index . 1 -}}
+{{- $text := (index . 0).Files.Get (printf "files/%s" $name) -}}
+{{- if not (contains "\n" (trim $text)) -}}
+{{- fail (printf "This chart is not whole: files/%s holds no text. Take the packaged chart, or a checkout with symbolic links (git config core.symlinks true)." $name) -}}
+{{- end -}}
+{{ $text }}
+{{- end }}

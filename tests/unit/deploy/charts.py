@@ -57,9 +57,9 @@ class Helm:
         assert done.returncode == 0, done.stderr
         return _objects(done.stdout)
 
-    def refusal(self, values: Object) -> str:
+    def refusal(self, values: Object, *words: object, chart: Path = CHART) -> str:
         """What is printed because these values cannot be."""
-        done = self.run("template", "flexvol", CHART, *_as_words(values))
+        done = self.run("template", "flexvol", chart, *_as_words(values), *words)
         assert done.returncode != 0, done.stdout
         return done.stderr
 

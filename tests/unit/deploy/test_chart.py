@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -383,6 +384,33 @@ def test_a_packaged_chart_renders_the_same(each_helm: Helm, tmp_path: Path) -> N
 
     assert [member.name for member in members if not member.isfile()] == []
     assert each_helm.render(ALL_ON, chart=package) == each_helm.render(ALL_ON)
+
+
+NEEDED = [
+    pytest.param({}, "policy.yaml", id="the nodes' policies"),
+    pytest.param({"shared.enabled": True}, "policy-shared.yaml", id="those of shared mode"),
+    pytest.param({"secrets.enabled": True}, "policy-secrets.yaml", id="those for Secrets"),
+    pytest.param({"snapshots.enabled": True}, "policy-snapshots.yaml", id="those for snapshots"),
+    pytest.param({"monitoring.rules.enabled": True}, "alerts.yaml", id="the alerts"),
+    pytest.param({"monitoring.dashboard.enabled": True}, "dashboard.json", id="the dashboard"),
+]
+
+
+@pytest.mark.parametrize("link", [None, "../../policy.yaml"], ids=["is missing", "is a bare name"])
+@pytest.mark.parametrize(("values", "name"), NEEDED)
+def test_a_chart_without_one_of_its_files_is_refused(
+    helm: Helm, tmp_path: Path, values: Object, name: str, link: str | None
+) -> None:
+    """A checkout on a system without links has a file with the name that the link leads to."""
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    (chart / "files" / name).unlink()
+    if link:
+        (chart / "files" / name).write_text(link)
+
+    refusal = helm.refusal(values, chart=chart)
+
+    assert f"This chart is not whole: files/{name} holds no text." in refusal
 
 
 LINTED = [
