@@ -66,7 +66,10 @@ def _make(target: Path, files: list[Path]) -> None:
             "newer: put a newer python3 first on PATH"
         )
     if importlib.util.find_spec("ensurepip") is None:
-        raise SystemExit("Python's venv is missing here: apt-get install python3-venv")
+        raise SystemExit(
+            f"{sys.executable} has no venv, which makes the environment for building: as root, on "
+            "Debian: apt-get install python3-venv"
+        )
     names = " and ".join(file.name for file in files)
     print(
         f"making {target} with the packages of {names}; this takes a minute once",

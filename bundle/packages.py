@@ -13,7 +13,6 @@ import subprocess
 _CLUSTER = frozenset(("test", "playground", "bench"))
 _TEST = frozenset(("test",))
 _IMAGE = _CLUSTER | {"image"}
-_PYTHON = _IMAGE | {"build", "release"}
 # Where tools lie that the PATH of a root made by su lacks.
 _TOOLS = ":/usr/sbin:/sbin"
 # Each distribution, the program that installs its packages, and the attribute of Need that has its
@@ -69,7 +68,7 @@ NEEDS = (
     Need("nsenter", _CLUSTER, "util-linux", "util-linux", "util-linux"),
     Need("busybox", _CLUSTER, "busybox-static", "busybox", "busybox-static"),
     Need("debootstrap", _CLUSTER, "debootstrap", "debootstrap", "debootstrap"),
-    Need("import ensurepip", _PYTHON, "python3-venv"),
+    Need("import ensurepip", _IMAGE, "python3-venv"),
     Need("shellcheck", _TEST, "shellcheck", "ShellCheck", "ShellCheck"),
     Need("strace", _TEST, "strace", "strace", "strace"),
     Need("fuse2fs", _TEST, "fuse2fs"),

@@ -19,9 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 _HEADER = """\
 ./build.sh WORD ...: makes, shows and tests flexvol. ./build.sh WORD --help lists the options.
 
-As root on Debian, a word installs the packages that it needs and says which; otherwise it prints
-the command that does. All but the demo fetch Python packages once, pinned by hash, into the cache
-(FLEXVOL_CACHE, or ~/.cache/flexvol). The times are those of a machine with two processors.
+As root on Debian, every word but build installs the packages that it needs and says which;
+otherwise the word prints the command that does. All words but demo fetch Python packages once,
+pinned by hash, into the cache (FLEXVOL_CACHE, or ~/.cache/flexvol). The times are those of a
+machine with two processors.
 """
 
 
@@ -31,8 +32,8 @@ class Word:
 
     run: does the work, with the words behind this one
     as_root: whether nothing can be done without root
-    installs: whether the packages are installed here; the other words do that themselves, and some
-        go on without"""
+    installs: whether the packages are installed before the work begins. The other words install
+        what the chosen part of their work needs, and some go on without; build needs none."""
 
     name: str
     purpose: str
@@ -122,13 +123,12 @@ WORDS = (
         "5 s; at first 1 min",
         "Python packages",
         _build,
-        installs=True,
     ),
     Word(
         "demo",
         "a volume's life on this machine",
         "15 s",
-        "root, e2fsprogs, xfsprogs",
+        "root, e2fsprogs",
         _demo,
         as_root=True,
         installs=True,
@@ -155,7 +155,6 @@ WORDS = (
         "2 min",
         "as image, or --no-image",
         _release,
-        installs=True,
     ),
     Word(
         "test",
@@ -171,7 +170,6 @@ WORDS = (
         "root; claims: as playground",
         _bench,
         as_root=True,
-        installs=True,
     ),
     Word("help", "prints this table", "", "", lambda _: print(text())),
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle import packages, words
+from bundle import environment, packages, words
 
 ROOT = Path(__file__).resolve().parents[3]
 NOBODY = 65534
@@ -87,6 +87,13 @@ def test_an_unknown_word_is_status_2_with_the_help() -> None:
 
 def test_the_words_that_need_packages_are_in_the_table() -> None:
     assert set(NAMES) >= packages.WORDS
+
+
+@pytest.mark.parametrize("word", words.WORDS, ids=NAMES)
+def test_the_packages_that_the_help_names_are_those_that_the_word_needs(word: words.Word) -> None:
+    named = set(re.findall(r"[\w-]+", word.needs)) & {need.debian for need in packages.NEEDS}
+
+    assert named <= {need.debian for need in packages.NEEDS if word.name in need.words}
 
 
 def test_the_pages_name_only_words_that_there_are() -> None:
@@ -175,6 +182,74 @@ def test_python_packages_that_cannot_be_fetched_are_one_sentence(
     first, last = done.stderr.splitlines()
     assert first.startswith("making ")
     assert last.startswith("the Python packages of requirements.txt and requirements-test.txt")
+
+
+@pytest.fixture
+def apt_get(tmp_path: Path) -> Path:
+    """A directory for PATH with an apt-get that notes its words in the file `noted` and fails."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    program = programs / "apt-get"
+    program.write_text(f'#!/bin/sh\necho "$*" >>{programs}/noted\nexit 100\n')
+    program.chmod(0o755)
+    return programs
+
+
+def with_first(programs: Path) -> str:
+    """A PATH on which these programs come before all others."""
+    return f"{programs}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def without_venv(tmp_path: Path) -> str:
+    """A PYTHONPATH with which Python has no ensurepip, as on Debian without python3-venv."""
+    directory = tmp_path / "site"
+    directory.mkdir()
+    (directory / "sitecustomize.py").write_text('import sys\nsys.modules["ensurepip"] = None\n')
+    return str(directory)
+
+
+def test_build_runs_without_venv_where_the_cache_has_the_environment(
+    copy: Path, apt_get: Path, without_venv: str
+) -> None:
+    environment.python()
+
+    done = run("./build.sh", "build", tree=copy, PATH=with_first(apt_get), PYTHONPATH=without_venv)
+
+    assert done.returncode == 0, done.stderr
+    assert (copy / "dist/provisioner").exists()
+    assert not (apt_get / "noted").exists()
+
+
+def test_a_venv_that_is_missing_is_one_sentence_and_build_installs_nothing(
+    copy: Path, apt_get: Path, without_venv: str, tmp_path: Path
+) -> None:
+    settings = {"PYTHONPATH": without_venv, "FLEXVOL_CACHE": str(tmp_path / "cache")}
+
+    done = run("./build.sh", "build", tree=copy, PATH=with_first(apt_get), **settings)
+
+    assert is_one_sentence(done), done
+    assert done.stderr.endswith(
+        " has no venv, which makes the environment for building: as root, on Debian: apt-get "
+        "install python3-venv\n"
+    )
+    assert not (apt_get / "noted").exists()
+
+
+@as_root
+def test_bench_leaves_the_packages_to_the_measurement_that_needs_them(
+    copy: Path, apt_get: Path
+) -> None:
+    bench = copy / "tests/bench"
+    bench.mkdir(parents=True)
+    (bench / "__main__.py").write_text('import sys\nprint("measured", *sys.argv[1:])\n')
+    for name in ("dirname", "python3"):
+        (apt_get / name).symlink_to(f"/usr/bin/{name}")
+
+    done = run("./build.sh", "bench", "callouts", tree=copy, PATH=str(apt_get))
+
+    assert (done.returncode, done.stdout) == (0, "measured callouts\n"), done.stderr
+    assert not (apt_get / "noted").exists()
 
 
 @as_root
