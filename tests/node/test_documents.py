@@ -65,7 +65,7 @@ def script(lines: list[str], disks: list[str]) -> str:
     for line in lines:
         commands.append(line)
         if line.startswith("mount -o loop"):
-            commands.append("cat /mnt/kept && umount /mnt")
+            commands.append("cat /mnt/kept")
     text = "\n".join(before + commands)
     for named, disk in zip(DISKS, disks, strict=True):
         text = text.replace(named, disk)
