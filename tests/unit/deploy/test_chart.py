@@ -62,7 +62,10 @@ def kustomization(*resources: str, components: tuple[str, ...] = ()) -> Object:
     }
 
 
-ALL = ("deploy/shared", "deploy/secrets", "deploy/snapshots", "deploy/monitoring/operator")
+WITHOUT_SNAPSHOTS = ("deploy/shared", "deploy/secrets", "deploy/monitoring/operator")
+ALL = (*WITHOUT_SNAPSHOTS, "deploy/snapshots")
+# The chart refuses the account for snapshots where no policy holds that account.
+NO_POLICIES = {"policies.install": "never", "snapshots.enabled": False}
 EQUAL = [
     pytest.param(kustomization(), {}, id="the base"),
     *(
@@ -83,9 +86,9 @@ EQUAL = [
     pytest.param(kustomization("deploy/snapshots"), {"snapshots.enabled": True}, id="snapshots"),
     pytest.param(kustomization(*ALL), ALL_ON, id="all at once"),
     pytest.param(
-        kustomization(*ALL, components=("deploy/without-policies",)),
-        {**ALL_ON, "policies.install": "never"},
-        id="all at once without policies",
+        kustomization(*WITHOUT_SNAPSHOTS, components=("deploy/without-policies",)),
+        {**ALL_ON, **NO_POLICIES},
+        id="all but snapshots at once, without policies",
     ),
 ]
 
@@ -320,10 +323,29 @@ BY_VERSION = [
 def test_the_policies_are_there_by_value_and_version(
     helm: Helm, install: str, version: str, expected: bool
 ) -> None:
-    objects = helm.render({**ALL_ON, "policies.install": install}, "--kube-version", version)
+    values = {**ALL_ON, "snapshots.enabled": expected, "policies.install": install}
+
+    objects = helm.render(values, "--kube-version", version)
 
     kinds = {one["kind"] for one in objects}
     assert kinds & POLICIES == (POLICIES if expected else set())
+
+
+@pytest.mark.parametrize(
+    ("install", "version"),
+    [
+        pytest.param("auto", "1.29.9", id="before Kubernetes 1.30"),
+        pytest.param("never", "1.37.0", id="where a value leaves the policies out"),
+    ],
+)
+def test_without_policies_no_account_may_run_programs_in_the_pods(
+    helm: Helm, install: str, version: str
+) -> None:
+    values = {"snapshots.enabled": True, "policies.install": install}
+
+    refusal = helm.refusal(values, "--kube-version", version)
+
+    assert "snapshots.enabled needs the admission policies" in refusal
 
 
 def test_an_older_kubernetes_than_flexvol_needs_is_refused(helm: Helm) -> None:
