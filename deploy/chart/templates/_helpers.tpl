@@ -1,6 +1,12 @@
 {{/* The image of every container. */}}
 {{- define "flexvol.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* The directory in which the kubelets look for drivers. The names are those of deploy/overlays. */}}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,17 @@ def test_every_container_gets_the_image_in_the_way_that_the_values_say(helm: Hel
         assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
 
 
+def test_a_digest_stands_in_place_of_the_tag(helm: Helm) -> None:
+    digest = "sha256:" + "0123456789abcdef" * 4
+
+    pods = [
+        pod_of(helm.render({**IMAGE, "image.digest": digest}), f"flexvol-{name}")
+        for name in ("node", "cluster")
+    ]
+
+    assert {container_of(pod)["image"] for pod in pods} == {f"{REGISTRY}@{digest}"}
+
+
 def test_a_directory_of_ones_own_is_that_of_all_pods_that_run_drivers(helm: Helm) -> None:
     values = {"driverDirectory.path": "/opt/volume plugins".replace(" ", "-")}
 
@@ -269,6 +281,69 @@ def test_each_pool_is_made_after_the_driver_is_installed_and_the_others_do_not_w
     fast, slow = (container_of(pod, f"pool-{name}")["command"] for name in ("fast", "slow"))
     assert fast[3:] == ["fast", "--reserve=5%", "--overcommit=1.5"]
     assert slow[3:] == ["slow", "--reserve=20%", "--overcommit=1"]
+
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 8:1 /var/lib/flexvol /var/lib/flexvol rw,relatime - ext4 /dev/sda1 rw
+"""
+FAST = "/var/lib/flexvol/fast"
+DISKS = [
+    pytest.param(f"41 40 8:16 / {FAST} rw - xfs /dev/sdb rw\n", True, id="its disk is mounted"),
+    pytest.param("", False, id="its disk is not mounted"),
+    pytest.param(
+        f"41 40 8:16 / {FAST}er rw - xfs /dev/sdb rw\n",
+        False,
+        id="a disk is mounted at a longer name",
+    ),
+    pytest.param(
+        f"41 40 8:1 {FAST} /var/lib/flexvol/slow rw - ext4 /dev/sda1 rw\n",
+        False,
+        id="its directory is mounted at another name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("mount", "is_made"), DISKS)
+def test_a_pool_is_made_where_the_kernel_lists_a_mount_and_no_program_looks_at_its_disk(
+    helm: Helm, tmp_path: Path, mount: str, is_made: bool
+) -> None:
+    """The PATH holds no program that could wait for a disk that hangs."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "grep").symlink_to(str(shutil.which("grep")))
+    (programs / "flexvol").write_text('#!/bin/sh\necho "made: $@"\n')
+    (programs / "flexvol").chmod(0o755)
+    (tmp_path / "mountinfo").write_text(MOUNTS + mount)
+    pod = pod_of(helm.render({"pools": [{"name": "fast"}]}), "flexvol-node")
+    _, option, script, *words = container_of(pod, "pool-fast")["command"]
+    assert "/proc/self/mountinfo" in script
+    script = script.replace("/proc/self/mountinfo", str(tmp_path / "mountinfo"))
+
+    done = subprocess.run(
+        ["/bin/sh", option, script, *words],
+        env={"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    made = "made: pool init fast --reserve=20% --overcommit=1"
+    refused = "no disk is mounted at /var/lib/flexvol/fast, so this node gets no pool fast"
+    assert done.stdout.strip() == (made if is_made else refused)
+    assert done.stderr == ""
+
+
+def test_who_removes_a_pool_is_told_to_take_the_pool_out_of_the_values_first() -> None:
+    """The script above makes a pool that was removed as it makes one that never was."""
+    (purpose,) = [value.purpose for value in charts.values() if value.name == "pools"]
+    pages = [
+        " ".join((ROOT / f"docs/{name}.md").read_text().split()) for name in ("chart", "pools")
+    ]
+
+    for text in (purpose, *pages):
+        assert re.search(r"take the pool out of (this list|`pools`|the value) and upgrade", text)
 
 
 def test_a_driver_of_ones_own_is_served_by_the_nodes_and_left_by_shared_mode(helm: Helm) -> None:
@@ -482,6 +557,12 @@ REFUSED = [
         "always",
         ("/image/pullPolicy", "'Always', 'IfNotPresent', 'Never'"),
         id="a pull policy in lower case",
+    ),
+    pytest.param(
+        "image.digest",
+        "sha256:0123",
+        ("/image/digest", "'sha256:0123' does not match pattern"),
+        id="a digest that is cut",
     ),
     pytest.param("image.tag", 0.1, ("/image/tag", "got number, want string"), id="a bare version"),
     pytest.param(
