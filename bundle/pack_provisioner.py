@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from bundle import environment
+from bundle import environment, pack
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENTS = ("provisioner.py", "cluster", "shared")
@@ -50,14 +50,17 @@ def build(target: Path) -> None:
 
 
 def _sort(made: Path, target: Path) -> None:
-    """Copies the zipapp with its entries in order: shiv takes the entries as the directory happens
-    to list them."""
+    """Copies the zipapp with its entries in order and with one mode. shiv takes the entries as the
+    directory happens to list them, with the modes that the umask left to the files; its start code
+    gives an unpacked file the mode of its entry."""
     with zipfile.ZipFile(made) as source, target.open("w+b") as file:
         header_length = min(entry.header_offset for entry in source.infolist())
         file.write(made.read_bytes()[:header_length])
         with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as copy:
             for entry in sorted(source.infolist(), key=lambda entry: entry.filename):
-                copy.writestr(entry, source.read(entry))
+                content = source.read(entry)
+                entry.external_attr = pack.FILE_MODE << 16
+                copy.writestr(entry, content)
 
 
 def _dependencies() -> Path:

@@ -87,6 +87,7 @@ def test_the_provisioner_holds_no_compiled_code_and_runs_with_debians_python(
         names = packed.namelist()
         assert {entry.date_time for entry in packed.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert json.loads(packed.read("environment.json"))["hashes"] == {}
+        assert {entry.external_attr >> 16 for entry in packed.infolist()} == {pack.FILE_MODE}
     assert names == sorted(names)
     assert [name for name in names if name.endswith((".so", ".pyc"))] == []
 
