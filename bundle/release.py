@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 CHART = ROOT / "deploy/chart"
 SUMS = "SHA256SUMS"
+SHOWN_CHANGES = 5  # in the sentence that refuses them
 PLUGIN = "kubectl-flexvol"
 # krew takes a plugin's name from the name of its manifest: `kubectl krew install flexvol`.
 KREW_MANIFEST = "flexvol.yaml"
@@ -75,9 +76,34 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
         metavar="NAME",
         help="the image without its tag, for install.yaml (default: %(default)s)",
     )
+    parser.add_argument(
+        "--dirty",
+        action="store_true",
+        help="make a trial of a tree with changes that no commit has; never publish it",
+    )
     parser.add_argument("--no-image", action="store_true", help="make no image archive")
     image.add_platform_argument(parser)
     return parser.parse_args(words)
+
+
+def refuse_changes() -> None:
+    """Ends the program with a sentence if git's tree has changes, or files, that no commit has: a
+    release would publish them. Files that git ignores are no changes. A tree that is not git's,
+    such as an unpacked archive, is taken as it stands."""
+    if not (ROOT / ".git").exists():
+        return
+    line = ["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=normal"]
+    done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
+    changes = [change[3:] for change in done.stdout.splitlines()]
+    if not changes:
+        return
+    names = ", ".join(changes[:SHOWN_CHANGES])
+    if len(changes) > SHOWN_CHANGES:
+        names += f" and {len(changes) - SHOWN_CHANGES} more"
+    raise SystemExit(
+        f"build.sh release: no commit has the changes in {names}, and a release could publish "
+        "them: commit them, or move the files elsewhere. --dirty makes a trial of the tree as it is"
+    )
 
 
 def main(settings: argparse.Namespace) -> None:

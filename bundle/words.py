@@ -102,6 +102,8 @@ def _release(words: list[str]) -> None:
     from bundle import release
 
     settings = release.arguments(words)
+    if not settings.dirty:
+        release.refuse_changes()
     _build([])
     release.main(settings)
 

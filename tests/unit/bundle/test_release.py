@@ -49,10 +49,10 @@ def copy_sources(tree: Path) -> Path:
     return tree
 
 
-def make(tree: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def make(tree: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Runs the release as the page says, without an image."""
     return subprocess.run(
-        [*COMMAND, "--no-image"],
+        [*COMMAND, "--no-image", *options],
         cwd=tree,
         env={**os.environ, **settings},
         capture_output=True,
@@ -96,6 +96,71 @@ def contents(directory: Path) -> dict[str, tuple[str, int]]:
         path.name: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mode)
         for path in directory.iterdir()
     }
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The sources as a tree of git in which everything is committed."""
+    for variable in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(variable)
+    tree = copy_sources(tmp_path / "clone")
+    shutil.copy(ROOT / ".gitignore", tree)
+    author = ["-c", "user.name=maintainer", "-c", "user.email=maintainer@example"]
+    for line in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "release"]):
+        subprocess.run(["git", *line], cwd=tree, check=True)
+    return tree
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param("deploy/chart/my-values.yaml", id="a file of a person's own in the chart"),
+        pytest.param("deploy/policy.yaml", id="a committed file that was changed"),
+    ],
+)
+def test_a_tree_with_changes_that_no_commit_has_is_refused(changed: str, clone: Path) -> None:
+    with (clone / changed).open("a") as file:
+        file.write("# password\n")
+
+    done = make(clone)
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"build.sh release: no commit has the changes in {changed}, and a release could publish "
+        "them: commit them, or move the files elsewhere. --dirty makes a trial of the tree as it "
+        "is\n"
+    )
+    assert not (clone / "dist").exists()
+
+
+def test_many_changes_are_counted_and_some_are_named(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        (clone / f"note-{number}").touch()
+    monkeypatch.setattr(release, "ROOT", clone)
+
+    with pytest.raises(SystemExit, match="note-3, note-4 and 2 more, and a release"):
+        release.refuse_changes()
+
+
+def test_a_tree_that_is_committed_is_released_with_ignored_files_in_it(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clone / "dist").mkdir()
+    (clone / "dist/flexvol").touch()
+    monkeypatch.setattr(release, "ROOT", clone)
+
+    release.refuse_changes()
+
+
+def test_a_trial_is_made_of_a_tree_with_changes(dist: Path, clone: Path) -> None:
+    (clone / "note").touch()
+
+    done = make(clone, "--dirty")
+
+    assert done.returncode == 0, done.stderr
+    assert contents(clone / "dist") == contents(dist)
 
 
 def test_sha256sum_verifies_every_file(dist: Path) -> None:
