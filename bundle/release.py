@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -74,7 +75,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
         "--image",
         default=image.NAME,
         metavar="NAME",
-        help="the image without its tag, for install.yaml (default: %(default)s)",
+        help="the image without its tag, for install.yaml and the chart (default: %(default)s)",
     )
     parser.add_argument(
         "--dirty",
@@ -111,7 +112,7 @@ def main(settings: argparse.Namespace) -> None:
     names = ["flexvol", "provisioner"]
     names += _plugin(settings.url.rstrip("/"))
     names.append(_install_manifest(settings.image))
-    names += _chart()
+    names += _chart(settings.image)
     names.append(_sbom())
     if not settings.no_image:
         names.append(_image(settings.platform))
@@ -142,8 +143,10 @@ def _install_manifest(image_name: str) -> str:
     return "install.yaml"
 
 
-def _chart() -> list[str]:
-    """The chart's package. Helm's own has the time of its making in it."""
+def _chart(image_name: str) -> list[str]:
+    """The chart's package. Helm's own has the time of its making in it.
+
+    :param image_name: the repository that the packaged chart has as its default"""
     if not CHART.is_dir():
         return []
     text = (CHART / "Chart.yaml").read_text()
@@ -156,8 +159,28 @@ def _chart() -> list[str]:
             )
     files = {f"flexvol/{path.relative_to(CHART)}": path for path in _chart_files()}
     name = f"flexvol-{VERSION}.tgz"
-    tars.write_gzip(DIST / name, files)
+    with tempfile.TemporaryDirectory() as scratch:
+        values = Path(scratch, "values.yaml")
+        values.write_text(_values(image_name))
+        tars.write_gzip(DIST / name, {**files, "flexvol/values.yaml": values})
     return [name]
+
+
+def _values(image_name: str) -> str:
+    """The chart's values.yaml with another repository of the image."""
+    line = f"  repository: {json.dumps(image_name)}"  # YAML reads JSON's strings
+    text, count = re.subn(
+        rf'^  repository: "?{re.escape(image.NAME)}"?$',
+        lambda _: line,
+        (CHART / "values.yaml").read_text(),
+        flags=re.MULTILINE,
+    )
+    if count != 1:
+        raise SystemExit(
+            "build.sh release: deploy/chart/values.yaml must have the line `repository: "
+            f"{image.NAME}` once, for the release's image: it has {count}"
+        )
+    return text
 
 
 def _chart_files() -> Iterator[Path]:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bundle import environment, install_manifest, release
+from bundle import environment, image, install_manifest, release
 from shared.protocol import VERSION
 from tests import documents
 from tests.sources import ROOT
@@ -305,7 +305,7 @@ def test_a_chart_of_another_version_is_refused(
     monkeypatch.setattr(release, "CHART", tmp_path)
 
     with pytest.raises(SystemExit, match="write the same version"):
-        release._chart()
+        release._chart(IMAGE)
 
 
 def test_the_charts_package_has_the_charts_files(
@@ -315,6 +315,7 @@ def test_the_charts_package_has_the_charts_files(
     (chart / "templates").mkdir(parents=True)
     (chart / "files").mkdir()
     (chart / "Chart.yaml").write_text(f'version: {VERSION}\nappVersion: "{VERSION}"\n')
+    (chart / "values.yaml").write_text(f"image:\n  repository: {image.NAME}\n")
     (chart / ".helmignore").write_text("*~\n")
     (chart / "templates/node.yaml~").write_text("")
     (tmp_path / "policy.yaml").write_text("policy\n")
@@ -322,11 +323,38 @@ def test_the_charts_package_has_the_charts_files(
     monkeypatch.setattr(release, "CHART", chart)
     monkeypatch.setattr(release, "DIST", tmp_path)
 
-    (name,) = release._chart()
+    (name,) = release._chart(IMAGE)
 
     with tarfile.open(tmp_path / name) as tar:
-        assert tar.getnames() == ["flexvol/Chart.yaml", "flexvol/files/policy.yaml"]
+        assert tar.getnames() == [
+            "flexvol/Chart.yaml",
+            "flexvol/files/policy.yaml",
+            "flexvol/values.yaml",
+        ]
         assert tar.getmember("flexvol/files/policy.yaml").isfile()
+
+
+@pytest.mark.skipif(not (ROOT / "deploy/chart").is_dir(), reason="there is no chart")
+def test_the_chart_has_the_releases_image_and_else_the_values_of_the_sources(dist: Path) -> None:
+    expected = yaml.safe_load((ROOT / "deploy/chart/values.yaml").read_text())
+    expected["image"]["repository"] = IMAGE
+
+    with tarfile.open(dist / CHART) as tar:
+        file = tar.extractfile("flexvol/values.yaml")
+        assert file is not None
+        values = yaml.safe_load(file)
+
+    assert values == expected
+
+
+def test_values_without_the_line_of_the_image_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "values.yaml").write_text("image: {repository: localhost/flexvol}\n")
+    monkeypatch.setattr(release, "CHART", tmp_path)
+
+    with pytest.raises(SystemExit, match="for the release's image: it has 0"):
+        release._values(IMAGE)
 
 
 def test_the_kustomizations_of_deploy_name_no_image_of_a_developer() -> None:
