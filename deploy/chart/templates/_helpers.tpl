@@ -33,9 +33,9 @@ true
 
 {{/* What a container has beside its name: its image, and when the kubelet gets it. */}}
 {{- define "flexvol.containerImage" -}}
-image: {{ include "flexvol.image" . }}
+image: {{ include "flexvol.image" . | quote }}
 {{- with .Values.image.pullPolicy }}
-imagePullPolicy: {{ . }}
+imagePullPolicy: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -44,7 +44,7 @@ imagePullPolicy: {{ . }}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -383,6 +383,70 @@ def test_storage_of_shared_mode_is_in_its_pods(helm: Helm) -> None:
     assert container_of(pod)["volumeMounts"][-1] == mount
 
 
+PLAIN = "stand-in"
+
+
+def named(word: str) -> Object:
+    """Values that have the word wherever a text of one's own may stand by itself."""
+    own = {"nodeSelector": {"pool": word}, "podAnnotations": {"note": word}}
+    workloads = {
+        f"{name}.{key}": value
+        for name in ("node", "cluster", "shared")
+        for key, value in own.items()
+    }
+    return {
+        **ALL_ON,
+        **workloads,
+        "namespace.create": True,
+        "driverDirectory.distribution": "openshift",
+        "image.repository": word,
+        "image.tag": "20",
+        "image.pullSecrets": [word],
+        "classes": [
+            {
+                "name": word,
+                "provisioner": word,
+                "parameters": {"pool": word},
+                "mountOptions": [word],
+                "labels": {"note": word},
+            }
+        ],
+        "pools": [{"name": word}],
+        "provisioners": [word],
+        "priorityClass.name": word,
+        "cluster.priorityClassName": word,
+        "shared.priorityClassName": word,
+        "shared.identity": word,
+        "monitoring.podMonitor.labels": {"release": word},
+    }
+
+
+def with_word(tree: Any, word: str) -> Any:
+    """What was rendered for the plain word, with another word in its place."""
+    if isinstance(tree, dict):
+        return {key: with_word(value, word) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [with_word(value, word) for value in tree]
+    return tree.replace(PLAIN, word) if isinstance(tree, str) else tree
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        pytest.param("1", id="a number"),
+        pytest.param("0x1f", id="a hexadecimal number"),
+        pytest.param("null", id="YAML's word for nothing"),
+        pytest.param("on", id="one of YAML's words for true"),
+    ],
+)
+def test_a_name_that_yaml_would_not_read_as_text_stays_text(each_helm: Helm, word: str) -> None:
+    plain = each_helm.render(named(PLAIN), "--namespace", PLAIN)
+
+    found = each_helm.render(named(word), "--namespace", word)
+
+    assert charts.by_name(found) == charts.by_name(with_word(plain, word))
+
+
 POLICIES = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 BY_VERSION = [
     pytest.param("auto", "1.37.0", True, id="auto has them where Kubernetes has them"),
@@ -607,6 +671,12 @@ REFUSED = [
         "shared",
         ("/shared/driver", "'shared' does not match pattern"),
         id="a driver without its vendor",
+    ),
+    pytest.param(
+        "shared.identity",
+        "array #2",
+        ("/shared/identity", "'array #2' does not match pattern"),
+        id="an identity with a space",
     ),
     pytest.param(
         "cluster.replicas", 0, ("/cluster/replicas", "got 0, want 1"), id="no replica at all"
