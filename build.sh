@@ -1,20 +1,10 @@
 #!/bin/sh
-# build.sh [build|demo|test|bench|image|playground|help] ...: words to commands; what they do is in the files they name.
+# build.sh WORD ...: bundle/words.py has the words, and `./build.sh help` prints them.
 set -eu
 cd "$(dirname "$0")"
-word=${1:-build}
-[ $# -eq 0 ] || shift
-case $word in
-  build) python3 -m bundle.pack "$@" && python3 -m bundle.pack_provisioner ;;
-  demo)
-    # Without xfs's tools the demo shows what ext4 can.
-    python3 -m bundle.packages demo || true
-    python3 -m bundle.pack && exec dist/flexvol demo "$@"
-    ;;
-  test) exec python3 -m bundle.check "$@" ;;
-  bench) python3 -m bundle.pack && exec python3 -m tests.bench "$@" ;;
-  image) python3 -m bundle.packages image && "$0" build && exec python3 -m bundle.image "$@" ;;
-  playground) exec python3 -m tests.cluster.kube.playground "$@" ;;
-  help) sed -n '2s/^# //p' "$0" ;;
-  *) sed -n '2s/^# //p' "$0" >&2 && exit 2 ;;
-esac
+if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then
+  echo "build.sh: python3 is missing or older than 3.8; as root, on Debian: apt-get install python3; on Fedora:" \
+    "dnf install python3; on SUSE: zypper install python3" >&2
+  exit 1
+fi
+exec python3 -m bundle "$@"

@@ -1,34 +1,46 @@
-"""Everything ./build.sh test does: installs what it needs, then lint, types, the 3.6 floor,
-shellcheck and pytest.
+"""What ./build.sh test does.
 
-A node may have any Python: pytest runs everything with the newest one on this machine, what a node
-does again with the oldest, and a short set of that with every other. The virtual machines of
-tests/vm have Pythons of their own. The cluster's tests run beside all others.
+Without words it installs what the tests need, and runs lint, types, the floor of Python 3.6,
+shellcheck and then all tests. A node may have any Python, so everything is run with the newest
+Python of this machine, the node's tests again with the oldest, and a short set of them with every
+other. The virtual machines of tests/vm have Pythons of their own. The cluster's tests wait much and
+take longest: they run on two clusters at once, beside all others.
 
-With words it only runs pytest with them. FLEXVOL_NO_SKIP=1 makes every test that would be skipped a
-failure."""
+With --lint it runs lint and types alone; with --quick these, the unit tests and that short set, in
+three minutes.
+
+With other words it runs pytest with these. FLEXVOL_NO_SKIP=1 makes every test that would be skipped
+a failure."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 from bundle import environment, interpreters, pack, packages
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOOR = (3, 6)
-BESIDE = 2  # runs at once beside the cluster's tests
+LINT = "--lint"
+QUICK = "--quick"
+CAMPAIGN = "--campaign"
+# Runs at once beside the first one of the cluster's tests. A third would take the processors of a
+# machine that has two from the cluster, whose tests have time limits.
+BESIDE = 3
 # Older Kubernetes on which a campaign runs the cluster's tests too; tests/cluster/kube builds it.
 OLDER_KUBERNETES = ("1.34.4",)
-MANY = 20  # failures: what the rest needs is broken, and every test would wait for it in vain
-# What vermin sees and the code asks for before it uses it.
-NEWER = (
+# A run ends after so many failures, because what the rest needs is broken, and every test would
+# wait for it in vain. The slowest tests are shown.
+OPTIONS = ("--maxfail=20", "--durations=40")
+# Names newer than Python 3.6, which vermin finds and the code asks for before it uses them.
+NEWER_NAMES = (
     "os.posix_spawn",
     "os.POSIX_SPAWN_DUP2",
     "os.POSIX_SPAWN_OPEN",
@@ -36,120 +48,207 @@ NEWER = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of pytest.
+
+    kubernetes: the version for the test cluster; "" for the one that is pinned or set.
+    halves: a directory that two runs of the cluster's tests share, to divide the files among them.
+    is_second: whether this run is the second of those two.
+    is_nice: whether all other runs come first, where the machine has too few processors."""
+
+    words: tuple[str, ...]
+    kubernetes: str = ""
+    halves: str = ""
+    is_second: bool = False
+    is_nice: bool = False
+
+    def settings(self) -> dict[str, str]:
+        """The variables of the environment that the run gets besides those of this process."""
+        settings = {}
+        if self.kubernetes:
+            settings["FLEXVOL_KUBERNETES"] = self.kubernetes
+        if self.halves:
+            settings["FLEXVOL_TEST_HALVES"] = self.halves
+        if self.is_second:
+            settings["FLEXVOL_TEST_CLUSTER_NUMBER"] = "2"
+        return settings
+
+
 def main(words: list[str]) -> int:
+    """:param words: those behind `./build.sh test`"""
     _install()
     python = environment.python()
-    tools = python.parent
-    if words:
-        status = 0
-        for version, some in campaign_runs(words):
-            if version:
-                os.environ["FLEXVOL_KUBERNETES"] = version
-            status |= _run(python, "-m", "pytest", *some)
-        return status
-    driver_side = [name for name in pack.CONTENTS if (ROOT / name).exists()]
-    status = _run(tools / "ruff", "check", ".")
-    status |= _run(tools / "ruff", "format", "--check", ".")
-    driver_side.append("examples")
-    status |= _run(
-        tools / "mypy", "bundle", "tests", "provisioner.py", "administration", *driver_side
-    )
-    excluded = [word for name in NEWER for word in ("--exclude", name)]
-    status |= _run(
-        tools / "vermin", "--target=3.6", "--violations", "--quiet", *excluded, *driver_side
-    )
-    status |= _run("shellcheck", *[path.relative_to(ROOT) for path in _shell_scripts()])
-    if status:
-        print("the tests are not run: put right what is said above", file=sys.stderr)
-        return status
-    return _test_with_every_python(python)
+    if not words:
+        return _lint(python.parent) or _test_all(python)
+    if words == [LINT]:
+        return _lint(python.parent)
+    if words == [QUICK]:
+        return _lint(python.parent) or _test_quick(python)
+    status = 0
+    for run in campaign_runs(words):
+        status |= _run_pytest(python, run)
+    return status
 
 
-def campaign_runs(words: list[str]) -> list[tuple[str, list[str]]]:
-    """The runs of pytest for the words of a person: the version of Kubernetes, or "" for the one
-    that is pinned or set, and the words. A campaign of the cluster's tests has a run on each older
-    version, too."""
-    runs = [("", words)]
+def campaign_runs(words: Sequence[str]) -> list[Run]:
+    """The runs for the words of a person. A campaign of the cluster's tests has a run on each older
+    Kubernetes, too."""
+    runs = [Run(tuple(words))]
     paths = [word for word in words if word.startswith("tests")]
     of_cluster = [path for path in paths if path.startswith("tests/cluster")]
-    is_chosen = "FLEXVOL_KUBE_BIN" in os.environ or "FLEXVOL_KUBERNETES" in os.environ
-    if "--campaign" not in words or is_chosen or (paths and not of_cluster):
+    chosen_by = {"FLEXVOL_KUBE_BIN", "FLEXVOL_KUBERNETES"}
+    if CAMPAIGN not in words or chosen_by & os.environ.keys():
         return runs
-    others = [word for word in words if word not in paths]
+    if paths and not of_cluster:
+        return runs
+    options = [word for word in words if word not in paths]
     for version in OLDER_KUBERNETES:
-        runs.append((version, [*(of_cluster or ["tests/cluster"]), *others]))
+        chosen = of_cluster or ["tests/cluster"]
+        runs.append(Run((*chosen, *options), kubernetes=version))
     return runs
 
 
-def _test_with_every_python(python: Path) -> int:
-    found = interpreters.find()
-    print(
-        "Pythons here: "
-        + ", ".join(f"{major}.{minor} ({path})" for (major, minor), path in found.items())
+def quick_runs(pythons: Sequence[Path]) -> list[Run]:
+    """The runs of --quick.
+
+    :param pythons: the Pythons of this machine, the oldest first"""
+    node = ("tests/node", "-m", "short", f"--python={pythons[-1]}")
+    return [Run(("tests/unit", *OPTIONS)), Run((*node, *OPTIONS))]
+
+
+def cluster_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
+    """The two runs that divide the cluster's tests among them.
+
+    :param halves: a directory that is empty"""
+    cluster = ("tests/cluster", f"--python={pythons[-1]}", *OPTIONS)
+    return [
+        Run(("tests/playground", *cluster), halves=halves),
+        Run(cluster, halves=halves, is_second=True),
+    ]
+
+
+def other_runs(pythons: Sequence[Path]) -> list[Run]:
+    """The runs of all tests that need no cluster."""
+    *older, newest = pythons
+    words: list[tuple[str, ...]] = [("tests/unit", "tests/node", f"--python={newest}")]
+    if older:
+        words.append(("tests/node", "-m", "not newest", f"--python={older[0]}"))
+    words.append(("tests/vm",))
+    for python in older[1:]:
+        words.append(("tests/node", "-m", "short", f"--python={python}"))
+    return [Run((*some, *OPTIONS), is_nice=True) for some in words]
+
+
+def _lint(tools: Path) -> int:
+    """Runs all that reads the sources without running them.
+
+    :param tools: the directory of the tools"""
+    driver_side = [*pack.CONTENTS, "examples"]
+    exclusions = []
+    for name in NEWER_NAMES:
+        exclusions += ["--exclude", name]
+    status = _run(tools / "ruff", "check", ".")
+    status |= _run(tools / "ruff", "format", "--check", ".")
+    status |= _run(tools / "mypy", "bundle", "tests", "provisioner.py", "cluster", *driver_side)
+    status |= _run(
+        tools / "vermin", "--target=3.6", "--violations", "--quiet", *exclusions, *driver_side
     )
-    if FLOOR not in found:
+    status |= _run("shellcheck", *_shell_scripts())
+    status |= _run(tools / "codespell", "README.md", "CHANGELOG.md", "docs")
+    if status:
+        print("the tests are not run: put right what is reported above", file=sys.stderr)
+    return status
+
+
+def _shell_scripts() -> list[Path]:
+    scripts = [ROOT / "build.sh", ROOT / ".ci/run"]
+    scripts += sorted(ROOT.glob("bundle/*.sh"))
+    scripts += sorted(ROOT.glob("tests/**/*.sh"))
+    return [path.relative_to(ROOT) for path in scripts]
+
+
+def _test_quick(python: Path) -> int:
+    first, *others = quick_runs(list(interpreters.find().values()))
+    return _run_at_once(python, first, others)
+
+
+def _test_all(python: Path) -> int:
+    pythons = interpreters.find()
+    names = [f"{major}.{minor} ({path})" for (major, minor), path in pythons.items()]
+    print("Pythons here: " + ", ".join(names))
+    if interpreters.OLDEST not in pythons:
         print(
             "Python {}.{}, the oldest the driver runs on, is not here, and only vermin guards "
-            "it: install it "
-            "with pyenv, or have it on PATH".format(*FLOOR),
+            "it: install it with pyenv, or have it on PATH".format(*interpreters.OLDEST),
             file=sys.stderr,
         )
         if os.environ.get("FLEXVOL_NO_SKIP") == "1":
             return 1
-    *older, newest = found.values()
-    node: list[list[object]] = [["tests/unit", "tests/node", f"--python={newest}"]]
-    if older:
-        node.append(["tests/node", "-m", "not newest", f"--python={older[0]}"])
-    node.append(["tests/vm"])
-    node += [["tests/node", "-m", "short", f"--python={other}"] for other in older[1:]]
-    pytest = (python, "-m", "pytest", f"--maxfail={MANY}", "--durations=40")
+    paths = list(pythons.values())
+    with tempfile.TemporaryDirectory() as halves:
+        first, second = cluster_runs(paths, halves)
+        return _run_at_once(python, first, [second, *other_runs(paths)])
 
-    def beside(words: list[object]) -> tuple[int, str]:
-        with tempfile.TemporaryFile("w+") as told:
-            status = _run("nice", *pytest, *words, output=told)
-            told.seek(0)
-            return status, told.read()
 
-    # The cluster's tests wait much, and are the longest: what needs no cluster takes what they
-    # leave of the machine.
-    with concurrent.futures.ThreadPoolExecutor(BESIDE) as others:
-        running = [others.submit(beside, words) for words in node]
-        status = _run(*pytest, "tests/playground", "tests/cluster", f"--python={newest}")
-        for one in running:
-            failed, told = one.result()
-            status |= failed
-            print(told, flush=True)
+def _run_at_once(python: Path, first: Run, others: list[Run]) -> int:
+    """Runs the first and, beside that, the others. What the others print is shown when the first
+    has ended."""
+
+    def run_beside(run: Run) -> tuple[int, str]:
+        with tempfile.TemporaryFile("w+") as output:
+            status = _run_pytest(python, run, output)
+            output.seek(0)
+            return status, output.read()
+
+    with concurrent.futures.ThreadPoolExecutor(BESIDE) as pool:
+        running = [pool.submit(run_beside, run) for run in others]
+        status = _run_pytest(python, first)
+        for future in running:
+            other_status, output = future.result()
+            status |= other_status
+            print(output, flush=True)
     return status
 
 
+def _run_pytest(python: Path, run: Run, output: TextIO | None = None) -> int:
+    line: list[object] = ["nice"] if run.is_nice else []
+    line += [python, "-m", "pytest", *run.words]
+    return _run(*line, output=output, settings=run.settings())
+
+
 def _install() -> None:
-    lacking = packages.install("test")
-    if lacking:
-        print(lacking, file=sys.stderr)
+    """Installs what the tests need; reports what cannot be installed."""
+    missing = packages.install("test")
+    if missing:
+        print(missing, file=sys.stderr)
     if shutil.which("go") is None and not os.environ.get("FLEXVOL_KUBE_BIN"):
         print(
             "Go is missing, so there is no Kubernetes to test on: install Go 1.26 (Debian 12's "
-            "is too old), or set "
-            "FLEXVOL_KUBE_BIN to a directory with the programs",
+            "is too old), or set FLEXVOL_KUBE_BIN to a directory with the programs",
             file=sys.stderr,
         )
 
 
-def _shell_scripts() -> list[Path]:
-    return [
-        ROOT / "build.sh",
-        ROOT / ".ci/run",
-        *sorted(ROOT.glob("bundle/*.sh")),
-        *sorted(ROOT.glob("tests/**/*.sh")),
-    ]
+def _run(
+    *line: object, output: TextIO | None = None, settings: dict[str, str] | None = None
+) -> int:
+    """Runs one tool in the source root, shows its command line, and returns its status.
 
-
-def _run(*line: object, output: TextIO | None = None) -> int:
-    """Runs one tool in the source root and says so; returns its status. output: where it prints, if
-    not here."""
+    :param output: where the tool prints; None for where this program prints
+    :param settings: further variables of its environment"""
     words = [str(word) for word in line]
-    print("+ " + " ".join([os.path.basename(words[0]), *words[1:]]), file=output, flush=True)
-    return subprocess.run(words, cwd=ROOT, check=False, stdout=output, stderr=output).returncode
+    program = os.path.basename(words[0])
+    print("+", program, *words[1:], file=output, flush=True)
+    done = subprocess.run(
+        words,
+        cwd=ROOT,
+        check=False,
+        stdout=output,
+        stderr=output,
+        env={**os.environ, **(settings or {})},
+    )
+    return done.returncode
 
 
 if __name__ == "__main__":

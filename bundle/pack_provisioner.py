@@ -1,5 +1,5 @@
-"""Builds dist/provisioner with shiv: the provisioner side and its pinned dependencies, the same
-bytes every time.
+"""Builds dist/provisioner with shiv from the provisioner side and its pinned dependencies: the same
+bytes for the same sources.
 
 Compiled extensions are left out (PyYAML works without), so one file serves every Python from 3.11
 on."""
@@ -15,25 +15,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from bundle import environment
+from bundle import environment, pack
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTENTS = (
-    "protocol.py",
-    "process.py",
-    "caller.py",
-    "table.py",
-    "provisioner.py",
-    "controller",
-    "administration",
-)
-LEFT_OUT = (
-    "RECORD",
-    "WHEEL",
-    "INSTALLER",
-    "REQUESTED",
-    "direct_url.json",
-)  # of each package's own notes
+CONTENTS = ("provisioner.py", "cluster", "shared")
+# The notes in each package about its installation, which differ from machine to machine.
+LEFT_OUT = ("RECORD", "WHEEL", "INSTALLER", "REQUESTED", "direct_url.json")
 EPOCH = "315532800"  # 1980-01-01, the earliest date a zip can hold
 
 
@@ -41,7 +28,8 @@ def build(target: Path) -> None:
     """Writes the zipapp to `target`, replacing it in one step."""
     target.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        site, made = Path(scratch, "site"), Path(scratch, "provisioner")
+        site = Path(scratch, "site")
+        made = Path(scratch, "provisioner")
         shutil.copytree(_dependencies(), site)
         for entry in CONTENTS:
             source = ROOT / entry
@@ -49,15 +37,8 @@ def build(target: Path) -> None:
                 shutil.copytree(source, site / entry, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, site)
-        line = [
-            str(environment.python()),
-            "-m",
-            "shiv",
-            "--site-packages",
-            str(site),
-            "--output-file",
-            str(made),
-        ]
+        line = [str(environment.python()), "-m", "shiv"]
+        line += ["--site-packages", str(site), "--output-file", str(made)]
         line += ["--entry-point", "provisioner:start", "--python", "/usr/bin/env python3"]
         line += ["--compressed", "--reproducible"]
         settings = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONHASHSEED": "0"}
@@ -69,19 +50,22 @@ def build(target: Path) -> None:
 
 
 def _sort(made: Path, target: Path) -> None:
-    """Copies the zipapp with its entries in order: shiv takes them as the directory happens to list
-    them."""
+    """Copies the zipapp with its entries in order and with one mode. shiv takes the entries as the
+    directory happens to list them, with the modes that the umask left to the files; its start code
+    gives an unpacked file the mode of its entry."""
     with zipfile.ZipFile(made) as source, target.open("w+b") as file:
-        begin = min(entry.header_offset for entry in source.infolist())
-        file.write(made.read_bytes()[:begin])
+        header_length = min(entry.header_offset for entry in source.infolist())
+        file.write(made.read_bytes()[:header_length])
         with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as copy:
             for entry in sorted(source.infolist(), key=lambda entry: entry.filename):
-                copy.writestr(entry, source.read(entry))
+                content = source.read(entry)
+                entry.external_attr = pack.FILE_MODE << 16
+                copy.writestr(entry, content)
 
 
 def _dependencies() -> Path:
-    """A directory with what the requirements name, less what depends on the machine that builds;
-    kept in the cache."""
+    """A directory in the cache with the packages that the requirements name, without the files that
+    depend on the machine that builds."""
     requirements = ROOT / "bundle/requirements.txt"
     key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     target = environment.cache() / f"site-{key}"

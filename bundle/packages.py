@@ -1,80 +1,131 @@
 """The distribution's packages that each word of ./build.sh needs, and the one way to get them.
 
-As root on Debian they are installed. Anyone else is told the command.
-"""
+As root on Debian they are installed. Anyone else is told the command of the distribution."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 
-# Program or file -> the Debian package that has it, and the words of ./build.sh that need it.
-_ALL = frozenset(("test",))
 _CLUSTER = frozenset(("test", "playground", "bench"))
-NEEDS = (
-    ("mkfs.ext4", "e2fsprogs", frozenset(("test", "playground", "bench", "demo"))),
-    ("mkfs.xfs", "xfsprogs", frozenset(("test", "playground", "bench", "demo"))),
-    ("mkfs.btrfs", "btrfs-progs", _CLUSTER),
-    ("buildah", "buildah", frozenset(("test", "playground", "bench", "image"))),
-    ("containerd", "containerd", _CLUSTER),
-    ("runc", "runc", _CLUSTER),
-    ("/usr/lib/cni/bridge", "containernetworking-plugins", _CLUSTER),
-    ("iptables", "iptables", _CLUSTER),
-    ("openssl", "openssl", _CLUSTER),
-    ("ip", "iproute2", _CLUSTER),
-    ("nsenter", "util-linux", _CLUSTER),
-    ("busybox", "busybox-static", _CLUSTER),
-    ("debootstrap", "debootstrap", _CLUSTER),
-    ("/usr/share/doc/python3-venv", "python3-venv", _ALL),
-    ("shellcheck", "shellcheck", _ALL),
-    ("strace", "strace", _ALL),
-    ("fuse2fs", "fuse2fs", _ALL),
-    ("promtool", "prometheus", _ALL),
-    ("systemd-analyze", "systemd", _ALL),
-    ("qemu-system-x86_64", "qemu-system-x86", _ALL),
-    ("cpio", "cpio", _ALL),
-    ("modprobe", "kmod", _ALL),
-)
-WORDS = frozenset(word for _, _, words in NEEDS for word in words)
+_TEST = frozenset(("test",))
+_IMAGE = _CLUSTER | {"image"}
 # Where tools lie that the PATH of a root made by su lacks.
 _TOOLS = ":/usr/sbin:/sbin"
+# Each distribution, the program that installs its packages, and the attribute of Need that has its
+# names. The machine's distribution is the first one whose program is on PATH.
+_DISTRIBUTIONS = (
+    ("Debian", "apt-get", "debian"),
+    ("Fedora", "dnf", "fedora"),
+    ("SUSE", "zypper", "suse"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """Something that words of ./build.sh need.
+
+    what: a program on PATH; or a file, if it begins with a slash; or a Python module, if it begins
+        with "import "
+    debian, fedora, suse: the package that has it; "" where the name is not known"""
+
+    what: str
+    words: frozenset[str]
+    debian: str
+    fedora: str = ""
+    suse: str = ""
+
+    def is_here(self) -> bool:
+        if self.what.startswith("/"):
+            return os.path.exists(self.what)
+        if self.what.startswith("import "):
+            return importlib.util.find_spec(self.what.split()[1]) is not None
+        path = os.environ.get("PATH", os.defpath) + _TOOLS
+        return shutil.which(self.what, path=path) is not None
+
+
+# The names of Fedora and SUSE that are not known for certain are left out.
+NEEDS = (
+    Need("mkfs.ext4", _CLUSTER | {"demo"}, "e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    Need("mkfs.xfs", _CLUSTER, "xfsprogs", "xfsprogs", "xfsprogs"),
+    Need("mkfs.btrfs", _CLUSTER, "btrfs-progs", "btrfs-progs", "btrfsprogs"),
+    Need("buildah", _IMAGE, "buildah", "buildah", "buildah"),
+    Need("containerd", _CLUSTER, "containerd", "", "containerd"),
+    Need("runc", _CLUSTER, "runc", "runc", "runc"),
+    Need(
+        "/usr/lib/cni/bridge",
+        _CLUSTER,
+        "containernetworking-plugins",
+        "containernetworking-plugins",
+        "cni-plugins",
+    ),
+    Need("iptables", _CLUSTER, "iptables", "iptables-nft", "iptables"),
+    Need("openssl", _CLUSTER, "openssl", "openssl", "openssl"),
+    Need("ip", _CLUSTER, "iproute2", "iproute", "iproute2"),
+    Need("nsenter", _CLUSTER, "util-linux", "util-linux", "util-linux"),
+    Need("busybox", _CLUSTER, "busybox-static", "busybox", "busybox-static"),
+    Need("debootstrap", _CLUSTER, "debootstrap", "debootstrap", "debootstrap"),
+    Need("import ensurepip", _IMAGE, "python3-venv"),
+    Need("shellcheck", _TEST, "shellcheck", "ShellCheck", "ShellCheck"),
+    Need("strace", _TEST, "strace", "strace", "strace"),
+    Need("fuse2fs", _TEST, "fuse2fs"),
+    Need("promtool", _TEST, "prometheus"),
+    Need("systemd-analyze", _TEST, "systemd", "systemd", "systemd"),
+    Need("qemu-system-x86_64", _TEST, "qemu-system-x86", "qemu-system-x86", "qemu-x86"),
+    Need("restic", _TEST, "restic", "restic", "restic"),
+    Need("cpio", _TEST, "cpio", "cpio", "cpio"),
+    Need("gpg", _TEST, "gnupg", "gnupg2", "gpg2"),
+    Need("modprobe", _TEST, "kmod", "kmod", "kmod"),
+)
+WORDS = frozenset(word for need in NEEDS for word in need.words)
 
 
 def missing(word: str) -> list[str]:
-    """The packages that `./build.sh WORD` needs and this machine does not have, sorted."""
-    path = os.environ.get("PATH", os.defpath) + _TOOLS
-    absent = set()
-    for what, package, words in NEEDS:
-        if what.startswith("/"):
-            found = os.path.exists(what)
-        else:
-            found = shutil.which(what, path=path) is not None
-        if word in words and not found:
-            absent.add(package)
-    return sorted(absent)
+    """The Debian packages that `./build.sh WORD` needs and this machine does not have, sorted."""
+    return sorted({need.debian for need in _absent(word)})
 
 
 def install(word: str) -> str:
-    """Installs what `./build.sh WORD` needs, if this is root on Debian, and says so. Returns a
-    sentence with the command if something is still missing; else ""."""
-    lacking = missing(word)
-    if lacking and os.geteuid() == 0 and shutil.which("apt-get"):
-        print(f"installing with apt-get: {' '.join(lacking)}", flush=True)
-        problem = _apt_get(lacking)
-        lacking = missing(word)
-        if problem and lacking:
-            return f"{problem}. {_sentence(word, lacking)}"
-    return _sentence(word, lacking) if lacking else ""
+    """Installs what `./build.sh WORD` needs, if this is root on Debian, and prints that.
+
+    :returns: "", or a sentence with the command if something is still missing"""
+    packages = missing(word)
+    problem = ""
+    if packages and os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"installing with apt-get: {' '.join(packages)}", flush=True)
+        problem = _apt_get(packages)
+        importlib.invalidate_caches()
+    absent = _absent(word)
+    if not absent:
+        return ""
+    sentence = f"./build.sh {word} needs packages that are missing here. As root, {_how(absent)}"
+    return f"{problem}. {sentence}" if problem else sentence
 
 
-def _sentence(word: str, packages: list[str]) -> str:
-    names = " ".join(packages)
-    return (
-        f"./build.sh {word} needs packages that are missing here. As root, on Debian: "
-        f"apt-get install {names}"
-    )
+def _absent(word: str) -> list[Need]:
+    return [need for need in NEEDS if word in need.words and not need.is_here()]
+
+
+def _how(absent: list[Need]) -> str:
+    """The command of this machine's distribution. Without a program that is known here: the
+    commands of all distributions."""
+    here = [row for row in _DISTRIBUTIONS if shutil.which(row[1])]
+    chosen = here[:1] or _DISTRIBUTIONS
+    return "; ".join(_command(*row, absent) for row in chosen)
+
+
+def _command(distribution: str, program: str, attribute: str, absent: list[Need]) -> str:
+    packages = sorted({getattr(need, attribute) for need in absent} - {""})
+    unnamed = sorted(need.what for need in absent if not getattr(need, attribute))
+    parts = []
+    if packages:
+        parts.append(f"{program} install {' '.join(packages)}")
+    if unnamed:
+        parts.append(f"the packages that have {', '.join(unnamed)}")
+    return f"on {distribution}: {', and '.join(parts)}"
 
 
 def _apt_get(packages: list[str]) -> str:
@@ -83,28 +134,8 @@ def _apt_get(packages: list[str]) -> str:
     options = ["-q", "-y", "--no-install-recommends"]
     for words in (["update", "-q"], ["install", *options, *packages]):
         line = ["apt-get", *words]
-        done = subprocess.run(
-            line,
-            check=False,
-            env=settings,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        done = subprocess.run(line, check=False, env=settings, capture_output=True, text=True)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             return f"apt-get {words[0]} failed with status {done.returncode}: {last}"
     return ""
-
-
-def main(words: list[str]) -> int:
-    """words: one word of ./build.sh. The exit status is 1 if something is missing in the end."""
-    lacking = install(words[0])
-    if lacking:
-        print(lacking, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.sources import ROOT
+
 NO_SKIP = os.environ.get("FLEXVOL_NO_SKIP") == "1"
 
 # How long an example takes says nothing on a machine that runs other tests at the same time.
@@ -31,7 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the interpreter that runs dist/flexvol in the tests of a node",
     )
     parser.addoption(
-        "--campaign", action="store_true", help="the long versions of the tests that have one"
+        "--campaign",
+        action="store_true",
+        help="the long versions of the tests that have one",
     )
     parser.addoption(
         "--measured",

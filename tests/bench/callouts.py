@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import table
+from shared import table
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
@@ -45,7 +45,8 @@ def ok(*line: object) -> dict[str, object]:
 
 def measure(rounds: int, work: Path) -> list[tuple[str, float]]:
     """Medians in seconds, of all things in turn, so that the machine's moods are shared by them."""
-    built, installed = ROOT / "dist/flexvol", work / "loop"
+    built = ROOT / "dist/flexvol"
+    installed = work / "loop"
     shutil.copy(built, installed)
     run(installed, "precompile")
     run(built, "pool", "init", POOL, "--reserve", "0")
@@ -58,11 +59,17 @@ def measure(rounds: int, work: Path) -> list[tuple[str, float]]:
     )
     place = {"pool": POOL, "poolId": pool_id}
     options = json.dumps(
-        {**name, **place, "kubernetes.io/readwrite": "rw", "kubernetes.io/pod.namespace": "b"}
+        {
+            **name,
+            **place,
+            "kubernetes.io/readwrite": "rw",
+            "kubernetes.io/pod.namespace": "b",
+        }
     )
     plain = work / "image"
     shutil.copy(f"/var/lib/flexvol/{POOL}/pvc-bench/image", plain)
-    first, second = work / "first", work / "second"
+    first = work / "first"
+    second = work / "second"
 
     def directories() -> None:
         first.mkdir(exist_ok=True)
@@ -100,8 +107,12 @@ def main() -> None:
     finally:
         shutil.rmtree(work)
         shutil.rmtree(f"/var/lib/flexvol/{POOL}", ignore_errors=True)
-        subprocess.run([ROOT / "dist/flexvol", "pool", "remove", POOL, "--away"], check=False)
-    python, loop = dict(medians)["python3 -I -S -c pass"], dict(medians)["mount -o loop"]
+        subprocess.run(
+            [ROOT / "dist/flexvol", "pool", "remove", POOL, "--away"],
+            check=False,
+        )
+    python = dict(medians)["python3 -I -S -c pass"]
+    loop = dict(medians)["mount -o loop"]
     rows = [
         [title, f"{taken * 1000:.1f}", f"{taken / python:.1f}", f"{taken / loop:.1f}"]
         for title, taken in medians

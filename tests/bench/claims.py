@@ -21,19 +21,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import table
 from bundle import packages
+from shared import table
 from tests.cluster.kube import build, images
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.api import Api
-from tests.cluster.kube.cluster import wait_until
+from tests.waiting import wait_until
 
 Object = dict[str, Any]
 OVERLAY = Path(__file__).parents[1] / "cluster/kube/overlay"
 CORE = "/api/v1"
-CLASS, SIZE = "flexvol-loop", "32Mi"
+CLASS = "flexvol-loop"
+SIZE = "32Mi"
 PROVISIONERS = "system:serviceaccount:flexvol:flexvol-node"
-BINDER = "system:serviceaccount:kube-system:persistent-volume-binder"  # of the controller-manager
+# The account by which kube-controller-manager binds claims.
+BINDER = "system:serviceaccount:kube-system:persistent-volume-binder"
 # What the API server is asked a second by each of its controllers, and how much at once before
 # that.
 CONTROLLER_MANAGERS = {"stock": (20, 30), "unlimited": (2000, 4000)}
@@ -48,7 +50,8 @@ class Followed:
     def __init__(self, api: Api, path: str, wanted: Callable[[Object], bool]) -> None:
         self.there: set[str] = set()
         self.reached: dict[str, float] = {}
-        self._path, self._wanted = path, wanted
+        self._path = path
+        self._wanted = wanted
         self._changed = threading.Condition()
         version = api.call("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
         threading.Thread(target=self._follow, args=(api.watch(path, version),), daemon=True).start()
@@ -68,7 +71,10 @@ class Followed:
     def wait(self, count: int) -> float:
         """Until so many were as wanted; when the last of them was."""
         with self._changed:
-            done = self._changed.wait_for(lambda: len(self.reached) >= count, _WAIT_SECONDS)
+            done = self._changed.wait_for(
+                lambda: len(self.reached) >= count,
+                _WAIT_SECONDS,
+            )
             assert done, f"{self._path}: {len(self.reached)} of {count} after {_WAIT_SECONDS:g} s"
             return max(self.reached.values())
 
@@ -104,11 +110,13 @@ class Audit:
 
     def mark_when_quiet(self) -> int:
         """Once nothing more comes."""
-        size, changed = self.mark(), time.monotonic()
+        size = self.mark()
+        changed = time.monotonic()
         while time.monotonic() - changed < _QUIET_SECONDS:
             time.sleep(0.2)
             if self.mark() != size:
-                size, changed = self.mark(), time.monotonic()
+                size = self.mark()
+                changed = time.monotonic()
         return size
 
     def asked(self, user: str, begin: int, end: int) -> collections.Counter[str]:
@@ -180,7 +188,11 @@ def pod(name: str, source: Object) -> Object:
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],
     }
     volumes = [{"name": "data", **source}]
-    spec = {"terminationGracePeriodSeconds": 0, "containers": [container], "volumes": volumes}
+    spec = {
+        "terminationGracePeriodSeconds": 0,
+        "containers": [container],
+        "volumes": volumes,
+    }
     return {"metadata": {"name": name}, "spec": spec}
 
 
@@ -195,7 +207,9 @@ def is_ready(pod: Object) -> bool:
 
 class Bench:
     def __init__(self, cluster: kube.Cluster, api: Api, audit: Audit) -> None:
-        self._cluster, self._api, self._audit = cluster, api, audit
+        self._cluster = cluster
+        self._api = api
+        self._audit = audit
         self._spaces = 0
 
     def space(self) -> str:
@@ -218,13 +232,17 @@ class Bench:
         self.pods(1, own_claim=True)
 
     def burst(self, count: int) -> list[str]:
-        space, mark = self.space(), self._audit.mark()
+        space = self.space()
+        mark = self._audit.mark()
         claims = Followed(self._api, f"{space}/persistentvolumeclaims", is_bound)
         volumes = Followed(self._api, f"{CORE}/persistentvolumes", lambda _: True)
         nodes = list(self._cluster.nodes)
         wanted = [claim(f"claim-{number}", nodes[number % len(nodes)]) for number in range(count)]
         began = time.monotonic()
-        sent = self._api.all("POST", [(f"{space}/persistentvolumeclaims", one) for one in wanted])
+        sent = self._api.all(
+            "POST",
+            [(f"{space}/persistentvolumeclaims", one) for one in wanted],
+        )
         taken = claims.wait(count) - began
         waits = sorted(claims.reached[name] - sent[name] for name in sent)
         asked = self._audit.asked(PROVISIONERS, mark, self._audit.mark_when_quiet())
@@ -242,7 +260,12 @@ class Bench:
         self._api.call("DELETE", f"{space}/persistentvolumeclaims")
         claims.wait_gone()
         gone = volumes.wait_gone() - began
-        figures = (taken, waits[len(waits) // 2], waits[int(len(waits) * 0.99)], count / taken)
+        figures = (
+            taken,
+            waits[len(waits) // 2],
+            waits[int(len(waits) * 0.99)],
+            count / taken,
+        )
         return [f"{figure:.1f}" for figure in (*figures, sum(writes.values()) / count)] + [
             rss,
             f"{gone:.1f}",
@@ -252,7 +275,9 @@ class Bench:
         """Seconds until all of them run, and until nothing of them is left in the API, and what the
         binder asked until they ran. Returns when their containers have ended too, which takes
         longer, so that what is measured next has the machine for itself."""
-        space, before, mark = self.space(), sandboxes(), self._audit.mark()
+        space = self.space()
+        before = sandboxes()
+        mark = self._audit.mark()
         pods = Followed(self._api, f"{space}/pods", is_ready)
         claims = Followed(self._api, f"{space}/persistentvolumeclaims", is_bound)
         volumes = Followed(self._api, f"{CORE}/persistentvolumes", lambda _: True)
@@ -272,7 +297,11 @@ class Bench:
         self._api.call("DELETE", f"{space}/pods")
         self._api.call("DELETE", f"{space}/persistentvolumeclaims")
         gone = max(one.wait_gone() for one in (pods, claims, volumes)) - began
-        wait_until("the containers have ended", lambda: sandboxes() <= before, _WAIT_SECONDS)
+        wait_until(
+            "the containers have ended",
+            lambda: sandboxes() <= before,
+            _WAIT_SECONDS,
+        )
         return ready, gone, binding
 
     def start_up(self) -> list[str]:
@@ -304,11 +333,15 @@ class Bench:
         """Claims of another provisioner, and PVs that look as if the first node had made and bound
         them; without the controller manager, which would find that their claims are not there."""
         self._cluster.kill("kube-controller-manager")
-        space, node = f"{CORE}/namespaces/default", next(iter(self._cluster.nodes))
+        space = f"{CORE}/namespaces/default"
+        node = next(iter(self._cluster.nodes))
         foreign = [claim(f"foreign-{number}") for number in range(claims)]
         for one in foreign:
             one["spec"]["storageClassName"] = "another"
-        self._api.all("POST", [(f"{space}/persistentvolumeclaims", one) for one in foreign])
+        self._api.all(
+            "POST",
+            [(f"{space}/persistentvolumeclaims", one) for one in foreign],
+        )
         own = [own_volume(f"pvc-bench-{number}", node) for number in range(volumes)]
         self._api.all("POST", [(f"{CORE}/persistentvolumes", one) for one in own])
         bound = [
@@ -323,7 +356,13 @@ class Bench:
 
 def own_volume(name: str, node: str) -> Object:
     term = {
-        "matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]
+        "matchExpressions": [
+            {
+                "key": "kubernetes.io/hostname",
+                "operator": "In",
+                "values": [node],
+            }
+        ]
     }
     return {
         "metadata": {
@@ -356,7 +395,8 @@ def own_volume(name: str, node: str) -> Object:
 
 
 def measure(bench: Bench, settings: argparse.Namespace) -> None:
-    bursts, pods = [], []
+    bursts = []
+    pods = []
     for title in settings.controller_manager:
         rate, at_once = CONTROLLER_MANAGERS[title]
         bench.controller_manager(rate, at_once)
@@ -371,7 +411,12 @@ def measure(bench: Bench, settings: argparse.Namespace) -> None:
                 figures = (plain, plain_gone, own, gone, own / plain)
                 binding = max(0, asked - at_once) / rate
                 pods.append(
-                    [title, *(f"{figure:.1f}" for figure in figures), str(asked), f"{binding:.1f}"]
+                    [
+                        title,
+                        *(f"{figure:.1f}" for figure in figures),
+                        str(asked),
+                        f"{binding:.1f}",
+                    ]
                 )
                 print("  pods", *pods[-1], flush=True)
     if bursts:

@@ -1,5 +1,5 @@
 """What the size that a volume is made with does to its file system for good: the journal of an
-ext4, and the groups of an xfs that grew. Needs root. The README has the numbers, in "First volume";
+ext4, and the groups of an xfs that grew. Needs root. docs/expansion.md has the numbers;
 tests/node/test_shapes.py compares them.
 
 The images are sparse files, made with the options that volumes are made with."""
@@ -19,11 +19,12 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
-import table
-from host import filesystems
+from node.host import filesystems
+from shared import table
 
 ROOT = Path(__file__).resolve().parents[2]
-MIB, GIB = 1 << 20, 1 << 30
+MIB = 1 << 20
+GIB = 1 << 30
 # Where mkfs.ext4 begins to make a larger journal, and the smallest volume.
 JOURNAL_SIZES = (
     16 * MIB, 128 * MIB, GIB, 2 * GIB, 16 * GIB, 32 * GIB, 64 * GIB, 128 * GIB,
@@ -59,7 +60,13 @@ def make(image: Path, fs_type: str, size_bytes: int) -> None:
     try:
         os.truncate(descriptor, size_bytes)
         file_system = filesystems.get(fs_type)
-        file_system.make(descriptor, str(uuid.uuid4()), thick=False, options=[], lock=lock)
+        file_system.make(
+            descriptor,
+            str(uuid.uuid4()),
+            thick=False,
+            options=[],
+            lock=lock,
+        )
     finally:
         os.close(lock)
         os.close(descriptor)
@@ -70,7 +77,10 @@ def journal_bytes(directory: Path, size_bytes: int) -> int:
     image = directory / f"ext4-{size_bytes}"
     make(image, "ext4", size_bytes)
     try:
-        stated = re.search(r"Total journal size: +(\d+)([kMG])", run("dumpe2fs", "-h", image))
+        stated = re.search(
+            r"Total journal size: +(\d+)([kMG])",
+            run("dumpe2fs", "-h", image),
+        )
     finally:
         image.unlink()
     assert stated, "dumpe2fs states no size of the journal"
@@ -111,7 +121,8 @@ def _grow_and_mount(directory: Path, size_bytes: int, mounts: int) -> Grown:
             reads = _reads(device) - before
             run("umount", mounted)
     finally:
-        run("losetup", "--detach", device)  # at the latest when the namespace goes with its mount
+        # The device goes at the latest when the namespace goes with its mount.
+        run("losetup", "--detach", device)
     assert stated, "xfs_info states no number of groups"
     used_bytes = image.stat().st_blocks * 512
     image.unlink()
@@ -125,7 +136,12 @@ def _reads(device: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="build.sh bench shapes", description=__doc__)
-    parser.add_argument("--mounts", type=int, default=5, help="of each xfs (default %(default)s)")
+    parser.add_argument(
+        "--mounts",
+        type=int,
+        default=5,
+        help="of each xfs (default %(default)s)",
+    )
     mounts = parser.parse_args().mounts
     with tempfile.TemporaryDirectory(prefix="flexvol-shapes-") as name:
         directory = Path(name)
@@ -147,10 +163,19 @@ def main() -> None:
     print(f"\nxfs grown to {table.human_bytes(GROWN_BYTES)}:\n")
     print(
         table.aligned(
-            ["made with", "groups", "takes, empty", "reads a mount", "mounts in s"], groups
+            ["made with", "groups", "takes, empty", "reads a mount", "mounts in s"],
+            groups,
         )
     )
 
 
 if __name__ == "__main__":
-    print(json.dumps(_grow_and_mount(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+    print(
+        json.dumps(
+            _grow_and_mount(
+                Path(sys.argv[1]),
+                int(sys.argv[2]),
+                int(sys.argv[3]),
+            )
+        )
+    )

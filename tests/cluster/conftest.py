@@ -3,338 +3,44 @@ a session."""
 
 from __future__ import annotations
 
-import contextlib
-import json
+import functools
 import os
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from controller.cluster import size_bytes
+from tests.cluster.accounts import MADE_IN, RIGHTS, may
+from tests.cluster.commands import Ask
+from tests.cluster.halves import HALF
+from tests.cluster.installing import install, keep_little_in_reserve
 from tests.cluster.kube import build, images
 from tests.cluster.kube import cluster as kube
-from tests.cluster.kube.api import path_of
-from tests.cluster.kube.cluster import wait_until
+from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kube.machine import PREFIX
-from tests.cluster.kube.node import Node
-from tests.conftest import ROOT
+from tests.cluster.leftovers import remove_leftovers
+from tests.cluster.namespaces import Kubernetes, ours, own_namespace
+from tests.cluster.nodes import DRIVER
+from tests.sources import ROOT
+from tests.waiting import wait_until
 
-OVERLAY = Path(__file__).parent / "kube/overlay"
-DRIVER = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/flexvol~loop/loop"
-POOL = "/var/lib/flexvol/default"
 HAS_FAILED = pytest.StashKey[bool]()
-_NO_FINALIZER = json.dumps({"metadata": {"finalizers": None}})
-Object = dict[str, Any]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/cluster/" in item.nodeid:
             item.add_marker(pytest.mark.cluster)
+    HALF.order(items)
 
 
-class Kubernetes:
-    """What a person does with kubectl, in one namespace."""
-
-    def __init__(self, cluster: kube.Cluster, namespace: str) -> None:
-        self.cluster = cluster
-        self.namespace = namespace
-
-    def run(
-        self, *argv: object, check: bool = True, **keywords: Any
-    ) -> subprocess.CompletedProcess[str]:
-        done = self.cluster.kubectl(
-            "-n", self.namespace, *argv, check=False, capture_output=True, **keywords
-        )
-        assert done.returncode == 0 or not check, f"kubectl {argv}: {done.stderr}"
-        return done
-
-    def apply(self, *objects: Object) -> None:
-        """As kubectl does; but what is not there yet is made without one, as each kubectl takes a
-        third of a second of a busy machine."""
-        rest = [one for one in objects if not self._is_made(one)]
-        if rest:
-            self.run("apply", "-f", "-", input=yaml.safe_dump_all(rest))
-
-    def _is_made(self, one: Object) -> bool:
-        kind = str(one["kind"]).lower()
-        path = path_of(kind, self.namespace) or path_of(kind + "s", self.namespace)
-        return path is not None and self.cluster.api.create(path, one)
-
-    def get(self, kind: str, name: str) -> Object | None:
-        path = path_of(kind, self.namespace, name)
-        if path is not None:
-            return self.cluster.api.get(path)
-        done = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
-        return json.loads(done.stdout) if done.stdout else None
-
-    def all(self, kind: str, labels: str = "", fields: str = "") -> list[Object]:
-        """All of the namespace, by selectors as kubectl takes them."""
-        selectors = {"labelSelector": labels, "fieldSelector": fields}
-        path = path_of(
-            kind, self.namespace, **{key: value for key, value in selectors.items() if value}
-        )
-        assert path is not None, f"kube/api.py does not know {kind}"
-        found = self.cluster.api.get(path) or {"items": []}
-        kinds = {
-            "apiVersion": found.get("apiVersion"),
-            "kind": str(found.get("kind", "")).removesuffix("List"),
-        }
-        return [{**kinds, **item} for item in found["items"]]
-
-    def delete_all(self, kind: str) -> None:
-        """Does not wait until they are gone."""
-        path = path_of(kind, self.namespace)
-        assert path is not None, f"kube/api.py does not know {kind}"
-        self.cluster.api.call("DELETE", path)
-
-    def delete(self, kind: str, *names: str) -> None:
-        self.run("delete", kind, *names, "--wait=true")
-
-    def shell(self, pod: str, line: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.run("exec", pod, "--", "sh", "-c", line, check=check)
-
-    def claim(
-        self,
-        name: str = "data",
-        size: str = "64Mi",
-        storage_class: str = "flexvol-loop",
-        **spec: Any,
-    ) -> None:
-        resources = {"requests": {"storage": size}}
-        spec = {
-            "storageClassName": storage_class,
-            "accessModes": ["ReadWriteOnce"],
-            "resources": resources,
-            **spec,
-        }
-        self.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "metadata": {"name": name},
-                "spec": spec,
-            }
-        )
-
-    def pod(
-        self, name: str, claim: str = "data", node: str = "", wait: bool = True, **spec: Any
-    ) -> None:
-        """A pod with the claim at /data; `node` is asked for as a user may ask, by label."""
-        volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]
-        self.apply(
-            pod(
-                name,
-                volumes,
-                **({"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}),
-                **spec,
-            )
-        )
-        if wait:
-            self.running(name)
-
-    def running(self, name: str, seconds: float = 90) -> None:
-        def ready() -> bool:
-            found = self.get("pod", name) or {}
-            conditions = found.get("status", {}).get("conditions", [])
-            return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-        wait_until(f"pod {name} runs", ready, seconds)
-
-    def volume_of(self, claim: str = "data") -> Object:
-        """The PV the claim is bound to."""
-
-        def bound() -> str:
-            return ((self.get("pvc", claim) or {}).get("spec") or {}).get("volumeName") or ""
-
-        volume = self.get("pv", wait_until(f"claim {claim} is bound", bound))
-        assert volume is not None
-        return volume
-
-    def event(self, about: str, reason: str, words: str, seconds: float = 60) -> str:
-        """Waits for an event with that reason and those words; returns its message."""
-
-        def said() -> str:
-            events = self.all("events", fields=f"involvedObject.name={about},reason={reason}")
-            return next((event["message"] for event in events if words in event["message"]), "")
-
-        found: str = wait_until(f"event {reason} on {about} with {words!r}", said, seconds)
-        return found
-
-
-def pod(name: str, volumes: list[Object], **spec: Any) -> Object:
-    """A pod that sleeps, with its first volume at /data. Once its API object is gone, its volumes
-    are unmounted: that is so of no pod without a grace period, and then what is to be deleted next
-    is refused as in use at first."""
-    container = {
-        "name": "main",
-        "image": images.SHELL,
-        "command": ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"],
-        "volumeMounts": [{"name": volumes[0]["name"], "mountPath": "/data"}],
-    }
-    body = {
-        "terminationGracePeriodSeconds": 1,
-        "containers": [container],
-        "volumes": volumes,
-        **spec,
-    }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": body}
-
-
-@contextlib.contextmanager
-def cordoned(k8s: Kubernetes, node: str) -> Iterator[None]:
-    """No new pod goes to the node meanwhile: the scheduler has seen the cordon before this goes
-    on."""
-    k8s.cluster.kubectl("cordon", node, capture_output=True)
-    try:
-        wait_until("the scheduler has seen the cordon", lambda: _is_refused(k8s, node))
-        yield
-    finally:
-        k8s.cluster.kubectl("uncordon", node, capture_output=True)
-
-
-def _is_refused(k8s: Kubernetes, node: str) -> bool:
-    """Whether the scheduler leaves a pod waiting that may run on this node only."""
-    name = "probe-" + uuid.uuid4().hex[:8]
-    volumes: list[Object] = [{"name": "none", "emptyDir": {}}]
-    k8s.apply(pod(name, volumes, nodeSelector={"kubernetes.io/hostname": node}))
-
-    def decision() -> str:
-        conditions = (k8s.get("pod", name) or {})["status"]["conditions"]
-        (scheduled,) = [one for one in conditions if one["type"] == "PodScheduled"]
-        return str(scheduled["status"])
-
-    decided: str = wait_until(f"the scheduler has looked at pod {name}", decision)
-    k8s.run("delete", "pod", name, "--force")
-    return decided == "False"
-
-
-def volumes_on(cluster: kube.Cluster, node: str) -> set[str]:
-    """The names of the volumes in the node's default pool; hidden ones too, as a leak is one."""
-    path = cluster.nodes[node].path(POOL)
-    return {entry.name for entry in path.iterdir()} - {"pool.json", ".locks"}
-
-
-def processes(*words: str) -> Iterator[int]:
-    """Those whose command line holds all the words."""
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            line = Path("/proc", name, "cmdline").read_bytes().decode(errors="replace")
-        except OSError:  # it ended
-            continue
-        if all(word in line for word in words):
-            yield int(name)
-
-
-def one_process(*words: str) -> int:
-    """The one process whose command line holds all the words. A program that it starts has its
-    command line for a moment, which is waited out."""
-
-    def only() -> list[int]:
-        found = list(processes(*words))
-        return found if len(found) == 1 else []
-
-    pids: list[int] = wait_until(f"there is one process with {' '.join(words)}", only)
-    return pids[0]
-
-
-def storage_class(name: str, **changes: object) -> Object:
-    return {
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": {"name": name},
-        "provisioner": "loop.flexvol",
-        "volumeBindingMode": "WaitForFirstConsumer",
-        "allowVolumeExpansion": True,
-        **changes,
-    }
-
-
-def run_command(
-    *words: object, kubeconfig: Path = kube.STATE / "admin.kubeconfig"
-) -> subprocess.CompletedProcess[str]:
-    """Runs what `kubectl flexvol` runs; by default with the administrator's kubeconfig."""
-    line = [
-        "nsenter",
-        f"--net=/run/netns/{PREFIX}cp",
-        "env",
-        f"SHIV_ROOT={kube.STATE}/shiv",
-        ROOT / "dist/provisioner",
-        *words,
-        "--kubeconfig",
-        kubeconfig,
-    ]
-    return subprocess.run(
-        list(map(str, line)), capture_output=True, text=True, check=False, timeout=300
-    )
-
-
-def provisioner(*words: object, check: bool = True) -> str:
-    """As run_command; what it printed, and its exit status."""
-    done = run_command(*words)
-    assert done.returncode == 0 or not check, done.stdout + done.stderr
-    return f"{done.stdout}{done.stderr}status {done.returncode}"
-
-
-def published(k8s: Kubernetes, storage_class: str = "flexvol-loop") -> dict[str, int]:
-    """The room that each node has published for the class: bytes by hostname."""
-    items = Kubernetes(k8s.cluster, "flexvol").all("csistoragecapacities")
-    return {
-        item["nodeTopology"]["matchLabels"]["kubernetes.io/hostname"]: size_bytes(item["capacity"])
-        for item in items
-        if item["storageClassName"] == storage_class
-    }
-
-
-def hostname(k8s: Kubernetes, node: str) -> str:
-    label: str = (k8s.get("node", node) or {})["metadata"]["labels"]["kubernetes.io/hostname"]
-    return label
-
-
-def install(cluster: kube.Cluster) -> None:
-    """kubectl apply -k, and nothing by hand; done when every node's pod is ready."""
-    cluster.kubectl("apply", "-k", OVERLAY, capture_output=True)
-    cluster.kubectl(
-        "-n",
-        "flexvol",
-        "rollout",
-        "status",
-        "daemonset/flexvol-node",
-        "--timeout=120s",
-        capture_output=True,
-    )
-
-
-def set_reserve(node: Node, reserve: str) -> str:
-    """What the node's default pool keeps free from now on; returns what it kept free before."""
-    path = node.path(POOL) / "pool.json"
-    settings = json.loads(path.read_text())
-    path.write_text(json.dumps({**settings, "reserve": reserve}))
-    return str(settings["reserve"])
-
-
-def unmount(node: Node, path: str) -> None:
-    """Waits while a driver that lists its pools has something open there."""
-
-    def is_unmounted() -> bool:
-        done = node.enter("umount", path, check=False, capture_output=True)
-        return bool(done.returncode == 0)
-
-    wait_until(f"{path} is unmounted", is_unmounted)
-
-
-def keep_little_in_reserve(cluster: kube.Cluster) -> None:
-    """Both nodes' pools lie on this machine's disk, of which other tests take some meanwhile; a
-    fifth of it may be all that is free."""
-    for node in cluster.nodes.values():
-        set_reserve(node, "1%")
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Passes over the tests that the other of two runs has: that run reports them."""
+    return None if HALF.has(item.path) else True
 
 
 @pytest.fixture(scope="session")
@@ -352,9 +58,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube.Cluster]:
             install(cluster)
             keep_little_in_reserve(cluster)
         except Exception:
-            print(
-                cluster.report(), file=sys.stderr
-            )  # once; the failure itself is told for every test
+            # The report is printed once; the failure itself is shown by every test.
+            print(cluster.report(), file=sys.stderr)
             raise
         yield cluster
     finally:
@@ -367,37 +72,6 @@ def k8s(cluster: kube.Cluster) -> Iterator[Kubernetes]:
     device."""
     with own_namespace(cluster) as k8s:
         yield k8s
-
-
-@contextlib.contextmanager
-def own_namespace(cluster: kube.Cluster) -> Iterator[Kubernetes]:
-    k8s = Kubernetes(cluster, "t-" + uuid.uuid4().hex[:8])
-    about = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": k8s.namespace}}
-    cluster.api.call("POST", "/api/v1/namespaces", about)
-    wait_until("the namespace takes pods", lambda: k8s.get("serviceaccount", "default"))
-    yield k8s
-    # All at once: the namespace's own end begins with the pods, and takes ten seconds.
-    for kind in ("statefulsets", "deployments", "pods", "pvc"):
-        k8s.delete_all(kind)
-    cluster.api.call("DELETE", f"/api/v1/namespaces/{k8s.namespace}")
-    wait_until(
-        "the namespace's pods and claims are gone",
-        lambda: not k8s.all("pods") + k8s.all("pvc"),
-        120,
-    )
-    for volume in ours(k8s):
-        if volume["spec"]["persistentVolumeReclaimPolicy"] != "Delete":
-            name = volume["metadata"]["name"]  # it may be gone by now
-            cluster.kubectl("delete", "pv", name, "--ignore-not-found", capture_output=True)
-    wait_until("the namespace's PVs are gone", lambda: not ours(k8s))
-
-
-def ours(k8s: Kubernetes) -> list[Object]:
-    return [
-        pv
-        for pv in k8s.all("pv")
-        if pv["spec"].get("claimRef", {}).get("namespace") == k8s.namespace
-    ]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -422,23 +96,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.sections.append(("no more can be found out", str(error)[-2000:]))
         log = k8s.cluster.log("kube-apiserver")
         report.sections.append(("kube-apiserver", log[-4000:]))
-
-
-def remove_leftovers(cluster: kube.Cluster) -> None:
-    """Removes the PVs that no claim is bound to, and from the default pools what has no PV. A pod
-    may have such a volume mounted: its file is gone then, and the mount ends with the pod."""
-    kept = set()
-    default = Kubernetes(cluster, "default")
-    for volume in default.all("pv"):
-        name = volume["metadata"]["name"]
-        if volume["status"].get("phase") == "Bound":
-            kept.add(name)
-            continue
-        default.run("delete", "pv", name, "--wait=false", check=False)
-        default.run("patch", "pv", name, "--type=merge", "-p", _NO_FINALIZER, check=False)
-    for name, node in cluster.nodes.items():
-        for left in volumes_on(cluster, name) - kept:
-            shutil.rmtree(node.path(POOL) / left, ignore_errors=True)
 
 
 def diagnosis(k8s: Kubernetes) -> Iterator[tuple[str, str]]:
@@ -469,3 +126,74 @@ def diagnosis(k8s: Kubernetes) -> Iterator[tuple[str, str]]:
             f"{node.name}: kubelet",
             "\n".join([line for line in lines if any(name in line for name in names)][-20:]),
         )
+
+
+@pytest.fixture(scope="module")
+def shared(cluster: Cluster) -> Iterator[Kubernetes]:
+    """The shared-mode provisioner of deploy/shared, with the driver on both nodes."""
+    source = ROOT / "tests/drivers/shared"
+    overlay = ROOT / "tests/cluster/kube/overlay-shared"
+    for node in cluster.nodes.values():
+        directory = node.path(DRIVER).parent.with_name("flexvol~shared")
+        directory.mkdir(exist_ok=True)
+        shutil.copy(source, directory / ".shared")
+        (directory / ".shared").rename(directory / "shared")
+    cluster.kubectl("apply", "-k", overlay, capture_output=True)
+    flexvol = Kubernetes(cluster, "flexvol")
+    flexvol.run("rollout", "status", "deployment/flexvol-shared", "--timeout=120s")
+    yield flexvol
+    cluster.kubectl("delete", "-k", overlay, "--wait=true", capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def vault(cluster: Cluster) -> Iterator[Kubernetes]:
+    """The namespace of the volumes' own secrets, with the rights of deploy/secrets: from the first
+    test that asks for it on, which is the one that begins without."""
+    cluster.kubectl("apply", "-k", RIGHTS, capture_output=True)
+    vault = Kubernetes(cluster, MADE_IN)
+    for account in ("flexvol-node", "flexvol-shared"):
+        wait_until(
+            f"{account} has its rights",
+            functools.partial(may, vault, account, "create"),
+        )
+    yield vault
+    cluster.kubectl("delete", "-k", RIGHTS, "--wait=true", capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def ask(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """kubectl flexvol ..."""
+    home = tmp_path_factory.mktemp("home")
+    subprocess.run(
+        ["install", "dist/provisioner", home / "kubectl-flexvol"],
+        cwd=ROOT,
+        check=True,
+    )
+    settings = {
+        "PATH": f"{home}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "SHIV_ROOT": f"{STATE}/shiv",
+        "KUBECONFIG": str(STATE / "admin.kubeconfig"),
+    }
+
+    def run(*words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+        """answer: what is given to its stdin."""
+        line = [
+            "nsenter",
+            f"--net=/run/netns/{PREFIX}cp",
+            str(cluster.programs / "kubectl"),
+            "flexvol",
+            *words,
+        ]
+        environment = {**os.environ, **settings}
+        return subprocess.run(
+            line,
+            env=environment,
+            input=answer,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    return run

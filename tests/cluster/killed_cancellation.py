@@ -11,8 +11,8 @@ import signal
 import sys
 from typing import Any
 
-import administration
-from controller.cluster import Cluster
+from cluster import kubectl
+from cluster.controller.cluster import Cluster
 
 
 def main(kubeconfig: str, claim: str, number: str) -> int:
@@ -29,7 +29,7 @@ def main(kubeconfig: str, claim: str, number: str) -> int:
 
     Cluster.patch = call  # type: ignore[method-assign]
     words = ["cancel-expansion", claim, f"--kubeconfig={kubeconfig}"]
-    return administration.main(words, ["flexvol/loop"], "test")
+    return kubectl.main(words, ["flexvol/loop"], "test")
 
 
 if __name__ == "__main__":

@@ -15,18 +15,19 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from administration import nodes
-from administration.move import Mover, NotMoved
-from controller.cluster import Cluster
+from cluster.controller.cluster import Cluster
+from cluster.kubectl import nodes
+from cluster.kubectl.move.access import Access, NotMoved
+from cluster.kubectl.move.moving import move as move_volume
 
 _PIECES = (0, 40)  # of its stream
 _ATTEMPTS = 20  # what was killed has left something on the nodes that ends by itself
 
 
 def move(kubeconfig: str, name: str, to: str) -> None:
-    Mover(
-        Cluster(kubeconfig), {"loop.flexvol": "flexvol/loop"}, "flexvol", lambda words: None
-    ).move(name, to)
+    drivers = {"loop.flexvol": "flexvol/loop"}
+    access = Access(Cluster(kubeconfig), drivers, "flexvol", lambda words: None)
+    move_volume(access, name, to)
 
 
 class Killed(Cluster):
@@ -99,9 +100,13 @@ def end(kubeconfig: str, name: str, to: str) -> None:
 
 def checksum(kubeconfig: str, name: str, node: str) -> str:
     """The one with which its stream ends."""
-    api, stream = Cluster(kubeconfig), bytearray()
+    api = Cluster(kubeconfig)
+    stream = bytearray()
     status, _, errors = api.execute(
-        nodes.get(api, "flexvol", node).pod, ["flexvol", "export", name], None, stream.extend
+        nodes.get(api, "flexvol", node).pod,
+        ["flexvol", "export", name],
+        None,
+        stream.extend,
     )
     assert status == 0, errors
     return stream[-32:].hex()
@@ -112,7 +117,9 @@ def main(kubeconfig: str, name: str, here: str, there: str, at: str, every: str 
     if at != "0":
         assert killed(kubeconfig, name, there, int(at))
         return
-    number, again, ways = 1 - int(every), True, (here, there)
+    number = 1 - int(every)
+    again = True
+    ways = (here, there)
     while again:
         number += int(every)
         ways = ways[::-1]

@@ -15,14 +15,16 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.cluster.conftest import Kubernetes, Object
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import DATA, SERVER, STATE, wait_until
+from tests.cluster.kube.cluster import DATA, SERVER, STATE
+from tests.cluster.namespaces import Kubernetes, Object
 from tests.cluster.proxy import CUT, CUT_AFTER, Proxy, kubeconfig
-from tests.conftest import ROOT
+from tests.sources import ROOT
+from tests.waiting import wait_until
 
 NAME = "killed-provisioner"
-PROVISIONER, DRIVER = "loop.crash", "crash/loop"
+PROVISIONER = "loop.crash"
+DRIVER = "crash/loop"
 # Which request of the API, or call of the driver, is the one: its number, or words of it.
 Where = Callable[[int, str], bool]
 # The beginning of a script that stands before the loop driver, which uses no secret: it takes away
@@ -54,7 +56,9 @@ class KilledProvisioner:
     begin."""
 
     def __init__(self, k8s: Kubernetes, proxy: KillingProxy, node: str = "node1") -> None:
-        self.k8s, self.first, self.node = k8s, proxy, k8s.cluster.nodes[node]
+        self.k8s = k8s
+        self.first = proxy
+        self.node = k8s.cluster.nodes[node]
         self.storage_class = f"crash-{k8s.namespace}"
         self._changes = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -75,7 +79,8 @@ class KilledProvisioner:
 
     def use(self, proxy: KillingProxy) -> None:
         """Which API server it works with from its next start on."""
-        self.proxy, proxy.victim = proxy, self.kill
+        self.proxy = proxy
+        proxy.victim = self.kill
         (self.here / "kubeconfig").write_text(kubeconfig(proxy.url))
 
     def _apart(self, *argv: object) -> list[object]:
@@ -90,7 +95,10 @@ class KilledProvisioner:
 
     def run(self, *argv: object) -> Any:
         """Runs the driver, as a person would."""
-        done = self.node.enter(*self._apart(self.here / "real/loop", *argv), capture_output=True)
+        done = self.node.enter(
+            *self._apart(self.here / "real/loop", *argv),
+            capture_output=True,
+        )
         return json.loads(done.stdout) if done.stdout.startswith("{") else done.stdout
 
     def mount_and_unmount(self, options: str) -> None:
@@ -197,7 +205,7 @@ class KilledProvisioner:
                 "spec": spec,
             }
         )
-        return str((self.k8s.get("pvc", name) or {})["metadata"]["uid"])
+        return self.k8s.uid("pvc", name)
 
     def provision(self, name: str, cluster_uid: str, **changes: str) -> None:
         """A volume as a provisioner of that cluster would have had it made, without any claim."""
@@ -300,4 +308,9 @@ def beside(k8s: Kubernetes, **changes: object) -> Iterator[KilledProvisioner]:
             yield own
         finally:
             own.stop()
-            k8s.cluster.kubectl("delete", "storageclass", own.storage_class, capture_output=True)
+            k8s.cluster.kubectl(
+                "delete",
+                "storageclass",
+                own.storage_class,
+                capture_output=True,
+            )

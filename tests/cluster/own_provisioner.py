@@ -11,10 +11,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.conftest import Kubernetes, Object, ours
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.kube.cluster import STATE, Cluster
+from tests.cluster.namespaces import Kubernetes, Object, ours
 from tests.cluster.proxy import kubeconfig
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "own-provisioner"  # of its account, Lease and capacity objects
@@ -40,7 +41,8 @@ _CAPACITY = [
 def account(cluster: Cluster, name: str = "provisioner", rules: list[Object] | None = None) -> str:
     """The token of a service account that may what deploy/ gives a provisioner; with `rules`, what
     they say."""
-    group, kind = "rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1"
+    group = "rbac.authorization.k8s.io"
+    kind = "rbac.authorization.k8s.io/v1"
     subjects = [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}]
     role = _CLASS_ROLE if rules is None else f"test-{name}"
 
@@ -78,9 +80,19 @@ def account(cluster: Cluster, name: str = "provisioner", rules: list[Object] | N
     ]
     if rules is not None:
         objects.append(
-            {"apiVersion": kind, "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules}
+            {
+                "apiVersion": kind,
+                "kind": "ClusterRole",
+                "metadata": {"name": role},
+                "rules": rules,
+            }
         )
-    Kubernetes(cluster, NAMESPACE).run("apply", "-f", "-", input=json.dumps(_list(objects)))
+    Kubernetes(cluster, NAMESPACE).run(
+        "apply",
+        "-f",
+        "-",
+        input=json.dumps(_list(objects)),
+    )
     done = cluster.kubectl(
         "-n", NAMESPACE, "create", "token", name, "--duration=4h", capture_output=True
     )
@@ -103,7 +115,9 @@ class OwnProvisioner:
         self.name = f"own-{name}"
         self.node = cluster.nodes[node]
         self.program: list[object] = [ROOT / "dist/provisioner"]
-        self._cluster, self._driver, self._words = cluster, driver, words
+        self._cluster = cluster
+        self._driver = driver
+        self._words = words
         self._directory = STATE / self.name
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir()
@@ -163,7 +177,11 @@ class OwnProvisioner:
         pid = machine.running(STATE, self.name)
         assert pid is not None, self.log()
         os.killpg(pid, signal.SIGTERM)
-        wait_until(f"{self.name} ended", lambda: machine.running(STATE, self.name) is None, 30)
+        wait_until(
+            f"{self.name} ended",
+            lambda: machine.running(STATE, self.name) is None,
+            30,
+        )
 
     def alive(self) -> bool:
         return machine.running(STATE, self.name) is not None
@@ -271,7 +289,11 @@ def bound(k8s: Kubernetes, *names: str, seconds: float = 30) -> dict[str, str]:
         )
         return {name: one["spec"]["volumeName"] for name, one in found.items()} if done else {}
 
-    found: dict[str, str] = wait_until(f"claims {', '.join(names)} are bound", volumes, seconds)
+    found: dict[str, str] = wait_until(
+        f"claims {', '.join(names)} are bound",
+        volumes,
+        seconds,
+    )
     of_claims = [(pv["metadata"]["name"], pv["spec"]["claimRef"]["name"]) for pv in ours(k8s)]
     assert sorted(pair for pair in of_claims if pair[1] in names) == sorted(
         (pv, name) for name, pv in found.items()

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.kube.cluster import STATE, Cluster
-from tests.conftest import ROOT
+from tests.sources import ROOT
 
 MONITORING = ROOT / "deploy/monitoring"
 ADDRESS = "127.0.0.1:19090"
@@ -54,14 +54,18 @@ def _in_seconds(number: str, unit: str) -> str:
 
 class Prometheus:
     def __init__(self, cluster: Cluster, directory: Path) -> None:
-        self._cluster, self._directory = cluster, directory
+        self._cluster = cluster
+        self._directory = directory
         self._beside = [str(word) for word in cluster.kubectl_line()[:2]]
         (directory / "rules.yml").write_text(quick_rules())
         (directory / "token").write_text("admin-token")
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(directory / "rules.yml")],
-            "scrape_configs": [self._job("scrape.yaml"), self._job("scrape-kubelet.yaml")],
+            "scrape_configs": [
+                self._job("scrape.yaml"),
+                self._job("scrape-kubelet.yaml"),
+            ],
         }
         (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
 
@@ -111,7 +115,12 @@ class Prometheus:
         """The samples: {"metric": labels, "value": [time, text]}."""
         self.discover()
         asking = [*self._beside, "promtool", "query", "instant", "-o", "json", f"http://{ADDRESS}"]
-        done = subprocess.run([*asking, expression], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*asking, expression],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert self._server.poll() is None, (self._directory / "log").read_text()
         found: list[Object] = json.loads(done.stdout) if done.returncode == 0 else []
         return found

@@ -28,7 +28,8 @@ from tests.cluster.kube.node import NET
 
 NAMESPACE = Path(f"/run/netns/{PREFIX}cp")
 Made = TypeVar("Made")
-CUT, CUT_AFTER = "cut", "cut-after"
+CUT = "cut"
+CUT_AFTER = "cut-after"
 Rule = Callable[[str, str, int], "str | int | float | bytes | None"]
 _CLONE_NEWNET = 0x40000000
 _UPSTREAM_SECONDS = 300
@@ -123,9 +124,8 @@ class Proxy:
         with self._lock:
             for one in self._open:
                 with contextlib.suppress(OSError):  # the other side was faster
-                    socket.socket.shutdown(
-                        one, socket.SHUT_RDWR
-                    )  # not SSLSocket's: a thread reads from it
+                    # SSLSocket's own shutdown would disturb the thread that reads from the socket.
+                    socket.socket.shutdown(one, socket.SHUT_RDWR)
 
     def seen(self, method: str, words: str) -> int:
         """How many requests of that method had `words` in their path."""
@@ -187,14 +187,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def finish(self) -> None:
         self.server.proxy.closed(self.connection)
-        with contextlib.suppress(OSError):  # what is not yet written to a client that went
+        # The client may be gone before all is written to it.
+        with contextlib.suppress(OSError):
             super().finish()
 
     def log_message(self, format: str, *words: Any) -> None:  # noqa: A002 (its name there)
         return
 
     def _handle(self) -> None:
-        proxy, method = self.server.proxy, self.command
+        proxy = self.server.proxy
+        method = self.command
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         answer = proxy.rule(method, self.path, proxy.count(method, self.path))
         if answer == CUT:
@@ -283,7 +285,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._give(200, event.encode())
         else:
             self._give(
-                status, json.dumps(document).encode(), retry_after="1" if status == 429 else ""
+                status,
+                json.dumps(document).encode(),
+                retry_after="1" if status == 429 else "",
             )
 
     def _give(self, status: int, content: bytes, retry_after: str = "") -> None:

@@ -15,19 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.conftest import (
-    DRIVER,
-    POOL,
-    Kubernetes,
-    Object,
-    hostname,
-    one_process,
-    published,
-    storage_class,
-)
-from tests.cluster.kube.cluster import wait_until
+from tests.cluster.namespaces import Kubernetes, Object, hostname, published, storage_class
+from tests.cluster.nodes import DRIVER, POOL
 from tests.cluster.own_provisioner import bound, claim
+from tests.cluster.processes import one_process
 from tests.cluster.prometheus import MONITORING, Prometheus
+from tests.waiting import wait_until
 
 ALERTS = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
 CLASS = "flexvol-loop"
@@ -60,7 +53,10 @@ class Troubles:
 
     def leaders_node(self) -> str:
         pods = self.flexvol().all("pods", "app=flexvol-cluster")
-        return next((pod["spec"]["nodeName"] for pod in pods if "nodeName" in pod["spec"]), "")
+        return next(
+            (pod["spec"]["nodeName"] for pod in pods if "nodeName" in pod["spec"]),
+            "",
+        )
 
     def flexvol(self) -> Kubernetes:
         return Kubernetes(self.k8s.cluster, "flexvol")
@@ -122,8 +118,15 @@ class Troubles:
     @contextlib.contextmanager
     def lost_volume(self) -> Iterator[None]:
         """A PV of a node that is gone."""
-        notes = {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": "node-gone"}
-        term = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-gone"]}
+        notes = {
+            "pv.kubernetes.io/provisioned-by": "loop.flexvol",
+            "flexvol/identity": "node-gone",
+        }
+        term = {
+            "key": "kubernetes.io/hostname",
+            "operator": "In",
+            "values": ["node-gone"],
+        }
         name = f"lost-{self.k8s.namespace}"
         spec = {
             "capacity": {"storage": "32Mi"},
@@ -173,7 +176,7 @@ class Troubles:
             yield
         # A change of the PV makes its turn come at once, unless the PV is gone by now.
         self.k8s.run("annotate", "pv", volume, "tests/free=yes", check=False)
-        wait_until("the PV is gone", lambda: self.k8s.get("pv", volume) is None)
+        self.k8s.until_gone("pv", volume)
 
     @contextlib.contextmanager
     def claim_of_no_node(self) -> Iterator[None]:
@@ -208,18 +211,30 @@ class Troubles:
 
 def lasting(troubles: Troubles) -> list[Object]:
     """The alerts that last as long as their state."""
-    sick, claim_of = troubles.sick, {"persistentvolumeclaim": "full"}
+    sick = troubles.sick
+    claim_of = {"persistentvolumeclaim": "full"}
     return [
         {"alertname": "FlexvolProvisionerDown", "instance": troubles.stopped},
         {"alertname": "FlexvolPoolDown", "instance": sick, "pool": "away"},
         {"alertname": "FlexvolPoolHasNoRoom", "instance": sick, "pool": "crowded"},
-        {"alertname": "FlexvolVolumeFull", "namespace": troubles.k8s.namespace, **claim_of},
-        {"alertname": "FlexvolVolumeHasNoInodes", "namespace": troubles.k8s.namespace, **claim_of},
+        {
+            "alertname": "FlexvolVolumeFull",
+            "namespace": troubles.k8s.namespace,
+            **claim_of,
+        },
+        {
+            "alertname": "FlexvolVolumeHasNoInodes",
+            "namespace": troubles.k8s.namespace,
+            **claim_of,
+        },
         {"alertname": "FlexvolVolumeDamaged", "instance": sick},
         {"alertname": "FlexvolVolumesLost", "reason": "node-gone"},
         {"alertname": "FlexvolVolumesOrphaned", "instance": sick},
         {"alertname": "FlexvolWorkWaits", "instance": sick},
-        {"alertname": "FlexvolWorkWaits", "instance": troubles.stopped},  # flexvol-cluster's
+        {
+            "alertname": "FlexvolWorkWaits",
+            "instance": troubles.stopped,
+        },  # flexvol-cluster's
     ]
 
 
@@ -230,7 +245,11 @@ def passing(troubles: Troubles) -> list[Object]:
     return [
         {"alertname": "FlexvolProvisioningFails", **of_class},
         {"alertname": "FlexvolDeletionFails", **of_class},
-        {"alertname": "FlexvolCalloutsSlow", "instance": troubles.sick, "callout": "delete"},
+        {
+            "alertname": "FlexvolCalloutsSlow",
+            "instance": troubles.sick,
+            "callout": "delete",
+        },
     ]
 
 
@@ -276,7 +295,10 @@ def until_exactly(
 
 def until_all_are_well(prometheus: Prometheus) -> None:
     """And nothing is about to fire."""
-    wait_until("all are read", lambda: len(prometheus.ask('up{job=~"flexvol.*"} == 1')) == 5)
+    wait_until(
+        "all are read",
+        lambda: len(prometheus.ask('up{job=~"flexvol.*"} == 1')) == 5,
+    )
 
     def is_well() -> bool:
         return difference([one["metric"] for one in prometheus.ask("ALERTS")], []) == []
@@ -311,7 +333,8 @@ def test_each_alert_comes_with_its_state_and_goes_with_it(
         )
         depth = f'flexvol_queue_depth{{instance="{troubles.stopped}",app="flexvol-node"}}'
         (waiting,) = wait_until("its queue is read", lambda: prometheus.ask(depth))
-        assert waiting["value"][1] == "0"  # no work of this node, though it might take that claim
+        # That claim is no work of this node, though the node might take it.
+        assert waiting["value"][1] == "0"
         stack.enter_context(troubles.stopped_provisioner())
 
         until_exactly_since(prometheus, began, lasting(troubles) + passing(troubles))
@@ -343,7 +366,11 @@ def test_where_nobody_leads_and_a_driver_does_not_list_the_room_is_gone_and_the_
     wait_until("its room is published", lambda: published(k8s).get(host, 0) > 0)
     wanted = [
         {"alertname": "FlexvolNoLeader", "app": "flexvol-cluster"},
-        {"alertname": "FlexvolListFails", "instance": troubles.sick, "driver": "flexvol/loop"},
+        {
+            "alertname": "FlexvolListFails",
+            "instance": troubles.sick,
+            "driver": "flexvol/loop",
+        },
         {"alertname": "FlexvolPoolDown", "instance": troubles.sick, "pool": "default"},
     ]
     with troubles.nobody_leads(), troubles.failing_list():

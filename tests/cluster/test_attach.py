@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bundle import pack
-from tests.cluster.conftest import Kubernetes, pod, storage_class
-from tests.cluster.kube.cluster import DATA, STATE, Cluster, wait_until
+from tests.cluster.claims import size_mib
+from tests.cluster.kube import machine
+from tests.cluster.kube.cluster import STATE, STORAGE, Cluster
 from tests.cluster.kube.machine import sh
 from tests.cluster.kube.node import PLUGINS
-from tests.cluster.test_claims import size_mib
+from tests.cluster.namespaces import Kubernetes, pod, storage_class
+from tests.sources import ROOT
+from tests.waiting import wait_until
 
 OVERLAY = Path(__file__).parent / "kube/overlay-attaching"
-SOURCE = Path(__file__).resolve().parents[1] / "drivers/attaching.py"
+SOURCE = ROOT / "tests/drivers/attaching.py"
 NAME = "flexvol~attaching"
 # of a node, unless its kubelet attaches
 BY_CONTROLLER = "volumes.kubernetes.io/controller-managed-attach-detach"
@@ -31,8 +35,15 @@ class Storage:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.path = DATA / "attaching"
+        self.path = STORAGE / "attaching"
         self.driver = STATE / "kcm-plugins" / NAME / "attaching"
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs the driver as the controller-manager does, which sees the storage."""
+        pid = machine.running(STATE, "kube-controller-manager")
+        return sh(
+            "nsenter", f"--mount=/proc/{pid}/ns/mnt", self.driver, *words, capture_output=True
+        )
 
     def node(self, volume: str) -> str:
         """Where it is attached."""
@@ -62,10 +73,10 @@ class Storage:
         for line in lines:
             head, _, outcome = line.partition("ms: ")
             if volume in head:
-                callout, word = head.split()[2], outcome.split()[0]
-                if (
-                    callout == "getvolumename"
-                ):  # asked once by each program, which remembers "Not supported"
+                callout = head.split()[2]
+                word = outcome.split()[0]
+                # Each program asks once and remembers "Not supported".
+                if callout == "getvolumename":
                     continue
                 found.append(callout if word == "Success" else f"{callout} {word}")
         return found
@@ -134,7 +145,10 @@ def is_shown(device: str) -> bool:
 
 def reader(name: str, node: str) -> dict[str, object]:
     """A pod that may only read."""
-    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data", "readOnly": True}}
+    volume = {
+        "name": "data",
+        "persistentVolumeClaim": {"claimName": "data", "readOnly": True},
+    }
     return pod(name, [volume], nodeSelector={"kubernetes.io/hostname": node})
 
 
@@ -149,14 +163,16 @@ def attacher(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
         node.configure_kubelet(enableControllerAttachDetach=False)
         cluster.restart("kubelet", "node1")
         wait_until("the kubelet attaches", lambda: not by_controller(cluster))
-        cluster.restart(
-            "kube-controller-manager"
-        )  # or it goes on with a node that it has once attached to
+        # Without a restart the controller-manager goes on with a node that it has once attached to.
+        cluster.restart("kube-controller-manager")
         yield "node1"
     finally:
         node.configure_kubelet()
         cluster.restart("kubelet", "node1")
-        wait_until("the controller-manager attaches again", lambda: by_controller(cluster))
+        wait_until(
+            "the controller-manager attaches again",
+            lambda: by_controller(cluster),
+        )
 
 
 def by_controller(cluster: Cluster) -> bool:
@@ -190,12 +206,13 @@ def test_an_attached_volume_lives_its_whole_life(
     wait_until("df follows", lambda: size_mib(k8s, "web") > before + 300, 120)
     wait_until(
         "the claim says so",
-        lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"]["storage"] == "640Mi",
+        lambda: k8s.find("pvc", "data")["status"]["capacity"]["storage"] == "640Mi",
     )
 
     k8s.delete("pod", "web", "second")
-    k8s.delete("pvc", "data")  # at once, so that it must wait until the volume is detached
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    # The claim is deleted at once, so that the deletion must wait until the volume is detached.
+    k8s.delete("pvc", "data")
+    k8s.until_gone("pv", name)
     assert not (storage.path / name).exists()
     assert storage.devices(name) == []
 
@@ -217,27 +234,34 @@ def test_an_attached_volume_lives_its_whole_life(
 
 def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Storage) -> None:
     name = claimed(k8s)
-    unmounted = pod("web", [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}])
-    del unmounted["spec"]["containers"][0][
-        "volumeMounts"
-    ]  # kubelet mounts it for no one, but it is attached
+    unmounted = pod(
+        "web",
+        [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+    )
+    # Kubelet then mounts the volume for nobody, but the volume is attached.
+    del unmounted["spec"]["containers"][0]["volumeMounts"]
     k8s.apply(
         {
             **unmounted,
-            "spec": {**unmounted["spec"], "nodeSelector": {"kubernetes.io/hostname": "node1"}},
+            "spec": {
+                **unmounted["spec"],
+                "nodeSelector": {"kubernetes.io/hostname": "node1"},
+            },
         }
     )
     storage.until_attached(name, "node1")
     wait_until(
-        "it was looked at twice", lambda: storage.calls("controller", name).count("isattached") > 1
+        "it was looked at twice",
+        lambda: storage.calls("controller", name).count("isattached") > 1,
     )
     assert storage.calls("controller", name).count("attach") == 1
 
-    lost = sh(storage.driver, "detach", name, "node1", capture_output=True)
+    lost = storage.run("detach", name, "node1")
 
     assert json.loads(lost.stdout) == {"status": "Success"}
     wait_until(
-        "it is attached again", lambda: storage.calls("controller", name).count("attach") == 2
+        "it is attached again",
+        lambda: storage.calls("controller", name).count("attach") == 2,
     )
     storage.until_attached(name, "node1")
     k8s.delete("pod", "web")
@@ -248,7 +272,8 @@ def test_an_attachment_that_was_lost_is_made_again(k8s: Kubernetes, storage: Sto
 def test_kubelet_restarted_while_a_volume_is_attached(
     k8s: Kubernetes, storage: Storage, attacher: str
 ) -> None:
-    cluster, name = k8s.cluster, claimed(k8s)
+    cluster = k8s.cluster
+    name = claimed(k8s)
     k8s.pod("web", node="node1")
     k8s.shell("web", "echo kept > /data/file")
 
@@ -265,11 +290,14 @@ def test_kubelet_restarted_while_a_volume_is_attached(
     finally:
         cluster.start("kubelet", "node1")
     wait_until(
-        "it is unmounted", lambda: storage.calls("node1", name)[-2:] == ["unmount", "unmountdevice"]
+        "it is unmounted",
+        lambda: storage.calls("node1", name)[-2:] == ["unmount", "unmountdevice"],
     )
-    if attacher == "node1":  # nor does it know that it was it who attached, until it attaches again
+    # This kubelet does not know that it has attached the volume, until it attaches again.
+    if attacher == "node1":
         wait_until(
-            "the killed container has gone", lambda: not any(map(is_shown, storage.devices(name)))
+            "the killed container has gone",
+            lambda: not any(map(is_shown, storage.devices(name))),
         )
         k8s.pod("next", node="node1")
         assert "detach" not in storage.calls("node1", name)
@@ -288,21 +316,29 @@ def test_kubelet_restarted_while_a_volume_is_attached(
 
 
 def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: Storage) -> None:
-    cluster, name = k8s.cluster, claimed(k8s)
+    cluster = k8s.cluster
+    name = claimed(k8s)
     node = cluster.nodes["node1"]
-    k8s.pod(
-        "web", node="node1", terminationGracePeriodSeconds=0
-    )  # else the dead kubelet has to say that it ended
+    # With a grace period the dead kubelet would have to report the pod's end.
+    k8s.pod("web", node="node1", terminationGracePeriodSeconds=0)
     k8s.shell("web", "dd if=/dev/urandom of=/data/file bs=64k count=64 conv=fsync")
     written = k8s.shell("web", "md5sum /data/file").stdout
     try:
-        cluster.kill("kubelet", "node1")  # the node does not answer, but its pod still writes
+        # The node does not answer, but its pod still writes.
+        cluster.kill("kubelet", "node1")
         cluster.kubectl(
-            "taint", "node", "node1", OUT_OF_SERVICE + "=down:NoExecute", capture_output=True
+            "taint",
+            "node",
+            "node1",
+            OUT_OF_SERVICE + "=down:NoExecute",
+            capture_output=True,
         )
-        wait_until("the pod is evicted", lambda: k8s.get("pod", "web") is None)
+        k8s.until_gone("pod", "web")
         k8s.pod("next", node="node2", wait=False)
-        wait_until("detach is refused", lambda: "detach Busy" in storage.calls("controller", name))
+        wait_until(
+            "detach is refused",
+            lambda: "detach Busy" in storage.calls("controller", name),
+        )
         k8s.event(
             "next",
             "FailedAttachVolume",
@@ -313,9 +349,8 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
         mounted = (
             f"/var/lib/kubelet/plugins/kubernetes.io/flexvolume/flexvol/attaching/mounts/{name}"
         )
-        node.enter(
-            "xfs_io", "-x", "-c", "shutdown", mounted
-        )  # what no one synced is lost, as by a power cut
+        # What nobody synced is lost, as by a power cut.
+        node.enter("xfs_io", "-x", "-c", "shutdown", mounted)
         node.cut_power()
 
         k8s.running("next")
@@ -332,7 +367,8 @@ def test_a_volume_leaves_a_dead_node_and_not_before(k8s: Kubernetes, storage: St
         )
 
     wait_until(
-        "the dead pod's directory is removed", lambda: storage.calls("node1", name)[-1] == "unmount"
+        "the dead pod's directory is removed",
+        lambda: storage.calls("node1", name)[-1] == "unmount",
     )
     k8s.apply(
         pod(

@@ -8,17 +8,30 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, storage_class, volumes_on
-from tests.cluster.kube.cluster import wait_until
+from tests.cluster.namespaces import Kubernetes, storage_class
+from tests.cluster.nodes import POOL, volumes_on
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"path": "/etc"}, "unknown option 'path'"),
-        ({"fsType": "ntfs"}, "'ntfs' is unknown; known are: ext4, xfs, btrfs"),
-        ({"requestBytes": "1"}, 'parameter "requestBytes"'),
-        ({"thick": "maybe"}, "'maybe'"),
+        pytest.param(
+            {"path": "/etc"},
+            "unknown option 'path'",
+            id="a parameter that is unknown",
+        ),
+        pytest.param(
+            {"fsType": "ntfs"},
+            "'ntfs' is unknown; known are: ext4, xfs, btrfs",
+            id="a file system that is unknown",
+        ),
+        pytest.param(
+            {"requestBytes": "1"},
+            'parameter "requestBytes"',
+            id="a parameter that is reserved",
+        ),
+        pytest.param({"thick": "maybe"}, "'maybe'", id="a value that is unknown"),
     ],
 )
 def test_a_class_that_cannot_be_served_is_explained_on_the_claim(
@@ -31,7 +44,7 @@ def test_a_class_that_cannot_be_served_is_explained_on_the_claim(
 
     k8s.event("data", "ProvisioningFailed", said)
 
-    assert volumes_on(k8s.cluster, "node1") | volumes_on(k8s.cluster, "node2") == set()
+    assert volumes_on(k8s.cluster) == set()
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
 
@@ -51,8 +64,16 @@ def test_a_class_that_names_a_pool_that_no_node_has_is_explained_on_the_pod(
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"accessModes": ["ReadWriteMany"]}, "access mode ReadWriteMany"),
-        ({"selector": {"matchLabels": {"a": "b"}}}, "selector"),
+        pytest.param(
+            {"accessModes": ["ReadWriteMany"]},
+            "access mode ReadWriteMany",
+            id="an access mode that no volume has",
+        ),
+        pytest.param(
+            {"selector": {"matchLabels": {"a": "b"}}},
+            "selector",
+            id="a selector",
+        ),
     ],
 )
 def test_a_claim_that_cannot_be_served_is_explained(
@@ -68,20 +89,20 @@ def test_a_claim_too_large_for_its_node_gives_the_node_back_and_says_the_numbers
     k8s: Kubernetes,
 ) -> None:
     k8s.claim(size="100Ti")
-    k8s.run(
-        "annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1"
-    )  # as a scheduler that is behind
+    # A scheduler that is behind chooses a node without room.
+    k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")
 
     k8s.event("data", "ProvisioningFailed", "ResourceExhausted: pool default has no room")
 
     def notes() -> dict[str, str]:
-        annotations: dict[str, str] = (k8s.get("pvc", "data") or {})["metadata"]["annotations"]
+        annotations: dict[str, str] = k8s.find("pvc", "data")["metadata"]["annotations"]
         return annotations
 
     wait_until(
-        "the node is given back", lambda: "volume.kubernetes.io/selected-node" not in notes()
+        "the node is given back",
+        lambda: "volume.kubernetes.io/selected-node" not in notes(),
     )
-    assert volumes_on(k8s.cluster, "node1") | volumes_on(k8s.cluster, "node2") == set()
+    assert volumes_on(k8s.cluster) == set()
 
 
 def test_a_pool_whose_disk_is_not_mounted_keeps_the_pv(k8s: Kubernetes) -> None:
@@ -91,18 +112,21 @@ def test_a_pool_whose_disk_is_not_mounted_keeps_the_pv(k8s: Kubernetes) -> None:
     k8s.delete("pod", "web")
     settings = k8s.cluster.nodes["node1"].path(f"{POOL}/pool.json")
     hidden = settings.with_name(".pool.json.away")
-    settings.rename(
-        hidden
-    )  # as when the disk of the pool is away, and its mount point is an empty directory
+    # The disk of the pool seems to be away, and its mount point an empty directory.
+    settings.rename(hidden)
     try:
         k8s.delete("pvc", "data")
         k8s_default = Kubernetes(k8s.cluster, "default")
-        k8s_default.event(name, "VolumeFailedDelete", "Unavailable: pool default is not mounted")
+        k8s_default.event(
+            name,
+            "VolumeFailedDelete",
+            "Unavailable: pool default is not mounted",
+        )
         assert k8s.get("pv", name) is not None
     finally:
         hidden.rename(settings)
 
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert volumes_on(k8s.cluster, "node1") == set()
 
 
@@ -126,7 +150,7 @@ def test_a_released_pv_with_an_edited_owner_deletes_nothing(k8s: Kubernetes) -> 
     del forged["status"]
     k8s.run("create", "-f", "-", input=json.dumps(forged))
 
-    wait_until("the forged PV is gone", lambda: k8s.get("pv", "forged") is None)
+    k8s.until_gone("pv", "forged")
 
     assert volumes_on(k8s.cluster, "node1") == {name}
     assert k8s.shell("web", "touch /data/still-there").returncode == 0

@@ -6,44 +6,13 @@ import contextlib
 import json
 from collections.abc import Iterator
 
-from tests.cluster.conftest import (
-    DRIVER,
-    Kubernetes,
-    hostname,
-    ours,
-    published,
-    set_reserve,
-    storage_class,
-    unmount,
-)
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.kube.node import Node
+from tests.cluster.namespaces import Kubernetes, hostname, ours, published, storage_class
+from tests.cluster.nodes import DRIVER, GIB, full, unmount
 from tests.cluster.own_provisioner import claim as chosen_claim
+from tests.waiting import wait_until
 
 MIB = 1 << 20
-GIB = 1 << 30
-
-
-@contextlib.contextmanager
-def reserved(k8s: Kubernetes, node: str, reserve: str) -> Iterator[None]:
-    """An administrator keeps so much of the node's pool in reserve meanwhile."""
-    before = set_reserve(k8s.cluster.nodes[node], reserve)
-    try:
-        yield
-    finally:
-        set_reserve(k8s.cluster.nodes[node], before)
-
-
-def full(k8s: Kubernetes, node: str) -> contextlib.AbstractContextManager[None]:
-    """The node's pool has no room to promise meanwhile."""
-    return reserved(k8s, node, "100%")
-
-
-def left(k8s: Kubernetes, node: str, room: int) -> contextlib.AbstractContextManager[None]:
-    """The node's pool has about so many bytes to promise meanwhile."""
-    answer = json.loads(k8s.cluster.nodes[node].enter(DRIVER, "list", capture_output=True).stdout)
-    (pool,) = answer["pools"]
-    return reserved(k8s, node, str(pool["reserveBytes"] + pool["freeBytes"] - room))
 
 
 @contextlib.contextmanager
@@ -89,14 +58,15 @@ def room(node: Node) -> int:
 def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_is_some(
     k8s: Kubernetes,
 ) -> None:
-    first, second = hostname(k8s, "node1"), hostname(k8s, "node2")
+    first = hostname(k8s, "node1")
+    second = hostname(k8s, "node2")
     before = both_rooms(k8s)
     with full(k8s, "node1"):
         wait_until("node1's room is gone", lambda: published(k8s)[first] == 0, 30)
         size = before[second] // GIB // 2
         k8s.claim("small", size=f"{size}Gi")
         k8s.pod("web", claim="small")
-        assert (k8s.get("pod", "web") or {})["spec"]["nodeName"] == "node2"
+        assert k8s.node_of("web") == "node2"
         wait_until(
             "the room it took is published",
             lambda: published(k8s)[second] < (size + 5) * GIB,
@@ -108,36 +78,50 @@ def test_a_volume_goes_to_the_node_with_room_and_one_too_big_waits_until_there_i
         k8s.event("waits", "FailedScheduling", "did not have enough free storage")
         assert k8s.all("events", fields="involvedObject.name=large,reason=Provisioning") == []
     k8s.running("waits")
-    assert (k8s.get("pod", "waits") or {})["spec"]["nodeName"] == "node1"
+    assert k8s.node_of("waits") == "node1"
 
 
 def test_a_new_class_has_its_room_published_and_a_deleted_one_has_not(k8s: Kubernetes) -> None:
     name = f"class-{k8s.namespace}"
     k8s.apply(storage_class(name, parameters={"pool": "default"}))
     rooms = wait_until(
-        "the new class's room is published", lambda: len(p := published(k8s, name)) == 2 and p, 10
+        "the new class's room is published",
+        lambda: len(p := published(k8s, name)) == 2 and p,
+        10,
     )
     assert all(room > GIB for room in rooms.values())
 
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
     wait_until(
-        "nothing is published for a class that is gone", lambda: not published(k8s, name), 10
+        "nothing is published for a class that is gone",
+        lambda: not published(k8s, name),
+        10,
     )
 
 
 def test_less_room_than_the_smallest_volume_is_none(k8s: Kubernetes) -> None:
     """An xfs has 300 MiB at least, so a claim of 64Mi for one does not fit into 200 MiB."""
-    node, first = k8s.cluster.nodes["node1"], hostname(k8s, "node1")
+    node = k8s.cluster.nodes["node1"]
+    first = hostname(k8s, "node1")
     names = {fs_type: f"{fs_type}-{k8s.namespace}" for fs_type in ("ext4", "xfs")}
     with small_pool(node, "small") as directory:
         for fs_type, name in names.items():
-            k8s.apply(storage_class(name, parameters={"fsType": fs_type, "pool": "small"}))
+            k8s.apply(
+                storage_class(
+                    name,
+                    parameters={"fsType": fs_type, "pool": "small"},
+                )
+            )
         wait_until(
             "node1 has room for an ext4",
             lambda: 100 * MIB < published(k8s, names["ext4"]).get(first, 0) < 300 * MIB,
             30,
         )
-        wait_until("but not for an xfs", lambda: published(k8s, names["xfs"]).get(first) == 0, 5)
+        wait_until(
+            "but not for an xfs",
+            lambda: published(k8s, names["xfs"]).get(first) == 0,
+            5,
+        )
         k8s.claim("small", size="64Mi", storage_class=names["xfs"])
         k8s.pod("web", claim="small", node="node1", wait=False)
         k8s.event("web", "FailedScheduling", "did not have enough free storage")
@@ -175,17 +159,28 @@ def test_a_nodes_new_hostname_label_is_that_of_the_next_volume_and_of_its_room(
     k8s.delete("pvc", "data")
     k8s.apply(chosen_claim("next", "flexvol-loop", "node2"))
     k8s.volume_of("next")
-    wait_until("its room is published under the old one", lambda: before in published(k8s), 10)
+    wait_until(
+        "its room is published under the old one",
+        lambda: before in published(k8s),
+        10,
+    )
 
 
 def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubernetes) -> None:
     """Its pod is gone for good, though nothing on the node could take the room away."""
-    flexvol, node2 = Kubernetes(k8s.cluster, "flexvol"), hostname(k8s, "node2")
+    flexvol = Kubernetes(k8s.cluster, "flexvol")
+    node2 = hostname(k8s, "node2")
     wait_until("both nodes' room is published", lambda: len(published(k8s)) == 2)
     (gone,) = flexvol.all("pods", "app=flexvol-node", "spec.nodeName=node2")
     k8s.cluster.kill("kubelet", "node2")
     try:
-        flexvol.run("delete", "pod", gone["metadata"]["name"], "--force", "--grace-period=0")
+        flexvol.run(
+            "delete",
+            "pod",
+            gone["metadata"]["name"],
+            "--force",
+            "--grace-period=0",
+        )
         wait_until("its room is gone", lambda: node2 not in published(k8s))
     finally:
         k8s.cluster.start("kubelet", "node2")
@@ -205,7 +200,10 @@ def test_a_nodes_room_goes_with_its_instance_and_comes_with_the_next(k8s: Kubern
             for owner in one["ownerReferences"]
         }
 
-    wait_until("the next one's is published", lambda: owners() == {next_one["metadata"]["uid"]})
+    wait_until(
+        "the next one's is published",
+        lambda: owners() == {next_one["metadata"]["uid"]},
+    )
 
 
 def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kubernetes) -> None:
@@ -234,7 +232,7 @@ def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kuberne
             k8s.pod(claim, claim=claim, wait=False)
         for claim in names:
             k8s.running(claim)
-        nodes = [(k8s.get("pod", claim) or {})["spec"]["nodeName"] for claim in names]
+        nodes = [k8s.node_of(claim) for claim in names]
         assert sorted(nodes) == ["node1", "node1", "node2", "node2"]
 
         k8s.delete("pod", *names)
@@ -244,7 +242,8 @@ def test_several_claims_at_once_into_the_last_room_all_find_a_place(k8s: Kuberne
 
 
 def test_a_cordoned_pool_gets_no_new_volume_and_what_is_in_it_lives_on(k8s: Kubernetes) -> None:
-    node, first = k8s.cluster.nodes["node1"], hostname(k8s, "node1")
+    node = k8s.cluster.nodes["node1"]
+    first = hostname(k8s, "node1")
     k8s.claim("old")
     k8s.pod("before", claim="old", node="node1")
     k8s.delete("pod", "before")
@@ -257,16 +256,16 @@ def test_a_cordoned_pool_gets_no_new_volume_and_what_is_in_it_lives_on(k8s: Kube
         k8s.event("new", "ProvisioningFailed", "pool default is cordoned")
 
         def given_back() -> bool:
-            notes = (k8s.get("pvc", "new") or {})["metadata"].get("annotations", {})
+            notes = k8s.find("pvc", "new")["metadata"].get("annotations", {})
             return "volume.kubernetes.io/selected-node" not in notes
 
         wait_until("the node is given back", given_back)
         wait_until("node1's room is gone", lambda: published(k8s)[first] == 0, 30)
         k8s.pod("web", claim="new")
-        assert (k8s.get("pod", "web") or {})["spec"]["nodeName"] == "node2"
+        assert k8s.node_of("web") == "node2"
 
         k8s.pod("after", claim="old")
-        assert (k8s.get("pod", "after") or {})["spec"]["nodeName"] == "node1"
+        assert k8s.node_of("after") == "node1"
     finally:
         node.enter(DRIVER, "pool", "uncordon", "default", capture_output=True)
     wait_until("node1 has room again", lambda: published(k8s)[first] > GIB, 30)

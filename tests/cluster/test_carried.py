@@ -8,16 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import (
-    DRIVER,
-    Kubernetes,
-    Object,
-    provisioner,
-    storage_class,
-    volumes_on,
-)
-from tests.cluster.kube.cluster import wait_until
-from tests.cluster.test_move import data, filled, move, moves
+from tests.cluster.commands import provisioner
+from tests.cluster.moving import data, filled, move, moves
+from tests.cluster.namespaces import Kubernetes, Object, storage_class
+from tests.cluster.nodes import DRIVER, volumes_on
 
 POOL_NAME = "carried"
 KEEP = "backup.example/keep"
@@ -29,7 +23,7 @@ def given_to(k8s: Kubernetes, name: str, node: str) -> None:
     volume = k8s.get("pv", name) or {}
     k8s.run("delete", "pv", name, "--wait=false")
     k8s.run("patch", "pv", name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     notes = {**volume["metadata"]["annotations"], "flexvol/identity": node}
     expressions = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]
     spec = {
@@ -39,8 +33,15 @@ def given_to(k8s: Kubernetes, name: str, node: str) -> None:
     }
     spec["claimRef"].pop("resourceVersion", None)
     metadata = {"name": name, "annotations": notes, "finalizers": [KEEP]}
-    k8s.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec})
-    wait_until("it is bound", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Bound")
+    k8s.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": metadata,
+            "spec": spec,
+        }
+    )
+    k8s.until_phase("pv", name, "Bound")
 
 
 def test_a_node_that_has_another_name_keeps_its_claims_and_their_data_by_one_command(
@@ -49,7 +50,7 @@ def test_a_node_that_has_another_name_keeps_its_claims_and_their_data_by_one_com
     volumes = {claim: filled(k8s, claim) for claim in ("data", "more")}
     for claim in volumes:
         k8s.delete("pod", f"writer-{claim}")
-    before = {claim: (k8s.get("pvc", claim) or {})["metadata"]["uid"] for claim in volumes}
+    before = {claim: k8s.uid("pvc", claim) for claim in volumes}
     for name, _ in volumes.values():
         given_to(k8s, name, "old-name")
     first = volumes["data"][0]
@@ -65,18 +66,35 @@ def test_a_node_that_has_another_name_keeps_its_claims_and_their_data_by_one_com
     )
     assert moves(k8s.cluster) == []
     for claim, (name, total) in volumes.items():
-        volume, found = k8s.get("pv", name) or {}, k8s.get("pvc", claim) or {}
+        volume = k8s.get("pv", name) or {}
+        found = k8s.get("pvc", claim) or {}
         assert volume["metadata"]["annotations"]["flexvol/identity"] == "node1"
         assert KEEP in volume["metadata"]["finalizers"], "another's finalizer is put back"
         assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
         assert (found["metadata"]["uid"], found["status"]["phase"]) == (before[claim], "Bound")
         k8s.event(
-            claim, "VolumeMoved", f"the volume {name} is on node node1 now, with all its data"
+            claim,
+            "VolumeMoved",
+            f"the volume {name} is on node node1 now, with all its data",
         )
         assert data(k8s, claim) == ("node1", total)
-        k8s.run("patch", "pv", name, "--type=json", "-p", json.dumps([remove(volume, KEEP)]))
+        k8s.run(
+            "patch",
+            "pv",
+            name,
+            "--type=json",
+            "-p",
+            json.dumps(
+                [
+                    remove(
+                        volume,
+                        KEEP,
+                    )
+                ]
+            ),
+        )
         k8s.delete("pvc", claim)
-        wait_until("its node deletes it", lambda name=name: k8s.get("pv", name) is None)  # type: ignore[misc]
+        k8s.until_gone("pv", name)
     assert volumes_on(k8s.cluster, "node1").isdisjoint(name for name, _ in volumes.values())
 
 
@@ -120,7 +138,7 @@ def test_a_disk_that_is_in_another_node_takes_its_volumes_along_and_a_copy_of_it
 
     assert done.returncode == 1 and moves(k8s.cluster) == []
     assert "node node1 and node node2 both have a pool with the id" in done.stderr
-    assert (k8s.get("pv", name) or {})["metadata"]["annotations"]["flexvol/identity"] == "node1"
+    assert k8s.find("pv", name)["metadata"]["annotations"]["flexvol/identity"] == "node1"
 
     paths["node1"].rename(aside)  # its disk is taken out
     try:
@@ -129,7 +147,7 @@ def test_a_disk_that_is_in_another_node_takes_its_volumes_along_and_a_copy_of_it
         assert f"{name} is on node node2" in done.stdout
         assert data(k8s) == ("node2", before)
         k8s.delete("pvc", "data")
-        wait_until("the node that has it deletes it", lambda: k8s.get("pv", name) is None)
+        k8s.until_gone("pv", name)
         assert not (paths["node2"] / name).exists()
     finally:
         k8s.cluster.nodes["node1"].enter("rm", "-rf", aside, capture_output=True)

@@ -9,18 +9,16 @@ import subprocess
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, Object, pod, storage_class, volumes_on
-from tests.cluster.kube.cluster import wait_until
+from tests.cluster.claims import size_mib
+from tests.cluster.namespaces import Kubernetes, Object, pod, storage_class
+from tests.cluster.nodes import POOL, volumes_on
+from tests.waiting import wait_until
 
 
 def free_mib(k8s: Kubernetes, name: str) -> float:
     """What df shows as available."""
     words = k8s.shell(name, "df -k /data | tail -1").stdout.split()
     return int(words[3]) / 1024
-
-
-def size_mib(k8s: Kubernetes, name: str) -> float:
-    return int(k8s.shell(name, "df -k /data | tail -1").stdout.split()[1]) / 1024
 
 
 def devices_of(image: os.stat_result) -> list[str]:
@@ -44,7 +42,8 @@ def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(
     k8s.pod("web", node=node)
 
     volume = k8s.volume_of()
-    name, spec = volume["metadata"]["name"], volume["spec"]
+    name = volume["metadata"]["name"]
+    spec = volume["spec"]
     (term,) = spec["nodeAffinity"]["required"]["nodeSelectorTerms"]
     assert term["matchExpressions"] == [
         {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
@@ -56,7 +55,7 @@ def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(
 
     k8s.shell("web", "echo hello > /data/greeting && sync")
     k8s.pod("second")
-    assert (k8s.get("pod", "second") or {})["spec"]["nodeName"] == node
+    assert k8s.node_of("second") == node
     assert k8s.shell("second", "cat /data/greeting").stdout == "hello\n"
     assert round(free_mib(k8s, "web"), 1) == 54.7
 
@@ -72,12 +71,12 @@ def test_a_claim_lives_its_whole_life_on_the_node_the_scheduler_chose(
     assert len(devices_of(image)) == 1
     k8s.delete("pod", "web", "second")
     k8s.pod("again")
-    assert (k8s.get("pod", "again") or {})["spec"]["nodeName"] == node
+    assert k8s.node_of("again") == node
     assert k8s.shell("again", "cat /data/greeting").stdout == "hello\n"
 
     k8s.delete("pod", "again")
     k8s.delete("pvc", "data")
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert volumes_on(k8s.cluster, node) == set()
     wait_until("the loop device is gone", lambda: devices_of(image) == [])
     wait_until(
@@ -114,7 +113,7 @@ def test_an_xfs_claim_grows_while_its_pod_runs(k8s: Kubernetes) -> None:
     assert k8s.shell("web", "cat /data/file").stdout == "kept\n"
     wait_until(
         "the claim says so",
-        lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"] == {"storage": "640Mi"},
+        lambda: k8s.find("pvc", "data")["status"]["capacity"] == {"storage": "640Mi"},
     )
 
 
@@ -130,7 +129,8 @@ def test_an_ext4_claim_grows_while_its_pod_runs_or_at_its_next_start(k8s: Kubern
             return "grown"
         events = k8s.all("events", fields="reason=VolumeResizeFailed")
         return next(
-            (event["message"] for event in events if "CAP_SYS_RESOURCE" in event["message"]), ""
+            (event["message"] for event in events if "CAP_SYS_RESOURCE" in event["message"]),
+            "",
         )
 
     if wait_until("growth or the reason why not", outcome, 120) != "grown":
@@ -140,7 +140,7 @@ def test_an_ext4_claim_grows_while_its_pod_runs_or_at_its_next_start(k8s: Kubern
     assert k8s.shell("web", "cat /data/file").stdout == "kept\n"
     wait_until(
         "the claim says so",
-        lambda: (k8s.get("pvc", "data") or {})["status"]["capacity"] == {"storage": "128Mi"},
+        lambda: k8s.find("pvc", "data")["status"]["capacity"] == {"storage": "128Mi"},
     )
 
 
@@ -150,7 +150,8 @@ def test_an_ext4_claim_that_grew_without_a_pod_grows_at_its_start(k8s: Kubernete
     k8s.delete("pod", "web")
     k8s.claim(size="128Mi")
     wait_until(
-        "the PV has grown", lambda: k8s.volume_of()["spec"]["capacity"] == {"storage": "128Mi"}
+        "the PV has grown",
+        lambda: k8s.volume_of()["spec"]["capacity"] == {"storage": "128Mi"},
     )
 
     k8s.pod("web")
@@ -186,9 +187,7 @@ def test_with_policy_retain_the_image_stays(k8s: Kubernetes) -> None:
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data")
 
-    wait_until(
-        "the PV is released", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Released"
-    )
+    k8s.until_phase("pv", name, "Released")
     k8s.delete("pv", name)
 
     assert k8s.get("pv", name) is None
@@ -226,7 +225,7 @@ def test_a_pv_deleted_before_its_claim_takes_its_storage_along(k8s: Kubernetes) 
 
     k8s.delete("pvc", "data")
 
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert volumes_on(k8s.cluster, "node1") == set()
 
 
@@ -265,7 +264,7 @@ def test_a_stateful_set_over_two_nodes_keeps_its_data(k8s: Kubernetes) -> None:
     nodes = {}
     for name in names:
         k8s.running(name)
-        nodes[name] = (k8s.get("pod", name) or {})["spec"]["nodeName"]
+        nodes[name] = k8s.node_of(name)
         k8s.shell(name, f"echo {name} > /data/who")
     assert set(nodes.values()) == {"node1", "node2"}
 
@@ -276,7 +275,7 @@ def test_a_stateful_set_over_two_nodes_keeps_its_data(k8s: Kubernetes) -> None:
     for name in names:
         k8s.running(name)
         assert k8s.shell(name, "cat /data/who").stdout == f"{name}\n"
-        assert (k8s.get("pod", name) or {})["spec"]["nodeName"] == nodes[name]
+        assert k8s.node_of(name) == nodes[name]
 
 
 def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernetes) -> None:
@@ -287,7 +286,8 @@ def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernet
     k8s.cluster.kubectl("create", "namespace", thief.namespace, capture_output=True)
     try:
         wait_until(
-            "the namespace takes pods", lambda: thief.get("serviceaccount", "default") is not None
+            "the namespace takes pods",
+            lambda: thief.get("serviceaccount", "default") is not None,
         )
         options = volume["spec"]["flexVolume"]["options"]
         spellings = {
@@ -300,7 +300,13 @@ def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernet
                 "name": volume["metadata"]["name"],
                 "flexVolume": {"driver": "flexvol/loop", "options": spelling},
             }
-            thief.apply(pod(name, [stolen], nodeSelector={"kubernetes.io/hostname": "node1"}))
+            thief.apply(
+                pod(
+                    name,
+                    [stolen],
+                    nodeSelector={"kubernetes.io/hostname": "node1"},
+                )
+            )
         for name, (_, said) in spellings.items():
             thief.event(name, "FailedMount", said)
         for key in (
@@ -314,9 +320,7 @@ def test_a_pod_of_another_namespace_cannot_mount_the_volume_inline(k8s: Kubernet
             )
             assert "reserved" in refused.stderr, refused
         assert {
-            name
-            for name in spellings
-            if (thief.get("pod", name) or {})["status"]["phase"] != "Pending"
+            name for name in spellings if thief.find("pod", name)["status"]["phase"] != "Pending"
         } == set()
     finally:
         k8s.cluster.kubectl("delete", "namespace", thief.namespace, capture_output=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cluster.conftest import Kubernetes, storage_class
+from tests.cluster.namespaces import Kubernetes, storage_class
 
 
 def test_owner_mode_and_mount_options_of_the_class_hold_in_the_pod(k8s: Kubernetes) -> None:
@@ -49,8 +49,9 @@ def test_a_second_pod_of_a_volume_for_one_waits_and_is_told_in_kubelets_words(
 ) -> None:
     k8s.claim(accessModes=["ReadWriteOncePod"])
     k8s.pod("first")
-    node = (k8s.get("pod", "first") or {})["spec"]["nodeName"]
-    k8s.pod("second", nodeName=node, wait=False)  # past the scheduler, which keeps to the mode too
+    node = k8s.node_of("first")
+    # The scheduler keeps to the access mode too; this pod passes it by.
+    k8s.pod("second", nodeName=node, wait=False)
 
     k8s.event(
         "second",

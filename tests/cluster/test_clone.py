@@ -3,25 +3,18 @@ run."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import (
-    DRIVER,
-    Kubernetes,
-    cordoned,
-    own_namespace,
-    storage_class,
-    unmount,
-)
+from tests.cluster.claims import node_of, warnings
+from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.test_inventory import Ask, ask, rows
-from tests.cluster.test_placement import node_of, warnings
+from tests.cluster.namespaces import Kubernetes, own_namespace, storage_class
+from tests.cluster.nodes import DRIVER, cordoned
+from tests.cluster.reflinks import reflink_class
 
-__all__ = ["ask"]  # a fixture
 NODES = ("node1", "node2")
 SUM = "cd /data && find . -type f ! -name later | sort | xargs sha256sum"
 
@@ -29,24 +22,8 @@ SUM = "cd /data && find . -type f ! -name later | sort | xargs sha256sum"
 @pytest.fixture(scope="module")
 def sharing(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A class whose pool is, on each node, on a disk with a file system that has reflinks."""
-    name, path = "copies", "/var/lib/flexvol/copies"
-    for number, node in enumerate(NODES):
-        disk = tmp_path_factory.mktemp("disks") / node
-        subprocess.run(["truncate", "-s", "4G", disk], check=True)
-        subprocess.run([("mkfs.xfs", "mkfs.btrfs")[number], "-q", disk], check=True)
-        cluster.nodes[node].enter("mkdir", path)
-        cluster.nodes[node].enter("mount", "-o", "loop", disk, path)
-        cluster.nodes[node].enter(
-            DRIVER, "pool", "init", name, "--reserve", "0", capture_output=True
-        )
-    kubernetes = Kubernetes(cluster, "default")
-    kubernetes.apply(storage_class(name, parameters={"pool": name, "fsType": "xfs"}))
-    yield name
-    kubernetes.delete("storageclass", name)
-    for node in NODES:
-        unmount(cluster.nodes[node], path)
-        cluster.nodes[node].enter("rmdir", path)
-        cluster.nodes[node].enter(DRIVER, "pool", "remove", name, "--away", capture_output=True)
+    with reflink_class(cluster, tmp_path_factory.mktemp("disks"), "copies", "xfs") as name:
+        yield name
 
 
 def copy_of(claim: str, **changes: str) -> dict[str, Any]:
@@ -95,7 +72,7 @@ def test_a_copy_of_a_running_pods_claim_is_made_on_its_node_wherever_the_schedul
         assert node_of(k8s.volume_of("copy")) == node
     k8s.running("second")
 
-    assert (k8s.get("pod", "second") or {})["spec"]["nodeName"] == node
+    assert k8s.node_of("second") == node
     assert wanted.count("\n") == 4
     assert k8s.shell("second", SUM).stdout == wanted
     assert int(k8s.shell("second", "df -m /data | tail -1").stdout.split()[1]) > 320
@@ -108,7 +85,8 @@ def test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim(
     k8s: Kubernetes, sharing: str, ask: Ask
 ) -> None:
     wanted = with_data(k8s, sharing, "node1")
-    volume, data = k8s.volume_of()["metadata"]["name"], f"{k8s.namespace}/data"
+    volume = k8s.volume_of()["metadata"]["name"]
+    data = f"{k8s.namespace}/data"
     name = f"before-{k8s.namespace}"
 
     done = ask("snapshot", data, name)
@@ -141,9 +119,8 @@ def test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim(
     with own_namespace(k8s.cluster) as other:
         from_snapshot(other, "stolen", kept["name"], sharing)
         other.pod("thief", claim="stolen", node="node1", wait=False)
-        other.event(
-            "stolen", "ProvisioningFailed", f"has no snapshot {kept['name']}"
-        )  # as if there were none
+        # The message is the one for a snapshot that does not exist.
+        other.event("stolen", "ProvisioningFailed", f"has no snapshot {kept['name']}")
         other.delete("pod", "thief")
     listed = ask("snapshot", "--list", data).stdout.splitlines()
     assert [line.split()[:4] for line in listed[1:]] == [[kept["name"], volume, data, "node1"]]

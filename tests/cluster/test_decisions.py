@@ -1,6 +1,6 @@
 """The reference library's rules, row by row, against a real API server: which claims are served,
 refused, left alone, what becomes of an attempt, and which PVs are deleted.
-tests/unit/test_decide.py has the same rows as pure functions.
+tests/unit/cluster/controller/test_decide.py has the same rows as pure functions.
 
 Each test makes its rows all at once, and an honest one last: when that one is done, the others have
 been looked at."""
@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, Object, own_namespace
-from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
+from tests.cluster.kube.cluster import SERVER, Cluster
+from tests.cluster.namespaces import Kubernetes, Object, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     ROOT,
@@ -30,17 +30,15 @@ from tests.cluster.own_provisioner import (
     storage_class,
 )
 from tests.cluster.proxy import Proxy
+from tests.waiting import wait_until
 
 CLASS = "scripted.decisions"  # the provisioner's name, too
-ELSEWHERE, ANOTHER = (
-    "elsewhere.decisions",
-    "another.example/disk",
-)  # the class of another provisioner
-CLASSES, VOLUMES = "/apis/storage.k8s.io/v1/storageclasses", "/api/v1/persistentvolumes"
-GIVEN_TO, ONCE_GIVEN_TO = (
-    "volume.kubernetes.io/storage-provisioner",
-    "volume.beta.kubernetes.io/storage-provisioner",
-)
+ELSEWHERE = "elsewhere.decisions"
+ANOTHER = "another.example/disk"  # the class of another provisioner
+CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+VOLUMES = "/api/v1/persistentvolumes"
+GIVEN_TO = "volume.kubernetes.io/storage-provisioner"
+ONCE_GIVEN_TO = "volume.beta.kubernetes.io/storage-provisioner"
 CLASS_NOTE = "volume.beta.kubernetes.io/storage-class"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 OURS = {"pv.kubernetes.io/provisioned-by": CLASS, "flexvol/identity": "node1"}
@@ -62,7 +60,10 @@ def provisioner(cluster: Cluster, proxy: Proxy) -> Iterator[OwnProvisioner]:
     )
     provisioner.install(ROOT / "tests/drivers/scripted")
     default = Kubernetes(cluster, "default")
-    default.apply(storage_class("decisions/scripted"), own_class(ELSEWHERE, provisioner=ANOTHER))
+    default.apply(
+        storage_class("decisions/scripted"),
+        own_class(ELSEWHERE, provisioner=ANOTHER),
+    )
     with provisioner:
         yield provisioner
         assert provisioner.alive(), provisioner.log()
@@ -111,7 +112,7 @@ def said(k8s: Kubernetes, about: str) -> list[tuple[str, int]]:
 
 
 def notes_of(k8s: Kubernetes, claim: str) -> dict[str, str]:
-    return (k8s.get("pvc", claim) or {})["metadata"].get("annotations") or {}
+    return k8s.find("pvc", claim)["metadata"].get("annotations") or {}
 
 
 def is_given_back(k8s: Kubernetes, claim: str) -> bool:
@@ -131,13 +132,19 @@ def without_controller_manager(cluster: Cluster) -> Iterator[None]:
 LEFT_ALONE = {
     "of-another": row("of-another", storageClassName=ELSEWHERE),
     "given-to-another": row(
-        "given-to-another", {GIVEN_TO: ANOTHER, ONCE_GIVEN_TO: CLASS}, storageClassName=ELSEWHERE
+        "given-to-another",
+        {GIVEN_TO: ANOTHER, ONCE_GIVEN_TO: CLASS},
+        storageClassName=ELSEWHERE,
     ),
     "pre-bound": row("pre-bound", {GIVEN_TO: CLASS}, volumeName="no-such-volume"),
     "late": row("late", {GIVEN_TO: CLASS}, node=""),
     "of-another-node": row("of-another-node", {GIVEN_TO: CLASS}, node="node2"),
 }
-SNAPSHOT = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "yesterday"}
+SNAPSHOT = {
+    "apiGroup": "snapshot.storage.k8s.io",
+    "kind": "VolumeSnapshot",
+    "name": "yesterday",
+}
 POPULATOR = {"apiGroup": "populators.example", "kind": "Image", "name": "debian"}
 POPULATED = row("populated", dataSourceRef=POPULATOR)
 REFUSED = {  # what of the claim -> words of the one event
@@ -204,7 +211,8 @@ def test_what_the_controller_manager_would_soon_write_anew(
     """The provisioner's older note alone; a class that went to another provisioner after the claim
     had been given to us; a PV without a phase, which is Released as soon as somebody has looked at
     it. A PV whose deletion failed before is as good as released."""
-    pending, failed = forge(k8s, "phase-pending"), forge(k8s, "phase-failed")
+    pending = forge(k8s, "phase-pending")
+    failed = forge(k8s, "phase-failed")
     failed_name = failed["metadata"]["name"]
     with without_controller_manager(k8s.cluster):
         k8s.apply(
@@ -215,19 +223,22 @@ def test_what_the_controller_manager_would_soon_write_anew(
         )
         change = '{"status": {"phase": "Failed"}}'
         k8s.run("patch", "pv", failed_name, "--subresource=status", "--type=merge", "-p", change)
-        uid = (k8s.get("pvc", "older-note") or {})["metadata"]["uid"]
+        uid = k8s.uid("pvc", "older-note")
         wait_until("it is made", lambda: k8s.get("pv", f"pvc-{uid}"))
         words = f"is of provisioner {ANOTHER} now, but the claim was given to {CLASS}"
         k8s.event("class-went", "ProvisioningFailed", words)
-        assert (k8s.get("pv", pending["metadata"]["name"]) or {})["status"]["phase"] == "Pending"
+        assert k8s.find("pv", pending["metadata"]["name"])["status"]["phase"] == "Pending"
         assert driver.calls("phase-pending", "delete") == []
-        wait_until("its storage is deleted", lambda: driver.calls("phase-failed", "delete"))
+        wait_until(
+            "its storage is deleted",
+            lambda: driver.calls("phase-failed", "delete"),
+        )
 
     bound(k8s, "older-note")
-    wait_until("the other is deleted", lambda: k8s.get("pv", pending["metadata"]["name"]) is None)
+    k8s.until_gone("pv", pending["metadata"]["name"])
     assert len(driver.calls("phase-pending", "delete")) == 1
     assert driver.calls("class-went") == []
-    wait_until("the failed one is gone", lambda: k8s.get("pv", failed_name) is None)
+    k8s.until_gone("pv", failed_name)
     assert len(driver.calls("phase-failed", "delete")) == 1
 
 
@@ -236,10 +247,11 @@ def test_a_class_deleted_and_made_again_under_its_name_is_another(
 ) -> None:
     """As a class cannot be changed; what the driver refused, and what we refused, is tried again at
     once."""
-    bad, odd = f"bad-{k8s.namespace}", f"odd-{k8s.namespace}"
+    bad = f"bad-{k8s.namespace}"
+    odd = f"odd-{k8s.namespace}"
     driver.will_answer("invalid", "InvalidArgument")
     k8s.apply(own_class(bad), own_class(odd, parameters={"requestBytes": "1"}))
-    uids = [(k8s.get("storageclass", name) or {})["metadata"]["uid"] for name in (bad, odd)]
+    uids = [k8s.uid("storageclass", name) for name in (bad, odd)]
     k8s.apply(row("invalid", storageClassName=bad), row("reserved", storageClassName=odd))
     k8s.event("invalid", "ProvisioningFailed", "InvalidArgument: as the script says")
     k8s.event("reserved", "ProvisioningFailed", 'the parameter "requestBytes"')
@@ -247,9 +259,7 @@ def test_a_class_deleted_and_made_again_under_its_name_is_another(
     k8s.delete("storageclass", bad, odd)
     k8s.apply(own_class(bad), own_class(odd))
 
-    assert not set(uids) & {
-        (k8s.get("storageclass", name) or {})["metadata"]["uid"] for name in (bad, odd)
-    }
+    assert not set(uids) & {k8s.uid("storageclass", name) for name in (bad, odd)}
     bound(k8s, "invalid", "reserved")
     assert [len(driver.calls(name)) for name in ("invalid", "reserved")] == [2, 1]
     k8s.delete("storageclass", bad, odd)
@@ -285,20 +295,23 @@ def test_what_becomes_of_an_attempt_that_failed(
     k8s.apply(*(row(name) for name in scripts))
     wait_until("the copy has begun", lambda: driver.calls("copied"))
     k8s.delete("pvc", "copied")
-    assert len(driver.calls("copied")) <= len(copying)  # it goes on when the claim is gone
+    # The deletion goes on when the claim is gone.
+    assert len(driver.calls("copied")) <= len(copying)
     for name in ("exhausted", "unavailable"):
         wait_until("the node is given back", functools.partial(is_given_back, k8s, name))
         assert [call[3] for call in driver.calls(name)] == scripts[name]
-    assert {
-        "pvc-" + (k8s.get("pvc", name) or {})["metadata"]["uid"]
-        for name in ("exhausted", "unavailable")
-    } <= (driver.volumes())
+    assert {"pvc-" + k8s.uid("pvc", name) for name in ("exhausted", "unavailable")} <= (
+        driver.volumes()
+    )
     k8s.delete("pvc", "exhausted", "unavailable")
 
     found = bound(k8s, "busy", "conflict")
     assert [call[3] for call in driver.calls("conflict")] == ["ResourceExhausted", "success"]
     assert next(refusals, None) is None
-    wait_until("nothing is left of the others", lambda: driver.volumes() == set(found.values()))
+    wait_until(
+        "nothing is left of the others",
+        lambda: driver.volumes() == set(found.values()),
+    )
     assert [call[3] for call in driver.calls("copied")] == [*copying, "success"]
     assert events(k8s, "copied", "ProvisioningFailed") == []
     assert len(driver.made()) == len(set(driver.made()))
@@ -315,7 +328,7 @@ def test_a_pv_that_the_api_server_refuses(
     """As there is one of that name for another claim, or for good. The storage waits, and goes with
     its claim."""
     k8s.apply(row("name-is-taken", node=""))
-    name = "pvc-" + (k8s.get("pvc", "name-is-taken") or {})["metadata"]["uid"]
+    name = "pvc-" + k8s.uid("pvc", "name-is-taken")
     anothers = forge(k8s, "somebody", {}, policy="Retain", finalizers=[])
     anothers["metadata"]["name"] = name
     k8s.apply(anothers)
@@ -388,11 +401,11 @@ def edit(k8s: Kubernetes, volume: str, change: Object) -> None:
 
 
 def phase(k8s: Kubernetes, volume: str) -> str:
-    return str((k8s.get("pv", volume) or {}).get("status", {}).get("phase", ""))
+    return str(k8s.find("pv", volume).get("status", {}).get("phase", ""))
 
 
 def finalizers_of(k8s: Kubernetes, volume: str) -> list[str]:
-    return (k8s.get("pv", volume) or {})["metadata"].get("finalizers") or []
+    return k8s.find("pv", volume)["metadata"].get("finalizers") or []
 
 
 def test_which_pvs_are_deleted(driver: ScriptedDriver, k8s: Kubernetes) -> None:
@@ -414,14 +427,18 @@ def test_which_pvs_are_deleted(driver: ScriptedDriver, k8s: Kubernetes) -> None:
     wait_until("it is released", lambda: phase(k8s, names["going"]) == "Released")
     k8s.run("delete", "pv", names["going"], "--wait=false")
     edit(k8s, names["going"], {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
-    wait_until("nobody's claim has it", lambda: phase(k8s, names["available"]) == "Available")
     wait_until(
-        "all have their phase", lambda: all(phase(k8s, names[about]) != "Pending" for about in left)
+        "nobody's claim has it",
+        lambda: phase(k8s, names["available"]) == "Available",
+    )
+    wait_until(
+        "all have their phase",
+        lambda: all(phase(k8s, names[about]) != "Pending" for about in left),
     )
 
     k8s.apply(rows["honest"])
 
-    wait_until("the honest one is deleted", lambda: k8s.get("pv", names["honest"]) is None)
+    k8s.until_gone("pv", names["honest"])
     assert len(driver.calls("honest", "delete")) == 1
     wait_until(
         "the recycled one is not held",
@@ -450,13 +467,18 @@ def test_a_policy_that_becomes_delete_and_a_driver_that_cannot_delete(
     k8s.delete("pvc", "changes", "stuck", "busy")
 
     wait_until(
-        "two are gone", lambda: not any(k8s.get("pv", found[one]) for one in ("changes", "busy"))
+        "two are gone",
+        lambda: not any(k8s.get("pv", found[one]) for one in ("changes", "busy")),
     )
     assert driver.volumes() == {found["stuck"]}
-    Kubernetes(k8s.cluster, "default").event(found["stuck"], "VolumeFailedDelete", "NotSupported: ")
+    Kubernetes(k8s.cluster, "default").event(
+        found["stuck"],
+        "VolumeFailedDelete",
+        "NotSupported: ",
+    )
     assert len(driver.calls("stuck", "delete")) == 1
     edit(k8s, found["stuck"], {"metadata": {"annotations": {"something": "else"}}})
-    wait_until("the last is gone", lambda: k8s.get("pv", found["stuck"]) is None)
+    k8s.until_gone("pv", found["stuck"])
     assert driver.volumes() == set()
     k8s.delete("storageclass", kept)
 

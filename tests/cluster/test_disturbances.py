@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.cluster.conftest import DRIVER, Kubernetes, Object, one_process, ours, volumes_on
 from tests.cluster.killed_provisioner import beside
-from tests.cluster.kube.cluster import wait_until
+from tests.cluster.namespaces import Kubernetes, Object, ours
+from tests.cluster.nodes import DRIVER, volumes_on
+from tests.cluster.processes import one_process
+from tests.waiting import wait_until
 
 
 def mountinfo(k8s: Kubernetes, node: str) -> str:
@@ -33,7 +35,7 @@ def test_kubelet_restarted_in_the_middle_of_a_pods_life(k8s: Kubernetes) -> None
     name = k8s.volume_of()["metadata"]["name"]
     wait_until("it is unmounted", lambda: name not in mountinfo(k8s, "node1"))
     k8s.delete("pvc", "data")
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert volumes_on(k8s.cluster, "node1") == set()
 
 
@@ -45,7 +47,11 @@ def test_the_driver_is_updated_while_pods_run(k8s: Kubernetes) -> None:
     k8s.shell("web", "echo kept > /data/file")
     driver = k8s.cluster.nodes["node1"].path(DRIVER)
     older = driver.stat().st_ino
-    content = driver.read_bytes().replace(b"#!/bin/sh\n", b"#!/bin/sh\n# header-of-before\n", 1)
+    content = driver.read_bytes().replace(
+        b"#!/bin/sh\n",
+        b"#!/bin/sh\n# header-of-before\n",
+        1,
+    )
     aside = driver.with_name(".older")
     aside.write_bytes(content)
     aside.chmod(0o755)
@@ -113,12 +119,16 @@ def test_the_provisioner_finishes_and_exits_cleanly_on_sigterm(k8s: Kubernetes) 
     for claim in claims:
         k8s.claim(claim)
         k8s.run("annotate", "pvc", claim, "volume.kubernetes.io/selected-node=node2")
-    wait_until("it works on them", lambda: k8s.all("events", fields="reason=Provisioning"))
+    wait_until(
+        "it works on them",
+        lambda: k8s.all("events", fields="reason=Provisioning"),
+    )
     pid = one_process("provisioner", "--node=node2")
     os.kill(pid, signal.SIGTERM)
 
     wait_until(
-        "it is started again", lambda: container()[1]["restartCount"] > before["restartCount"]
+        "it is started again",
+        lambda: container()[1]["restartCount"] > before["restartCount"],
     )
     assert container()[1]["lastState"]["terminated"]["exitCode"] == 0
     assert "stopping: finishing what is in hand" in flexvol.run("logs", name, "--previous").stdout

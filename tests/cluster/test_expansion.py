@@ -8,20 +8,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cluster.conftest import Kubernetes, Object, storage_class
-from tests.cluster.kube.cluster import STATE, wait_until
+from tests.cluster.claims import TOO_LARGE, raise_claim, wait_for_volume
+from tests.cluster.kube.cluster import STATE
 from tests.cluster.kube.machine import PREFIX
+from tests.cluster.namespaces import Kubernetes, Object, storage_class
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NETWORK = ["nsenter", f"--net=/run/netns/{PREFIX}cp"]
 KUBECONFIG = STATE / "admin.kubeconfig"
-TOO_LARGE = "900Gi"
 CHANGES = 4  # that the command makes
 
 
 def flexvol(*words: str) -> subprocess.CompletedProcess[str]:
     """The plugin's command, with the administrator's kubeconfig."""
-    line = [*NETWORK, str(ROOT / "dist/provisioner"), *words, f"--kubeconfig={KUBECONFIG}"]
+    line = [
+        *NETWORK,
+        str(ROOT / "dist/provisioner"),
+        *words,
+        f"--kubeconfig={KUBECONFIG}",
+    ]
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=180)
 
 
@@ -37,26 +43,10 @@ def is_cancelled(k8s: Kubernetes) -> bool:
     return done.returncode == 0
 
 
-def raise_claim(k8s: Kubernetes, size: str) -> None:
-    k8s.run(
-        "patch",
-        "pvc",
-        "data",
-        "-p",
-        f'{{"spec":{{"resources":{{"requests":{{"storage":"{size}"}}}}}}}}',
-    )
-
-
 def claim(k8s: Kubernetes) -> Object:
     found = k8s.get("pvc", "data")
     assert found is not None
     return found
-
-
-def wait_for_volume(k8s: Kubernetes, size: str) -> None:
-    wait_until(
-        f"the PV says {size}", lambda: k8s.volume_of()["spec"]["capacity"] == {"storage": size}
-    )
 
 
 def sizes(k8s: Kubernetes) -> tuple[str, str, str]:
@@ -92,7 +82,7 @@ def test_an_expansion_that_does_not_fit_is_given_up_under_a_running_pod(k8s: Kub
     xfs_claim(k8s)
     k8s.pod("web")
     k8s.shell("web", "echo kept > /data/file && sync")
-    pod_uid = (k8s.get("pod", "web") or {})["metadata"]["uid"]
+    pod_uid = k8s.uid("pod", "web")
     before = blocks_kib(k8s, "web")
     raise_claim(k8s, TOO_LARGE)
     way_out = f"kubectl flexvol cancel-expansion {k8s.namespace}/data"
@@ -114,7 +104,7 @@ def test_an_expansion_that_does_not_fit_is_given_up_under_a_running_pod(k8s: Kub
     wait_until("df follows", lambda: blocks_kib(k8s, "web") > before * 1.8, 150)
     wait_until("the claim says so", lambda: sizes(k8s) == ("640Mi", "640Mi", "640Mi"))
     assert k8s.shell("web", "cat /data/file").stdout == "kept\n"
-    assert (k8s.get("pod", "web") or {})["metadata"]["uid"] == pod_uid
+    assert k8s.uid("pod", "web") == pod_uid
 
 
 def test_a_pod_that_cannot_start_for_it_starts_when_the_expansion_is_given_up(

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.election import LEASE_SECONDS
-from tests.cluster.conftest import Kubernetes, own_namespace
-from tests.cluster.kube.cluster import SERVER, STATE, Cluster, wait_until
+from cluster.controller.election import LEASE_SECONDS
+from tests.cluster.kube.cluster import SERVER, STATE, Cluster
+from tests.cluster.namespaces import Kubernetes, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     NAMESPACE,
@@ -28,6 +28,7 @@ from tests.cluster.own_provisioner import (
     storage_class,
 )
 from tests.cluster.proxy import CUT, Proxy
+from tests.waiting import wait_until
 
 CLASS = "scripted.failover"
 LEASE = "flexvol-scripted.failover"
@@ -51,8 +52,19 @@ class Pair:
         for name, port in PORTS.items():
             self.proxies[name].start()
             words = ("--identity=failover", f"--health-port={port}")
-            one = OwnProvisioner(cluster, name, self.proxies[name].url, "failover/scripted", *words)
-            self.driver = ScriptedDriver(one.install(ROOT / "tests/drivers/scripted", directory))
+            one = OwnProvisioner(
+                cluster,
+                name,
+                self.proxies[name].url,
+                "failover/scripted",
+                *words,
+            )
+            self.driver = ScriptedDriver(
+                one.install(
+                    ROOT / "tests/drivers/scripted",
+                    directory,
+                )
+            )
             directory = one.plugins
             one.program = [sys.executable, _STEPPED_CLOCK, self._step(name), *one.program]
             self.instances[name] = one
@@ -134,7 +146,8 @@ def shared_claims(*names: str) -> list[dict[str, object]]:
 def test_the_leader_is_killed_in_the_middle_of_its_work(pair: Pair, k8s: Kubernetes) -> None:
     leader = wait_until("one leads", pair.leader)
     other = pair.other(leader)
-    done, long = [f"done-{number}" for number in range(4)], "long"
+    done = [f"done-{number}" for number in range(4)]
+    long = "long"
     pair.driver.will_answer(long, "hang")
     k8s.apply(*shared_claims(*done, long))
     bound(k8s, *done)
@@ -209,7 +222,12 @@ def test_no_step_of_a_wall_clock_makes_two_leaders_or_none(pair: Pair, k8s: Kube
 def test_another_writes_itself_into_the_lease(pair: Pair, k8s: Kubernetes) -> None:
     """Who no longer holds it stops at once, and takes part again."""
     leader = wait_until("one leads", pair.leader)
-    thief = {"spec": {"holderIdentity": "someone else", "renewTime": "2030-01-01T00:00:00.000000Z"}}
+    thief = {
+        "spec": {
+            "holderIdentity": "someone else",
+            "renewTime": "2030-01-01T00:00:00.000000Z",
+        }
+    }
     pair.lease.run("patch", "lease", LEASE, "--type=merge", "-p", json.dumps(thief))
     wait_until("it stops", lambda: not pair.leads(leader), 6)
     k8s.apply(*shared_claims("data"))

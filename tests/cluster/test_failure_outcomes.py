@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, own_namespace, processes
-from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
+from tests.cluster.kube.cluster import SERVER, Cluster
+from tests.cluster.namespaces import Kubernetes, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     ROOT,
@@ -25,7 +25,9 @@ from tests.cluster.own_provisioner import (
     events,
     storage_class,
 )
+from tests.cluster.processes import processes
 from tests.cluster.proxy import Proxy
+from tests.waiting import wait_until
 
 CLASS = "scripted.outcomes"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
@@ -84,7 +86,9 @@ def test_each_failure_is_said_and_tried_again(driver: ScriptedDriver, k8s: Kuber
     found = bound(k8s, *names.values())
     for answer, name in names.items():
         k8s.event(
-            name, "ProvisioningFailed", f'failed to provision volume with StorageClass "{CLASS}": '
+            name,
+            "ProvisioningFailed",
+            f'failed to provision volume with StorageClass "{CLASS}": ',
         )
         k8s.event(name, "ProvisioningFailed", FAILURES[answer])
         assert [call[3] for call in driver.calls(name)] == [answer, "success"]
@@ -138,14 +142,15 @@ def test_where_nothing_was_begun_the_node_is_given_back(
     k8s.apply(claim(name, CLASS))
 
     def notes() -> dict[str, str]:
-        annotations: dict[str, str] = (k8s.get("pvc", name) or {})["metadata"]["annotations"]
+        annotations: dict[str, str] = k8s.find("pvc", name)["metadata"]["annotations"]
         return annotations
 
     wait_until("the node is given back", lambda: SELECTED_NODE not in notes())
     k8s.event(name, "ProvisioningFailed", f"{reason}: as the script says")
     assert len(driver.calls(name)) == 1
 
-    k8s.run("annotate", "pvc", name, f"{SELECTED_NODE}=node1")  # the scheduler chose again
+    # The scheduler chose again.
+    k8s.run("annotate", "pvc", name, f"{SELECTED_NODE}=node1")
     bound(k8s, name)
 
 
@@ -164,10 +169,7 @@ def test_a_driver_that_is_away_keeps_no_claim_on_its_node(
         )
         wait_until(
             "the node is given back",
-            lambda: (
-                SELECTED_NODE
-                not in (k8s.get("pvc", "away") or {})["metadata"].get("annotations", {})
-            ),
+            lambda: SELECTED_NODE not in k8s.find("pvc", "away")["metadata"].get("annotations", {}),
         )
     finally:
         executable.chmod(0o755)
@@ -179,8 +181,8 @@ def test_a_driver_that_is_away_keeps_no_claim_on_its_node(
 def test_a_driver_that_hangs_holds_up_no_other_claim_and_is_called_again_once_it_is_dead(
     driver: ScriptedDriver, k8s: Kubernetes
 ) -> None:
-    """After its limit, 600 s, the provisioner kills it (tests/unit/test_process.py); here the test
-    does that."""
+    """After its limit, 600 s, the provisioner kills it
+    (tests/unit/shared/test_process.py); here the test does that."""
     driver.will_answer("hangs", "hang")
     k8s.apply(claim("hangs", CLASS))
     wait_until("it hangs", lambda: driver.calls("hangs"))
@@ -233,7 +235,10 @@ def test_a_volume_that_cannot_be_deleted_is_said_on_its_pv_and_tried_again(
     k8s.delete("pvc", *claims)
 
     wait_until("the volumes are gone", lambda: not driver.volumes(), 30)
-    wait_until("the PVs are gone", lambda: not any(k8s.get("pv", name) for name in found.values()))
+    wait_until(
+        "the PVs are gone",
+        lambda: not any(k8s.get("pv", name) for name in found.values()),
+    )
     default = Kubernetes(k8s.cluster, "default")
     for answer, words in names.items():
         default.event(found[f"delete-{answer.lower()}"], "VolumeFailedDelete", words)

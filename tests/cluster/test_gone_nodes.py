@@ -11,30 +11,20 @@ import re
 import shutil
 import signal
 import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import (
-    DRIVER,
-    POOL,
-    Kubernetes,
-    Object,
-    cordoned,
-    hostname,
-    pod,
-    published,
-    storage_class,
-    volumes_on,
-)
+from tests.cluster.claims import bound_at_once, forge, looked_again, warnings
 from tests.cluster.killed_provisioner import KillingProxy
-from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.kube.cluster import STATE, Cluster
+from tests.cluster.namespaces import Kubernetes, Object, hostname, pod, published, storage_class
+from tests.cluster.nodes import DRIVER, POOL, cordoned, volumes_on
 from tests.cluster.proxy import kubeconfig
-from tests.cluster.test_placement import bound_at_once, looked_again, warnings
-from tests.conftest import ROOT
+from tests.sources import ROOT
+from tests.waiting import wait_until
 
 SELECTED = "volume.kubernetes.io/selected-node"
 LOST = "flexvol/lost"
@@ -62,7 +52,7 @@ def metric(cluster: Cluster, name: str) -> float:
 
 
 def release(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
-    """The README's command, in the pod of flexvol-cluster."""
+    """The command of docs/disaster-recovery.md, in the pod of flexvol-cluster."""
     command = ("exec", "deployment/flexvol-cluster", "--", "provisioner", "release", *words)
     return Kubernetes(cluster, "flexvol").run(*command, check=False)
 
@@ -85,7 +75,7 @@ def giving_up(k8s: Kubernetes) -> Iterator[str]:
 
 
 def mark_of(k8s: Kubernetes, name: str) -> str:
-    return str(((k8s.get("pv", name) or {})["metadata"].get("annotations") or {}).get(LOST, ""))
+    return str((k8s.find("pv", name)["metadata"].get("annotations") or {}).get(LOST, ""))
 
 
 def unmounted(k8s: Kubernetes, node: str, name: str) -> bool:
@@ -97,7 +87,8 @@ def unmounted(k8s: Kubernetes, node: str, name: str) -> bool:
 
 def delete_by_hand(k8s: Kubernetes, node: str, volume: Object) -> None:
     """What is left of a volume that was given up; refused as long as the node has it mounted."""
-    name, claim = volume["metadata"]["name"], volume["spec"]["claimRef"]
+    name = volume["metadata"]["name"]
+    claim = volume["spec"]["claimRef"]
     assert name in volumes_on(k8s.cluster, node)
     owner = {f"kubernetes.io/pvc.{key}": claim[key] for key in ("namespace", "name", "uid")}
     request = {
@@ -118,8 +109,13 @@ def delete_by_hand(k8s: Kubernetes, node: str, volume: Object) -> None:
 def test_a_driver_that_only_a_daemonset_was_told_of_is_looked_after(k8s: Kubernetes) -> None:
     """Its pods run nowhere; what is looked at is what they are told. The policies have to be told
     of its provisioner, too."""
-    flexvol, name = Kubernetes(k8s.cluster, "flexvol"), f"other-{k8s.namespace}"
-    container = {"name": "main", "image": "none", "args": ["--node=n", "--driver=other/thing"]}
+    flexvol = Kubernetes(k8s.cluster, "flexvol")
+    name = f"other-{k8s.namespace}"
+    container = {
+        "name": "main",
+        "image": "none",
+        "args": ["--node=n", "--driver=other/thing"],
+    }
     pod_spec = {"nodeSelector": {"kubernetes.io/os": "none"}, "containers": [container]}
     labels = {"app": name}
     spec = {
@@ -150,7 +146,11 @@ def test_a_driver_that_only_a_daemonset_was_told_of_is_looked_after(k8s: Kuberne
     try:
         k8s.claim(storage_class=name)
         k8s.run("annotate", "pvc", "data", f"{SELECTED}=no-such-node")
-        k8s.event("data", "NodeGone", "node 'no-such-node', chosen for it, does not exist")
+        k8s.event(
+            "data",
+            "NodeGone",
+            "node 'no-such-node', chosen for it, does not exist",
+        )
     finally:
         serve(rules)
         flexvol.delete("daemonset", name)
@@ -169,7 +169,8 @@ def test_a_claim_that_waits_for_a_node_that_is_gone_gets_another(k8s: Kubernetes
 
 def leaders(cluster: Cluster) -> list[str]:
     """The instances that may do the duties, by what each says of itself."""
-    flexvol, found = Kubernetes(cluster, "flexvol"), []
+    flexvol = Kubernetes(cluster, "flexvol")
+    found = []
     for name in staying(flexvol):
         told = cluster.api.text(f"/api/v1/namespaces/flexvol/pods/{name}:9808/proxy/metrics")
         if re.search(r"^flexvol_leader(\{.*\})? 1\.0$", told, re.MULTILINE):
@@ -251,7 +252,7 @@ def test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"deletes the claim {k8s.namespace}/data, then {gone}" in done.stdout
     assert k8s.get("pvc", "data") is None
-    wait_until("the PV is gone", lambda: k8s.get("pv", gone) is None)
+    k8s.until_gone("pv", gone)
     assert k8s.volume_of("living")["status"]["phase"] == "Bound"
     wait_until(
         "nothing is lost",
@@ -271,7 +272,8 @@ def test_giving_up_goes_on_where_it_was_killed(
 
 
 def killed_at_each_write(k8s: Kubernetes, tmp_path: Path, when: str) -> None:
-    number, killed = 0, True
+    number = 0
+    killed = True
     with KillingProxy() as proxy:
         (tmp_path / "kubeconfig").write_text(kubeconfig(proxy.url))
         beside = k8s.cluster.kubectl_line()[:2]
@@ -286,7 +288,12 @@ def killed_at_each_write(k8s: Kubernetes, tmp_path: Path, when: str) -> None:
                 f"--kubeconfig={tmp_path}/kubeconfig",
             ]
             killed = killed_at(proxy, when, number, [*map(str, line)])
-            again = subprocess.run([*map(str, line)], capture_output=True, text=True, check=False)
+            again = subprocess.run(
+                [*map(str, line)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert again.returncode == 0 or "there is no PV" in again.stderr
             wait_until("the PV is gone", functools.partial(absent, k8s, gone))
             assert k8s.get("pvc", "data") is None
@@ -300,7 +307,10 @@ def absent(k8s: Kubernetes, volume: str) -> bool:
 def killed_at(proxy: KillingProxy, when: str, number: int, line: list[str]) -> bool:
     """Runs it; whether it came to the write with that number, and was killed there."""
     writes = itertools.count(1)
-    proxy.arm(when, lambda _, words: not words.startswith("GET") and next(writes) == number)
+    proxy.arm(
+        when,
+        lambda _, words: not words.startswith("GET") and next(writes) == number,
+    )
     started: queue.Queue[int] = queue.Queue()  # it may write before we know its number
     proxy.victim = lambda: os.killpg(started.get(timeout=60), signal.SIGKILL)
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -309,49 +319,6 @@ def killed_at(proxy: KillingProxy, when: str, number: int, line: list[str]) -> b
     proxy.armed = None
     assert status in (0, -signal.SIGKILL)
     return status != 0
-
-
-def forge(
-    k8s: Kubernetes, name: str, node: str, claim: str = "data", giving_up: bool = False
-) -> str:
-    """A PV as our instance on that node would have made it, and its claim. giving_up: its class
-    says that it is given up with its node."""
-    name = f"pvc-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{name}-{k8s.namespace}')}"
-    policy = {"flexvol/on-node-gone": "release"} if giving_up else {}
-    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
-    k8s.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {
-                "name": name,
-                "annotations": {
-                    "pv.kubernetes.io/provisioned-by": "loop.flexvol",
-                    "flexvol/identity": node,
-                    **policy,
-                },
-                "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
-            },
-            "spec": {
-                "capacity": {"storage": "64Mi"},
-                "accessModes": ["ReadWriteOnce"],
-                "storageClassName": "flexvol-loop",
-                "persistentVolumeReclaimPolicy": "Delete",
-                "claimRef": {"namespace": k8s.namespace, "name": claim},
-                "flexVolume": {
-                    "driver": "flexvol/loop",
-                    "options": {"pool": "default", "poolId": "0"},
-                },
-                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
-            },
-        }
-    )
-    k8s.claim(claim, volumeName=name)
-    if not giving_up:
-        wait_until(
-            "it is bound", lambda: (k8s.get("pvc", claim) or {})["status"]["phase"] == "Bound"
-        )
-    return name
 
 
 def stateful_set(claim_class: str) -> Object:
@@ -398,7 +365,8 @@ def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(
         k8s.apply(stateful_set(giving_up))
         k8s.running("db-0")
     k8s.shell("db-0", "echo old > /data/file && sync")
-    kept, left = k8s.volume_of("kept"), k8s.volume_of("data-db-0")
+    kept = k8s.volume_of("kept")
+    left = k8s.volume_of("data-db-0")
     assert left["metadata"]["annotations"]["flexvol/on-node-gone"] == "release"
 
     k8s.cluster.kill("kubelet", goes)
@@ -407,13 +375,11 @@ def test_a_node_goes_and_only_what_its_class_releases_starts_empty_elsewhere(
         k8s.run("delete", "pod", "db-0", "keeper", "--force")
 
         k8s.event("kept", "VolumeNodeGone", f"its node {goes} is gone")
-        wait_until(
-            "the volume is given up", lambda: k8s.get("pv", left["metadata"]["name"]) is None, 90
-        )
+        k8s.until_gone("pv", left["metadata"]["name"], 90)
         k8s.running("db-0")
-        assert (k8s.get("pod", "db-0") or {})["spec"]["nodeName"] == stays
+        assert k8s.node_of("db-0") == stays
         assert k8s.shell("db-0", "ls /data").stdout.split() in ([], ["lost+found"])
-        assert (k8s.get("pv", kept["metadata"]["name"]) or {})["status"]["phase"] == "Bound"
+        assert k8s.find("pv", kept["metadata"]["name"])["status"]["phase"] == "Bound"
         done = release(k8s.cluster, kept["metadata"]["name"])
         assert done.returncode == 0, done.stdout + done.stderr
     finally:
@@ -450,7 +416,10 @@ def test_a_living_node_whose_disk_is_away_or_another_gives_up_nothing_without_a_
     names = [volume["metadata"]["name"] for volume in (kept, left, given_up)]
     k8s.delete("pod", "kept", "left")
     for name in names:
-        wait_until("it is unmounted", lambda name=name: unmounted(k8s, "node1", name))  # type: ignore[misc]
+        wait_until(
+            "it is unmounted",
+            functools.partial(unmounted, k8s, "node1", name),
+        )
     refused = release_by_person(k8s.cluster, names[0], "--disk-is-gone")
     assert (refused.returncode, "node node1 has its pool default" in refused.stderr) == (1, True)
     first = hostname(k8s, "node1")
@@ -461,7 +430,8 @@ def test_a_living_node_whose_disk_is_away_or_another_gives_up_nothing_without_a_
         wait_until("the pool is missed", lambda: not published(k8s).get(first), 40)
         k8s.pod("stuck", claim="left", wait=False)
         wait_until(
-            "it is on its node", lambda: (k8s.get("pod", "stuck") or {})["spec"].get("nodeName")
+            "it is on its node",
+            lambda: k8s.find("pod", "stuck")["spec"].get("nodeName"),
         )
         give_up_a_dead_disk(k8s, names[2])
         assert [mark_of(k8s, name) for name in names[:2]] == ["", ""]
@@ -469,17 +439,20 @@ def test_a_living_node_whose_disk_is_away_or_another_gives_up_nothing_without_a_
         replace = [DRIVER, "pool", "init", "default", "--replace"]
         k8s.cluster.nodes["node1"].enter(*replace, capture_output=True)
         k8s.event("kept", "VolumeLost", "pool default of the node was replaced")
-        wait_until("both are marked", lambda: all(mark_of(k8s, name) for name in names[:2]))
+        wait_until(
+            "both are marked",
+            lambda: all(mark_of(k8s, name) for name in names[:2]),
+        )
         lost = 'flexvol_volumes_lost{reason="pool-replaced"}'
         wait_until("both are counted", lambda: metric(k8s.cluster, lost) == 2)
         later = forge(k8s, "later", "node9", claim="later", giving_up=True)
-        wait_until("one that was lost later is given up", lambda: k8s.get("pv", later) is None)
+        k8s.until_gone("pv", later)
         assert k8s.get("pvc", "left") and k8s.get("pv", names[1]), "its class decides no such thing"
 
         done = release_by_person(k8s.cluster, names[1])
         assert done.returncode == 0, done.stdout + done.stderr
         assert k8s.get("pvc", "left") is None
-        wait_until("the pod that could not start is gone", lambda: k8s.get("pod", "stuck") is None)
+        k8s.until_gone("pod", "stuck")
         wait_until("one is counted", lambda: metric(k8s.cluster, lost) == 1)
         assert k8s.get("pvc", "kept")
     finally:
@@ -509,4 +482,4 @@ def give_up_a_dead_disk(k8s: Kubernetes, volume: str) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert k8s.get("pvc", "given-up") is None
-    wait_until("the PV is gone", lambda: k8s.get("pv", volume) is None)
+    k8s.until_gone("pv", volume)

@@ -1,34 +1,25 @@
 """What a person asks from anywhere with kubectl's own plugin: which volumes there are, in which
-state, and what becomes of a claim. As the README says it is installed, and with kubectl's
+state, and what becomes of a claim. Installed as docs/kubectl-plugin.md says, and with kubectl's
 kubeconfig."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import (
-    DRIVER,
-    POOL,
-    Kubernetes,
-    Object,
-    cordoned,
-    own_namespace,
-    pod,
-)
-from tests.cluster.kube.cluster import STATE, Cluster, wait_until
-from tests.cluster.kube.machine import PREFIX
+from tests.cluster.commands import Ask, rows
+from tests.cluster.kube.cluster import STATE, Cluster
+from tests.cluster.namespaces import Kubernetes, Object, own_namespace, pod
+from tests.cluster.nodes import DRIVER, POOL, cordoned
 from tests.cluster.own_provisioner import bound, claim
-from tests.conftest import ROOT
+from tests.sources import ROOT
+from tests.waiting import wait_until
 
-Ask = Callable[..., subprocess.CompletedProcess[str]]
 KEY = "kubernetes.io/"
 
 
@@ -37,48 +28,6 @@ def k8s(cluster: Cluster) -> Iterator[Kubernetes]:
     """One for all of them: taking a namespace away takes longer than most of these tests."""
     with own_namespace(cluster) as k8s:
         yield k8s
-
-
-@pytest.fixture(scope="module")
-def ask(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    """kubectl flexvol ..."""
-    home = tmp_path_factory.mktemp("home")
-    subprocess.run(["install", "dist/provisioner", home / "kubectl-flexvol"], cwd=ROOT, check=True)
-    settings = {
-        "PATH": f"{home}:{os.environ['PATH']}",
-        "HOME": str(home),
-        "SHIV_ROOT": f"{STATE}/shiv",
-        "KUBECONFIG": str(STATE / "admin.kubeconfig"),
-    }
-
-    def run(*words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-        """answer: what is given to its stdin."""
-        line = [
-            "nsenter",
-            f"--net=/run/netns/{PREFIX}cp",
-            str(cluster.programs / "kubectl"),
-            "flexvol",
-            *words,
-        ]
-        environment = {**os.environ, **settings}
-        return subprocess.run(
-            line,
-            env=environment,
-            input=answer,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    return run
-
-
-def rows(ask: Ask, *words: str) -> tuple[int, dict[str, Object], Object]:
-    """The exit status, the volumes by name, and all that was said."""
-    done = ask("inventory", "--json", *words)
-    said: Object = json.loads(done.stdout or done.stderr)
-    return done.returncode, {one["name"]: one for one in said["volumes"]}, said
 
 
 def by_hand(cluster: Cluster, node: str, callout: str, name: str, **more: str) -> None:
@@ -91,7 +40,12 @@ def by_hand(cluster: Cluster, node: str, callout: str, name: str, **more: str) -
         **({"pool": "default", "poolId": pool_id(cluster, node)} if callout == "delete" else {}),
         **more,
     }
-    done = cluster.nodes[node].enter(DRIVER, callout, json.dumps(request), capture_output=True)
+    done = cluster.nodes[node].enter(
+        DRIVER,
+        callout,
+        json.dumps(request),
+        capture_output=True,
+    )
     assert json.loads(done.stdout)["status"] == "Success", done.stdout
 
 
@@ -153,7 +107,11 @@ def test_the_plugin_lists_what_a_person_does_and_nothing_else(ask: Ask) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("kubectl flexvol COMMAND")
     assert re.search("^  inventory +Lists the volumes", done.stdout, re.MULTILINE)
-    assert re.search("^  cancel-expansion +Gives up an expansion", done.stdout, re.MULTILINE)
+    assert re.search(
+        "^  cancel-expansion +Gives up an expansion",
+        done.stdout,
+        re.MULTILINE,
+    )
     assert "--node" not in done.stdout
     wrong = ask("--node=node1")
     assert wrong.returncode == 2 and "there is no command" in wrong.stderr
@@ -163,7 +121,8 @@ def test_the_plugin_lists_what_a_person_does_and_nothing_else(ask: Ask) -> None:
 def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status(
     k8s: Kubernetes, ask: Ask, volumes_by_hand: list[str]
 ) -> None:
-    cluster, (blank, foreign) = k8s.cluster, volumes_by_hand
+    cluster = k8s.cluster
+    blank, foreign = volumes_by_hand
     with storage_class(k8s, reclaimPolicy="Retain") as retain:
         k8s.apply(
             claim("used", "flexvol-loop"),
@@ -174,14 +133,9 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
         used, kept, lost = (found[name] for name in ("used", "kept", "lost"))
         k8s.pod("web", claim="used", wait=False)
         k8s.delete("pvc", "kept")
-        wait_until(
-            "the PV is released",
-            lambda: (k8s.get("pv", kept) or {})["status"]["phase"] == "Released",
-        )
-        place, aside = (
-            cluster.nodes["node2"].path(POOL) / lost,
-            cluster.nodes["node2"].path(POOL).parent.parent / lost,
-        )
+        k8s.until_phase("pv", kept, "Released")
+        place = cluster.nodes["node2"].path(POOL) / lost
+        aside = cluster.nodes["node2"].path(POOL).parent.parent / lost
         place.rename(aside)
         try:
             status, seen, _ = rows(ask)
@@ -197,39 +151,15 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
                 lost,
                 blank,
             ]
-            assert seen[used] | {"usedBytes": 0} == {
-                "name": used,
-                "node": "node1",
-                "driver": "flexvol/loop",
-                "pool": "default",
-                "sizeBytes": 32 << 20,
-                "usedBytes": 0,
-                "claim": f"{k8s.namespace}/used",
-                "pods": ["web"],
-                "state": "bound",
-                "reason": "",
-                "why": "",
-                "wrong": False,
-            }
+            assert seen[used] | {"usedBytes": 0} == bound_row(used, f"{k8s.namespace}/used", "web")
             assert "does not list it" in seen[lost]["why"] and seen[lost]["node"] == "node2"
-            table = ask("inventory").stdout
+            table = ask("inventory", "-o", "wide").stdout
             assert any(
                 line.split()[:3] == [used, "node1", "default"] for line in table.splitlines()
             ), table
             assert f"{lost} on node node2 is missing: its driver does not list it" in table
-
-            dry = ask("inventory", "--dry-run").stdout
-            assert f"{blank} on node node1 would be deleted: it was never mounted" in dry
-            assert (
-                f"{foreign} on node node1 would be left alone: it is foreign; it was made for "
-                "the cluster"
-            ) in dry
-            assert not any(name in dry for name in (used, kept, lost))
-
-            here, one_node, _ = rows(ask, "--node", "node1")
-            assert here == 1 and lost not in one_node and blank in one_node
-            no_node = ask("inventory", "--node", "node7")
-            assert no_node.returncode == 1 and "nodes with one: node1, node2" in no_node.stderr
+            check_dry_run(ask, blank, foreign, others=(used, kept, lost))
+            check_one_node(ask, blank, lost)
         finally:
             aside.rename(place)
         k8s.delete("pv", kept)
@@ -249,6 +179,41 @@ def test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_stat
         assert rows(ask)[1][used]["state"] == "bound"
 
 
+def bound_row(volume: str, claim: str, pod: str) -> Object:
+    """The row of a volume on node1 that a pod uses, of which nothing is used yet."""
+    return {
+        "name": volume,
+        "node": "node1",
+        "driver": "flexvol/loop",
+        "pool": "default",
+        "sizeBytes": 32 << 20,
+        "usedBytes": 0,
+        "claim": claim,
+        "pods": [pod],
+        "state": "bound",
+        "reason": "",
+        "why": "",
+        "wrong": False,
+    }
+
+
+def check_dry_run(ask: Ask, blank: str, foreign: str, others: tuple[str, ...]) -> None:
+    """A dry run says what would be done with each orphan, and nothing of other volumes."""
+    dry = ask("inventory", "--dry-run").stdout
+    assert f"{blank} on node node1 would be deleted: it was never mounted" in dry
+    left_alone = "would be left alone: it is foreign; it was made for the cluster"
+    assert f"{foreign} on node node1 {left_alone}" in dry
+    assert not any(name in dry for name in others)
+
+
+def check_one_node(ask: Ask, on_node1: str, on_node2: str) -> None:
+    """Only the volumes of a node are shown where the node is named."""
+    here, one_node, _ = rows(ask, "--node", "node1")
+    assert here == 1 and on_node2 not in one_node and on_node1 in one_node
+    no_node = ask("inventory", "--node", "node7")
+    assert no_node.returncode == 1 and "nodes with one: node1, node2" in no_node.stderr
+
+
 def delete_what_no_claim_has(k8s: Kubernetes, ask: Ask, used: str, orphan: str, retain: str) -> str:
     """Deletes nothing: what a claim has is refused, and so is an answer that is no yes. Returns a
     volume whose claim is gone, and whose PV the policy Retain keeps."""
@@ -265,17 +230,17 @@ def delete_what_no_claim_has(k8s: Kubernetes, ask: Ask, used: str, orphan: str, 
     k8s.apply(claim("kept-too", retain))
     released = bound(k8s, "kept-too")["kept-too"]
     k8s.delete("pvc", "kept-too")
-    wait_until(
-        "the PV is released",
-        lambda: (k8s.get("pv", released) or {})["status"]["phase"] == "Released",
-    )
+    k8s.until_phase("pv", released, "Released")
     return released
 
 
 def test_a_node_that_does_not_answer_is_said_and_the_others_are_shown(
     k8s: Kubernetes, ask: Ask
 ) -> None:
-    k8s.apply(claim("here", "flexvol-loop", "node1"), claim("there", "flexvol-loop", "node2"))
+    k8s.apply(
+        claim("here", "flexvol-loop", "node1"),
+        claim("there", "flexvol-loop", "node2"),
+    )
     found = bound(k8s, "here", "there")
     k8s.cluster.kill("kubelet", "node2")
     try:
@@ -318,6 +283,7 @@ def test_on_a_node_it_lists_without_an_api_server_and_in_a_pod_it_may_not_reach_
         ROOT / "dist/provisioner",
         "inventory",
         "--local",
+        "--output=wide",
         capture_output=True,
     )
     (line,) = [line for line in alone.stdout.splitlines() if line.startswith(name)]
@@ -416,18 +382,21 @@ def test_explain_says_that_no_node_has_room(k8s: Kubernetes, ask: Ask) -> None:
         )
         status, said = explained(ask, k8s, "now")
         assert status == 1
-        k8s.event(
-            "now", "ProvisioningFailed", said[1].partition(": the most is")[0]
-        )  # how much that is may change
+        # The amount may change between the two messages.
+        k8s.event("now", "ProvisioningFailed", said[1].partition(": the most is")[0])
     k8s.claim("later", "90Ti")
     k8s.pod("late", claim="later", wait=False)
 
     def scheduler() -> str:
         return next(
-            (line for line in explained(ask, k8s, "later")[1] if line.startswith("pod late ")), ""
+            (line for line in explained(ask, k8s, "later")[1] if line.startswith("pod late ")),
+            "",
         )
 
-    wait_until("the scheduler has said", lambda: "did not have enough free storage" in scheduler())
+    wait_until(
+        "the scheduler has said",
+        lambda: "did not have enough free storage" in scheduler(),
+    )
     status, said = explained(ask, k8s, "later")
     assert status == 1 and any(
         line.startswith("no node has room for 94371840 MiB: the most is ") for line in said
@@ -466,7 +435,7 @@ def test_explain_answers_for_the_pod_whatever_keeps_it(k8s: Kubernetes, ask: Ask
     both = [{"name": one, "persistentVolumeClaim": {"claimName": one}} for one in ("kept", "huge")]
     k8s.apply(pod("both", both))
     second = told(ask, k8s, "huge", "the scheduler says")
-    assert "uses the claims kept and huge; the first one's volume is on node node2" in second
+    assert "uses the claims kept and huge; the volume of kept is on node node2" in second
     assert "pool default has room for" in second
     assert "uses the claims kept and huge" in told(ask, k8s, "kept", "pod both")
     of_pod = ask("explain", "--pod", "both", "-n", k8s.namespace)
@@ -480,8 +449,18 @@ def test_explain_answers_for_the_pod_whatever_keeps_it(k8s: Kubernetes, ask: Ask
     )
     k8s.apply(claim("copy", "flexvol-loop", ""))
     k8s.run("annotate", "pvc", "copy", "flexvol/from-snapshot=never-made")
-    told(ask, k8s, "copy", f"no node has a snapshot 'never-made' of namespace {k8s.namespace}")
+    told(
+        ask,
+        k8s,
+        "copy",
+        f"no node has a snapshot 'never-made' of namespace {k8s.namespace}",
+    )
     with storage_class(k8s, parameters={"pool": "fasst"}) as wrong:
         k8s.claim("typo", "32Mi", wrong)
-        typo = told(ask, k8s, "typo", f"no node has the pool fasst that its storage class {wrong}")
+        typo = told(
+            ask,
+            k8s,
+            "typo",
+            f"no node has the pool fasst that its storage class {wrong}",
+        )
         assert "pools there are: default" in typo

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, pod
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import DATA, STATE, wait_until
+from tests.cluster.kube.cluster import DATA, STATE
+from tests.cluster.namespaces import Kubernetes, pod
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +33,7 @@ def test_a_pod_runs_on_each_node_and_reaches_the_api_server(k8s: Kubernetes, nod
         "shell", "nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT < /dev/null"
     )
 
-    assert (k8s.get("pod", "shell") or {})["spec"]["nodeName"] == node
+    assert k8s.node_of("shell") == node
     assert answer.returncode == 0
 
 
@@ -79,7 +80,8 @@ def test_a_scheduler_that_ends_itself_is_started_anew(k8s: Kubernetes) -> None:
     os.kill(old, signal.SIGKILL)
 
     wait_until(
-        "there is another", lambda: machine.running(STATE, "kube-scheduler") not in (None, old)
+        "there is another",
+        lambda: machine.running(STATE, "kube-scheduler") not in (None, old),
     )
 
 
@@ -89,10 +91,18 @@ def test_a_second_cluster_on_the_machine_says_who_has_the_first(k8s: Kubernetes)
         "cluster.Cluster(Path('/nowhere'))"
     )
     second = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     up = subprocess.run(
-        ["./build.sh", "playground"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["./build.sh", "playground"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     down = subprocess.run(
         ["./build.sh", "playground", "--down"],

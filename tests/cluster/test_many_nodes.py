@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.capacity import NODE_LABEL
-from tests.cluster.conftest import Kubernetes, Object, own_namespace
-from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
+from cluster.controller.published_rooms import NODE_LABEL
+from tests.cluster.kube.cluster import SERVER, Cluster
+from tests.cluster.namespaces import Kubernetes, Object, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     NAMESPACE,
@@ -33,18 +33,24 @@ from tests.cluster.own_provisioner import (
     storage_class,
 )
 from tests.cluster.proxy import Proxy
+from tests.waiting import wait_until
 
-FAR, FAR_IN_A_CAMPAIGN = 199, 999
-DRIVER, CLASS = "crowd/loop", "loop.crowd"
+FAR = 199
+FAR_IN_A_CAMPAIGN = 999
+DRIVER = "crowd/loop"
+CLASS = "loop.crowd"
 NODES = "/api/v1/nodes"
 ROOMS = f"/apis/storage.k8s.io/v1/namespaces/{NAMESPACE}/csistoragecapacities"
 FAR_LABEL = "tests/far"
-IDLE_SECONDS, IDLE_SECONDS_IN_A_CAMPAIGN = 10, 60
+IDLE_SECONDS = 10
+IDLE_SECONDS_IN_A_CAMPAIGN = 60
 CLAIMS = 4
 # The disk of the pool is others' too: so much of it is taken, so often.
-OTHERS_WRITE_BYTES, OTHERS_WRITE_SECONDS = 1 << 18, 0.5
+OTHERS_WRITE_BYTES = 1 << 18
+OTHERS_WRITE_SECONDS = 0.5
 # An object of a node's room has about 1 KB, as it is read. So many are compared at once.
-ROOM_BYTES, COMPARED = 1500, 16
+ROOM_BYTES = 1500
+COMPARED = 16
 
 
 class Crowd:
@@ -133,7 +139,13 @@ def crowd(cluster: Cluster, campaign: bool, pytestconfig: pytest.Config) -> Iter
         driver = provisioner.install(measured / "flexvol")
         make_pool(provisioner.node, driver)
         parameters = {"pool": Path(POOL).name}
-        default.apply(storage_class(DRIVER, volumeBindingMode="Immediate", parameters=parameters))
+        default.apply(
+            storage_class(
+                DRIVER,
+                volumeBindingMode="Immediate",
+                parameters=parameters,
+            )
+        )
         try:
             with provisioner:
                 own = wait_until("node1's room is published", lambda: own_room(cluster))

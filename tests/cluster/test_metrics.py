@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes
-from tests.cluster.kube.cluster import wait_until
+from tests.cluster.namespaces import Kubernetes
 from tests.cluster.prometheus import Prometheus
+from tests.waiting import wait_until
 
 Query = Callable[[str], list[dict[str, Any]]]
 
@@ -25,7 +25,11 @@ def query(k8s: Kubernetes, tmp_path: Path) -> Iterator[Query]:
 def test_every_provisioner_is_read_and_a_volume_is_followed_from_its_claim(
     k8s: Kubernetes, query: Query
 ) -> None:
-    wait_until("all provisioners are read", lambda: len(query('up{job="flexvol"} == 1')) == 3, 60)
+    wait_until(
+        "all provisioners are read",
+        lambda: len(query('up{job="flexvol"} == 1')) == 3,
+        60,
+    )
 
     def instances(expression: str) -> set[str]:
         return {one["metric"]["instance"] for one in query(expression)}
@@ -69,9 +73,13 @@ def test_every_provisioner_is_read_and_a_volume_is_followed_from_its_claim(
     )
     called = 'flexvol_callout_duration_seconds_count{callout="provision",outcome="Success"}'
     wait_until("the call is read", lambda: query(called))
-    wait_until("both pools are up", lambda: instances("flexvol_pool_up == 1") == {"node1", "node2"})
+    wait_until(
+        "both pools are up",
+        lambda: instances("flexvol_pool_up == 1") == {"node1", "node2"},
+    )
     assert query("flexvol_pool_up != 1") == []
     wait_until(
-        "its error is read", lambda: values(f'flexvol_volume_error{{volume="{name}"}}') == ["0"]
+        "its error is read",
+        lambda: values(f'flexvol_volume_error{{volume="{name}"}}') == ["0"],
     )
     assert query("flexvol_volume_error != 0") == []

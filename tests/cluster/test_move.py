@@ -7,69 +7,35 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import (
-    DRIVER,
-    Kubernetes,
-    Object,
-    cordoned,
-    provisioner,
-    run_command,
-    storage_class,
-    volumes_on,
-)
-from tests.cluster.kube.cluster import STATE, Cluster, wait_until
+from tests.cluster.commands import provisioner
+from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kube.machine import PREFIX
-from tests.conftest import ROOT
+from tests.cluster.moving import SUM, data, filled, move, moves
+from tests.cluster.namespaces import Kubernetes, Object, storage_class
+from tests.cluster.nodes import DRIVER, cordoned, volumes_on
+from tests.sources import ROOT
+from tests.waiting import wait_until
 
 NETWORK = ["nsenter", f"--net=/run/netns/{PREFIX}cp"]
 KUBECONFIG = STATE / "admin.kubeconfig"
-SUM = "cat /data/one /data/two | sha256sum"
-
-
-def move(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """The README's command, with the administrator's kubeconfig."""
-    done = run_command("move", *words)
-    assert done.returncode == 0 or not check, done.stdout + done.stderr
-    return done
 
 
 def kill_mover(*words: str) -> subprocess.CompletedProcess[str]:
-    line = [*NETWORK, sys.executable, "-m", "tests.cluster.killed_mover", str(KUBECONFIG), *words]
+    line = [
+        *NETWORK,
+        sys.executable,
+        "-m",
+        "tests.cluster.killed_mover",
+        str(KUBECONFIG),
+        *words,
+    ]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     print(done.stdout)
     assert done.returncode == 0, done.stderr
     return done
-
-
-def filled(
-    k8s: Kubernetes, claim: str = "data", node: str = "node1", **more: Any
-) -> tuple[str, str]:
-    """A claim with data in a volume on the node, which its pod still has; the PV's name, and the
-    data's checksum."""
-    k8s.claim(claim, **more)
-    k8s.pod(f"writer-{claim}", claim=claim, node=node)
-    k8s.shell(
-        f"writer-{claim}", "for f in one two; do head -c 4000000 /dev/urandom >/data/$f; done; sync"
-    )
-    name: str = k8s.volume_of(claim)["metadata"]["name"]
-    return name, k8s.shell(f"writer-{claim}", SUM).stdout
-
-
-def data(k8s: Kubernetes, claim: str = "data") -> tuple[str, str]:
-    """Where the scheduler puts a pod of the claim, and the checksum of what that finds."""
-    k8s.pod(f"reader-{claim}", claim=claim)
-    found = k8s.shell(f"reader-{claim}", SUM).stdout
-    node: str = (k8s.get("pod", f"reader-{claim}") or {})["spec"]["nodeName"]
-    k8s.delete("pod", f"reader-{claim}")
-    return node, found
-
-
-def moves(cluster: Cluster) -> list[Object]:
-    return Kubernetes(cluster, "flexvol").all("configmaps", "flexvol/move")
 
 
 def listed(cluster: Cluster, node: str, name: str) -> list[Object]:
@@ -91,16 +57,16 @@ def test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_t
     k8s.delete("pod", "writer-data")
     assert "is on node node1 already" in move(name, "--to", "node1").stdout
     assert "no pod of flexvol is on node node9" in move(name, "--to", "node9", check=False).stderr
-    uid = (k8s.get("pvc", "data") or {})["metadata"]["uid"]
+    uid = k8s.uid("pvc", "data")
 
     done = move(name, "--to", "node2")
 
     assert f"{name} is on node node2" in done.stdout
     assert name not in volumes_on(k8s.cluster, "node1")
-    wait_until(  # kube-controller-manager may yet write that it was lost while there was no PV
-        "the claim is bound", lambda: (k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound"
-    )
-    volume, claim = k8s.get("pv", name), k8s.get("pvc", "data")
+    # kube-controller-manager may yet write that the claim was lost while there was no PV.
+    k8s.until_phase("pvc", "data", "Bound")
+    volume = k8s.get("pv", name)
+    claim = k8s.get("pvc", "data")
     assert volume is not None and claim is not None
     assert volume["metadata"]["annotations"]["flexvol/identity"] == "node2"
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
@@ -109,10 +75,13 @@ def test_a_volume_is_moved_when_no_pod_uses_it_and_its_pods_find_their_data_on_t
     assert moves(k8s.cluster) == []
     wait_until(
         "the other node's instance holds it",
-        lambda: (k8s.get("pv", name) or {})["metadata"].get("finalizers"),
+        lambda: k8s.find("pv", name)["metadata"].get("finalizers"),
     )
     k8s.delete("pvc", "data")
-    wait_until("it is deleted there", lambda: name not in volumes_on(k8s.cluster, "node2"))
+    wait_until(
+        "it is deleted there",
+        lambda: name not in volumes_on(k8s.cluster, "node2"),
+    )
 
 
 def test_killed_after_each_change_and_amid_its_stream_it_goes_on_and_loses_nothing(
@@ -134,7 +103,7 @@ def test_killed_after_each_change_and_amid_its_stream_it_goes_on_and_loses_nothi
         + len(volumes_on(k8s.cluster, "node2") & {name})
         == 1
     )
-    assert (k8s.get("pv", name) or {})["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+    assert k8s.find("pv", name)["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
     assert moves(k8s.cluster) == []
     assert data(k8s) == (ended[-1]["to"], before)
 
@@ -143,7 +112,8 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
     name, before = filled(k8s)
     busy, _ = filled(k8s, "busy")
     k8s.delete("pod", "writer-data")
-    driver, keep = k8s.cluster.nodes["node1"], ("snapshot", name, "kept-" + name)
+    driver = k8s.cluster.nodes["node1"]
+    keep = ("snapshot", name, "kept-" + name)
     wait_until(
         "it is copied",
         lambda: driver.enter(DRIVER, *keep, check=False, capture_output=True).returncode == 0,
@@ -157,7 +127,7 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
         assert f"{busy}: {busy} is in use by pod writer-busy" in done.stderr
         assert "1 of 2 volumes of node node1 were moved" in done.stdout
         k8s.running("waits")
-        assert (k8s.get("pod", "waits") or {})["spec"]["nodeName"] == "node2"
+        assert k8s.node_of("waits") == "node2"
         assert k8s.shell("waits", SUM).stdout == before
         k8s.delete("pod", "writer-busy")
         done = move("--all", "--from", "node1", "--to", "node2", check=False)
@@ -165,7 +135,8 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
         assert busy in volumes_on(k8s.cluster, "node2")
         assert done.returncode == 1
         cluster_line, *rest = done.stderr.splitlines()
-        assert cluster_line.startswith("cluster ")  # which one it is, before anything is changed
+        # The command names the volume before anything is changed.
+        assert cluster_line.startswith("cluster ")
         assert rest == [f"kept-{name} stays on node node1: it is snapshot"]
         driver.enter(DRIVER, "snapshot", "--delete", "kept-" + name, capture_output=True)
         assert "0 of 0 volumes of node node1 were moved" in move("--all", "--from", "node1").stdout
@@ -183,18 +154,22 @@ def test_a_move_that_is_not_done_is_taken_back(k8s: Kubernetes) -> None:
     done = move(name, "--to", "node1")
 
     assert f"{name} stays on node node1" in done.stdout
-    assert not [
-        one for one in volumes_on(k8s.cluster, "node2") if name in one
-    ]  # half a stream, neither
+    # Half a stream is not left either.
+    assert not [one for one in volumes_on(k8s.cluster, "node2") if name in one]
     assert moves(k8s.cluster) == []
-    assert (k8s.get("pv", name) or {})["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+    assert k8s.find("pv", name)["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
     assert data(k8s) == ("node1", before)
 
 
 @pytest.fixture
 def archiving(k8s: Kubernetes) -> Iterator[str]:
     name = f"archiving-{k8s.namespace}"
-    k8s.apply(storage_class(name, parameters={"onDelete": "archive", "archiveFor": "720h"}))
+    k8s.apply(
+        storage_class(
+            name,
+            parameters={"onDelete": "archive", "archiveFor": "720h"},
+        )
+    )
     yield name
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
@@ -205,7 +180,7 @@ def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
     name, before = filled(k8s, storage_class=archiving)
     k8s.delete("pod", "writer-data")
     k8s.delete("pvc", "data")
-    wait_until("its PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     (archive,) = listed(k8s.cluster, "node1", name)
     assert (archive["state"], archive["archiveOf"]) == ("archived", name)
 
@@ -216,9 +191,12 @@ def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
     assert k8s.volume_of()["metadata"]["name"] == name
     assert data(k8s) == ("node1", before)
     awaits = "flexvol/awaits-claim"
-    wait_until("its record names the claim", lambda: awaits not in json.dumps(k8s.get("pv", name)))
-    owner = (k8s.get("pv", name) or {})["spec"]["claimRef"]
-    options = (k8s.get("pv", name) or {})["spec"]["flexVolume"]["options"]
+    wait_until(
+        "its record names the claim",
+        lambda: awaits not in json.dumps(k8s.get("pv", name)),
+    )
+    owner = k8s.find("pv", name)["spec"]["claimRef"]
+    options = k8s.find("pv", name)["spec"]["flexVolume"]["options"]
     k8s.delete("pvc", "data")
     k8s.run("delete", "pv", name)  # which says Retain, as every adopted one
     request = {
@@ -226,10 +204,12 @@ def test_what_a_class_archives_is_kept_without_a_pv_is_no_orphan_and_comes_back(
         **{f"kubernetes.io/pvc.{key}": owner[key] for key in ("namespace", "name", "uid")},
     }  # fmt: skip
     node = k8s.cluster.nodes["node1"]
-    Kubernetes(k8s.cluster, "default").event(
-        "node1", "VolumeOrphaned", name
-    )  # now it is one; as an archive it was not
-    events = Kubernetes(k8s.cluster, "default").all("events", fields="reason=VolumeOrphaned")
+    # Now the volume is an orphan; as an archive it was none.
+    Kubernetes(k8s.cluster, "default").event("node1", "VolumeOrphaned", name)
+    events = Kubernetes(k8s.cluster, "default").all(
+        "events",
+        fields="reason=VolumeOrphaned",
+    )
     assert not [one for one in events if archive["name"] in one["message"]]
     node.enter(DRIVER, "delete", json.dumps(request), capture_output=True)
     (archive,) = listed(k8s.cluster, "node1", name)

@@ -7,9 +7,9 @@ import contextlib
 import json
 from collections.abc import Iterator
 
-from tests.cluster.conftest import Kubernetes, Object
-from tests.cluster.kube.cluster import wait_until
 from tests.cluster.kube.node import Node
+from tests.cluster.namespaces import Kubernetes, Object
+from tests.waiting import wait_until
 
 API = "10.96.0.1"
 PODS = "10.88.0.0/16"
@@ -88,16 +88,15 @@ def test_from_its_start_through_a_volumes_life_it_speaks_to_the_api_server_alone
         k8s.delete("pod", "web")
         volume = k8s.volume_of()["metadata"]["name"]
         k8s.delete("pvc", "data")
-        wait_until("the volume is gone", lambda: k8s.get("pv", volume) is None)
+        k8s.until_gone("pv", volume)
 
         assert {node.name: tried(node) for node in k8s.cluster.nodes.values()} == {
             "node1": 0,
             "node2": 0,
         }
 
-        k8s.pod(
-            "curious", claim="other", node="node2", wait=False
-        )  # what the rule is for is seen by it
+        # This pod shows that the rule is needed.
+        k8s.pod("curious", claim="other", node="node2", wait=False)
         k8s.claim("other")
         k8s.running("curious")
         k8s.shell("curious", "nc -w 1 192.0.2.1 443 || true")

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, Object, ours, volumes_on
 from tests.cluster.killed_provisioner import (
     DRIVER,
     PROVISIONER,
@@ -19,9 +18,12 @@ from tests.cluster.killed_provisioner import (
     beside,
 )
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import DATA, SERVER, wait_until
+from tests.cluster.kube.cluster import DATA, SERVER
+from tests.cluster.namespaces import Kubernetes, Object, ours
+from tests.cluster.nodes import POOL, volumes_on
 from tests.cluster.own_provisioner import claim as chosen_claim
 from tests.cluster.proxy import Rule
+from tests.waiting import wait_until
 
 EMPTY = SERVER.replace("6443", "6444")
 FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
@@ -44,7 +46,8 @@ def bound(own: KilledProvisioner, name: str) -> str:
     """A claim with its PV, never mounted; returns the PV's name."""
     volume = "pvc-" + own.claim(name)
     own.until(
-        "the claim is bound", lambda: (own.k8s.get("pvc", name) or {})["status"]["phase"] == "Bound"
+        "the claim is bound",
+        lambda: own.k8s.find("pvc", name)["status"]["phase"] == "Bound",
     )
     return volume
 
@@ -63,7 +66,8 @@ def collected(own: KilledProvisioner, name: str, uid: str) -> None:
 
 def said(own: KilledProvisioner, name: str) -> None:
     own.until(
-        f"{name} is said", lambda: f"volume {name} of driver crash/loop has no PV" in own.log()
+        f"{name} is said",
+        lambda: f"volume {name} of driver crash/loop has no PV" in own.log(),
     )
 
 
@@ -71,13 +75,14 @@ def unbind(own: KilledProvisioner, claim: str, volume: str) -> None:
     """Takes away the PV and its claim."""
     own.k8s.run("delete", "pv", volume, "--wait=false")
     own.k8s.delete("pvc", claim)
-    wait_until("the PV is gone", lambda: own.k8s.get("pv", volume) is None)
+    own.k8s.until_gone("pv", volume)
 
 
 def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounted(
     own: KilledProvisioner,
 ) -> None:
-    k8s, uid = own.k8s, cluster_uid(own.k8s)
+    k8s = own.k8s
+    uid = cluster_uid(own.k8s)
     own.provision("used", uid)
     request = {
         "kubernetes.io/pvOrVolumeName": "used",
@@ -86,9 +91,8 @@ def test_an_orphan_is_said_on_its_node_and_collected_only_if_it_was_never_mounte
         "kubernetes.io/pvc.uid": "u",
         "pool": "default",
     }
-    assert (
-        own.run("adopt", json.dumps(request))["status"] == "Success"
-    )  # clears blank, as a mount does
+    # Adopting clears blank, as a mount does.
+    assert own.run("adopt", json.dumps(request))["status"] == "Success"
     own.provision("retained", uid, **{"kubernetes.io/reclaimPolicy": "Retain"})
     own.provision("unknown", "")
     own.provision("damaged", uid)
@@ -155,7 +159,10 @@ def test_after_the_loss_of_etcd_nothing_is_collected(own: KilledProvisioner) -> 
     own.use(own.first)
     own.start()
     own.k8s.delete("pvc", "one", "two")
-    own.until("they are deleted with their claims", lambda: not own.volumes() and not ours(own.k8s))
+    own.until(
+        "they are deleted with their claims",
+        lambda: not own.volumes() and not ours(own.k8s),
+    )
 
 
 @contextlib.contextmanager
@@ -164,7 +171,8 @@ def empty_control_plane(k8s: Kubernetes) -> Iterator[str]:
     kube-system."""
     cluster = k8s.cluster
     etcd = cluster.control_plane_line("etcd")
-    client, peer = "http://127.0.0.1:2479", "http://127.0.0.1:2480"
+    client = "http://127.0.0.1:2479"
+    peer = "http://127.0.0.1:2480"
     etcd[etcd.index("--data-dir") + 1] = DATA / "empty-etcd"
     etcd += [f"--{side}-client-urls={client}" for side in ("listen", "advertise")]
     etcd += [
@@ -242,7 +250,10 @@ def test_a_pv_that_did_not_wait_for_our_finalizer_keeps_its_volume_too(
     own.start()
     volume = bound(own, "data")
     own.stop()
-    edit = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}, "metadata": {"finalizers": None}}
+    edit = {
+        "spec": {"persistentVolumeReclaimPolicy": "Retain"},
+        "metadata": {"finalizers": None},
+    }
     own.k8s.run("patch", "pv", volume, "--type=merge", "-p", json.dumps(edit))
 
     own.start()
@@ -258,7 +269,7 @@ def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: KilledProvision
     """Its PV is edited to Retain and deleted at once, while the provisioner is not there."""
     own.start()
     volume = bound(own, "data")
-    source = (own.k8s.get("pv", volume) or {})["spec"]["flexVolume"]
+    source = own.k8s.find("pv", volume)["spec"]["flexVolume"]
     own.stop()
     options = {
         **source["options"],
@@ -270,7 +281,10 @@ def test_a_mounted_volume_is_kept_whatever_became_of_its_pv(own: KilledProvision
         "kubernetes.io/pod.uid": "u",
     }
     own.mount_and_unmount(json.dumps(options))
-    edit = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}, "metadata": {"finalizers": None}}
+    edit = {
+        "spec": {"persistentVolumeReclaimPolicy": "Retain"},
+        "metadata": {"finalizers": None},
+    }
     own.k8s.run("patch", "pv", volume, "--type=merge", "-p", json.dumps(edit))
     unbind(own, "data", volume)
 
@@ -317,7 +331,7 @@ def test_a_claim_made_again_under_its_name_gets_a_new_volume_and_the_old_one_goe
     second = k8s.volume_of()["metadata"]["name"]
 
     assert second != first
-    wait_until("the old PV is gone", lambda: k8s.get("pv", first) is None)
+    k8s.until_gone("pv", first)
     assert volumes_on(k8s.cluster, "node1") == {second}
 
 
@@ -335,14 +349,15 @@ def test_a_claim_made_again_under_its_name_while_the_driver_makes_the_first_ones
 
     own.until(
         "the claim is bound",
-        lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound",
+        lambda: own.k8s.find("pvc", "data")["status"]["phase"] == "Bound",
     )
     own.until(
         "the first one's volume is gone",
         lambda: "delete" in own.called() and own.volumes() == {name},
     )
     assert [volume["metadata"]["name"] for volume in ours(own.k8s)] == [name]
-    assert own.called().count("provision") == 3  # each once, and to find the first one's again
+    # Each volume is made once, and the first one is looked for once more.
+    assert own.called().count("provision") == 3
     assert own.proxy.seen("POST", "/api/v1/persistentvolumes") == 1
     own.k8s.delete("pvc", "data")
     own.until("all is gone", lambda: not own.volumes() and not ours(own.k8s))
@@ -369,9 +384,16 @@ def our_pv(own: KilledProvisioner, uid: str) -> Object:
     """The PV that our instance makes for the claim data with that uid."""
     pool = json.loads((own.pool / "pool.json").read_text())
     term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [own.node.name]}
-    notes = {"pv.kubernetes.io/provisioned-by": PROVISIONER, "flexvol/identity": own.node.name}
+    notes = {
+        "pv.kubernetes.io/provisioned-by": PROVISIONER,
+        "flexvol/identity": own.node.name,
+    }
     made = static_pv(own, "data")
-    made["metadata"] = {"name": f"pvc-{uid}", "annotations": notes, "finalizers": [FINALIZER]}
+    made["metadata"] = {
+        "name": f"pvc-{uid}",
+        "annotations": notes,
+        "finalizers": [FINALIZER],
+    }
     del made["spec"]["hostPath"]
     made["spec"]["persistentVolumeReclaimPolicy"] = "Delete"
     made["spec"]["claimRef"]["uid"] = uid
@@ -393,10 +415,13 @@ def test_a_claim_that_is_bound_elsewhere_gets_no_pv_and_one_that_it_has_is_delet
     own.k8s.apply(static_pv(own, "data"))
     own.until(
         "the claim is bound elsewhere",
-        lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound",
+        lambda: own.k8s.find("pvc", "data")["status"]["phase"] == "Bound",
     )
     own.release()
-    own.until("the volume is undone", lambda: "delete" in own.called() and not own.volumes())
+    own.until(
+        "the volume is undone",
+        lambda: "delete" in own.called() and not own.volumes(),
+    )
     assert own.proxy.seen("POST", "/api/v1/persistentvolumes") == 0
 
     # As if the claim had been bound a moment after the PV was written.
@@ -405,8 +430,11 @@ def test_a_claim_that_is_bound_elsewhere_gets_no_pv_and_one_that_it_has_is_delet
     own.provision(f"pvc-{uid}", cluster_uid(own.k8s), **owner)
     own.k8s.apply(our_pv(own, uid))
 
-    own.until("PV and volume are gone", lambda: not own.volumes() and len(ours(own.k8s)) == 1)
-    assert (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound"
+    own.until(
+        "PV and volume are gone",
+        lambda: not own.volumes() and len(ours(own.k8s)) == 1,
+    )
+    assert own.k8s.find("pvc", "data")["status"]["phase"] == "Bound"
     own.k8s.delete("pvc", "data")
     own.k8s.run("delete", "pv", f"by-hand-{own.k8s.namespace}")
 
@@ -419,21 +447,30 @@ def test_a_copy_whose_claim_goes_while_it_is_made_goes_too_and_one_with_a_pv_is_
     own.run("snapshot", source, "before")
     both = {source, "before"}
     assert own.volumes() == both
-    notes = {"volume.kubernetes.io/selected-node": own.node.name, "flexvol/from-snapshot": "before"}
+    notes = {
+        "volume.kubernetes.io/selected-node": own.node.name,
+        "flexvol/from-snapshot": "before",
+    }
 
     # Its claim goes while the driver works: the instance takes it back.
     own.hold()
     made = own.called().count("provision")
     copies = {"pvc-" + own.claim("clone", copy_of="data")}
     copies |= {"pvc-" + own.claim("restored", annotations=notes)}
-    own.until("the driver is at work", lambda: own.called().count("provision") == made + 2)
+    own.until(
+        "the driver is at work",
+        lambda: own.called().count("provision") == made + 2,
+    )
     own.k8s.delete("pvc", "clone", "restored")
     own.release()
     own.until("both are taken back", lambda: own.called().count("delete") >= 2)
     own.until("nothing is left of them", lambda: own.volumes() == both)
 
     # Its claim goes while nobody is there: the next instance collects it.
-    own.proxy.arm("before", lambda number, words: words == "POST /api/v1/persistentvolumes")
+    own.proxy.arm(
+        "before",
+        lambda number, words: words == "POST /api/v1/persistentvolumes",
+    )
     name = "pvc-" + own.claim("clone", copy_of="data")
     wait_until("it is killed before it writes the PV", lambda: not own.alive)
     assert own.volumes() == {*both, name}
@@ -447,7 +484,10 @@ def test_a_copy_whose_claim_goes_while_it_is_made_goes_too_and_one_with_a_pv_is_
     own.list_again()
     own.until("its record says so", lambda: not own.record(kept).get("neverMounted"))
     own.stop()
-    edit = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}, "metadata": {"finalizers": None}}
+    edit = {
+        "spec": {"persistentVolumeReclaimPolicy": "Retain"},
+        "metadata": {"finalizers": None},
+    }
     own.k8s.run("patch", "pv", kept, "--type=merge", "-p", json.dumps(edit))
     unbind(own, "clone", kept)
     own.start()
@@ -461,7 +501,8 @@ def test_a_copy_whose_claim_goes_while_it_is_made_goes_too_and_one_with_a_pv_is_
 def bound_copy(own: KilledProvisioner, name: str, copy_of: str) -> str:
     volume = "pvc-" + own.claim(name, copy_of=copy_of)
     own.until(
-        "the copy is bound", lambda: (own.k8s.get("pvc", name) or {})["status"]["phase"] == "Bound"
+        "the copy is bound",
+        lambda: own.k8s.find("pvc", name)["status"]["phase"] == "Bound",
     )
     return volume
 
@@ -484,29 +525,45 @@ def test_a_pv_deleted_before_it_is_bound_is_made_again_for_the_claim_that_waits(
     small = our_pv(own, uid)
     small["spec"]["capacity"]["storage"] = "1Mi"
     own.k8s.apply(small)
-    first = (own.k8s.get("pv", f"pvc-{uid}") or {})["metadata"]["uid"]
+    first = own.k8s.uid("pv", f"pvc-{uid}")
     own.k8s.run("delete", "pv", f"pvc-{uid}", "--wait=false")
 
     own.start()
 
     own.until(
         "the claim is bound",
-        lambda: (own.k8s.get("pvc", "data") or {})["status"]["phase"] == "Bound",
+        lambda: own.k8s.find("pvc", "data")["status"]["phase"] == "Bound",
     )
-    assert (own.k8s.get("pv", f"pvc-{uid}") or {})["metadata"]["uid"] != first
+    assert own.k8s.uid("pv", f"pvc-{uid}") != first
     own.k8s.delete("pvc", "data")
     own.until("all is gone", lambda: not own.volumes() and not ours(own.k8s))
 
 
 HOSTILE: dict[str, Object] = {
     # What the PV says instead of what the provisioner wrote -> the driver's sentence.
-    "another volume's name": {"options": {"volume": "VICTIM"}, "said": "unknown option 'volume'"},
-    "a path for a pool": {"options": {"pool": "../../etc"}, "said": "'../../etc' is not a name"},
-    "a pool that is not there": {"options": {"pool": "other"}, "said": "pool other is not mounted"},
-    "the id of another pool": {"options": {"poolId": "0123456789abcdef"}, "said": "was replaced"},
+    "another volume's name": {
+        "options": {"volume": "VICTIM"},
+        "said": "unknown option 'volume'",
+    },
+    "a path for a pool": {
+        "options": {"pool": "../../etc"},
+        "said": "'../../etc' is not a name",
+    },
+    "a pool that is not there": {
+        "options": {"pool": "other"},
+        "said": "pool other is not mounted",
+    },
+    "the id of another pool": {
+        "options": {"poolId": "0123456789abcdef"},
+        "said": "was replaced",
+    },
     "no pool": {"options": {"pool": ""}, "said": "option pool is missing"},
     "another claim": {"said": "is owned by claim uid"},
-    "another node's identity": {"identity": "node2", "said": "was replaced", "by": "node2"},
+    "another node's identity": {
+        "identity": "node2",
+        "said": "was replaced",
+        "by": "node2",
+    },
     "a claim that is awaited": {
         "awaits": "true",
         "said": "does not await this claim",
@@ -533,18 +590,28 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
     k8s.delete("pod", "web")
     k8s.run("delete", "pv", name, "--wait=false")
     k8s.run("patch", "pv", name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
 
     for what, row in HOSTILE.items():
         k8s.apply(forge(victim, row))
-        instance, sentence = refused_by(k8s, name, row.get("reason", "VolumeFailedDelete"))
+        instance, sentence = refused_by(
+            k8s,
+            name,
+            row.get("reason", "VolumeFailedDelete"),
+        )
         assert (instance, row["said"] in sentence) == (
             f"loop.flexvol {row.get('by', 'node1')}",
             True,
         ), what
         assert volumes_on(k8s.cluster, "node1") == {name}, what
         k8s.run("delete", "pv", name)
-    refused = k8s.run("create", "-f", "-", input=json.dumps(forge(victim, RESERVED)), check=False)
+    refused = k8s.run(
+        "create",
+        "-f",
+        "-",
+        input=json.dumps(forge(victim, RESERVED)),
+        check=False,
+    )
     assert "reserved" in refused.stderr
 
     image = k8s.cluster.nodes["node1"].path(f"{POOL}/{name}/image").read_bytes()
@@ -557,26 +624,24 @@ def test_a_pv_made_again_by_hand_deletes_nothing(k8s: Kubernetes) -> None:
     ]
     for number, (what, row) in enumerate(NOBODYS.items()):
         k8s.apply(forge(victim, {**row, **own}))
-        wait_until(
-            "it is released",
-            lambda: (k8s.get("pv", name) or {})["status"].get("phase") == "Released",
-        )
+        k8s.until_phase("pv", name, "Released")
         k8s.delete("pvc", f"honest-{number}")
-        wait_until("another one is deleted", lambda at=number: k8s.get("pv", honest[at]) is None)  # type: ignore[misc]
+        k8s.until_gone("pv", honest[number])
         assert volumes_on(k8s.cluster, "node1") == {name, *honest[number + 1 :]}, what
         assert k8s.get("pv", name) is not None, what
         k8s.run("delete", "pv", name)
 
     k8s.apply(forge(victim, own))
-    wait_until("with its own claim it is deleted", lambda: not volumes_on(k8s.cluster, "node1"))
+    wait_until(
+        "with its own claim it is deleted",
+        lambda: not volumes_on(k8s.cluster, "node1"),
+    )
 
 
 def refused_by(k8s: Kubernetes, volume: str, reason: str) -> tuple[str, str]:
     """Who could not do what the PV as it is now wants, and why."""
-    default, uid = (
-        Kubernetes(k8s.cluster, "default"),
-        (k8s.get("pv", volume) or {})["metadata"]["uid"],
-    )
+    default = Kubernetes(k8s.cluster, "default")
+    uid = k8s.uid("pv", volume)
     said = f"involvedObject.uid={uid},reason={reason}"
     event = wait_until("it is refused", lambda: default.all("events", fields=said))[0]
     return event["source"]["component"], event["message"]
@@ -586,7 +651,8 @@ RESERVED: Object = {"options": {"kubernetes.io/pvOrVolumeName": "VICTIM"}}
 
 
 def forge(victim: Object, row: Object) -> Object:
-    name, spec = victim["metadata"]["name"], victim["spec"]
+    name = victim["metadata"]["name"]
+    spec = victim["spec"]
     notes = dict(victim["metadata"]["annotations"])
     notes["flexvol/identity"] = row.get("identity", notes["flexvol/identity"])
     notes["pv.kubernetes.io/provisioned-by"] = row.get("provisioner", "loop.flexvol")
@@ -597,7 +663,10 @@ def forge(victim: Object, row: Object) -> Object:
         "driver": row.get("driver", "flexvol/loop"),
         "options": {**spec["flexVolume"]["options"], **options},
     }
-    stranger = {**spec["claimRef"], "uid": row.get("uid", "00000000-1111-4222-8333-444444444444")}
+    stranger = {
+        **spec["claimRef"],
+        "uid": row.get("uid", "00000000-1111-4222-8333-444444444444"),
+    }
     del stranger["resourceVersion"]
     return {
         "apiVersion": "v1",
@@ -608,9 +677,15 @@ def forge(victim: Object, row: Object) -> Object:
 
 
 def test_the_secret_made_for_an_orphan_goes_with_it(k8s: Kubernetes) -> None:
-    with beside(k8s, parameters={"createSecret": "true", "secretNamespace": k8s.namespace}) as own:
+    with beside(
+        k8s,
+        parameters={"createSecret": "true", "secretNamespace": k8s.namespace},
+    ) as own:
         own.start()
-        own.proxy.arm("before", lambda number, words: words == "POST /api/v1/persistentvolumes")
+        own.proxy.arm(
+            "before",
+            lambda number, words: words == "POST /api/v1/persistentvolumes",
+        )
         name = "pvc-" + own.claim("data")
         wait_until("it is killed before it writes the PV", lambda: not own.alive)
         assert own.volumes() == {name}
@@ -620,4 +695,7 @@ def test_the_secret_made_for_an_orphan_goes_with_it(k8s: Kubernetes) -> None:
         k8s.delete("pvc", "data")
         own.start()
 
-        own.until("both are gone", lambda: not own.volumes() and k8s.get("secret", made) is None)
+        own.until(
+            "both are gone",
+            lambda: not own.volumes() and k8s.get("secret", made) is None,
+        )

@@ -9,30 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from commands.kubelet import DISTRIBUTIONS, PLUGIN_DIRECTORY
-from tests.cluster.conftest import Kubernetes, Object
-from tests.conftest import ROOT
+from node.host.plugin_directory import DISTRIBUTIONS, PLUGIN_DIRECTORY
+from tests.cluster.installing import render
+from tests.cluster.namespaces import Kubernetes, Object
+from tests.sources import ROOT
 
 OVERLAYS = ROOT / "deploy/overlays"
-REGISTRY, TAG = "registry.example:5000/storage/flexvol", "1.2.3"
-ALSO = ("secrets", "shared")  # what the README says to add beside the base
-
-
-def render(k8s: Kubernetes, directory: Path, **also: Any) -> list[Object]:
-    """A kustomization of one's own over the base, as the README has it."""
-    own = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **also}
-    relative = {
-        key: [str(_from(directory, path)) for path in own.get(key, [])]
-        for key in ("resources", "components")
-    }
-    (directory / "kustomization.yaml").write_text(yaml.safe_dump({**own, **relative}))
-    done = k8s.cluster.kubectl("kustomize", directory, capture_output=True)
-    return list(yaml.safe_load_all(done.stdout))
-
-
-def _from(directory: Path, path: Path) -> Path:
-    """kustomize takes no absolute path."""
-    return Path(*[".."] * (len(directory.resolve().parts) - 1), *path.resolve().parts[1:])
+REGISTRY = "registry.example:5000/storage/flexvol"
+TAG = "1.2.3"
+ALSO = ("secrets", "shared")  # what the pages say to add beside the base
 
 
 def check(k8s: Kubernetes, objects: list[Object]) -> None:
@@ -60,7 +45,12 @@ def test_each_overlay_moves_the_plugin_directory_and_nothing_else(
     k8s: Kubernetes, name: str, tmp_path: Path
 ) -> None:
     base = render(k8s, tmp_path, resources=[ROOT / "deploy"])
-    found = render(k8s, tmp_path, resources=[ROOT / "deploy"], components=[OVERLAYS / name])
+    found = render(
+        k8s,
+        tmp_path,
+        resources=[ROOT / "deploy"],
+        components=[OVERLAYS / name],
+    )
 
     check(k8s, found)
 
@@ -102,7 +92,10 @@ def test_one_value_changes_the_registry_of_every_image(k8s: Kubernetes, tmp_path
     everything = strings(found)
     assert everything.count("image") == everything.count(f"{REGISTRY}:{TAG}") == 4
     assert [text for text in everything if REGISTRY in text and text != f"{REGISTRY}:{TAG}"] == []
-    check(k8s, [one for one in found if one["metadata"].get("namespace") in (None, "flexvol")])
+    check(
+        k8s,
+        [one for one in found if one["metadata"].get("namespace") in (None, "flexvol")],
+    )
 
 
 def test_another_namespace_has_the_accounts_and_their_rights(

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import json
 
-from tests.cluster.conftest import Kubernetes, Object, own_namespace, pod, volumes_on
-from tests.cluster.kube.cluster import wait_until
-from tests.cluster.test_placement import bound_at_once, warnings
-from tests.cluster.test_policy import node_account, patch, refused
-from tests.cluster.test_zz_disaster import record
+from tests.cluster.accounts import node_account, patch, refused
+from tests.cluster.claims import bound_at_once, warnings
+from tests.cluster.namespaces import Kubernetes, Object, own_namespace, pod
+from tests.cluster.nodes import record, volumes_on
+from tests.waiting import wait_until
 
 SELECTED = "volume.kubernetes.io/selected-node"
 AWAITS = "flexvol/awaits-claim"
@@ -17,7 +17,7 @@ POPULATED = {"apiGroup": "populator.example", "kind": "Image", "name": "golden"}
 
 
 def notes_of(k8s: Kubernetes, name: str) -> Object:
-    notes: Object = (k8s.get("pv", name) or {})["metadata"]["annotations"]
+    notes: Object = k8s.find("pv", name)["metadata"]["annotations"]
     return notes
 
 
@@ -27,7 +27,7 @@ def policy(k8s: Kubernetes, name: str, word: str) -> None:
 
 
 def owned(k8s: Kubernetes, claim: str, name: str) -> None:
-    uid = (k8s.get("pvc", claim) or {})["metadata"]["uid"]
+    uid = k8s.uid("pvc", claim)
     owner = {"namespace": k8s.namespace, "name": claim, "uid": uid}
     wait_until("the record names it", lambda: record(k8s.cluster, name)["owner"] == owner)
     Kubernetes(k8s.cluster, "default").event(
@@ -45,9 +45,7 @@ def test_a_retained_pv_that_is_used_again_is_its_new_claims_and_is_deleted_with_
     policy(k8s, name, "Retain")
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data")
-    wait_until(
-        "it is released", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Released"
-    )
+    k8s.until_phase("pv", name, "Released")
     second: Object = {"namespace": k8s.namespace, "name": "second", "uid": None}
     for node in ("node1", "node2"):  # not even its own node's account may
         said = "neither what a PV says" if node == "node1" else "the token is of node"
@@ -57,7 +55,11 @@ def test_a_retained_pv_that_is_used_again_is_its_new_claims_and_is_deleted_with_
     # As from a file in git, the PV says again that it awaits its claim.
     steps = [
         {"op": "remove", "path": "/spec/claimRef"},
-        {"op": "add", "path": "/metadata/annotations/flexvol~1awaits-claim", "value": "true"},
+        {
+            "op": "add",
+            "path": "/metadata/annotations/flexvol~1awaits-claim",
+            "value": "true",
+        },
     ]
     k8s.run("patch", "pv", name, "--type=json", "-p", json.dumps(steps))
     k8s.claim("second", volumeName=name)
@@ -69,7 +71,7 @@ def test_a_retained_pv_that_is_used_again_is_its_new_claims_and_is_deleted_with_
     assert k8s.shell("again", "cat /data/file").stdout == "kept\n"
     k8s.delete("pod", "again")
     k8s.delete("pvc", "second")
-    wait_until("it is deleted", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert name not in volumes_on(k8s.cluster, "node1")
 
 
@@ -78,7 +80,11 @@ def test_a_volume_populator_is_left_its_claim_and_its_volume_follows_the_pv(
 ) -> None:
     k8s.claim("target", dataSourceRef=POPULATED)
     k8s.pod("web", claim="target", node="node1", wait=False)
-    k8s.event("target", "Provisioning", "Assuming an external populator will provision the volume")
+    k8s.event(
+        "target",
+        "Provisioning",
+        "Assuming an external populator will provision the volume",
+    )
 
     with bound_at_once(k8s) as name:
         k8s.claim("at-once", storage_class=name, dataSourceRef=POPULATED)
@@ -95,10 +101,16 @@ def test_a_volume_populator_is_left_its_claim_and_its_volume_follows_the_pv(
         populator.pod("fills", claim="prime")
         populator.shell("fills", "echo golden > /data/file && sync")
         populator.delete("pod", "fills")
-        target = (k8s.get("pvc", "target") or {})["metadata"]
+        target = k8s.find("pvc", "target")["metadata"]
         keys = ("namespace", "name", "uid", "resourceVersion")
         reference = {key: target[key] for key in keys}
-        populator.run("patch", "pv", name, "-p", json.dumps({"spec": {"claimRef": reference}}))
+        populator.run(
+            "patch",
+            "pv",
+            name,
+            "-p",
+            json.dumps({"spec": {"claimRef": reference}}),
+        )
 
         owned(k8s, "target", name)
         k8s.running("web")
@@ -108,12 +120,16 @@ def test_a_volume_populator_is_left_its_claim_and_its_volume_follows_the_pv(
         inline = pod("inline", [{"name": name, "flexVolume": source}])
         inline["spec"]["nodeSelector"] = {"kubernetes.io/hostname": "node1"}
         populator.apply(inline)
-        populator.event("inline", "FailedMount", f"belongs to namespace '{k8s.namespace}'")
+        populator.event(
+            "inline",
+            "FailedMount",
+            f"belongs to namespace '{k8s.namespace}'",
+        )
         populator.delete("pod", "inline")
         populator.delete("pvc", "prime")
 
-    assert (k8s.get("pv", name) or {})["status"]["phase"] == "Bound"
+    assert k8s.find("pv", name)["status"]["phase"] == "Bound"
     k8s.delete("pod", "web")
     k8s.delete("pvc", "target")
-    wait_until("it is deleted with the target", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)
     assert name not in volumes_on(k8s.cluster, "node1")

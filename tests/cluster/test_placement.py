@@ -3,59 +3,16 @@ most room."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
+from tests.cluster.claims import HOSTNAME, bound_at_once, looked_again, node_of, warnings
+from tests.cluster.namespaces import Kubernetes, Object, pod, published, storage_class
+from tests.cluster.nodes import GIB, cordoned, full, left, volumes_on
+from tests.waiting import wait_until
 
-from tests.cluster.conftest import (
-    Kubernetes,
-    Object,
-    cordoned,
-    pod,
-    published,
-    storage_class,
-    volumes_on,
-)
-from tests.cluster.kube.cluster import wait_until
-from tests.cluster.test_capacity import GIB, full, left
-
-HOSTNAME = "kubernetes.io/hostname"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
-
-
-@contextlib.contextmanager
-def bound_at_once(k8s: Kubernetes, **changes: Any) -> Iterator[str]:
-    """A class of the loop driver that does not wait for a pod, and its room known."""
-    name = f"at-once-{k8s.namespace}"
-    k8s.apply(storage_class(name, volumeBindingMode="Immediate", **changes))
-    try:
-        wait_until("its room is published", lambda: len(published(k8s, name)) == 2, 30)
-        yield name
-    finally:
-        k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
 
 def on_hostnames(*names: str) -> list[Object]:
     return [{"matchLabelExpressions": [{"key": HOSTNAME, "values": list(names)}]}]
-
-
-def node_of(volume: Object) -> str:
-    (term,) = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
-    (expression,) = term["matchExpressions"]
-    assert expression["key"] == HOSTNAME
-    assert [volume["metadata"]["annotations"]["flexvol/identity"]] == expression["values"]
-    return str(expression["values"][0])
-
-
-def warnings(k8s: Kubernetes, about: str) -> list[Object]:
-    return k8s.all("events", fields=f"involvedObject.name={about},type=Warning")
-
-
-def looked_again(k8s: Kubernetes, storage_class: str) -> None:
-    """Waits until all claims have been looked at once more: a new one, the last in that round, is
-    explained."""
-    k8s.claim("newest", storage_class=storage_class, volumeMode="Block")
-    k8s.event("newest", "ProvisioningFailed", "volumeMode Block")
 
 
 def test_a_claim_bound_at_once_goes_to_the_node_with_room_and_its_pod_follows(
@@ -66,12 +23,12 @@ def test_a_claim_bound_at_once_goes_to_the_node_with_room_and_its_pod_follows(
         k8s.claim(storage_class=name)
         assert node_of(k8s.volume_of()) == "node2"
     k8s.pod("web")
-    assert (k8s.get("pod", "web") or {})["spec"]["nodeName"] == "node2"
+    assert k8s.node_of("web") == "node2"
     assert warnings(k8s, "data") == []
 
 
 def test_many_claims_bound_at_once_are_each_made_once(k8s: Kubernetes) -> None:
-    before = volumes_on(k8s.cluster, "node1") | volumes_on(k8s.cluster, "node2")
+    before = volumes_on(k8s.cluster)
     names = [f"claim-{number}" for number in range(8)]
     with bound_at_once(k8s) as storage:
         for name in names:
@@ -92,7 +49,11 @@ def test_a_claim_that_no_node_has_room_for_says_so_once_and_is_made_when_there_i
 ) -> None:
     with bound_at_once(k8s) as name:
         with full(k8s, "node1"), full(k8s, "node2"):
-            wait_until("no room is left", lambda: set(published(k8s, name).values()) == {0}, 30)
+            wait_until(
+                "no room is left",
+                lambda: set(published(k8s, name).values()) == {0},
+                30,
+            )
             k8s.claim(storage_class=name)
             k8s.event(
                 "data",
@@ -115,7 +76,11 @@ def test_room_that_proves_too_small_is_given_back_without_a_storm(k8s: Kubernete
         k8s.claim(size=f"{size}Gi", storage_class=name)
         k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")
 
-        k8s.event("data", "ProvisioningFailed", "ResourceExhausted: pool default has no room")
+        k8s.event(
+            "data",
+            "ProvisioningFailed",
+            "ResourceExhausted: pool default has no room",
+        )
         k8s.event("data", "ProvisioningFailed", "no node has room for", 40)
 
         tried = k8s.all("events", fields="involvedObject.name=data,reason=Provisioning")
@@ -137,14 +102,22 @@ def test_a_class_bound_at_once_keeps_to_its_topologies(k8s: Kubernetes) -> None:
         kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
         k8s.apply({**kind, "metadata": chosen, "spec": spec})
         assert node_of(k8s.volume_of("chosen")) == "node2"
-        k8s.event("chosen", "ProvisioningFailed", "node node1 is not in allowedTopologies of")
+        k8s.event(
+            "chosen",
+            "ProvisioningFailed",
+            "node node1 is not in allowedTopologies of",
+        )
 
 
 def test_a_cordoned_node_gets_a_claim_that_binds_at_once_only_while_no_other_fits(
     k8s: Kubernetes,
 ) -> None:
     with bound_at_once(k8s) as name, left(k8s, "node2", 2 * GIB):
-        wait_until("node2 has little room", lambda: published(k8s, name)["node2"] < 3 * GIB, 30)
+        wait_until(
+            "node2 has little room",
+            lambda: published(k8s, name)["node2"] < 3 * GIB,
+            30,
+        )
         with cordoned(k8s, "node1"):
             k8s.claim("small", storage_class=name, size="1Gi")
             assert node_of(k8s.volume_of("small")) == "node2"
@@ -155,8 +128,13 @@ def test_a_cordoned_node_gets_a_claim_that_binds_at_once_only_while_no_other_fit
 def test_topologies_that_no_node_is_in_are_explained(k8s: Kubernetes) -> None:
     with bound_at_once(k8s, allowedTopologies=on_hostnames("nowhere")) as name:
         k8s.claim(storage_class=name)
-        k8s.event("data", "ProvisioningFailed", "no node has the labels that allowedTopologies", 40)
-        assert volumes_on(k8s.cluster, "node1") | volumes_on(k8s.cluster, "node2") == set()
+        k8s.event(
+            "data",
+            "ProvisioningFailed",
+            "no node has the labels that allowedTopologies",
+            40,
+        )
+        assert volumes_on(k8s.cluster) == set()
 
 
 def test_a_claim_bound_at_once_that_cannot_be_served_is_told_so_by_one(k8s: Kubernetes) -> None:
@@ -164,7 +142,11 @@ def test_a_claim_bound_at_once_that_cannot_be_served_is_told_so_by_one(k8s: Kube
         k8s.claim("many", storage_class=name, accessModes=["ReadWriteMany"])
         k8s.claim("block", storage_class=name, volumeMode="Block")
         k8s.claim("chosen", storage_class=name, selector={"matchLabels": {"a": "b"}})
-        wrong = {"many": "ReadWriteMany", "block": "volumeMode Block", "chosen": "selector"}
+        wrong = {
+            "many": "ReadWriteMany",
+            "block": "volumeMode Block",
+            "chosen": "selector",
+        }
         for claim, said in wrong.items():
             k8s.event(claim, "ProvisioningFailed", said)
         looked_again(k8s, name)
@@ -179,7 +161,7 @@ def test_with_late_binding_the_scheduler_keeps_to_the_topologies(k8s: Kubernetes
     k8s.claim(storage_class=name)
     k8s.pod("web")
 
-    assert (k8s.get("pod", "web") or {})["spec"]["nodeName"] == "node2"
+    assert k8s.node_of("web") == "node2"
     assert node_of(k8s.volume_of()) == "node2"
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
@@ -204,9 +186,9 @@ def test_a_pod_with_several_claims_and_an_ephemeral_volume_has_them_all_on_one_n
     k8s.apply(web)
     k8s.running("web")
 
-    node = (k8s.get("pod", "web") or {})["spec"]["nodeName"]
+    node = k8s.node_of("web")
     assert {node_of(k8s.volume_of(claim)) for claim in ("one", "two", "web-scratch")} == {node}
     assert k8s.shell("web", "touch /data/a /one/a /two/a").returncode == 0
     scratch = k8s.volume_of("web-scratch")["metadata"]["name"]
     k8s.delete("pod", "web")
-    wait_until("the ephemeral volume went with its pod", lambda: k8s.get("pv", scratch) is None)
+    k8s.until_gone("pv", scratch)

@@ -6,29 +6,38 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import http.client
+import functools
 import json
-import ssl
-import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
-from controller.secrets import made_name
-from tests.cluster.conftest import Kubernetes, Object, storage_class, volumes_on
-from tests.cluster.kube.cluster import SERVER, wait_until
-from tests.cluster.own_provisioner import AUTHORITY
-from tests.cluster.proxy import in_namespace
-from tests.cluster.test_gone_nodes import forge
-from tests.cluster.test_overlays import render
-from tests.cluster.test_placement import bound_at_once
-from tests.cluster.test_secrets import MADE_IN, vault
-from tests.conftest import ROOT
+from cluster.controller.secrets import made_name
+from tests.cluster.accounts import (
+    MADE_IN,
+    allowed,
+    annotation,
+    cluster_account,
+    holder_of,
+    node_account,
+    patch,
+    pod_of,
+    refused,
+    sent,
+    sent_patch,
+    token_of,
+    until_a_policy_refuses,
+)
+from tests.cluster.claims import bound_at_once, forge
+from tests.cluster.installing import render
+from tests.cluster.namespaces import Kubernetes, Object, storage_class
+from tests.cluster.nodes import volumes_on
+from tests.sources import ROOT
+from tests.waiting import wait_until
 
 SELECTED = "volume.kubernetes.io/selected-node"
 POLICIES = (
@@ -50,90 +59,6 @@ POLICIES = (
     "flexvol-shared-secrets",
 )
 PROVISIONER = "volume.kubernetes.io/storage-provisioner"
-__all__ = ["vault"]  # a fixture
-Writer = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def holder_of(
-    k8s: Kubernetes, pod: str = "", account: str = "flexvol-node", namespace: str = "flexvol"
-) -> Writer:
-    """kubectl with a token of an account of ours, as one who has stolen it uses it. pod: the one
-    that the token is bound to, as a pod's own token is."""
-    token = token_of(k8s, pod, account, namespace)
-    return lambda *argv, **keywords: k8s.run("--token", token, *argv, check=False, **keywords)
-
-
-def token_of(k8s: Kubernetes, pod: str, account: str, namespace: str = "flexvol") -> str:
-    bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod}"] if pod else []
-    return k8s.run("-n", namespace, "create", "token", account, *bound).stdout.strip()
-
-
-def sent_patch(token: str, path: str, body: Object) -> str:
-    """The API server's answer to a patch. kubectl reads an object before it patches it, which not
-    every account may."""
-    return sent("PATCH", token, path, body, "application/merge-patch+json")
-
-
-def sent(method: str, token: str, path: str, body: Object, kind: str = "application/json") -> str:
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": kind}
-    context = ssl.create_default_context(cafile=AUTHORITY)
-    where = urlsplit(SERVER).netloc
-
-    def answer() -> str:
-        connection = http.client.HTTPSConnection(where, timeout=30, context=context)
-        with contextlib.closing(connection):
-            connection.request(method, path, json.dumps(body), headers)
-            return connection.getresponse().read().decode()
-
-    return in_namespace(answer)
-
-
-def node_account(k8s: Kubernetes, node: str) -> Writer:
-    return holder_of(k8s, pod_of(k8s, "flexvol-node", node))
-
-
-def cluster_account(k8s: Kubernetes) -> Writer:
-    return holder_of(k8s, pod_of(k8s, "flexvol-cluster"), "flexvol-cluster")
-
-
-def pod_of(k8s: Kubernetes, app: str, node: str = "") -> str:
-    on_node = f"spec.nodeName={node}" if node else ""
-
-    def staying() -> list[str]:  # the token of one that ends ends with it
-        pods = Kubernetes(k8s.cluster, "flexvol").all("pods", f"app={app}", on_node)
-        metadata = [pod["metadata"] for pod in pods]
-        return [str(one["name"]) for one in metadata if "deletionTimestamp" not in one]
-
-    names: list[str] = wait_until(f"there is a pod of {app} {node}", staying)
-    return names[0]
-
-
-def patch(kind: str, name: str, body: Object, *more: str) -> list[str]:
-    return ["patch", kind, name, "--type=merge", "-p", json.dumps(body), *more]
-
-
-def annotation(key: str, value: str | None) -> Object:
-    return {"metadata": {"annotations": {key: value}}}
-
-
-def refused(done: subprocess.CompletedProcess[str], words: str) -> bool:
-    assert done.returncode != 0, done.stdout
-    assert "ValidatingAdmissionPolicy" in done.stderr and words in done.stderr, done.stderr
-    return True
-
-
-def allowed(done: subprocess.CompletedProcess[str]) -> bool:
-    assert done.returncode == 0, done.stderr
-    return True
-
-
-def until_a_policy_refuses(account: Writer, *words: str, request: str = "") -> None:
-    """Waits until a policy that was just made holds for the account's kubectl. request: the text
-    that kubectl reads from its standard input."""
-    wait_until(
-        "the policy holds",
-        lambda: "ValidatingAdmissionPolicy" in account(*words, input=request).stderr,
-    )
 
 
 def test_another_nodes_token_neither_deletes_nor_changes_nor_forges_a_nodes_pv(
@@ -143,7 +68,8 @@ def test_another_nodes_token_neither_deletes_nor_changes_nor_forges_a_nodes_pv(
     k8s.pod("web", node="node1")
     volume = k8s.volume_of()
     name = volume["metadata"]["name"]
-    owner, thief = node_account(k8s, "node1"), node_account(k8s, "node2")
+    owner = node_account(k8s, "node1")
+    thief = node_account(k8s, "node2")
 
     mine = 'the annotation flexvol/identity is "node1", and the token is of node "node2"'
     assert refused(thief("delete", "pv", name, "--wait=false"), mine)
@@ -180,11 +106,16 @@ def test_another_nodes_token_neither_deletes_nor_changes_nor_forges_a_nodes_pv(
         spec = {
             key: value for key, value in {**volume["spec"], **change}.items() if value is not None
         }
-        body = {**forged, "metadata": {"name": "forged", "annotations": notes}, "spec": spec}
+        body = {
+            **forged,
+            "metadata": {"name": "forged", "annotations": notes},
+            "spec": spec,
+        }
         assert refused(thief("create", "-f", "-", input=json.dumps(body)), words)
 
     assert refused(
-        owner(*patch("pv", name, annotation("flexvol/identity", "node2"))), "neither what a PV says"
+        owner(*patch("pv", name, annotation("flexvol/identity", "node2"))),
+        "neither what a PV says",
     )
     assert refused(
         owner(*patch("pv", name, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})),
@@ -204,7 +135,7 @@ def test_another_nodes_token_neither_deletes_nor_changes_nor_forges_a_nodes_pv(
 def test_a_node_changes_nothing_of_a_claim_but_its_own_selection(k8s: Kubernetes) -> None:
     k8s.claim(storage_class="nobodys")
     k8s.run("annotate", "pvc", "data", "mine=1", f"{PROVISIONER}=loop.flexvol")
-    before = (k8s.get("pvc", "data") or {})["metadata"]
+    before = k8s.find("pvc", "data")["metadata"]
     node2 = node_account(k8s, "node2")
     owner = {
         "apiVersion": "v1",
@@ -230,15 +161,17 @@ def test_a_node_changes_nothing_of_a_claim_but_its_own_selection(k8s: Kubernetes
             line = patch("pvc", "data", body, f"--field-manager={manager}")
             assert refused(node2(*line), "changes nothing of a claim but"), body
     assert refused(
-        node2(*patch("pvc", "data", annotation(SELECTED, "node1"))), "only claims for itself"
+        node2(*patch("pvc", "data", annotation(SELECTED, "node1"))),
+        "only claims for itself",
     )
-    assert (k8s.get("pvc", "data") or {})["metadata"] == before
+    assert k8s.find("pvc", "data")["metadata"] == before
 
     assert allowed(node2(*patch("pvc", "data", annotation(SELECTED, "node2"))))
     node1 = node_account(k8s, "node1")
     for value in ("node1", None):
         assert refused(
-            node1(*patch("pvc", "data", annotation(SELECTED, value))), "only claims for itself"
+            node1(*patch("pvc", "data", annotation(SELECTED, value))),
+            "only claims for itself",
         )
     assert allowed(node2(*patch("pvc", "data", annotation(SELECTED, None))))
 
@@ -246,8 +179,16 @@ def test_a_node_changes_nothing_of_a_claim_but_its_own_selection(k8s: Kubernetes
 @pytest.mark.parametrize(
     ("note", "said"),
     [
-        pytest.param({PROVISIONER: "other.example"}, "waits for other.example", id="another's"),
-        pytest.param({}, "waits for none", id="a claim that waits for nobody, or for its pod"),
+        pytest.param(
+            {PROVISIONER: "other.example"},
+            "waits for other.example",
+            id="another's",
+        ),
+        pytest.param(
+            {},
+            "waits for none",
+            id="a claim that waits for nobody, or for its pod",
+        ),
     ],
 )
 def test_a_node_takes_no_claim_of_another_provisioner_and_so_draws_no_pod_of_it(
@@ -270,7 +211,7 @@ def test_a_node_makes_a_pv_for_no_claim_of_another_provisioner(k8s: Kubernetes) 
     foreign = f"foreign-{k8s.namespace}"
     k8s.apply(storage_class(foreign, provisioner="other.example"))
     k8s.claim("wanted", storage_class=foreign)
-    claim = (k8s.get("pvc", "wanted") or {})["metadata"]
+    claim = k8s.find("pvc", "wanted")["metadata"]
     whose = {"namespace": k8s.namespace, "name": "wanted", "uid": claim["uid"]}
     notes = volume["metadata"]["annotations"]
     fitting = {"name": f"pvc-{claim['uid']}", "annotations": notes}
@@ -291,10 +232,14 @@ def test_a_node_makes_a_pv_for_no_claim_of_another_provisioner(k8s: Kubernetes) 
         ({"metadata": fitting, "spec": spec}, f"the class {foreign} is of other.example"),
         (other, "driver.other is not among those of the ClusterRole flexvol-served"),
         ({"metadata": {**fitting, "name": "any"}, "spec": own_class}, "the name pvc-"),
-        ({"metadata": fitting, "spec": {**spec, "storageClassName": ""}}, "that have a class"),
+        (
+            {"metadata": fitting, "spec": {**spec, "storageClassName": ""}},
+            "that have a class",
+        ),
     ]
     kind = {"apiVersion": "v1", "kind": "PersistentVolume"}
-    of_new_class = json.dumps({**kind, **forged[0][0]})  # which the policy has yet to hear of
+    # The policy has yet to hear of the new class.
+    of_new_class = json.dumps({**kind, **forged[0][0]})
     until_a_policy_refuses(node2, "create", "--dry-run=server", "-f", "-", request=of_new_class)
     for body, words in forged:
         done = node2("create", "-f", "-", input=json.dumps({**kind, **body}))
@@ -313,7 +258,11 @@ def stamped(k8s: Kubernetes) -> Iterator[None]:
         "labels: {'stamp.example/by': 'us'}}}"
     )
     namespaces = [k8s.namespace, "flexvol"]
-    one_of = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}
+    one_of = {
+        "key": "kubernetes.io/metadata.name",
+        "operator": "In",
+        "values": namespaces,
+    }
     operations = {"apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"]}
     rules = [
         {"apiGroups": [group], "resources": resources, **operations}
@@ -332,7 +281,10 @@ def stamped(k8s: Kubernetes) -> Iterator[None]:
             "resourceRules": rules,
         },
         "mutations": [
-            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": stamp}}
+            {
+                "patchType": "ApplyConfiguration",
+                "applyConfiguration": {"expression": stamp},
+            }
         ],
     }
     k8s.apply(
@@ -354,7 +306,7 @@ def test_a_webhook_that_stamps_all_that_we_write_keeps_nobody_from_their_work(
 
     def stamp() -> str:
         k8s.run("annotate", "pvc", "probe", "again=1", "--overwrite")
-        notes: Object = (k8s.get("pvc", "probe") or {})["metadata"].get("annotations") or {}
+        notes: Object = k8s.find("pvc", "probe")["metadata"].get("annotations") or {}
         return str(notes.get("stamp.example/at", ""))
 
     k8s.claim("probe", storage_class="nobodys")
@@ -363,14 +315,17 @@ def test_a_webhook_that_stamps_all_that_we_write_keeps_nobody_from_their_work(
         wait_until("claims are stamped", stamp)
         node2 = node_account(k8s, "node2")
         both = {"metadata": {"annotations": {SELECTED: "node2", "other": "1"}}}
-        assert refused(node2(*patch("pvc", "probe", both)), "changes nothing of a claim but")
+        assert refused(
+            node2(*patch("pvc", "probe", both)),
+            "changes nothing of a claim but",
+        )
         assert allowed(node2(*patch("pvc", "probe", annotation(SELECTED, "node2"))))
         assert allowed(node2(*patch("pvc", "probe", annotation(SELECTED, None))))
 
         k8s.claim(storage_class=name)
 
         volume = k8s.volume_of()["metadata"]  # a node's own provisioner took it
-        taken = (k8s.get("pvc", "data") or {})["metadata"]
+        taken = k8s.find("pvc", "data")["metadata"]
         assert SELECTED in taken["annotations"]
         for stamped_one in (taken, volume):
             assert stamped_one["labels"]["stamp.example/by"] == "us"
@@ -383,7 +338,7 @@ def test_a_webhook_that_stamps_all_that_we_write_keeps_nobody_from_their_work(
 
         k8s.delete("pvc", "data")
 
-        wait_until("the PV is gone", lambda: k8s.get("pv", volume["name"]) is None)
+        k8s.until_gone("pv", volume["name"])
 
 
 def test_a_node_publishes_only_its_own_room(k8s: Kubernetes) -> None:
@@ -391,21 +346,29 @@ def test_a_node_publishes_only_its_own_room(k8s: Kubernetes) -> None:
         objects = Kubernetes(k8s.cluster, "flexvol").all("csistoragecapacities")
         # That of another class may go at any moment, if a test before made the class.
         ours = [one for one in objects if one["storageClassName"] == "flexvol-loop"]
-        return next((one for one in ours if one["metadata"]["name"].endswith("-node1")), None)
+        return next(
+            (one for one in ours if one["metadata"]["name"].endswith("-node1")),
+            None,
+        )
 
     room = wait_until("node1's room is published", published)
-    name, node2 = room["metadata"]["name"], node_account(k8s, "node2")
+    name = room["metadata"]["name"]
+    node2 = node_account(k8s, "node2")
     words = "under a name that ends in -node2"
 
     assert refused(
-        node2("-n", "flexvol", *patch("csistoragecapacity", name, {"capacity": "0"})), words
+        node2("-n", "flexvol", *patch("csistoragecapacity", name, {"capacity": "0"})),
+        words,
     )
     assert refused(node2("-n", "flexvol", "delete", "csistoragecapacity", name), words)
     forged = {
         **room,
         "metadata": {"name": name.replace("-node1", "-a-node1"), "namespace": "flexvol"},
     }
-    assert refused(node2("-n", "flexvol", "create", "-f", "-", input=json.dumps(forged)), words)
+    assert refused(
+        node2("-n", "flexvol", "create", "-f", "-", input=json.dumps(forged)),
+        words,
+    )
     assert allowed(
         node_account(k8s, "node1")(
             "-n", "flexvol", "delete", "csistoragecapacity", name, "--dry-run=server"
@@ -416,12 +379,17 @@ def test_a_node_publishes_only_its_own_room(k8s: Kubernetes) -> None:
 def test_a_token_that_names_no_node_writes_nothing(k8s: Kubernetes) -> None:
     k8s.claim()
     k8s.pod("web", node="node1")
-    name, unbound = k8s.volume_of()["metadata"]["name"], holder_of(k8s)
+    name = k8s.volume_of()["metadata"]["name"]
+    unbound = holder_of(k8s)
 
     assert allowed(unbound("get", "pv", name))
-    assert refused(unbound("delete", "pv", name, "--wait=false"), 'the token is of node ""')
     assert refused(
-        unbound(*patch("pvc", "data", annotation(SELECTED, "node1"))), "a token that names no node"
+        unbound("delete", "pv", name, "--wait=false"),
+        'the token is of node ""',
+    )
+    assert refused(
+        unbound(*patch("pvc", "data", annotation(SELECTED, "node1"))),
+        "a token that names no node",
     )
 
 
@@ -444,13 +412,12 @@ def volume_secret(
 
 
 def test_a_node_makes_and_deletes_only_the_secrets_of_its_own_volumes(vault: Kubernetes) -> None:
-    first, second = made_name("pvc-1", "node1"), made_name("pvc-2", "node2")
+    first = made_name("pvc-1", "node1")
+    second = made_name("pvc-2", "node2")
     vault.run("create", "-f", "-", input=volume_secret("pvc-1", "node1"))
-    node1, node2, unbound = (
-        node_account(vault, "node1"),
-        node_account(vault, "node2"),
-        holder_of(vault),
-    )
+    node1 = node_account(vault, "node1")
+    node2 = node_account(vault, "node2")
+    unbound = holder_of(vault)
     probe = ("create", "--dry-run=server", "-f", "-")
     forged = volume_secret("pvc-2", "node1")
     until_a_policy_refuses(node2, *probe, request=forged)
@@ -460,11 +427,20 @@ def test_a_node_makes_and_deletes_only_the_secrets_of_its_own_volumes(vault: Kub
     assert refused(node2("create", "-f", "-", input=forged), mine)
     assert refused(unbound("create", "-f", "-", input=forged), 'the token is of node ""')
     none_but = "no secrets but those of volumes, and changes none"
-    token = {
-        "kubernetes.io/service-account.name": "default"
-    }  # of which Kubernetes would write a token into it
-    account = volume_secret("pvc-2", "node2", kind="kubernetes.io/service-account-token", **token)
-    others = [made_name("pvc-3", "node1"), "pvc-3", "pvc-3-anything", made_name("pvc-4", "node2")]
+    # Kubernetes would write a token of this account into the secret.
+    token = {"kubernetes.io/service-account.name": "default"}
+    account = volume_secret(
+        "pvc-2",
+        "node2",
+        kind="kubernetes.io/service-account-token",
+        **token,
+    )
+    others = [
+        made_name("pvc-3", "node1"),
+        "pvc-3",
+        "pvc-3-anything",
+        made_name("pvc-4", "node2"),
+    ]
     # The name that a node called b.node2 would use for pvc-3.
     other_node = volume_secret("pvc-3-key.b", "node2", name=made_name("pvc-3", "b.node2"))
     for body in (
@@ -485,7 +461,8 @@ def test_a_node_makes_and_deletes_only_the_secrets_of_its_own_volumes(vault: Kub
         "--serviceaccount=flexvol:flexvol-node",
     )
     wait_until(
-        "it may", lambda: "cannot patch resource" not in node1(*change, "--dry-run=server").stderr
+        "it may",
+        lambda: "cannot patch resource" not in node1(*change, "--dry-run=server").stderr,
     )
     assert refused(node1(*change), none_but)
     vault.run("delete", "rolebinding,role", "careless")
@@ -516,14 +493,28 @@ def event(component: str, kind: str, name: str = "data", namespace: str = "defau
 
 
 def test_an_account_writes_only_its_own_events_on_claims_and_pvs(k8s: Kubernetes) -> None:
-    node2, cluster = node_account(k8s, "node2"), cluster_account(k8s)
+    node2 = node_account(k8s, "node2")
+    cluster = cluster_account(k8s)
     create = ("create", "--dry-run=server", "-f", "-")
-    claim, ours = "PersistentVolumeClaim", k8s.namespace
+    claim = "PersistentVolumeClaim"
+    ours = k8s.namespace
     mine = "only its own events"
     elsewhere = "only on claims, on PVs and on itself"
 
-    assert allowed(node2(*create, input=event("loop.flexvol node2", claim, namespace=ours)))
-    assert allowed(node2("-n", "default", *create, input=event("x node2", "Node", "node2")))
+    assert allowed(
+        node2(
+            *create,
+            input=event("loop.flexvol node2", claim, namespace=ours),
+        )
+    )
+    assert allowed(
+        node2(
+            "-n",
+            "default",
+            *create,
+            input=event("x node2", "Node", "node2"),
+        )
+    )
     done = node2("-n", "default", *create, input=event("x node2", "Node", "node1"))
     assert refused(done, elsewhere)
     for kind in ("Pod", "Deployment"):
@@ -533,12 +524,18 @@ def test_an_account_writes_only_its_own_events_on_claims_and_pvs(k8s: Kubernetes
         body = event(component, claim, namespace=ours)
         assert refused(node2(*create, input=body), mine)
         assert refused(cluster(*create, input=body), mine)
-    assert allowed(cluster(*create, input=event("loop.flexvol cluster", claim, namespace=ours)))
+    assert allowed(
+        cluster(
+            *create,
+            input=event("loop.flexvol cluster", claim, namespace=ours),
+        )
+    )
 
     k8s.run("create", "-f", "-", input=event("kubelet", "Pod", namespace=ours))
     k8s.run("create", "-f", "-", input=event("loop.flexvol node2", claim, namespace=ours))
     events = f"/api/v1/namespaces/{ours}/events"
-    foreign, own = f"{events}/data.pod", f"{events}/data.{claim.lower()}"
+    foreign = f"{events}/data.pod"
+    own = f"{events}/data.{claim.lower()}"
     node_token = token_of(k8s, pod_of(k8s, "flexvol-node", "node2"), "flexvol-node")
     cluster_token = token_of(k8s, pod_of(k8s, "flexvol-cluster"), "flexvol-cluster")
     for token in (node_token, cluster_token):
@@ -566,14 +563,68 @@ def bound_claim_of_another(k8s: Kubernetes, name: str, class_name: str) -> str:
         },
     )
     k8s.claim(name, storage_class=class_name, volumeName=name)
-    wait_until("it is bound", lambda: (k8s.get("pvc", name) or {})["status"]["phase"] == "Bound")
+    k8s.until_phase("pvc", name, "Bound")
     return name
+
+
+def refused_to_cluster(
+    gone: str, foreign: str, foreign_class: str, not_provisioned: tuple[str, ...]
+) -> list[tuple[list[str], str]]:
+    """What the account of flexvol-cluster may not do, and the words of each refusal.
+
+    gone: a PV of a node that is gone. foreign: a claim and a PV of another provisioner, whose class
+    is foreign_class. not_provisioned: claims and PVs that no class made."""
+    return [
+        (["delete", "pv", gone, "--wait=false"], "whose reclaim policy is Retain"),
+        (["delete", "pv", foreign, "--wait=false"], "only those that a node made"),
+        (
+            patch("pv", foreign, annotation("flexvol/identity", "node9")),
+            "only those that a node",
+        ),
+        (
+            patch("pv", gone, {"spec": {"capacity": {"storage": "65Mi"}}}),
+            "its reclaim policy, to",
+        ),
+        (
+            patch("pv", gone, annotation("flexvol/identity", "node1")),
+            "not change whose a PV is",
+        ),
+        (
+            patch("pv", gone, annotation("flexvol/awaits-claim", "1")),
+            "what its annotations and",
+        ),
+        (
+            patch("pv", gone, {"metadata": {"labels": {"disk": "b"}}}),
+            "what its annotations and",
+        ),
+        (
+            patch("pv", gone, {"metadata": {"finalizers": []}}),
+            "finalizer but flexvol's own",
+        ),
+        (patch("pvc", "data", annotation("mine", "1")), "selected-node away"),
+        (patch("pvc", "free", annotation("mine", "2")), "selected-node away"),
+        (patch("pvc", "free", annotation(SELECTED, "node1")), "selected-node away"),
+        (
+            patch("pvc", "other", annotation(SELECTED, None)),
+            "that are not bound and wait for",
+        ),
+        (["delete", "pvc", "free", "--wait=false"], "only claims that are bound"),
+        (
+            ["delete", "pvc", foreign, "--wait=false"],
+            f"the class {foreign_class} is of other.example",
+        ),
+        *(
+            (["delete", "pvc", claim, "--wait=false"], "have a class and a PV called pvc-UID")
+            for claim in not_provisioned
+        ),
+    ]
 
 
 def test_the_account_of_flexvol_cluster_gives_up_volumes_and_takes_no_storage_along(
     k8s: Kubernetes,
 ) -> None:
-    cluster, gone = cluster_account(k8s), forge(k8s, "gone", "node9")
+    cluster = cluster_account(k8s)
+    gone = forge(k8s, "gone", "node9")
     other_class = f"foreign-{k8s.namespace}"
     k8s.apply(storage_class(other_class, provisioner="other.example"))
     foreign = bound_claim_of_another(k8s, f"pvc-{uuid.uuid4()}", other_class)
@@ -586,46 +637,30 @@ def test_the_account_of_flexvol_cluster_gives_up_volumes_and_takes_no_storage_al
     k8s.run("annotate", "pvc", "other", f"{PROVISIONER}=other.example", f"{SELECTED}=node1")
     finalizer = "external-provisioner.volume.kubernetes.io/finalizer"
 
-    hostile: list[tuple[list[str], str]] = [
-        (["delete", "pv", gone, "--wait=false"], "whose reclaim policy is Retain"),
-        (["delete", "pv", foreign, "--wait=false"], "only those that a node made"),
-        (patch("pv", foreign, annotation("flexvol/identity", "node9")), "only those that a node"),
-        (patch("pv", gone, {"spec": {"capacity": {"storage": "65Mi"}}}), "its reclaim policy, to"),
-        (patch("pv", gone, annotation("flexvol/identity", "node1")), "not change whose a PV is"),
-        (patch("pv", gone, annotation("flexvol/awaits-claim", "1")), "what its annotations and"),
-        (patch("pv", gone, {"metadata": {"labels": {"disk": "b"}}}), "what its annotations and"),
-        (patch("pv", gone, {"metadata": {"finalizers": []}}), "finalizer but flexvol's own"),
-        (patch("pvc", "data", annotation("mine", "1")), "selected-node away"),
-        (patch("pvc", "free", annotation("mine", "2")), "selected-node away"),
-        (patch("pvc", "free", annotation(SELECTED, "node1")), "selected-node away"),
-        (patch("pvc", "other", annotation(SELECTED, None)), "that are not bound and wait for"),
-        (["delete", "pvc", "free", "--wait=false"], "only claims that are bound"),
-        (
-            ["delete", "pvc", foreign, "--wait=false"],
-            f"the class {other_class} is of other.example",
-        ),
-        (["delete", "pvc", no_class, "--wait=false"], "have a class and a PV called pvc-UID"),
-        (["delete", "pvc", by_hand, "--wait=false"], "have a class and a PV called pvc-UID"),
-    ]
+    hostile = refused_to_cluster(gone, foreign, other_class, (no_class, by_hand))
     # The policy has yet to hear of the class.
     until_a_policy_refuses(cluster, "delete", "pvc", foreign, "--wait=false", "--dry-run=server")
     for line, words in hostile:
         assert refused(cluster(*line), words)
     path = f"/api/v1/namespaces/{k8s.namespace}/pods/any/eviction"
-    eviction: Object = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "any"}}
+    eviction: Object = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": "any"},
+    }
     done = cluster("create", "--raw", path, "-f", "-", input=json.dumps(eviction))
     assert refused(done, "the very pod that it looked at")
 
     k8s.run("annotate", "pvc", "free", f"{SELECTED}=node9")
     wait_until(
         "the real one takes a node that is gone off the claim",
-        lambda: SELECTED not in (k8s.get("pvc", "free") or {})["metadata"]["annotations"],
+        lambda: SELECTED not in k8s.find("pvc", "free")["metadata"]["annotations"],
     )
     kept = {
         "metadata": {"finalizers": ["kubernetes.io/pv-protection"]},
         "spec": {"persistentVolumeReclaimPolicy": "Retain"},
     }
-    assert finalizer in (k8s.get("pv", gone) or {})["metadata"]["finalizers"]
+    assert finalizer in k8s.find("pv", gone)["metadata"]["finalizers"]
     assert allowed(cluster(*patch("pv", gone, kept)))
     back = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
     assert refused(cluster(*patch("pv", gone, back)), "its reclaim policy, to Retain")
@@ -709,14 +744,15 @@ def shared_account(k8s: Kubernetes) -> Iterator[None]:
 def test_each_account_may_write_what_its_table_says_and_nothing_else(
     k8s: Kubernetes, vault: Kubernetes, shared_account: None
 ) -> None:
+    def writes_exactly(token: str, namespace: str, expected: set[str]) -> bool:
+        return writes_of(token, namespace) == expected
+
     for account, table in WRITES.items():
         token = token_of(k8s, "", account)
         for namespace, expected in table.items():
             wait_until(
                 f"{account} may write this in {namespace}: {sorted(expected)}",
-                lambda token=token, namespace=namespace, expected=expected: (  # type: ignore[misc]
-                    writes_of(token, namespace) == expected
-                ),
+                functools.partial(writes_exactly, token, namespace, expected),
                 15,
             )
 
@@ -733,8 +769,14 @@ def test_the_account_of_shared_mode_writes_no_nodes_pv_and_chooses_no_node(
     shared = holder_of(k8s, account="flexvol-shared")
     until_a_policy_refuses(shared, "delete", "pv", name, "--wait=false", "--dry-run=server")
 
-    assert refused(shared("delete", "pv", name, "--wait=false"), "that has a node affinity")
-    assert refused(shared(*patch("pv", name, {"metadata": {"finalizers": []}})), "node affinity")
+    assert refused(
+        shared("delete", "pv", name, "--wait=false"),
+        "that has a node affinity",
+    )
+    assert refused(
+        shared(*patch("pv", name, {"metadata": {"finalizers": []}})),
+        "node affinity",
+    )
     whose = {"namespace": k8s.namespace, "name": "free", "uid": "u1"}
     spec = {**volume["spec"], "claimRef": whose, "nodeAffinity": None}
     body = {
@@ -747,7 +789,10 @@ def test_the_account_of_shared_mode_writes_no_nodes_pv_and_chooses_no_node(
                 "pv.kubernetes.io/provisioned-by": "shared.flexvol",
             },
         },
-        "spec": {**spec, "flexVolume": {**spec["flexVolume"], "driver": "flexvol/shared"}},
+        "spec": {
+            **spec,
+            "flexVolume": {**spec["flexVolume"], "driver": "flexvol/shared"},
+        },
     }
     create = ("create", "--dry-run=server", "-f", "-")
     until_a_policy_refuses(shared, *create, request=json.dumps(body))
@@ -784,7 +829,8 @@ def test_the_account_of_shared_mode_neither_takes_a_key_of_a_nodes_volume_nor_it
     of_node = made_name("pvc-1", "node1")
     vault.run("create", "-f", "-", input=volume_secret("pvc-1", "node1"))
     shared = holder_of(vault, account="flexvol-shared")
-    probe, own = ("create", "--dry-run=server", "-f", "-"), volume_secret("pvc-2", "shared")
+    probe = ("create", "--dry-run=server", "-f", "-")
+    own = volume_secret("pvc-2", "shared")
     hostile = volume_secret("pvc-2", "node2")
     until_a_policy_refuses(shared, *probe, request=hostile)
 
@@ -795,7 +841,14 @@ def test_the_account_of_shared_mode_neither_takes_a_key_of_a_nodes_volume_nor_it
         body = volume_secret("pvc-2", "shared", name=name)
         assert refused(shared(*probe, input=body), "each is called VOLUME-key.shared")
     assert allowed(shared("create", "-f", "-", input=own))
-    assert allowed(shared("delete", "secret", made_name("pvc-2", "shared"), "--wait=false"))
+    assert allowed(
+        shared(
+            "delete",
+            "secret",
+            made_name("pvc-2", "shared"),
+            "--wait=false",
+        )
+    )
     vault.run("delete", "secret", of_node)
 
 
@@ -847,7 +900,12 @@ def test_the_component_without_policies_leaves_out_these_and_nothing_else(
     resources = [ROOT / "deploy", ROOT / "deploy/shared", ROOT / "deploy/secrets"]
     whole = render(k8s, tmp_path, resources=resources)
 
-    left = render(k8s, tmp_path, resources=resources, components=[ROOT / "deploy/without-policies"])
+    left = render(
+        k8s,
+        tmp_path,
+        resources=resources,
+        components=[ROOT / "deploy/without-policies"],
+    )
 
     assert left == [one for one in whole if "AdmissionPolicy" not in one["kind"]]
     assert len(left) < len(whole)
@@ -859,7 +917,7 @@ def test_the_policies_expressions_fit_the_objects_they_are_for(
     for name in POLICIES:
 
         def checked(name: str = name) -> Object:
-            status: Object = (k8s.get("validatingadmissionpolicy", name) or {}).get("status", {})
+            status: Object = k8s.find("validatingadmissionpolicy", name).get("status", {})
             return status if status.get("observedGeneration") else {}
 
         assert "expressionWarnings" not in wait_until(f"{name} is checked", checked).get(

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, ours
 from tests.cluster.killed_provisioner import KilledProvisioner, beside
-from tests.cluster.kube.cluster import wait_until
+from tests.cluster.namespaces import Kubernetes, ours
+from tests.waiting import wait_until
 
 Arm = Callable[[KilledProvisioner], None]
 Life = Callable[[KilledProvisioner, str, Arm], bool]
@@ -55,7 +55,7 @@ def whole_life(own: KilledProvisioner, name: str, arm: Arm) -> bool:
     own.start()
 
     def phase() -> str:
-        return str((k8s.get("pvc", name) or {})["status"].get("phase"))
+        return str(k8s.find("pvc", name)["status"].get("phase"))
 
     killed = own.until("the claim is bound", lambda: phase() == "Bound")
     assert [volume["metadata"]["name"] for volume in ours(k8s)] == [f"pvc-{uid}"]
@@ -84,7 +84,10 @@ def claim_deleted_meanwhile(own: KilledProvisioner, name: str, arm: Arm) -> bool
     made = len(own.called())
     own.release()
 
-    killed = own.until("the driver was told to delete it", lambda: "delete" in own.called()[made:])
+    killed = own.until(
+        "the driver was told to delete it",
+        lambda: "delete" in own.called()[made:],
+    )
     killed |= own.until("nothing is left", lambda: _nothing_left(own))
     assert ours(k8s) == []
     _end(own)

@@ -1,4 +1,4 @@
-"""A person needs the rights that the README's table gives for each command of `kubectl flexvol`:
+"""A person needs the rights that the documents' table gives for each command of `kubectl flexvol`:
 the table is read, given to accounts, and the commands are run with these."""
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from tests.cluster.conftest import Kubernetes, Object, run_command
-from tests.cluster.kube.cluster import STATE, wait_until
+from tests import documents
+from tests.cluster.claims import TOO_LARGE, forge, raise_claim, wait_for_volume
+from tests.cluster.commands import run_command
+from tests.cluster.kube.cluster import STATE
+from tests.cluster.namespaces import Kubernetes, Object
 from tests.cluster.own_provisioner import bound, claim
-from tests.cluster.test_expansion import TOO_LARGE, raise_claim, wait_for_volume
-from tests.cluster.test_gone_nodes import forge
-from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 GROUPS = {"storageclasses": "storage.k8s.io"}
 RBAC = "rbac.authorization.k8s.io"
@@ -32,12 +33,11 @@ class Rights(NamedTuple):
 
 
 def table() -> dict[str, Rights]:
-    """The README's table, by command."""
-    text = (ROOT / "README.md").read_text()
-    (body,) = re.findall(r"^\| `kubectl flexvol` \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    """The documents' table, by command."""
     found = {}
-    for line in body.splitlines():
-        commands, everywhere, inside = (cell.strip() for cell in line.strip("|").split("|"))
+    rows = documents.table("`kubectl flexvol`")
+    del rows["`kubectl flexvol`"]
+    for commands, (everywhere, inside) in rows.items():
         for command in re.findall(r"`([^`]+)`", commands) or [commands]:
             found[command] = Rights(rules(everywhere), rules(inside))
     return found
@@ -81,7 +81,13 @@ def objects(k8s: Kubernetes, command: str, rights: Rights) -> list[Object]:
     """An account of the test's namespace, its roles, and what gives them to the account."""
     subject = {"kind": "ServiceAccount", "name": command, "namespace": k8s.namespace}
     account = {"name": command, "namespace": k8s.namespace}
-    found: list[Object] = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}]
+    found: list[Object] = [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": account,
+        }
+    ]
     name = f"{k8s.namespace}-{command}"
     for kind, metadata, given in (
         ("ClusterRole", {"name": name}, rights.everywhere),
@@ -105,7 +111,8 @@ def persons(k8s: Kubernetes, tmp_path: Path) -> Iterator[dict[str, Person]]:
         made += objects(k8s, command.replace(" ", "-"), both)
     text = yaml.safe_dump_all(made)
     k8s.cluster.kubectl("apply", "-f", "-", input=text, capture_output=True)
-    account = f"system:serviceaccount:{k8s.namespace}:release"  # the last that rights were given
+    # This is the last account that got rights.
+    account = f"system:serviceaccount:{k8s.namespace}:release"
 
     def may(*words: str) -> bool:
         return k8s.run("auth", "can-i", *words, f"--as={account}", check=False).returncode == 0
@@ -121,7 +128,8 @@ def persons(k8s: Kubernetes, tmp_path: Path) -> Iterator[dict[str, Person]]:
 def test_each_command_needs_the_rights_that_the_table_gives_it(
     k8s: Kubernetes, persons: dict[str, Person]
 ) -> None:
-    data, film = f"{k8s.namespace}/data", f"film-{k8s.namespace}"
+    data = f"{k8s.namespace}/data"
+    film = f"film-{k8s.namespace}"
     k8s.apply(claim("data", "flexvol-loop", "node1"))
     volume = bound(k8s, "data")["data"]
     reader = persons[EVERYONE]
@@ -148,4 +156,4 @@ def test_each_command_needs_the_rights_that_the_table_gives_it(
 
     gone = forge(k8s, "gone", "node9", claim="gone")
     persons["release"].may("release", gone)
-    wait_until("the PV is given up", lambda: k8s.get("pv", gone) is None)
+    k8s.until_gone("pv", gone)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -13,37 +12,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from controller.secrets import made_name
-from tests.cluster.conftest import DRIVER, Kubernetes, Object, ours, storage_class
+from cluster.controller.secrets import made_name
+from tests.cluster.accounts import MADE_IN, may
 from tests.cluster.killed_provisioner import USES_SECRET
-from tests.cluster.kube.cluster import Cluster, wait_until
-from tests.cluster.test_shared_mode import STORAGE, shared
-from tests.conftest import ROOT
+from tests.cluster.kube.cluster import Cluster
+from tests.cluster.namespaces import Kubernetes, Object, ours, storage_class
+from tests.cluster.nodes import DRIVER, SHARED
+from tests.waiting import wait_until
 
-RIGHTS = ROOT / "deploy/secrets"
-MADE_IN = "flexvol-secrets"
 IDENTITY = "shared"  # deploy/shared
-__all__ = ["shared"]  # a fixture
-
-
-@pytest.fixture(scope="module")
-def vault(cluster: Cluster) -> Iterator[Kubernetes]:
-    """The namespace of the volumes' own secrets, with the rights of deploy/secrets: from the first
-    test that asks for it on, which is the one that begins without."""
-    cluster.kubectl("apply", "-k", RIGHTS, capture_output=True)
-    vault = Kubernetes(cluster, MADE_IN)
-    for account in ("flexvol-node", "flexvol-shared"):
-        wait_until(f"{account} has its rights", functools.partial(may, vault, account, "create"))
-    yield vault
-    cluster.kubectl("delete", "-k", RIGHTS, "--wait=true", capture_output=True)
-
-
-def may(k8s: Kubernetes, account: str, verb: str) -> bool:
-    account = f"system:serviceaccount:flexvol:{account}"
-    return (
-        k8s.run("auth", "can-i", verb, "secrets", "--as", account, check=False).stdout.strip()
-        == "yes"
-    )
 
 
 def secret_class(name: str, **parameters: str) -> Object:
@@ -84,7 +61,8 @@ def shows_nowhere(k8s: Kubernetes, value: bytes) -> None:
 def using_secrets(cluster: Cluster, node: str) -> Iterator[None]:
     """The node's loop driver uses secrets meanwhile, as far as anybody can tell."""
     driver = cluster.nodes[node].path(DRIVER)
-    real, wrapper = driver.with_name(".real"), driver.with_name(".wrapper")
+    real = driver.with_name(".real")
+    wrapper = driver.with_name(".wrapper")
     os.link(driver, real)
     wrapper.write_text(USES_SECRET + f'exec "{DRIVER.rpartition("/")[0]}/.real" "$@"\n')
     wrapper.chmod(0o755)
@@ -120,14 +98,19 @@ def says_what_to_apply_and_goes_on(k8s: Kubernetes, request: pytest.FixtureReque
     k8s.event("data", "ProvisioningFailed", "apply deploy/secrets")
 
     vault: Kubernetes = request.getfixturevalue("vault")
-    k8s.run("annotate", "pvc", "data", "again=1")  # sooner than by itself, which takes minutes
+    # The annotation makes the next attempt come sooner than by itself, which takes minutes.
+    k8s.run("annotate", "pvc", "data", "again=1")
     k8s.running("web")
     k8s.pod("second")  # kubelet reads it at each mount
 
-    events = k8s.all("events", fields="involvedObject.name=data,reason=ProvisioningFailed")
+    events = k8s.all(
+        "events",
+        fields="involvedObject.name=data,reason=ProvisioningFailed",
+    )
     assert len(events) == 1
     volume = k8s.volume_of()
-    volume_name, source = volume["metadata"]["name"], volume["spec"]["flexVolume"]
+    volume_name = volume["metadata"]["name"]
+    source = volume["spec"]["flexVolume"]
     made = made_name(volume_name, "node1")
     assert source["secretRef"] == {"name": made, "namespace": MADE_IN}
     assert set(source["options"]) == {"pool", "poolId"}
@@ -146,7 +129,7 @@ def says_what_to_apply_and_goes_on(k8s: Kubernetes, request: pytest.FixtureReque
 
     k8s.delete("pod", "web", "second")
     k8s.delete("pvc", "data")
-    wait_until("the PV is gone", lambda: k8s.get("pv", volume_name) is None)
+    k8s.until_gone("pv", volume_name)
     assert vault.all("secrets") == []
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
 
@@ -159,7 +142,11 @@ def test_a_driver_that_uses_no_secret_refuses_a_class_that_asks_for_one(
     k8s.claim(storage_class=name)
     k8s.pod("web", node="node1", wait=False)
 
-    k8s.event("data", "ProvisioningFailed", "and this driver uses no secret; leave createSecret")
+    k8s.event(
+        "data",
+        "ProvisioningFailed",
+        "and this driver uses no secret; leave createSecret",
+    )
 
     assert vault.all("secrets") == []
     assert ours(k8s) == []
@@ -181,10 +168,16 @@ def test_a_pods_driver_gets_the_secret_that_its_class_names(
 
     k8s.claim(storage_class=name)
     k8s.event(
-        "data", "ProvisioningFailed", "${pvc.annotations['team']}\", for which there is no value"
+        "data",
+        "ProvisioningFailed",
+        "${pvc.annotations['team']}\", for which there is no value",
     )
     k8s.run("annotate", "pvc", "data", "team=blue")
-    k8s.event("data", "ProvisioningFailed", f"secret {k8s.namespace}/blue-key does not exist")
+    k8s.event(
+        "data",
+        "ProvisioningFailed",
+        f"secret {k8s.namespace}/blue-key does not exist",
+    )
     value = b"swordfish-" + k8s.namespace.encode()
     k8s.run(
         "create",
@@ -221,19 +214,22 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
 ) -> None:
     name = f"made-{k8s.namespace}"
     k8s.apply(secret_class(name, createSecret="true"))
-    broken = STORAGE / ".broken"
+    broken = SHARED / ".broken"
     broken.touch()
     try:
         k8s.claim("vanishes", storage_class=name)
         k8s.event("vanishes", "ProvisioningFailed", "the storage is broken")
-        uid = (k8s.get("pvc", "vanishes") or {})["metadata"]["uid"]
+        uid = k8s.uid("pvc", "vanishes")
         k8s.delete("pvc", "vanishes")
     finally:
         broken.unlink()
     logs = ("logs", "-l", "app=flexvol-shared", "--tail=-1")
-    wait_until("it is undone", lambda: f"deleted pvc-{uid} again" in shared.run(*logs).stdout)
+    wait_until(
+        "it is undone",
+        lambda: f"deleted pvc-{uid} again" in shared.run(*logs).stdout,
+    )
     assert vault.all("secrets") == []
-    assert list(STORAGE.iterdir()) == []
+    assert list(SHARED.iterdir()) == []
 
     k8s.claim(storage_class=name)
     k8s.pod("web")
@@ -244,14 +240,20 @@ def test_a_secret_made_for_a_volume_is_given_to_its_driver_and_does_not_outlive_
     shows_nowhere(k8s, value)
 
     thief = f"thief-{k8s.namespace}"
-    k8s.apply(secret_class(thief, secretName="${pvc.annotations['want']}", secretNamespace=MADE_IN))
+    k8s.apply(
+        secret_class(
+            thief,
+            secretName="${pvc.annotations['want']}",
+            secretNamespace=MADE_IN,
+        )
+    )
     k8s.claim("thief", storage_class=thief)
     k8s.run("annotate", "pvc", "thief", f"want={made}")
     k8s.event("thief", "ProvisioningFailed", f"{made} is there, but not for this claim")
 
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data", "thief")
-    wait_until("the PV is gone", lambda: k8s.get("pv", volume) is None)
+    k8s.until_gone("pv", volume)
     assert vault.all("secrets") == []
     k8s.cluster.kubectl("delete", "storageclass", name, thief, capture_output=True)
 
@@ -261,19 +263,21 @@ def test_a_secret_of_that_name_that_is_not_the_volumes_is_neither_used_nor_taken
 ) -> None:
     name = f"made-{k8s.namespace}"
     k8s.apply(
-        {**secret_class(name, createSecret="true"), "volumeBindingMode": "WaitForFirstConsumer"}
+        {
+            **secret_class(name, createSecret="true"),
+            "volumeBindingMode": "WaitForFirstConsumer",
+        }
     )
     k8s.claim(storage_class=name)
-    volume = "pvc-" + (k8s.get("pvc", "data") or {})["metadata"]["uid"]
+    volume = "pvc-" + k8s.uid("pvc", "data")
     made = made_name(volume, IDENTITY)
     vault.run("create", "secret", "generic", made, "--type=flexvol/shared", "--from-literal=key=x")
 
-    k8s.run(
-        "annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1"
-    )  # as the scheduler does
+    # The scheduler would choose the node like this.
+    k8s.run("annotate", "pvc", "data", "volume.kubernetes.io/selected-node=node1")
 
     k8s.event("data", "ProvisioningFailed", f"{made} is there, but not for this claim")
     k8s.delete("pvc", "data")
     assert value_of(vault, made) == b"x"
-    assert list(STORAGE.iterdir()) == []
+    assert list(SHARED.iterdir()) == []
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)

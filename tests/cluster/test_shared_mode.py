@@ -4,33 +4,11 @@ knows no flexvol."""
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from tests.cluster.conftest import DRIVER, Kubernetes, provisioner, storage_class
-from tests.cluster.kube.cluster import DATA, Cluster, wait_until
-
-OVERLAY = Path(__file__).parent / "kube/overlay-shared"
-STORAGE = DATA / "shared"
-
-
-@pytest.fixture(scope="module")
-def shared(cluster: Cluster) -> Iterator[Kubernetes]:
-    """The shared-mode provisioner of deploy/shared, with the driver on both nodes."""
-    source = Path(__file__).resolve().parents[1] / "drivers/shared"
-    for node in cluster.nodes.values():
-        directory = node.path(DRIVER).parent.with_name("flexvol~shared")
-        directory.mkdir(exist_ok=True)
-        shutil.copy(source, directory / ".shared")
-        (directory / ".shared").rename(directory / "shared")
-    cluster.kubectl("apply", "-k", OVERLAY, capture_output=True)
-    flexvol = Kubernetes(cluster, "flexvol")
-    flexvol.run("rollout", "status", "deployment/flexvol-shared", "--timeout=120s")
-    yield flexvol
-    cluster.kubectl("delete", "-k", OVERLAY, "--wait=true", capture_output=True)
+from tests.cluster.commands import provisioner
+from tests.cluster.namespaces import Kubernetes, storage_class
+from tests.cluster.nodes import SHARED
+from tests.waiting import wait_until
 
 
 def holder(flexvol: Kubernetes) -> str:
@@ -51,7 +29,13 @@ def leading_pod(flexvol: Kubernetes) -> str:
 def test_a_claim_is_bound_at_once_and_read_on_both_nodes(
     k8s: Kubernetes, shared: Kubernetes
 ) -> None:
-    k8s.apply(storage_class("shared", provisioner="shared.flexvol", volumeBindingMode="Immediate"))
+    k8s.apply(
+        storage_class(
+            "shared",
+            provisioner="shared.flexvol",
+            volumeBindingMode="Immediate",
+        )
+    )
     k8s.claim(storage_class="shared", accessModes=["ReadWriteMany"])
     volume = k8s.volume_of()  # no pod yet
     assert "nodeAffinity" not in volume["spec"]
@@ -72,7 +56,12 @@ def test_a_claim_is_bound_at_once_and_read_on_both_nodes(
         "resources": {"requests": {"storage": "64Mi"}},
     }
     k8s.apply(
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": stolen, "spec": spec}
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": stolen,
+            "spec": spec,
+        }
     )
     k8s.event("stolen", "ProvisioningFailed", "has no snapshot 'anybodys' of namespace")
 
@@ -83,8 +72,8 @@ def test_a_claim_is_bound_at_once_and_read_on_both_nodes(
 
     k8s.run("patch", "pv", name, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}')
     k8s.delete("pvc", "again")
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
-    assert list(STORAGE.iterdir()) == []
+    k8s.until_gone("pv", name)
+    assert list(SHARED.iterdir()) == []
 
 
 def adopted_by_another_claim(k8s: Kubernetes, name: str) -> None:
@@ -97,15 +86,13 @@ def adopted_by_another_claim(k8s: Kubernetes, name: str) -> None:
     assert "nodeAffinity" not in volume["spec"]
 
     # A claim that comes before kube-controller-manager knows its PV gets another one.
-    wait_until(
-        "the PV is known", lambda: (k8s.get("pv", name) or {})["status"]["phase"] == "Available"
-    )
+    k8s.until_phase("pv", name, "Available")
     k8s.claim("again", storage_class="shared", accessModes=["ReadWriteMany"])
     assert k8s.volume_of("again")["metadata"]["name"] == name
-    uid = (k8s.get("pvc", "again") or {})["metadata"]["uid"]
+    uid = k8s.uid("pvc", "again")
 
     def owner() -> str:
-        found: str = json.loads((STORAGE / name / ".record").read_text())["owner"]["uid"]
+        found: str = json.loads((SHARED / name / ".record").read_text())["owner"]["uid"]
         return found
 
     wait_until("its record names the claim", lambda: owner() == uid)
@@ -119,11 +106,16 @@ def test_when_the_leader_stops_the_other_takes_over_at_once(
 
     shared.run("delete", "pod", leader, "--wait=true")
 
-    wait_until(
-        "another holds the lease", lambda: holder(shared) not in ("", before), 14
-    )  # sooner than it runs out
-    k8s.apply(storage_class("shared", provisioner="shared.flexvol", volumeBindingMode="Immediate"))
+    # 14 s are less than the lease lasts: the old holder has released it.
+    wait_until("another holds the lease", lambda: holder(shared) not in ("", before), 14)
+    k8s.apply(
+        storage_class(
+            "shared",
+            provisioner="shared.flexvol",
+            volumeBindingMode="Immediate",
+        )
+    )
     k8s.claim(storage_class="shared")
     name = k8s.volume_of()["metadata"]["name"]
     k8s.delete("pvc", "data")
-    wait_until("the PV is gone", lambda: k8s.get("pv", name) is None)
+    k8s.until_gone("pv", name)

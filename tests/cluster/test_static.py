@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import POOL, Kubernetes, provisioner, storage_class, volumes_on
-from tests.cluster.kube.cluster import wait_until
-from tests.cluster.test_zz_disaster import by_hand, chapter, follow, record
+from tests import documents
+from tests.cluster.commands import provisioner
+from tests.cluster.namespaces import Kubernetes, storage_class
+from tests.cluster.nodes import POOL, by_hand, record, volumes_on
+from tests.cluster.page_commands import follow
+from tests.waiting import wait_until
 
 CLASS = "flexvol-static"
 SELECTOR = {"matchLabels": {"content": "films"}}
@@ -21,7 +24,9 @@ def own_class(k8s: Kubernetes) -> Iterator[None]:
     cluster = k8s.cluster
     k8s.apply(
         storage_class(
-            CLASS, provisioner="kubernetes.io/no-provisioner", parameters={"fsType": "ext4"}
+            CLASS,
+            provisioner="kubernetes.io/no-provisioner",
+            parameters={"fsType": "ext4"},
         )
     )
     yield
@@ -37,7 +42,7 @@ def own_class(k8s: Kubernetes) -> Iterator[None]:
 def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it_goes(
     k8s: Kubernetes,
 ) -> None:
-    (line,) = chapter("kubectl flexvol static")
+    line = documents.command("kubectl flexvol static")
     cluster = k8s.cluster
 
     manifest = json.loads(provisioner(*line.split()[2:-1]).rpartition("status")[0])
@@ -63,15 +68,16 @@ def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it
     k8s.pod("web")
     k8s.shell("web", "echo kept > /data/file && sync")
     assert k8s.volume_of()["metadata"]["name"] == "films"
-    uid = (k8s.get("pvc", "data") or {})["metadata"]["uid"]
+    uid = k8s.uid("pvc", "data")
     owner = {"namespace": k8s.namespace, "name": "data", "uid": uid}
-    wait_until("its record names the claim", lambda: record(cluster, "films")["owner"] == owner)
+    wait_until(
+        "its record names the claim",
+        lambda: record(cluster, "films")["owner"] == owner,
+    )
 
     k8s.delete("pod", "web")
     k8s.delete("pvc", "data")
-    wait_until(
-        "it is released", lambda: (k8s.get("pv", "films") or {})["status"]["phase"] == "Released"
-    )
+    k8s.until_phase("pv", "films", "Released")
     assert volumes_on(cluster, "node1") == {"films"}
 
     # Another claim gets it, and its data, by adopt; and one whose policy says so takes it along.
@@ -84,7 +90,7 @@ def test_a_claim_selects_a_static_volume_which_is_its_own_then_and_stays_when_it
     k8s.run("patch", "pv", "films", "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}')
     k8s.delete("pod", "again")
     k8s.delete("pvc", "second")
-    wait_until("it is deleted", lambda: k8s.get("pv", "films") is None)
+    k8s.until_gone("pv", "films")
     assert not cluster.nodes["node1"].path(f"{POOL}/films").exists()
 
 

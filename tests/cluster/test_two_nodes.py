@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 
-from tests.cluster.conftest import Kubernetes, volumes_on
-from tests.cluster.kube.cluster import wait_until
+from tests.cluster.namespaces import Kubernetes
+from tests.cluster.nodes import volumes_on
 from tests.cluster.own_provisioner import bound, claim
+from tests.waiting import wait_until
 
 NODES = ("node1", "node2")
 
@@ -26,7 +27,10 @@ def test_each_volume_is_made_and_deleted_by_the_instance_of_its_node(k8s: Kubern
 
     k8s.delete("pvc", *NODES)
 
-    wait_until("the PVs are gone", lambda: not any(k8s.get("pv", name) for name in found.values()))
+    wait_until(
+        "the PVs are gone",
+        lambda: not any(k8s.get("pv", name) for name in found.values()),
+    )
     for node, other in (NODES, NODES[::-1]):
         assert volumes_on(k8s.cluster, node) == set()
         lines = [f"{what} {found[node]}" for what in ("provisioned", "deleted")]

@@ -4,6 +4,7 @@ one to one, and no data is lost."""
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -11,14 +12,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.cluster.conftest import DRIVER, Kubernetes, ours, processes, storage_class, volumes_on
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import DATA, wait_until
+from tests.cluster.kube.cluster import DATA
+from tests.cluster.namespaces import Kubernetes, ours, storage_class
+from tests.cluster.nodes import DRIVER, volumes_on
+from tests.cluster.processes import processes
+from tests.waiting import wait_until
 
 NODES = ("node1", "node2")
 USERS = 4
 CLASS = "chaos-xfs"
-SIZE_MIB, GROWN_MIB = 320, 352
+SIZE_MIB = 320
+GROWN_MIB = 352
 SETTLED_SECONDS = 240
 
 
@@ -37,8 +42,13 @@ class Faults:
     """Kills one thing after another, and counts what really died."""
 
     def __init__(self, k8s: Kubernetes, chance: random.Random, until: float) -> None:
-        self._cluster, self._chance, self._until = k8s.cluster, chance, until
-        self.counts = dict.fromkeys(("provisioner", "driver", "kubelet", "kube-apiserver"), 0)
+        self._cluster = k8s.cluster
+        self._chance = chance
+        self._until = until
+        self.counts = dict.fromkeys(
+            ("provisioner", "driver", "kubelet", "kube-apiserver"),
+            0,
+        )
 
     def run(self) -> None:
         kinds: list[tuple[str, Callable[[], int]]] = [
@@ -54,7 +64,8 @@ class Faults:
                 due = self._chance.sample(kinds, len(kinds))
             name, fault = due.pop()
             self.counts[name] += fault()
-            time.sleep(self._chance.uniform(1, 5))  # between faults; nothing is waited for
+            # This is a pause between faults; nothing is waited for.
+            time.sleep(self._chance.uniform(1, 5))
 
     def _provisioner(self) -> int:
         """Killed, and its pod with it, or the growing pauses between restarts would spare it from
@@ -100,7 +111,9 @@ class User:
     sizes."""
 
     def __init__(self, k8s: Kubernetes, number: int, seed: int, until: float) -> None:
-        self._k8s, self._number, self._until = k8s, number, until
+        self._k8s = k8s
+        self._number = number
+        self._until = until
         self._chance = random.Random(seed)
         self.kept: dict[str, int] = {}
         self.lives = 0
@@ -112,7 +125,8 @@ class User:
             self.lives += 1
 
     def _live(self, name: str, node: str) -> None:
-        k8s, size = self._k8s, SIZE_MIB
+        k8s = self._k8s
+        size = SIZE_MIB
         self._insist(lambda: k8s.claim(name, f"{size}Mi", storage_class=CLASS))
         if self._chance.random() < 0.15:  # gone before or while it is made
             self._insist(lambda: k8s.delete("pvc", name))
@@ -164,7 +178,10 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(
     users = [User(k8s, number, chance.randrange(1 << 32), until) for number in range(USERS)]
 
     with ThreadPoolExecutor(USERS + 1) as threads:
-        running = [threads.submit(faults.run), *(threads.submit(user.run) for user in users)]
+        running = [
+            threads.submit(faults.run),
+            *(threads.submit(user.run) for user in users),
+        ]
     for one in running:
         one.result()
 
@@ -177,36 +194,14 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(
     # which recovers by itself.
     k8s.cluster.restart("kube-controller-manager")
 
-    def corresponds() -> str:
-        """What is not as it should be yet."""
-        claims = {one["metadata"]["name"]: one for one in k8s.all("pvc")}
-        volumes = {one["metadata"]["name"]: one for one in ours(k8s)}
-        if set(claims) != set(kept):
-            return f"claims {sorted(set(claims) ^ set(kept))}"
-        if sorted(claim["spec"].get("volumeName", "") for claim in claims.values()) != sorted(
-            volumes
-        ):
-            return f"PVs {sorted(volumes)}"
-        for name, size in kept.items():
-            if claims[name]["status"].get("capacity") != {"storage": f"{size}Mi"}:
-                return f"{name} has {claims[name]['status']}"
-        in_pools = sorted(name for node in NODES for name in volumes_on(k8s.cluster, node))
-        if in_pools != sorted(volumes):
-            return f"pools {in_pools}, PVs {sorted(volumes)}"
-        devices = machine.left_behind(DATA).get("loop devices", [])
-        return "" if len(devices) == len(kept) else f"{len(kept)} volumes in use, devices {devices}"
-
     deadline = time.monotonic() + SETTLED_SECONDS
-    while (wrong := corresponds()) and time.monotonic() < deadline:
+    while (wrong := not_right_yet(k8s, kept)) and time.monotonic() < deadline:
         time.sleep(1)
     assert not wrong
-    for name in kept:  # kubelet may have been killed last
-        wait_until(
-            f"{name} has its data",
-            lambda name=name: (  # type: ignore[misc]
-                k8s.shell(name, "cat /data/id", check=False).stdout == name + "\n"
-            ),
-        )
+
+    # Kubelet may be what was killed last: then the pod answers later.
+    for name in kept:
+        wait_until(f"{name} has its data", functools.partial(has_its_data, k8s, name))
     k8s.cluster.kubectl(
         "-n",
         "flexvol",
@@ -220,7 +215,36 @@ def test_after_chaos_everything_corresponds_and_nothing_is_lost(
     k8s.run("delete", "pods,pvc", "--all", "--wait=true")
     wait_until("the PVs are gone", lambda: not ours(k8s), SETTLED_SECONDS)
     wait_until(
-        "the pools are empty", lambda: not any(volumes_on(k8s.cluster, node) for node in NODES)
+        "the pools are empty",
+        lambda: not any(volumes_on(k8s.cluster, node) for node in NODES),
     )
-    wait_until("the devices are gone", lambda: not machine.left_behind(DATA).get("loop devices"))
+    wait_until(
+        "the devices are gone",
+        lambda: not machine.left_behind(DATA).get("loop devices"),
+    )
     k8s.run("delete", "storageclass", CLASS)
+
+
+def not_right_yet(k8s: Kubernetes, kept: dict[str, int]) -> str:
+    """What does not correspond yet; "" if everything does. kept: the sizes of the claims that
+    there are to be, in MiB."""
+    claims = {one["metadata"]["name"]: one for one in k8s.all("pvc")}
+    volumes = sorted(one["metadata"]["name"] for one in ours(k8s))
+    if set(claims) != set(kept):
+        return f"claims {sorted(set(claims) ^ set(kept))}"
+    if sorted(claim["spec"].get("volumeName", "") for claim in claims.values()) != volumes:
+        return f"PVs {volumes}"
+    for name, size in kept.items():
+        if claims[name]["status"].get("capacity") != {"storage": f"{size}Mi"}:
+            return f"{name} has {claims[name]['status']}"
+    in_pools = sorted(name for node in NODES for name in volumes_on(k8s.cluster, node))
+    if in_pools != volumes:
+        return f"pools {in_pools}, PVs {volumes}"
+    devices = machine.left_behind(DATA).get("loop devices", [])
+    if len(devices) != len(kept):
+        return f"{len(kept)} volumes in use, devices {devices}"
+    return ""
+
+
+def has_its_data(k8s: Kubernetes, name: str) -> bool:
+    return k8s.shell(name, "cat /data/id", check=False).stdout == name + "\n"

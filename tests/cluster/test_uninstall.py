@@ -7,15 +7,21 @@ import json
 import subprocess
 from typing import Any
 
-from tests.cluster.conftest import DRIVER, Kubernetes
 from tests.cluster.kube import cluster as kube
-from tests.cluster.kube.cluster import wait_until
-from tests.conftest import ROOT
+from tests.cluster.namespaces import Kubernetes
+from tests.cluster.nodes import DRIVER
+from tests.sources import ROOT
+from tests.waiting import wait_until
 
 
 def uninstall(k8s: Kubernetes, *words: str) -> subprocess.CompletedProcess[str]:
     """As the administrator, with their own kubeconfig."""
-    line = [*k8s.cluster.kubectl_line()[:2], ROOT / "dist/provisioner", "uninstall", *words]
+    line = [
+        *k8s.cluster.kubectl_line()[:2],
+        ROOT / "dist/provisioner",
+        "uninstall",
+        *words,
+    ]
     line += ["--kubeconfig", kube.STATE / "admin.kubeconfig"]
     return subprocess.run([*map(str, line)], capture_output=True, text=True, check=False)
 
@@ -49,7 +55,8 @@ def test_while_volumes_exist_they_are_listed_and_on_their_node_the_driver_stays(
     wait_until("nothing is in the way any more", lambda: not needed(k8s))
 
     def says_how_if_nothing_is_there() -> bool:
-        others = json.loads(uninstall(k8s, "--json").stdout)  # what another test has left, if any
+        # These volumes were left by another test, if any were.
+        others = json.loads(uninstall(k8s, "--json").stdout)
         done = uninstall(k8s)
         empty = others == {"volumes": [], "unknown": []}
         return (done.returncode == 0, "kubectl delete -k ." in done.stdout) == (empty, empty)

@@ -5,6 +5,7 @@ images, a real API server, a proxy."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import random
 import time
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Kubernetes, own_namespace
-from tests.cluster.kube.cluster import SERVER, Cluster, wait_until
+from tests.cluster.kube.cluster import SERVER, Cluster
+from tests.cluster.namespaces import Kubernetes, own_namespace
 from tests.cluster.own_provisioner import (
     AUTHORITY,
     POOL,
@@ -32,6 +33,7 @@ from tests.cluster.own_provisioner import (
     volumes_in,
 )
 from tests.cluster.proxy import CUT, CUT_AFTER, Proxy
+from tests.waiting import wait_until
 
 CLAIMS = "/api/v1/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
@@ -45,7 +47,9 @@ class Weather:
     """A provisioner, the proxy it reaches the API server by, and the pool where its volumes are."""
 
     def __init__(self, provisioner: OwnProvisioner, proxy: Proxy, pool: Path) -> None:
-        self.provisioner, self.proxy, self.pool = provisioner, proxy, pool
+        self.provisioner = provisioner
+        self.proxy = proxy
+        self.pool = pool
 
     def served(self, k8s: Kubernetes, *names: str, seconds: float = 30) -> dict[str, str]:
         """Waits until the claims are bound. Each has one PV and one volume, and there are no
@@ -66,7 +70,13 @@ class Weather:
 def one_provisioner(cluster: Cluster) -> Iterator[Weather]:
     with Proxy(SERVER, account(cluster), AUTHORITY) as proxy:
         words = ("--node=node1", f"--health-port={HEALTH_PORT}")
-        provisioner = OwnProvisioner(cluster, "weather", proxy.url, "weather/loop", *words)
+        provisioner = OwnProvisioner(
+            cluster,
+            "weather",
+            proxy.url,
+            "weather/loop",
+            *words,
+        )
         driver = provisioner.install(ROOT / "dist/flexvol")
         pool = make_pool(provisioner.node, driver)
         default = Kubernetes(cluster, "default")
@@ -104,7 +114,8 @@ def many(prefix: str, count: int) -> list[str]:
 def test_the_api_server_goes_away_in_the_middle_and_comes_back(
     weather: Weather, k8s: Kubernetes, campaign: bool
 ) -> None:
-    before, after = many("before", 4), many("after", 4)
+    before = many("before", 4)
+    after = many("after", 4)
     said = weather.provisioner.count(f"cannot watch: WATCH {CLAIMS}:")
     k8s.apply(*(claim(name, CLASS) for name in before))
     wait_until("the first is being made", lambda: volumes_in(weather.pool))
@@ -112,7 +123,8 @@ def test_the_api_server_goes_away_in_the_middle_and_comes_back(
     k8s.cluster.kill("kube-apiserver")
     try:
         wait_until(
-            "it is said", lambda: weather.provisioner.count(f"cannot watch: WATCH {CLAIMS}:") > said
+            "it is said",
+            lambda: weather.provisioner.count(f"cannot watch: WATCH {CLAIMS}:") > said,
         )
         if campaign:
             time.sleep(600)
@@ -129,7 +141,8 @@ def test_the_api_server_goes_away_in_the_middle_and_comes_back(
 def test_claims_made_while_only_the_provisioner_is_cut_off_are_served_afterwards(
     weather: Weather, k8s: Kubernetes
 ) -> None:
-    said, back = (f"cannot watch: WATCH {CLAIMS}:", f"watching {CLAIMS} again")
+    said = f"cannot watch: WATCH {CLAIMS}:"
+    back = f"watching {CLAIMS} again"
     before = [weather.provisioner.count(words) for words in (said, back)]
     weather.proxy.stop()
     try:
@@ -170,10 +183,8 @@ def test_connections_cut_before_and_after_the_request_has_come_through(
     for name in names:
         k8s.event(name, "Provisioning", "")
         said = [one["count"] for one in events(k8s, name, "ProvisioningSucceeded")]
-        assert said in (
-            [1],
-            [],
-        )  # not at all where the PV's own answer was lost, and the claim was bound meanwhile
+        # The event is missing where the PV's own answer was lost and the claim was bound meanwhile.
+        assert said in ([1], [])
 
 
 def test_410_gone_to_a_watch_and_in_the_middle_of_a_list(weather: Weather, k8s: Kubernetes) -> None:
@@ -230,9 +241,8 @@ def test_429_is_no_reason_to_ask_more_often_than_it_says(weather: Weather, k8s: 
     weather.served(k8s, *names, seconds=20)
     assert any(method == "POST" and path.endswith("/events") for method, path in asked)
     for key, times in asked.items():
-        assert all(later - earlier > 0.95 for earlier, later in pairwise(times)), (
-            key
-        )  # Retry-After: 1
+        # The answers said Retry-After: 1.
+        assert all(later - earlier > 0.95 for earlier, later in pairwise(times)), key
 
 
 def test_500_to_what_it_writes_is_said_on_the_claim_and_tried_again(
@@ -287,8 +297,15 @@ def test_answers_that_are_no_json_or_not_what_was_asked_for(
     k8s.apply(*(claim(name, CLASS) for name in names))
 
     weather.served(k8s, *names)
+
+    def was_given_twice(key: tuple[str, str, bool]) -> bool:
+        return given.get(key, 0) >= 2
+
     for key in (("GET", CLAIMS, True), ("GET", CLAIMS, False), ("POST", VOLUMES, False)):
-        wait_until(f"{key} was answered in earnest", lambda key=key: given.get(key, 0) >= 2)  # type: ignore[misc]
+        wait_until(
+            f"{key} was answered in earnest",
+            functools.partial(was_given_twice, key),
+        )
 
 
 def test_events_that_could_not_be_written_are_written_afterwards(
@@ -298,7 +315,8 @@ def test_events_that_could_not_be_written_are_written_afterwards(
     k8s.apply(claim("quiet", CLASS))
     weather.served(k8s, "quiet")
     wait_until(
-        "an event was tried", lambda: weather.proxy.seen("POST", f"{k8s.namespace}/events") > 0
+        "an event was tried",
+        lambda: weather.proxy.seen("POST", f"{k8s.namespace}/events") > 0,
     )
     assert events(k8s, "quiet", "Provisioning") == []
 
@@ -347,10 +365,14 @@ def test_a_right_that_is_lacking_is_said_once_and_the_work_is_done_when_it_is_gi
             lambda: all(provisioner.count(f"watching {path} again") for path in paths),
         )
         k8s.apply(claim("rights", "scripted.rights"))
-        wait_until("the PV is written again and again", lambda: proxy.seen("POST", VOLUMES) >= 3)
+        wait_until(
+            "the PV is written again and again",
+            lambda: proxy.seen("POST", VOLUMES) >= 3,
+        )
         assert provisioner.count('cannot create resource "persistentvolumes"') == 1
         wait_until(
-            "the other is said", lambda: provisioner.count('cannot create resource "events"') >= 1
+            "the other is said",
+            lambda: provisioner.count('cannot create resource "events"') >= 1,
         )
 
         account(cluster, "rights", rights)
@@ -359,5 +381,5 @@ def test_a_right_that_is_lacking_is_said_once_and_the_work_is_done_when_it_is_gi
         k8s.event("rights", "ProvisioningSucceeded", volume)
         assert provisioner.count('cannot create resource "events"') == 1
         k8s.delete("pvc", "rights")
-        wait_until("the PV is gone", lambda: k8s.get("pv", volume) is None)
+        k8s.until_gone("pv", volume)
     k8s.delete("storageclass", "scripted.rights")

@@ -8,16 +8,21 @@ import errno
 import fcntl
 import os
 
-import process
-from drivers import Driver
-from host import files, filesystems, loopdev, mounts
-from protocol import Busy, Capabilities, NotFound, Reply, Unavailable, check_name
+from node.drivers import (
+    Busy,
+    Capabilities,
+    Driver,
+    NotFound,
+    Options,
+    Reply,
+    Unavailable,
+    check_name,
+    run,
+)
+from node.host import files, filesystems, loopdev, mount_table, mounts
+from node.host.descriptors import Descriptor
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from protocol import Options
-
-ROOT = "/var/tmp/flexvol-kube/attaching"
+ROOT = "/srv/flexvol-tests/attaching"
 _LOCK_SECONDS = 20
 _DETACH = 0x4C01  # LOOP_CLR_FD
 _FLAGS = ("nosuid", "nodev")
@@ -60,10 +65,10 @@ class Disk:
             return loop.path
 
     def attach(self) -> str:
-        return (
-            self.device()
-            or process.run(["losetup", "--find", "--show", self.path + "/image"], 30).check().text
-        )
+        device = self.device()
+        if device:
+            return device
+        return run(["losetup", "--find", "--show", self.path + "/image"], 30).check().text
 
     def detach(self) -> None:
         """Takes the device away. Raises Busy while anyone has it mounted, in whatever mount
@@ -77,16 +82,16 @@ class Disk:
         os.unlink("node", dir_fd=self.directory)
 
 
-def _locked_root() -> int:
+def _locked_root() -> Descriptor:
     root = files.open_directory(ROOT)
-    files.lock(root, ROOT, _LOCK_SECONDS)
+    root.lock(ROOT, _LOCK_SECONDS)
     return root
 
 
-def _open_unused(device: str) -> int:
-    """The device, which no one can mount as long as this is open."""
+def _open_unused(device: str) -> Descriptor:
+    """Opens the device so that nobody can mount it as long as it is open."""
     try:
-        return os.open(device, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+        return files.open_path(device, os.O_RDWR | os.O_EXCL)
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise Busy("{} is mounted".format(device)) from None
@@ -95,13 +100,14 @@ def _open_unused(device: str) -> int:
 
 def _make(path: str, size_bytes: int, kind: filesystems.FileSystem, lock: int) -> None:
     """Makes the image in the directory `path`, under its own name only when it is whole."""
-    directory = files.open_directory(path)
-    image = files.open_file(directory, ".image", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    os.truncate(image, size_bytes)
-    kind.make(image, filesystems.new_uuid(), False, [], lock)
-    os.fsync(image)
-    os.rename(".image", "image", src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+    with files.open_directory(path) as directory:
+        with files.open_file(directory, ".image", flags) as image:
+            os.truncate(image, size_bytes)
+            kind.make(image, filesystems.new_uuid(), False, [], lock)
+            os.fsync(image)
+        os.rename(".image", "image", src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
 
 
 def device_directory(mount_dir: str) -> str:
@@ -121,31 +127,28 @@ class AttachingDriver(Driver):
         attach=True, selinuxRelabel=True, supportsMetrics=True, fsGroup=True, requiresFSResize=True
     )
 
-    def provision(self, options: "Options") -> Reply:
+    def provision(self, options: Options) -> Reply:
         options.expect_own(())
         kind = filesystems.get(options.fs_type)
         disk = Disk(options.volume)
-        lock = _locked_root()
-        try:
+        with _locked_root() as lock:
             if not os.path.exists(disk.path + "/image"):
                 os.makedirs(disk.path, 0o700, exist_ok=True)
                 _make(disk.path, max(options.request_bytes, kind.minimum_bytes), kind, lock)
-        finally:
-            os.close(lock)
         size_bytes = os.path.getsize(disk.path + "/image")
         return Reply(volume={"options": {}, "capacityBytes": size_bytes, "fsType": kind.name})
 
-    def delete(self, options: "Options") -> Reply:
+    def delete(self, options: Options) -> Reply:
         try:
             with Disk(options.volume) as disk:
                 if disk.node():
                     raise Busy("volume {} is attached to {}".format(disk.volume, disk.node()))
-                process.run(["rm", "-r", disk.path], 60).check()
+                run(["rm", "-r", disk.path], 60).check()
         except NotFound:
             return Reply(message="it was already gone")
         return Reply()
 
-    def attach(self, options: "Options", node: str) -> Reply:
+    def attach(self, options: Options, node: str) -> Reply:
         with Disk(options.volume) as disk:
             if disk.node() not in ("", node):
                 raise Busy(
@@ -153,12 +156,11 @@ class AttachingDriver(Driver):
                         disk.volume, disk.node()
                     )
                 )
-            files.write(
-                disk.directory, "node", node.encode()
-            )  # first, so that detach undoes what a crash leaves
+            # The node is noted first, so that detach undoes what a crash leaves.
+            files.write(disk.directory, "node", node.encode())
             return Reply(device=disk.attach())
 
-    def isattached(self, options: "Options", node: str) -> Reply:
+    def isattached(self, options: Options, node: str) -> Reply:
         with Disk(options.volume) as disk:
             return Reply(attached=disk.node() == node and disk.device() != "")
 
@@ -172,47 +174,45 @@ class AttachingDriver(Driver):
             return Reply(message=str(failure))
         return Reply()
 
-    def waitforattach(self, device: str, options: "Options") -> Reply:
+    def waitforattach(self, device: str, options: Options) -> Reply:
         with Disk(options.volume) as disk:
-            there = (
-                disk.device()
-            )  # a kubelet that attaches has forgotten it after a restart, and says ""
+            # A kubelet that attaches has forgotten the device after a restart, and passes "".
+            there = disk.device()
             if not there or device not in ("", there):
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))
             return Reply(device=there)
 
-    def mountdevice(self, device_dir: str, device: str, options: "Options") -> Reply:
+    def mountdevice(self, device_dir: str, device: str, options: Options) -> Reply:
         mounts.check_directory(device_dir)
         with Disk(options.volume) as disk:
             if device != disk.device():
                 raise Unavailable("volume {} has not got the device {}".format(disk.volume, device))
-            if mounts.at(device_dir) is None:
-                os.close(
-                    _open_unused(device)
-                )  # all nodes of a test share one kernel, which would mount it twice
+            if mount_table.at(device_dir) is None:
+                # All nodes of a test share one kernel, which would mount it twice.
+                os.close(_open_unused(device))
                 kind = filesystems.get(options.fs_type)
                 mounts.mount(device, kind.name, (), device_dir, _FLAGS, lambda root: None)
         return Reply()
 
     def unmountdevice(self, device_dir: str) -> Reply:
         mounts.check_path(device_dir)
-        mounts.unmount(device_dir)
+        mounts.unmount(device_dir, mounts.shows_image)
         return Reply()
 
-    def mount(self, mount_dir: str, options: "Options") -> Reply:
+    def mount(self, mount_dir: str, options: Options) -> Reply:
         mounts.check_directory(mount_dir)
-        if mounts.at(mount_dir) is None:
+        if mount_table.at(mount_dir) is None:
             flags = _FLAGS + ("ro",) if options.read_only else _FLAGS
             mounts.bind(device_directory(mount_dir), mount_dir, flags, must_be_mount=True)
         return Reply()
 
     def unmount(self, mount_dir: str) -> Reply:
         mounts.check_path(mount_dir)
-        mounts.unmount(mount_dir)
+        mounts.unmount(mount_dir, mounts.shows_image)
         return Reply()
 
     def expandfs(
-        self, options: "Options", device: str, mount_dir: str, new_bytes: int, old_bytes: int
+        self, options: Options, device: str, mount_dir: str, new_bytes: int, old_bytes: int
     ) -> Reply:
         with Disk(options.volume) as disk:
             loop = loopdev.find(disk.image, os.path.join(disk.path, "image"))
@@ -222,9 +222,6 @@ class AttachingDriver(Driver):
                 if os.fstat(disk.image).st_size < new_bytes:
                     os.truncate(disk.image, new_bytes)
                 loop.follow_size()
-            root = files.open_directory(mount_dir)
-            try:
+            with files.open_directory(mount_dir) as root:
                 filesystems.get(options.fs_type).grow(root, os.fstat(disk.image).st_size)
-            finally:
-                os.close(root)
         return Reply()

@@ -44,7 +44,10 @@ class DeadDisk:
         _, opcode, number = _REQUEST.unpack_from(os.read(self._server, _BUFFER_BYTES))
         assert opcode == _INIT
         answer = _INIT_ANSWER.pack(*_VERSION, 0, 0, 16, 12, _WRITE_BYTES, 1, 0, 0, 0)
-        os.write(self._server, _ANSWER.pack(_ANSWER.size + len(answer), 0, number) + answer)
+        os.write(
+            self._server,
+            _ANSWER.pack(_ANSWER.size + len(answer), 0, number) + answer,
+        )
 
     def _swallow(self) -> None:
         while not self._gone.wait(0.02):

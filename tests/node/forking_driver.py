@@ -11,8 +11,9 @@ import traceback
 
 sys.path.insert(0, sys.argv[1])
 import flexvol
+from node import callouts
 
-flexvol.load("loop")  # what every callout imports
+callouts.load("loop")  # what every callout imports
 
 
 def _child(words: "list[str]", out: int, err: int) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 
 class Disk:

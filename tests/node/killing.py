@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 STEPPER = Path(__file__).with_name("stepper.py")
 OLD_KERNEL = ("fsopen", "open_tree", "LOOP_CONFIGURE")
 # The end of a case's name -> the calls that its kernel does not have.
-LACKING = {"old-kernel": OLD_KERNEL, "kernel-5.10": ("mount_setattr",)}
+LACKING = {"old kernel": OLD_KERNEL, "kernel 5.10": ("mount_setattr",)}
 
 
 def deny(node: Node, calls: tuple[str, ...]) -> None:

@@ -85,18 +85,34 @@ IOCTLS = {
     LOOP_CONFIGURE,
 }
 
-_TRACEME, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO, _POKEUSER = 0, 7, 0x4200, 0x420E, 6
-_FORK, _VFORK, _CLONE, _EXEC, _SECCOMP, _EXITKILL = 2, 4, 8, 16, 0x80, 0x100000
-_EVENT_SECCOMP, _INFO_SECCOMP = 7, 3
-_RAX, _ORIG_RAX = 80, 120
+_TRACEME = 0
+_CONT = 7
+_SETOPTIONS = 0x4200
+_GET_SYSCALL_INFO = 0x420E
+_POKEUSER = 6
+_FORK = 2
+_VFORK = 4
+_CLONE = 8
+_EXEC = 16
+_SECCOMP = 0x80
+_EXITKILL = 0x100000
+_EVENT_SECCOMP = 7
+_INFO_SECCOMP = 3
+_RAX = 80
+_ORIG_RAX = 120
 _WALL = 0x40000000
 
 # The kernel's filter, so that no other call stops: classic BPF over struct seccomp_data, which has
 # the number at 0, and the low words of the second and third argument at 24 and 32. An instruction:
 # code, jump if true, if false, operand.
-_LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
-_ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000
-_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
+_LOAD = 0x20
+_EQUAL = 0x15
+_ANY_BIT = 0x45
+_RETURN = 0x06
+_ALLOW = 0x7FFF0000
+_TRACE = 0x7FF00000
+_PR_SET_SECCOMP = 22
+_MODE_FILTER = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
@@ -111,9 +127,8 @@ _libc.prctl.argtypes = [
 
 
 def ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> None:
-    if (
-        _libc.ptrace(request, pid, address, data) < 0 and ctypes.get_errno() != 3
-    ):  # ESRCH: it was killed meanwhile
+    failed = _libc.ptrace(request, pid, address, data) < 0
+    if failed and ctypes.get_errno() != errno.ESRCH:  # else it was killed meanwhile
         raise OSError(ctypes.get_errno(), f"ptrace {request:#x}")
 
 
@@ -121,7 +136,11 @@ def stop_at_changes() -> None:
     """From now on this process, and all it starts, stops for its tracer at each changing call."""
     number_of = {name: number for number, name in CALLS.items()}
     requests = [(_LOAD, 0, 0, 24), *_trace_if(_EQUAL, IOCTLS)]
-    flags = [(_LOAD, 0, 0, 32), *_trace_if(_ANY_BIT, {os.O_CREAT}), (_RETURN, 0, 0, _ALLOW)]
+    flags = [
+        (_LOAD, 0, 0, 32),
+        *_trace_if(_ANY_BIT, {os.O_CREAT}),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
     program = [
         (_LOAD, 0, 0, 0),
         *_trace_if(_EQUAL, set(CALLS) - {number_of["openat"], number_of["ioctl"]}),
@@ -179,71 +198,80 @@ def start(argv: list[str]) -> int:
 
 
 def into_pipe(pid: int, name: str, arguments: tuple[int, ...]) -> bool:
-    return name.startswith("write") and os.readlink(f"/proc/{pid}/fd/{arguments[0]}").startswith(
-        "pipe:"
-    )
+    if not name.startswith("write"):
+        return False
+    return os.readlink(f"/proc/{pid}/fd/{arguments[0]}").startswith("pipe:")
 
 
-def run(  # noqa: C901 (one loop over what the kernel tells a tracer)
-    argv: list[str],
-    kill_at: int,
-    deny: list[str],
-    between: str,
-    fail_at: int,
-    after: str,
-    error: str,
-) -> tuple[list[dict[str, object]], int]:
-    leader = start(argv)
-    alive = {leader}
-    calls: list[dict[str, object]] = []
-    exit_status = -1
-    while alive:
-        pid, status = os.waitpid(-1, _WALL)
-        if os.WIFEXITED(status) or os.WIFSIGNALED(status):
-            alive.discard(pid)
-            if pid == leader:
-                exit_status = os.waitstatus_to_exitcode(status)
-            continue
-        alive.add(pid)
-        number = os.WSTOPSIG(status)
+class Tracer:
+    """Runs a program, and stops it and all that it starts at each changing call.
+
+    orders: the words of the command line, see the head of this file."""
+
+    def __init__(self, orders: argparse.Namespace) -> None:
+        self.calls: list[dict[str, object]] = []
+        self._orders = orders
+        self._fail_at: int = orders.fail_at
+        self._after: str = orders.after
+        self._leader = start(orders.program)
+        self._alive = {self._leader}
+
+    def run(self) -> int:
+        """Returns the program's exit status."""
+        exit_status = -1
+        while self._alive:
+            pid, status = os.waitpid(-1, _WALL)
+            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                self._alive.discard(pid)
+                if pid == self._leader:
+                    exit_status = os.waitstatus_to_exitcode(status)
+                continue
+            self._alive.add(pid)
+            ptrace(_CONT, pid, 0, self._stopped(pid, status))
+        return exit_status
+
+    def _stopped(self, pid: int, status: int) -> int:
+        """Returns the signal that the process gets as it goes on, or 0."""
         if status >> 8 == signal.SIGTRAP | _EVENT_SECCOMP << 8:
             name, arguments = entry(pid)
             if name:
-                tool = os.getpgid(pid) != leader
-                if name == after:
-                    fail_at += len(calls) + 1
-                    after = ""
-                calls.append({"call": name, "tool": tool, "pipe": into_pipe(pid, name, arguments)})
-                if between:
-                    environment = {
-                        **os.environ,
-                        "STEP": str(len(calls)),
-                        "TOOL": "1" if tool else "",
-                    }
-                    subprocess.run(between, shell=True, check=True, env=environment)
-                if name in deny:
-                    ptrace(_POKEUSER, pid, _ORIG_RAX, -1)  # the kernel then answers ENOSYS
-                if len(calls) == fail_at and not after and not (tool and name == "write"):
-                    # A tool's plain write is to its terminal, or to the head of its undo file: when
-                    # that alone fails, e2fsck changes the device all the same, and cannot be
-                    # undone.
-                    ptrace(_POKEUSER, pid, _ORIG_RAX, -1)
-                    ptrace(_POKEUSER, pid, _RAX, -getattr(errno, error))
-                if len(calls) == kill_at:
-                    os.killpg(leader, signal.SIGKILL)
-                    # what kills the tool kills all: the node's end, or that of kubelet's control
-                    # group
-                    if tool:
-                        for other in alive:
-                            os.kill(other, signal.SIGKILL)
-            number = 0
-        elif number in (
-            signal.SIGTRAP,
-            signal.SIGSTOP,
-        ):  # of ptrace: a fork, an exec, a new process
-            number = 0
-        ptrace(_CONT, pid, 0, number)
-    return calls, exit_status
+                self._at_call(pid, name, arguments)
+            return 0
+        number = os.WSTOPSIG(status)
+        # These two are of ptrace: a fork, an exec, a new process.
+        return 0 if number in (signal.SIGTRAP, signal.SIGSTOP) else number
+
+    def _at_call(self, pid: int, name: str, arguments: tuple[int, ...]) -> None:
+        is_tool = os.getpgid(pid) != self._leader
+        if name == self._after:
+            self._fail_at += len(self.calls) + 1
+            self._after = ""
+        pipe = into_pipe(pid, name, arguments)
+        self.calls.append({"call": name, "tool": is_tool, "pipe": pipe})
+        if self._orders.between:
+            self._run_between(is_tool)
+        if name in self._orders.deny:
+            ptrace(_POKEUSER, pid, _ORIG_RAX, -1)  # the kernel then answers ENOSYS
+        # A tool's plain write is to its terminal, or to the head of its undo file: when that alone
+        # fails, e2fsck changes the device all the same, and cannot be undone.
+        may_fail = not (is_tool and name == "write")
+        if may_fail and not self._after and len(self.calls) == self._fail_at:
+            ptrace(_POKEUSER, pid, _ORIG_RAX, -1)
+            ptrace(_POKEUSER, pid, _RAX, -getattr(errno, self._orders.error))
+        if len(self.calls) == self._orders.kill_at:
+            self._kill(is_tool)
+
+    def _run_between(self, is_tool: bool) -> None:
+        step = {"STEP": str(len(self.calls)), "TOOL": "1" if is_tool else ""}
+        environment = {**os.environ, **step}
+        subprocess.run(self._orders.between, shell=True, check=True, env=environment)
+
+    def _kill(self, is_tool: bool) -> None:
+        os.killpg(self._leader, signal.SIGKILL)
+        # What kills a tool kills all: the node's end, or that of kubelet's control group.
+        if is_tool:
+            for other in self._alive:
+                os.kill(other, signal.SIGKILL)
 
 
 def main() -> int:
@@ -256,17 +284,10 @@ def main() -> int:
     parser.add_argument("--after", default="")
     parser.add_argument("--error", default="EIO")
     parser.add_argument("program", nargs="+")
-    words = parser.parse_args()
-    calls, status = run(
-        words.program,
-        words.kill_at,
-        words.deny,
-        words.between,
-        words.fail_at,
-        words.after,
-        words.error,
-    )
-    words.report.write_text(json.dumps(calls))
+    orders = parser.parse_args()
+    tracer = Tracer(orders)
+    status = tracer.run()
+    orders.report.write_text(json.dumps(tracer.calls))
     return status if status >= 0 else 128 - status
 
 

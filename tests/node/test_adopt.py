@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from tests.node.conftest import NAMESPACE, UID, Node
+from tests.node.nodes import NAMESPACE, UID, Node
 
 ANY_CLAIM = {"namespace": "*", "name": "*", "uid": "awaited"}
 
@@ -16,7 +16,11 @@ def adoption(node: Node, uid: str, namespace: str = NAMESPACE, **also: str) -> s
         f"kubernetes.io/{key}": value for key, value in (also or {"onlyIfAwaited": "true"}).items()
     }
     return json.dumps(
-        {**json.loads(node.deletion(uid=uid)), "kubernetes.io/pvc.namespace": namespace, **also}
+        {
+            **json.loads(node.deletion(uid=uid)),
+            "kubernetes.io/pvc.namespace": namespace,
+            **also,
+        }
     )
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, UID, Node
+from tests.node.contents import pool_of
 from tests.node.killing import step
-from tests.node.test_crash import pool_of
+from tests.node.nodes import MIB, UID, Node
 
 HOUR = 3600
 ARCHIVE: Any = {"onDelete": "archive", "archiveFor": "720h"}
@@ -63,7 +63,12 @@ def test_what_is_deleted_is_listed_with_its_time_and_adopt_brings_it_back_with_a
     ]
     assert kept_seconds[1] - kept_seconds[0] == 720 * 3600
     node.fails("NotFound", "mount", node.pod_dir("web"), node.options())
-    node.fails("InvalidArgument", "mount", node.pod_dir("web"), node.options("." + archive["name"]))
+    node.fails(
+        "InvalidArgument",
+        "mount",
+        node.pod_dir("web"),
+        node.options("." + archive["name"]),
+    )
 
     back = node.ok("adopt", node.deletion(uid="new"))["message"]
 
@@ -113,7 +118,15 @@ def test_an_archive_counts_as_room_until_its_time_is_over_and_then_it_goes(node:
     assert node.ok("list")["pools"][0]["committedBytes"] == 0
 
 
-@pytest.mark.parametrize("days", [31, 36500, -31, -10000])
+@pytest.mark.parametrize(
+    "days",
+    [
+        pytest.param(31, id="a month ahead"),
+        pytest.param(36500, id="a century ahead"),
+        pytest.param(-31, id="a month behind"),
+        pytest.param(-10000, id="27 years behind"),
+    ],
+)
 def test_a_wall_clock_that_is_wrong_deletes_no_archive(
     node: Node, for_python: Path, days: int
 ) -> None:
@@ -167,15 +180,23 @@ def test_the_time_in_which_the_node_was_up_adds_up_and_a_new_boot_adds_nothing(
 @pytest.mark.parametrize(
     "content",
     [
-        None,
-        b"",
-        b"{",
-        b"[]",
-        b'{"seconds": 1e400, "boots": {}, "since": {}}',
-        b'{"seconds": "1", "boots": {}, "since": {}}',
-        b'{"seconds": 1, "boots": {"x": [1]}, "since": {}}',
-        b'{"seconds": 1, "boots": {}, "since": []}',
-        b"\xff" * 2000,
+        pytest.param(None, id="the file is missing"),
+        pytest.param(b"", id="the file is empty"),
+        pytest.param(b"{", id="the file is no JSON"),
+        pytest.param(b"[]", id="the file holds a list"),
+        pytest.param(
+            b'{"seconds": 1e400, "boots": {}, "since": {}}', id="the seconds are infinite"
+        ),
+        pytest.param(
+            b'{"seconds": "1", "boots": {}, "since": {}}',
+            id="the seconds are a text",
+        ),
+        pytest.param(
+            b'{"seconds": 1, "boots": {"x": [1]}, "since": {}}',
+            id="a boot has a list",
+        ),
+        pytest.param(b'{"seconds": 1, "boots": {}, "since": []}', id="since is a list"),
+        pytest.param(b"\xff" * 2000, id="the file is no text"),
     ],
 )
 def test_a_pool_clock_that_is_lost_or_damaged_begins_anew(
@@ -259,9 +280,8 @@ def test_a_clock_that_is_behind_does_not_end_its_time_early(node: Node) -> None:
     used(node)
     written = int(node.image().stat().st_mtime)
     future = written + 10_000_000
-    os.utime(
-        node.image(), (future, future)
-    )  # written by a clock that was right, and now it is long ago
+    # A clock that was right wrote the image, and the clock of now is far behind.
+    os.utime(node.image(), (future, future))
 
     node.ok("delete", node.deletion())
 
@@ -306,16 +326,41 @@ def test_an_archive_that_somebody_looks_at_stays_also_when_its_time_is_over(node
 @pytest.mark.parametrize(
     ("own", "words"),
     [
-        ({"onDelete": "keep"}, "onDelete is 'keep'; it may be delete or archive"),
-        ({"archiveFor": "720h"}, "beside onDelete: archive"),
-        (
+        pytest.param(
+            {"onDelete": "keep"},
+            "onDelete is 'keep'; it may be delete or archive",
+            id="onDelete is neither delete nor archive",
+        ),
+        pytest.param(
+            {"archiveFor": "720h"},
+            "beside onDelete: archive",
+            id="archiveFor stands without onDelete",
+        ),
+        pytest.param(
             {"onDelete": "archive", "archiveFor": "720"},
             "is '720'; it is a time in hours, like 720h",
+            id="archiveFor has no unit",
         ),
-        ({"onDelete": "archive", "archiveFor": "30d"}, "like 720h"),
-        ({"onDelete": "archive", "archiveFor": "h"}, "whole number"),
-        ({"onDelete": "archive", "archiveFor": "-1h"}, "whole number"),
-        ({"onDelete": "archive", "archiveFor": "9999999h"}, "at most"),
+        pytest.param(
+            {"onDelete": "archive", "archiveFor": "30d"},
+            "like 720h",
+            id="archiveFor has an unknown unit",
+        ),
+        pytest.param(
+            {"onDelete": "archive", "archiveFor": "h"},
+            "whole number",
+            id="archiveFor has a unit only",
+        ),
+        pytest.param(
+            {"onDelete": "archive", "archiveFor": "-1h"},
+            "whole number",
+            id="archiveFor is negative",
+        ),
+        pytest.param(
+            {"onDelete": "archive", "archiveFor": "9999999h"},
+            "at most",
+            id="archiveFor is too long",
+        ),
     ],
 )
 def test_a_class_that_says_it_wrong_is_refused(node: Node, own: Any, words: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 LONG = "x" * 65536
 
@@ -21,27 +21,79 @@ LONG = "x" * 65536
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["frobnicate"], "'frobnicate'"),
-        (["MOUNT"], "'MOUNT'"),
-        ([""], "''"),
-        (["../../etc/passwd"], "'../../etc/passwd'"),
-        (["mount"], "takes 2 arguments (<mount_dir> <options>), but got 0"),
-        (["mount", "/a", "{}", "more"], "but got 3"),
-        (["init", "now"], "takes 0 arguments, but got 1"),
-        (["unmount"], "takes 1 arguments (<mount_dir>), but got 0"),
-        (["provision", ""], "not a JSON object"),
-        (["provision", "{"], "not a JSON object"),
-        (["provision", "null"], "NoneType"),
-        (["provision", "[]"], "list"),
-        (["provision", '{"a":"b"} {"c":"d"}'], "not a JSON object"),
-        (["provision", '{"pool":"a","pool":"b"}'], "twice"),
-        (["provision", "[" * 100000], "nested too deeply"),
-        (["provision", '{"pool":1}'], "'pool' is a int"),
-        (["provision", '{"pool":null}'], "'pool' is a NoneType"),
-        (["provision", '{"pool":{"a":"b"}}'], "'pool' is a dict"),
-        (["provision", '{"pool":"a\\u0000b"}'], "control characters"),
-        (["provision", json.dumps({"pool": LONG})], "longer than 4096"),
-        (["provision", json.dumps({LONG: "x"})], "longer than 4096"),
+        pytest.param(["frobnicate"], "'frobnicate'", id="a callout that nobody knows"),
+        pytest.param(["MOUNT"], "'MOUNT'", id="a callout in capitals"),
+        pytest.param([""], "''", id="an empty word"),
+        pytest.param(
+            ["../../etc/passwd"],
+            "'../../etc/passwd'",
+            id="a path as the callout",
+        ),
+        pytest.param(
+            ["mount"],
+            "takes 2 arguments (<mount_dir> <options>), but got 0",
+            id="a mount without arguments",
+        ),
+        pytest.param(
+            ["mount", "/a", "{}", "more"], "but got 3", id="a mount with a third argument"
+        ),
+        pytest.param(
+            ["init", "now"], "takes 0 arguments, but got 1", id="an init with an argument"
+        ),
+        pytest.param(
+            ["unmount"],
+            "takes 1 arguments (<mount_dir>), but got 0",
+            id="an unmount without a directory",
+        ),
+        pytest.param(["provision", ""], "not a JSON object", id="options that are empty"),
+        pytest.param(["provision", "{"], "not a JSON object", id="options that are cut"),
+        pytest.param(["provision", "null"], "NoneType", id="options that are null"),
+        pytest.param(["provision", "[]"], "list", id="options that are a list"),
+        pytest.param(
+            ["provision", '{"a":"b"} {"c":"d"}'],
+            "not a JSON object",
+            id="two objects of options",
+        ),
+        pytest.param(
+            ["provision", '{"pool":"a","pool":"b"}'],
+            "twice",
+            id="an option that is given twice",
+        ),
+        pytest.param(
+            ["provision", "[" * 100000],
+            "nested too deeply",
+            id="options that are nested too deeply",
+        ),
+        pytest.param(
+            ["provision", '{"pool":1}'],
+            "'pool' is a int",
+            id="an option that is a number",
+        ),
+        pytest.param(
+            ["provision", '{"pool":null}'],
+            "'pool' is a NoneType",
+            id="an option that is null",
+        ),
+        pytest.param(
+            ["provision", '{"pool":{"a":"b"}}'],
+            "'pool' is a dict",
+            id="an option that is an object",
+        ),
+        pytest.param(
+            ["provision", '{"pool":"a\\u0000b"}'],
+            "control characters",
+            id="an option with a NUL",
+        ),
+        pytest.param(
+            ["provision", json.dumps({"pool": LONG})],
+            "longer than 4096",
+            id="an option that is too long",
+        ),
+        pytest.param(
+            ["provision", json.dumps({LONG: "x"})],
+            "longer than 4096",
+            id="an option whose name is too long",
+        ),
     ],
 )
 def test_a_call_that_cannot_be_read(node: Node, argv: list[str], said: str) -> None:
@@ -52,29 +104,29 @@ def test_a_call_that_cannot_be_read(node: Node, argv: list[str], said: str) -> N
     assert node.snapshot() == before
 
 
-HOSTILE = (
-    "../x",
-    "/etc",
-    "a/b",
-    "..",
-    ".",
-    ".hidden",
-    "a..b",
-    "-a",
-    "A",
-    "a b",
-    "x" * 300,
-    "é",
-    "a\\b",
-    "lost+found",
-)
+HOSTILE = {
+    "a path upwards": "../x",
+    "an absolute path": "/etc",
+    "a path downwards": "a/b",
+    "the parent directory": "..",
+    "the directory itself": ".",
+    "a hidden name": ".hidden",
+    "two dots within a name": "a..b",
+    "an option of a command": "-a",
+    "a capital": "A",
+    "a space": "a b",
+    "a name that is too long": "x" * 300,
+    "a letter outside ASCII": "é",
+    "a backslash": "a\\b",
+    "a directory of ext4": "lost+found",
+}
 
 
 def _one(key: str, value: str, **more: str) -> dict[str, Any]:
     return {**more, key: value}
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("key", ["kubernetes.io/pvOrVolumeName", "pool"])
 def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> None:
     before = node.snapshot()
@@ -93,47 +145,126 @@ def test_a_name_that_could_lead_elsewhere(node: Node, key: str, name: str) -> No
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"requestBytes": ""}, "requestBytes is missing"),
-        ({"requestBytes": "0"}, "at least one byte"),
-        ({"requestBytes": "-5"}, "'-5'"),
-        ({"requestBytes": "1e9"}, "'1e9'"),
-        ({"requestBytes": "64Mi"}, "'64Mi'"),
-        ({"requestBytes": "9" * 40}, "whole number"),
-        ({"requestBytes": "9" * 19}, "2**63-1"),
-        ({"requestBytes": "\u0663"}, "whole number"),
-        ({"kubernetes.io/fsType": "ntfs"}, "'ntfs' is unknown; known are: ext4, xfs, btrfs"),
-        ({"kubernetes.io/pvOrVolumeName": ""}, "pvOrVolumeName is missing"),
-        ({"kubernetes.io/pvc.uid": ""}, "pvc.uid is missing"),
-        ({"thick": "yes"}, "'yes'"),
-        (
+        pytest.param({"requestBytes": ""}, "requestBytes is missing", id="no size"),
+        pytest.param({"requestBytes": "0"}, "at least one byte", id="a size of zero"),
+        pytest.param({"requestBytes": "-5"}, "'-5'", id="a negative size"),
+        pytest.param(
+            {"requestBytes": "1e9"},
+            "'1e9'",
+            id="a size in scientific notation",
+        ),
+        pytest.param({"requestBytes": "64Mi"}, "'64Mi'", id="a size with a unit"),
+        pytest.param(
+            {"requestBytes": "9" * 40},
+            "whole number",
+            id="a size of 40 digits",
+        ),
+        pytest.param({"requestBytes": "9" * 19}, "2**63-1", id="a size beyond 2**63-1"),
+        pytest.param(
+            {"requestBytes": "\u0663"},
+            "whole number",
+            id="a size in another script's digits",
+        ),
+        pytest.param(
+            {"kubernetes.io/fsType": "ntfs"},
+            "'ntfs' is unknown; known are: ext4, xfs, btrfs",
+            id="a file system that is unknown",
+        ),
+        pytest.param(
+            {"kubernetes.io/pvOrVolumeName": ""},
+            "pvOrVolumeName is missing",
+            id="no name of the volume",
+        ),
+        pytest.param(
+            {"kubernetes.io/pvc.uid": ""},
+            "pvc.uid is missing",
+            id="no uid of the claim",
+        ),
+        pytest.param({"thick": "yes"}, "'yes'", id="thick is neither true nor false"),
+        pytest.param(
             {"path": "/etc"},
             "unknown option 'path'; known are: pool, thick, mkfsOptions, uid, gid, mode",
+            id="a path as parameter",
         ),
-        ({"poolId": "abc"}, "unknown option 'poolId'"),
-        (
+        pytest.param(
+            {"poolId": "abc"},
+            "unknown option 'poolId'",
+            id="the id of a pool as parameter",
+        ),
+        pytest.param(
             {"kubernetes.io/mountOptions": "exec"},
             "'exec' is not one that a class may have for ext4: commit, data,",
+            id="a mount option that undoes noexec",
         ),
-        ({"kubernetes.io/mountOptions": "noatime,ro"}, "mount option 'ro'"),
-        ({"kubernetes.io/mountOptions": "suid"}, "mount option 'suid'"),
-        ({"kubernetes.io/mountOptions": "commit=5\nx"}, "control characters"),
-        ({"kubernetes.io/mountOptions": "commit=-1"}, "'commit=-1'"),
-        ({"kubernetes.io/mountOptions": "nodelalloc=1"}, "'nodelalloc=1'"),
-        ({"kubernetes.io/mountOptions": "compress=zstd"}, "for ext4"),
-        (
+        pytest.param(
+            {"kubernetes.io/mountOptions": "noatime,ro"},
+            "mount option 'ro'",
+            id="a mount option that sets the access",
+        ),
+        pytest.param(
+            {"kubernetes.io/mountOptions": "suid"},
+            "mount option 'suid'",
+            id="a mount option that undoes nosuid",
+        ),
+        pytest.param(
+            {"kubernetes.io/mountOptions": "commit=5\nx"},
+            "control characters",
+            id="a mount option with a line break",
+        ),
+        pytest.param(
+            {"kubernetes.io/mountOptions": "commit=-1"},
+            "'commit=-1'",
+            id="a negative value of a mount option",
+        ),
+        pytest.param(
+            {"kubernetes.io/mountOptions": "nodelalloc=1"},
+            "'nodelalloc=1'",
+            id="a value for a mount option that has none",
+        ),
+        pytest.param(
+            {"kubernetes.io/mountOptions": "compress=zstd"},
+            "for ext4",
+            id="a mount option of another file system",
+        ),
+        pytest.param(
             {"mkfsOptions": "-O ^has_journal"},
             "'-O ^has_journal' is not one that a class may have for ext4: -J, -i, -m",
+            id="a mkfs option that is not allowed",
         ),
-        ({"mkfsOptions": "-i"}, "'-i'"),
-        ({"mkfsOptions": "-i 4096 /dev/sda"}, "'/dev/sda'"),
-        ({"mkfsOptions": "-i 4096;reboot"}, "'-i 4096;reboot'"),
-        ({"uid": "root"}, "option uid is 'root'"),
-        ({"gid": "-1"}, "option gid is '-1'"),
-        ({"uid": "4294967295"}, "at most 4294967294"),
-        ({"mode": "0778"}, "'0778'; it is octal"),
-        ({"mode": "17777"}, "octal"),
-        ({"sourceVolume": "../pvc-2"}, "sourceVolume '../pvc-2' is not a name"),
-        ({"kubernetes.io/pvc.name": "x\x7f"}, "control characters"),
+        pytest.param({"mkfsOptions": "-i"}, "'-i'", id="a mkfs option without its value"),
+        pytest.param(
+            {"mkfsOptions": "-i 4096 /dev/sda"},
+            "'/dev/sda'",
+            id="a device among the mkfs options",
+        ),
+        pytest.param(
+            {"mkfsOptions": "-i 4096;reboot"},
+            "'-i 4096;reboot'",
+            id="a shell command among the mkfs options",
+        ),
+        pytest.param({"uid": "root"}, "option uid is 'root'", id="a uid that is a name"),
+        pytest.param({"gid": "-1"}, "option gid is '-1'", id="a gid that is negative"),
+        pytest.param(
+            {"uid": "4294967295"},
+            "at most 4294967294",
+            id="a uid that is too large",
+        ),
+        pytest.param(
+            {"mode": "0778"},
+            "'0778'; it is octal",
+            id="a mode that is not octal",
+        ),
+        pytest.param({"mode": "17777"}, "octal", id="a mode that is too large"),
+        pytest.param(
+            {"sourceVolume": "../pvc-2"},
+            "sourceVolume '../pvc-2' is not a name",
+            id="a source that is a path",
+        ),
+        pytest.param(
+            {"kubernetes.io/pvc.name": "x\x7f"},
+            "control characters",
+            id="a claim's name with a control character",
+        ),
     ],
 )
 def test_a_request_that_cannot_be_met(node: Node, changed: dict[str, Any], said: str) -> None:
@@ -147,11 +278,23 @@ def test_a_request_that_cannot_be_met(node: Node, changed: dict[str, Any], said:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"kubernetes.io/readwrite": "yes"}, "it is rw or ro"),
-        ({"kubernetes.io/pod.namespace": ""}, "pod.namespace is missing"),
-        ({"mountOptions": "suid"}, "unknown option 'mountOptions'"),
-        ({"poolId": ""}, "poolId is missing"),
-        ({"pool": ""}, "pool is missing"),
+        pytest.param(
+            {"kubernetes.io/readwrite": "yes"},
+            "it is rw or ro",
+            id="an access that is neither ro nor rw",
+        ),
+        pytest.param(
+            {"kubernetes.io/pod.namespace": ""},
+            "pod.namespace is missing",
+            id="no namespace of the pod",
+        ),
+        pytest.param(
+            {"mountOptions": "suid"},
+            "unknown option 'mountOptions'",
+            id="mount options of the PV",
+        ),
+        pytest.param({"poolId": ""}, "poolId is missing", id="no id of the pool"),
+        pytest.param({"pool": ""}, "pool is missing", id="no pool"),
     ],
 )
 def test_a_mount_that_cannot_be_read(node: Node, changed: dict[str, str], said: str) -> None:
@@ -168,12 +311,12 @@ def test_a_mount_that_cannot_be_read(node: Node, changed: dict[str, str], said: 
 @pytest.mark.parametrize(
     "path",
     [
-        "relative",
-        "/var/lib/kubelet/../../x",
-        "/var/lib/kubelet/absent",
-        "/etc/hostname",
-        "/",
-        "/etc/",
+        pytest.param("relative", id="a relative path"),
+        pytest.param("/var/lib/kubelet/../../x", id="a path with dots"),
+        pytest.param("/var/lib/kubelet/absent", id="a directory that is missing"),
+        pytest.param("/etc/hostname", id="a file"),
+        pytest.param("/", id="the root directory"),
+        pytest.param("/etc/", id="a path that ends with a slash"),
     ],
 )
 def test_a_directory_that_is_none(node: Node, path: str) -> None:
@@ -185,7 +328,15 @@ def test_a_directory_that_is_none(node: Node, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("begin", "end"), [("", "/"), ("", "/."), ("/", ""), ("/var/..", ""), (".", ""), ("/.", "")]
+    ("begin", "end"),
+    [
+        pytest.param("", "/", id="a slash behind the path"),
+        pytest.param("", "/.", id="a dot behind the path"),
+        pytest.param("/", "", id="two slashes before the path"),
+        pytest.param("/var/..", "", id="the path goes up and down"),
+        pytest.param(".", "", id="the path is relative"),
+        pytest.param("/.", "", id="a dot before the path"),
+    ],
 )
 def test_a_mounted_directory_under_another_name_is_refused_by_every_callout(
     node: Node, begin: str, end: str
@@ -276,9 +427,16 @@ def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(
     """Of kubelet's own call every process of the machine can see it; what the driver starts must
     not show it longer."""
     node.provision()
+    # Tools grow the volume later.
     node.fails(
-        "Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0"
-    )  # later, by tools
+        "Internal",
+        "expandfs",
+        node.options(),
+        "",
+        node.pod_dir("web"),
+        str(128 * MIB),
+        "0",
+    )
     traced = tmp_path / "traced"
     secret = {"kubernetes.io/secret/key": "aHVudGVyMg=="}
     line = [
@@ -308,9 +466,8 @@ def test_a_secret_is_on_no_tools_command_line_and_in_none_of_their_environments(
         for name in ("e2fsck", "resize2fs")
         if not any(f'/{name}", [' in words for words in tools)
     ] == []
-    assert (
-        len(started) - len(tools) <= 2
-    )  # the driver itself: its header, and the interpreter that this starts
+    # Two are the driver itself: its header, and the interpreter that the header starts.
+    assert len(started) - len(tools) <= 2
     assert not [words for words in tools if "aHVudGVyMg" in words or "hunter2" in words]
 
 
@@ -344,10 +501,15 @@ def test_a_tool_inherits_the_image_and_the_lock_and_not_where_the_answer_goes(
     node: Node, tmp_path: Path
 ) -> None:
     """kubelet waits until every holder of the driver's stdout has closed it."""
-    wrapper, seen = tmp_path / "bin/mkfs.ext4", tmp_path / "seen"
+    wrapper = tmp_path / "bin/mkfs.ext4"
+    seen = tmp_path / "seen"
     wrapper.parent.mkdir()
     wrapper.write_text(
-        WRAPPER.format(sys.executable, str(seen), shutil.which("mkfs.ext4", path="/usr/sbin:/sbin"))
+        WRAPPER.format(
+            sys.executable,
+            str(seen),
+            shutil.which("mkfs.ext4", path="/usr/sbin:/sbin"),
+        )
     )
     wrapper.chmod(0o755)
     line = [

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from protocol import CALLOUTS
-from tests.node.conftest import MIB, Node
+from shared.protocol import CALLOUTS
 from tests.node.fuse_disk import Disk, processes_of
+from tests.node.nodes import MIB, Node
 
 LIMIT_SECONDS = 8
 ANSWER_SECONDS = 5  # the driver stops waiting this long before its limit
@@ -21,7 +21,8 @@ ANSWER_SECONDS = 5  # the driver stops waiting this long before its limit
 SHORT = f"""
 import sys
 sys.path.insert(0, sys.argv[1])
-import flexvol, protocol
+import flexvol
+from shared import protocol
 for callout in protocol.CALLOUTS.values():
     callout.seconds = {LIMIT_SECONDS}
 sys.exit(flexvol.main(["loop"] + sys.argv[2:]))

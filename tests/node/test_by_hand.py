@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-import flexvol
-from protocol import CALLOUTS
-from tests.node.conftest import Node
+from node import commands
+from shared.protocol import CALLOUTS
+from tests.node.nodes import Node
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ def test_help_names_every_command_and_callout(node: Node) -> None:
     overview = node.command("--help")
 
     assert overview == node.command() == node.command("help") == node.command("-h")
-    for name in (*flexvol.COMMANDS, *CALLOUTS):
+    for name in (*commands.names(), *CALLOUTS):
         assert f"\n  {name} " in overview or f"\n  {name}\n" in overview
 
 
-@pytest.mark.parametrize("command", [name for name in flexvol.COMMANDS if name != "help"])
+@pytest.mark.parametrize("command", [name for name in commands.names() if name != "help"])
 def test_each_command_explains_itself(node: Node, command: str) -> None:
     explained = node.command(command, "--help")
 
@@ -151,7 +151,11 @@ def test_a_misspelt_word_is_answered_with_the_one_that_may_be_meant(
     assert ("may be meant" in helped) == ("may be meant" in meant)
 
 
-@pytest.mark.parametrize("words", [("status",), ("help",), ("pool", "list")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [("status",), ("help",), ("pool", "list")],
+    ids=" ".join,
+)
 def test_a_reader_who_leaves_ends_a_command_quietly(node: Node, words: tuple[str, ...]) -> None:
     """As head does, which has left here before the first line."""
     reader, writer = os.pipe()

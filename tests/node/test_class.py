@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
 
@@ -53,9 +53,11 @@ def superblock_options(node: Node) -> list[str]:
 @pytest.mark.parametrize(
     ("fs", "asked", "flag", "option"),
     [
-        ("ext4", "noatime,commit=33,data=journal", "noatime", "commit=33"),
-        ("xfs", "noexec,allocsize=64k", "noexec", "allocsize=64k"),
-        ("btrfs", "nodiratime,compress=zstd:3", "nodiratime", "compress=zstd:3"),
+        pytest.param("ext4", "noatime,commit=33,data=journal", "noatime", "commit=33", id="ext4"),
+        pytest.param("xfs", "noexec,allocsize=64k", "noexec", "allocsize=64k", id="xfs"),
+        pytest.param(
+            "btrfs", "nodiratime,compress=zstd:3", "nodiratime", "compress=zstd:3", id="btrfs"
+        ),
     ],
 )
 def test_mount_options_of_the_class_hold_for_every_pod(
@@ -71,10 +73,19 @@ def test_mount_options_of_the_class_hold_for_every_pod(
     assert all(option in options.split(",") for options in superblock_options(node))
 
 
-@pytest.mark.parametrize("calls", ["fsopen,open_tree", "mount_setattr"])
+@pytest.mark.parametrize(
+    "calls",
+    [
+        pytest.param("fsopen,open_tree", id="a kernel without fsopen and open_tree"),
+        pytest.param("mount_setattr", id="a kernel without mount_setattr"),
+    ],
+)
 def test_they_hold_on_an_older_kernel_too(node: Node, calls: str) -> None:
     """What such a kernel answers is injected by strace, so that the older calls run for real."""
-    node.provision(also={"kubernetes.io/mountOptions": "noatime,noexec,commit=33"}, gid="7")
+    node.provision(
+        also={"kubernetes.io/mountOptions": "noatime,noexec,commit=33"},
+        gid="7",
+    )
     for pod, access in (("first", "ro"), ("second", "rw")):
         line = [
             "strace",

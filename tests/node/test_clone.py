@@ -5,12 +5,10 @@ meanwhile."""
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import itertools
 import json
 import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,96 +16,19 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited
-from tests.node.test_crash import Case, kill_everywhere, needs_stepper
-
-FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
-SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}
-OTHER = "9b7be9c4-1111-4222-8333-944445555666"
-
-
-def pool_on(node: Node, fs: str, size: int = 6 << 30) -> None:
-    """Makes the default pool anew on a disk of its own."""
-    disk = node.directory / "disk"
-    disk.touch()
-    os.truncate(disk, size)
-    subprocess.run([f"mkfs.{fs}", "-q", disk], check=True)
-    assert node.enter("mount", "-o", "loop", str(disk), "/var/lib/flexvol/default").returncode == 0
-    node.command("pool", "init", "default", "--reserve", "0", "--replace")
-
-
-@pytest.fixture(params=["xfs", "btrfs"])
-def sharing(node: Node, request: pytest.FixtureRequest) -> Node:
-    """A node whose pool is on a file system with reflinks."""
-    pool_on(node, request.param)
-    return node
-
-
-@pytest.fixture
-def copying(node: Node) -> Node:
-    """A node whose pool is on a file system without them."""
-    pool_on(node, "ext4")
-    return node
-
-
-def clone_request(
-    node: Node, name: str = "pvc-2", source: str = "pvc-1", size: int = 0, **changes: Any
-) -> str:
-    """As large as its source unless another size is given."""
-    size = size or node.record("pvc-1")["sizeBytes"]
-    also = {"sourceVolume": source, "kubernetes.io/pvc.uid": OTHER, **changes.pop("also", {})}
-    return node.request(name, size, changes.pop("fs", "ext4"), also, **changes)
-
-
-def clone(
-    node: Node, name: str = "pvc-2", source: str = "pvc-1", size: int = 0, **changes: Any
-) -> dict[str, Any]:
-    made: dict[str, Any] = node.ok("provision", clone_request(node, name, source, size, **changes))[
-        "volume"
-    ]
-    return made
-
-
-def fill(root: Path, number: int = 30) -> str:
-    """Files with random content, fsynced; returns their checksum."""
-    (root / "data").mkdir()
-    for index in range(number):
-        with (root / "data" / str(index)).open("wb") as file:
-            file.write(os.urandom(50_000 + index))
-            os.fsync(file.fileno())
-    os.mkfifo(root / "data/fifo")
-    return checksum(root)
-
-
-def checksum(root: Path) -> str:
-    total = hashlib.sha256()
-    for path in sorted((root / "data").iterdir()):
-        total.update(f"{path.name} {path.lstat().st_mode} {path.lstat().st_size}".encode())
-        total.update(path.read_bytes() if path.is_file() else b"")
-    return total.hexdigest()
-
-
-def uuid_of(node: Node, volume: str) -> str:
-    line = ["blkid", "-p", "-o", "value", "-s", "UUID", str(node.image(volume))]
-    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def check_sound(node: Node, volume: str) -> None:
-    """The tools find nothing to complain of in an image that is not mounted."""
-    fs, image = node.record(volume)["fsType"], str(node.image(volume))
-    lines = {
-        "ext4": ["e2fsck", "-f", "-n"],
-        "xfs": ["xfs_repair", "-n", "-f"],
-        "btrfs": ["btrfs", "check"],
-    }
-    done = subprocess.run([*lines[fs], image], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+from tests.node import edits
+from tests.node.cases import Case, kill_everywhere, needs_stepper
+from tests.node.clones import FILE_SYSTEMS, OTHER, SIZES, clone, clone_request, hidden
+from tests.node.contents import check_sound, checksum, fill, uuid_of
+from tests.node.nodes import MIB, Node
+from tests.node.pools import pool_on
 
 
 def are_apart(node: Node, wanted: str) -> None:
     """Source and clone mount at the same time, with UUIDs of their own, and what is written to one
     is in that only."""
-    source, copy = node.mount("a"), node.mount("b", "pvc-2")
+    source = node.mount("a")
+    copy = node.mount("b", "pvc-2")
     assert (checksum(source), checksum(copy)) == (wanted, wanted)
     (copy / "mine").write_text("x")
     os.sync()
@@ -246,7 +167,11 @@ def test_a_volume_of_another_namespace_is_not_copied(sharing: Node) -> None:
     before = sharing.snapshot()
 
     for also in ({"kubernetes.io/pvc.namespace": "bank"}, {"kubernetes.io/pvc.namespace": "shop "}):
-        message = sharing.fails("InvalidArgument", "provision", clone_request(sharing, also=also))
+        message = sharing.fails(
+            "InvalidArgument",
+            "provision",
+            clone_request(sharing, also=also),
+        )
         assert "volume pvc-1 does not belong to namespace" in message
     for source in ("../default/pvc-1", "pvc-1/", ".locks"):
         assert "is not a name" in sharing.fails(
@@ -337,9 +262,8 @@ def test_a_clone_of_a_volume_whose_root_was_not_given_its_owner_yet_gets_it(shar
 def hasty(copying: Node, for_python: Path) -> Node:
     """A node whose driver must answer provision within a moment: each call copies one piece, and no
     more."""
-    create = '("options",), {}, _PROVISIONER, "create a volume'
-    changes = {create.format(600): create.format(60)}
-    copying.executable = edited(for_python, copying.directory / "hasty", "protocol.py", changes)
+    short = edits.PROVISION_SECONDS.to(60)
+    copying.executable = edits.edited(for_python, copying.directory / "hasty", short)
     return copying
 
 
@@ -370,10 +294,6 @@ def go_on(node: Node, calls: int) -> int:
 def copied(node: Node) -> int:
     (record,) = node.path("/var/lib/flexvol/default").glob(".new*/volume.json")
     return int(json.loads(record.read_text())["copiedBytes"])
-
-
-def hidden(node: Node) -> list[str]:
-    return [path.name for path in node.path("/var/lib/flexvol/default").glob(".new*")]
 
 
 def test_a_half_done_copy_whose_image_was_exchanged_begins_anew(hasty: Node) -> None:
@@ -502,7 +422,10 @@ def test_a_copy_that_nobody_had_goes_with_its_claim_and_any_other_stays(sharing:
     for source in ("pvc-1", "before"):
         clone(sharing, source=source, also=delete, onDelete="archive")
         assert (sharing.record("pvc-2")["blank"], never_mounted(sharing, "pvc-2")) == (False, True)
-        assert sharing.ok("provision", clone_request(sharing, source=source, also=ONLY_FIND))
+        assert sharing.ok(
+            "provision",
+            clone_request(sharing, source=source, also=ONLY_FIND),
+        )
         assert undone(sharing)
         assert [one.get("state") for one in sharing.ok("list")["volumes"]].count("archived") == 0
 
@@ -530,7 +453,10 @@ def test_a_copy_that_nobody_had_goes_with_its_claim_and_any_other_stays(sharing:
     "changes",
     [
         pytest.param({"newUuid": ""}, id="an older flexvol has mounted it"),
-        pytest.param({"move": {"id": "m", "to": "node2"}}, id="an older flexvol has moved it"),
+        pytest.param(
+            {"move": {"id": "m", "to": "node2"}},
+            id="an older flexvol has moved it",
+        ),
         pytest.param({"neverMounted": False}, id="it was mounted"),
     ],
 )
@@ -620,7 +546,8 @@ def test_making_a_clone_is_killed_anywhere(
 ) -> None:
     pool_on(node, pool)
     record_property(
-        "kill points", kill_everywhere(f"clone on {pool}", CloneCase(node), tmp_path, campaign, 3)
+        "kill points",
+        kill_everywhere(f"clone on {pool}", CloneCase(node), tmp_path, campaign, 3),
     )
 
 
@@ -632,5 +559,11 @@ def test_the_first_mount_of_a_clone_is_killed_anywhere(
     pool_on(node, "xfs")
     record_property(
         "kill points",
-        kill_everywhere(f"clone of {fs}", FirstMountOfAClone(node, fs), tmp_path, campaign, 3),
+        kill_everywhere(
+            f"clone of {fs}",
+            FirstMountOfAClone(node, fs),
+            tmp_path,
+            campaign,
+            3,
+        ),
     )

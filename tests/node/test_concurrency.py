@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 AT_ONCE = 16
 PODS = 50
@@ -149,7 +149,9 @@ class PodsAtRandom:
     unmounts meet."""
 
     def __init__(self, node: Node, volume: str, chance: random.Random, callouts: int) -> None:
-        self.node, self.volume, self.chance = node, volume, chance
+        self.node = node
+        self.volume = volume
+        self.chance = chance
         self.left = callouts
         self.tide = min(100, callouts // 2)
         self.idle = [f"pod{number}" for number in range(PODS)]
@@ -171,7 +173,12 @@ class PodsAtRandom:
                 is_mounted = not expect(reply)
                 assert (pod in flags_of_pods(self.node)) == is_mounted, reply
             else:
-                reply = call(self.node, "mount", directory, self.node.options(self.volume, access))
+                reply = call(
+                    self.node,
+                    "mount",
+                    directory,
+                    self.node.options(self.volume, access),
+                )
                 is_mounted = expect(reply)
                 if is_mounted:
                     shown = self.node.path(directory)
@@ -245,7 +252,10 @@ class LifeAtOnce:
     together."""
 
     def __init__(self, node: Node, volume: str, fs: str, chance: random.Random) -> None:
-        self.node, self.volume, self.fs, self.chance = node, volume, fs, chance
+        self.node = node
+        self.volume = volume
+        self.fs = fs
+        self.chance = chance
         self.mounted: dict[str, str] = {}
         self.size = 0  # as it is, 0 if there is no volume
         self.outcomes: Counter[str] = Counter()
@@ -256,7 +266,8 @@ class LifeAtOnce:
         self.chance.shuffle(free)
         busy = list(self.mounted)
         self.chance.shuffle(busy)
-        work, calls = [], []
+        work = []
+        calls = []
         for _ in range(AT_ONCE):
             verbs = ["provision", "delete", "list"]
             verbs += ["mount"] * 3 * bool(free) + ["unmount", "unmount", "grow"] * bool(busy)
@@ -275,7 +286,8 @@ class LifeAtOnce:
         self._check({verb for verb, _, _, reply in replies if reply["status"] == "Success"})
 
     def _line(self, verb: str, pod: str, access: str) -> list[str]:
-        node, volume = self.node, self.volume
+        node = self.node
+        volume = self.volume
         if verb == "provision":
             return ["provision", node.request(volume, SIZE, self.fs)]
         if verb == "delete":
@@ -288,7 +300,14 @@ class LifeAtOnce:
         if verb == "unmount":
             return ["unmount", directory]
         size = self.size + self.chance.randrange(1, 17) * MIB
-        return ["expandfs", node.options(volume), "", directory, str(size), str(self.size)]
+        return [
+            "expandfs",
+            node.options(volume),
+            "",
+            directory,
+            str(size),
+            str(self.size),
+        ]
 
     def _settle(self, verb: str, pod: str, access: str, reply: dict[str, Any]) -> None:
         allowed = {
@@ -303,7 +322,8 @@ class LifeAtOnce:
             del self.mounted[pod]
 
     def _check(self, succeeded: set[str]) -> None:
-        node, pool = self.node, self.node.image(self.volume).parent.parent
+        node = self.node
+        pool = self.node.image(self.volume).parent.parent
         flags = flags_of_pods(node)
         assert flags.keys() == self.mounted.keys()
         node.until_devices(bool(self.mounted))
@@ -328,7 +348,8 @@ class LifeAtOnce:
             assert there == (self.size > 0 or "provision" in succeeded)
         elif "provision" not in succeeded:
             assert not there
-        before, self.size = self.size, node.image(self.volume).stat().st_size if there else 0
+        before = self.size
+        self.size = node.image(self.volume).stat().st_size if there else 0
         if there:
             assert self.size == node.record(self.volume)["sizeBytes"]
             assert self.size >= (SIZE if "delete" in succeeded else before)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 
 def listed(node: Node, pool: str = "default") -> dict[str, Any]:
@@ -32,11 +32,17 @@ def test_what_is_in_it_mounts_grows_and_is_deleted(node: Node) -> None:
     made = node.ok("provision", node.request("pvc-1", fs="xfs", size=300 * MIB))
     node.command("pool", "cordon", "default")
 
-    assert (
-        node.ok("provision", node.request("pvc-1", fs="xfs", size=300 * MIB)) == made
-    )  # a repeated call finds it
+    # A repeated call finds it.
+    assert node.ok("provision", node.request("pvc-1", fs="xfs", size=300 * MIB)) == made
     (node.mount("web") / "file").write_text("data")
-    node.ok("expandfs", node.options(), "", node.pod_dir("web"), str(400 * MIB), str(300 * MIB))
+    node.ok(
+        "expandfs",
+        node.options(),
+        "",
+        node.pod_dir("web"),
+        str(400 * MIB),
+        str(300 * MIB),
+    )
     assert node.record()["sizeBytes"] == 400 * MIB
     node.unmount("web")
     assert (node.mount("db") / "file").read_text() == "data"
@@ -89,7 +95,11 @@ def test_the_refusal_has_the_numbers_when_the_room_is_used_up(node: Node) -> Non
     """Limit, reserve and overcommit, each in the sentence that a claim's event shows."""
     node.command("pool", "init", "small", "--reserve", "100%")
 
-    said = node.fails("ResourceExhausted", "provision", node.request("pvc-1", pool="small"))
+    said = node.fails(
+        "ResourceExhausted",
+        "provision",
+        node.request("pvc-1", pool="small"),
+    )
 
     capacity = listed(node, "small")["capacityBytes"] >> 20
     beginning = f"no room for 64 MiB more: 0 MiB can still be promised (capacity {capacity} MiB - "

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.node.conftest import UID, Node
+from tests.node.nodes import UID, Node
 
 
 @pytest.mark.short
@@ -37,9 +37,8 @@ def test_from_a_container_that_does_not_see_the_mount_it_is_busy_too(
     node.provision()
     node.mount("web")
     container = make_node("container", pool=node.directory / "var/lib/flexvol")
-    assert (
-        container.enter("mount", "-t", "tmpfs", "none", "/dev").returncode == 0
-    )  # nor the loop devices
+    # The loop devices are not seen either.
+    assert container.enter("mount", "-t", "tmpfs", "none", "/dev").returncode == 0
     assert container.enter("mknod", "/dev/null", "c", "1", "3").returncode == 0
 
     assert "pvc-1 is in use" in container.fails("Busy", "delete", container.deletion())
@@ -140,7 +139,13 @@ def test_a_volume_without_its_image_is_named_and_may_be_deleted_by_its_claim_alo
     assert [entry["name"] for entry in node.ok("list")["volumes"]] == ["pvc-2"]
 
 
-@pytest.mark.parametrize("beside", ["undo", "image.bak"])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        pytest.param("undo", id="what e2fsck keeps to undo its work"),
+        pytest.param("image.bak", id="a copy of the image"),
+    ],
+)
 def test_a_volume_without_its_image_that_holds_anything_else_is_left_alone(
     node: Node, beside: str
 ) -> None:

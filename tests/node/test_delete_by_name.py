@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 YES = "--yes"
 QUESTION = b'Type "yes":'

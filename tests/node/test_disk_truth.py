@@ -12,33 +12,34 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.cases import CASES, clean_state, until_settled
+from tests.node.contents import pool_of
 from tests.node.killing import STEPPER
-from tests.node.test_crash import CASES, clean_state, pool_of, until_settled
+from tests.node.nodes import MIB, Node
 
 FAILED_CASES = (
-    "provision-ext4",
+    "provision of ext4",
     "delete",
     "adopt",
-    "first-mount-ext4",
-    "first-mount-btrfs",
+    "first mount of ext4",
+    "first mount of btrfs",
     "unmount",
-    "expandfs-xfs",
+    "expandfs of xfs",
 )
+CODES = ("EIO", "ENOSPC")
 SAMPLE = 3
 TOOL_SAMPLE = 40
 # What no callout may do without, so that it fails with it; others are for its log, or undo what
 # failed.
 # A growth ("growth") is not: the volume then has the size that it had. Where tools make it grow,
 # the calls that note their work may fail for the same reason.
-GROWS_BY_TOOLS = "first-mount-ext4"
+GROWS_BY_TOOLS = "first mount of ext4"
 NEEDED = {"fsync", "rename", "renameat", "ftruncate", "mkdirat", "ioctl", "LOOP_CONFIGURE"}
 
 
@@ -80,41 +81,21 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
     case.finish()
     until_settled(node)
     before = clean_state(node)
-    points = []
-    for point, call in enumerate(calls, 1):
-        sample = TOOL_SAMPLE if call["tool"] else SAMPLE
-        if (
-            not call["pipe"]
-            and call["call"] != "execve"
-            and (is_needed(call) or campaign or point % sample == 0)
-        ):
-            points.append(point)
+    points = failing_points(calls, campaign)
     outcomes: dict[str, int] = {}
     for number, point in enumerate(points):
-        for code in ("EIO", "ENOSPC") if campaign else (("EIO", "ENOSPC")[number % 2],):
+        for code in CODES if campaign else (CODES[number % 2],):
             words = case.prepare()
             at_rest = node.mounts()
             reply, made = step(node, tmp_path, words, point, code)
-            failed = made[
-                min(point, len(made)) - 1
-            ]  # none, if its tools made fewer calls this time
             outcomes[reply["status"]] = outcomes.get(reply["status"], 0) + 1
+            # The tools may make fewer calls this time: then none of them failed.
+            failed = made[min(point, len(made)) - 1]
             try:
                 if is_needed(failed) and name != GROWS_BY_TOOLS:
                     assert reply["status"] == "Failure"
                 if reply["status"] != "Success":
-                    assert "bug" not in reply["message"] and "hang" not in reply["message"], reply
-                    if words[0] == "mount":
-                        assert node.mounts() == at_rest
-                        wait_until(lambda: not node.loop_devices())
-                    if words[0] == "provision":
-                        renamed = [call["call"] for call in made[: point - 1]].count("renameat")
-                        published = renamed == 2  # first its record, and then its directory
-                        assert pool_of(node) == {
-                            "pool.json",
-                            ".locks",
-                            *(["pvc-1"] if published else []),
-                        }
+                    check_failure(node, words[0], reply, at_rest, made[: point - 1])
                 elif words[0] == "mount":
                     # A growth that fails keeps no pod from its data; the next pod's mount grows it.
                     node.ok("unmount", words[1])
@@ -128,15 +109,39 @@ def test_whichever_call_fails_nothing_is_left_and_it_can_be_repeated(
     record_property("failed calls", sum(outcomes.values()))
 
 
+def failing_points(calls: list[dict[str, Any]], campaign: bool) -> list[int]:
+    """The numbers of the calls that are to fail: the needed ones, and a sample of the others."""
+    points = []
+    for point, call in enumerate(calls, 1):
+        if call["pipe"] or call["call"] == "execve":
+            continue
+        sample = TOOL_SAMPLE if call["tool"] else SAMPLE
+        if is_needed(call) or campaign or point % sample == 0:
+            points.append(point)
+    return points
+
+
+def check_failure(
+    node: Node,
+    callout: str,
+    reply: dict[str, Any],
+    at_rest: list[tuple[str, str]],
+    made: list[dict[str, Any]],
+) -> None:
+    """at_rest: the mounts before the callout. made: its calls before the one that failed."""
+    assert "bug" not in reply["message"] and "hang" not in reply["message"], reply
+    if callout == "mount":
+        assert node.mounts() == at_rest
+        node.until_devices(0)
+    if callout == "provision":
+        renamed = [call["call"] for call in made].count("renameat")
+        is_published = renamed == 2  # first its record, and then its directory
+        volumes = ["pvc-1"] if is_published else []
+        assert pool_of(node) == {"pool.json", ".locks", *volumes}
+
+
 def is_needed(call: dict[str, Any]) -> bool:
     return call["call"] in NEEDED and not call["tool"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -210,9 +215,8 @@ def test_a_pool_that_fills_up_under_a_running_pod(
         os.sync()
 
         (entry,) = json.loads(node.command("status", "--json"))["volumes"]
-        assert node.ok("list")["volumes"][0]["damaged"] == (
-            fs == "ext4"
-        )  # the others write no such note
+        # Only ext4 notes errors in its superblock.
+        assert node.ok("list")["volumes"][0]["damaged"] == (fs == "ext4")
         if went_read_only:
             (trouble,) = entry["troubles"]
             assert trouble["what"] == f"its {fs} has gone read-only after an error"
@@ -240,7 +244,7 @@ def grows_at_the_next_mount(node: Node, size: int) -> bytes:
     write(pod / "kept", 8 * MIB)
     kept = (pod / "kept").read_bytes()
     node.unmount("web")
-    wait_until(lambda: not node.loop_devices())
+    node.until_devices(0)
     assert "next pod" in node.fails(
         "Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(size), str(64 * MIB)
     )
@@ -256,7 +260,10 @@ def test_growth_by_tools_is_not_begun_on_a_full_pool(
         node.command("pool", "init", "default", "--reserve", "0", "--overcommit", "100")
         kept = grows_at_the_next_mount(node, 6 << 30)
         fill(small_disk / "filler")
-        os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - 12 * MIB)
+        os.truncate(
+            small_disk / "filler",
+            (small_disk / "filler").stat().st_size - 12 * MIB,
+        )
 
         pod = node.mount("web")
 
@@ -286,7 +293,14 @@ def test_growth_by_a_tool_that_fails_leaves_a_sound_volume(node: Node, tmp_path:
     failing.chmod(0o755)
     path = f"PATH={failing.parent}:{os.environ['PATH']}"
 
-    done = node.enter("env", path, *node.executable, "mount", node.pod_dir("web"), node.options())
+    done = node.enter(
+        "env",
+        path,
+        *node.executable,
+        "mount",
+        node.pod_dir("web"),
+        node.options(),
+    )
 
     assert json.loads(done.stdout)["status"] == "Success", done
     assert "it was full at last" in log_of(node)
@@ -294,7 +308,7 @@ def test_growth_by_a_tool_that_fails_leaves_a_sound_volume(node: Node, tmp_path:
     assert (pod / "kept").read_bytes() == kept
     node.unmount("web")
     assert {entry.name for entry in node.image().parent.iterdir()} == {"image", "volume.json"}
-    wait_until(lambda: not node.loop_devices())
+    node.until_devices(0)
     assert (
         subprocess.run(
             ["e2fsck", "-f", "-n", node.image()], capture_output=True, check=False
@@ -310,19 +324,23 @@ def log_of(node: Node) -> str:
     return node.path("/var/log/flexvol/loop.log").read_text()
 
 
+# The file system of a pool -> the command that makes it, and the size of its disk's sectors.
 POOLS: dict[str, tuple[list[str], int]] = {
-    "ext4-1024-512": (["mkfs.ext4", "-q", "-b", "1024"], 512),
-    "ext4-4096-4096": (["mkfs.ext4", "-q", "-b", "4096"], 4096),
-    "xfs-1024-512": (["mkfs.xfs", "-q", "-b", "size=1024", "-m", "reflink=0"], 512),
-    "xfs-4096-4096": (["mkfs.xfs", "-q", "-s", "size=4096"], 4096),
-    "btrfs-4096-512": (["mkfs.btrfs", "-q", "-s", "4096"], 512),
-    "btrfs-4096-4096": (["mkfs.btrfs", "-q", "-s", "4096"], 4096),
+    "ext4 in blocks of 1024": (["mkfs.ext4", "-q", "-b", "1024"], 512),
+    "ext4 on sectors of 4096": (["mkfs.ext4", "-q", "-b", "4096"], 4096),
+    "xfs in blocks of 1024": (
+        ["mkfs.xfs", "-q", "-b", "size=1024", "-m", "reflink=0"],
+        512,
+    ),
+    "xfs on sectors of 4096": (["mkfs.xfs", "-q", "-s", "size=4096"], 4096),
+    "btrfs on sectors of 512": (["mkfs.btrfs", "-q", "-s", "4096"], 512),
+    "btrfs on sectors of 4096": (["mkfs.btrfs", "-q", "-s", "4096"], 4096),
 }
 
 
 @pytest.fixture
 def pool_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A disk with the file system, block and sector size of POOLS, or tmpfs."""
+    """A disk with the file system of POOLS, or tmpfs."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     disk = tmp_path / "disk"
@@ -343,7 +361,10 @@ def pool_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     try:
         if request.param != "tmpfs":
             subprocess.run([*make, device], check=True)
-        subprocess.run(["mount", "-t", request.param.split("-")[0], device, disk], check=True)
+        subprocess.run(
+            ["mount", "-t", request.param.split("-")[0], device, disk],
+            check=True,
+        )
         yield disk
         subprocess.run(["umount", disk], check=True)
     finally:
@@ -364,7 +385,14 @@ def test_a_volumes_life_on_a_pool_of_each_kind(
             write(pod / "kept", 8 * MIB)
             kept = (pod / "kept").read_bytes()
             if fs != "ext4":
-                node.ok("expandfs", node.options(), "", node.pod_dir("web"), str(320 * MIB), "0")
+                node.ok(
+                    "expandfs",
+                    node.options(),
+                    "",
+                    node.pod_dir("web"),
+                    str(320 * MIB),
+                    "0",
+                )
             node.unmount("web")
             assert (node.mount("db", access="ro") / "kept").read_bytes() == kept
             node.unmount("db")
@@ -374,7 +402,9 @@ def test_a_volumes_life_on_a_pool_of_each_kind(
         node.close()
 
 
-@pytest.mark.parametrize("pool_disk", ["btrfs-4096-512", "ext4-4096-4096"], indirect=True)
+@pytest.mark.parametrize(
+    "pool_disk", ["btrfs on sectors of 512", "ext4 on sectors of 4096"], indirect=True
+)
 def test_a_thick_volume_can_be_overwritten_when_the_pools_disk_is_full(
     tmp_path: Path, executable: list[str], pool_disk: Path
 ) -> None:

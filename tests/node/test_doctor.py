@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from commands.kubelet import DISTRIBUTIONS, PLUGIN_DIRECTORY
-from tests.node.conftest import Node
+from node.host.plugin_directory import DISTRIBUTIONS, PLUGIN_DIRECTORY
+from tests.node import edits
+from tests.node.nodes import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 INSTALLED = PLUGINS + "/flexvol~loop/loop"
@@ -96,8 +96,11 @@ def test_the_running_kubelet_tells_where_it_looks(
 @pytest.mark.parametrize(
     "settings",
     [
-        json.dumps({"kind": "KubeletConfiguration", "volumePluginDir": PLUGINS}),
-        f"volumePluginDir: {PLUGINS}",
+        pytest.param(
+            json.dumps({"kind": "KubeletConfiguration", "volumePluginDir": PLUGINS}),
+            id="the settings are JSON",
+        ),
+        pytest.param(f"volumePluginDir: {PLUGINS}", id="the settings are YAML"),
     ],
 )
 def test_kubelets_file_of_settings_tells_too(
@@ -134,10 +137,15 @@ def etc(make_node: Callable[..., Node]) -> Iterator[Node]:
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        ("/etc/rancher/k3s/config.yaml", f'kubelet-arg:\n  - "volume-plugin-dir={PLUGINS}/"\n'),
-        (
+        pytest.param(
+            "/etc/rancher/k3s/config.yaml",
+            f'kubelet-arg:\n  - "volume-plugin-dir={PLUGINS}/"\n',
+            id="k3s",
+        ),
+        pytest.param(
             "/var/snap/microk8s/current/args/kubelet",
             f"--fail-swap-on=false\n--volume-plugin-dir={PLUGINS}\n",
+            id="MicroK8s",
         ),
     ],
 )
@@ -210,12 +218,8 @@ def test_an_installed_file_that_is_another_version_broken_or_slow(
 
 def older(archive: Path, work: Path) -> bytes:
     """The same file with another version in it."""
-    with zipfile.ZipFile(archive) as packed, zipfile.ZipFile(work / "zip", "w") as changed:
-        for name in packed.namelist():
-            text = packed.read(name)
-            changed.writestr(name, text.replace(b'VERSION = "0.1.0"', b'VERSION = "0.0.1"'))
-        header = archive.read_bytes()[: min(entry.header_offset for entry in packed.infolist())]
-    return header + (work / "zip").read_bytes()
+    (copy,) = edits.edited(archive, work / "older", edits.VERSION.to("0.0.1"))
+    return Path(copy).read_bytes()
 
 
 def test_what_killed_installs_and_callouts_left(installed: Node) -> None:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 POOL = "/var/lib/flexvol/default"
-DOUBLED = re.compile(r"((?:volume|pool) \S+?):? \1\b")  # a sentence that names its volume twice
+# This pattern finds a sentence that names its volume twice.
+DOUBLED = re.compile(r"((?:volume|pool) \S+?):? \1\b")
 
 
 class State(NamedTuple):
@@ -213,7 +214,10 @@ STATES = [
     State(
         "others have filled the disk of a pool",
         a_disk_that_others_filled,
-        (f"WRONG  pool default at {POOL}: 0 MiB can still be promised", "free some space at once"),
+        (
+            f"WRONG  pool default at {POOL}: 0 MiB can still be promised",
+            "free some space at once",
+        ),
     ),
     State(
         "a backup froze a file system that no pod has any more",
@@ -243,7 +247,11 @@ STATES = [
     State(
         "the record of a volume is missing",
         no_record,
-        ("WRONG  volume pvc-1", "volume.json is missing", "restore that file from a backup"),
+        (
+            "WRONG  volume pvc-1",
+            "volume.json is missing",
+            "restore that file from a backup",
+        ),
     ),
     State(
         "the record of a volume is no JSON",
@@ -258,7 +266,11 @@ STATES = [
     State(
         "somebody attached a loop device to an image",
         a_device_made_by_hand,
-        ("WRONG  volume pvc-1: /dev/loop", "was attached to it by hand", "losetup -d /dev/loop"),
+        (
+            "WRONG  volume pvc-1: /dev/loop",
+            "was attached to it by hand",
+            "losetup -d /dev/loop",
+        ),
         after=losetup_d,
     ),
     State(
@@ -270,26 +282,32 @@ STATES = [
     State(
         "what came of a stream that was cut",
         a_stream_that_was_cut,
-        (f"{POOL}/.importing-pvc-2 is what has come of the stream of volume pvc-2",),
+        (f"{POOL}/.importing-pvc-2 is the part of the stream of volume pvc-2 that has come",),
         status=0,
     ),
     State(
         "a mount was killed on an old kernel, and its stage is left",
         a_stage_that_a_killed_mount_left,
         (
-            "WRONG  volume pvc-1: only a killed callout's preparation is left",
+            "WRONG  volume pvc-1: a killed callout left a mount that no pod has",
             "the next mount or unmount of any volume clears it, or: umount /run/flexvol/stage/",
         ),
     ),
     State(
         "the file system of a volume is smaller than the volume",
         a_growth_that_did_not_come_to_its_end,
-        ("WRONG  volume pvc-1: its ext4 has 64 MiB, 256 MiB asked", "when its next pod starts"),
+        (
+            "WRONG  volume pvc-1: its ext4 has 64 MiB, 256 MiB asked",
+            "when its next pod starts",
+        ),
     ),
     State(
         "a check or growth of a volume was stopped",
         a_check_that_was_stopped,
-        ("WRONG  volume pvc-1: a check or growth of its ext4 was stopped", f"{POOL}/pvc-1/undo"),
+        (
+            "WRONG  volume pvc-1: a check or growth of its ext4 was stopped",
+            f"{POOL}/pvc-1/undo",
+        ),
     ),
     State(
         "a pool was copied without its lock files, which are made again",
@@ -354,7 +372,10 @@ STATES = [
     State(
         "a pool is there that the node has not noted",
         no_memory_of_the_pool,
-        ("pool default is not noted in /etc/flexvol/pools.json", "loop pool init default"),
+        (
+            "pool default is not noted in /etc/flexvol/pools.json",
+            "loop pool init default",
+        ),
         status=0,
     ),
     State(

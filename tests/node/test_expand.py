@@ -6,34 +6,19 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
-
-CAP_SYS_RESOURCE = 1 << 24
-
-
-def may_grow_mounted_ext4() -> bool:
-    status = Path("/proc/self/status").read_text()
-    (effective,) = [line.split()[1] for line in status.splitlines() if line.startswith("CapEff")]
-    return bool(int(effective, 16) & CAP_SYS_RESOURCE)
-
-
-def size(directory: Path) -> int:
-    disk = os.statvfs(directory)
-    return disk.f_blocks * disk.f_frsize
-
-
-def expand(node: Node, pod: str, new: int, old: int = 64 * MIB) -> list[str]:
-    return ["expandfs", node.options(), "", node.pod_dir(pod), str(new), str(old)]
+from tests.node.growing import expand, grow_at_next_pod, may_grow_mounted_ext4, size, tool_grows
+from tests.node.nodes import MIB, Node
+from tests.node.tools import with_tool
 
 
 @pytest.mark.parametrize("fs", ["xfs", "btrfs"])
 def test_it_grows_while_pods_use_it(node: Node, fs: str) -> None:
     node.provision(size=320 * MIB, fs=fs)
-    reader, pod = node.mount("reader", access="ro"), node.mount("web")
+    reader = node.mount("reader", access="ro")
+    pod = node.mount("web")
     (pod / "data").write_text("kept")
 
     with (pod / "data").open("a"):  # a running pod has files open
@@ -61,7 +46,12 @@ def test_btrfs_grows_to_what_it_can_be_grown_to(node: Node) -> None:
     pod = node.mount("web")
 
     reply = node.ok(
-        "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(112 * MIB)
+        "expandfs",
+        node.options(),
+        "",
+        node.pod_dir("web"),
+        str(128 * MIB),
+        str(112 * MIB),
     )
 
     assert reply["volumeNewSize"] == 256 * MIB
@@ -87,9 +77,8 @@ def test_ext4_grows_while_mounted_or_says_why_not_and_grows_at_the_next_pod(node
     node.provision(size=64 * MIB)
     pod = node.mount("web")
     (pod / "data").write_text("kept")
-    container = node.start(
-        "unshare", "-m", "sh", "-c", "echo started; exec sleep 60"
-    )  # it sees the volume too
+    # The mount namespace of the container has the volume too.
+    container = node.start("unshare", "-m", "sh", "-c", "echo started; exec sleep 60")
     assert container.stdout and container.stdout.readline() == b"started\n"
     try:
         if may_grow_mounted_ext4():
@@ -143,7 +132,8 @@ def test_ext4_that_grew_while_no_pod_ran_grows_when_one_starts(node: Node) -> No
 def test_growth_past_the_pools_limit_is_refused_and_changes_nothing(node: Node) -> None:
     node.provision(size=320 * MIB, fs="xfs")
     pod = node.mount("web")
-    before, record = size(pod), node.record()
+    before = size(pod)
+    record = node.record()
 
     message = node.fails("ResourceExhausted", *expand(node, "web", 1 << 50))
 
@@ -193,29 +183,6 @@ def test_ext4_is_not_unmounted_to_grow_once_the_pod_has_a_container(node: Node) 
 # Growth that cannot be.
 
 
-def with_tool(node: Node, name: str, script: str) -> None:
-    """Puts a program of that name before the machine's own; in the script, `real` is that."""
-    directory = node.path("/run/flexvol/bin")
-    directory.mkdir(exist_ok=True)
-    real = subprocess.run(["which", name], capture_output=True, text=True, check=True)
-    tool = directory / name
-    tool.write_text(f"#!/bin/sh\nreal={real.stdout.strip()}\n{script}\n")
-    tool.chmod(0o755)
-    if node.executable[0] != "env":
-        path = f"PATH=/run/flexvol/bin:{os.environ['PATH']}"
-        node.executable = ["env", path, *node.executable]
-
-
-def grow_at_next_pod(node: Node, new: int) -> None:
-    """The record says so much, as when a growth was asked for while no pod ran."""
-    node.pod_dir("web")
-    node.until_free()
-    node.fails("Internal", *expand(node, "web", new))
-
-
-tool_grows = pytest.mark.skipif(may_grow_mounted_ext4(), reason="the kernel grows it, no tool")
-
-
 @tool_grows
 def test_a_thousandfold_growth_is_reached_in_steps(make_node: Callable[..., Node]) -> None:
     """resize2fs does not pass in one step the size that mkfs reserved descriptors for."""
@@ -243,7 +210,9 @@ def test_a_thousandfold_growth_is_reached_in_steps(make_node: Callable[..., Node
         pytest.param("resize2fs", "echo no; exit 1", id="resize2fs refuses"),
         pytest.param("resize2fs", "kill -9 $$", id="resize2fs is killed"),
         pytest.param(
-            "e2fsck", 'case "$*" in *-n*) exec "$real" "$@";; esac; exit 8', id="e2fsck fails"
+            "e2fsck",
+            'case "$*" in *-n*) exec "$real" "$@";; esac; exit 8',
+            id="e2fsck fails",
         ),
     ],
 )

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited, waiting_for
-from tests.node.test_clone import pool_on
-from tests.node.test_disk_truth import wait_until
+from tests.node import edits
+from tests.node.nodes import MIB, Node
+from tests.node.pools import pool_on
+from tests.waiting import wait_until
 
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}
 IS_FROZEN = "/run/flexvol/is-frozen"
@@ -57,7 +58,8 @@ def can_write(root: Path) -> bool:
 def test_what_no_pod_has_is_named_and_its_next_mount_thaws_it(node: Node, fs: str) -> None:
     used(node, fs)
     freeze(node)
-    run(node, "umount", node.pod_dir("web"))  # by hand, or by a kubelet whose callout was killed
+    # A person unmounts it, or a kubelet whose callout was killed.
+    run(node, "umount", node.pod_dir("web"))
     (device,) = node.loop_devices()
 
     (trouble,) = troubles(node)
@@ -153,14 +155,14 @@ def test_what_pods_have_is_named_and_nobody_else_waits_for_it(node: Node, fs: st
 def test_a_snapshot_of_ours_is_neither_named_nor_thawed(node: Node, for_python: Path) -> None:
     pool_on(node, "xfs")
     used(node, "ext4")
-    wait = waiting_for(GO)
-    changes = {
-        "done = work()": f"done = (open('{IS_FROZEN}', 'w').close(), {wait}, work())[2]",
-        "_FROZEN_SECONDS = 30": "_FROZEN_SECONDS = 600",
-    }
-    slow = edited(for_python, node.directory / "slow", "drivers/loop/snapshots.py", changes)
+    wait = f"open('{IS_FROZEN}', 'w').close(), {edits.waiting_for(GO)}"
+    changes = [
+        edits.SHARE_BLOCKS_OF_A_FROZEN_FILE_SYSTEM.to(wait),
+        edits.FROZEN_SECONDS.to(600),
+    ]
+    slow = edits.edited(for_python, node.directory / "slow", *changes)
     running = node.start(*slow, "snapshot", "pvc-1", "first")
-    wait_until(node.path(IS_FROZEN).exists)
+    wait_until("the file system is frozen", node.path(IS_FROZEN).exists, 10)
 
     found = troubles(node)
     node.fails("Busy", "unmount", node.pod_dir("web"))

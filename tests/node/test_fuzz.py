@@ -26,12 +26,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flexvol import COMMANDS
-from protocol import CALLOUTS
-from tests.node.conftest import MIB, NAMESPACE, UID, Node
-from tests.node.test_expand import may_grow_mounted_ext4
+from node import commands
+from shared.protocol import CALLOUTS
+from tests.node.growing import may_grow_mounted_ext4
+from tests.node.nodes import MIB, NAMESPACE, UID, Node
 
-EVERY = 50  # this many callouts are forks of one process; the next one is a process of its own
+# This many callouts are forks of one process; the next one is a process of its own.
+EVERY = 50
 ARGUMENT_LENGTH = 12_000  # hypothesis has no use for more; test_bad_input.py has some
 PREFIX = "kubernetes.io/"
 NAME = re.compile(r"(?!.*\.\.)[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?")
@@ -58,7 +59,11 @@ class Driver:
             str(script),
             node.executable[0],
         ]
-        self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
 
     def close(self) -> None:
         assert self._process.stdin and self._process.stdout
@@ -73,8 +78,14 @@ class Driver:
         if sum(self.answers.values()) % EVERY:
             status, out, err = self._fork(words)
         else:
-            done = self.node.enter(*self.node.executable, *words, stdin=subprocess.DEVNULL)
-            status, out, err = done.returncode, done.stdout, done.stderr
+            done = self.node.enter(
+                *self.node.executable,
+                *words,
+                stdin=subprocess.DEVNULL,
+            )
+            status = done.returncode
+            out = done.stdout
+            err = done.stderr
         assert (status, err) == (0, b""), (status, out, err)
         assert out.endswith(b"\n") and out.count(b"\n") == 1, out
         reply = json.loads(out)
@@ -83,7 +94,10 @@ class Driver:
         assert "bug in the driver" not in reply.get("message", ""), reply
         if reply["status"] != "Success":
             assert reply["reason"] and reply["message"], reply
-        self._check_log(logged, 0 if words[0] == b"init" and reply["status"] == "Success" else 1)
+        self._check_log(
+            logged,
+            0 if words[0] == b"init" and reply["status"] == "Success" else 1,
+        )
         self.answers[reply.get("reason", "Success")] += 1
         return reply
 
@@ -127,11 +141,13 @@ class Everything:
         }
         attached = sorted(path.parent.name for path in Path("/sys/block").glob("loop*/loop"))
         if attached != self._attached:  # by us, or by anyone else on this machine
-            self._attached, self._ours = attached, node.loop_devices()
+            self._attached = attached
+            self._ours = node.loop_devices()
         return {*below, *node.snapshot().items(), *node.mounts(), *self._ours}
 
     def check(self, argv: object, reply: dict[str, Any]) -> None:
-        before, self.before = self.before, self.now()  # so that only the callout that did it fails
+        before = self.before
+        self.before = self.now()  # so that only the callout that did it fails
         assert self.before == before, (argv, reply, self.before ^ before)
 
 
@@ -149,7 +165,11 @@ def driver(
 
 
 def thorough(examples: int) -> Callable[[Any], Any]:
-    return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 # Words: what is on a command line, as bytes without NUL.
@@ -223,7 +243,12 @@ WORDS = st.one_of(
 )
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.one_of(
-        st.none(), st.booleans(), st.integers(), st.integers(10**18, 10**40), st.floats(), TEXTS
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.integers(10**18, 10**40),
+        st.floats(),
+        TEXTS,
     ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
@@ -332,11 +357,19 @@ def requests(node: Node) -> list[tuple[str, dict[str, Any], list[str]]]:
     place = {"pool": "default", "poolId": node.pool_id()}
     return [
         ("provision", read(node.request("pvc-new", thick="false")), ["{}"]),
-        ("provision", read(node.request("pvc-1", **{PREFIX + "clusterUid": "c"})), ["{}"]),  # type: ignore[arg-type]
+        (
+            "provision",
+            read(node.request("pvc-1", also={PREFIX + "clusterUid": "c"})),
+            ["{}"],
+        ),
         ("delete", read(node.deletion("pvc-1")), ["{}"]),
         ("mount", read(node.options("pvc-1")), [FRESH, "{}"]),
         ("mount", read(node.options("pvc-2", "ro")), [FRESH, "{}"]),
-        ("expandfs", read(node.options("pvc-2")), ["{}", "", POD, str(80 * MIB), str(64 * MIB)]),
+        (
+            "expandfs",
+            read(node.options("pvc-2")),
+            ["{}", "", POD, str(80 * MIB), str(64 * MIB)],
+        ),
         ("adopt", {**read(node.deletion("pvc-1", uid="new")), **place}, ["{}"]),
     ]
 
@@ -484,10 +517,13 @@ def scratched(draw: st.DrawFn, node: Node) -> list[bytes]:
 
 # Any words: a callout or anything else that is no command for a person, and any number of
 # arguments.
+NO_CALLOUTS = (*commands.names(), "--help", "-h", "--version")
 NOISE = st.tuples(
     st.sampled_from([name.encode() for name in CALLOUTS])
     | WORDS.filter(
-        lambda some: some.decode("latin-1") not in (*COMMANDS, "--help", "-h", "help", "--version")
+        lambda some: (
+            some.decode("latin-1") not in (*commands.names(), "--help", "-h", "help", "--version")
+        )
     ),
     st.lists(
         WORDS
@@ -539,7 +575,10 @@ class Volume:
     """What a volume must be."""
 
     def __init__(self, fs: str, size: int, owner: tuple[str, str]) -> None:
-        self.fs, self.size, self.owner, self.blank = fs, size, owner, True
+        self.fs = fs
+        self.size = size
+        self.owner = owner
+        self.blank = True
         self.content = ""
 
 
@@ -584,15 +623,27 @@ class Life(RuleBasedStateMachine):
             there.owner[1] == owner[1] and there.fs == fs and there.size >= given
         )
         request = self.node.request(
-            name, size, fs, {PREFIX + "pvc.uid": owner[1], PREFIX + "pvc.namespace": owner[0]}
+            name,
+            size,
+            fs,
+            {PREFIX + "pvc.uid": owner[1], PREFIX + "pvc.namespace": owner[0]},
         )
-        reply = self.expect("Success" if fits else "InvalidArgument", "provision", request)
+        reply = self.expect(
+            "Success" if fits else "InvalidArgument",
+            "provision",
+            request,
+        )
         if there is None:
             there = self.volumes[name] = Volume(fs, given, owner)
         if fits:
             assert (reply["volume"]["capacityBytes"], reply["volume"]["fsType"]) == (there.size, fs)
 
-    @rule(name=names, owner=st.sampled_from(OWNERS), undo=st.booleans(), patient=st.integers(0, 9))
+    @rule(
+        name=names,
+        owner=st.sampled_from(OWNERS),
+        undo=st.booleans(),
+        patient=st.integers(0, 9),
+    )
     def delete(self, name: str, owner: tuple[str, str], undo: bool, patient: int) -> None:
         there = self.volumes.get(name)
         outcome = "Success"
@@ -625,7 +676,12 @@ class Life(RuleBasedStateMachine):
             outcome = "InvalidArgument"
         elif now and now[0] != name:
             outcome = "Internal"
-        self.expect(outcome, "mount", directory, self.node.options(name, access, namespace))
+        self.expect(
+            outcome,
+            "mount",
+            directory,
+            self.node.options(name, access, namespace),
+        )
         if outcome == "Success":
             assert there
             there.blank = False
@@ -641,7 +697,8 @@ class Life(RuleBasedStateMachine):
     @rule(pod=pods, name=names, size=sizes)
     def expand(self, pod: str, name: str, size: int) -> None:
         directory = self.node.pod_dir(pod, name)
-        there, now = self.volumes.get(name), self.mounted.get(directory)
+        there = self.volumes.get(name)
+        now = self.mounted.get(directory)
         if now and now[1] == "ro":
             return  # kubelet names a writable one
         outcome = "Success"
@@ -651,16 +708,22 @@ class Life(RuleBasedStateMachine):
             outcome = "Internal"
         elif there.fs == "ext4" and not may_grow_mounted_ext4() and len(self.paths_of(name)) > 1:
             outcome = "Success|Unavailable"  # it may have grown already
-        line = ["expandfs", self.node.options(name), "", directory, str(size), str(320 * MIB)]
+        line = [
+            "expandfs",
+            self.node.options(name),
+            "",
+            directory,
+            str(size),
+            str(320 * MIB),
+        ]
         reply = self.expect(outcome, *line)
         if there:
             there.size = max(there.size, -(-size // MIB) * MIB)
             if reply["status"] == "Success":
                 assert reply["volumeNewSize"] == there.size
                 disk = os.statvfs(self.node.path(directory))
-                assert (
-                    disk.f_blocks * disk.f_frsize >= there.size - 72 * MIB
-                )  # xfs has a log of 64 MiB
+                # An xfs has a log of 64 MiB.
+                assert disk.f_blocks * disk.f_frsize >= there.size - 72 * MIB
 
     def paths_of(self, name: str) -> list[str]:
         return [path for path, (volume, _) in self.mounted.items() if volume == name]
@@ -668,10 +731,15 @@ class Life(RuleBasedStateMachine):
     @rule(name=names, owner=st.sampled_from(OWNERS))
     def adopt(self, name: str, owner: tuple[str, str]) -> None:
         there = self.volumes.get(name)
-        options = self.node.deletion(name, owner[1], **{PREFIX + "pvc.namespace": owner[0]})
+        options = self.node.deletion(
+            name,
+            owner[1],
+            **{PREFIX + "pvc.namespace": owner[0]},
+        )
         self.expect("Success" if there else "NotFound", "adopt", options)
         if there:
-            there.owner, there.blank = owner, False
+            there.owner = owner
+            there.blank = False
 
     @rule()
     def list_all(self) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-import protocol
-from controller.storage import Storage
-from tests.cluster.kube.cluster import wait_until
-from tests.conftest import ROOT
+from cluster.controller.storage import Storage
+from shared import options, protocol
 from tests.node.dead_disk import DeadDisk
+from tests.sources import ROOT
+from tests.waiting import wait_until
 
 DRIVER = "flexvol/fake"
-REQUEST = protocol.Options({protocol.REQUEST_BYTES: "100", protocol.VOLUME: "pvc-1"})
+REQUEST = options.Options({options.REQUEST_BYTES: "100", options.VOLUME: "pvc-1"})
 
 
 class Driver:
@@ -96,7 +96,10 @@ def test_calls_that_hang_do_not_become_more_than_may_run_at_once(
         with pytest.raises(protocol.Internal):
             call(DRIVER, REQUEST)
     for _ in range(2):
-        with pytest.raises(protocol.Unavailable, match="2 calls of the driver") as refused:
+        with pytest.raises(
+            protocol.Unavailable,
+            match="2 calls of the driver",
+        ) as refused:
             call(DRIVER, REQUEST)
 
     assert f"{callout} in process " in str(refused.value)
@@ -106,7 +109,7 @@ def test_calls_that_hang_do_not_become_more_than_may_run_at_once(
 FIRST_PROCESS = """
 import subprocess, threading, time
 from pathlib import Path
-from controller import storage
+from cluster.controller import storage
 
 def zombies():
     files = Path("/proc").glob("[0-9]*/stat")

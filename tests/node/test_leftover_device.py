@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
-from tests.node.test_status import attach
+from tests.node.devices import attach
+from tests.node.nodes import MIB, Node
 
 
 def leave_device(node: Node) -> str:
@@ -85,10 +85,16 @@ def test_growth_that_was_killed_after_its_last_tool_is_not_undone_under_a_pod(no
     (node.mount("web") / "old").write_text("old")
     node.unmount("web")
     node.until_devices(0)
-    grow = ["expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(64 * MIB)]
-    assert "not mounted on this node" in node.fails(
-        "Internal", *grow
-    )  # image and record have grown
+    grow = [
+        "expandfs",
+        node.options(),
+        "",
+        node.pod_dir("web"),
+        str(128 * MIB),
+        str(64 * MIB),
+    ]
+    # Image and record have grown.
+    assert "not mounted on this node" in node.fails("Internal", *grow)
     device = leave_device(node)
     undo = node.image().with_name("undo")
     for line in (["e2fsck", "-f", "-p", device], ["resize2fs", "-z", str(undo), device]):
@@ -125,7 +131,14 @@ def test_growth_that_another_namespace_holds_up_does_not_keep_a_pod_from_startin
     node.provision()
     node.mount("web")
     with another_namespace(node):
-        node.run("expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), str(64 * MIB))
+        node.run(
+            "expandfs",
+            node.options(),
+            "",
+            node.pod_dir("web"),
+            str(128 * MIB),
+            str(64 * MIB),
+        )
         assert node.record()["sizeBytes"] == 128 * MIB
         node.enter("umount", node.pod_dir("web"))
 

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.cases import needs_stepper
+from tests.node.clones import clone
+from tests.node.contents import check_data, check_sound, checksum, fill, with_data
+from tests.node.growing import may_grow_mounted_ext4
 from tests.node.killing import step
-from tests.node.test_clone import check_sound, checksum, clone, fill, pool_on
-from tests.node.test_crash import check_data, needs_stepper, with_data
-from tests.node.test_expand import may_grow_mounted_ext4
+from tests.node.nodes import MIB, Node
+from tests.node.pools import pool_on
 
 pytestmark = needs_stepper
 
-SMALL, LARGE = 64 * MIB, 512 * MIB
+SMALL = 64 * MIB
+LARGE = 512 * MIB
 
 
 def is_sound(node: Node, volume: str = "pvc-1") -> bool:
@@ -82,7 +85,7 @@ def half_grown(node: Node, tmp_path: Path) -> Node:
 
 
 def restore(node: Node) -> None:
-    """The README's way."""
+    """The way of docs/backup.md."""
     line = ["tar", "-xSf", "/var/lib/flexvol/backup.tar", "-C", "/var/lib/flexvol/default"]
     done = node.enter(*line)
     assert done.returncode == 0, done
@@ -278,7 +281,8 @@ def test_what_is_in_the_log_of_a_restored_copy_is_kept(noted: Node) -> None:
 
 def test_a_copy_that_the_kernel_does_not_mount_is_left_alone_with_a_sentence(noted: Node) -> None:
     node = noted
-    with node.image("pvc-2").open("rb+") as image:  # the first block of each of its four groups
+    # These are the first blocks of its four groups.
+    with node.image("pvc-2").open("rb+") as image:
         for group in range(4):
             image.seek(group * 75 * MIB + 4096)
             image.write(bytes(4096))

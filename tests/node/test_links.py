@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
 from tests.node.killing import STEPPER
+from tests.node.nodes import MIB, Node
 
-ROUNDS, ROUNDS_LIMIT = 6, 60
+ROUNDS = 6
+ROUNDS_LIMIT = 60
 # Exchanges two names of a directory, each time at once, until it is ended.
 EXCHANGER = """
 import ctypes, os, sys, time
@@ -64,7 +65,15 @@ def _record(volume: Path, precious: Path) -> tuple[Path, Path]:
     return volume / "volume.json", link
 
 
-@pytest.mark.parametrize("lay", [_directory, _image, _image_by_hard_link, _record])
+@pytest.mark.parametrize(
+    "lay",
+    [
+        pytest.param(_directory, id="a link in the place of the directory"),
+        pytest.param(_image, id="a link in the place of the image"),
+        pytest.param(_image_by_hard_link, id="a hard link in the place of the image"),
+        pytest.param(_record, id="a link in the place of the record"),
+    ],
+)
 def test_what_a_link_leads_to_is_never_touched(node: Node, lay: object) -> None:
     assert callable(lay)
     node.provision(fs="xfs", size=300 * MIB)
@@ -72,9 +81,8 @@ def test_what_a_link_leads_to_is_never_touched(node: Node, lay: object) -> None:
     node.unmount("web")
     volume = node.image().parent
     precious = node.path("/var/lib/flexvol/precious")
-    shutil.copytree(
-        volume, precious
-    )  # all that makes a volume, so that only the way to it is wrong
+    # The copy has all that makes a volume, so that only the way to it is wrong.
+    shutil.copytree(volume, precious)
     before = content(precious)
     names = [str(path).replace(str(node.path("/")), "/", 1) for path in lay(volume, precious)]
     exchanger = node.start(sys.executable, "-I", "-S", "-c", EXCHANGER, *names)
@@ -141,9 +149,16 @@ def test_a_link_laid_where_a_tool_keeps_what_it_overwrites_leads_it_nowhere(
     (node.mount("web") / "data").write_text("kept")
     node.unmount("web")
     node.until_devices(0)
+    # Tools grow the volume later.
     node.fails(
-        "Internal", "expandfs", node.options(), "", node.pod_dir("web"), str(128 * MIB), "0"
-    )  # later, by tools
+        "Internal",
+        "expandfs",
+        node.options(),
+        "",
+        node.pod_dir("web"),
+        str(128 * MIB),
+        "0",
+    )
     precious = node.path("/var/lib/flexvol/precious")
     precious.write_bytes(b"precious" * 10000)
     undo = "/var/lib/flexvol/default/pvc-1/undo"

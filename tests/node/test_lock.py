@@ -24,9 +24,11 @@ from pathlib import Path
 
 import pytest
 
-from host import files
-from tests.node.conftest import MIB, Node, edited
+from node.host.descriptors import Descriptor
+from tests.node import edits
 from tests.node.killing import OLD_KERNEL, STEPPER, step
+from tests.node.locks import lock_file, older_lock_file
+from tests.node.nodes import MIB, Node
 
 
 @pytest.fixture
@@ -98,7 +100,13 @@ def test_a_device_that_a_process_keeps_open_is_mounted_again_and_never_doubled(n
 
 
 @pytest.mark.parametrize("callout", ["mount", "delete"])
-@pytest.mark.parametrize(("replaced", "reason"), [(True, "Busy"), (False, "NotFound")])
+@pytest.mark.parametrize(
+    ("replaced", "reason"),
+    [
+        pytest.param(True, "Busy", id="another volume is there"),
+        pytest.param(False, "NotFound", id="no volume is there"),
+    ],
+)
 def test_an_image_that_went_while_its_lock_was_waited_for_is_not_taken_for_the_volume(
     node: Node, for_python: Path, callout: str, replaced: bool, reason: str
 ) -> None:
@@ -194,7 +202,11 @@ def test_after_a_reboot_no_lock_is_left_and_the_data_is_there(
     platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
 )
 @pytest.mark.parametrize(
-    ("denied", "call"), [((), "LOOP_CONFIGURE"), (OLD_KERNEL, "LOOP_SET_BLOCK_SIZE")]
+    ("denied", "call"),
+    [
+        pytest.param((), "LOOP_CONFIGURE", id="this kernel"),
+        pytest.param(OLD_KERNEL, "LOOP_SET_BLOCK_SIZE", id="a kernel before 5.8"),
+    ],
 )
 def test_a_device_whose_pages_are_cached_is_tried_again(
     node: Node, tmp_path: Path, denied: tuple[str, ...], call: str
@@ -253,10 +265,10 @@ def test_who_locked_a_file_of_the_same_number_on_another_disk_is_not_named(
     one, other = (mounted("-t", "tmpfs", "none") / "file" for _ in range(2))
     with one.open("w") as locked, other.open("w") as free:
         assert os.fstat(locked.fileno()).st_ino == os.fstat(free.fileno()).st_ino
-        assert files.try_lock(locked.fileno())
+        assert Descriptor(locked.fileno()).try_lock()
 
-        assert files.lock_holder(free.fileno()) is None
-        assert f"process {os.getpid()} " in str(files.lock_holder(locked.fileno()))
+        assert Descriptor(free.fileno()).lock_holder() is None
+        assert f"process {os.getpid()} " in str(Descriptor(locked.fileno()).lock_holder())
 
 
 def test_who_locked_a_file_in_a_subvolume_is_named(
@@ -268,9 +280,9 @@ def test_who_locked_a_file_in_a_subvolume_is_named(
     inner = mounted("-o", "loop", str(tmp_path / "disk")) / "inner"
     subprocess.run(["btrfs", "-q", "subvolume", "create", inner], check=True)
     with (inner / "file").open("w") as locked:
-        assert files.try_lock(locked.fileno())
+        assert Descriptor(locked.fileno()).try_lock()
 
-        assert f"process {os.getpid()} " in str(files.lock_holder(locked.fileno()))
+        assert f"process {os.getpid()} " in str(Descriptor(locked.fileno()).lock_holder())
 
 
 CALLOUTS_OF_ONE = ["mount", "delete", "provision"]
@@ -279,23 +291,18 @@ CALLOUTS_OF_ONE = ["mount", "delete", "provision"]
 @pytest.fixture
 def hasty(node: Node, for_python: Path) -> Node:
     """A node whose driver waits one second for the lock of a volume."""
-    node.executable = edited(
-        for_python,
-        node.directory / "hasty",
-        "drivers/loop/pool.py",
-        {"_LOCK_SECONDS = 20": "_LOCK_SECONDS = 1"},
-    )
+    short = edits.LOCK_SECONDS.to(1)
+    node.executable = edits.edited(for_python, node.directory / "hasty", short)
     return node
 
 
 def waiting_for_images(node: Node, for_python: Path) -> list[str]:
     """The node's driver, but one that waits for an image until the test lets it go. The installed
     driver gives up after two seconds, within which a busy machine may not run the test at all."""
-    return edited(
+    return edits.edited(
         for_python,
         node.directory / "patient",
-        "drivers/loop/volume.py",
-        {"_IN_USE_SECONDS = 2": "_IN_USE_SECONDS = 60"},
+        edits.IN_USE_SECONDS.to(60),
     )
 
 
@@ -308,18 +315,14 @@ def words_of(node: Node, callout: str, volume: str = "pvc-1") -> list[str]:
     return [callout, *words[callout]]
 
 
-def lock_file(node: Node, volume: str = "pvc-1") -> Path:
-    return node.path(f"/var/lib/flexvol/default/.locks/{volume}.lock")
-
-
-def older_lock_file(node: Node, volume: str = "pvc-1") -> Path:
-    """The lock file that an older flexvol used for the volume, and for others of the same hash."""
-    number = binascii.crc32(volume.encode()) % 1024
-    return node.path(f"/var/lib/flexvol/default/.locks/{number:03x}")
-
-
 @pytest.mark.parametrize("callout", CALLOUTS_OF_ONE)
-@pytest.mark.parametrize("file", [lock_file, older_lock_file])
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(lock_file, id="the volume's lock file"),
+        pytest.param(older_lock_file, id="the lock file of an older flexvol"),
+    ],
+)
 def test_a_callout_waits_for_a_lock_only_so_long_and_says_who_has_it(
     hasty: Node, callout: str, file: Callable[[Node], Path]
 ) -> None:
@@ -332,7 +335,8 @@ def test_a_callout_waits_for_a_lock_only_so_long_and_says_who_has_it(
 
         assert 1 <= time.monotonic() - began < 10
     assert re.fullmatch(
-        rf"volume pvc-1 is locked, process {os.getpid()} \(.*\) has it; gave up after 1 s", message
+        rf"volume pvc-1 is locked, process {os.getpid()} \(.*\) has it; gave up after 1 s",
+        message,
     )
     hasty.ok(*words_of(hasty, callout))
 
@@ -345,7 +349,11 @@ def of_one_hash(volume: str) -> str:
 
 
 @pytest.mark.parametrize("callout", CALLOUTS_OF_ONE)
-@pytest.mark.parametrize("served_before", [False, True], ids=["a new pool", "an older pool"])
+@pytest.mark.parametrize(
+    "served_before",
+    [False, True],
+    ids=["a new pool", "an older pool"],
+)
 def test_a_callout_that_hangs_holds_up_no_other_volume(
     hasty: Node, for_python: Path, callout: str, served_before: bool
 ) -> None:
@@ -386,7 +394,8 @@ def test_a_lock_file_goes_with_its_volume(node: Node) -> None:
     node.ok("delete", node.deletion())
 
     assert {path.name for path in locks.iterdir()} == {"pool", "pvc-2.lock"}
-    lock_file(node, "pvc-9").touch()  # as a callout leaves it that is killed in its last step
+    # A callout that is killed in its last step leaves the volume like this.
+    lock_file(node, "pvc-9").touch()
     node.ok("list")
     assert {path.name for path in locks.iterdir()} == {"pool", "pvc-2.lock"}
 
@@ -411,7 +420,8 @@ def test_whoever_waited_for_the_lock_of_a_volume_that_went_takes_the_new_file(no
 def test_looking_at_a_volume_makes_no_lock_file(node: Node) -> None:
     node.provision()
     lock_file(node).unlink()
-    node.image().with_name("volume.json").write_text("{")  # so that it is looked at with its lock
+    # A volume whose record cannot be read is looked at with its lock.
+    node.image().with_name("volume.json").write_text("{")
     node.path("/var/lib/flexvol/default/.new-pvc-3").mkdir()
 
     node.command("status")

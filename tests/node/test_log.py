@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 LOG = "/var/log/flexvol/loop.log"
 # The device directory of a node with a system log: with what the driver needs, and the test's
@@ -49,7 +49,12 @@ def run_with_dev(node: Node, dev: Path, *argv: str) -> bytes:
 def test_each_callout_is_one_line_with_volume_pod_outcome_and_duration(node: Node) -> None:
     node.provision()
     node.mount("web")
-    node.fails("InvalidArgument", "mount", node.pod_dir("thief"), node.options(namespace="evil"))
+    node.fails(
+        "InvalidArgument",
+        "mount",
+        node.pod_dir("thief"),
+        node.options(namespace="evil"),
+    )
     node.unmount("web")
     node.ok("delete", node.deletion())
 
@@ -83,19 +88,27 @@ def test_a_system_log_gets_the_line_and_the_file_does_not(
     form = r"<(\d+)>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d flexvol\[\d+\]: (.*) \d+ ms: (\w+)"
     succeeded = re.match(form + "$", system_log.recv(4096).decode())
     failed = re.match(form, system_log.recv(4096).decode())
-    assert succeeded and succeeded.groups() == ("30", "loop list", "Success")  # daemon.info
+    # The priority is daemon.info.
+    assert succeeded and succeeded.groups() == ("30", "loop list", "Success")
+    # The priority is daemon.warning.
     assert failed and failed.groups() == (
         "28",
         "loop mount pvc-1 pod shop/web",
         "InvalidArgument",
-    )  # daemon.warning
+    )
     assert not node.path(LOG).exists()
 
 
 def test_a_system_log_that_is_behind_is_not_waited_for(
     node: Node, dev: Path, system_log: socket.socket
 ) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as flood, pytest.raises(BlockingIOError):
+    with (
+        socket.socket(
+            socket.AF_UNIX,
+            socket.SOCK_DGRAM,
+        ) as flood,
+        pytest.raises(BlockingIOError),
+    ):
         flood.setblocking(False)
         flood.connect("log")
         while True:
@@ -126,7 +139,12 @@ def test_a_line_break_in_a_message_begins_no_line(node: Node) -> None:
     }
     node.path("/etc/flexvol/config.json").write_text(json.dumps(settings))
 
-    message = node.fails("Unavailable", "mount", node.pod_dir("web"), node.options(pool="fast"))
+    message = node.fails(
+        "Unavailable",
+        "mount",
+        node.pod_dir("web"),
+        node.options(pool="fast"),
+    )
 
     assert "\n2026-01-01" in message
     (line,) = node.path(LOG).read_text().split("\n")[:-1]
@@ -135,7 +153,8 @@ def test_a_line_break_in_a_message_begins_no_line(node: Node) -> None:
 
 
 def test_a_full_file_is_renamed_once_and_a_new_one_is_begun(node: Node) -> None:
-    log, older = node.path(LOG), node.path(LOG + ".1")
+    log = node.path(LOG)
+    older = node.path(LOG + ".1")
     for round_ in range(2):
         node.ok("list")
         with log.open("r+b") as file:

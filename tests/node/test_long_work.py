@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited
-from tests.node.test_crash import check_data, with_data
-from tests.node.test_expand import grow_at_next_pod, size, tool_grows, with_tool
-from tests.node.test_lock import older_lock_file
+from tests.node import edits
+from tests.node.contents import check_data, with_data
+from tests.node.growing import grow_at_next_pod, size, tool_grows
+from tests.node.locks import older_lock_file
+from tests.node.nodes import MIB, Node
+from tests.node.tools import with_tool
 
 GO = "/run/flexvol/go"
 HELD = f'while [ ! -e {GO} ]; do sleep 0.05; done; exec "$real" "$@"'
@@ -26,12 +28,7 @@ def node(make_node: Callable[..., Node], built: Path, tmp_path: Path) -> Node:
     """A node whose driver waits for a second only, and gives up work that stands still for so
     many seconds as the file says; whose tools wait until they may go on."""
     node = make_node()
-    node.executable = edited(
-        built,
-        tmp_path / "loop",
-        "host/work.py",
-        {"_PATIENCE_SECONDS = 30": "_PATIENCE_SECONDS = 1"},
-    )
+    node.executable = edits.edited(built, tmp_path / "loop", edits.PATIENCE_SECONDS.to(1))
     node.command("pool", "init", "default", "--reserve", "0")
     return node
 
@@ -178,11 +175,11 @@ def test_a_long_check_that_came_to_no_verdict_is_begun_anew(
 ) -> None:
     with_data(node)
     note_errors(node)
-    node.executable = edited(
-        Path(node.executable[0]),
+    impatient = Path(node.executable[0])
+    node.executable = edits.edited(
+        impatient,
         tmp_path / "other",
-        "host/filesystems.py",
-        {"_IDLE_SECONDS = 600": "_IDLE_SECONDS = 4"},
+        edits.IDLE_SECONDS.to(4),
     )
     with_tool(node, "e2fsck", HELD.replace('exec "$real" "$@"', script))
     words = ["mount", node.pod_dir("web"), node.options()]
@@ -271,13 +268,8 @@ def test_work_that_stands_still_is_given_up_and_undone(
 ) -> None:
     with_data(node)
     note_errors(node)
-    shorter = edited(
-        built,
-        tmp_path / "other",
-        "host/filesystems.py",
-        {"_IDLE_SECONDS = 600": "_IDLE_SECONDS = 2"},
-    )
-    usual, node.executable = node.executable, shorter
+    usual = node.executable
+    node.executable = edits.edited(built, tmp_path / "other", edits.IDLE_SECONDS.to(2))
     with_tool(node, "e2fsck", "kill -STOP $$")
 
     message = node.fails("Internal", "mount", node.pod_dir("web"), node.options())

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 CALLS = {
     "provision": lambda node: ["provision", node.request("pvc-2", pool="defualt")],
@@ -64,6 +64,10 @@ def test_a_pool_that_the_settings_place_is_listed(two_pools: Node) -> None:
     settings = {"pools": {"big": "/var/lib/flexvol/disk2"}}
     two_pools.path("/etc/flexvol/config.json").write_text(json.dumps(settings))
 
-    said = two_pools.fails("Unavailable", "provision", two_pools.request("pvc-2", pool="bgi"))
+    said = two_pools.fails(
+        "Unavailable",
+        "provision",
+        two_pools.request("pvc-2", pool="bgi"),
+    )
 
     assert "pool big and pool default and pool fast" in said

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
 
@@ -162,7 +162,10 @@ def _another_volumes_image(node: Node) -> None:
 def _another_uuid(node: Node) -> None:
     record = node.image().with_name("volume.json")
     record.write_text(
-        record.read_text().replace(node.record()["fsUuid"], "8a6ad8b3-1111-4222-8333-944445555666")
+        record.read_text().replace(
+            node.record()["fsUuid"],
+            "8a6ad8b3-1111-4222-8333-944445555666",
+        )
     )
 
 
@@ -196,11 +199,27 @@ def _no_record(node: Node) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_no_file_system, "its image does not carry the {} that its record says; "),
-        (_another_file_system, "its image does not carry the {} that its record says; "),
-        (_another_volumes_image, "does not carry the {} that its record says was made in it"),
-        (_another_uuid, "does not carry the {} that its record says was made in it"),
-        (_cut, "bytes and its "),
+        pytest.param(
+            _no_file_system,
+            "its image does not carry the {} that its record says; ",
+            id="an image without a file system",
+        ),
+        pytest.param(
+            _another_file_system,
+            "its image does not carry the {} that its record says; ",
+            id="an image with another file system",
+        ),
+        pytest.param(
+            _another_volumes_image,
+            "does not carry the {} that its record says was made in it",
+            id="the image of another volume",
+        ),
+        pytest.param(
+            _another_uuid,
+            "does not carry the {} that its record says was made in it",
+            id="an image with another UUID",
+        ),
+        pytest.param(_cut, "bytes and its ", id="an image that was cut"),
     ],
 )
 def test_an_image_that_is_not_what_was_made_is_left_alone(
@@ -214,10 +233,10 @@ def test_an_image_that_is_not_what_was_made_is_left_alone(
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_a_link, "symbolic link"),
-        (_newer_record, "schema 4"),
-        (_another_name, "it names volume"),
-        (_no_record, "volume.json is missing"),
+        pytest.param(_a_link, "symbolic link", id="a link in the place of the image"),
+        pytest.param(_newer_record, "schema 4", id="a record of a newer flexvol"),
+        pytest.param(_another_name, "it names volume", id="a record of another volume"),
+        pytest.param(_no_record, "volume.json is missing", id="no record"),
     ],
 )
 def test_a_link_and_a_record_that_is_not_of_this_volume_are_left_alone(
@@ -229,7 +248,8 @@ def test_a_link_and_a_record_that_is_not_of_this_volume_are_left_alone(
 
 
 def check_left_alone(node: Node, said: str) -> None:
-    before, image = node.snapshot(), hashlib.sha256(node.image().read_bytes()).digest()
+    before = node.snapshot()
+    image = hashlib.sha256(node.image().read_bytes()).digest()
 
     message = node.fails("Internal", "mount", node.pod_dir("web"), node.options())
 
@@ -239,7 +259,12 @@ def check_left_alone(node: Node, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fs", "field"), [("ext4", 1024 + 0x10), ("xfs", 0x80), ("btrfs", 65536 + 0x80)]
+    ("fs", "field"),
+    [
+        pytest.param("ext4", 1024 + 0x10, id="ext4"),
+        pytest.param("xfs", 0x80, id="xfs"),
+        pytest.param("btrfs", 65536 + 0x80, id="btrfs"),
+    ],
 )
 def test_a_damaged_superblock_is_refused_and_left_as_it_is(node: Node, fs: str, field: int) -> None:
     """In a field that only its checksum guards."""

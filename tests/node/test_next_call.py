@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.cases import clean_state, needs_stepper
+from tests.node.contents import DATA
 from tests.node.killing import LACKING, deny, step
-from tests.node.test_crash import DATA, clean_state, needs_stepper
+from tests.node.nodes import MIB, Node
 
 pytestmark = needs_stepper
 POINTS = 4
@@ -25,9 +26,9 @@ BUSY_SECONDS = 20
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}
 KILLED = (
     "provision", "delete", "adopt", "first mount", "first mount read-only",
-    "first mount on an old-kernel", "first mount on kernel-5.10", "second mount",
-    "second mount on an old-kernel", "second mount on kernel-5.10", "unmount",
-    "unmount on an old-kernel", "expandfs", "snapshot",
+    "first mount on an old kernel", "first mount on kernel 5.10", "second mount",
+    "second mount on an old kernel", "second mount on kernel 5.10", "unmount",
+    "unmount on an old kernel", "expandfs", "snapshot",
 )  # fmt: skip
 
 
@@ -41,7 +42,10 @@ class World:
         self.fs = "xfs" if killed == "expandfs" else "ext4"
         self.executable = node.executable
         self.has_data = False
-        denied = next((calls for kernel, calls in LACKING.items() if killed.endswith(kernel)), ())
+        denied = next(
+            (calls for kernel, calls in LACKING.items() if killed.endswith(kernel)),
+            (),
+        )
         if denied:
             deny(node, denied)
 
@@ -132,7 +136,11 @@ def mount_for_another_pod(world: World) -> None:
 
 
 def mount_read_only(world: World) -> None:
-    reason = world.call("mount", world.node.pod_dir("db"), world.node.options(access="ro"))
+    reason = world.call(
+        "mount",
+        world.node.pod_dir("db"),
+        world.node.options(access="ro"),
+    )
     assert reason == ("" if world.exists() else "NotFound")
     if not reason:
         flags = dict(world.node.mounts())[world.node.pod_dir("db")]
@@ -186,7 +194,8 @@ def trim(world: World) -> None:
 
 
 def provision(world: World) -> None:
-    world.has_data = world.has_data and world.exists()  # else it is a new volume of that name
+    # Otherwise the volume is a new one of that name.
+    world.has_data = world.has_data and world.exists()
     size = world.node.record()["sizeBytes"] if world.exists() else SIZES[world.fs]
     assert world.call("provision", world.node.request("pvc-1", size, world.fs)) == ""
 
@@ -197,8 +206,7 @@ def reboot(world: World) -> None:
     old.close()
     old.until_devices(0)
     shutil.rmtree(old.directory / "run/flexvol")
-    executable = old.executable
-    old.__init__(old.directory, executable)  # type: ignore[misc]
+    old.boot()
     shutil.rmtree(old.directory / "var/lib/kubelet/pods", ignore_errors=True)
 
 
@@ -283,7 +291,8 @@ def test_whatever_comes_after_a_kill_converges(
     record_property: Callable[[str, object], None],
 ) -> None:
     world = World(node, killed)
-    calls = step(node, tmp_path, world.prepare(), kill_at=1 << 30)  # never: counts the calls
+    # No call has this number: the run counts the calls.
+    calls = step(node, tmp_path, world.prepare(), kill_at=1 << 30)
     world.finish()
     node.until_devices(0)
     before = clean_state(node)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 112 * MIB}
@@ -19,7 +19,8 @@ class Watched:
     and its children."""
 
     def __init__(self, node: Node, notes: Path) -> None:
-        self.node, self.notes = node, notes
+        self.node = node
+        self.notes = notes
         self._executable = node.executable
         node.executable = [
             "unshare",
@@ -61,13 +62,21 @@ def foreign(calls: list[str]) -> list[str]:
 def test_a_volumes_life_makes_no_network_call_but_to_the_system_log(
     watched: Watched, fs: str
 ) -> None:
-    node, size = watched.node, SIZES[fs]
+    node = watched.node
+    size = SIZES[fs]
     node.ok("init")
     node.provision(fs=fs, size=size)
     node.mount("web")
     node.mount("db", access="ro")
     if fs != "ext4":  # which may need a right that not every machine has
-        node.ok("expandfs", node.options(), "", node.pod_dir("web"), str(2 * size), str(size))
+        node.ok(
+            "expandfs",
+            node.options(),
+            "",
+            node.pod_dir("web"),
+            str(2 * size),
+            str(size),
+        )
     node.ok("list")
     node.unmount("db")
     node.unmount("web")
@@ -97,7 +106,10 @@ def test_the_watch_sees_what_it_looks_for(watched: Watched) -> None:
     asks = "import _socket; _socket.socket().connect_ex(('192.0.2.1', 443))"
 
     done = node.enter(
-        *node.executable[: node.executable.index("signal=none") + 1], "python3", "-c", asks
+        *node.executable[: node.executable.index("signal=none") + 1],
+        "python3",
+        "-c",
+        asks,
     )
 
     assert done.returncode == 0

@@ -1,10 +1,11 @@
-"""A copy of a volume that is older than its last expansion, put back as the README says."""
+"""A copy of a volume that is older than its last expansion, put back as docs/backup.md says."""
 
 from __future__ import annotations
 
-from controller import inventory
-from controller.storage import Listed
-from tests.node.conftest import MIB, NAMESPACE, UID, Node
+from cluster.controller import inventory
+from cluster.controller.objects import Claim, Volume
+from cluster.controller.storage import Listed
+from tests.node.nodes import MIB, NAMESPACE, UID, Node
 
 POOL = "/var/lib/flexvol/default"
 DRIVER = "flexvol/loop"
@@ -14,7 +15,10 @@ WHOSE = {"namespace": NAMESPACE, "name": "data", "uid": UID}
 def row_of(node: Node, promised: str) -> inventory.Row:
     """The volume's row in the inventory of a cluster whose PV and claim have that size."""
     source = {"driver": DRIVER, "options": {"pool": "default", "poolId": node.pool_id()}}
-    notes = {"pv.kubernetes.io/provisioned-by": "loop.flexvol", "flexvol/identity": "node1"}
+    notes = {
+        "pv.kubernetes.io/provisioned-by": "loop.flexvol",
+        "flexvol/identity": "node1",
+    }
     volume = {
         "metadata": {"name": "pvc-1", "annotations": notes},
         "spec": {
@@ -26,8 +30,8 @@ def row_of(node: Node, promised: str) -> inventory.Row:
         },
     }
     claim = {"metadata": WHOSE, "spec": {}, "status": {"capacity": {"storage": promised}}}
-    objects = inventory.Objects(
-        {"loop.flexvol": DRIVER}, [volume], [claim], [], {"node1"}, "cluster"
+    objects = inventory.ClusterObjects(
+        {"loop.flexvol": DRIVER}, [Volume(volume)], [Claim(claim)], [], {"node1"}, "cluster"
     )
     listed = node.ok("list")
     answers = {("node1", DRIVER): Listed(listed["volumes"], listed["pools"])}

@@ -3,6 +3,7 @@ them, and options of a record that this node's kernel refuses."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.node.conftest import MIB, Node, edited
+from tests.node import edits
+from tests.node.nodes import MIB, Node
 
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 256 * MIB}
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -116,7 +118,11 @@ def test_a_value_at_the_limit_is_taken_and_mounts(node: Node, fs: str, option: s
     live_and_die(node, fs, mount=option)
 
 
-@pytest.mark.parametrize(("fs", "option"), REFUSED, ids=[" ".join(row) for row in REFUSED])
+@pytest.mark.parametrize(
+    ("fs", "option"),
+    REFUSED,
+    ids=[" ".join(row) for row in REFUSED],
+)
 def test_a_value_beyond_the_limit_is_refused_before_anything_is_made(
     node: Node, fs: str, option: str
 ) -> None:
@@ -130,7 +136,9 @@ def test_a_value_beyond_the_limit_is_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize(
-    ("fs", "options", "words"), REFUSED_BY_MKFS, ids=[" ".join(row[:2]) for row in REFUSED_BY_MKFS]
+    ("fs", "options", "words"),
+    REFUSED_BY_MKFS,
+    ids=[" ".join(row[:2]) for row in REFUSED_BY_MKFS],
 )
 def test_what_mkfs_does_not_take_is_the_classes_fault_in_the_first_words_of_mkfs(
     node: Node, fs: str, options: str, words: str
@@ -205,37 +213,60 @@ def write_options(node: Node, options: list[str]) -> None:
 
 # The driver that takes every number, as an older one did, so that the kernel is what refuses.
 LENIENT = {
-    "ext4": {"_COMMIT_SECONDS = 2147483": "_COMMIT_SECONDS = 1 << 60"},
-    "xfs": {"least <= size <= most and size & size - 1 == 0": "True"},
+    "ext4": edits.LARGEST_COMMIT.to("1 << 60"),
+    "xfs": edits.SIZE_OPTION_IS_VALID.to("True"),
 }
 OLD_CALLS = ["strace", "-f", "-o", "/dev/null", "-e", "inject=fsopen,open_tree:error=ENOSYS"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """options: which the kernel gets at first. left_out: those that the volume is mounted
+    without. kept: an option that the mount then has."""
+
+    fs: str
+    options: list[str]
+    left_out: list[str]
+    kept: str
+
+
+TOO_LARGE = Refused(
+    "ext4",
+    options=["commit=9999999999", "noatime", "data=journal"],
+    left_out=["commit=9999999999"],
+    kept="data=journal",
+)
+WRONG_FORM = Refused(
+    "xfs",
+    options=["logbsize=64k", "allocsize=3k", "noatime"],
+    left_out=["allocsize=3k"],
+    kept="logbsize=64k",
+)
+TWO_WRONG = Refused(
+    "xfs",
+    options=["allocsize=3k", "logbsize=17k"],
+    left_out=["allocsize=3k", "logbsize=17k"],
+    kept="noquota",
+)
+
+
 @pytest.mark.parametrize("kernel", ["this kernel", "a kernel before 5.2"])
 @pytest.mark.parametrize(
-    ("fs", "options", "refused", "kept"),
+    "row",
     [
-        ("ext4", ["commit=9999999999", "noatime", "data=journal"], 0, "data=journal"),
-        ("xfs", ["logbsize=64k", "allocsize=3k", "noatime"], 1, "logbsize=64k"),
-        ("xfs", ["allocsize=3k", "logbsize=17k"], None, "noquota"),
+        pytest.param(TOO_LARGE, id="a value that is too large"),
+        pytest.param(WRONG_FORM, id="a value of the wrong form"),
+        pytest.param(TWO_WRONG, id="two values of the wrong form"),
     ],
-    ids=["a value that is too large", "a value of the wrong form", "two of them"],
 )
 def test_an_option_that_the_kernel_refuses_does_not_keep_the_data_away(
-    node: Node,
-    tmp_path: Path,
-    built: Path,
-    fs: str,
-    options: list[str],
-    refused: int | None,
-    kept: str,
-    kernel: str,
+    node: Node, tmp_path: Path, built: Path, row: Refused, kernel: str
 ) -> None:
-    node.provision(size=SIZES[fs], fs=fs)
+    node.provision(size=SIZES[row.fs], fs=row.fs)
     (node.mount("web") / "file").write_text("data")
     node.unmount("web")
-    write_options(node, options)
-    lenient = edited(built, tmp_path / "loop", "host/filesystems.py", LENIENT[fs])
+    write_options(node, row.options)
+    lenient = edits.edited(built, tmp_path / "loop", LENIENT[row.fs])
     line = lenient if kernel == "this kernel" else OLD_CALLS + lenient
 
     done = node.enter(*line, "mount", node.pod_dir("web"), node.options())
@@ -243,15 +274,15 @@ def test_an_option_that_the_kernel_refuses_does_not_keep_the_data_away(
     reply = json.loads(done.stdout)
     assert reply["status"] == "Success", reply
     assert (node.path(node.pod_dir("web")) / "file").read_text() == "data"
-    left_out = options if refused is None else [options[refused]]
-    assert node.record()["leftOut"] == left_out
-    for option in left_out:
+    assert node.record()["leftOut"] == row.left_out
+    for option in row.left_out:
         assert option in reply["message"]
         assert option in node.command("status")
         assert option in node.enter(*node.executable, "doctor").stdout.decode()
-    lines = node.enter("grep", " /var/lib/kubelet/pods/", "/proc/self/mountinfo").stdout.decode()
-    assert kept in lines.split()[-1].split(",")
-    assert ("noatime" in options) == ("noatime" in lines.split()[5].split(","))
+    grep = ["grep", " /var/lib/kubelet/pods/", "/proc/self/mountinfo"]
+    mount = node.enter(*grep).stdout.decode().split()
+    assert row.kept in mount[-1].split(",")
+    assert ("noatime" in row.options) == ("noatime" in mount[5].split(","))
 
 
 def test_an_option_of_an_old_record_that_no_class_may_have_is_left_out_and_comes_back_right(

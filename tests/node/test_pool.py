@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 
 @pytest.mark.short
@@ -34,7 +34,12 @@ def test_a_directory_that_holds_other_things_is_refused(node: Node) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--reserve", "lots"], ["--reserve", "101%"], ["--overcommit", "0"], ["--overcommit", "nan"]],
+    [
+        pytest.param(["--reserve", "lots"], id="a reserve that is no size"),
+        pytest.param(["--reserve", "101%"], id="a reserve of more than all"),
+        pytest.param(["--overcommit", "0"], id="an overcommit of nothing"),
+        pytest.param(["--overcommit", "nan"], id="an overcommit that is no number"),
+    ],
 )
 def test_limits_that_make_no_sense_are_refused(node: Node, words: list[str]) -> None:
     done = node.enter(*node.executable, "pool", "init", "other", *words)
@@ -91,11 +96,11 @@ def test_list_goes_on_when_one_pool_is_not_mounted(node: Node) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        {"owner": {"namespace": "x"}},
-        {"mountOptions": [1]},
-        {"accessModes": [None]},
-        {"root": {}},
-        {"root": {"uid": "0"}},
+        pytest.param({"owner": {"namespace": "x"}}, id="the owner has no name"),
+        pytest.param({"mountOptions": [1]}, id="a mount option is a number"),
+        pytest.param({"accessModes": [None]}, id="an access mode is null"),
+        pytest.param({"root": {}}, id="the root has no owner"),
+        pytest.param({"root": {"uid": "0"}}, id="the root's owner is a text"),
     ],
 )
 def test_a_damaged_record_is_named_and_the_other_volumes_are_listed(
@@ -103,7 +108,14 @@ def test_a_damaged_record_is_named_and_the_other_volumes_are_listed(
 ) -> None:
     node.provision()
     node.provision("pvc-2")
-    node.image().with_name("volume.json").write_text(json.dumps({**node.record(), **damage}))
+    node.image().with_name("volume.json").write_text(
+        json.dumps(
+            {
+                **node.record(),
+                **damage,
+            }
+        )
+    )
 
     broken, whole = node.ok("list")["volumes"]
 
@@ -146,7 +158,10 @@ def test_a_default_pool_made_by_hand_is_not_made_anew_either(
     assert not node.path("/var/lib/flexvol/default").exists()
 
 
-@pytest.mark.parametrize("file", ["etc/flexvol/config.json", "var/lib/flexvol/default/pool.json"])
+@pytest.mark.parametrize(
+    "file",
+    ["etc/flexvol/config.json", "var/lib/flexvol/default/pool.json"],
+)
 def test_settings_nested_too_deep_are_named(node: Node, file: str) -> None:
     node.provision()
     options = node.options()
@@ -164,7 +179,14 @@ def test_only_root_can_look_into_a_pool_whatever_the_umask(make_node: Callable[.
         ["pool", "init", "default", "--reserve", "0"],
         ["provision", node.request("pvc-1")],
     ):
-        done = node.enter("sh", "-c", 'umask 0 && exec "$@"', "sh", *node.executable, *words)
+        done = node.enter(
+            "sh",
+            "-c",
+            'umask 0 && exec "$@"',
+            "sh",
+            *node.executable,
+            *words,
+        )
         assert done.returncode == 0 and b"Failure" not in done.stdout, done
     pool = node.path("/var/lib/flexvol/default")
 

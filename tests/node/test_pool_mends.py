@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 ROOT = "/var/lib/flexvol"
 POOL = f"{ROOT}/default"
@@ -64,7 +64,15 @@ def test_a_read_only_disk_is_an_error_of_its_pool_and_of_none_of_its_volumes(
     assert "error" not in read_only.ok("list")["pools"][0]
 
 
-@pytest.mark.parametrize("kind", ["file", "directory", "link", "fifo"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("file", id="a file"),
+        pytest.param("directory", id="a directory"),
+        pytest.param("link", id="a link"),
+        pytest.param("fifo", id="a fifo"),
+    ],
+)
 def test_what_is_not_flexvols_in_a_pool_is_no_damaged_volume(node: Node, kind: str) -> None:
     node.provision()
     make = {
@@ -89,7 +97,13 @@ def status(node: Node) -> str:
     return node.command("status", "--json")
 
 
-@pytest.mark.parametrize("lost", ["image", "volume.json"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        pytest.param("image", id="the image is lost"),
+        pytest.param("volume.json", id="the record is lost"),
+    ],
+)
 def test_a_volume_that_lost_a_part_of_itself_is_still_an_error(node: Node, lost: str) -> None:
     node.provision()
     node.path(f"{POOL}/pvc-1/{lost}").unlink()

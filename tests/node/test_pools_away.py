@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from controller import metrics
-from tests.node.conftest import MIB, Node
+from cluster.controller import metrics
+from tests.node.nodes import MIB, Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 ROOT = "/var/lib/flexvol"
@@ -76,7 +76,7 @@ def test_a_pool_whose_disk_is_away_is_in_every_view(node: Node, fast: Disk) -> N
     assert "pool fast is not mounted at " + FAST in away["error"]
     assert "freeBytes" not in away
     assert "error" not in pools(node)["default"]
-    assert away["error"] in node.command("status")
+    assert away["error"].replace("; ", "\n    do this: ") in node.command("status")
     (state,) = [
         pool for pool in json.loads(node.command("status", "--json"))["pools"] if "error" in pool
     ]
@@ -138,7 +138,12 @@ def test_without_its_memory_a_volumes_call_proposes_no_new_pool_either(
     fast.unmount()
     node.path(REMEMBERED).unlink()
 
-    message = node.fails("Unavailable", "mount", node.pod_dir("web"), node.options(**place))
+    message = node.fails(
+        "Unavailable",
+        "mount",
+        node.pod_dir("web"),
+        node.options(**place),
+    )
 
     assert "mount its disk" in message and "pool init" not in message
 
@@ -313,7 +318,14 @@ def test_a_pool_is_removed_when_it_holds_nothing(node: Node, fast: Disk) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["snap-1", ".archived-0011-pvc-9", ".new-pvc-9", ".deleted-00ff", "photo"]
+    "name",
+    [
+        pytest.param("snap-1", id="a snapshot"),
+        pytest.param(".archived-0011-pvc-9", id="an archived volume"),
+        pytest.param(".new-pvc-9", id="a volume that is being made"),
+        pytest.param(".deleted-00ff", id="a volume that is being deleted"),
+        pytest.param("photo", id="somebody's own directory"),
+    ],
 )
 def test_a_pool_that_holds_anything_is_not_removed(node: Node, name: str) -> None:
     node.path(f"{ROOT}/default/{name}").mkdir()
@@ -360,7 +372,17 @@ def test_where_no_pool_can_be_noted_none_is_made(make_node: Callable[..., Node])
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"schema": 2}', '{"schema": 1, "pools": {"a": {"id": 1}}}', "[" * 200000]
+    "text",
+    [
+        pytest.param("{", id="no JSON"),
+        pytest.param("[]", id="a list"),
+        pytest.param('{"schema": 2}', id="a newer schema"),
+        pytest.param(
+            '{"schema": 1, "pools": {"a": {"id": 1}}}',
+            id="a pool without a path",
+        ),
+        pytest.param("[" * 200000, id="JSON that is nested too deeply"),
+    ],
 )
 def test_a_memory_that_cannot_be_read_is_named_and_not_written_over(node: Node, text: str) -> None:
     node.path(REMEMBERED).write_text(text)

@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.contents import DATA, check_data, pool_of, total_bytes, with_data
 from tests.node.killing import STEPPER
-from tests.node.test_crash import DATA, check_data, pool_of, total_bytes, with_data
+from tests.node.nodes import MIB, Node
 
 pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
@@ -36,7 +36,8 @@ class Disk:
     """The file, and a directory where it is mounted."""
 
     def __init__(self, file: Path, directory: Path) -> None:
-        self.file, self.directory = file, directory
+        self.file = file
+        self.directory = directory
 
     def mount(self) -> None:
         self.directory.mkdir(exist_ok=True)
@@ -94,7 +95,8 @@ def power_cuts(node: Node, disk: Disk, words: list[str], tmp_path: Path) -> tupl
 
 def _digest(path: Path) -> bytes:
     """Of what is in a sparse file, holes left out."""
-    digest, end = hashlib.sha256(), 0
+    digest = hashlib.sha256()
+    end = 0
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         while end < size:
@@ -139,10 +141,8 @@ class Story:
 
 class Provision(Story):
     def __init__(self, node: Node, fs: str, **own: str) -> None:
-        self.node, self.words = (
-            node,
-            ["provision", node.request("pvc-1", 300 * MIB, fs, None, **own)],
-        )
+        self.node = node
+        self.words = ["provision", node.request("pvc-1", 300 * MIB, fs, None, **own)]
 
     def whenever(self, node: Node) -> None:
         there = "pvc-1" in pool_of(node)
@@ -192,7 +192,14 @@ class Grow(Story):
         with_data(node, fs, 300 * MIB)
         node.mount("web")
         os.sync()
-        self.words = ["expandfs", node.options(), "", node.pod_dir("web"), str(400 * MIB), "0"]
+        self.words = [
+            "expandfs",
+            node.options(),
+            "",
+            node.pod_dir("web"),
+            str(400 * MIB),
+            "0",
+        ]
 
     def whenever(self, node: Node) -> None:
         assert node.record()["sizeBytes"] in (300 * MIB, 400 * MIB)
@@ -230,7 +237,10 @@ class Adopt(Story):
     def __init__(self, node: Node) -> None:
         with_data(node)
         os.sync()
-        self.words = ["adopt", node.request("pvc-1", pool="default").replace('"shop"', '"bank"')]
+        self.words = [
+            "adopt",
+            node.request("pvc-1", pool="default").replace('"shop"', '"bank"'),
+        ]
 
     def whenever(self, node: Node) -> None:
         namespace = node.record()["owner"]["namespace"]
@@ -252,13 +262,13 @@ def with_data_in(node: Node, pod: str = "web") -> None:
 
 
 STORIES: dict[str, Callable[[Node], Any]] = {
-    "provision-ext4": lambda node: Provision(node, "ext4"),
-    "provision-thick-xfs": lambda node: Provision(node, "xfs", thick="true"),
-    "first-mount-ext4": lambda node: FirstMount(node, "ext4"),
-    "first-mount-xfs": lambda node: FirstMount(node, "xfs"),
-    "first-mount-btrfs": lambda node: FirstMount(node, "btrfs"),
-    "expandfs-xfs": lambda node: Grow(node, "xfs"),
-    "expandfs-btrfs": lambda node: Grow(node, "btrfs"),
+    "provision of ext4": lambda node: Provision(node, "ext4"),
+    "provision of thick xfs": lambda node: Provision(node, "xfs", thick="true"),
+    "first mount of ext4": lambda node: FirstMount(node, "ext4"),
+    "first mount of xfs": lambda node: FirstMount(node, "xfs"),
+    "first mount of btrfs": lambda node: FirstMount(node, "btrfs"),
+    "expandfs of xfs": lambda node: Grow(node, "xfs"),
+    "expandfs of btrfs": lambda node: Grow(node, "btrfs"),
     "delete": Delete,
     "adopt": Adopt,
 }

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, UID, Node
+from tests.node.nodes import MIB, UID, Node
 
 
 @pytest.mark.parametrize(
     ("fs", "asked", "given"),
     [
-        ("ext4", 64 * MIB, 64 * MIB),
-        ("ext4", 64 * MIB + 1, 65 * MIB),
-        ("ext4", 1, 16 * MIB),
-        ("xfs", 1, 300 * MIB),
-        ("btrfs", 1, 112 * MIB),
-        ("", 64 * MIB, 64 * MIB),
+        pytest.param("ext4", 64 * MIB, 64 * MIB, id="ext4 of whole MiB"),
+        pytest.param("ext4", 64 * MIB + 1, 65 * MIB, id="ext4 of a byte more"),
+        pytest.param("ext4", 1, 16 * MIB, id="the smallest ext4"),
+        pytest.param("xfs", 1, 300 * MIB, id="the smallest xfs"),
+        pytest.param("btrfs", 1, 112 * MIB, id="the smallest btrfs"),
+        pytest.param("", 64 * MIB, 64 * MIB, id="no file system is asked for"),
     ],
 )
 def test_the_reply_says_what_was_really_given_and_it_mounts(
@@ -198,7 +198,8 @@ def test_list_names_a_volume_whose_file_system_is_damaged(node: Node) -> None:
     node.provision("pvc-2")
     node.mount("web")
     node.mount("db", "pvc-2")
-    with node.image("pvc-2").open("r+b") as image:  # what the kernel writes when it finds an error
+    # The kernel writes this when it finds an error.
+    with node.image("pvc-2").open("r+b") as image:
         image.seek(1024 + 0x3A)
         image.write(b"\x03\x00")
 

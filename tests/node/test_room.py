@@ -13,22 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.clones import OTHER
 from tests.node.fuse_disk import Disk
+from tests.node.nodes import MIB, Node
+from tests.node.pools import POOL, pool_on, promise_without_end
 
-OTHER = "9b7be9c4-1111-4222-8333-944445555666"
-POOL = "/var/lib/flexvol/default"
 BLOCK = os.urandom(MIB)
-
-
-def pool_on(node: Node, fs: str, size: int, *options: str) -> None:
-    """Makes the default pool anew on a disk of its own."""
-    disk = node.directory / "disk"
-    disk.touch()
-    os.truncate(disk, size)
-    subprocess.run([f"mkfs.{fs}", "-q", *options, disk], check=True)
-    assert node.enter("mount", "-o", "loop", str(disk), POOL).returncode == 0
-    node.command("pool", "init", "default", "--replace", "--reserve", "0")
 
 
 def listed(node: Node) -> dict[str, Any]:
@@ -152,14 +142,16 @@ class Sequence:
         return False
 
     def provision(self) -> None:
-        name, size = self.name(), self.random.choice([16, 40, 64, 100]) * MIB
+        name = self.name()
+        size = self.random.choice([16, 40, 64, 100]) * MIB
         on_delete = self.random.choice(["archive", "delete", "delete"])
         request = self.node.request(name, size, onDelete=on_delete)
         if self.kept(self.node.run("provision", request)):
             self.volumes[name] = ("", size)
 
     def clone(self) -> None:
-        name, source = self.name(), self.random.choice(sorted(self.volumes) + self.snapshots)
+        name = self.name()
+        source = self.random.choice(sorted(self.volumes) + self.snapshots)
         size = self.volumes.get(source, ("", 100 * MIB))[1]
         if self.kept(copy_of(self.node, name, source, size)):
             self.volumes[name] = (OTHER, size)
@@ -197,7 +189,8 @@ class Sequence:
         self.node.unmount("web", name)
 
     def snapshot(self) -> None:
-        name, source = f"snap-{self.name()}", self.random.choice(sorted(self.volumes))
+        name = f"snap-{self.name()}"
+        source = self.random.choice(sorted(self.volumes))
         done = self.node.enter(*self.node.executable, "snapshot", source, name)
         if done.returncode == 0:
             self.snapshots.append(name)
@@ -216,7 +209,13 @@ class Sequence:
 
 
 @pytest.mark.parametrize("fs", ["xfs", "btrfs"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(1, id="the first sequences"),
+        pytest.param(2, id="the second sequences"),
+    ],
+)
 def test_after_any_sequence_of_calls_all_that_was_promised_can_be_written_at_once(
     node: Node, fs: str, seed: int, campaign: bool
 ) -> None:
@@ -296,7 +295,8 @@ def test_blocks_that_a_strangers_file_shares_are_not_ours_to_promise(node: Node,
 
     backup = node.path(POOL) / ".backup.img"
     backup.touch()
-    if fs == "btrfs":  # which shares only between files that are both overwritten in place
+    # btrfs shares only between files that are both overwritten in place.
+    if fs == "btrfs":
         subprocess.run(["chattr", "+C", backup], check=True)
     subprocess.run(["cp", "--reflink=always", node.image(), backup], check=True)
 
@@ -351,7 +351,9 @@ def stopped(node: Node) -> None:
     ("prepare", "reasons"),
     [
         pytest.param(
-            no_inodes, ("ResourceExhausted", "Unavailable"), id="its disk has no inodes left"
+            no_inodes,
+            ("ResourceExhausted", "Unavailable"),
+            id="its disk has no inodes left",
         ),
         pytest.param(read_only, ("Unavailable",), id="its disk is read-only"),
         pytest.param(stopped, ("Unavailable",), id="its disk has stopped after an error"),
@@ -372,18 +374,23 @@ def test_a_pool_that_takes_no_file_has_no_room_and_sends_claims_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("fs", "largest"), [("ext4", (1 << 44) - MIB), ("xfs", (1 << 63) - MIB)], ids=["ext4", "xfs"]
+    ("fs", "largest"),
+    [("ext4", (1 << 44) - MIB), ("xfs", (1 << 63) - MIB)],
+    ids=["ext4", "xfs"],
 )
 def test_no_volume_is_promised_that_is_longer_than_a_file_can_be(
     node: Node, fs: str, largest: int
 ) -> None:
     pool_on(node, fs, 400 * MIB)
-    settings = node.path(POOL) / "pool.json"
-    settings.write_text(settings.read_text().replace('"overcommit": 1.0', '"overcommit": 100'))
+    promise_without_end(node)
     before = node.snapshot()
 
     pool = listed(node)
-    message = node.fails("ResourceExhausted", "provision", node.request("pvc-1", 17 << 40))
+    message = node.fails(
+        "ResourceExhausted",
+        "provision",
+        node.request("pvc-1", 17 << 40),
+    )
 
     assert pool["maximumVolumeBytes"] == min(pool["freeBytes"], largest)
     assert "has no room" in message
@@ -393,11 +400,14 @@ def test_no_volume_is_promised_that_is_longer_than_a_file_can_be(
 def test_a_17ti_claim_is_sent_elsewhere_by_a_pool_on_ext4(node: Node) -> None:
     """A disk of 200 GiB that promises a hundredfold, as a larger one would promise once."""
     pool_on(node, "ext4", 200 << 30)
-    settings = node.path(POOL) / "pool.json"
-    settings.write_text(settings.read_text().replace('"overcommit": 1.0', '"overcommit": 100'))
+    promise_without_end(node)
 
     pool = listed(node)
-    message = node.fails("ResourceExhausted", "provision", node.request("pvc-1", 17 << 40))
+    message = node.fails(
+        "ResourceExhausted",
+        "provision",
+        node.request("pvc-1", 17 << 40),
+    )
 
     assert pool["freeBytes"] > 17 << 40
     assert pool["maximumVolumeBytes"] == (1 << 44) - MIB
@@ -414,14 +424,18 @@ def test_the_smallest_volume_of_each_file_system_is_told_and_is_what_a_small_cla
     smallest = listed(node)["minimumVolumeBytes"]
 
     for fs_type, size in smallest.items():
-        request = node.request(
-            f"pvc-{fs_type or 'default'}", 1, also={"kubernetes.io/fsType": fs_type}
-        )
+        name = f"pvc-{fs_type or 'default'}"
+        request = node.request(name, 1, also={"kubernetes.io/fsType": fs_type})
         assert node.ok("provision", request)["volume"]["capacityBytes"] == size
+        (node.mount("web", name) / "file").write_bytes(os.urandom(10 * MIB))
+        node.unmount("web", name)
     assert sorted(smallest) == ["", "btrfs", "ext4", "xfs"]
 
 
-@pytest.mark.parametrize("limit", [40, 1])
+@pytest.mark.parametrize(
+    "limit",
+    [pytest.param(40, id="files of 40 MiB"), pytest.param(1, id="files of 1 MiB")],
+)
 def test_a_limit_of_the_processs_files_is_a_limit_of_its_volumes(node: Node, limit: int) -> None:
     limited = ["prlimit", f"--fsize={limit * MIB}", *node.executable]
 
@@ -439,13 +453,16 @@ def test_a_limit_of_the_processs_files_is_a_limit_of_its_volumes(node: Node, lim
 def test_a_disk_that_fills_while_a_volume_is_made_sends_the_claim_elsewhere(node: Node) -> None:
     """The pool promises what its disk does not have, so that mkfs meets the end of the disk."""
     pool_on(node, "ext4", 120 * MIB, "-m", "0")
-    settings = node.path(POOL) / "pool.json"
-    settings.write_text(settings.read_text().replace('"overcommit": 1.0', '"overcommit": 100'))
+    promise_without_end(node)
     free = os.statvfs(node.path(POOL))
     with (node.path(POOL) / ".others").open("wb") as file:
         file.write(bytes(free.f_bavail * free.f_frsize - 5 * MIB))
 
-    message = node.fails("ResourceExhausted", "provision", node.request("pvc-1", 300 * MIB, "xfs"))
+    message = node.fails(
+        "ResourceExhausted",
+        "provision",
+        node.request("pvc-1", 300 * MIB, "xfs"),
+    )
 
     assert "volume pvc-1 in pool default: its disk is full" in message
     assert images(node) == []

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 POOLS = ("default", "fast")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.nodes import MIB, Node
 
 POD = "/var/lib/kubelet/pods/web/volumes/flexvol~loop/pvc-1"
 

@@ -1,4 +1,5 @@
-"""What the README says of the shape that a file system keeps is what the tools make of a volume."""
+"""What the documents say of the shape that a file system keeps is what the tools make of a
+volume."""
 
 from __future__ import annotations
 
@@ -7,26 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import table
+from shared import table
+from tests import documents
 from tests.bench import shapes
-from tests.conftest import ROOT
 
 
-def rows_of(heading: str) -> dict[str, list[str]]:
-    """The README's table that begins with `heading`, by the first cell of each row."""
-    lines = (ROOT / "README.md").read_text().splitlines()
-    begin = next(number for number, line in enumerate(lines) if line.startswith(f"| {heading} |"))
-    rows = {}
-    for line in lines[begin:]:
-        if not line.startswith("|"):
-            break
-        first, *others = [cell.strip() for cell in line.strip("|").split("|")]
-        rows[first] = others
-    return rows
-
-
-def test_an_ext4_has_the_journal_that_the_readme_says_from_each_size_on(tmp_path: Path) -> None:
-    rows = rows_of("ext4 made with at least")
+def test_an_ext4_has_the_journal_that_the_documents_say_from_each_size_on(tmp_path: Path) -> None:
+    rows = documents.table("ext4 made with at least")
 
     sizes = [table.human_bytes(size) for size in shapes.JOURNAL_SIZES]
     assert rows["ext4 made with at least"] == sizes
@@ -37,10 +25,10 @@ def test_an_ext4_has_the_journal_that_the_readme_says_from_each_size_on(tmp_path
         assert shapes.journal_bytes(tmp_path, size - shapes.MIB) == before
 
 
-def test_an_xfs_that_grew_has_the_groups_that_the_readme_says(tmp_path: Path) -> None:
+def test_an_xfs_that_grew_has_the_groups_that_the_documents_say(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
-    rows = rows_of("xfs grown to 200 GiB, made with")
+    rows = documents.table("xfs grown to 200 GiB, made with")
 
     sizes = [table.human_bytes(size) for size in shapes.GROWN_FROM]
     assert rows["xfs grown to 200 GiB, made with"] == sizes

@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited
+from tests.node import edits
 from tests.node.fuse_disk import Disk, processes_of
+from tests.node.nodes import MIB, Node
+from tests.waiting import wait_until
 
-QUICK_SECONDS = 8  # on two cores with other tests; what waits for a dead server takes 20 and more
+# Enough on two cores with other tests; a callout that waits for a dead server takes 20 and more.
+QUICK_SECONDS = 8
 WAITS = "/var/log/flexvol/waits"
 # The driver notes there each time that a pool has kept it waiting.
-LOOK = "    answers = process.side_by_side(works, quiet_seconds, seconds)\n"
 NOTE_WAIT = f"""
     if not all(answer.complete for answer in answers):
         with open("/proc/self/cmdline") as line, open("{WAITS}", "a") as file:
@@ -95,8 +97,8 @@ def impatient(sick: Sick, for_python: Path, tmp_path: Path) -> Sick:
 
 
 def impatient_driver(for_python: Path, directory: Path) -> list[str]:
-    changes = {"QUIET_SECONDS = 15": "QUIET_SECONDS = 5", LOOK: LOOK + NOTE_WAIT}
-    return edited(for_python, directory / "loop", "host/apart.py", changes)
+    changes = [edits.QUIET_SECONDS.to(5), edits.LOOKED_AT_POOLS.to(NOTE_WAIT)]
+    return edits.edited(for_python, directory / "loop", *changes)
 
 
 def timed(work: Callable[..., Any], *words: str) -> tuple[Any, float]:
@@ -266,22 +268,16 @@ def test_looks_at_a_pool_that_hangs_do_not_become_more_and_more(impatient: Sick)
     before = processes_of(node)
     for _ in range(3):
         node.ok("list")
-    wait_until(lambda: len(processes_of(node) - before) <= 1)  # a killed one takes a while to end
+    # A process that was killed takes a while to end.
+    wait_until("one look waits", lambda: len(processes_of(node) - before) <= 1, 20)
 
     impatient.go_on()
 
-    wait_until(lambda: not processes_of(node) - before)
+    wait_until("no look waits", lambda: not processes_of(node) - before, 20)
     assert [pool["name"] for pool in node.ok("list")["pools"] if "error" not in pool] == [
         "default",
         "nfs",
     ]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_no_callout_opens_a_loop_device_of_another_volume(node: Node, tmp_path: Path) -> None:
@@ -321,7 +317,10 @@ def devices_of(node: Node) -> dict[str, str]:
     return {entry["name"]: entry["devices"][0] for entry in volumes if entry["devices"]}
 
 
-@pytest.mark.parametrize("bound", ["an image under another name", "a volume's directory", "a pool"])
+@pytest.mark.parametrize(
+    "bound",
+    ["an image under another name", "a volume's directory", "a pool"],
+)
 def test_a_device_that_was_attached_by_hand_through_another_path_is_found(
     node: Node, bound: str
 ) -> None:

@@ -15,24 +15,13 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited, waiting_for
-from tests.node.test_clone import (
-    FILE_SYSTEMS,
-    SIZES,
-    check_sound,
-    checksum,
-    clone,
-    clone_request,
-    copying,
-    fill,
-    hidden,
-    pool_on,
-    sharing,
-    uuid_of,
-)  # fmt: skip
-from tests.node.test_disk_truth import wait_until
+from tests.node import edits
+from tests.node.clones import FILE_SYSTEMS, SIZES, clone, clone_request, hidden
+from tests.node.contents import check_sound, checksum, fill, uuid_of
+from tests.node.nodes import MIB, Node
+from tests.node.pools import pool_on
+from tests.waiting import wait_until
 
-__all__ = ["copying", "sharing"]  # fixtures
 SMALL = ("pvc-1", "first")
 
 
@@ -145,7 +134,7 @@ def test_a_snapshot_is_no_volume(sharing: Node) -> None:
         "InvalidArgument", "provision", sharing.request("first")
     )
     assert "first is a snapshot of pvc-1" in refused(sharing, "first")
-    assert "first is there already" in refused(sharing, *SMALL)
+    assert "snapshot first is already in pool" in refused(sharing, *SMALL)
     assert "is a volume and no snapshot" in refused(sharing, "--delete", "pvc-1")
     assert "no volume or snapshot pvc-9 is in the pools" in refused(sharing, "pvc-9")
     assert "is not a name" in refused(sharing, "pvc-1", "../x")
@@ -204,7 +193,15 @@ def test_a_clock_that_was_set_back_makes_the_new_snapshot_no_older(sharing: Node
     assert names(sharing) == ["new", "pvc-1"]
 
 
-@pytest.mark.parametrize(("made", "keep"), [(8, 7), (3, 7), (2, 1), (7, 3)])
+@pytest.mark.parametrize(
+    ("made", "keep"),
+    [
+        pytest.param(8, 7, id="the oldest of eight goes"),
+        pytest.param(3, 7, id="three are fewer than are kept"),
+        pytest.param(2, 1, id="the older of two goes"),
+        pytest.param(7, 3, id="four of seven go"),
+    ],
+)
 def test_the_newest_are_left_also_of_those_made_within_one_second(
     copying: Node, made: int, keep: int
 ) -> None:
@@ -311,7 +308,13 @@ def wait_a_second() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["pvc-1", "--delete", "x"], ["pvc-1", "--keep", "0"], ["pvc-1", "--keep", "-1"]]
+    "words",
+    [
+        pytest.param([], id="no volume"),
+        pytest.param(["pvc-1", "--delete", "x"], id="a volume and a snapshot to delete"),
+        pytest.param(["pvc-1", "--keep", "0"], id="none are kept"),
+        pytest.param(["pvc-1", "--keep", "-1"], id="fewer than none are kept"),
+    ],
 )
 def test_words_that_make_no_sense_are_refused(node: Node, words: list[str]) -> None:
     assert node.enter(*node.executable, "snapshot", *words).returncode == 2
@@ -326,14 +329,12 @@ GO = "/run/flexvol/go"
 
 def slow(node: Node, for_python: Path, limit_seconds: int = 600) -> None:
     """Lets the node's snapshots wait for GO while the file system is frozen."""
-    wait = waiting_for(GO)
-    changes = {
-        "done = work()": f"done = (open('{IS_FROZEN}', 'w').close(), {wait}, work())[2]",
-        "_FROZEN_SECONDS = 30": f"_FROZEN_SECONDS = {limit_seconds}",
-    }
-    node.executable = edited(
-        for_python, node.directory / "slow", "drivers/loop/snapshots.py", changes
-    )
+    wait = f"open('{IS_FROZEN}', 'w').close(), {edits.waiting_for(GO)}"
+    changes = [
+        edits.SHARE_BLOCKS_OF_A_FROZEN_FILE_SYSTEM.to(wait),
+        edits.FROZEN_SECONDS.to(limit_seconds),
+    ]
+    node.executable = edits.edited(for_python, node.directory / "slow", *changes)
 
 
 class Writer:
@@ -378,16 +379,28 @@ def writing(node: Node) -> Any:
 
 
 def until_frozen(node: Node, writing: Writer) -> None:
-    wait_until(node.path(IS_FROZEN).exists)
+    wait_until("the file system is frozen", node.path(IS_FROZEN).exists, 10)
     writing.until(frozen=True)
 
 
 def processes(program: str) -> list[int]:
-    done = subprocess.run(["pgrep", "-f", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["pgrep", "-f", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return [int(word) for word in done.stdout.split()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="SIGKILL"),
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGINT, id="SIGINT"),
+    ],
+)
 def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     node: Node, writing: Writer, for_python: Path, number: int
 ) -> None:
@@ -399,7 +412,8 @@ def test_killed_while_it_is_frozen_it_is_thawed_at_once(
     )
     until_frozen(node, writing)
 
-    os.killpg(running.pid, number)  # as a terminal does; the one that thaws is in no group of ours
+    # A terminal signals the whole group; the process that thaws is in another one.
+    os.killpg(running.pid, number)
 
     writing.until(frozen=False)
     running.communicate(timeout=10)

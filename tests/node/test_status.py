@@ -3,7 +3,6 @@ Both only look."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -14,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, Node
+from tests.node.devices import attach
+from tests.node.nodes import MIB, Node
 
-LOOP_SET_FD = 0x4C00
 HELD = "/var/lib/kubelet/held"
 POOL = "/var/lib/flexvol/default"
 
@@ -24,6 +23,10 @@ POOL = "/var/lib/flexvol/default"
 def volumes(node: Node) -> dict[str, dict[str, Any]]:
     listed: list[dict[str, Any]] = json.loads(node.command("status", "--json"))["volumes"]
     return {volume["name"]: volume for volume in listed}
+
+
+def wide(node: Node) -> list[str]:
+    return node.command("status", "-o", "wide").splitlines()
 
 
 def trouble(node: Node, volume: str = "pvc-1") -> tuple[str, str]:
@@ -71,6 +74,7 @@ def test_a_volume_with_its_device_pods_and_mounts(node: Node) -> None:
     found = volumes(node)
 
     (device,) = node.loop_devices()
+    df = os.statvfs(node.path(node.pod_dir("u-1")))
     assert found["pvc-1"] == {
         "name": "pvc-1",
         "pool": "default",
@@ -85,13 +89,16 @@ def test_a_volume_with_its_device_pods_and_mounts(node: Node) -> None:
         "devices": [device],
         "kind": "volume",
         "source": "",
+        "thick": False,
+        "fileSystemUsedBytes": df.f_frsize * (df.f_blocks - df.f_bfree),
+        "fileSystemFreeBytes": df.f_frsize * df.f_bavail,
         "mounts": [
             {"path": node.pod_dir("u-1"), "pod": "shop/web (u-1)", "readOnly": False},
             {"path": node.pod_dir("u-2"), "pod": "u-2", "readOnly": True},
         ],
     }
     assert (found["pvc-2"]["devices"], found["pvc-2"]["mounts"]) == ([], [])
-    _, pool, _, heading, first, second, third = node.command("status").splitlines()
+    _, pool, _, heading, first, second, third = wide(node)
     assert pool.split()[0] == "default" and pool.endswith("takes volumes")
     assert heading.split()[:3] == ["VOLUME", "CLAIM", "SIZE"]
     assert first.split()[:4] == ["pvc-1", "shop/data", "64", "MiB"]
@@ -208,22 +215,6 @@ def test_two_devices_on_one_image(node: Node) -> None:
     assert by_hand in unmounted["what"] and f"losetup -d {by_hand}" in unmounted["remedy"]
 
 
-def attach(image: int) -> str:
-    """A loop device as LOOP_SET_FD leaves it; another process of this machine may be faster at a
-    free one."""
-    while True:
-        device = subprocess.run(
-            ["losetup", "-f"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        with open(device, "r+b") as loop:
-            try:
-                fcntl.ioctl(loop, LOOP_SET_FD, image)
-                return device
-            except OSError as error:
-                if error.errno != errno.EBUSY:
-                    raise
-
-
 def test_a_device_that_a_killed_callout_left_with_the_lock(node: Node) -> None:
     node.provision()
     with node.image().open("r+b") as image:
@@ -232,7 +223,7 @@ def test_a_device_that_a_killed_callout_left_with_the_lock(node: Node) -> None:
 
     what, remedy = trouble(node)
 
-    assert what.startswith(f"{device} holds its lock, unmounted, and will not go away by itself")
+    assert what.startswith(f"{device} has the volume's lock, is not mounted, and will not go away")
     assert "the next mount takes it over" in remedy
     node.mount("web")
     assert volumes(node)["pvc-1"]["troubles"] == []
@@ -251,7 +242,11 @@ def test_a_mount_in_another_mount_namespace_and_who_holds_it(
     what, remedy = trouble(node)
 
     assert f"process {holder} (sh) at {HELD}" in what
-    done = subprocess.run(remedy.partition("or: ")[2].split(), check=False, capture_output=True)
+    done = subprocess.run(
+        remedy.partition("or: ")[2].split(),
+        check=False,
+        capture_output=True,
+    )
     assert done.returncode == 0, done
     node.until_devices(0)
     assert volumes(node)["pvc-1"]["troubles"] == []
@@ -268,7 +263,7 @@ def test_a_killed_callouts_preparation(node: Node) -> None:
 
     what, remedy = trouble(node)
 
-    assert what.endswith("preparation is left, at " + stage)
+    assert what == "a killed callout left a mount that no pod has, at " + stage
     node.enter(*remedy.partition("or: ")[2].split())
     node.until_devices(0)
 
@@ -308,7 +303,7 @@ def test_the_pool_of_each_volume_is_shown_where_the_node_has_more_than_one(node:
     node.mount("u-1")
     node.mount("u-2")
 
-    *_, heading, first, second, third = node.command("status").splitlines()
+    *_, heading, first, second, third = wide(node)
 
     assert heading.split()[:3] == ["VOLUME", "POOL", "CLAIM"]
     assert first.split()[:3] == ["pvc-1", "default", "shop/data"]
@@ -350,7 +345,10 @@ def without_locks(node: Node) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
-    [(read_only, "is on a disk that is read-only"), (without_locks, "its lock files cannot be")],
+    [
+        (read_only, "is on a disk that is read-only"),
+        (without_locks, "its lock files cannot be"),
+    ],
     ids=["a disk that is read-only", "a pool without usable locks"],
 )
 def test_what_is_wrong_with_a_pool_is_said_once_and_not_of_each_volume(

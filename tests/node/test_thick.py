@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
-from tests.node.conftest import MIB, Node
-from tests.node.test_room import OTHER, POOL, pool_on
+from tests.node.clones import OTHER
+from tests.node.nodes import MIB, Node
+from tests.node.pools import POOL, pool_on, promise_without_end
 
 POOLS = ("ext4", "xfs", "btrfs", "tmpfs")
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
@@ -30,7 +31,7 @@ def check_thick(node: Node, volume: str, when: str) -> None:
 
 
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
-@pytest.mark.parametrize("on", POOLS)
+@pytest.mark.parametrize("on", POOLS, ids="a pool on {}".format)
 def test_a_thick_volume_keeps_all_its_blocks_through_its_life(node: Node, on: str, fs: str) -> None:
     make_pool(node, on)
     size = SIZES[fs]
@@ -48,7 +49,8 @@ def test_a_thick_volume_keeps_all_its_blocks_through_its_life(node: Node, on: st
     node.mount("web")
     node.run("expandfs", node.options(), "", path, str(size + 200 * MIB), str(size))
     node.unmount("web")
-    node.mount("web")  # where the file system cannot grow while it is mounted, it grows now
+    # A file system that cannot grow while it is mounted grows now.
+    node.mount("web")
     node.unmount("web")
     node.until_free()
     assert node.image().stat().st_size == size + 200 * MIB
@@ -70,12 +72,17 @@ def test_a_thick_volume_keeps_all_its_blocks_through_its_life(node: Node, on: st
     check_thick(node, "pvc-1", "imported")
 
 
-@pytest.mark.parametrize("on", ["ext4", "tmpfs"])
+@pytest.mark.parametrize(
+    "on",
+    [
+        pytest.param("ext4", id="a pool on ext4"),
+        pytest.param("tmpfs", id="a pool on tmpfs"),
+    ],
+)
 def test_a_thick_volume_that_cannot_have_its_blocks_is_not_made(node: Node, on: str) -> None:
     """The pool promises more than its disk has."""
     make_pool(node, on)
-    settings = node.path(POOL) / "pool.json"
-    settings.write_text(settings.read_text().replace('"overcommit": 1.0', '"overcommit": 100'))
+    promise_without_end(node)
 
     message = node.fails(
         "ResourceExhausted", "provision", node.request("pvc-1", 4000 * MIB, thick="true")
@@ -85,11 +92,16 @@ def test_a_thick_volume_that_cannot_have_its_blocks_is_not_made(node: Node, on: 
     assert list(node.path(POOL).glob("*/image")) + list(node.path(POOL).glob(".*/image")) == []
 
 
-@pytest.mark.parametrize("on", ["ext4", "tmpfs"])
+@pytest.mark.parametrize(
+    "on",
+    [
+        pytest.param("ext4", id="a pool on ext4"),
+        pytest.param("tmpfs", id="a pool on tmpfs"),
+    ],
+)
 def test_a_thick_volume_that_cannot_grow_stays_as_it_is(node: Node, on: str) -> None:
     make_pool(node, on)
-    settings = node.path(POOL) / "pool.json"
-    settings.write_text(settings.read_text().replace('"overcommit": 1.0', '"overcommit": 100'))
+    promise_without_end(node)
     node.provision(size=64 * MIB, thick="true")
     node.mount("web")
 

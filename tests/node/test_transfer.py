@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import MIB, UID, Node
+from tests.node.nodes import MIB, UID, Node
 
 BLOCK = 1 << 16
 SIZES = {"ext4": 256 * MIB, "xfs": 320 * MIB, "btrfs": 128 * MIB}
@@ -59,7 +59,12 @@ def export(node: Node, *words: str, volume: str = "pvc-1") -> bytes:
 def moved(node: Node) -> bytes:
     """Exported as a move does it, whose input stays open for as long as the mover lives."""
     exporting = node.start(
-        *node.executable, "export", *MOVE, "pvc-1", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        *node.executable,
+        "export",
+        *MOVE,
+        "pvc-1",
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     assert exporting.stdin and exporting.stdout
     with exporting.stdin, exporting.stdout:
@@ -153,9 +158,8 @@ def test_what_is_in_use_is_not_exported_and_what_is_being_exported_is_not_mounte
     node.unmount("web")
     node.until_free()
 
-    exporting = node.start(
-        *node.executable, "export", "pvc-1", stderr=subprocess.DEVNULL
-    )  # nobody reads on: it waits
+    # Nobody reads on, so the export waits.
+    exporting = node.start(*node.executable, "export", "pvc-1", stderr=subprocess.DEVNULL)
     assert exporting.stdout and exporting.stdout.read(5) == b"flexv"
     assert "is in use" in node.fails("Busy", "mount", node.pod_dir("web"), node.options())
     assert "is in use" in node.fails("Busy", "delete", node.deletion())
@@ -187,7 +191,8 @@ def test_a_stream_that_is_cut_anywhere_leaves_no_volume_and_goes_on_from_what_im
         part = stream if not arrived(other) else export(node, "--from", str(arrived(other)))
         before = arrived(other)
         said = refused(
-            other, part[: max(0, cut - (len(stream) - len(part)))] if before else part[:cut]
+            other,
+            part[: max(0, cut - (len(stream) - len(part)))] if before else part[:cut],
         )
         assert "cut" in said
         assert arrived(other) >= before
@@ -240,7 +245,7 @@ def test_what_changed_between_two_parts_is_noticed_and_nothing_of_it_is_kept(
 
     said = refused(other, export(node, "--from", str(arrived(other))))
 
-    assert "its checksum is not that of what it brought" in said
+    assert "its checksum is not the one of the data that came" in said
     assert pool_of(other) == set()
     assert send(other, export(node)).returncode == 0
     assert checksum(other) == checksum(node)
@@ -262,9 +267,8 @@ def test_the_importer_killed_in_the_middle_goes_on_and_so_does_the_exporter(
     importing.stdin.write(stream[: 120 * MIB])
     importing.stdin.flush()
     deadline = time.monotonic() + 60
-    while not (
-        here := arrived(other)
-    ):  # what is durable, so that even a power cut does not take it
+    # What has arrived is durable: even a power cut does not take it.
+    while not (here := arrived(other)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert "is being imported just now" in refused(other, stream)
@@ -283,7 +287,8 @@ def test_a_stream_of_which_any_byte_is_wrong_brings_nothing(node: Node, other: N
     filled(node)
     stream = export(node)
     header, rest = header_of(stream)
-    data, place = len(stream) - len(rest) + 12, len(stream) - len(rest)
+    data = len(stream) - len(rest) + 12
+    place = len(stream) - len(rest)
 
     for where in (
         0,
@@ -379,7 +384,10 @@ def test_a_block_that_lies_is_refused_and_leaves_nothing(node: Node, other: Node
         (0, 17),
         (0, (1 << 32) - 1),
     ]:
-        said = refused(other, stream_of(header, struct.pack(">QL", where, size) + bytes(4 * BLOCK)))
+        said = refused(
+            other,
+            stream_of(header, struct.pack(">QL", where, size) + bytes(4 * BLOCK)),
+        )
         assert f"no block can be at {where} with {size} bytes" in said
         assert pool_of(other) == set()
 
@@ -478,7 +486,12 @@ def test_a_copy_that_is_moved_mounts_for_no_one_until_adopt_takes_it_back(
 def test_a_mover_that_is_killed_does_not_leave_the_volume_locked(node: Node) -> None:
     filled(node)
     exporting = node.start(
-        *node.executable, "export", *MOVE, "pvc-1", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        *node.executable,
+        "export",
+        *MOVE,
+        "pvc-1",
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     assert exporting.stdin and exporting.stdout and exporting.stdout.read(5) == b"flexv"
     assert b"is in use" in refused_export(node)

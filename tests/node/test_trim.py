@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.node.conftest import MIB, Node, edited, waiting_for
-from tests.node.test_disk_truth import wait_until
+from tests.node import edits
+from tests.node.nodes import MIB, Node
+from tests.sources import ROOT
+from tests.waiting import wait_until
 
 UNITS = ROOT / "deploy/systemd"
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
@@ -33,13 +34,19 @@ def used_bytes(node: Node, volume: str = "pvc-1") -> int:
 def fill_holes(node: Node, volume: str = "pvc-1") -> None:
     """As a backup does that knows no holes: every block of the image is taken."""
     subprocess.run(
-        ["fallocate", "-l", str(node.image(volume).stat().st_size), node.image(volume)], check=True
+        ["fallocate", "-l", str(node.image(volume).stat().st_size), node.image(volume)],
+        check=True,
     )
 
 
 @pytest.mark.short
 @pytest.mark.parametrize(
-    ("fs", "size"), [("ext4", 64 * MIB), ("xfs", 300 * MIB), ("btrfs", 112 * MIB)]
+    ("fs", "size"),
+    [
+        pytest.param("ext4", 64 * MIB, id="ext4"),
+        pytest.param("xfs", 300 * MIB, id="xfs"),
+        pytest.param("btrfs", 112 * MIB, id="btrfs"),
+    ],
 )
 def test_a_mounted_thin_volume_gives_back_what_it_has_free_and_keeps_its_data(
     node: Node, fs: str, size: int
@@ -89,7 +96,12 @@ def test_only_the_pool_that_is_named_is_trimmed_and_one_that_is_away_is_an_error
 
 
 @pytest.mark.parametrize(
-    ("fs", "size"), [("ext4", 64 * MIB), ("xfs", 300 * MIB), ("btrfs", 112 * MIB)]
+    ("fs", "size"),
+    [
+        pytest.param("ext4", 64 * MIB, id="ext4"),
+        pytest.param("xfs", 300 * MIB, id="xfs"),
+        pytest.param("btrfs", 112 * MIB, id="btrfs"),
+    ],
 )
 def test_a_pod_ends_while_its_volume_is_trimmed(
     node: Node, for_python: Path, fs: str, size: int
@@ -98,12 +110,11 @@ def test_a_pod_ends_while_its_volume_is_trimmed(
     node.mount("web")
     began = node.path("/run/flexvol/trims")
     usual = node.executable
-    wait = waiting_for("/run/flexvol/go")
-    slow = f"(open('/run/flexvol/trims', 'w').close(), {wait}, fcntl.ioctl)[2](root, _FITRIM"
-    changes = {"fcntl.ioctl(root, _FITRIM": slow}
-    line = edited(for_python, node.directory / "slow", "drivers/loop/upkeep.py", changes)
+    wait = edits.waiting_for("/run/flexvol/go")
+    slow = edits.TRIM_A_PIECE.to(f"open('/run/flexvol/trims', 'w').close(), {wait}")
+    line = edits.edited(for_python, node.directory / "slow", slow)
     trimming = node.start(*line, "trim")
-    wait_until(began.exists)
+    wait_until("the trim has begun", began.exists, 10)
 
     node.unmount("web")
 
@@ -121,20 +132,15 @@ def test_a_volume_is_free_one_piece_after_its_pod_has_ended(node: Node, for_pyth
     node.provision(size=64 * MIB)
     node.mount("web")
     pieces = node.path("/run/flexvol/pieces")
-    line = edited(
-        for_python,
-        node.directory / "slow",
-        "drivers/loop/upkeep.py",
-        {
-            "_PIECE_BYTES = 1 << 30": "_PIECE_BYTES = 1 << 20",
-            "fcntl.ioctl(root, _FITRIM": (
-                "(open('/run/flexvol/pieces', 'a').write('x'), time.sleep(0.5), fcntl.ioctl)[2]"
-                "(root, _FITRIM"
-            ),
-        },
-    )
+    note = "open('/run/flexvol/pieces', 'a').write('x')"
+    changes = [
+        edits.TRIMMED_BYTES.to("1 << 20"),
+        edits.TRIM_A_PIECE.to(f"{note}, time.sleep(0.5)"),
+    ]
+    line = edits.edited(for_python, node.directory / "slow", *changes)
     trimming = node.start(*line, "trim")
-    wait_until(lambda: pieces.exists() and len(pieces.read_text()) > 2)
+    pieces.touch()
+    wait_until("three pieces are trimmed", lambda: len(pieces.read_text()) > 2, 10)
 
     node.unmount("web")
 
@@ -149,12 +155,8 @@ def test_all_of_a_file_system_is_trimmed_piece_by_piece(node: Node, for_python: 
         node.provision(f"pvc-{name}", size=size * MIB, fs=fs)
         (node.mount("web", f"pvc-{name}") / "kept").write_bytes(b"k" * 4 * MIB)
         fill_holes(node, f"pvc-{name}")
-    node.executable = edited(
-        for_python,
-        node.directory / "pieces",
-        "drivers/loop/upkeep.py",
-        {"_PIECE_BYTES = 1 << 30": "_PIECE_BYTES = 128 << 20"},
-    )
+    small = edits.TRIMMED_BYTES.to("128 << 20")
+    node.executable = edits.edited(for_python, node.directory / "pieces", small)
 
     given = trimmed(node)
 
@@ -218,12 +220,13 @@ def test_systemd_understands_the_units_and_they_run_the_installed_driver(
     units.mkdir(parents=True)
     for unit in (service, timer):
         shutil.copy(unit, units)
+    # No systemd runs on this machine.
     line = [
         "systemctl",
         f"--root={tmp_path}",
         "enable",
         "flexvol-trim.timer",
-    ]  # no systemd runs on this machine
+    ]
     subprocess.run(line, check=True, capture_output=True)
     assert (units / "timers.target.wants/flexvol-trim.timer").resolve().name == "flexvol-trim.timer"
     run = next(

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 INSTALLED = PLUGINS + "/flexvol~loop/loop"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.node.conftest import Node
+from tests.node.nodes import Node
 
 NOTES = "/etc/flexvol/pools.json"
 SETTINGS = "/var/lib/flexvol/default/pool.json"

@@ -3,6 +3,7 @@ pool whose file system has checksums, beside a kubelet in a mount namespace of i
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB, Node, edited
+from tests.node import edits
+from tests.node.nodes import MIB, Node
 
 NEW_CALLS = ["fsopen", "fsconfig", "fsmount", "open_tree", "mount_setattr", "move_mount"]
 
@@ -26,7 +28,9 @@ def with_denied(node: Node, calls: str, error: str, *callout: str) -> dict[str, 
     return reply
 
 
-@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+@pytest.mark.parametrize(
+    "error", [pytest.param("EPERM", id="forbidden"), pytest.param("ENOSYS", id="unknown")]
+)
 @pytest.mark.parametrize("call", NEW_CALLS)
 def test_a_filter_of_system_calls_that_does_not_know_a_new_one_is_no_obstacle(
     node: Node, call: str, error: str
@@ -149,42 +153,54 @@ def btrfs_node(make_node: Callable[..., Node], tmp_path: Path) -> Node:
     return node
 
 
+@dataclasses.dataclass(frozen=True)
+class DirectIo:
+    """sound_since: the kernel from which on direct I/O spoils no checksum, as the driver knows it.
+    thick: whether the volume is. is_used: whether its device then reads and writes directly."""
+
+    sound_since: str
+    thick: str
+    is_used: bool
+
+
 @pytest.mark.parametrize(
-    ("sound_since", "thick", "direct"),
-    [("(6, 15)", "false", "1"), ("(99, 0)", "false", "0"), ("(99, 0)", "true", "1")],
-    ids=[
-        "a kernel that copies what it checks",
-        "an older kernel, a file with checksums",
-        "an older kernel, a file without checksums",
+    "row",
+    [
+        pytest.param(
+            DirectIo("(6, 15)", "false", is_used=True),
+            id="a kernel that copies what it checks",
+        ),
+        pytest.param(
+            DirectIo("(99, 0)", "false", is_used=False),
+            id="an older kernel, a file with checksums",
+        ),
+        pytest.param(
+            DirectIo("(99, 0)", "true", is_used=True),
+            id="an older kernel, a file without checksums",
+        ),
     ],
 )
 @pytest.mark.parametrize("calls", ["LOOP_CONFIGURE", "the calls before it"])
 def test_direct_io_is_not_used_where_it_spoils_checksums(
-    btrfs_node: Node,
-    tmp_path: Path,
-    built: Path,
-    sound_since: str,
-    thick: str,
-    direct: str,
-    calls: str,
+    btrfs_node: Node, tmp_path: Path, built: Path, row: DirectIo, calls: str
 ) -> None:
     node = btrfs_node
-    node.provision(thick=thick)
-    if thick == "false":  # as older versions made it, with checksums
+    node.provision(thick=row.thick)
+    if row.thick == "false":  # as older versions made it, with checksums
         image = node.image()
         shutil.copy(image, image.with_name("copy"))
         image.with_name("copy").rename(image)
-    changes = {"_SOUND_DIRECT_IO = (6, 15)": "_SOUND_DIRECT_IO = " + sound_since}
-    driver = edited(built, tmp_path / "first", "host/files.py", changes)
+    changes = [edits.DIRECT_IO_IS_SOUND_SINCE.to(row.sound_since)]
     if calls != "LOOP_CONFIGURE":
-        older = {"0x4C09, 0x4C0A": "0x4C09, 0x4CFF"}
-        driver = edited(Path(driver[0]), tmp_path / "loop", "host/loopdev.py", older)
+        changes.append(edits.LOOP_CONFIGURE.to("0x4CFF"))
+    driver = edits.edited(built, tmp_path / "loop", *changes)
 
     done = node.enter(*driver, "mount", node.pod_dir("web"), node.options())
 
     assert done.stdout == b'{"status": "Success"}\n', done
     found = [mount.split("/")[2] for mount in sources(node)]
-    assert Path(f"/sys/block/{found[0]}/loop/dio").read_text().strip() == direct
+    direct = Path(f"/sys/block/{found[0]}/loop/dio").read_text().strip()
+    assert direct == ("1" if row.is_used else "0")
     node.unmount("web")
 
 
@@ -253,7 +269,11 @@ def test_a_snapshot_freezes_what_a_hidden_kubelet_has_mounted(btrfs_node: Node) 
 SYNC_HANGS = ["strace", "-f", "-o", "/dev/null", "-e", "inject=sync:delay_enter=100000000"]
 
 
-@pytest.mark.parametrize("seen", [True, False], ids=["its mount is seen", "its mount is not seen"])
+@pytest.mark.parametrize(
+    "seen",
+    [True, False],
+    ids=["its mount is seen", "its mount is not seen"],
+)
 def test_a_clone_of_a_volume_in_use_does_not_wait_for_a_dead_server(
     btrfs_node: Node, tmp_path: Path, seen: bool
 ) -> None:
@@ -264,7 +284,13 @@ def test_a_clone_of_a_volume_in_use_does_not_wait_for_a_dead_server(
     (node.mount("web") / "file").write_text("written and not fsynced")
     request = node.request("pvc-2", also={"sourceVolume": "pvc-1"})
     hidden = ["unshare", "-m", "sh", "-c", f'umount {pod_dir}; exec "$@"', "-"]
-    line = [*([] if seen else hidden), *SYNC_HANGS, *node.executable, "provision", request]
+    line = [
+        *([] if seen else hidden),
+        *SYNC_HANGS,
+        *node.executable,
+        "provision",
+        request,
+    ]
     answer = tmp_path / "answer"
 
     with answer.open("wb") as out:  # strace goes on as long as the call does

@@ -17,12 +17,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import DRIVER, POOL
+from tests import documents
 from tests.cluster.kube import build, machine
 from tests.cluster.kube import cluster as kube
 from tests.cluster.kube.node import Node
+from tests.cluster.nodes import DRIVER, POOL
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+# The name of a cluster beside this one goes on with a number.
+OUR_NAME = re.compile(rf"{kube.STATE.name}(?![0-9])")
 pytestmark = pytest.mark.cluster
 
 
@@ -69,7 +73,7 @@ def test_the_printed_kubectl_works_and_the_cluster_is_still_there(shown: str) ->
             check=False,
         )
 
-    kube.wait_until("the pod has written", lambda: read().stdout)
+    wait_until("the pod has written", lambda: read().stdout)
     done = read()
 
     assert done.returncode == 0, done.stderr
@@ -80,7 +84,7 @@ def test_the_readmes_kustomization_is_what_runs(shown: str, tmp_path: Path) -> N
     """As it stands there; the playground's own differs only in how long a node has to be gone."""
     block = re.search(
         r"\$ cat > kustomization.yaml <<\.\n(.*?)\n\.\n",
-        (ROOT / "README.md").read_text(),
+        documents.text(),
         re.DOTALL,
     )
     assert block is not None
@@ -108,7 +112,7 @@ def test_uninstalling_as_the_readme_says_leaves_an_empty_pool(shown: str) -> Non
     refused = uninstall()
     assert refused.returncode == 1 and "default/data" in refused.stdout, refused.stderr
     kubectl(shown, "delete", "-k", "deploy/example", "--wait=true")
-    kube.wait_until("nothing needs flexvol any more", lambda: uninstall().returncode == 0)
+    wait_until("nothing needs flexvol any more", lambda: uninstall().returncode == 0)
     assert kubectl(shown, "get", "pv", "-o", "name") == ""
     assert "kubectl delete -k ." in uninstall().stdout
     kubectl(shown, "delete", "-k", "tests/cluster/kube/overlay", "--wait=true")
@@ -139,23 +143,20 @@ def test_a_cluster_of_programs_that_one_has_is_undone_when_its_owner_is_killed(
         "print('up', flush=True); input()"
     )
     theirs = {**os.environ, "FLEXVOL_KUBE_BIN": str(tmp_path)}
-    owner = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
         env=theirs,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-    )
-    assert owner.stdin and owner.stdout
-    assert owner.stdout.readline() == b"up\n"
-    assert left_behind()
+    ) as owner:
+        assert owner.stdout
+        assert owner.stdout.readline() == b"up\n"
+        assert left_behind()
 
-    owner.kill()
-    owner.wait()
+        owner.kill()
 
-    kube.wait_until("nothing is left", lambda: not left_behind())
-    owner.stdin.close()
-    owner.stdout.close()
+    wait_until("nothing is left", lambda: not left_behind())
 
 
 def alias(shown: str) -> str:
@@ -164,28 +165,38 @@ def alias(shown: str) -> str:
 
 
 def left_behind() -> dict[str, object]:
-    """What there is of a cluster on this machine, by kind."""
+    """What there is of this cluster on this machine, by kind. Another one may run beside it."""
     listed = subprocess.run(
         ["losetup", "-a"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     namespaces = subprocess.run(
         ["ip", "netns", "list"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
+    others = loop_devices_of_others()
     found: dict[str, object] = {
         "state": [str(path) for path in (kube.DATA, kube.STATE) if path.exists()],
         "namespaces": [line for line in namespaces if line.startswith(machine.PREFIX)],
         "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("*/flexvol-node*")],
         "mounts": [
-            line for line in Path("/proc/mounts").read_text().splitlines() if "flexvol-kube" in line
+            line for line in Path("/proc/mounts").read_text().splitlines() if OUR_NAME.search(line)
         ],
         "loop devices": [
-            line for line in listed if re.search("flexvol-kube|pvc-[0-9a-f]{8}-", line)
+            line
+            for line in listed
+            if re.search("flexvol-kube|pvc-[0-9a-f]{8}-", line)
+            and line.partition(":")[0] not in others
         ],
         "processes": [
-            path for path in Path("/proc").glob("[0-9]*/cmdline") if str(kube.STATE) in _text(path)
+            path for path in Path("/proc").glob("[0-9]*/cmdline") if OUR_NAME.search(_text(path))
         ],
     }
     return {kind: what for kind, what in found.items() if what}
+
+
+def loop_devices_of_others() -> set[str]:
+    directories = kube.DATA.parent.glob(f"{kube.DATA.name}*")
+    others = [directory for directory in directories if directory != kube.DATA]
+    return {device for other in others for device in machine.loop_devices_of(other)}
 
 
 def _text(path: Path) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import protocol
 from bundle import pack
+from shared import protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 # Longer messages are cut: an event's message ends at 1024 characters.
@@ -119,7 +119,7 @@ def test_every_sentence_fits_into_an_event() -> None:
     ],
 )
 def test_the_rule_finds_what_is_wrong(source: str, is_wrong: bool) -> None:
-    path = ROOT / "protocol.py"
+    path = ROOT / "shared/protocol.py"
     function = ast.parse(f"def f(v):\n    {source}\n").body[0]
     assert isinstance(function, ast.FunctionDef)
     (raised,) = [node for node in ast.walk(function) if isinstance(node, ast.Raise)]

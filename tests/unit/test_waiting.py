@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.kube import machine
-from tests.cluster.kube.cluster import wait_until
+from tests.waiting import wait_until
 
 
 def test_a_condition_that_lacks_a_field_is_not_true_yet() -> None:

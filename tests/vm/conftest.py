@@ -8,12 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.vm import image
-from tests.vm.guest import DRIVER, FILES, Guest
+from tests.vm.guest import DRIVER, FILES, Guest, MakeGuest
+from tests.vm.image import NEW
 from tests.vm.machine import Machine
-
-OLD = "bullseye"
-NEW = "trixie"
-MakeGuest = Callable[..., Guest]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

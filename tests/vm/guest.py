@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.node.conftest import OWN_PATHS, Node
+from tests.node.nodes import OWN_PATHS, Node
 from tests.vm.machine import Job, Machine
 
 PAYLOAD = Path(__file__).resolve().parent / "payload"
@@ -112,3 +113,6 @@ def fsynced(pod: Job) -> list[int]:
     words = [line.split() for line in pod.lines]
     numbers = [int(number) for said, number in words if said == "fsynced"]
     return numbers[-KEPT:]
+
+
+MakeGuest = Callable[..., Guest]

@@ -166,3 +166,7 @@ def _make_initrd(root: Path, version: str, directory: Path, target: Path) -> Non
 def run(*line: str | Path) -> str:
     """Runs a program that must succeed; returns its output."""
     return subprocess.run(line, capture_output=True, text=True, check=True).stdout
+
+
+OLD = "bullseye"
+NEW = "trixie"

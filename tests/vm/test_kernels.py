@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import MIB
-from tests.vm.conftest import MakeGuest
-from tests.vm.guest import DRIVER, Guest
+from tests.node.nodes import MIB
+from tests.vm.guest import DRIVER, Guest, MakeGuest
 from tests.vm.image import KERNELS
 
 # Which size a volume of each file system has at least. The demo's volume is xfs.

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.vm.conftest import NEW, OLD, MakeGuest
-from tests.vm.guest import DRIVER, Guest, fsynced
-from tests.vm.image import run
+from tests.vm.guest import DRIVER, Guest, MakeGuest, fsynced
+from tests.vm.image import NEW, OLD, run
 from tests.vm.machine import cable
 
 POOL = "/var/lib/flexvol/default"
@@ -23,7 +22,8 @@ LIMIT_SECONDS = 30  # of each callout while the server stands still; the real on
 SHORT = f"""
 import sys
 sys.path.insert(0, "{DRIVER}")
-import flexvol, protocol
+import flexvol
+from shared import protocol
 for callout in protocol.CALLOUTS.values():
     callout.seconds = {LIMIT_SECONDS}
 sys.exit(flexvol.main(["loop"] + sys.argv[1:]))

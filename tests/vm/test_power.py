@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.node.conftest import MIB
-from tests.vm.conftest import MakeGuest
-from tests.vm.guest import DRIVER, Guest, fsynced
+from tests.node.nodes import MIB
+from tests.vm.guest import DRIVER, Guest, MakeGuest, fsynced
 from tests.vm.machine import Job
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"

@@ -20,7 +20,8 @@ from tests.cluster.kube import machine
 Object = dict[str, Any]
 NAME = "kubectl-proxy"
 _CLIENTS = 8
-_START_SECONDS, _ANSWER_SECONDS = 30, 60
+_START_SECONDS = 30
+_ANSWER_SECONDS = 60
 _GROUPS = {
     "lease": "apis/coordination.k8s.io/v1",
     "storageclass": "apis/storage.k8s.io/v1",
@@ -55,14 +56,16 @@ class Api:
 
     def __init__(self, state: Path, kubectl: list[object]) -> None:
         """kubectl: the command that is the administrator's."""
-        self._state, self._kubectl = state, kubectl
+        self._state = state
+        self._kubectl = kubectl
         self._socket = state / "api.sock"
         self._lock = threading.Lock()
         self._local = threading.local()
 
     def close(self) -> None:
         connection = getattr(self._local, "connection", None)
-        if connection is not None:  # else it is an error of the run if a failed test has kept it
+        # A connection that a failed test has kept would be an error of the whole run.
+        if connection is not None:
             connection.close()
             self._local.connection = None
         machine.stop(self._state, NAME)
@@ -128,7 +131,8 @@ class Api:
     def _answer(self, method: str, path: str, body: Object | None) -> tuple[int, bytes]:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         text = None if body is None else json.dumps(body)
-        for again in (method == "GET", False):  # a connection that has lain idle may be closed
+        # A connection that has lain idle may be closed.
+        for again in (method == "GET", False):
             if getattr(self._local, "connection", None) is None:
                 self._serve()
                 self._local.connection = _Connection(self._socket, _ANSWER_SECONDS)
@@ -147,7 +151,9 @@ class Api:
             if machine.running(self._state, NAME) is None:
                 self._socket.unlink(missing_ok=True)
                 machine.spawn(
-                    self._state, NAME, [*self._kubectl, "proxy", f"--unix-socket={self._socket}"]
+                    self._state,
+                    NAME,
+                    [*self._kubectl, "proxy", f"--unix-socket={self._socket}"],
                 )
             deadline = time.monotonic() + _START_SECONDS
             while not self._accepts():
@@ -167,7 +173,8 @@ class Api:
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path, seconds: float | None) -> None:
         super().__init__("localhost")
-        self._path, self._seconds = str(path), seconds
+        self._path = str(path)
+        self._seconds = seconds
 
     def __del__(self) -> None:
         self.close()  # its thread has ended

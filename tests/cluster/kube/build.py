@@ -29,8 +29,10 @@ PROGRAMS = (
     "kubelet",
     "kubectl",
 )
-REPLY = "flexvolume-reply"  # ours, by kubelet's types: whoever brings the programs does without
-PINNED = "1.37.2"  # the version of go.mod and go.sum here; another one's are written by gomod.sh
+# Our own program, made of kubelet's types. Whoever brings the other programs does without this one.
+REPLY = "flexvolume-reply"
+# The version of go.mod and go.sum here; gomod.sh writes those of another version.
+PINNED = "1.37.2"
 
 
 def programs() -> Path:

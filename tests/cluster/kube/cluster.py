@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,17 +22,25 @@ from bundle import packages
 from tests.cluster.kube import machine
 from tests.cluster.kube.api import Api
 from tests.cluster.kube.machine import PREFIX, sh, spawn
-from tests.cluster.kube.node import NET, PROGRAMS, Node
+from tests.cluster.kube.node import NET, PROGRAMS, SHARED_STORAGE, Node
+from tests.waiting import wait_until
 
-STATE = Path("/run/flexvol-kube")  # one cluster a machine
-LOCK = Path("/run/flexvol-kube.lock")
-DATA = Path("/var/tmp/flexvol-kube")  # what is too large for /run, reached through a link
+_NAME = f"flexvol-kube{machine.NUMBER}"
+# A machine has one cluster, and a second one beside it for the tests.
+STATE = Path("/run", _NAME)
+LOCK = Path(f"/run/{_NAME}.lock")
+DATA = Path("/var/tmp", _NAME)  # what is too large for /run, reached through a link
+# The nodes and the controller-manager see this directory at SHARED_STORAGE.
+STORAGE = DATA / "storage"
 _UNDO_SECONDS = 60.0
 _KUBECTL_SECONDS = 300  # what it waits for will not come
-# The controller-manager runs drivers that attach; they log to $STATE/kcm-log, not to the machine.
+# The controller-manager runs drivers that attach; they log to $STATE/kcm-log, not to the machine,
+# and reach the storage that all nodes share.
 _OWN_LOG = """
 set -e
 mount --bind "$0/kcm-log" /var/log/flexvol
+mount --bind "$0/storage" "$1"
+shift
 [ ! -e /dev/log ] || mount --bind /dev/null /dev/log
 exec "$@"
 """
@@ -52,27 +59,6 @@ def missing() -> str:
     return f"the test cluster needs the packages {' '.join(lacking)}" if lacking else ""
 
 
-def wait_until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """Waits until `condition` is true and returns it. A failure says what was awaited and what was
-    seen last. A condition that finds a field, an object or one of several missing is not true
-    yet."""
-    deadline = time.monotonic() + seconds
-    while True:
-        seen: Any
-        try:
-            seen = condition()
-            if seen:
-                return seen
-        except (LookupError, ValueError, TypeError) as lacking:
-            seen = lacking
-        if time.monotonic() > deadline:
-            cause = seen if isinstance(seen, Exception) else None
-            raise AssertionError(
-                f"after {seconds:g} s still not: {what}; last seen: {seen!r}"
-            ) from cause
-        time.sleep(0.1)
-
-
 class Cluster:
     """The control plane and its nodes. flags: more of them for a program of the control plane, from
     its next start."""
@@ -86,7 +72,8 @@ class Cluster:
             f"node{number}": Node(STATE, programs, number) for number in range(1, nodes + 1)
         }
         self.api = Api(STATE, self.kubectl_line())
-        self._stopping = threading.Lock()  # or what is being stopped would be started anew
+        # Held while programs are stopped: the supervisor would start them anew.
+        self._stopping = threading.Lock()
         self._closing = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)
         self._lock = _only_one()
@@ -100,7 +87,7 @@ class Cluster:
         """Starts everything and waits until the nodes are Ready. Begins by undoing what a killed
         run left."""
         down()
-        DATA.mkdir()
+        STORAGE.mkdir(parents=True)
         STATE.symlink_to(DATA)
         self._watchdog()
         self._supervisor.start()
@@ -245,7 +232,10 @@ class Cluster:
             "kind": "Config",
             "current-context": "x",
             "clusters": [
-                {"name": "c", "cluster": {"server": SERVER, "certificate-authority": authority}}
+                {
+                    "name": "c",
+                    "cluster": {"server": SERVER, "certificate-authority": authority},
+                }
             ],
             "users": [{"name": "u", "user": {"token": user + "-token"}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
@@ -321,7 +311,8 @@ class Cluster:
         cp("sysctl", "-qw", "net.ipv4.ip_forward=1")
         for node in self.nodes.values():
             inside = ["nsenter", f"--net=/run/netns/{PREFIX}{node.name}"]
-            veth, address = f"fv{node.number}", f"{NET}{10 + node.number}"
+            veth = f"fv{node.number}"
+            address = f"{NET}{10 + node.number}"
             sh("ip", "netns", "add", PREFIX + node.name)
             cp(
                 "ip",
@@ -370,7 +361,11 @@ class Cluster:
 
         def as_user(user: str) -> list[object]:
             file = f"{STATE}/{user}.kubeconfig"
-            flags = ("--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig")
+            flags = (
+                "--kubeconfig",
+                "--authentication-kubeconfig",
+                "--authorization-kubeconfig",
+            )
             return [
                 *(f"{flag}={file}" for flag in flags),
                 "--leader-elect=false",
@@ -378,7 +373,13 @@ class Cluster:
             ]
 
         flags: dict[str, list[object]] = {
-            "etcd": ["--data-dir", STATE / "etcd", "--unsafe-no-fsync", "--log-level", "warn"],
+            "etcd": [
+                "--data-dir",
+                STATE / "etcd",
+                "--unsafe-no-fsync",
+                "--log-level",
+                "warn",
+            ],
             "kube-apiserver": [
                 "--etcd-servers=http://127.0.0.1:2379",
                 "--secure-port=6443",
@@ -409,7 +410,7 @@ class Cluster:
             "kube-scheduler": as_user("scheduler"),
         }
         own_log = (
-            ["unshare", "--mount", "sh", "-c", _OWN_LOG, STATE]
+            ["unshare", "--mount", "sh", "-c", _OWN_LOG, STATE, SHARED_STORAGE]
             if program == "kube-controller-manager"
             else []
         )

@@ -3,10 +3,12 @@ cache."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -19,32 +21,31 @@ from tests.cluster.kube.machine import fetch, sh
 ROOT = Path(__file__).resolve().parents[3]
 PAUSE = "registry.k8s.io/pause:3.10"
 SHELL = "flexvol.test/shell:1"  # busybox, for the pods of the tests
+RESTIC = "flexvol.test/restic:1"  # busybox and restic, for the backups of docs/backup.md
 PRODUCT = "localhost/flexvol:dev"
-_SUITE, _TOOLS = "bookworm", "python3,e2fsprogs,xfsprogs,btrfs-progs,ca-certificates"
+_SUITE = "bookworm"
+_TOOLS = "python3,e2fsprogs,xfsprogs,btrfs-progs,ca-certificates"
 
 
 def busybox(target: Path) -> Path:
     """A docker archive of busybox under two names: the pause image and the shell of test pods."""
-    binary = Path(shutil.which("busybox") or "/bin/busybox")
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        for directory in ("bin", "tmp", "data", "etc"):
-            entry = tarfile.TarInfo(directory)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o777
-            tar.addfile(entry)
-        content = binary.read_bytes()
-        entry = tarfile.TarInfo("bin/busybox")
-        entry.size, entry.mode = len(content), 0o755
-        tar.addfile(entry, io.BytesIO(content))
-        names = subprocess.run(
-            [binary, "--list"], capture_output=True, text=True, check=True
-        ).stdout.split()
-        for name in names:
-            if name != "busybox":
-                entry = tarfile.TarInfo(f"bin/{name}")
-                entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
-                tar.addfile(entry)
-    blob = layer.getvalue()
+    return _archive(target, [PAUSE, SHELL], {})
+
+
+def restic(target: Path) -> Path:
+    """A docker archive of busybox with this machine's restic, and the libraries that it needs."""
+    program = Path(shutil.which("restic") or "/usr/bin/restic")
+    # A static program has none, and ldd says so on its stderr.
+    shown = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+    libraries = re.findall(r"(/\S+) \(0x", shown)
+    files = {library.lstrip("/"): Path(library) for library in libraries}
+    return _archive(target, [RESTIC], {"bin/restic": program, **files})
+
+
+def _archive(target: Path, names: list[str], files: dict[str, Path]) -> Path:
+    """A docker archive of an image with these names: busybox, and these files of this machine by
+    their paths in the image."""
+    blob = _layer(files)
     digest = hashlib.sha256(blob).hexdigest()
     config = {
         "architecture": "amd64" if os.uname().machine == "x86_64" else "arm64",
@@ -52,18 +53,47 @@ def busybox(target: Path) -> Path:
         "config": {"Cmd": ["/bin/sleep", "infinity"], "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
-    text = json.dumps(config).encode()
-    manifest = [{"Config": "config.json", "RepoTags": [PAUSE, SHELL], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": names, "Layers": ["layer.tar"]}]
     with tarfile.open(target, "w") as tar:
         for name, content in (
             ("layer.tar", blob),
-            ("config.json", text),
+            ("config.json", json.dumps(config).encode()),
             ("manifest.json", json.dumps(manifest).encode()),
         ):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
+            _add_file(tar, name, content, 0o644)
     return target
+
+
+def _layer(files: dict[str, Path]) -> bytes:
+    """A tar file of busybox under all its names, and these files by their paths in the image."""
+    binary = Path(shutil.which("busybox") or "/bin/busybox")
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        for directory in ("bin", "tmp", "data", "etc"):
+            entry = tarfile.TarInfo(directory)
+            entry.type = tarfile.DIRTYPE
+            entry.mode = 0o777
+            tar.addfile(entry)
+        _add_file(tar, "bin/busybox", binary.read_bytes(), 0o755)
+        names = subprocess.run(
+            [binary, "--list"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for name in names:
+            if name != "busybox":
+                entry = tarfile.TarInfo(f"bin/{name}")
+                entry.type = tarfile.SYMTYPE
+                entry.linkname = "busybox"
+                tar.addfile(entry)
+        for path, file in files.items():
+            _add_file(tar, path, file.read_bytes(), 0o755)
+    return layer.getvalue()
+
+
+def _add_file(tar: tarfile.TarFile, path: str, content: bytes, mode: int) -> None:
+    entry = tarfile.TarInfo(path)
+    entry.size = len(content)
+    entry.mode = mode
+    tar.addfile(entry, io.BytesIO(content))
 
 
 def base() -> str:
@@ -74,7 +104,8 @@ def base() -> str:
         with tempfile.TemporaryDirectory(
             dir=cache(), prefix="base-", ignore_cleanup_errors=True
         ) as scratch:
-            root, made = Path(scratch, "root"), Path(scratch, "made.tar")
+            root = Path(scratch, "root")
+            made = Path(scratch, "made.tar")
             settings = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
             buildah = ["buildah", "--root", f"{scratch}/storage", "--runroot", f"{scratch}/run"]
 
@@ -83,7 +114,13 @@ def base() -> str:
 
             def fill_root() -> None:
                 shutil.rmtree(root, ignore_errors=True)
-                run("debootstrap", "--variant=minbase", f"--include={_TOOLS}", _SUITE, str(root))
+                run(
+                    "debootstrap",
+                    "--variant=minbase",
+                    f"--include={_TOOLS}",
+                    _SUITE,
+                    str(root),
+                )
 
             fetch(fill_root)
             container = run(*buildah, "from", "scratch")
@@ -96,7 +133,17 @@ def base() -> str:
 def product() -> Path:
     """The product's image as ./build.sh image makes it, again only if something that goes into it
     changed."""
-    sources = [ROOT / "deploy/Containerfile", ROOT / "dist/flexvol", ROOT / "dist/provisioner"]
+    with open(cache() / "image.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits for the first to make it
+        return _product()
+
+
+def _product() -> Path:
+    sources = [
+        ROOT / "deploy/Containerfile",
+        ROOT / "dist/flexvol",
+        ROOT / "dist/provisioner",
+    ]
     subprocess.run(["./build.sh", "build"], cwd=ROOT, check=True)
     key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     target = cache() / f"image-{key}.tar"
@@ -105,7 +152,11 @@ def product() -> Path:
             old.unlink()
         settings = {**os.environ, "FLEXVOL_BASE_IMAGE": base()}
         subprocess.run(
-            ["./build.sh", "image"], cwd=ROOT, check=True, env=settings, stdout=subprocess.DEVNULL
+            ["./build.sh", "image"],
+            cwd=ROOT,
+            check=True,
+            env=settings,
+            stdout=subprocess.DEVNULL,
         )
         shutil.move(ROOT / "dist/image.tar", target)
     return target

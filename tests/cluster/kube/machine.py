@@ -17,20 +17,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 CGROUPS = Path("/sys/fs/cgroup")
-CGROUP_PREFIX = "flexvol-"  # and the node's name
-PREFIX = "fv-"  # of our network namespaces
+# A machine can have a second test cluster beside the first: "2" is in the names of all its things.
+NUMBER = os.environ.get("FLEXVOL_TEST_CLUSTER_NUMBER", "")
+CGROUP_PREFIX = f"flexvol{NUMBER}-"  # and the node's name
+PREFIX = f"fv{NUMBER}-"  # of our network namespaces
 _STOP_SECONDS = 5.0
 _LAST_LINES_BYTES = 2000
 # Every program of a cluster, and what it starts (containerd's shims outlive it), has this in its
 # environment; a process number alone may be another process by now.
 _MARK = "FLEXVOL_TEST_CLUSTER"
-PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # which a root made by su may lack
+# A root shell made by su may lack the sbin directories.
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 _FETCH_ATTEMPTS = 3
 _FETCH_AGAIN_SECONDS = 10.0
 _Thing = TypeVar("_Thing")
-_children: list[
-    subprocess.Popen[bytes]
-] = []  # kept, because Python warns of one that is forgotten while it runs
+# Children are kept, because Python warns of a child that is forgotten while it runs.
+_children: list[subprocess.Popen[bytes]] = []
 
 
 def sh(
@@ -42,7 +44,11 @@ def sh(
     """
     line = [str(word) for word in argv]
     done = subprocess.run(
-        line, check=False, text=True, env={**os.environ, "PATH": PATH, **(env or {})}, **keywords
+        line,
+        check=False,
+        text=True,
+        env={**os.environ, "PATH": PATH, **(env or {})},
+        **keywords,
     )
     if check and done.returncode != 0:
         printed = "".join(text for text in (done.stdout, done.stderr) if text).strip()
@@ -138,10 +144,20 @@ def undo(state: Path) -> None:
         lambda point: sh("umount", point, check=False, capture_output=True),
     )
     _until_gone(
-        lambda: _loop_devices_of(state),
+        lambda: loop_devices_of(state),
         lambda device: sh("losetup", "-d", device, check=False, capture_output=True),
     )
     shutil.rmtree(state)
+
+
+def is_in_cluster(pid: int, state: Path) -> bool:
+    """Whether a process is of the cluster with that state directory: a program of its own, what
+    such a program has started, or a container's."""
+    try:
+        cgroup = Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:  # the process has ended
+        return False
+    return f"/{CGROUP_PREFIX}node" in cgroup or _marked(str(pid), state)
 
 
 def end_node(pid: str, cgroup: str) -> None:
@@ -177,7 +193,7 @@ def left_behind(state: Path) -> dict[str, list[str]]:
         "namespaces": [line for line in namespaces if line.startswith(PREFIX)],
         "cgroups": [str(path) for path in cgroups()],
         "mounts": _mounts_below(state),
-        "loop devices": _loop_devices_of(state),
+        "loop devices": loop_devices_of(state),
     }
     return {kind: what for kind, what in found.items() if what}
 
@@ -295,7 +311,7 @@ def _mounts_below(state: Path) -> list[str]:
     return [point for point in points if point.startswith(f"{state}/")]
 
 
-def _loop_devices_of(state: Path) -> list[str]:
+def loop_devices_of(state: Path) -> list[str]:
     """By inode, because the path a loop device shows is the one in the mount namespace it was made
     in."""
     files = []

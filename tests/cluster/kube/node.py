@@ -15,6 +15,9 @@ from tests.cluster.kube.machine import PREFIX, sh, spawn
 
 NET = "10.77.0."
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+# Where all nodes of a cluster, and its controller-manager, have the same directory: the drivers of
+# the tests that are for shared storage keep their volumes there.
+SHARED_STORAGE = "/srv/flexvol-tests"
 OWN_PATHS = (
     "/var/lib/kubelet",
     "/var/lib/flexvol",
@@ -79,6 +82,8 @@ class Node:
     def _make_mount_namespace(self) -> None:
         """With its own standard paths; a process that sleeps holds it."""
         binds = "\n".join(f"mount --bind {self.path(own)} {own}" for own in OWN_PATHS)
+        Path(SHARED_STORAGE).mkdir(parents=True, exist_ok=True)
+        binds += f"\nmount --bind {self._state.resolve()}/storage {SHARED_STORAGE}"
         # the machine's system log is not ours
         binds += "\n[ ! -e /dev/log ] || mount --bind /dev/null /dev/log"
         script = f"set -e\nmount --make-rprivate /\n{binds}\nmount --make-rshared /\n"
@@ -99,7 +104,8 @@ class Node:
 
     def _make_cgroups(self) -> None:
         for root in machine.cgroup_roots():
-            if root == machine.CGROUPS:  # version 2: what a child may use is given by its parent
+            # In version 2 a parent gives what its child may use.
+            if root == machine.CGROUPS:
                 controllers = (root / "cgroup.controllers").read_text().split()
                 (root / "cgroup.subtree_control").write_text(
                     " ".join(f"+{name}" for name in controllers)
@@ -125,15 +131,26 @@ class Node:
             "hairpinMode": True,
             "ipam": ipam,
         }
-        plugins = {"cniVersion": "1.0.0", "name": "net", "plugins": [bridge, {"type": "loopback"}]}
+        plugins = {
+            "cniVersion": "1.0.0",
+            "name": "net",
+            "plugins": [bridge, {"type": "loopback"}],
+        }
         self.path("/etc/cni/net.d/10.conflist").write_text(json.dumps(plugins))
 
     def _configure_containerd(self) -> None:
         text = sh("containerd", "config", "default", capture_output=True).stdout
-        text = re.sub(r'sandbox_image = ".*"', 'sandbox_image = "registry.k8s.io/pause:3.10"', text)
+        text = re.sub(
+            r'sandbox_image = ".*"',
+            'sandbox_image = "registry.k8s.io/pause:3.10"',
+            text,
+        )
         text = text.replace("/opt/cni/bin", "/usr/lib/cni")
         # Lowering a score needs CAP_SYS_RESOURCE, which a machine for tests may lack.
-        text = text.replace("restrict_oom_score_adj = false", "restrict_oom_score_adj = true")
+        text = text.replace(
+            "restrict_oom_score_adj = false",
+            "restrict_oom_score_adj = true",
+        )
         (self.directory / "containerd.toml").write_text(text)
 
     def configure_kubelet(self, **changes: object) -> None:
@@ -169,10 +186,8 @@ class Node:
     def start(self, program: str) -> None:
         """Starts containerd, kubelet or kube-proxy."""
         d = self.directory
-        as_node, as_admin = (
-            f"--kubeconfig={self._state}/{self.name}.kubeconfig",
-            f"--kubeconfig={self._state}/admin.kubeconfig",
-        )
+        as_node = f"--kubeconfig={self._state}/{self.name}.kubeconfig"
+        as_admin = f"--kubeconfig={self._state}/admin.kubeconfig"
         lines: dict[str, list[object]] = {
             "containerd": ["containerd", "-c", d / "containerd.toml"],
             "kubelet": [
@@ -195,7 +210,11 @@ class Node:
         }
         log = self._state / f"{self.name}-{program}.log"
         before = log.stat().st_size if log.exists() else 0
-        child = spawn(self._state, f"{self.name}-{program}", self.inside() + lines[program])
+        child = spawn(
+            self._state,
+            f"{self.name}-{program}",
+            self.inside() + lines[program],
+        )
         # A kubelet that asks containerd before containerd serves pods ends at once; systemd would
         # start it again.
         deadline = time.monotonic() + _START_SECONDS
@@ -212,7 +231,8 @@ class Node:
 
     def boot(self) -> None:
         """Starts it again after a power cut; does not wait until it is Ready."""
-        for directory in ("/run/containerd", "/run/netns", "/run/flexvol"):  # not on a disk
+        # These directories are not on a disk.
+        for directory in ("/run/containerd", "/run/netns", "/run/flexvol"):
             shutil.rmtree(self.path(directory))
             self.path(directory).mkdir()
         self._make_mount_namespace()

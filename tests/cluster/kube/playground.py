@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -45,13 +46,20 @@ def up() -> None:
     kube.keep()
     print(
         "\nThe cluster stays until: ./build.sh playground --down\nUse it with:\n\n  alias "
-        f"kubectl='{kubectl}'"
+        f"kubectl='{kubectl}'\n\nNext:\n"
+        "  kubectl describe pvc data   shows what flexvol reports of the claim\n"
+        "  docs/quickstart.md          goes on with a StatefulSet and other volumes\n"
+        "  docs/kubectl-plugin.md      lists volumes, explains waiting claims and moves volumes"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="build.sh playground", description=__doc__)
-    parser.add_argument("--down", action="store_true", help="stop it, and undo everything")
+    parser.add_argument(
+        "--down",
+        action="store_true",
+        help="stop it, and undo everything",
+    )
     if parser.parse_args().down:
         try:
             cluster.down_kept()
@@ -59,7 +67,10 @@ def main() -> None:
             raise SystemExit(f"playground: {error}") from None
         print("nothing of it is left")
     else:
-        up()
+        try:
+            up()
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            raise SystemExit(f"playground: {error}") from None
 
 
 if __name__ == "__main__":

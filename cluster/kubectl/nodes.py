@@ -1,0 +1,281 @@
+"""The drivers of the nodes, reached through the nodes' own pods: by `exec`, a right that a person
+has and no pod."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from cluster.controller import cluster
+from cluster.controller.objects import HOSTNAME, Node, Object, Pod, table
+from cluster.controller.served import option_values
+from cluster.controller.storage import (
+    DRIVERS,
+    PLUGIN_DIRECTORY,
+    Listed,
+    Storage,
+    executable,
+)
+from shared import caller, options, protocol
+
+Key = tuple[str, str]  # the names of a node and of a driver
+# The label `app` of the pods that make volumes, from deploy/: in node mode and in shared mode.
+_NODE_MODE = "flexvol-node"
+_SHARED_MODE = "flexvol-shared"
+# Why a container waits that is being started.
+BEGINNING = ("ContainerCreating", "PodInitializing")
+_AT_ONCE = 16  # nodes that are asked at the same time
+_BEYOND_SECONDS = 15  # for the way to a node and back, on top of a driver's own limit
+_FORBIDDEN = (401, 403)
+
+
+class FlexvolNode(NamedTuple):
+    """A node with flexvol on it; without a name for storage that every node reaches.
+
+    pod: as Cluster.execute wants it: NAMESPACE/NAME.
+    drivers: those that the pod's provisioner serves.
+    identity: of that provisioner, which its PVs name; "" if the pod's arguments do not tell it.
+    trouble: why the pod does not work; "" if it does."""
+
+    name: str
+    pod: str
+    drivers: tuple[str, ...]
+    identity: str
+    trouble: str = ""
+
+
+class NodeStorage(Storage):
+    """As Storage, on another node. All its calls raise Refused and Unreachable too."""
+
+    def __init__(self, api: cluster.Cluster, node: FlexvolNode) -> None:
+        super().__init__(PLUGIN_DIRECTORY)
+        self._api = api
+        self._node = node
+
+    def delete_by_hand(self, driver: str, request: options.Options) -> str:
+        """As delete; returns the driver's message, for the person who asked."""
+        return self._counted(driver, "delete", request).message
+
+    def _call(
+        self,
+        driver: str,
+        callout: str,
+        **arguments: Any,
+    ) -> protocol.Reply:
+        line = [executable(PLUGIN_DIRECTORY, driver), *caller.command_line(callout, **arguments)]
+        seconds = protocol.CALLOUTS[callout].seconds + _BEYOND_SECONDS
+        status, printed, errors = self._api.execute(self._node.pod, line, seconds=seconds)
+        return caller.parse(callout, printed + errors.encode(), status)
+
+
+def find(api: cluster.Cluster, namespace: str) -> dict[str, FlexvolNode]:
+    """The nodes with a pod of flexvol, in any state, by name. namespace: where flexvol is
+    installed."""
+    pods = [Pod(pod) for pod in api.items(cluster.in_namespace(namespace, "pods"))]
+    # Of two pods on one node, the last one counts.
+    pods.sort(key=lambda pod: (not pod.is_being_deleted, pod.phase == "Running"))
+    found = {}
+    for pod in pods:
+        app = pod.labels.get("app")
+        if not pod.node_name or app not in (_NODE_MODE, _SHARED_MODE):
+            continue
+        name = pod.node_name if app == _NODE_MODE else ""
+        container = pod.spec["containers"][0]
+        found[name] = FlexvolNode(
+            name=name,
+            pod=f"{namespace}/{pod.name}",
+            drivers=option_values(container, "--driver") or DRIVERS,
+            identity=name or _identity_of(container),
+            trouble=trouble_of(pod),
+        )
+    return found
+
+
+def _identity_of(container: Object) -> str:
+    """Of a provisioner in shared mode; "" if an environment variable holds it."""
+    for identity in option_values(container, "--identity"):
+        return "" if "$(" in identity else identity
+    return ""
+
+
+def served(api: cluster.Cluster, namespace: str) -> set[str]:
+    """The drivers that any node serves: what a command says of all PVs of a node is to be true of
+    each."""
+    return {driver for node in find(api, namespace).values() for driver in node.drivers}
+
+
+def trouble_of(pod: Pod) -> str:
+    """Why the pod does not do its work, in kubelet's words; empty if it does."""
+    for container in pod.containers:
+        why = _why_not_running(container)
+        if why:
+            return f"its container {container['name']} {why}"
+    if pod.is_being_deleted:
+        return "it is being deleted"
+    if pod.phase != "Running":
+        return f"it is {pod.phase or 'not started yet'}"
+    for condition in pod.conditions:
+        if condition["type"] == "Ready":
+            return "" if condition["status"] == "True" else "it is not ready"
+    return ""
+
+
+def _why_not_running(container: Object) -> str:
+    """Of a container that kubelet cannot start, or that fails again and again."""
+    state = table(container.get("state"))
+    waiting = table(state.get("waiting"))
+    reason = waiting.get("reason")
+    if reason and reason not in BEGINNING:
+        message = waiting.get("message")
+        return f"waits: {reason} ({message})" if message else f"waits: {reason}"
+    ended = table(state.get("terminated"))
+    if ended.get("exitCode"):
+        return f"ended with status {ended['exitCode']} ({ended.get('reason') or 'Error'})"
+    return ""
+
+
+def nowhere(namespace: str) -> protocol.Unavailable:
+    """The failure that tells of a namespace without flexvol."""
+    return protocol.Unavailable(
+        f"no pod of flexvol is in namespace {namespace}; name the namespace "
+        "where flexvol is installed: --flexvol-namespace NAMESPACE"
+    )
+
+
+def get(api: cluster.Cluster, namespace: str, name: str) -> FlexvolNode:
+    """The node of that name.
+
+    :raises Unavailable: if no pod of flexvol is on it; names the nodes that have one."""
+    found = find(api, namespace)
+    if not found:
+        raise nowhere(namespace)
+    if name not in found:
+        raise protocol.Unavailable(
+            f"no pod of flexvol is on node {name}; nodes with one: {', '.join(sorted(found))}"
+        )
+    return found[name]
+
+
+def list_all(
+    api: cluster.Cluster,
+    nodes: Collection[FlexvolNode],
+    drivers: Collection[str] | None = None,
+) -> tuple[dict[Key, Listed], dict[Key, str]]:
+    """What the drivers list on each node, and why one did not answer; both by the names of node and
+    driver. drivers: which to ask, instead of those that are served; of storage that every node
+    reaches, only if they are served."""
+    asked = []
+    for node in nodes:
+        for driver in drivers or node.drivers:
+            if node.name or driver in node.drivers:
+                asked.append((node, driver))
+    listed: dict[Key, Listed] = {}
+    silent = {(node.name, driver): why_silent(node, None) for node, driver in asked}
+
+    def ask(node: FlexvolNode, driver: str) -> None:
+        try:
+            listed[node.name, driver] = NodeStorage(api, node).list(driver)
+            del silent[node.name, driver]
+        except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
+            silent[node.name, driver] = why_silent(node, error)
+
+    # The threads are daemons, so that none of them is waited for at the end: a node's kubelet may
+    # have taken the connection, and hang.
+    threads = [threading.Thread(target=ask, args=key, daemon=True) for key in asked]
+    for start in range(0, len(threads), _AT_ONCE):
+        _run(threads[start : start + _AT_ONCE])
+    return dict(listed), dict(silent)
+
+
+def _run(threads: list[threading.Thread]) -> None:
+    """Returns when all of them have ended, or had the time for it."""
+    deadline = time.monotonic() + protocol.CALLOUTS["list"].seconds + _BEYOND_SECONDS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def why_silent(node: FlexvolNode, error: Exception | None) -> str:
+    """The sentence about a node whose driver was asked and did not list. error: how the call ended;
+    None if it has not ended in time."""
+    if isinstance(error, protocol.Failure):
+        return _on_failure(node, error)
+    forbidden = _on_forbidden(node, error)
+    if forbidden:
+        return forbidden
+    is_down = error is None or _is_out_of_reach(error)
+    # Of a node that is down, Kubernetes says that its pods are not ready: that is no trouble of
+    # the pod's own.
+    if node.trouble and not (node.name and is_down):
+        return _on_trouble(node)
+    if isinstance(error, cluster.Refused) and not is_down:
+        return f"the pod {node.pod} of node {node.name or '-'} could not be asked: {error}"
+    return _on_no_answer(node)
+
+
+def _on_failure(node: FlexvolNode, failure: protocol.Failure) -> str:
+    where = f" on node {node.name}" if node.name else ""
+    return f"the driver{where} cannot list its volumes: {failure}"
+
+
+def _on_forbidden(node: FlexvolNode, error: Exception | None) -> str:
+    """Empty for any other error."""
+    if not isinstance(error, cluster.Refused) or error.status not in _FORBIDDEN:
+        return ""
+    return (
+        f"the pod {node.pod} was not asked, because your account may not do "
+        f"that: {error.lacking or error}"
+    )
+
+
+def _on_trouble(node: FlexvolNode) -> str:
+    namespace, _, pod = node.pod.partition("/")
+    return (
+        f"the pod {node.pod} of node {node.name or '-'} did not answer: "
+        f"{node.trouble}; see: kubectl -n {namespace} describe pod {pod}"
+    )
+
+
+def _on_no_answer(node: FlexvolNode) -> str:
+    if node.name:
+        return (
+            f"node {node.name} did not answer: its kubelet cannot be reached, "
+            f"or hangs; see: kubectl describe node {node.name}"
+        )
+    namespace, _, _ = node.pod.partition("/")
+    return f"the pod {node.pod} did not answer; see: kubectl -n {namespace} get pods -o wide"
+
+
+def _is_out_of_reach(error: Exception) -> bool:
+    """Whether the API server says that it cannot reach the kubelet
+    (apiserver, pkg/util/proxy: "error dialing backend")."""
+    if not isinstance(error, cluster.Refused):
+        return False
+    return error.status in (502, 503, 504) or "error dialing backend" in str(error)
+
+
+def hostname(api: cluster.Cluster, name: str) -> str:
+    """The node's own hostname label, which need not be its name.
+
+    :raises Unavailable: if it has none."""
+    node = Node.of(api.get(cluster.path_to(cluster.NODES, name)))
+    if node is None or not node.hostname:
+        raise protocol.Unavailable(
+            f"node {name} has no label {HOSTNAME}, which kubelet sets; restart that node's kubelet"
+        )
+    return node.hostname
+
+
+def cluster_uid(api: cluster.Cluster) -> str:
+    """As Cluster.uid.
+
+    :raises Unavailable: if there is none."""
+    uid = api.uid()
+    if not uid:
+        raise protocol.Unavailable(
+            "there is no namespace kube-system, whose uid stands for the cluster"
+        )
+    return uid

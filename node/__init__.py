@@ -1,0 +1,1 @@
+"""The driver's side, which runs on a node: it is in dist/flexvol only."""

@@ -1,0 +1,104 @@
+"""Takes this file out of kubelet's plugin directory, if no volume needs it any more.
+
+The command refuses while a pod of this node has a volume of the driver, because nothing else can
+unmount that volume, and while the driver lists volumes, because nothing else can delete them. The
+pools stay. First take flexvol out of the cluster (kubectl flexvol uninstall says how), or its pod
+installs the driver again."""
+
+import argparse
+import os
+
+from node import callouts
+from node.commands import add_driver, add_plugin_dir
+from node.host import mount_table, plugin_directory
+from shared.protocol import Internal, NotSupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List
+
+NEEDS_ROOT = True
+_SHOWN = 10  # volumes or mounts that a refusal names; it only counts the rest
+_DELETED_BY = (
+    "Delete the claims of the volumes; snapshots, archives and what has no claim: loop delete "
+    "NAME. Mount the disk of a pool that is away; if it will never come back: loop pool remove "
+    "NAME --away"
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add_plugin_dir(parser)
+    add_driver(parser)
+    parser.add_argument(
+        "--vendor", default="flexvol", help="the name before the ~ (default: %(default)s)"
+    )
+
+
+def run(settings: argparse.Namespace) -> int:
+    name = "{}~{}".format(settings.vendor, settings.driver)
+    plugins = settings.plugin_dir or plugin_directory.find()[0]
+    directory = os.path.join(plugins, name)
+    path = os.path.join(directory, settings.driver)
+    _refuse(
+        "pods of this node have volumes of {} mounted".format(name),
+        "Stop these pods first.",
+        _mounted(name),
+    )
+    _refuse(
+        "there are, or may be, volumes of {} on this node".format(name),
+        _DELETED_BY,
+        _volumes(settings.driver),
+    )
+    if not os.path.exists(path):
+        print("there is no {}".format(path))
+        return 0
+    os.unlink(path)
+    print("removed {}{}; the pools stay".format(path, _remove_empty(directory)))
+    return 0
+
+
+def _remove_empty(directory: str) -> str:
+    """Removes the directory if it is empty; else returns words about what is in it."""
+    left = os.listdir(directory)
+    if left:
+        return ", and left beside it " + left[0]
+    os.rmdir(directory)
+    return ""
+
+
+def _mounted(name: str) -> "List[str]":
+    """The directories of pods at which kubelet had a volume of the driver mounted."""
+    of_driver = "/volumes/{}/".format(name)
+    paths = {mount.path for mount in mount_table.table()}
+    return sorted(path for path in paths if of_driver in path)
+
+
+def _volumes(driver: str) -> "List[str]":
+    """The volumes that the driver lists, and the pools that it cannot look into; none if the driver
+    lists none."""
+    try:
+        listed = callouts.load(driver).list()
+    except NotSupported:
+        return []
+    lines = []
+    for volume in listed.volumes or []:
+        owner = volume.get("owner")
+        claim = " of claim {namespace}/{name}".format(**owner) if owner else ""
+        lines.append("{} in pool {}{}".format(volume["name"], volume.get("pool", "-"), claim))
+    for pool in listed.pools or []:
+        if "error" in pool:
+            why = "pool {} is away and may hold volumes: {}"
+            lines.append(why.format(pool["name"], pool["error"]))
+    return lines
+
+
+def _refuse(why: str, remedy: str, reasons: "List[str]") -> None:
+    """Raises Internal if there are reasons, with the first of them."""
+    if not reasons:
+        return
+    lines = [why + ", so nothing was changed:"]
+    lines += ["  " + reason for reason in reasons[:_SHOWN]]
+    if len(reasons) > _SHOWN:
+        lines.append("  and {} more".format(len(reasons) - _SHOWN))
+    lines.append(remedy)
+    raise Internal("\n".join(lines))

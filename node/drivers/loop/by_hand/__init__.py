@@ -1,0 +1,2 @@
+"""What commands ask of the loop driver, and no callout: the setup of pools, reports, snapshots,
+streams, trimming."""

@@ -1,0 +1,139 @@
+"""What a person's words to ./build.sh test run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bundle import check, environment
+from bundle.check import Run, campaign_runs
+
+ALL = ["--campaign"]
+NODE = ["tests/node", "--campaign"]
+ONE = ["tests/cluster/test_claims.py", "--campaign", "-x", "-k", "bound"]
+MIXED = ["tests/unit", "tests/cluster", "--campaign"]
+OLDEST = Path("/usr/bin/python3.6")
+MIDDLE = Path("/usr/bin/python3.9")
+NEWEST = Path("/usr/bin/python3.13")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FLEXVOL_KUBE_BIN", "FLEXVOL_KUBERNETES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "older"),
+    [
+        pytest.param(ALL, ["tests/cluster", "--campaign"], id="a whole campaign"),
+        pytest.param(ONE, ONE, id="one file of the cluster's tests"),
+        pytest.param(MIXED, ["tests/cluster", "--campaign"], id="only the cluster's part"),
+        pytest.param(NODE, None, id="the node's tests have no Kubernetes"),
+        pytest.param(["tests/cluster"], None, id="no campaign"),
+    ],
+)
+def test_a_campaign_runs_the_clusters_tests_on_an_older_kubernetes_too(
+    words: list[str], older: list[str] | None
+) -> None:
+    first, *others = campaign_runs(words)
+
+    assert first == Run(tuple(words))
+    assert others == ([Run(tuple(older), kubernetes="1.34.4")] if older else [])
+
+
+@pytest.mark.parametrize("name", ["FLEXVOL_KUBE_BIN", "FLEXVOL_KUBERNETES"])
+def test_whoever_brings_a_kubernetes_has_it_tested_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "1.35.1")
+
+    assert campaign_runs(ALL) == [Run(tuple(ALL))]
+
+
+def words_of(runs: list[Run]) -> list[str]:
+    """The words of each run that choose tests, and not those that all runs have."""
+    return [" ".join(word for word in run.words if word not in check.OPTIONS) for run in runs]
+
+
+def test_quick_runs_the_unit_tests_and_the_short_set_with_the_newest_python() -> None:
+    runs = check.quick_runs([OLDEST, MIDDLE, NEWEST])
+
+    assert words_of(runs) == ["tests/unit", f"tests/node -m short --python={NEWEST}"]
+
+
+def test_all_runs_the_nodes_tests_with_every_python() -> None:
+    runs = check.other_runs([OLDEST, MIDDLE, NEWEST])
+
+    assert words_of(runs) == [
+        f"tests/unit tests/node --python={NEWEST}",
+        f"tests/node -m not newest --python={OLDEST}",
+        "tests/vm",
+        f"tests/node -m short --python={MIDDLE}",
+    ]
+    assert all(run.is_nice for run in runs)
+
+
+def test_a_machine_with_one_python_runs_the_nodes_tests_once() -> None:
+    runs = check.other_runs([NEWEST])
+
+    assert words_of(runs) == [f"tests/unit tests/node --python={NEWEST}", "tests/vm"]
+
+
+def test_two_clusters_share_the_clusters_tests_and_one_has_the_playground(tmp_path: Path) -> None:
+    first, second = check.cluster_runs([OLDEST, NEWEST], str(tmp_path))
+
+    assert words_of([first, second]) == [
+        f"tests/playground tests/cluster --python={NEWEST}",
+        f"tests/cluster --python={NEWEST}",
+    ]
+    assert first.settings() == {"FLEXVOL_TEST_HALVES": str(tmp_path)}
+    assert second.settings() == {
+        "FLEXVOL_TEST_HALVES": str(tmp_path),
+        "FLEXVOL_TEST_CLUSTER_NUMBER": "2",
+    }
+
+
+def test_a_run_on_an_older_kubernetes_says_so_to_the_test_cluster() -> None:
+    run = Run(("tests/cluster",), kubernetes="1.34.4")
+
+    assert run.settings() == {"FLEXVOL_KUBERNETES": "1.34.4"}
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        pytest.param([], ["lint", "all"], id="no words: lint, then all tests"),
+        pytest.param(["--lint"], ["lint"], id="--lint: lint alone"),
+        pytest.param(["--quick"], ["lint", "quick"], id="--quick: lint, then the quick tests"),
+        pytest.param(["tests/unit", "-x"], ["tests/unit -x"], id="other words: only these"),
+    ],
+)
+def test_the_words_choose_what_is_done(
+    words: list[str], steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def noted(step: str) -> int:
+        done.append(step)
+        return 0
+
+    monkeypatch.setattr(check, "_install", lambda: None)
+    monkeypatch.setattr(environment, "python", lambda: Path("/venv/bin/python"))
+    monkeypatch.setattr(check, "_lint", lambda tools: noted("lint"))
+    monkeypatch.setattr(check, "_test_all", lambda python: noted("all"))
+    monkeypatch.setattr(check, "_test_quick", lambda python: noted("quick"))
+    monkeypatch.setattr(check, "_run_pytest", lambda python, run: noted(" ".join(run.words)))
+
+    assert check.main(words) == 0
+    assert done == steps
+
+
+def test_nothing_is_tested_while_lint_finds_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "_install", lambda: None)
+    monkeypatch.setattr(environment, "python", lambda: Path("/venv/bin/python"))
+    monkeypatch.setattr(check, "_lint", lambda tools: 1)
+    monkeypatch.setattr(check, "_test_quick", lambda python: pytest.fail("it was tested"))
+
+    assert check.main(["--quick"]) == 1

@@ -1,0 +1,178 @@
+"""No account of ours may write a kind of object without a policy that says which of them, and no
+policy can be off: each has its binding, and knows an account by its rights and not by its name.
+What the policies let through is tested on a real API server (tests/cluster/test_policy.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+Object = dict[str, Any]
+OPERATIONS = {"create": "CREATE", "update": "UPDATE", "patch": "UPDATE", "delete": "DELETE"}
+# Whoever may read this subresource may use it.
+CONNECTED = "pods/exec"
+# A Lease only decides which of our own instances works.
+WITHOUT_POLICY = {"leases"}
+OBEYS = "authorizer.group('flexvol').resource('policies').name('{0}').check('obey').allowed()"
+IGNORES = "!authorizer.group('flexvol').resource('policies').name('{0}').check('ignore').allowed()"
+
+
+def manifests() -> list[Object]:
+    folders = (".", "shared", "secrets", "snapshots")
+    files = [file for folder in folders for file in (DEPLOY / folder).glob("*.yaml")]
+    return [
+        one
+        for file in files
+        for one in yaml.safe_load_all(file.read_text())
+        if one["kind"] != "Kustomization"
+    ]
+
+
+ALL = manifests()
+
+
+def of_kind(*kinds: str) -> list[Object]:
+    return [one for one in ALL if one["kind"] in kinds]
+
+
+ACCOUNTS = sorted(one["metadata"]["name"] for one in of_kind("ServiceAccount"))
+POLICIES = {one["metadata"]["name"]: one["spec"] for one in of_kind("ValidatingAdmissionPolicy")}
+
+
+def rules_of(account: str) -> list[Object]:
+    """All that an account may do, by whatever binding."""
+    roles = {(one["kind"], one["metadata"]["name"]): one for one in of_kind("Role", "ClusterRole")}
+    bound = [
+        (one["roleRef"]["kind"], one["roleRef"]["name"])
+        for one in of_kind("RoleBinding", "ClusterRoleBinding")
+        if account in [subject["name"] for subject in one["subjects"]]
+    ]
+    return [rule for key in bound for rule in roles[key]["rules"]]
+
+
+def obeyed(account: str) -> set[str]:
+    """The words of the policies that hold for an account."""
+    return {
+        name
+        for rule in rules_of(account)
+        if rule["apiGroups"] == ["flexvol"] and "obey" in rule["verbs"]
+        for name in rule["resourceNames"]
+    }
+
+
+def condition(policy: Object) -> str:
+    (only,) = policy["matchConditions"]
+    return str(only["expression"])
+
+
+def covered(account: str, resource: str, verb: str) -> bool:
+    """Whether a policy for the account looks at such a request."""
+    operation = "CONNECT" if resource == CONNECTED else OPERATIONS[verb]
+    for policy in POLICIES.values():
+        holds = any(OBEYS.format(name) in condition(policy) for name in obeyed(account))
+        for rule in policy["matchConstraints"]["resourceRules"] if holds else []:
+            if resource in rule["resources"] and operation in rule["operations"]:
+                return True
+    return False
+
+
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_each_right_to_write_has_a_policy(account: str) -> None:
+    writes = {
+        (resource, verb)
+        for rule in rules_of(account)
+        if rule["apiGroups"] != ["flexvol"]
+        for resource in rule["resources"]
+        for verb in set(rule["verbs"]) - {"get", "list", "watch"}
+    }
+
+    assert writes
+    assert {
+        one for one in writes if one[0] not in WITHOUT_POLICY and not covered(account, *one)
+    } == set()
+    assert not [rule for rule in rules_of(account) if "*" in str(rule)]
+
+
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_each_account_obeys_the_policies_of_its_own_word(account: str) -> None:
+    assert obeyed(account) == {account.removeprefix("flexvol-")}
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_each_policy_is_bound_fails_closed_and_knows_accounts_by_their_rights(name: str) -> None:
+    policy = POLICIES[name]
+    bindings = [
+        one["spec"]
+        for one in of_kind("ValidatingAdmissionPolicyBinding")
+        if one["spec"]["policyName"] == name
+    ]
+    account = name.split("-")[1]
+
+    assert [one["validationActions"] for one in bindings] == [["Deny"]]
+    assert policy["failurePolicy"] == "Fail"
+    assert " ".join(condition(policy).split()) == (
+        "request.userInfo.username.startsWith('system:serviceaccount:') && "
+        f"{OBEYS.format(account)} && {IGNORES.format(account)}"
+    )
+    assert "flexvol-node" not in condition(policy)
+    assert bool(policy.get("paramKind")) == ("paramRef" in bindings[0])
+
+
+def test_the_nodes_serve_the_provisioners_of_the_classes_that_come_with_them() -> None:
+    (served,) = [
+        one for one in of_kind("ClusterRole") if one["metadata"]["name"] == "flexvol-served"
+    ]
+    (rule,) = served["rules"]
+
+    assert set(rule["resourceNames"]) == {one["provisioner"] for one in of_kind("StorageClass")}
+
+
+def named(account: str, verb: str, resource: str) -> list[str]:
+    return [
+        name
+        for rule in rules_of(account)
+        if rule["verbs"] == [verb] and rule["resources"] == [resource]
+        for name in rule["resourceNames"]
+    ]
+
+
+def test_the_account_of_shared_mode_leaves_to_the_nodes_what_they_serve() -> None:
+    left = named("flexvol-shared", "leave", "provisioners")
+
+    assert left == named("flexvol-node", "serve", "provisioners")
+
+
+def test_the_account_of_shared_mode_has_the_secrets_of_its_own_identity() -> None:
+    (deployment,) = [one for one in of_kind("Deployment") if "shared" in one["metadata"]["name"]]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+
+    (identity,) = named("flexvol-shared", "serve", "identities")
+
+    assert f"--identity={identity}" in container["args"]
+
+
+def test_each_account_is_in_the_namespace_in_which_its_bindings_look_for_it() -> None:
+    """kustomize's `namespace` changes both only if they were alike before it."""
+    accounts = {
+        (one["metadata"]["name"], one["metadata"].get("namespace"))
+        for one in of_kind("ServiceAccount")
+    }
+    subjects = {
+        (subject["name"], subject["namespace"])
+        for one in of_kind("RoleBinding", "ClusterRoleBinding")
+        for subject in one["subjects"]
+    }
+
+    assert subjects == accounts
+
+
+def test_the_component_without_policies_takes_both_kinds_away() -> None:
+    component = yaml.safe_load((DEPLOY / "without-policies/kustomization.yaml").read_text())
+    kinds = {one["kind"] for one in ALL if one["apiVersion"].startswith("admissionregistration")}
+
+    assert component["kind"] == "Component"
+    assert {one["target"]["kind"] for one in component["patches"]} == kinds
