@@ -362,7 +362,7 @@ def pool_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         if request.param != "tmpfs":
             subprocess.run([*make, device], check=True)
         subprocess.run(
-            ["mount", "-t", request.param.split("-")[0], device, disk],
+            ["mount", "-t", request.param.split()[0], device, disk],
             check=True,
         )
         yield disk
