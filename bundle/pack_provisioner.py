@@ -15,13 +15,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from bundle import environment, pack
+from bundle import environment, pack, tars
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENTS = ("provisioner.py", "cluster", "shared")
 # The notes in each package about its installation, which differ from machine to machine.
 LEFT_OUT = ("RECORD", "WHEEL", "INSTALLER", "REQUESTED", "direct_url.json")
-EPOCH = "315532800"  # 1980-01-01, the earliest date a zip can hold
 
 
 def build(target: Path) -> None:
@@ -41,7 +40,7 @@ def build(target: Path) -> None:
         line += ["--site-packages", str(site), "--output-file", str(made)]
         line += ["--entry-point", "provisioner:start", "--python", "/usr/bin/env python3"]
         line += ["--compressed", "--reproducible"]
-        settings = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONHASHSEED": "0"}
+        settings = {**os.environ, "SOURCE_DATE_EPOCH": str(tars.EPOCH), "PYTHONHASHSEED": "0"}
         subprocess.run(line, check=True, env=settings)
         aside = target.with_name(f".{target.name}.{os.getpid()}")
         _sort(made, aside)

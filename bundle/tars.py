@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-EPOCH = 315532800  # 1980-01-01, as in the zipapps, in seconds
+EPOCH = 315532800  # 1980-01-01 in seconds, the earliest date a zip can hold
 _PROGRAM_MODE = 0o755
 _FILE_MODE = 0o644
 
