@@ -8,6 +8,7 @@ from shared import terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from typing import Iterator, List, Sequence, Tuple
 
     Cells = Sequence[str]
@@ -79,6 +80,20 @@ def use_cells(part: object, whole: object) -> "List[str]":
     if percentage is None:
         return ["-", ""]
     return ["{:3}%".format(percentage), terminal.bar(percentage)]
+
+
+def add_output(parser: "ArgumentParser") -> None:
+    """Adds the arguments of a command that prints tables: `output` is then None, "wide" or
+    "json"."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("wide", "json"),
+        help="wide: all columns, however wide the table is; json: one JSON object, for programs",
+    )
+    parser.add_argument(
+        "--json", dest="output", action="store_const", const="json", help="the same as -o json"
+    )
 
 
 def print_fitted(

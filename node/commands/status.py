@@ -10,7 +10,14 @@ import json
 from node import callouts
 from node.commands import add_driver
 from shared.protocol import of_volume
-from shared.table import BAR, human_bytes_if_known, print_fitted, print_left_out, use_cells
+from shared.table import (
+    BAR,
+    add_output,
+    human_bytes_if_known,
+    print_fitted,
+    print_left_out,
+    use_cells,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,15 +59,7 @@ _NOT_MOUNTED = {"pod": "-", "path": "-", "readOnly": False}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-o",
-        "--output",
-        choices=("wide", "json"),
-        help="wide: all columns, however wide the table is; json: one JSON object, for programs",
-    )
-    parser.add_argument(
-        "--json", dest="output", action="store_const", const="json", help="the same as -o json"
-    )
+    add_output(parser)
     add_driver(parser)
 
 

@@ -21,19 +21,11 @@ from cluster.kubectl.inventory import sentences, tables
 from cluster.kubectl.inventory.look import Look, look
 from cluster.kubectl.inventory.sentences import Seen
 from shared import terminal
-from shared.table import print_fitted, print_left_out, printable
+from shared.table import add_output, print_fitted, print_left_out, printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-o",
-        "--output",
-        choices=("wide", "json"),
-        help="wide: all columns, however wide the table is; json: one JSON object, for programs",
-    )
-    parser.add_argument(
-        "--json", dest="output", action="store_const", const="json", help="the same as -o json"
-    )
+    add_output(parser)
     parser.add_argument(
         "--dry-run",
         action="store_true",
