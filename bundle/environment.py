@@ -83,8 +83,8 @@ def _make(target: Path, files: list[Path]) -> None:
 
 
 def install(interpreter: Path, files: list[Path], *options: str) -> None:
-    """Installs requirements files. pip refuses a package whose hash is not the one pinned. Ends the
-    program with a sentence if the packages cannot be had.
+    """Installs requirements files. pip refuses a package whose hash differs from the pinned hash.
+    Ends the program with a sentence if the packages cannot be had.
 
     :param options: further options of `pip install`"""
     line = [str(interpreter), "-m", "pip", "install", "--quiet"]

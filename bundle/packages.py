@@ -15,8 +15,8 @@ _TEST = frozenset(("test",))
 _IMAGE = _CLUSTER | {"image"}
 # Where tools lie that the PATH of a root made by su lacks.
 _TOOLS = ":/usr/sbin:/sbin"
-# Each distribution, the program that installs its packages, and the attribute of Need that has its
-# names. The machine's distribution is the first one whose program is on PATH.
+# Each distribution, the program that installs its packages, and the attribute of Need with their
+# names. The first distribution whose program is on PATH counts as the machine's.
 _DISTRIBUTIONS = (
     ("Debian", "apt-get", "debian"),
     ("Fedora", "dnf", "fedora"),

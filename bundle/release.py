@@ -194,8 +194,8 @@ def _chart_files() -> Iterator[Path]:
 
 
 def _sbom() -> str:
-    """What is in dist/provisioner besides our sources: the pinned packages, and shiv, whose start
-    code is in it. dist/flexvol has our sources alone."""
+    """Writes the list of the packages in dist/provisioner: the pinned packages, and shiv, whose
+    start code unpacks them. dist/flexvol has our sources alone."""
     name = f"flexvol-{VERSION}.cdx.json"
     tool = environment.sbom_python()
     with tempfile.TemporaryDirectory() as scratch:
