@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -15,15 +14,13 @@ import pytest
 from node import commands
 from shared.protocol import CALLOUTS
 from tests.node.nodes import Node
+from tests.terminals import Terminal
 
 
 @pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    """A terminal: the end to read what is shown, and the end that a program has."""
-    shown, used = pty.openpty()
-    yield shown, used
-    os.close(shown)
-    os.close(used)
+def terminal() -> Iterator[Terminal]:
+    with Terminal() as terminal:
+        yield terminal
 
 
 def run_on(node: Node, used: int, *argv: str, stdout: int = subprocess.PIPE) -> bytes:
@@ -35,52 +32,39 @@ def run_on(node: Node, used: int, *argv: str, stdout: int = subprocess.PIPE) -> 
     return output or b""
 
 
-def lines_shown(shown: int, number: int = 1) -> bytes:
-    """So many lines. The kernel's worker brings what a program wrote, in pieces, to the other
-    end."""
-    read = b""
-    while read.count(b"\n") < number:
-        read += os.read(shown, 4096)
-    return read
-
-
 def test_a_terminal_shows_the_message_and_stdout_is_the_object(
-    node: Node, terminal: tuple[int, int]
+    node: Node, terminal: Terminal
 ) -> None:
-    shown, used = terminal
-
-    reply = json.loads(run_on(node, used, "unmount", "/nowhere"))
+    reply = json.loads(run_on(node, terminal.used, "unmount", "/nowhere"))
     assert reply == {"status": "Success", "message": "it was already gone"}
-    assert lines_shown(shown) == b"unmount: Success: it was already gone\r\n"
+    assert terminal.lines() == b"unmount: Success: it was already gone\r\n"
 
-    reply = json.loads(run_on(node, used, "mount", "/nowhere", node.options()))
+    reply = json.loads(run_on(node, terminal.used, "mount", "/nowhere", node.options()))
     assert reply["status"] == "Failure"
-    assert lines_shown(shown).decode() == "mount: Failure: " + reply["message"] + "\r\n"
+    assert terminal.lines().decode() == "mount: Failure: " + reply["message"] + "\r\n"
 
-    assert json.loads(run_on(node, used, "provision", node.request("pvc-1")))["status"] == "Success"
-    assert lines_shown(shown) == b"provision: Success\r\n"
+    reply = json.loads(run_on(node, terminal.used, "provision", node.request("pvc-1")))
+    assert reply["status"] == "Success"
+    assert terminal.lines() == b"provision: Success\r\n"
 
 
-def test_on_one_terminal_the_object_comes_first(node: Node, terminal: tuple[int, int]) -> None:
-    shown, used = terminal
+def test_on_one_terminal_the_object_comes_first(node: Node, terminal: Terminal) -> None:
+    run_on(node, terminal.used, "attach", "{}", "node-1", stdout=terminal.used)
 
-    run_on(node, used, "attach", "{}", "node-1", stdout=used)
-
-    assert lines_shown(shown, 2).decode().splitlines() == [
+    assert terminal.lines(2).decode().splitlines() == [
         '{"status": "Not supported", "reason": "NotSupported", "message": "attach"}',
         "attach: Not supported: attach",
     ]
 
 
-def test_a_message_does_not_steer_the_terminal(node: Node, terminal: tuple[int, int]) -> None:
-    shown, used = terminal
+def test_a_message_does_not_steer_the_terminal(node: Node, terminal: Terminal) -> None:
     node.path("/etc/flexvol/config.json").write_text(
         json.dumps({"pools": {"fast": "/\x1b[2J\nforged"}})
     )
 
-    run_on(node, used, "mount", node.pod_dir("web"), node.options(pool="fast"))
+    run_on(node, terminal.used, "mount", node.pod_dir("web"), node.options(pool="fast"))
 
-    (line,) = lines_shown(shown).decode().splitlines()
+    (line,) = terminal.lines().decode().splitlines()
     assert r"\x1b[2J\nforged" in line
 
 

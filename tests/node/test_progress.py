@@ -4,7 +4,6 @@ in the stream."""
 from __future__ import annotations
 
 import os
-import pty
 import re
 import subprocess
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.node.nodes import MIB, Node
+from tests.terminals import Terminal
 
 # What is shown on a terminal: a line that is written anew.
 SHOWN = re.compile(
@@ -25,11 +25,9 @@ PAUSE_SECONDS = 0.7
 
 
 @pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    parent, child = pty.openpty()
-    yield parent, child
-    os.close(parent)
-    os.close(child)
+def terminal() -> Iterator[Terminal]:
+    with Terminal() as terminal:
+        yield terminal
 
 
 def with_data(node: Node) -> None:
@@ -62,13 +60,13 @@ def blocks_of(stream: bytes) -> bytes:
 
 
 def test_an_export_shows_its_progress_on_a_terminal_and_nothing_of_it_is_in_the_stream(
-    node: Node, terminal: tuple[int, int]
+    node: Node, terminal: Terminal
 ) -> None:
     with_data(node)
 
-    stream = exported(node, terminal[1])
+    stream = exported(node, terminal.used)
 
-    seen = os.read(terminal[0], 1 << 16).decode()
+    seen = terminal.all_shown()
     assert SHOWN.match(seen), seen
     assert "\n" not in seen and seen.endswith("\r\x1b[K")
     assert "B/s" in seen
@@ -85,16 +83,14 @@ def test_in_a_pipe_a_short_export_shows_nothing(node: Node, tmp_path: Path) -> N
     assert log.read_bytes() == b""
 
 
-def test_an_import_shows_how_much_has_come_of_how_much_will(
-    node: Node, terminal: tuple[int, int]
-) -> None:
+def test_an_import_shows_how_much_has_come_of_how_much_will(node: Node, terminal: Terminal) -> None:
     with_data(node)
     stream = exported(node, subprocess.DEVNULL)
     node.command("pool", "init", "fast", "--reserve", "0")
     line = [*node.executable, "import", "--pool", "fast"]
     environment = {**os.environ, "TERM": "xterm"}
 
-    importing = node.start(*line, stdin=subprocess.PIPE, stderr=terminal[1], env=environment)
+    importing = node.start(*line, stdin=subprocess.PIPE, stderr=terminal.used, env=environment)
     assert importing.stdin and importing.stdout
     for begin in range(0, len(stream), 8 * MIB):
         importing.stdin.write(stream[begin : begin + 8 * MIB])
@@ -103,5 +99,5 @@ def test_an_import_shows_how_much_has_come_of_how_much_will(
     said, _ = importing.communicate()
 
     assert said.decode() == "imported volume pvc-1 into pool fast\n"
-    seen = os.read(terminal[0], 1 << 16).decode()
+    seen = terminal.all_shown()
     assert SHOWN.match(seen), seen

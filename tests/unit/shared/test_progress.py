@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import pty
 from typing import TextIO
 
 import pytest
 
 from shared import progress
 from shared.progress import Progress
+from tests.terminals import Terminal
 
 MIB = 1 << 20
 
@@ -69,10 +69,10 @@ def test_a_terminal_has_one_line_which_goes_when_the_work_is_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    parent, child = pty.openpty()
-    with os.fdopen(parent, "rb", buffering=0) as screen, os.fdopen(child, "w") as stream:
-        run(stream, 3)
-        seen = screen.read(1 << 12).decode()
+    with Terminal() as terminal:
+        with open(terminal.used, "w", closefd=False) as stream:
+            run(stream, 3)
+        seen = terminal.all_shown()
 
     clear = "\r\x1b[K"
     assert "\n" not in seen and seen.endswith(clear)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import pty
 import subprocess
 import sys
 
 import pytest
 
 from shared import terminal
+from tests.terminals import Terminal
 from tests.unit.sources import ROOT
 
 SCRIPT = (
@@ -22,13 +22,11 @@ PLAIN = {"COLUMNS": "", "NO_COLOR": "", "LC_ALL": "C"}
 
 def on_terminal(percentage: int, **environment: str) -> str:
     """What a program prints whose stdout is a terminal."""
-    parent, child = pty.openpty()
     line = [sys.executable, "-c", SCRIPT.format(percentage)]
     variables = {**os.environ, **PLAIN, **environment}
-    with os.fdopen(parent, "rb", buffering=0) as reader:
-        subprocess.run(line, cwd=ROOT, stdout=child, env=variables, check=True)
-        os.close(child)
-        return reader.read(1 << 12).decode().rstrip("\r\n")
+    with Terminal() as shown:
+        subprocess.run(line, cwd=ROOT, stdout=shown.used, env=variables, check=True)
+        return shown.all_shown().rstrip("\r\n")
 
 
 @pytest.mark.parametrize(
@@ -61,8 +59,7 @@ def test_the_width_of_a_table(environment: dict[str, str], columns: str) -> None
 def test_only_a_terminal_that_is_not_dumb_has_lines_that_are_written_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    parent, child = pty.openpty()
-    with os.fdopen(parent), os.fdopen(child, "w") as stream:
+    with Terminal() as shown, open(shown.used, "w", closefd=False) as stream:
         monkeypatch.setenv("TERM", "xterm")
         assert terminal.is_terminal(stream)
         assert not terminal.is_terminal(io.StringIO())
