@@ -268,8 +268,8 @@ class Reply:
 
     device: where attach and waitforattach found the device. attached: isattached's answer.
     capabilities: init's answer. volume: provision's answer, {"options": {str: str} for the PV,
-    "capacityBytes": int, "fsType": str}. volumes, pools: list's answer; docs/your-own-driver.md
-    has their fields."""
+    "capacityBytes": int, "fsType": str}. volumes, pools: list's answer; shared/schemas.py has their
+    fields."""
 
     _WIRE = (
         ("message", "message"),

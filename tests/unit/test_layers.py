@@ -44,6 +44,8 @@ MAY_IMPORT = {
     "shared/children.py": {"shared.deadlines", "shared.process_table"},
     "shared/process.py": {"shared.deadlines", "shared.process_table", "shared.protocol"},
     "shared/caller.py": {"shared"},
+    "shared/json_schema.py": {"shared.protocol"},
+    "shared/schemas.py": {"shared.json_schema", "shared.options", "shared.protocol"},
     "shared/terminal.py": set(),
     "shared/table.py": {"shared.terminal"},
     "shared/progress.py": {"shared.table", "shared.terminal"},
@@ -114,6 +116,9 @@ DOORS = {
         "node/commands",
     },
     "subprocess": set(),
+    # the contract's schemas, which no callout needs
+    "shared.schemas": {"node/commands", "node/sanity"},
+    "shared.json_schema": {"shared/schemas.py"},
 }
 # Each of these modules costs a callout milliseconds; the callout imports it late, or does without.
 SLOW = {
@@ -476,6 +481,11 @@ BAD = {
         passed_doors,
         "node/drivers/loop/__init__.py",
         "def late():\n    from shared import caller",
+    ),
+    "a callout imports the schemas": (
+        passed_doors,
+        "node/callouts.py",
+        "def late():\n    from shared import schemas",
     ),
     "the contract imports json": (slow_imports, "shared/protocol.py", "import json"),
     "a driver imports dataclasses": (
