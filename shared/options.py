@@ -374,6 +374,16 @@ def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
     return {name: _parse_argument(name, value) for name, value in named}
 
 
+def _decoded_argument(value: str) -> str:
+    """A JSON argument as it was sent, which is UTF-8: a Python 3.6 that kubelet starts without a
+    locale has decoded it as ASCII, with a surrogate for each other byte."""
+    try:
+        sent = value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # no command line has such a character
+        return value
+    return sent.decode("utf-8", "surrogateescape")
+
+
 def _wrong_count(callout: str, names: "Tuple[str, ...]", count: int) -> str:
     listed = ""
     if names:
@@ -385,7 +395,7 @@ def _wrong_count(callout: str, names: "Tuple[str, ...]", count: int) -> str:
 
 def _parse_argument(name: str, value: str) -> "Any":
     if name == "options":
-        return Options.parse(value)
+        return Options.parse(_decoded_argument(value))
     if name.endswith("_bytes"):
         return integer(name, value)
     if not _is_line(value):

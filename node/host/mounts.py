@@ -247,10 +247,11 @@ def shows_image(mount: "Mount") -> bool:
 
 class _Stage:
     """A directory of our own in which a mount of `device` is prepared. The directory has the
-    device's name."""
+    device's name, or its server's if the whole of that is mounted, as in "server:/"."""
 
     def __init__(self, device: str) -> None:
-        self.path = os.path.join(mount_table.STAGES, os.path.basename(device))
+        name = os.path.basename(device.rstrip("/"))
+        self.path = os.path.join(mount_table.STAGES, name)
 
     def prepared(self) -> "_PreparedStage":
         """Makes the directory, locked, and clears what a killed callout left there."""

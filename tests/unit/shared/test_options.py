@@ -422,3 +422,22 @@ def test_options_travel_with_sorted_keys_as_kubelets_do() -> None:
 
     assert text == '{"a": "\\u00e9", "b": "<>&"}'
     assert Options.parse(text).own == {"a": "\u00e9", "b": "<>&"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("Gr\u00f6\u00dfe", id="of a Python that has decoded UTF-8"),
+        pytest.param("Gr\udcc3\udcb6\udcc3\udc9fe", id="of a Python 3.6 without a locale"),
+    ],
+)
+def test_the_options_are_utf_8_whatever_the_locale(value: str) -> None:
+    parsed = parse_arguments("mount", ["/pod", f'{{"share": "{value}"}}'])
+
+    assert parsed["options"].own == {"share": "Gr\u00f6\u00dfe"}
+
+
+def test_options_that_are_no_utf_8_are_refused() -> None:
+    for hostile in ("\udcff", "\ud800"):
+        with pytest.raises(InvalidArgument):
+            parse_arguments("mount", ["/pod", f'{{"share": "{hostile}"}}'])
