@@ -1,0 +1,591 @@
+"""examples/nfs.py on a directory in the place of an export: what is made, found, kept and deleted,
+also after a crash, and what is refused. The kernel's NFS is in tests/vm/test_network_drivers.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from examples import nfs
+from shared.options import Options
+from shared.protocol import (
+    Busy,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+
+EXPORT = nfs.Export("default", {"server": "nas", "share": "/data", "mountOptions": "hard"})
+
+
+def request(volume: str = "pvc-1", **values: str) -> Options:
+    """What provision is called with."""
+    return Options({
+        "kubernetes.io/pvOrVolumeName": volume,
+        "kubernetes.io/pvc.namespace": "shop",
+        "kubernetes.io/pvc.name": "data",
+        "kubernetes.io/pvc.uid": "u1",
+        "kubernetes.io/pvc.accessModes": "ReadWriteMany",
+        "kubernetes.io/storageClass.name": "nfs",
+        "kubernetes.io/reclaimPolicy": "Delete",
+        "kubernetes.io/mountOptions": "nconnect=4",
+        "kubernetes.io/clusterUid": "c1",
+        "requestBytes": "1048576",
+        **values,
+    })  # fmt: skip
+
+
+class Disk:
+    """An export. pool: the export as a visit has it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / ".flexvol").mkdir()
+        self._root = os.open(root, os.O_RDONLY)
+        self._marks = os.open(root / ".flexvol", os.O_RDONLY)
+        self.pool = nfs.Pool("default", self._root, self._marks)
+
+    def close(self) -> None:
+        os.close(self._root)
+        os.close(self._marks)
+
+    def make(self, volume: str = "pvc-1", **values: str) -> Path:
+        """Makes a volume, and returns its directory."""
+        nfs.make(self.pool, EXPORT, request(volume, **values))
+        path: str = self.record(volume)["path"]
+        return self.root / path
+
+    def record(self, volume: str = "pvc-1") -> dict[str, Any]:
+        path = self.root / f".flexvol/volumes/{volume}.json"
+        record: dict[str, Any] = json.loads(path.read_text())
+        return record
+
+    def change(self, **values: Any) -> None:
+        """Writes other values into the record of pvc-1."""
+        path = self.root / ".flexvol/volumes/pvc-1.json"
+        path.write_text(json.dumps({**self.record(), **values}))
+
+    def delete(self, volume: str = "pvc-1", **values: str) -> str:
+        return nfs.remove(self.pool, request(volume, poolId=self.pool.id(), **values))
+
+    def use(self, namespace: str = "shop") -> str:
+        return nfs.use(self.pool, self.pool.id(), "pvc-1", namespace)
+
+    def names(self) -> set[str]:
+        """What the export shows."""
+        return {path.name for path in self.root.iterdir()} - {".flexvol"}
+
+    def marks(self) -> set[str]:
+        """What is left in .flexvol of volumes."""
+        marks = self.root / ".flexvol"
+        return {
+            f"{directory}/{path.name}"
+            for directory in ("volumes", "paths", "deleting")
+            for path in (marks / directory).iterdir()
+        }
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    root = tmp_path / "export"
+    root.mkdir()
+    disk = Disk(root)
+    yield disk
+    disk.close()
+
+
+def test_a_volume_is_a_directory_that_any_user_may_write_to(disk: Disk) -> None:
+    answer = nfs.make(disk.pool, EXPORT, request())
+
+    directory = disk.root / "shop-data-pvc-1"
+    assert directory.stat().st_mode & 0o7777 == 0o777
+    assert answer == {
+        "options": {
+            "pool": "default",
+            "poolId": disk.pool.id(),
+            "server": "nas",
+            "share": "/data",
+            "mountOptions": "hard,nconnect=4",
+        },
+        "capacityBytes": 1048576,
+        "fsType": "",
+    }
+    assert nfs.make(disk.pool, EXPORT, request()) == answer
+    assert disk.names() == {"shop-data-pvc-1"}
+
+
+def test_the_class_says_path_and_permissions(disk: Disk) -> None:
+    directory = disk.make(pathPattern="/${.PVC.namespace}/${.PVC.name}", mode="2770")
+
+    assert directory == disk.root / "shop/data"
+    assert directory.stat().st_mode & 0o7777 == 0o2770
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        pytest.param({"mode": "rwx"}, "mode is 'rwx'; write it in octal", id="no mode"),
+        pytest.param({"mode": "99"}, "mode is '99'", id="no octal mode"),
+        pytest.param({"archiveOnDelete": "no"}, "archiveOnDelete is 'no'", id="no truth"),
+        pytest.param({"pathPattern": "../${.PVC.name}"}, "is no path", id="out of the export"),
+        pytest.param({"pathPattern": "a/../b"}, "is no path", id="upwards"),
+        pytest.param({"pathPattern": "a//b"}, "is no path", id="an empty name"),
+        pytest.param({"pathPattern": "."}, "is no path", id="the export itself"),
+        pytest.param({"pathPattern": ".flexvol/x"}, "is no path", id="the driver's own place"),
+        pytest.param({"pathPattern": "a/.b"}, "is no path", id="a hidden name"),
+        pytest.param({"pathPattern": "a b"}, "is no path", id="a blank"),
+        pytest.param({"pathPattern": "a%b"}, "is no path", id="a percent sign"),
+        pytest.param({"pathPattern": "${.PVC.uid}"}, "is no path", id="another variable"),
+        pytest.param({"pathPattern": "${.PVC.annotations.x}"}, "is no path", id="an annotation"),
+        pytest.param({"pathPattern": "a" * 241}, "is no path", id="too long"),
+        pytest.param({"kubernetes.io/pvc.namespace": "../x"}, "no namespace", id="a namespace"),
+        pytest.param({"kubernetes.io/pvc.name": "a/b"}, "no claim", id="a claim"),
+        pytest.param({"kubernetes.io/pvOrVolumeName": "../x"}, "is not a name", id="a volume"),
+    ],
+)
+def test_what_a_class_may_not_ask_is_refused_and_makes_nothing(
+    disk: Disk, values: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        nfs.make(disk.pool, EXPORT, request(**values))
+
+    assert disk.names() == set()
+    assert disk.marks() == set()
+
+
+@given(st.text(), st.text(), st.text())
+def test_no_name_and_no_pattern_leads_out_of_the_export(
+    namespace: str, claim: str, pattern: str
+) -> None:
+    named = {"kubernetes.io/pvc.namespace": namespace, "kubernetes.io/pvc.name": claim}
+    try:
+        path = nfs.path_for(request(**named), pattern)
+    except InvalidArgument:
+        return
+    assert os.path.normpath(path) == path
+    assert not path.startswith(("/", "."))
+    assert "/." not in path
+
+
+def test_the_longest_names_still_make_a_file_name(disk: Disk) -> None:
+    directory = disk.make(
+        "pvc-" + "1" * 36,
+        **{"kubernetes.io/pvc.namespace": "n" * 63, "kubernetes.io/pvc.name": "c" * 253},
+    )
+
+    assert directory.is_dir()
+    assert directory.name.endswith("-pvc-" + "1" * 36)
+
+
+def test_a_claim_for_more_than_is_free_is_refused_with_the_numbers(disk: Disk) -> None:
+    with pytest.raises(ResourceExhausted, match="bytes free, and 9000000000000000000 are asked"):
+        nfs.make(disk.pool, EXPORT, request(requestBytes="9000000000000000000"))
+
+    assert disk.marks() == set()
+
+
+def test_a_volume_of_another_claim_is_not_handed_out(disk: Disk) -> None:
+    disk.make()
+
+    with pytest.raises(InvalidArgument, match="is of another claim"):
+        disk.make(**{"kubernetes.io/pvc.uid": "u2"})
+
+
+def test_a_directory_of_somebody_else_is_not_taken(disk: Disk) -> None:
+    (disk.root / "shop-data-pvc-1").mkdir()
+
+    with pytest.raises(InvalidArgument, match="flexvol has not made it; move it away"):
+        disk.make()
+    disk.delete()
+
+    assert disk.names() == {"shop-data-pvc-1"}
+    assert disk.marks() == set()
+
+
+def test_a_link_in_the_place_of_a_directory_is_not_followed(disk: Disk, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (disk.root / "shop").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(InvalidArgument, match="flexvol has not made it"):
+        disk.make(pathPattern="${.PVC.namespace}/${.PVC.name}")
+
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param("${.PVC.namespace}", "${.PVC.namespace}/x", id="in the first"),
+        pytest.param("${.PVC.namespace}/x", "${.PVC.namespace}", id="around the first"),
+        pytest.param("${.PVC.namespace}", "${.PVC.namespace}", id="at the same path"),
+    ],
+)
+def test_no_volume_lies_in_another(disk: Disk, first: str, second: str) -> None:
+    directory = disk.make(pathPattern=first)
+
+    with pytest.raises(InvalidArgument, match="is taken by"):
+        disk.make("pvc-2", pathPattern=second)
+    disk.delete("pvc-2")
+
+    assert directory.is_dir()
+    assert list(directory.iterdir()) == []
+
+
+def test_a_deleted_volume_is_kept_under_another_name(disk: Disk) -> None:
+    (disk.make() / "file").write_text("data")
+    disk.use()
+
+    assert disk.delete() == "its directory is kept as archived-shop-data-pvc-1"
+
+    assert (disk.root / "archived-shop-data-pvc-1/file").read_text() == "data"
+    assert disk.names() == {"archived-shop-data-pvc-1"}
+    assert disk.marks() == set()
+    assert disk.delete() == "it was already gone"
+
+
+def test_the_path_of_a_deleted_volume_is_free_again(disk: Disk) -> None:
+    pattern = "${.PVC.namespace}/${.PVC.name}"
+    (disk.make(pathPattern=pattern) / "file").write_text("old")
+    disk.delete()
+
+    directory = disk.make("pvc-2", pathPattern=pattern)
+
+    assert list(directory.iterdir()) == []
+    assert (disk.root / "archived-shop-data-pvc-1/file").read_text() == "old"
+
+
+def test_a_class_may_have_its_volumes_deleted_for_good(disk: Disk) -> None:
+    directory = disk.make(archiveOnDelete="false")
+    (directory / "inner").mkdir()
+    (directory / "inner/file").write_text("data")
+    (directory / "link").symlink_to("/")
+
+    assert disk.delete() == ""
+
+    assert disk.names() == set()
+    assert disk.marks() == set()
+
+
+def test_a_directory_that_was_put_in_its_place_is_kept(disk: Disk) -> None:
+    directory = disk.make(archiveOnDelete="false")
+    directory.rename(disk.root / "old")
+    directory.mkdir()
+    (directory / "file").write_text("from a backup")
+
+    disk.delete()
+
+    assert (disk.root / "archived-shop-data-pvc-1/file").read_text() == "from a backup"
+
+
+def test_only_its_owner_has_a_volume_deleted(disk: Disk) -> None:
+    directory = disk.make()
+
+    with pytest.raises(InvalidArgument, match="claim with the uid 'u1', not 'u2'"):
+        disk.delete(**{"kubernetes.io/pvc.uid": "u2"})
+
+    assert directory.is_dir()
+
+
+def test_a_volume_of_an_export_that_is_not_there_is_not_gone(disk: Disk) -> None:
+    directory = disk.make()
+    pool_id = disk.pool.id()
+    shutil.rmtree(disk.root / ".flexvol/volumes")
+    (disk.root / ".flexvol/pool.json").write_text('{"id": "another"}')
+
+    with pytest.raises(Unavailable, match="see that the server has the right disk mounted"):
+        nfs.remove(disk.pool, request(poolId=pool_id))
+
+    assert directory.is_dir()
+
+
+def test_an_export_without_the_drivers_directory_is_refused(tmp_path: Path) -> None:
+    root = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(Unavailable, match=r"once: mkdir EXPORT/\.flexvol"):
+            nfs.open_marks(root, "default")
+    finally:
+        os.close(root)
+
+
+def test_a_pod_of_another_namespace_does_not_get_the_volume(disk: Disk) -> None:
+    disk.make()
+
+    with pytest.raises(InvalidArgument, match="another namespace than 'evil'"):
+        disk.use("evil")
+    assert disk.record()["blank"]
+    assert disk.use("shop") == "shop-data-pvc-1"
+    assert not disk.record()["blank"]
+
+
+def test_a_volume_without_its_directory_is_not_mounted(disk: Disk) -> None:
+    disk.make().rmdir()
+
+    with pytest.raises(NotFound, match="has no directory for volume pvc-1"):
+        disk.use()
+
+
+def test_an_unused_volume_goes_with_its_claim(disk: Disk) -> None:
+    disk.make()
+
+    disk.delete(**{"kubernetes.io/onlyIfBlank": "true"})
+
+    assert disk.names() == set()
+    assert disk.marks() == set()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda disk: disk.use(), id="it was mounted"),
+        pytest.param(
+            lambda disk: (disk.root / "shop-data-pvc-1/file").write_text("data"),
+            id="it holds data",
+        ),
+    ],
+)
+def test_a_volume_that_was_used_does_not(disk: Disk, spoil: Callable[[Disk], Any]) -> None:
+    directory = disk.make()
+    spoil(disk)
+
+    with pytest.raises(InvalidArgument, match="may hold data"):
+        disk.delete(**{"kubernetes.io/onlyIfBlank": "true"})
+
+    assert directory.is_dir()
+
+
+def test_a_claim_that_went_meanwhile_finds_its_volume_and_makes_none(disk: Disk) -> None:
+    only_find = {"kubernetes.io/onlyFind": "true"}
+    with pytest.raises(NotFound):
+        disk.make(**only_find)
+    disk.make()
+
+    assert nfs.make(disk.pool, EXPORT, request(**only_find))["capacityBytes"] == 1048576
+    assert disk.names() == {"shop-data-pvc-1"}
+
+
+STEPS = [
+    pytest.param("write", id="after its record"),
+    pytest.param("take", id="after its directory"),
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("ends_well", [True, False], ids=["and called again", "and deleted"])
+def test_a_provision_that_was_killed(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, step: str, ends_well: bool
+) -> None:
+    """The method does its work, and the call ends with it."""
+    done = getattr(disk.pool, step)
+
+    def killed(*arguments: Any, **changes: Any) -> None:
+        done(*arguments, **changes)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(disk.pool, step, killed)
+        disk.make()
+
+    if ends_well:
+        assert disk.make().is_dir()
+        assert disk.record()["inode"]
+        disk.delete()
+        assert disk.names() == {"archived-shop-data-pvc-1"}
+    else:
+        disk.delete(**{"kubernetes.io/onlyIfBlank": "true"})
+        assert disk.names() == set()
+    assert disk.marks() == set()
+
+
+@pytest.mark.parametrize(
+    ("step", "for_good", "left"),
+    [
+        pytest.param("archive", "true", {"archived-shop-data-pvc-1"}, id="archived"),
+        pytest.param("set_aside", "false", set(), id="set aside"),
+        pytest.param("forget", "false", set(), id="forgotten"),
+    ],
+)
+def test_a_deletion_that_was_killed_is_finished_by_the_next(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, step: str, for_good: str, left: set[str]
+) -> None:
+    (disk.make(archiveOnDelete=for_good) / "file").write_text("data")
+    done = getattr(disk.pool, step)
+
+    def killed(*arguments: Any) -> None:
+        done(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(disk.pool, step, killed)
+        disk.delete()
+    disk.delete()
+
+    assert disk.names() == left
+    assert disk.marks() == set()
+
+
+def test_a_volume_gets_another_owner(disk: Disk) -> None:
+    disk.make()
+    to = {
+        "kubernetes.io/pvc.namespace": "bar",
+        "kubernetes.io/pvc.name": "files",
+        "kubernetes.io/pvc.uid": "u2",
+    }
+
+    with pytest.raises(Busy, match="uid 'u1' just now"):
+        nfs.give(disk.pool, request(**to, **{"kubernetes.io/onlyIfOwner": "u3"}))
+    with pytest.raises(InvalidArgument, match="does not await this claim"):
+        nfs.give(disk.pool, request(**to, **{"kubernetes.io/onlyIfAwaited": "true"}))
+    nfs.give(disk.pool, request(**to, **{"kubernetes.io/onlyIfOwner": "u1"}))
+
+    assert disk.record()["owner"] == {"namespace": "bar", "name": "files", "uid": "u2"}
+    assert disk.use("bar")
+
+
+def test_a_volume_that_awaits_any_claim_gets_the_one_that_comes(disk: Disk) -> None:
+    directory = disk.make(**{
+        "kubernetes.io/pvc.namespace": "*",
+        "kubernetes.io/pvc.name": "*",
+        "kubernetes.io/pvc.uid": "awaited",
+    })  # fmt: skip
+    with pytest.raises(InvalidArgument, match="it is left alone"):
+        disk.delete(**{"kubernetes.io/pvc.uid": "awaited"})
+
+    nfs.give(disk.pool, request(**{"kubernetes.io/onlyIfAwaited": "true"}))
+
+    assert directory.name == "pvc-1"
+    assert disk.use("shop") == "pvc-1"
+
+
+def test_the_list_tells_all_that_an_inventory_needs(disk: Disk) -> None:
+    disk.make()
+    disk.make("pvc-2")
+    (disk.root / "shop-data-pvc-2/file").write_text("data")
+
+    pool, first, second = nfs.describe(disk.pool, EXPORT)
+
+    figures = os.statvfs(disk.root)
+    assert pool["capacityBytes"] == figures.f_blocks * figures.f_frsize
+    assert 0 < pool["freeBytes"] <= pool["capacityBytes"]
+    assert pool["committedBytes"] == 2 * 1048576
+    assert pool["id"] == first["poolId"] == first["options"]["poolId"]
+    assert first["owner"] == {"namespace": "shop", "name": "data", "uid": "u1"}
+    assert (first["blank"], second["blank"]) == (True, False)
+    assert first["clusterUid"] == "c1"
+    assert first["reclaimPolicy"] == "Delete"
+    assert first["accessModes"] == ["ReadWriteMany"]
+    assert "error" not in first
+
+
+def test_the_list_of_a_new_export_is_empty(disk: Disk) -> None:
+    (pool,) = nfs.describe(disk.pool, EXPORT)
+
+    assert pool["id"] == ""
+    assert list((disk.root / ".flexvol").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        pytest.param({"path": "../x"}, "is not what flexvol wrote", id="a hostile path"),
+        pytest.param({"path": None}, "is not what flexvol wrote", id="no path"),
+        pytest.param({"name": "pvc-9"}, "is not what flexvol wrote", id="another name"),
+        pytest.param({"inode": "x"}, "is not what flexvol wrote", id="no number"),
+        pytest.param({"path": "gone"}, "is not in the export", id="no directory"),
+    ],
+)
+def test_a_damaged_record_is_told_and_keeps_no_other_volume(
+    disk: Disk, values: dict[str, Any], error: str
+) -> None:
+    disk.make()
+    disk.make("pvc-2")
+    disk.change(**values)
+
+    _, first, second = nfs.describe(disk.pool, EXPORT)
+
+    assert error in first["error"]
+    assert "error" not in second
+
+
+def test_a_larger_claim_is_noted_and_a_smaller_one_is_not(disk: Disk) -> None:
+    disk.make()
+
+    nfs.note_size(disk.pool, disk.pool.id(), "pvc-1", 1 << 30)
+    nfs.note_size(disk.pool, disk.pool.id(), "pvc-1", 5)
+
+    assert disk.record()["sizeBytes"] == 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("values", "source", "choices"),
+    [
+        pytest.param({"server": "nas", "share": "/a b"}, "nas:/a b", nfs.VERSIONS, id="a name"),
+        pytest.param({"server": "fd00::1", "share": "/"}, "[fd00::1]:/", nfs.VERSIONS, id="IPv6"),
+        pytest.param(
+            {"server": "nas", "share": "/a", "mountOptions": "nfsvers=3,nolock"},
+            "nas:/a",
+            (),
+            id="a version of its own",
+        ),
+    ],
+)
+def test_an_export_is_named_as_the_kernel_names_it(
+    values: dict[str, str], source: str, choices: tuple[str, ...]
+) -> None:
+    share = nfs.Export("default", values).share()
+
+    assert (share.source, share.choices) == (source, choices)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"server": "nas", "share": "data"}, id="no absolute path"),
+        pytest.param({"server": "nas", "share": "/a/../b"}, id="upwards"),
+        pytest.param({"share": "/a"}, id="no server"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused(values: dict[str, str]) -> None:
+    with pytest.raises(InvalidArgument):
+        nfs.Export("default", values).share()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(None, "No such file", id="no file"),
+        pytest.param("{", "cannot be used", id="no JSON"),
+        pytest.param('{"pools": []}', "cannot be used", id="no table"),
+        pytest.param('{"pools": {"a": {"Server": "x"}}}', "'Server' is no setting", id="a setting"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_with_its_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, message: str
+) -> None:
+    file = tmp_path / "nfs.json"
+    monkeypatch.setattr(nfs, "CONFIG", str(file))
+    if text is not None:
+        file.write_text(text)
+
+    with pytest.raises(Unavailable, match=f"{message}.*write it like"):
+        nfs.configured()
+
+
+def test_only_the_administrators_file_says_where_a_pool_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "nfs.json"
+    file.write_text('{"pools": {"default": {"server": "nas", "share": "/data"}}}')
+    monkeypatch.setattr(nfs, "CONFIG", str(file))
+
+    assert nfs.export_of({"server": "evil", "share": "/"}).server == "nas"
+    with pytest.raises(Unavailable, match=r"pool 'other' is not in .* which has: default"):
+        nfs.export_of({"pool": "other"})
