@@ -131,9 +131,12 @@ def cluster_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
 def other_runs(pythons: Sequence[Path]) -> list[Run]:
     """The runs of all tests that need no cluster."""
     *older, newest = pythons
-    words: list[tuple[str, ...]] = [("tests/unit", "tests/node", f"--python={newest}")]
+    words: list[tuple[str, ...]] = [
+        ("tests/unit", "tests/node", "tests/sanity", f"--python={newest}")
+    ]
     if older:
-        words.append(("tests/node", "-m", "not newest", f"--python={older[0]}"))
+        oldest = f"--python={older[0]}"
+        words.append(("tests/node", "tests/sanity/test_command.py", "-m", "not newest", oldest))
     words.append(("tests/vm",))
     for python in older[1:]:
         words.append(("tests/node", "-m", "short", f"--python={python}"))

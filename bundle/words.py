@@ -79,6 +79,14 @@ def _demo(words: list[str]) -> None:
     os.execv(ROOT / "dist/flexvol", ["dist/flexvol", "demo", *words])
 
 
+def _sanity(words: list[str]) -> None:
+    from bundle import pack
+
+    pack.main([])
+    sys.stdout.flush()
+    os.execv(ROOT / "dist/flexvol", ["dist/flexvol", "sanity", *words])
+
+
 def _test(words: list[str]) -> None:
     _run_module("bundle.check", words)
 
@@ -134,6 +142,14 @@ WORDS = (
         _demo,
         as_root=True,
         installs=True,
+    ),
+    Word(
+        "sanity",
+        "judges a FlexVolume driver: PATH",
+        "1 min",
+        "root",
+        _sanity,
+        as_root=True,
     ),
     Word(
         "playground",

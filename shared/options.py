@@ -3,7 +3,7 @@
 Their keys, their values as types, and the checks that all of them need: everything in the object
 may be hostile. json is imported late, because a callout's cost is its imports."""
 
-from shared.protocol import CALLOUTS, InvalidArgument, check_name, shown, similar
+from shared.protocol import CALLOUTS, InvalidArgument, NotSupported, check_name, shown, similar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -361,11 +361,12 @@ def _decoded(key: str, value: str) -> Secret:
 def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
     """The arguments of `callout` by their names in CALLOUTS: Options, integers and strings.
 
-    Raises InvalidArgument for an unknown callout, a wrong count, or a value that cannot be read.
+    Raises NotSupported for an unknown callout, which a newer kubelet may make; InvalidArgument for
+    a wrong count, or a value that cannot be read.
     """
     row = CALLOUTS.get(callout)
     if row is None:
-        raise InvalidArgument(
+        raise NotSupported(
             "unknown callout {}; known are: {}".format(shown(callout), ", ".join(CALLOUTS))
         )
     if len(arguments) != len(row.arguments):

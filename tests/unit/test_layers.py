@@ -64,6 +64,7 @@ MAY_IMPORT = {
     },
     "node/host": {"shared", "node.host"},
     "node/commands": {"shared", "node"},
+    "node/sanity": {"shared", "node.host", "node.sanity"},
     "provisioner.py": {"shared.options", "shared.protocol", "cluster"},
     "cluster/kubectl": {
         "shared.options",
@@ -114,6 +115,7 @@ DOORS = {
         "cluster/controller/storage.py",
         "cluster/kubectl/nodes.py",
         "node/commands",
+        "node/sanity",
     },
     "subprocess": set(),
     # the contract's schemas, which no callout needs

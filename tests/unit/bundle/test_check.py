@@ -67,8 +67,8 @@ def test_all_runs_the_nodes_tests_with_every_python() -> None:
     runs = check.other_runs([OLDEST, MIDDLE, NEWEST])
 
     assert words_of(runs) == [
-        f"tests/unit tests/node --python={NEWEST}",
-        f"tests/node -m not newest --python={OLDEST}",
+        f"tests/unit tests/node tests/sanity --python={NEWEST}",
+        f"tests/node tests/sanity/test_command.py -m not newest --python={OLDEST}",
         "tests/vm",
         f"tests/node -m short --python={MIDDLE}",
     ]
@@ -78,7 +78,10 @@ def test_all_runs_the_nodes_tests_with_every_python() -> None:
 def test_a_machine_with_one_python_runs_the_nodes_tests_once() -> None:
     runs = check.other_runs([NEWEST])
 
-    assert words_of(runs) == [f"tests/unit tests/node --python={NEWEST}", "tests/vm"]
+    assert words_of(runs) == [
+        f"tests/unit tests/node tests/sanity --python={NEWEST}",
+        "tests/vm",
+    ]
 
 
 def test_two_clusters_share_the_clusters_tests_and_one_has_the_playground(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from shared.options import Options, Secret, integer, is_reserved, nobody, parse_arguments
-from shared.protocol import CALLOUTS, InvalidArgument
+from shared.protocol import CALLOUTS, InvalidArgument, NotSupported
 
 BROKEN = [
     "",
@@ -145,8 +145,8 @@ def test_the_longest_value_is_taken() -> None:
     ["", "Mount", "mount ", "__init__", "run", "prepare_node", "\u212aill", "x" * 65536],
     ids=refused,
 )
-def test_an_unknown_callout_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(InvalidArgument, match="known are: init, getvolumename") as refusal:
+def test_an_unknown_callout_is_not_supported_and_the_known_ones_are_told(name: str) -> None:
+    with pytest.raises(NotSupported, match="known are: init, getvolumename") as refusal:
         parse_arguments(name, [])
 
     assert len(refusal.value.message) < 500

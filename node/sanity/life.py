@@ -1,0 +1,315 @@
+"""The steps of a volume's life, made as Kubernetes makes them, for the checks to be made of.
+
+A step that every check takes for granted, such as the mount before an unmount, ends the check as
+"not judged" if it fails; one check of its own names that failure."""
+
+import base64
+import json
+import os
+import uuid
+
+from node.host import mount_table, namespaces
+from node.sanity import sandbox
+from node.sanity.check import NotJudged
+from node.sanity.runner import Call, Runner, Running, Surroundings
+from shared import options as keys
+from shared.options import Options
+from shared.protocol import Reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional, Tuple
+
+KUBELET = "/var/lib/kubelet"
+NODE = "sanity-node"
+NAMESPACE = "sanity"
+_MIB = 1 << 20
+VOLUME_BYTES = 64 * _MIB
+# What json.Marshal of Go escapes, so that no browser takes a text for HTML.
+_GO_ESCAPES = (
+    ("<", "\\u003c"),
+    (">", "\\u003e"),
+    ("&", "\\u0026"),
+    ("\u2028", "\\u2028"),
+    ("\u2029", "\\u2029"),
+)
+
+
+class Request:
+    """What a person asks to be judged: see the command's arguments.
+
+    options: of the PV, or the class's parameters with `provision`. secrets: of the Secret that the
+    PV names. setup: a shell command that is run in each root before the driver."""
+
+    def __init__(self) -> None:
+        self.options: "Dict[str, str]" = {}
+        self.secrets: "Dict[str, bytes]" = {}
+        self.attach = False
+        self.provision = False
+        self.setup = ""
+        self.call_seconds = 60.0
+
+
+class SetupFailed(Exception):
+    """The shell command for the setup failed, so nothing can be judged."""
+
+
+class Life:
+    """A driver in its root. runner: makes calls. capabilities: what init stated."""
+
+    def __init__(self, inside: "sandbox.Inside", request: Request) -> None:
+        self.inside = inside
+        self.request = request
+        self.runner = Runner(inside.executable, request.call_seconds)
+        self.capabilities: "Dict[str, bool]" = {}
+        self._pv_options: "Optional[Dict[str, str]]" = None
+        self._device: "Optional[str]" = None
+        self._names = 0
+
+    # Before anything else.
+
+    def begin(self) -> Call:
+        """Calls init, as each process of Kubernetes does first."""
+        call = self.runner.run("init", [])
+        if call.reply is not None and call.reply.capabilities is not None:
+            self.capabilities = call.reply.capabilities.to_dict()
+        return call
+
+    def set_up(self) -> None:
+        """Runs the person's shell command. Raises SetupFailed."""
+        if not self.request.setup:
+            return
+        shell = Runner("/bin/sh", self.runner.seconds)
+        around = Surroundings()
+        around.environment["DRIVER"] = self.inside.executable
+        around.directory = "/"
+        call = shell.run("-c", [self.request.setup], around)
+        if call.status != 0:
+            raise SetupFailed("the setup failed: {}".format(call.told()))
+
+    # Paths and options.
+
+    def pod(self, pod: str = "pod-1", volume: str = "") -> str:
+        """The directory of a pod for the volume, made as kubelet makes it.
+
+        volume: the name of the directory; by default the volume's."""
+        name = volume or self.volume()
+        driver = "~".join(self.inside.settings.driver_name())
+        path = os.path.join(KUBELET, "pods", pod, "volumes", driver, name)
+        os.makedirs(path, 0o750, exist_ok=True)
+        return path
+
+    def global_directory(self) -> str:
+        """Where kubelet has a device mounted once for all pods."""
+        vendor, driver = self.inside.settings.driver_name()
+        below = "plugins/kubernetes.io/flexvolume"
+        return os.path.join(KUBELET, below, vendor, driver, "mounts", self.volume())
+
+    def volume(self) -> str:
+        """The PV's name."""
+        return self.request.options.get(keys.VOLUME, "pvc-5a6ad8b3-1111-4222-8333-944445555666")
+
+    def new_name(self) -> str:
+        """The name of a PV that no step has used yet."""
+        self._names += 1
+        return "pvc-{}".format(uuid.UUID(int=self._names))
+
+    def device_options(self) -> "Dict[str, str]":
+        """The options that all calls with options get."""
+        options = {keys.FS_TYPE: "", keys.READ_WRITE: "rw", keys.VOLUME: self.volume()}
+        options.update(self.pv_options())
+        return options
+
+    def mount_options(self, pod: str = "pod-1", read_only: bool = False) -> "Dict[str, str]":
+        """The options of a mount."""
+        options = self.device_options()
+        options[keys.READ_WRITE] = "ro" if read_only else "rw"
+        options[keys.POD_NAMESPACE] = NAMESPACE
+        options[keys.POD_NAME] = pod
+        options[keys.POD_UID] = pod
+        options[keys.SERVICE_ACCOUNT] = "default"
+        options.update(secret_options(self.request.secrets))
+        return options
+
+    def pv_options(self) -> "Dict[str, str]":
+        """The options of the PV: those that provision returned, or the person's."""
+        if not self.request.provision:
+            return self.request.options
+        if self._pv_options is None:
+            self._pv_options = self.provisioned(self.volume())
+        return self._pv_options
+
+    # The provisioner.
+
+    def claim_options(self, name: str) -> "Dict[str, str]":
+        """The options that tell a volume and its claim."""
+        return {
+            keys.VOLUME: name,
+            keys.CLAIM_NAMESPACE: NAMESPACE,
+            keys.CLAIM_NAME: "data",
+            keys.CLAIM_UID: str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),
+        }
+
+    def provision(self, name: str, size_bytes: int = VOLUME_BYTES) -> Call:
+        """Makes a volume for a claim."""
+        options = {keys.FS_TYPE: "", keys.REQUEST_BYTES: str(size_bytes)}
+        options.update(self.claim_options(name))
+        for key, value in self.request.options.items():
+            if key != keys.VOLUME:
+                options[key] = value
+        return self.runner.run("provision", [Options(options).text()])
+
+    def provisioned(self, name: str) -> "Dict[str, str]":
+        """Makes a volume, which must succeed; returns the options of its PV."""
+        volume = self.must(self.provision(name)).volume
+        options = volume.get("options") if isinstance(volume, dict) else None
+        if not isinstance(options, dict):
+            raise NotJudged("provision answered without options for the PV")
+        return options
+
+    def delete(self, name: str, options: "Optional[Dict[str, str]]" = None) -> Call:
+        """Deletes a volume. options: of its PV."""
+        given = dict(options or {})
+        given.update(self.claim_options(name))
+        return self.runner.run("delete", [Options(given).text()])
+
+    # kubelet and kube-controller-manager.
+
+    def mount(
+        self,
+        path: str,
+        options: "Optional[Dict[str, str]]" = None,
+        around: "Optional[Surroundings]" = None,
+    ) -> Call:
+        """Mounts the volume for a pod, after the device if the driver attaches."""
+        call = self.start_mount(path, options, around).finish()
+        if call.is_unsupported and self.request.attach:
+            namespaces.bind(self.global_directory(), path)
+            call.done_by_kubelet = True
+        return call
+
+    def start_mount(
+        self,
+        path: str,
+        options: "Optional[Dict[str, str]]" = None,
+        around: "Optional[Surroundings]" = None,
+    ) -> Running:
+        """As mount, without waiting for the end."""
+        if options is None:
+            options = self.mount_options()
+        self.reach_device()
+        return self.runner.start("mount", [path, go_json(options)], around)
+
+    def must_mount(self, path: str, options: "Optional[Dict[str, str]]" = None) -> None:
+        """Mounts the volume for a pod, which must succeed."""
+        self.must(self.mount(path, options))
+        self.must_be_mounted(path)
+
+    def failing_mounts(self, path: str) -> "List[Call]":
+        """Mounts that cannot succeed, one after the other: the kernel refuses every mount; the
+        volume has no options; the file system has a name that no kernel knows. Without those of
+        which the driver says that they succeeded."""
+        no_power = Surroundings()
+        no_power.without = ("SYS_ADMIN",)
+        options = self.mount_options()
+        own = self.pv_options()
+        without = {key: value for key, value in options.items() if key not in own}
+        strange = dict(options)
+        strange[keys.FS_TYPE] = "no-such-filesystem"
+        calls = [self.mount(path, options, no_power)]
+        for given in (without, strange):
+            call = self.mount(path, given)
+            if call.succeeded:
+                self.unmount(path)
+                take_away(path)
+            else:
+                calls.append(call)
+        return calls
+
+    def unmount(self, path: str, around: "Optional[Surroundings]" = None) -> Call:
+        """Unmounts a pod's directory."""
+        call = self.runner.run("unmount", [path], around)
+        if call.is_unsupported:
+            take_away(path)
+            call.done_by_kubelet = True
+        return call
+
+    def must_unmount(self, path: str) -> None:
+        """Unmounts a pod's directory, which must succeed."""
+        self.must(self.unmount(path))
+        if mounts_at(path):
+            raise NotJudged("unmount left {} mounted".format(path))
+
+    def reach_device(self) -> None:
+        """With --attach: makes the calls that come before the first mount of a volume on a node,
+        which must succeed."""
+        if not self.request.attach or self._device is not None:
+            return
+        text = go_json(self.device_options())
+        device = self.device_of(self.runner.run("attach", [text, NODE]), "")
+        self._device = self.device_of(self.runner.run("waitforattach", [device, text]), device)
+        path = self.global_directory()
+        os.makedirs(path, 0o750, exist_ok=True)
+        call = self.runner.run("mountdevice", [path, self._device, text])
+        if call.is_unsupported and self._device:
+            raise NotJudged("mountdevice is not supported, so kubelet formats the device itself")
+        if not call.is_unsupported:
+            self.must(call)
+
+    def device_of(self, call: Call, otherwise: str) -> str:
+        """The device that attach or waitforattach, which must succeed, replies with.
+
+        otherwise: the device if the driver has no such call"""
+        if call.is_unsupported:
+            return otherwise
+        return self.must(call).device or ""
+
+    # What every check takes for granted.
+
+    def must(self, call: Call) -> "Reply":
+        """The reply of a call. Raises NotJudged if the call failed."""
+        if not call.succeeded:
+            raise NotJudged(call.told())
+        return call.reply or Reply()
+
+    def must_be_in_form(self, call: Call) -> None:
+        """Raises NotJudged if the answer is not in the form of the contract."""
+        if not call.is_in_form:
+            raise NotJudged(call.told())
+
+    def must_be_mounted(self, path: str) -> None:
+        """Raises NotJudged if nothing is mounted there."""
+        if not mounts_at(path):
+            raise NotJudged("mount answered Success, but mounted nothing")
+
+
+def secret_options(secrets: "Dict[str, bytes]") -> "Dict[str, str]":
+    """The options in which kubelet hands over a Secret."""
+    return {
+        "kubernetes.io/secret/" + key: base64.b64encode(value).decode("ascii")
+        for key, value in secrets.items()
+    }
+
+
+def go_json(options: "Dict[str, str]") -> str:
+    """The options as json.Marshal of Go writes them: sorted, without blanks, with its escapes."""
+    text = json.dumps(options, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    for character, escape in _GO_ESCAPES:
+        text = text.replace(character, escape)
+    return text
+
+
+def mounts_at(path: str) -> "List[mount_table.Mount]":
+    """The mounts at the path, the topmost last."""
+    return [mount for mount in mount_table.table() if mount.path == path]
+
+
+def mounted_paths() -> "List[Tuple[str, str]]":
+    """Where something is mounted, and what, in the order of the mounts."""
+    return [(mount.path, mount.root) for mount in mount_table.table()]
+
+
+def take_away(path: str) -> None:
+    """Unmounts the path as a person would, until nothing is mounted there."""
+    while mounts_at(path):
+        namespaces.unmount(path)

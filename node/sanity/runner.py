@@ -1,0 +1,310 @@
+"""Runs one call of a driver as kubelet does, and keeps what can be seen of the call from outside.
+
+kubelet gives a driver no input, one pipe for stdout and stderr, and kubelet's own environment and
+directory; it waits for the end of the program and of the output (pkg/volume/flexvolume/
+driver-call.go, and exec.Cmd.CombinedOutput of Go). The runner is the first process of a throw-away
+root: it also gets the driver's orphans."""
+
+import json
+import os
+import resource
+import select
+import signal
+import time
+
+from node.host import namespaces, tracing
+from node.sanity import sandbox
+from shared import caller
+from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, Failure, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
+
+    from shared.protocol import Reply
+
+# What systemd gives kubelet, with a home and a language: checks of their own take these away.
+ENVIRONMENT = {
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
+# So long after the driver's end a child that still has the output open is believed to keep it.
+_HELD_SECONDS = 2
+_OUTPUT_LIMIT_BYTES = 4 << 20
+_LOOK_SECONDS = 0.01
+_NOT_STARTED = 127
+
+
+class Surroundings:
+    """What a call finds around itself; each attribute may be changed for one call.
+
+    environment: all variables. directory: the working directory. has_stdin: whether stdin is open,
+    and empty. without: capabilities that the driver lacks, by the kernel's names without CAP_.
+    is_traced: whether the programs that the driver executes are seen."""
+
+    def __init__(self) -> None:
+        self.environment = dict(ENVIRONMENT)
+        self.directory = ""
+        self.has_stdin = True
+        self.without: "Tuple[str, ...]" = ()
+        self.is_traced = False
+
+
+class Call:
+    """One call that has ended, or was given up.
+
+    callout, words: the word and its arguments. status: the exit status, or minus the number of a
+    signal; None if the driver did not end. output: stdout and stderr. seconds: from start to end.
+    is_held: whether a child kept the output open behind the driver's end, so that kubelet would
+    hang. done_by_kubelet: whether kubelet does the work itself, as the driver has no such call.
+    executed: the programs that ran, if they were traced."""
+
+    def __init__(self, callout: str, words: "Sequence[str]") -> None:
+        self.callout = callout
+        self.words = list(words)
+        self.status: "Optional[int]" = None
+        self.output = b""
+        self.seconds = 0.0
+        self.is_held = False
+        self.executed: "List[List[str]]" = []
+        self.done_by_kubelet = False
+        self.reply: "Optional[Reply]" = None
+        self.failure: "Optional[Failure]" = None
+
+    def read(self) -> None:
+        """Reads the answer as kubelet does, which sets `reply` or `failure`."""
+        try:
+            status = 0 if self.status is None else self.status
+            self.reply = caller.parse(self.callout, self.output, status)
+        except Failure as failure:
+            self.failure = failure
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether kubelet takes the call for a success."""
+        return self.done_by_kubelet or (self.reply is not None and not self.hangs)
+
+    @property
+    def is_in_form(self) -> bool:
+        """Whether the answer is one that kubelet can read, and that says what the driver means. The
+        checks of answers.py name what is wrong with another one."""
+        if self.hangs or isinstance(self.failure, caller.Garbled):
+            return False
+        if self.word() not in (SUCCESS, FAILURE, NOT_SUPPORTED):
+            return False
+        return self.word() != SUCCESS or self.reply is not None
+
+    @property
+    def hangs(self) -> bool:
+        """Whether kubelet would still wait."""
+        return self.status is None or self.is_held
+
+    @property
+    def is_unsupported(self) -> bool:
+        """Whether the driver answered that it has no such call."""
+        return not self.hangs and self.word() == NOT_SUPPORTED
+
+    @property
+    def is_proper_failure(self) -> bool:
+        """Whether the driver said itself, in the form of the contract, that the call failed."""
+        return not self.hangs and self.word() == FAILURE
+
+    def document(self) -> "Optional[Dict[str, Any]]":
+        """The one JSON object of the output; None if the output is anything else."""
+        try:
+            document = json.loads(self.output.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            return None
+        return document if isinstance(document, dict) else None
+
+    def word(self) -> str:
+        """The status word, whatever the case of its key; "" if there is none."""
+        for key, value in (self.document() or {}).items():
+            if key.lower() == "status" and isinstance(value, str):
+                return value
+        return ""
+
+    def told(self) -> str:
+        """The call and its outcome as words for a person."""
+        begin = "{}: ".format(self.callout)
+        if self.status is None:
+            return begin + "did not end within {:.0f} s".format(self.seconds)
+        if self.is_held:
+            return begin + "the driver ended, but a child of it keeps stdout or stderr open"
+        output = self.output.decode("utf-8", "replace").strip()
+        return begin + "status {}, output {}".format(self.status, shown(output))
+
+
+class Running:
+    """A call that has begun."""
+
+    def __init__(self, runner: "Runner", call: Call, pid: int, reader: int) -> None:
+        self.call = call
+        self.pid = pid
+        self._runner = runner
+        self._reader = reader
+        self._began = time.monotonic()
+        self._ended: "Optional[float]" = None
+        self._is_open = True
+
+    def finish(self) -> Call:
+        """Waits for the end as kubelet does, but not for ever. Kills everything in the root if the
+        driver does not end."""
+        while not self.step():
+            continue
+        return self.call
+
+    def step(self) -> bool:
+        """Reads a little, and returns whether the call is over."""
+        self._read()
+        self._runner.reap()
+        now = time.monotonic()
+        if self._ended is None and self.pid in self._runner.ended:
+            self._ended = now
+            self.call.status = self._runner.ended.pop(self.pid)
+            self.call.seconds = now - self._began
+        if self._ended is not None and not self._is_open:
+            return self._close()
+        if self._ended is not None and now - self._ended > _HELD_SECONDS:
+            self.call.is_held = True
+            return self._close()
+        if now - self._began > self._runner.seconds:
+            self.call.seconds = now - self._began
+            sandbox.kill_all()
+            return self._close()
+        return False
+
+    def kill(self) -> None:
+        """Kills the driver and all other processes of the root, as the restart of kubelet's control
+        group does."""
+        sandbox.kill_all()
+        while self.pid not in self._runner.ended:
+            self._runner.reap()
+            time.sleep(_LOOK_SECONDS)
+        self.call.status = self._runner.ended.pop(self.pid)
+        self.call.seconds = time.monotonic() - self._began
+        self._close()
+
+    def _close(self) -> bool:
+        os.close(self._reader)
+        self.call.read()
+        return True
+
+    def _read(self) -> None:
+        if not self._is_open:
+            time.sleep(_LOOK_SECONDS / 2)
+            return
+        readable, _, _ = select.select([self._reader], [], [], _LOOK_SECONDS)
+        if not readable:
+            return
+        chunk = os.read(self._reader, 1 << 16)
+        if not chunk or len(self.call.output) > _OUTPUT_LIMIT_BYTES:
+            self._is_open = False
+        self.call.output += chunk
+
+
+class Runner:
+    """Runs calls of the driver in this root.
+
+    executable: the driver's path. seconds: how long one call may take. calls: all calls so far.
+    ended: statuses of processes that have ended, by number. on_executed: called whenever a traced
+    driver, which waits meanwhile, has executed a program."""
+
+    def __init__(self, executable: str, seconds: float) -> None:
+        self.executable = executable
+        self.seconds = seconds
+        self.calls: "List[Call]" = []
+        self.ended: "Dict[int, int]" = {}
+        self.on_executed: "Optional[Callable[[], None]]" = None
+        self._tracer = tracing.Tracer(self._note_executed)
+
+    def run(
+        self, callout: str, words: "Sequence[str]", around: "Optional[Surroundings]" = None
+    ) -> Call:
+        """One call from its beginning to its end."""
+        return self.start(callout, words, around).finish()
+
+    def start(
+        self, callout: str, words: "Sequence[str]", around: "Optional[Surroundings]" = None
+    ) -> Running:
+        """Begins a call."""
+        call = Call(callout, words)
+        self.calls.append(call)
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            line = [self.executable, callout, *words]
+            _become(line, around or Surroundings(), writer)
+        os.close(writer)
+        return Running(self, call, pid, reader)
+
+    def reap(self) -> None:
+        """Takes note of all processes that have ended, and lets traced ones go on."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | tracing.WAIT_ALL)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if os.WIFSTOPPED(status):
+                self._tracer.go_on(pid, status)
+            elif os.WIFSIGNALED(status):
+                self.ended[pid] = -os.WTERMSIG(status)
+            else:
+                self.ended[pid] = os.WEXITSTATUS(status)
+
+    def left(self) -> "List[str]":
+        """The command lines of the processes that are in the root besides this one."""
+        self.reap()
+        lines = []
+        for name in os.listdir("/proc"):
+            if name.isdigit() and name != "1":
+                lines.append(" ".join(_argv(int(name))) or "process " + name)
+        return lines
+
+    def _note_executed(self, pid: int) -> None:
+        if self.calls:
+            self.calls[-1].executed.append(_argv(pid))
+        if self.on_executed is not None:
+            self.on_executed()
+
+
+def _argv(pid: int) -> "List[str]":
+    try:
+        with open("/proc/{}/cmdline".format(pid), "rb") as file:
+            line = file.read()
+    except OSError:  # the process has ended
+        return []
+    return [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
+
+
+def _become(line: "List[str]", around: Surroundings, writer: int) -> "NoReturn":
+    """In a child: becomes the driver."""
+    try:
+        os.setsid()
+        namespaces.show_process()
+        _set_standard(around.has_stdin, writer)
+        os.chdir(around.directory or os.path.dirname(line[0]))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        namespaces.drop_capabilities(around.without)
+        if around.is_traced:
+            tracing.begin()
+        os.execve(line[0], [os.fsencode(word) for word in line], around.environment)
+    except OSError as error:
+        words = "cannot run {}: {}".format(line[0], error.strerror)
+        os.write(2, words.encode("utf-8", "replace"))
+    finally:
+        os._exit(_NOT_STARTED)
+
+
+def _set_standard(has_stdin: bool, writer: int) -> None:
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    if has_stdin:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    else:
+        os.close(0)

@@ -1,0 +1,534 @@
+"""A throw-away root for a foreign driver: the driver sees this machine's programs and files, and
+nothing that the driver does outlives the root.
+
+The root has its own mount, process, IPC, name and network namespaces. An overlay lies over each
+file system of this machine; /run, /tmp and /var are empty; /dev has no disks; /sys is read-only. By
+default a user namespace holds the driver too: uid 0 in there is still the owner of all files, but
+has no power over the kernel, so that the driver can mount no disk and undo no mount of the root.
+Drivers that mount devices or servers need that power: see Settings.real_root."""
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import stat
+import tempfile
+import time
+
+from node.host import loopdev, mount_table, namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, NoReturn, Tuple
+
+PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+# All that is written in one root lies in memory, and holds volumes of 64 MiB, which xfs makes 300.
+_SCRATCH_BYTES = 1 << 30
+# A driver that starts more processes goes round in circles; the widest of the known ones has 30.
+_PROCESSES = 500
+_LOOK_SECONDS = 0.05
+# To end all processes of a root takes milliseconds, unless the kernel keeps one for a dead disk.
+_END_SECONDS = 60
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Directories that are empty in the root, as they hold the state and the sockets of this machine.
+_EMPTY = ("/run", "/tmp", "/var")
+_BELOW_VAR = ("/var/cache", "/var/lib", "/var/lib/kubelet", "/var/log", "/var/spool", "/var/tmp")
+_OPEN_TO_ALL = ("/tmp", "/var/tmp")
+# Mounts of this machine that the root has its own instead of.
+_REPLACED = ("/dev", "/proc", "/sys", *_EMPTY)
+# File systems of disks. A server that is dead, or an automounter, would hang the root.
+_SHOWN_TYPES = (
+    "bcachefs",
+    "btrfs",
+    "erofs",
+    "ext2",
+    "ext3",
+    "ext4",
+    "f2fs",
+    "overlay",
+    "squashfs",
+    "xfs",
+    "zfs",
+)
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse")
+_LINKS = (
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+)
+_LOOP_CONTROL = "/dev/loop-control"
+_LOOP_MAJOR = 7  # Documentation/admin-guide/devices.txt
+_LOOP_NODES = 256
+_PROC_DIRECTORIES = ("acpi", "bus", "driver", "fs", "irq", "scsi", "sys", "tty")
+_HIDDEN_BELOW_PROC = ("kcore", "keys", "timer_list", "sched_debug")
+# What no driver needs, and what would reach out of the root.
+_DROPPED = (
+    "AUDIT_CONTROL",
+    "BPF",
+    "DAC_READ_SEARCH",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "PERFMON",
+    "SYSLOG",
+    "SYS_BOOT",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_TIME",
+    "WAKE_ALARM",
+)
+_ALL_IDS = "0 0 4294967295\n"
+_STRICT = namespaces.NOSUID | namespaces.NODEV | namespaces.NOEXEC
+
+
+class Impossible(Exception):
+    """The root cannot be made on this machine. The message says why."""
+
+
+class LimitPassed(Exception):
+    """The driver used more time or processes than it may, and was killed."""
+
+
+class Settings:
+    """What the root is made for.
+
+    driver: the absolute path of the executable. real_root: gives the driver the power of this
+    machine's root over the kernel, which mounting a device or a server takes; then the root holds
+    against accidents only. loop_devices: the root has free loop devices, which needs real_root.
+    devices: paths of further devices in the root. network: leaves the driver this machine's
+    network. scratch_bytes: how much may be written in the root."""
+
+    def __init__(self, driver: str) -> None:
+        self.driver = driver
+        self.real_root = False
+        self.loop_devices = False
+        self.devices: "List[str]" = []
+        self.network = False
+        self.scratch_bytes = _SCRATCH_BYTES
+
+    def driver_name(self) -> "Tuple[str, str]":
+        """The vendor and the name of the driver, as the directory of kubelet's form VENDOR~NAME has
+        them; for any other directory the vendor is "sanity"."""
+        directory, name = os.path.split(self.driver)
+        vendor, tilde, directory_name = os.path.basename(directory).partition("~")
+        if tilde and vendor and directory_name == name:
+            return vendor, name
+        return "sanity", name
+
+    def plugin_directory(self) -> str:
+        """Where the driver lies in the root."""
+        return os.path.join(PLUGINS, "~".join(self.driver_name()))
+
+
+class Inside:
+    """What the work in the root is given.
+
+    executable: the driver's path in the root. scratch: an open directory that has all that was
+    written anywhere in the root."""
+
+    def __init__(self, settings: Settings, scratch: int) -> None:
+        self.settings = settings
+        self.executable = os.path.join(settings.plugin_directory(), settings.driver_name()[1])
+        self.scratch = scratch
+
+
+def run(settings: Settings, work: "Callable[[Inside], bytes]", seconds: float) -> bytes:
+    """Does the work as the first process of a new root, and returns what `work` returns.
+
+    When `work` returns, and after `seconds`, every process of the root is killed, and all that was
+    written is gone. Raises Impossible if the root cannot be made, LimitPassed if the work did not
+    end or had too many processes."""
+    directory = tempfile.mkdtemp(prefix="flexvol-sanity-")
+    try:
+        return _Supervisor(settings, directory, seconds).run(work)
+    finally:
+        _remove_directory(directory)
+
+
+def _remove_directory(directory: str) -> None:
+    """Removes the empty directory, unless that was done already."""
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return
+
+
+class _Supervisor:
+    """This side of the root: starts the root's first process, and ends it."""
+
+    def __init__(self, settings: Settings, directory: str, seconds: float) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._end = time.monotonic() + seconds
+        self._answer = b""
+
+    def run(self, work: "Callable[[Inside], bytes]") -> bytes:
+        reader, writer = os.pipe()
+        go_reader, go_writer = os.pipe()
+        parent = os.fork()
+        if parent == 0:
+            os.close(reader)
+            os.close(go_writer)
+            _First(self._settings, self._directory, writer, go_reader).become(work)
+        os.close(writer)
+        os.close(go_reader)
+        first = 0
+        try:
+            first = self._begin(reader, go_writer)
+            self._await(reader, first)
+            return self._answer
+        finally:
+            os.close(reader)
+            os.close(go_writer)
+            self._finish(parent, first)
+
+    def _begin(self, reader: int, go_writer: int) -> int:
+        """Waits until the root is there, and gives its user namespace its ids. Returns the number
+        of the root's first process."""
+        begun: "Dict[str, Any]" = {}
+        while "process" not in begun or "made" not in begun:
+            begun.update(json.loads(self._line(reader)))
+            if "impossible" in begun:
+                raise Impossible(begun["impossible"])
+        first: int = begun["process"]
+        if not self._settings.real_root:
+            for kind in ("uid_map", "gid_map"):
+                with open("/proc/{}/{}".format(first, kind), "w") as ids:
+                    ids.write(_ALL_IDS)
+        _remove_directory(self._directory)  # the root has another one by now
+        os.write(go_writer, b"go")
+        return first
+
+    def _line(self, reader: int) -> bytes:
+        line = b""
+        while not line.endswith(b"\n"):
+            byte = os.read(reader, 1)
+            if not byte:
+                raise Impossible("the first process of the throw-away root ended at its start")
+            line += byte
+        return line
+
+    def _await(self, reader: int, first: int) -> None:
+        """Reads the answer of the work to its end. Raises LimitPassed if the time is over or the
+        root has too many processes."""
+        poll = select.poll()
+        poll.register(reader, select.POLLIN)
+        while True:
+            if poll.poll(_LOOK_SECONDS * 1000):
+                chunk = os.read(reader, 1 << 16)
+                if not chunk:
+                    return
+                self._answer += chunk
+            if _process_count(first) > _PROCESSES:
+                raise LimitPassed("the driver started more than {} processes".format(_PROCESSES))
+            if time.monotonic() > self._end:
+                raise LimitPassed("the check did not end in time")
+
+    def _finish(self, parent: int, first: int) -> None:
+        """Kills all processes of the root, and waits for their end."""
+        process = first or parent
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        deadline = time.monotonic() + _END_SECONDS
+        while True:
+            done, _ = os.waitpid(parent, os.WNOHANG)
+            if done:
+                return
+            if time.monotonic() > deadline:
+                raise LimitPassed(
+                    "a process of the driver cannot be killed: the kernel waits for a disk or a "
+                    "server; see ps -o pid,stat,wchan,args"
+                )
+            time.sleep(0.01)
+
+
+def _process_count(first: int) -> int:
+    """How many processes the root has, read from the root's own /proc."""
+    try:
+        return sum(name.isdigit() for name in os.listdir("/proc/{}/root/proc".format(first)))
+    except OSError:  # the first process has just ended
+        return 0
+
+
+class _First:
+    """That side of the root: becomes the parent of the root's first process, which makes the root
+    and does the work."""
+
+    def __init__(self, settings: Settings, directory: str, writer: int, go_reader: int) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._writer = writer
+        self._go_reader = go_reader
+
+    def become(self, work: "Callable[[Inside], bytes]") -> "NoReturn":
+        try:
+            self._guarded(lambda: self._start(work))
+        finally:
+            os._exit(0)
+
+    def _guarded(self, step: "Callable[[], None]") -> None:
+        """Does the step, and reports why that is impossible."""
+        try:
+            step()
+        except OSError as error:
+            words = "cannot make a throw-away root: {}: {}".format(error.filename, error.strerror)
+            if error.errno in (errno.EPERM, errno.ENOSPC):
+                words += "; the machine's root needs CAP_SYS_ADMIN and user namespaces for that"
+            self._report({"impossible": words})
+        except Impossible as reason:
+            self._report({"impossible": str(reason)})
+
+    def _close_others(self) -> None:
+        """Closes what this process has open of the machine: the driver finds the descriptors of the
+        first process in /proc/1/fd."""
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(nothing, standard)
+        kept = (0, 1, 2, self._writer, self._go_reader)
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) not in kept:
+                try:
+                    os.close(int(name))
+                except OSError:  # the descriptor of this very list
+                    continue
+
+    def _report(self, message: "object") -> None:
+        os.write(self._writer, json.dumps(message).encode() + b"\n")
+
+    def _start(self, work: "Callable[[Inside], bytes]") -> None:
+        namespaces.die_with_parent()
+        self._close_others()
+        os.setsid()
+        kinds = namespaces.NEW_MOUNTS | namespaces.NEW_PID | namespaces.NEW_IPC
+        kinds |= namespaces.NEW_UTS
+        if not self._settings.network:
+            kinds |= namespaces.NEW_NETWORK
+        namespaces.unshare(kinds)
+        first = os.fork()
+        if first == 0:
+            try:
+                self._guarded(lambda: self._work(work))
+            finally:
+                os._exit(0)
+        self._report({"process": first})
+        os.close(self._writer)
+        os.waitpid(first, 0)
+
+    def _work(self, work: "Callable[[Inside], bytes]") -> None:
+        namespaces.die_with_parent()
+        # The kernel keeps from the first process all signals of the root for which the process has
+        # no handler.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("1000")  # rather than a process of this machine
+        os.umask(0)
+        root = _Root(self._settings, self._directory)
+        root.make()
+        if not self._settings.network:
+            namespaces.loopback_up()
+        if not self._settings.real_root:
+            _enter_user_namespace()
+        self._report({"made": True})
+        if os.read(self._go_reader, 2) != b"go":
+            return
+        os.close(self._go_reader)
+        namespaces.hide_process()
+        # As systemd has it on a node. Nothing outside is a peer of these mounts.
+        namespaces.mount("", "/", "", namespaces.RECURSIVE | namespaces.SHARED)
+        namespaces.drop_capabilities(_DROPPED)
+        os.umask(0o022)
+        answer = work(Inside(self._settings, root.scratch))
+        kill_all()
+        _detach_loop_devices(root.scratch)
+        while answer:
+            written = os.write(self._writer, answer)
+            answer = answer[written:]
+
+
+def _enter_user_namespace() -> None:
+    """Mounts that come from another user namespace are locked: they can be neither taken away nor
+    made writable (mount_namespaces(7))."""
+    try:
+        namespaces.unshare(namespaces.NEW_USER | namespaces.NEW_MOUNTS)
+    except OSError as error:
+        raise Impossible(
+            "no user namespace can be made here ({}); see the sysctl user.max_user_namespaces, "
+            "or give --real-root, which holds a driver against accidents only".format(
+                error.strerror
+            )
+        ) from None
+    namespaces.die_with_parent()
+
+
+def kill_all() -> None:
+    """Kills all other processes of the root; for the root's first process."""
+    if os.getpid() != 1:
+        raise Impossible("only the first process of a root may end all others")
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _detach_loop_devices(scratch: int) -> None:
+    """Takes the loop devices away whose files lie in the root."""
+    ours = {os.fstat(scratch).st_dev, os.stat("/").st_dev}
+    for device in loopdev.attached():
+        loop = loopdev.open_existing(device)
+        if loop is None:
+            continue
+        with loop:
+            backing = loop.backing()
+            if backing is not None and backing[0] in ours:
+                loop.detach()
+
+
+class _Root:
+    """Makes the root, in the mount namespace of its first process.
+
+    scratch: an open directory of the file system in memory that all is written to."""
+
+    def __init__(self, settings: Settings, directory: str) -> None:
+        self.scratch = -1
+        self._settings = settings
+        self._directory = directory
+        self._root = os.path.join(directory, "root")
+        self._overlays = 0
+
+    def make(self) -> None:
+        namespaces.mount("", "/", "", namespaces.RECURSIVE | namespaces.PRIVATE)
+        machine = [mount for mount in mount_table.table() if not _is_replaced(mount.path)]
+        size = "mode=755,size={}".format(self._settings.scratch_bytes)
+        flags = namespaces.NOSUID | namespaces.NODEV
+        namespaces.mount("flexvol-sanity", self._directory, "tmpfs", flags, size)
+        self.scratch = os.open(self._directory, _DIRECTORY)
+        os.mkdir(self._root, 0o755)
+        self._overlay("/", self._root)
+        for mount in machine:
+            self._show(mount)
+        for path in _EMPTY:
+            self._empty(path)
+        for path in _BELOW_VAR:
+            os.mkdir(self._root + path, 0o1777 if path in _OPEN_TO_ALL else 0o755)
+        os.mkdir(self._root + "/run/lock", 0o755)
+        self._place_driver()
+        self._make_devices()
+        self._make_proc()
+        flags = namespaces.READ_ONLY | _STRICT
+        namespaces.mount("sysfs", self._root + "/sys", "sysfs", flags)
+        namespaces.change_root(self._root)
+
+    def _overlay(self, lower: str, target: str) -> None:
+        """Shows the directory `lower` at `target`, and writes elsewhere."""
+        self._overlays += 1
+        own = os.path.join(self._directory, "written-{}".format(self._overlays))
+        for name in ("", "upper", "work"):
+            os.mkdir(os.path.join(own, name), 0o755)
+        os.chdir(lower)  # a path would have to be escaped
+        form = "lowerdir=.,upperdir={0}/upper,workdir={0}/work"
+        namespaces.mount("overlay", target, "overlay", 0, form.format(own))
+
+    def _show(self, mount: "mount_table.Mount") -> None:
+        """Shows one more file system of this machine, or a part of it."""
+        if mount.path == "/" or mount.fs_type not in _SHOWN_TYPES:
+            return
+        target = self._root + mount.path
+        if os.path.isdir(mount.path) and os.path.isdir(target):
+            try:
+                self._overlay(mount.path, target)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ELOOP):
+                    raise
+        if os.path.exists(target):
+            namespaces.bind(mount.path, target, namespaces.READ_ONLY)
+
+    def _empty(self, path: str) -> None:
+        own = self._directory + path
+        os.mkdir(own, 0o1777 if path in _OPEN_TO_ALL else 0o755)
+        if not os.path.isdir(self._root + path):
+            os.mkdir(self._root + path, 0o755)
+        namespaces.bind(own, self._root + path, namespaces.NOSUID | namespaces.NODEV)
+
+    def _place_driver(self) -> None:
+        target = self._root + self._settings.plugin_directory()
+        os.makedirs(target, 0o755, exist_ok=True)
+        real = os.path.realpath(self._settings.driver)
+        self._overlay(os.path.dirname(real), target)
+        os.chdir("/")
+        name = self._settings.driver_name()[1]
+        if name != os.path.basename(real):
+            link = os.path.join(target, name)
+            if os.path.lexists(link):
+                os.unlink(link)
+            os.symlink(os.path.basename(real), link)
+
+    def _make_devices(self) -> None:
+        dev = self._root + "/dev"
+        # Made before the new /dev is there: the machine's nodes tell the numbers.
+        namespaces.mount("dev", dev, "tmpfs", namespaces.NOSUID, "mode=755,size=64m")
+        for name in _DEVICES:
+            self._copy_device("/dev/" + name)
+        for path in self._settings.devices:
+            self._copy_device(path)
+        for target, name in _LINKS:
+            os.symlink(target, os.path.join(dev, name))
+        os.mkdir(os.path.join(dev, "pts"), 0o755)
+        os.mkdir(os.path.join(dev, "shm"), 0o1777)
+        options = "newinstance,ptmxmode=0666,mode=0620"
+        flags = namespaces.NOSUID | namespaces.NOEXEC
+        namespaces.mount("devpts", dev + "/pts", "devpts", flags, options)
+        if self._settings.loop_devices:
+            self._make_loop_devices(dev)
+
+    def _copy_device(self, path: str) -> None:
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            return
+        target = self._root + path
+        os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+        os.mknod(target, status.st_mode, status.st_rdev)
+
+    def _make_loop_devices(self, dev: str) -> None:
+        """Makes nodes for all loop devices that nobody uses now."""
+        if not os.path.exists(_LOOP_CONTROL):
+            raise Impossible("this machine has no loop devices; load them: modprobe loop")
+        self._copy_device(_LOOP_CONTROL)
+        taken = set(loopdev.attached())
+        for number in range(_LOOP_NODES):
+            name = "loop{}".format(number)
+            if "/dev/" + name not in taken:
+                device = os.makedev(_LOOP_MAJOR, number)
+                os.mknod(os.path.join(dev, name), stat.S_IFBLK | 0o660, device)
+
+    def _make_proc(self) -> None:
+        proc = self._root + "/proc"
+        namespaces.mount("proc", proc, "proc", _STRICT)
+        for name in _kernel_settings(proc):
+            path = os.path.join(proc, name)
+            namespaces.bind(path, path, namespaces.READ_ONLY | _STRICT)
+        for name in _HIDDEN_BELOW_PROC:
+            path = os.path.join(proc, name)
+            if os.path.exists(path):
+                namespaces.bind(self._root + "/dev/null", path)
+
+
+def _is_replaced(path: str) -> bool:
+    return any((path + "/").startswith(replaced + "/") for replaced in _REPLACED)
+
+
+def _kernel_settings(proc: str) -> "List[str]":
+    """What below /proc can be written to and belongs to no process, but to the whole machine."""
+    names = [name for name in _PROC_DIRECTORIES if os.path.isdir(os.path.join(proc, name))]
+    for name in os.listdir(proc):
+        status = os.lstat(os.path.join(proc, name))
+        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o222:
+            names.append(name)
+    return names

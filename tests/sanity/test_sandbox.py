@@ -1,0 +1,215 @@
+"""A driver that tries to do harm in its throw-away root changes nothing outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from node.sanity import sandbox
+from tests.sanity import roots
+from tests.sanity.roots import MARK
+
+# Each script prints "held" if the root kept it from what it tried, as far as it notices at all.
+# What it did notice, and what it did not, must not be outside.
+ATTACKS = {
+    "writes to /etc": f"touch /etc/{MARK} && echo held",
+    "writes to kubelet's directory": f"touch /var/lib/kubelet/{MARK} && echo held",
+    "writes to root's home and to /usr/bin": f"touch /root/{MARK} /usr/bin/{MARK} && echo held",
+    "removes what lies in /etc": 'rm -rf /etc/* /srv && [ -z "$(ls /etc)" ] && echo held',
+    "makes a disk's node": "mknod /tmp/disk b 254 0 2>/dev/null || echo held",
+    "mounts all devices": "mount -t devtmpfs none /mnt 2>/dev/null || echo held",
+    "finds disks in /dev": "ls /dev | grep -qE '^(sd|vd|nvme|loop|dm|md|mem|kmsg)' || echo held",
+    "mounts over the root": "mount -t tmpfs none / && mount -t tmpfs none /usr && echo held",
+    "takes all mounts away": "umount -a 2>/dev/null; umount -l /proc /sys 2>/dev/null; echo held",
+    "kills the first process": "kill -9 1; kill -TERM 1; kill -INT 1; echo held",
+    "kills a process outside": f"kill -9 {os.getpid()} 2>/dev/null || echo held",
+    "makes /sys writable": "mount -o remount,rw /sys 2>/dev/null || echo held",
+    "makes a bind of /sys writable": "mount -o remount,bind,rw /sys 2>/dev/null || echo held",
+    "mounts another /sys": "mount -t sysfs none /mnt 2>/dev/null || echo held",
+    "mounts another /sys in a network of its own": (
+        "unshare -n sh -c 'mount -t sysfs none /mnt && touch /mnt/power/state' 2>/dev/null"
+        " || echo held"
+    ),
+    "mounts another /proc": "mount -t proc none /mnt 2>/dev/null || echo held",
+    "sets what the kernel does": (
+        "echo 7 2>/dev/null > /proc/sys/vm/swappiness;"
+        "echo evil 2>/dev/null > /proc/sys/kernel/core_pattern; echo held"
+    ),
+    "mounts the kernel's other file systems": (
+        "for each in debugfs securityfs cgroup2 tracefs; do"
+        " mount -t $each none /mnt 2>/dev/null && exit; done; echo held"
+    ),
+    "goes out by the first process": (
+        f"touch /proc/1/root/etc/{MARK} 2>/dev/null; ls -l /proc/1/fd/1 2>&1 | grep -q denied"
+        " && echo held"
+    ),
+    "calls itself another machine": "hostname evil 2>/dev/null; echo held",
+    "leaves shared memory": "ipcmk -M 4096 >/dev/null && echo held",
+    "leaves a process": f"setsid sh -c 'sleep 1000; : {MARK}' >/dev/null 2>&1 & echo held",
+    "has no network": '[ "$(ls /sys/class/net)" = lo ] && echo held',
+    "sets the clock": "date -s 2001-01-01 >/dev/null 2>&1 || echo held",
+    "restarts the machine": "reboot -f 2>/dev/null; echo held",
+    "loads a part of the kernel": "modprobe loop 2>/dev/null; insmod x 2>/dev/null || echo held",
+}
+# What holds also against a driver that is the machine's root.
+ACCIDENTS = (
+    "writes to /etc",
+    "writes to kubelet's directory",
+    "writes to root's home and to /usr/bin",
+    "removes what lies in /etc",
+    "makes a disk's node",
+    "finds disks in /dev",
+    "mounts over the root",
+    "takes all mounts away",
+    "kills the first process",
+    "kills a process outside",
+    "calls itself another machine",
+    "leaves shared memory",
+    "leaves a process",
+    "sets the clock",
+)
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_nothing_outside_changes_when_a_driver(attack: str, driver: Path) -> None:
+    before = roots.outside()
+
+    printed = roots.run(attack, driver)
+
+    assert roots.outside() == before
+    assert printed.endswith("held\n")
+
+
+@pytest.mark.parametrize("name", ACCIDENTS)
+def test_nothing_outside_changes_when_a_driver_that_is_the_machines_root(
+    name: str, driver: Path
+) -> None:
+    before = roots.outside()
+
+    printed = roots.run(ATTACKS[name], driver, real_root=True)
+
+    assert roots.outside() == before
+    assert printed.endswith("held\n")
+
+
+def test_a_driver_that_starts_processes_without_end_is_stopped(driver: Path) -> None:
+    before = roots.outside()
+
+    with pytest.raises(sandbox.LimitPassed, match="more than"):
+        roots.run(f": {MARK}; while :; do sleep 1000 & done", driver)
+
+    assert roots.outside() == before
+
+
+def test_a_driver_that_does_not_end_is_stopped(driver: Path) -> None:
+    before = roots.outside()
+    began = time.monotonic()
+
+    with pytest.raises(sandbox.LimitPassed, match="in time"):
+        roots.run(f"sleep 1000; : {MARK}", driver, seconds=1)
+
+    assert time.monotonic() - began < 20
+    assert roots.outside() == before
+
+
+def test_a_driver_that_fills_the_root_fills_only_that(driver: Path) -> None:
+    printed = roots.run(
+        "for each in /etc /root /run /srv /tmp /usr /var; do"
+        " dd if=/dev/zero of=$each/much bs=1M count=9 2>&1; done",
+        driver,
+        scratch_bytes=32 << 20,
+    )
+
+    assert "No space left on device" in printed
+
+
+def test_all_ends_with_the_process_that_made_the_root(driver: Path) -> None:
+    """As kill -9 of flexvol sanity does."""
+    before = roots.outside()
+    judge = os.fork()
+    if judge == 0:
+        roots.run(f"sleep 1000; : {MARK}", driver)
+        os._exit(0)
+    while not roots.processes():
+        time.sleep(0.05)
+
+    os.kill(judge, signal.SIGKILL)
+    os.waitpid(judge, 0)
+
+    deadline = time.monotonic() + 20
+    while roots.processes() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert roots.outside() == before
+
+
+def test_loop_devices_of_a_root_go_with_it(driver: Path, tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(b"\0" * (1 << 20))
+    ours = subprocess.check_output(["losetup", "-f", "--show", image], text=True).strip()
+    try:
+        before = roots.outside()
+        script = (
+            f"[ ! -e {ours} ] || exit; truncate -s 64M /var/image /root/image;"
+            "losetup -f /var/image; losetup -f /root/image; mkfs.ext4 -q /var/image;"
+            "mount -o loop /var/image /mnt && losetup -l && echo mounted"
+        )
+
+        printed = roots.run(script, driver, real_root=True, loop_devices=True)
+
+        assert printed.endswith("mounted\n")
+        deadline = time.monotonic() + 20
+        while roots.outside() != before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert roots.outside() == before
+    finally:
+        subprocess.check_call(["losetup", "-d", ours])
+
+
+def test_the_root_shows_this_machines_programs_and_the_driver(driver: Path) -> None:
+    driver.write_text("#!/bin/sh\necho driver in $(dirname $0); ls $(dirname $0)\n")
+    (driver.parent / "beside").touch()
+
+    printed = roots.run("$DRIVER; python3 -c 'print(1 + 1)'; ls /tmp /var/lib", driver)
+
+    directory = f"{sandbox.PLUGINS}/sanity~driver"
+    assert printed == f"driver in {directory}\nbeside\ndriver\n2\n/tmp:\n\n/var/lib:\nkubelet\n"
+
+
+def test_a_driver_keeps_kubelets_names(tmp_path: Path) -> None:
+    directory = tmp_path / "acme~disk"
+    directory.mkdir()
+    (directory / "real.sh").write_text("#!/bin/sh\necho called as $0\n")
+    (directory / "real.sh").chmod(0o755)
+    (directory / "disk").symlink_to("real.sh")
+
+    printed = roots.run("$DRIVER", directory / "disk")
+
+    assert printed == f"called as {sandbox.PLUGINS}/acme~disk/disk\n"
+
+
+def test_roots_may_be_made_at_once(driver: Path) -> None:
+    printed: list[str] = []
+
+    def make(number: int) -> None:
+        script = f"echo {number} > /var/number; sleep 0.2; cat /var/number"
+        program = (
+            "from tests.sanity import roots; from pathlib import Path;"
+            f"print(roots.run({script!r}, Path({str(driver)!r})))"
+        )
+        line = [sys.executable, "-c", program]
+        printed.append(subprocess.check_output(line, text=True).strip())
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(printed) == ["0", "1", "2", "3"]
