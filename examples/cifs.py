@@ -25,8 +25,9 @@ OTHER_NAMES = {"fmask": "file_mode", "dmask": "dir_mode"}
 USERS = ("uid", "cruid", "backupuid")
 GROUPS = ("gid", "backupgid")
 CREDENTIALS = ("cred", "credentials")
-# A share that needs neither user nor password, or gets them elsewhere.
-NO_PASSWORD = ("guest", "sec=none", "sec=krb5", "sec=krb5i")
+# Mount options with which a share needs no Secret, and the user that mount.cifs names to the kernel
+# then: nobody, or root, whose Kerberos ticket the node has.
+WITHOUT_SECRET = {"guest": "", "sec=none": "", "sec=krb5": "root", "sec=krb5i": "root"}
 
 
 class CifsDriver(Driver):
@@ -102,18 +103,21 @@ def credentials(secrets: "Dict[str, Secret]", words: "List[str]") -> "List[str]"
     user = text_of("username", secrets)
     domain = text_of("domain", secrets)
     password = text_of("password", secrets)
-    names = [word.partition("=")[0] for word in words]
-    has_user = user or "username" in names or "user" in names
-    if not has_user and not set(words).intersection(NO_PASSWORD):
-        raise InvalidArgument(
-            "there is no user name: name a Secret with username and password in secretRef, whose "
-            "type is the driver's name as the volume has it; or guest in the mount options"
-        )
     separator = "\\" if "\\" in user else "/"
     if separator in user:
         domain, _, user = user.partition(separator)
     named = {"username": user, "domain": domain, "password": password}
-    return ["{}={}".format(key, value) for key, value in named.items() if value]
+    wanted = ["{}={}".format(key, value) for key, value in named.items() if value]
+    names = [word.partition("=")[0] for word in words]
+    if user or "username" in names or "user" in names:
+        return wanted
+    for word, nobody in WITHOUT_SECRET.items():
+        if word in words:
+            return ["username=" + nobody, *wanted]
+    raise InvalidArgument(
+        "there is no user name: name a Secret with username and password in secretRef, whose type "
+        "is the driver's name as the volume has it; or guest in the mount options"
+    )
 
 
 def text_of(key: str, secrets: "Dict[str, Secret]") -> str:

@@ -143,8 +143,8 @@ def _fsmount(context: int, superblock: Superblock, flags: "Sequence[str]") -> De
     try:
         _configure(context, _FS_STRING, "source", superblock.device)
         for option in superblock.options:
-            key, _, value = option.partition("=")
-            if value:
+            key, equals, value = option.partition("=")
+            if equals:
                 _configure(context, _FS_STRING, key, value)
             else:
                 _configure(context, _FS_FLAG, key, None)

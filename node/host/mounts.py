@@ -6,6 +6,7 @@ missing the mount is prepared in a directory of our own, a stage, and bound from
 takes over its source's flags. A stage that a killed callout left is cleared by the next callout of
 any volume that mounts or unmounts."""
 
+import binascii
 import errno
 import os
 
@@ -28,6 +29,8 @@ _STAGE_SECONDS = 20
 # To unmount what nobody uses, and has hardly written, takes milliseconds.
 _CLEAR_SECONDS = 3
 _LOCK_SUFFIX = ".lock"
+# So many, that mounts of two shares that are being prepared seldom wait for each other.
+_SHARE_STAGES = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
@@ -92,7 +95,7 @@ def _mount_tree(
 def _mount_staged(
     superblock: Superblock, path: str, flags: "Sequence[str]", prepare: "Callable[[int], None]"
 ) -> None:
-    with _Stage(superblock.device).prepared() as stage:
+    with _stage_of(superblock.device).prepared() as stage:
         mount_calls.mount_at(superblock, stage)
         with files.open_path(stage, _DIRECTORY) as root:
             prepare(root)
@@ -138,8 +141,10 @@ def _mount_beside(source: str, path: str, flags: "Sequence[str]") -> None:
 
 def _bind_staged(source: str, path: str, flags: "Sequence[str]", must_be_mount: bool) -> None:
     mounted = mount_table.at(source)
-    name = mounted.source if mounted else source.strip("/").replace("/", "-")[-200:]
-    with _Stage(name).prepared() as stage:
+    beside = _Stage(source.strip("/").replace("/", "-")[-200:])
+    if mounted is not None:
+        beside = _stage_of(mounted.source)
+    with beside.prepared() as stage:
         mount_calls.bind_at(source, stage)
         if must_be_mount:
             _check_mounted(source)
@@ -169,7 +174,7 @@ def mount_unseen(superblock: Superblock, work: "Callable[[int], None]") -> None:
     try:
         tree = mount_calls.new_tree(superblock, ())
     except Missing:
-        with _Stage(superblock.device).prepared() as stage:
+        with _stage_of(superblock.device).prepared() as stage:
             mount_calls.mount_at(superblock, stage)
             with files.open_path(stage, _DIRECTORY) as root:
                 work(root)
@@ -246,12 +251,10 @@ def shows_image(mount: "Mount") -> bool:
 
 
 class _Stage:
-    """A directory of our own in which a mount of `device` is prepared. The directory has the
-    device's name, or its server's if the whole of that is mounted, as in "server:/"."""
+    """A directory of our own in which a mount is prepared."""
 
-    def __init__(self, device: str) -> None:
-        name = os.path.basename(device.rstrip("/"))
-        self.path = os.path.join(mount_table.STAGES, name)
+    def __init__(self, name: str) -> None:
+        self.path = os.path.join(mount_table.STAGES, os.path.basename(name))
 
     def prepared(self) -> "_PreparedStage":
         """Makes the directory, locked, and clears what a killed callout left there."""
@@ -283,6 +286,14 @@ class _Stage:
     def _open_lock(self) -> Descriptor:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         return Descriptor(os.open(self.path + _LOCK_SUFFIX, flags, 0o600))
+
+
+def _stage_of(source: str) -> _Stage:
+    """The stage for a mount of `source`: a device has its own. What a server exports has one of a
+    few, because the lock of a stage stays until the node starts again."""
+    if source.startswith("/dev/"):
+        return _Stage(source)
+    return _Stage("share-{}".format(binascii.crc32(source.encode()) % _SHARE_STAGES))
 
 
 class _PreparedStage:

@@ -181,8 +181,7 @@ def unmount(path: str, fs_type: str) -> None:
         bounded(path, lambda: mounts.unmount(path, is_ours), _UNMOUNT_SECONDS)
     except Unavailable:
         # The kernel takes the mount away first, and says goodbye to the server after that. The
-        # server may be gone: the pod's directory is free all the same. What the pod had written
-        # last goes to the server when that is back.
+        # server may be gone: the pod's directory is free all the same.
         if mount_table.at(path) is not None:
             raise
 
@@ -221,33 +220,44 @@ def _outcome(what: str, work: "Callable[[], Any]") -> "Dict[str, Any]":
 
 
 def _mount_by(share: Share, mount_one: "Callable[[Superblock], None]") -> None:
-    """Calls `mount_one` with each address of the server and each of the share's choices, until one
-    is mounted."""
-    refusal = MountRefused("{} was not mounted".format(share.source), 0)
-    for superblock in _superblocks(share):
-        try:
-            mount_one(superblock)
+    """Calls `mount_one` with each address of the server, until the share is mounted by one."""
+    refusal = MountRefused("{} has no address".format(share.host), 0)
+    for address in _addresses(share):
+        refusals = _refusals(share, address, mount_one)
+        if not refusals:
             return
-        except MountRefused as error:
-            refusal = error
-        except FileNotFoundError as error:  # mount(2) says so
-            refusal = MountRefused(str(error.strerror), errno.ENOENT)
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
-            refusal = MountRefused(str(error.strerror), errno.ENODEV)
-        if refusal.code not in _UNREACHABLE | _NOT_SPOKEN:
+        refusal = refusals[-1]
+        if refusal.code not in _UNREACHABLE:
             break
     raise _failure(share, refusal)
 
 
-def _superblocks(share: Share) -> "Iterator[Superblock]":
-    for address in _addresses(share):
-        for choice in share.choices or ("",):
-            options = [*address, *share.options]
-            if choice:
-                options.append(choice)
-            yield Superblock(share.source, share.fs_type, options)
+def _refusals(
+    share: Share, address: "List[str]", mount_one: "Callable[[Superblock], None]"
+) -> "List[MountRefused]":
+    """Calls `mount_one` with each of the share's choices, while the kernel or the server does not
+    speak what was chosen. Returns the refusals; none if the share is mounted.
+
+    address: the option with the server's address."""
+    refusals: "List[MountRefused]" = []
+    for choice in share.choices or ("",):
+        options = [*address, *share.options]
+        if choice:
+            options.append(choice)
+        try:
+            mount_one(Superblock(share.source, share.fs_type, options))
+            return []
+        except MountRefused as error:
+            refusals.append(error)
+        except FileNotFoundError as error:  # mount(2) says so
+            refusals.append(MountRefused(str(error.strerror), errno.ENOENT))
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            refusals.append(MountRefused(str(error.strerror), errno.ENODEV))
+        if refusals[-1].code not in _NOT_SPOKEN:
+            break
+    return refusals
 
 
 def _addresses(share: Share) -> "List[List[str]]":

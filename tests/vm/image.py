@@ -34,6 +34,8 @@ _PACKAGES = (
     "linux-image-cloud-amd64,python3,nfs-kernel-server,nfs-common,kmod,iproute2,procps,"
     "e2fsprogs,xfsprogs,btrfs-progs"
 )
+# Of one release only: the CIFS server runs in the new one.
+_MORE_PACKAGES = {"bullseye": "", "trixie": ",samba"}
 # What the root disk needs before it can be mounted.
 _FIRST_MODULES = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic")
 _USELESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "boot")
@@ -112,7 +114,7 @@ def _download(suite: str, directory: Path) -> list[Path]:
     """The release's packages, from where this machine's debootstrap takes them."""
     line = ("debootstrap", "--download-only", "--keep-debootstrap-dir", "--variant=minbase")
     done = subprocess.run(
-        [*line, f"--include={_PACKAGES}", suite, directory],
+        [*line, f"--include={_PACKAGES}{_MORE_PACKAGES[suite]}", suite, directory],
         capture_output=True,
         text=True,
         check=False,

@@ -131,9 +131,18 @@ def test_a_password_that_is_no_text_is_refused() -> None:
         cifs.credentials(Options(encoded).secrets, [])
 
 
-@pytest.mark.parametrize("words", ["guest", "sec=none", "sec=krb5", "username=web", "user=web"])
-def test_a_share_for_everyone_needs_no_secret(words: str) -> None:
-    assert mounted_with(words, secret={}) == words
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        pytest.param("guest", "username= guest", id="a guest"),
+        pytest.param("sec=none", "username= sec=none", id="nobody"),
+        pytest.param("sec=krb5", "username=root sec=krb5", id="Kerberos"),
+        pytest.param("username=web", "username=web", id="a user in the mount options"),
+        pytest.param("user=web,guest", "user=web guest", id="a user by the short name"),
+    ],
+)
+def test_a_share_for_everyone_needs_no_secret(words: str, wanted: str) -> None:
+    assert mounted_with(words, secret={}) == wanted
 
 
 def test_without_a_user_the_mount_is_refused() -> None:

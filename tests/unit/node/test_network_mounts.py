@@ -100,6 +100,19 @@ def test_the_first_version_that_both_speak_is_taken() -> None:
     assert [options[-1] for options in tried] == ["vers=4.2", "vers=4.1", "vers=4.0"]
 
 
+def test_each_address_of_a_server_that_is_off_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    addresses = [["addr=192.0.2.1"], ["addr=192.0.2.2"]]
+    monkeypatch.setattr(network_mounts, "_addresses", lambda share: addresses)
+    share = Share("nfs", "nas", "nas:/data", [], ["vers=4.2", "vers=4.1"])
+
+    assert attempts(share, [errno.EHOSTUNREACH, 0]) == [
+        ("addr=192.0.2.1", "vers=4.2"),
+        ("addr=192.0.2.2", "vers=4.2"),
+    ]
+
+
 def test_a_wrong_password_is_sent_once() -> None:
     share = Share("cifs", "192.0.2.1", "//192.0.2.1/data", [], ["vers=3.1.1", "vers=3.0"])
 
