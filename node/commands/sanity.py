@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 NEEDS_ROOT = False
 _FAULTS = 1
-_NOT_JUDGED = 2
+_COULD_NOT = 2
+# More checks that were not asked for one reason are counted.
+_NAMED_CHECKS = 3
 _HEADINGS = ("CHECK", "VERDICT", "SEVERITY", "WHAT")
 
 
@@ -175,7 +177,7 @@ def _judge(arguments: argparse.Namespace) -> int:
 
 def _could_not(why: str) -> int:
     print("flexvol sanity: {}".format(why), file=sys.stderr)
-    return _NOT_JUDGED
+    return _COULD_NOT
 
 
 def _settings(arguments: argparse.Namespace) -> "Settings":
@@ -232,15 +234,45 @@ def _options(path: str) -> "Dict[str, str]":
 
 
 def _print(results: "List[Result]", as_json: bool) -> None:
+    from node.sanity.check import FAULT, NOT_ASKED, NOT_JUDGED, VERDICTS
+
     if as_json:
         print(json.dumps({"checks": [_fields(result) for result in results]}, indent=1))
         return
-    print(table.aligned(_HEADINGS, [_row(result) for result in results]))
-    counts: "Dict[str, int]" = {}
+    rows = [_row(result) for result in results if result.verdict != NOT_ASKED]
+    print(table.aligned(_HEADINGS, rows))
     for result in results:
-        counts[result.verdict] = counts.get(result.verdict, 0) + 1
-    summary = ["{} {}".format(count, verdict) for verdict, count in counts.items()]
-    print("\n{}".format(", ".join(summary)))
+        if result.verdict in (FAULT, NOT_JUDGED):
+            _print_message(result)
+    _print_not_asked(results)
+    verdicts = [result.verdict for result in results]
+    counts = ["{} {}".format(verdicts.count(verdict), verdict) for verdict in VERDICTS]
+    print("\n" + ", ".join(counts))
+
+
+def _print_message(result: "Result") -> None:
+    from node.sanity.check import FAULT
+
+    print("\n{}: {}".format(result.check.name, table.printable(result.message)))
+    if result.verdict == FAULT:
+        print("  a user sees: {}".format(result.check.seen))
+
+
+def _print_not_asked(results: "List[Result]") -> None:
+    """One line for each reason, as most are an argument that was not given."""
+    from node.sanity.check import NOT_ASKED
+
+    names: "Dict[str, List[str]]" = {}
+    for result in results:
+        if result.verdict == NOT_ASKED:
+            names.setdefault(result.message, []).append(result.check.name)
+    if names:
+        print()
+    for reason, of_reason in names.items():
+        which = ", ".join(of_reason)
+        if len(of_reason) > _NAMED_CHECKS:
+            which = "{} checks".format(len(of_reason))
+        print("not asked ({}): {}".format(table.printable(reason), which))
 
 
 def _fields(result: "Result") -> "Dict[str, object]":
@@ -257,8 +289,8 @@ def _fields(result: "Result") -> "Dict[str, object]":
 
 
 def _row(result: "Result") -> "List[str]":
-    words = result.message or result.check.title
-    return [result.check.name, result.verdict, result.check.severity, table.printable(words)]
+    check = result.check
+    return [check.name, result.verdict, check.severity, check.title]
 
 
 def _status(results: "List[Result]") -> int:
@@ -267,5 +299,5 @@ def _status(results: "List[Result]") -> int:
     if any(result.is_fault() for result in results):
         return _FAULTS
     if any(result.verdict == NOT_JUDGED for result in results):
-        return _NOT_JUDGED
+        return _COULD_NOT
     return 0

@@ -56,6 +56,7 @@ _CAPABILITIES = {
     "PERFMON": 38,
     "BPF": 39,
 }
+_SYS_RESOURCE = 24
 
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
@@ -129,6 +130,17 @@ def drop_capabilities(names: "Iterable[str]") -> None:
         number = _CAPABILITIES[name]
         if _libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) == 1:
             _check(_libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0), name)
+
+
+def may_grow() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE, without which the kernel grows no mounted ext4
+    (ext4_resize_begin)."""
+    with open("/proc/self/status") as status:
+        for line in status:
+            name, _, value = line.partition(":")
+            if name == "CapEff":
+                return bool(int(value, 16) >> _SYS_RESOURCE & 1)
+    return False
 
 
 def loopback_up() -> None:

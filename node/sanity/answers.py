@@ -1,19 +1,23 @@
 """Checks of the answers: their form, and what init states."""
 
-from node.sanity.check import ADVICE, BREAKS, Fault, NotJudged, Topic, Words
-from node.sanity.life import mounted_paths
-from shared.caller import Garbled
-from shared.protocol import (
-    FAILURE,
-    NOT_SUPPORTED,
-    SUCCESS,
-    Capabilities,
-    shown,
+import os
+
+from node.sanity.check import (
+    ADVICE,
+    BREAKS,
+    Fault,
+    NotJudged,
+    Topic,
+    Words,
 )
+from node.sanity.life import mounted_paths
+from node.sanity.runner import Surroundings
+from shared.caller import Garbled
+from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, Capabilities, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List
+    from typing import Any, List, Tuple
 
     from node.sanity.life import Life
     from node.sanity.runner import Call
@@ -289,3 +293,43 @@ def _stated(life: "Life") -> "Any":
         if key.lower() == "capabilities":
             return value or {}
     return {}
+
+
+@TOPIC.check(
+    "driver-directory",
+    BREAKS,
+    Words(
+        "no call writes in the driver's own directory",
+        "kubelet calls init again and again, and volumes wait",
+        "kubelet watches the directory and all below it: each file that is written there, but for "
+        "those whose names begin with a dot, has the driver probed anew.",
+    ),
+    traps=(11,),
+    needs=("init",),
+)
+def driver_directory(life: "Life") -> None:
+    around = Surroundings()
+    around.directory = "/"  # where kubelet works, so that a relative path means another place
+    directory = os.path.dirname(life.inside.executable)
+    before = _times(directory)
+    life.begin()
+    try:
+        path = life.pod()
+        life.mount(path, None, around)
+        life.unmount(path, around)
+    except NotJudged:  # what was written until now counts
+        pass
+    changed = sorted(set(_times(directory)) - set(before))
+    if changed:
+        raise Fault("{} was written".format(changed[0][0]))
+
+
+def _times(directory: str) -> "List[Tuple[str, int]]":
+    """The files below the directory that kubelet watches, and when each was changed."""
+    times = []
+    for top, _, names in os.walk(directory):
+        for name in names:
+            if not name.startswith("."):
+                path = os.path.join(top, name)
+                times.append((path, os.lstat(path).st_mtime_ns))
+    return times

@@ -10,7 +10,7 @@ import uuid
 
 from node.host import mount_table, namespaces
 from node.sanity import sandbox
-from node.sanity.check import NotJudged
+from node.sanity.check import NotAsked, NotJudged
 from node.sanity.runner import Call, Runner, Running, Surroundings
 from shared import options as keys
 from shared.options import Options
@@ -18,7 +18,7 @@ from shared.protocol import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 KUBELET = "/var/lib/kubelet"
 NODE = "sanity-node"
@@ -61,18 +61,20 @@ class Life:
         self.inside = inside
         self.request = request
         self.runner = Runner(inside.executable, request.call_seconds)
-        self.capabilities: "Dict[str, bool]" = {}
+        self.capabilities: "Dict[str, Any]" = {}
         self._pv_options: "Optional[Dict[str, str]]" = None
         self._device: "Optional[str]" = None
         self._names = 0
+        self._first_mounts = mounted_paths()
 
     # Before anything else.
 
     def begin(self) -> Call:
         """Calls init, as each process of Kubernetes does first."""
         call = self.runner.run("init", [])
-        if call.reply is not None and call.reply.capabilities is not None:
-            self.capabilities = call.reply.capabilities.to_dict()
+        for key, value in (call.document() or {}).items():
+            if key.lower() == "capabilities" and isinstance(value, dict):
+                self.capabilities = value
         return call
 
     def set_up(self) -> None:
@@ -131,6 +133,17 @@ class Life:
         options.update(secret_options(self.request.secrets))
         return options
 
+    def options_of_another(self, name: str) -> "Dict[str, str]":
+        """The options of a mount of another volume, which is made before if provision makes
+        volumes. Raises NotAsked for a driver that attaches, whose steps are for one volume."""
+        if self.request.attach:
+            raise NotAsked("with --attach one volume is judged at a time")
+        options = self.mount_options("pod-2")
+        if self.request.provision:
+            options.update(self.provisioned(name))
+        options[keys.VOLUME] = name
+        return options
+
     def pv_options(self) -> "Dict[str, str]":
         """The options of the PV: those that provision returned, or the person's."""
         if not self.request.provision:
@@ -150,14 +163,33 @@ class Life:
             keys.CLAIM_UID: str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),
         }
 
-    def provision(self, name: str, size_bytes: int = VOLUME_BYTES) -> Call:
-        """Makes a volume for a claim."""
+    def provision(
+        self,
+        name: str,
+        size_bytes: int = VOLUME_BYTES,
+        also: "Optional[Dict[str, str]]" = None,
+    ) -> Call:
+        """Makes a volume for a claim. also: further options."""
+        return self.start_provision(name, size_bytes, also).finish()
+
+    def start_provision(
+        self,
+        name: str,
+        size_bytes: int = VOLUME_BYTES,
+        also: "Optional[Dict[str, str]]" = None,
+    ) -> Running:
+        """As provision, without waiting for the end."""
         options = {keys.FS_TYPE: "", keys.REQUEST_BYTES: str(size_bytes)}
         options.update(self.claim_options(name))
         for key, value in self.request.options.items():
             if key != keys.VOLUME:
                 options[key] = value
-        return self.runner.run("provision", [Options(options).text()])
+        options.update(also or {})
+        return self.runner.start("provision", [Options(options).text()])
+
+    def forget(self) -> None:
+        """The volume is deleted: the next step that needs a volume makes one."""
+        self._pv_options = None
 
     def provisioned(self, name: str) -> "Dict[str, str]":
         """Makes a volume, which must succeed; returns the options of its PV."""
@@ -205,34 +237,9 @@ class Life:
         self.must(self.mount(path, options))
         self.must_be_mounted(path)
 
-    def failing_mounts(self, path: str) -> "List[Call]":
-        """Mounts that cannot succeed, one after the other: the kernel refuses every mount; the
-        volume has no options; the file system has a name that no kernel knows. Without those of
-        which the driver says that they succeeded."""
-        no_power = Surroundings()
-        no_power.without = ("SYS_ADMIN",)
-        options = self.mount_options()
-        own = self.pv_options()
-        without = {key: value for key, value in options.items() if key not in own}
-        strange = dict(options)
-        strange[keys.FS_TYPE] = "no-such-filesystem"
-        calls = [self.mount(path, options, no_power)]
-        for given in (without, strange):
-            call = self.mount(path, given)
-            if call.succeeded:
-                self.unmount(path)
-                take_away(path)
-            else:
-                calls.append(call)
-        return calls
-
     def unmount(self, path: str, around: "Optional[Surroundings]" = None) -> Call:
         """Unmounts a pod's directory."""
-        call = self.runner.run("unmount", [path], around)
-        if call.is_unsupported:
-            take_away(path)
-            call.done_by_kubelet = True
-        return call
+        return self.unless_unsupported(self.runner.run("unmount", [path], around), path)
 
     def must_unmount(self, path: str) -> None:
         """Unmounts a pod's directory, which must succeed."""
@@ -240,21 +247,74 @@ class Life:
         if mounts_at(path):
             raise NotJudged("unmount left {} mounted".format(path))
 
+    def expand(self, path: str, new_bytes: int, old_bytes: int) -> Call:
+        """Grows the volume that is mounted at a pod's directory."""
+        text = go_json(self.device_options())
+        words = [text, self._device or "", path, str(new_bytes), str(old_bytes)]
+        return self.runner.run("expandfs", words)
+
     def reach_device(self) -> None:
         """With --attach: makes the calls that come before the first mount of a volume on a node,
         which must succeed."""
+        stated = self.capabilities.get("attach")
+        if stated is True and not self.request.attach:
+            raise NotJudged("init states attach: true; give --attach")
+        if stated is False and self.request.attach:
+            raise NotJudged("init states attach: false; leave --attach away")
         if not self.request.attach or self._device is not None:
             return
-        text = go_json(self.device_options())
-        device = self.device_of(self.runner.run("attach", [text, NODE]), "")
-        self._device = self.device_of(self.runner.run("waitforattach", [device, text]), device)
-        path = self.global_directory()
-        os.makedirs(path, 0o750, exist_ok=True)
-        call = self.runner.run("mountdevice", [path, self._device, text])
+        call = self.mount_device()
         if call.is_unsupported and self._device:
             raise NotJudged("mountdevice is not supported, so kubelet formats the device itself")
         if not call.is_unsupported:
             self.must(call)
+
+    def mount_device(
+        self,
+        options: "Optional[Dict[str, str]]" = None,
+        around: "Optional[Surroundings]" = None,
+    ) -> Call:
+        """Mounts the device at its directory, after attach and waitforattach, which must
+        succeed."""
+        text = go_json(self.device_options())
+        if self._device is None:
+            device = self.device_of(self.runner.run("attach", [text, NODE]), "")
+            self._device = self.device_of(self.runner.run("waitforattach", [device, text]), device)
+        path = self.global_directory()
+        os.makedirs(path, 0o750, exist_ok=True)
+        given = text if options is None else go_json(options)
+        return self.runner.run("mountdevice", [path, self._device, given], around)
+
+    def unmount_device(self) -> Call:
+        """Unmounts the device's directory."""
+        return self.unless_unsupported(
+            self.runner.run("unmountdevice", [self.global_directory()]), self.global_directory()
+        )
+
+    def unless_unsupported(self, call: Call, unmounted: str = "") -> Call:
+        """The call, which kubelet takes for a success if the driver does not have it.
+
+        unmounted: the directory that kubelet then unmounts itself"""
+        if call.is_unsupported:
+            if unmounted:
+                take_away(unmounted)
+            call.done_by_kubelet = True
+        return call
+
+    def mounts(self) -> "List[mount_table.Mount]":
+        """All mounts of the root."""
+        return list(mount_table.table())
+
+    def leave_device(self) -> None:
+        """With --attach: makes the calls that come after the last unmount of a volume on a node,
+        which must succeed."""
+        if self._device is None:
+            return
+        path = self.global_directory()
+        if mounts_at(path):
+            self.must(self.unmount_device())
+        self.must(self.unless_unsupported(self.runner.run("detach", [self.volume(), NODE])))
+        self._device = None
 
     def device_of(self, call: Call, otherwise: str) -> str:
         """The device that attach or waitforattach, which must succeed, replies with.
@@ -263,6 +323,23 @@ class Life:
         if call.is_unsupported:
             return otherwise
         return self.must(call).device or ""
+
+    def take_all_away(self) -> None:
+        """Unmounts all that was mounted since the beginning, wherever, as the end of the node
+        does."""
+        for path, root in reversed(mounted_paths()):
+            if (path, root) not in self._first_mounts:
+                namespaces.unmount(path)
+
+    # What lies in a volume.
+
+    def write(self, path: str, text: str) -> None:
+        """Writes a file. Raises NotAsked if the volume takes none."""
+        try:
+            with open(path, "w") as file:
+                file.write(text)
+        except OSError as error:
+            raise NotAsked("the volume takes no files: {}".format(error.strerror)) from None
 
     # What every check takes for granted.
 
@@ -281,6 +358,14 @@ class Life:
         """Raises NotJudged if nothing is mounted there."""
         if not mounts_at(path):
             raise NotJudged("mount answered Success, but mounted nothing")
+
+
+def finish_all(running: "Sequence[Running]") -> "List[Call]":
+    """Waits for the end of all of these calls, which run at once."""
+    open_calls = list(running)
+    while open_calls:
+        open_calls = [each for each in open_calls if not each.step()]
+    return [each.call for each in running]
 
 
 def secret_options(secrets: "Dict[str, bytes]") -> "Dict[str, str]":

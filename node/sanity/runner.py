@@ -15,7 +15,7 @@ import time
 from node.host import namespaces, tracing
 from node.sanity import sandbox
 from shared import caller
-from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, Failure, shown
+from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ _HELD_SECONDS = 2
 _OUTPUT_LIMIT_BYTES = 4 << 20
 _LOOK_SECONDS = 0.01
 _NOT_STARTED = 127
+# How much of an output stands in a message.
+_SHOWN_CHARACTERS = 300
 
 
 class Surroundings:
@@ -132,8 +134,10 @@ class Call:
             return begin + "did not end within {:.0f} s".format(self.seconds)
         if self.is_held:
             return begin + "the driver ended, but a child of it keeps stdout or stderr open"
-        output = self.output.decode("utf-8", "replace").strip()
-        return begin + "status {}, output {}".format(self.status, shown(output))
+        output = ascii(self.output.decode("utf-8", "replace").strip())
+        if len(output) > _SHOWN_CHARACTERS:
+            output = output[:_SHOWN_CHARACTERS] + "..."
+        return begin + "status {}, output {}".format(self.status, output)
 
 
 class Running:
@@ -159,11 +163,8 @@ class Running:
         """Reads a little, and returns whether the call is over."""
         self._read()
         self._runner.reap()
+        self._note_end()
         now = time.monotonic()
-        if self._ended is None and self.pid in self._runner.ended:
-            self._ended = now
-            self.call.status = self._runner.ended.pop(self.pid)
-            self.call.seconds = now - self._began
         if self._ended is not None and not self._is_open:
             return self._close()
         if self._ended is not None and now - self._ended > _HELD_SECONDS:
@@ -179,12 +180,24 @@ class Running:
         """Kills the driver and all other processes of the root, as the restart of kubelet's control
         group does."""
         sandbox.kill_all()
-        while self.pid not in self._runner.ended:
+        while self._ended is None:
             self._runner.reap()
-            time.sleep(_LOOK_SECONDS)
-        self.call.status = self._runner.ended.pop(self.pid)
-        self.call.seconds = time.monotonic() - self._began
+            self._note_end()
         self._close()
+
+    def kill_after(self, seconds: float) -> None:
+        """Kills the call so many seconds after its beginning, unless it ends before."""
+        while time.monotonic() - self._began < seconds:
+            if self.step():
+                return
+        self.kill()
+
+    def _note_end(self) -> None:
+        """Takes note of the driver's end, if the driver has ended."""
+        if self._ended is None and self.pid in self._runner.ended:
+            self._ended = time.monotonic()
+            self.call.status = self._runner.ended.pop(self.pid)
+            self.call.seconds = self._ended - self._began
 
     def _close(self) -> bool:
         os.close(self._reader)

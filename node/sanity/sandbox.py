@@ -21,7 +21,9 @@ from node.host import loopdev, mount_table, namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, NoReturn, Tuple
+    from typing import Any, Callable, Dict, List, NoReturn, Set, Tuple
+
+    Places = List[Tuple[int, str]]
 
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 # All that is written in one root lies in memory, and holds volumes of 64 MiB, which xfs makes 300.
@@ -34,7 +36,15 @@ _END_SECONDS = 60
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Directories that are empty in the root, as they hold the state and the sockets of this machine.
 _EMPTY = ("/run", "/tmp", "/var")
-_BELOW_VAR = ("/var/cache", "/var/lib", "/var/lib/kubelet", "/var/log", "/var/spool", "/var/tmp")
+_BELOW_EMPTY = (
+    "/run/lock",
+    "/var/cache",
+    "/var/lib",
+    "/var/lib/kubelet",
+    "/var/log",
+    "/var/spool",
+    "/var/tmp",
+)
 _OPEN_TO_ALL = ("/tmp", "/var/tmp")
 # Mounts of this machine that the root has its own instead of.
 _REPLACED = ("/dev", "/proc", "/sys", *_EMPTY)
@@ -83,6 +93,10 @@ _DROPPED = (
     "WAKE_ALARM",
 )
 _ALL_IDS = "0 0 4294967295\n"
+# Files that each machine has, for the number of the device that they show.
+_KNOWN_FILES = ("/etc/passwd", "/bin/sh")
+# What the answer of the work begins with, as what went wrong comes the same way.
+_ANSWER = b"answer:"
 _STRICT = namespaces.NOSUID | namespaces.NODEV | namespaces.NOEXEC
 
 
@@ -128,13 +142,13 @@ class Settings:
 class Inside:
     """What the work in the root is given.
 
-    executable: the driver's path in the root. scratch: an open directory that has all that was
-    written anywhere in the root."""
+    executable: the driver's path in the root. places: open directories that together have all that
+    was written in the root, each with its path there."""
 
-    def __init__(self, settings: Settings, scratch: int) -> None:
+    def __init__(self, settings: Settings, places: "Places") -> None:
         self.settings = settings
         self.executable = os.path.join(settings.plugin_directory(), settings.driver_name()[1])
-        self.scratch = scratch
+        self.places = places
 
 
 def run(settings: Settings, work: "Callable[[Inside], bytes]", seconds: float) -> bytes:
@@ -181,11 +195,18 @@ class _Supervisor:
         try:
             first = self._begin(reader, go_writer)
             self._await(reader, first)
-            return self._answer
+            return self._parsed()
         finally:
             os.close(reader)
             os.close(go_writer)
             self._finish(parent, first)
+
+    def _parsed(self) -> bytes:
+        if self._answer.startswith(_ANSWER):
+            return self._answer[len(_ANSWER) :]
+        if self._answer:
+            raise Impossible(json.loads(self._answer.decode())["impossible"])
+        raise LimitPassed("the first process of the throw-away root was killed")
 
     def _begin(self, reader: int, go_writer: int) -> int:
         """Waits until the root is there, and gives its user namespace its ids. Returns the number
@@ -339,13 +360,14 @@ class _First:
             return
         os.close(self._go_reader)
         namespaces.hide_process()
+        namespaces.drop_capabilities(_DROPPED)
+        places = root.places + _make_empty(self._settings.scratch_bytes)
         # As systemd has it on a node. Nothing outside is a peer of these mounts.
         namespaces.mount("", "/", "", namespaces.RECURSIVE | namespaces.SHARED)
-        namespaces.drop_capabilities(_DROPPED)
-        os.umask(0o022)
-        answer = work(Inside(self._settings, root.scratch))
+        answer = work(Inside(self._settings, places))
         kill_all()
-        _detach_loop_devices(root.scratch)
+        _detach_loop_devices(places)
+        answer = _ANSWER + answer
         while answer:
             written = os.write(self._writer, answer)
             answer = answer[written:]
@@ -376,47 +398,87 @@ def kill_all() -> None:
         return
 
 
-def _detach_loop_devices(scratch: int) -> None:
-    """Takes the loop devices away whose files lie in the root."""
-    ours = {os.fstat(scratch).st_dev, os.stat("/").st_dev}
+def _make_empty(scratch_bytes: int) -> "Places":
+    """Mounts the directories that are empty. Mounts that are made in the user namespace itself have
+    no locked flags, so that a bind of them may get any flags, as on a node."""
+    places = []
+    for path in _EMPTY:
+        mode = "1777" if path in _OPEN_TO_ALL else "755"
+        options = "mode={},size={}".format(mode, scratch_bytes)
+        namespaces.mount("flexvol-sanity", path, "tmpfs", 0, options)
+        places.append((os.open(path, _DIRECTORY), path))
+    for path in _BELOW_EMPTY:
+        os.mkdir(path, 0o1777 if path in _OPEN_TO_ALL else 0o755)
+    os.umask(0o022)
+    return places
+
+
+def _detach_loop_devices(places: "Places") -> None:
+    for device in own_loop_devices(places):
+        loop = loopdev.open_existing(device)
+        if loop is not None:
+            with loop:
+                loop.detach()
+
+
+def _device_numbers(path: str) -> "Set[int]":
+    """The numbers that files below the path have as their device: an overlay has one for what was
+    written, and others for what lies below."""
+    probe = os.path.join(path, ".flexvol-sanity-probe")
+    numbers = set()
+    try:
+        with open(probe, "w") as file:
+            numbers.add(os.fstat(file.fileno()).st_dev)
+        os.unlink(probe)
+    except OSError:  # the driver made it read-only, or mounted over it
+        pass
+    for name in _KNOWN_FILES:
+        with contextlib.suppress(OSError):
+            numbers.add(os.stat(name).st_dev)
+    return numbers
+
+
+def own_loop_devices(places: "Places") -> "List[str]":
+    """The loop devices whose files lie in the root.
+
+    places: as of Inside"""
+    ours = {os.fstat(directory).st_dev for directory, _ in places}
+    for _, path in places:
+        ours.update(_device_numbers(path))
+    devices = []
     for device in loopdev.attached():
         loop = loopdev.open_existing(device)
         if loop is None:
             continue
         with loop:
             backing = loop.backing()
-            if backing is not None and backing[0] in ours:
-                loop.detach()
+        if backing is not None and backing[0] in ours:
+            devices.append(device)
+    return devices
 
 
 class _Root:
     """Makes the root, in the mount namespace of its first process.
 
-    scratch: an open directory of the file system in memory that all is written to."""
+    places: the open directories that have what is written in the overlays, and their paths."""
 
     def __init__(self, settings: Settings, directory: str) -> None:
-        self.scratch = -1
         self._settings = settings
         self._directory = directory
         self._root = os.path.join(directory, "root")
-        self._overlays = 0
+        self.places: "Places" = []
 
     def make(self) -> None:
         namespaces.mount("", "/", "", namespaces.RECURSIVE | namespaces.PRIVATE)
         machine = [mount for mount in mount_table.table() if not _is_replaced(mount.path)]
         size = "mode=755,size={}".format(self._settings.scratch_bytes)
-        flags = namespaces.NOSUID | namespaces.NODEV
-        namespaces.mount("flexvol-sanity", self._directory, "tmpfs", flags, size)
-        self.scratch = os.open(self._directory, _DIRECTORY)
+        namespaces.mount("flexvol-sanity", self._directory, "tmpfs", 0, size)
         os.mkdir(self._root, 0o755)
         self._overlay("/", self._root)
         for mount in machine:
             self._show(mount)
         for path in _EMPTY:
-            self._empty(path)
-        for path in _BELOW_VAR:
-            os.mkdir(self._root + path, 0o1777 if path in _OPEN_TO_ALL else 0o755)
-        os.mkdir(self._root + "/run/lock", 0o755)
+            os.makedirs(self._root + path, 0o755, exist_ok=True)
         self._place_driver()
         self._make_devices()
         self._make_proc()
@@ -426,10 +488,11 @@ class _Root:
 
     def _overlay(self, lower: str, target: str) -> None:
         """Shows the directory `lower` at `target`, and writes elsewhere."""
-        self._overlays += 1
-        own = os.path.join(self._directory, "written-{}".format(self._overlays))
-        for name in ("", "upper", "work"):
-            os.mkdir(os.path.join(own, name), 0o755)
+        own = os.path.join(self._directory, "written-{}".format(len(self.places) + 1))
+        for part in ("", "upper", "work"):
+            os.mkdir(os.path.join(own, part), 0o755)
+        written = os.open(own + "/upper", _DIRECTORY)
+        self.places.append((written, target[len(self._root) :] or "/"))
         os.chdir(lower)  # a path would have to be escaped
         form = "lowerdir=.,upperdir={0}/upper,workdir={0}/work"
         namespaces.mount("overlay", target, "overlay", 0, form.format(own))
@@ -448,13 +511,6 @@ class _Root:
                     raise
         if os.path.exists(target):
             namespaces.bind(mount.path, target, namespaces.READ_ONLY)
-
-    def _empty(self, path: str) -> None:
-        own = self._directory + path
-        os.mkdir(own, 0o1777 if path in _OPEN_TO_ALL else 0o755)
-        if not os.path.isdir(self._root + path):
-            os.mkdir(self._root + path, 0o755)
-        namespaces.bind(own, self._root + path, namespaces.NOSUID | namespaces.NODEV)
 
     def _place_driver(self) -> None:
         target = self._root + self._settings.plugin_directory()

@@ -60,8 +60,9 @@ class Suite:
                 continue
             needed = self._result(catalog.named(need))
             if needed.verdict != RIGHT:
-                verdict = NOT_ASKED if needed.verdict == NOT_ASKED else NOT_JUDGED
-                return Result(check, verdict, "see {}".format(need))
+                if needed.verdict == NOT_ASKED:
+                    return Result(check, NOT_ASKED, needed.message)
+                return Result(check, NOT_JUDGED, "see {}".format(need))
         return self._in_a_root(check)
 
     def _in_a_root(self, check: "Check") -> Result:
@@ -95,4 +96,7 @@ class Suite:
         except SetupFailed as failure:
             verdict = _SETUP_FAILED
             message = str(failure)
+        except OSError as error:
+            verdict = NOT_JUDGED
+            message = "a step of the check failed: {}".format(error)
         return json.dumps([verdict, message]).encode()

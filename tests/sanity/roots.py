@@ -49,7 +49,7 @@ def outside() -> dict[str, object]:
         "swappiness": Path("/proc/sys/vm/swappiness").read_text(),
         "core pattern": Path("/proc/sys/kernel/core_pattern").read_text(),
         "processes": processes(),
-        "loop devices": devices_with("flexvol-sanity"),
+        "loop devices": devices_with(MARK),
         "shared memory": subprocess.check_output(["ipcs", "-m"], text=True),
     }
     for directory in (*WATCHED, *BUSY):

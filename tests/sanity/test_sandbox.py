@@ -156,9 +156,9 @@ def test_loop_devices_of_a_root_go_with_it(driver: Path, tmp_path: Path) -> None
     try:
         before = roots.outside()
         script = (
-            f"[ ! -e {ours} ] || exit; truncate -s 64M /var/image /root/image;"
-            "losetup -f /var/image; losetup -f /root/image; mkfs.ext4 -q /var/image;"
-            "mount -o loop /var/image /mnt && losetup -l && echo mounted"
+            f"[ ! -e {ours} ] || exit; truncate -s 64M /var/{MARK} /root/{MARK};"
+            f"losetup -f /var/{MARK}; losetup -f /root/{MARK}; losetup -r -f /bin/bash;"
+            f"mkfs.ext4 -q /var/{MARK}; mount -o loop /var/{MARK} /mnt && echo mounted"
         )
 
         printed = roots.run(script, driver, real_root=True, loop_devices=True)
@@ -168,6 +168,7 @@ def test_loop_devices_of_a_root_go_with_it(driver: Path, tmp_path: Path) -> None
         while roots.outside() != before and time.monotonic() < deadline:
             time.sleep(0.1)
         assert roots.outside() == before
+        assert roots.devices_with("bin/bash") == []
     finally:
         subprocess.check_call(["losetup", "-d", ours])
 

@@ -1,0 +1,113 @@
+"""Mounts that cannot succeed, or need not: what a driver does when something fails."""
+
+import errno
+import os
+
+from node.host import namespaces
+from node.sanity.life import mounts_at, take_away
+from node.sanity.runner import Surroundings
+from shared import options as keys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, Iterator, List, Optional
+
+    from node.sanity.life import Life
+    from node.sanity.runner import Call
+
+# Where drivers keep their notes.
+_PLACES_OF_NOTES = ("/run", "/tmp", "/var", "/")
+
+
+class Tried:
+    """A mount that was tried. is_mounted: whether something was mounted at the pod's directory
+    afterwards. left: the names of files in the directory."""
+
+    def __init__(self, what: str, call: "Call", path: str) -> None:
+        self.what = what
+        self.call = call
+        self.is_mounted = bool(mounts_at(path))
+        self.left: "List[str]" = []
+        if not self.is_mounted and os.path.isdir(path):
+            self.left = os.listdir(path)
+
+    def told(self) -> str:
+        """The mount and its outcome as words for a person."""
+        return "{}: {}".format(self.what, self.call.told())
+
+
+def doubtful_mounts(life: "Life", path: str) -> "List[Call]":
+    """The calls of `tried_mounts`."""
+    return [tried.call for tried in tried_mounts(life, path)]
+
+
+def refused_mount(
+    life: "Life",
+    path: str,
+    options: "Optional[Dict[str, str]]" = None,
+    is_traced: bool = False,
+) -> Tried:
+    """A mount that the kernel refuses, as the driver lacks CAP_SYS_ADMIN."""
+    around = Surroundings()
+    around.without = ("SYS_ADMIN",)
+    around.is_traced = is_traced
+    return Tried("the kernel refuses to mount", life.mount(path, options, around), path)
+
+
+def refused_device_mount(life: "Life") -> "Call":
+    """A mountdevice that the kernel refuses. The volume is attached before."""
+    around = Surroundings()
+    around.without = ("SYS_ADMIN",)
+    return life.mount_device(None, around)
+
+
+def tried_mounts(life: "Life", path: str) -> "Iterator[Tried]":
+    """Mounts of which most fail in most drivers, one after the other. What one mounts is taken away
+    before the next one."""
+    yield _cleared(refused_mount(life, path), life, path)
+    for what, options in _strange_options(life).items():
+        yield _cleared(Tried(what, life.mount(path, options), path), life, path)
+    _set_read_only(True)
+    try:
+        tried = Tried("the node's disk is read-only", life.mount(path), path)
+    finally:
+        _set_read_only(False)
+    yield _cleared(tried, life, path)
+
+
+def _cleared(tried: Tried, life: "Life", path: str) -> Tried:
+    if tried.is_mounted:
+        life.unmount(path)
+        take_away(path)
+    return tried
+
+
+def _strange_options(life: "Life") -> "Dict[str, Dict[str, str]]":
+    """Options that a driver may refuse, or fail with half-way."""
+    options = life.mount_options()
+    own = life.pv_options()
+    strange = {
+        "the volume has no options": {
+            key: value for key, value in options.items() if key not in own
+        }
+    }
+    if keys.FS_TYPE not in own:
+        strange["an unknown fsType"] = dict(options)
+        strange["an unknown fsType"][keys.FS_TYPE] = "no-such-filesystem"
+    strange["a FsGroup that is no number"] = dict(options)
+    strange["a FsGroup that is no number"][keys.FS_GROUP] = "no-such-group"
+    strange["read-only"] = dict(options)
+    strange["read-only"][keys.READ_WRITE] = "ro"
+    return strange
+
+
+def _set_read_only(is_read_only: bool) -> None:
+    flags = namespaces.BIND | namespaces.REMOUNT
+    if is_read_only:
+        flags |= namespaces.READ_ONLY
+    for path in _PLACES_OF_NOTES:
+        try:
+            namespaces.mount("", path, "", flags)
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # the driver has a file open for writing there
+                raise

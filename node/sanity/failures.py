@@ -1,0 +1,213 @@
+"""Checks of mounts and unmounts that fail."""
+
+import os
+
+from node.sanity.check import (
+    ADVICE,
+    BREAKS,
+    DATA_LOSS,
+    LEAK,
+    SECURITY,
+    Fault,
+    NotAsked,
+    Topic,
+    Words,
+)
+from node.sanity.doubtful import doubtful_mounts, tried_mounts
+from node.sanity.life import mounts_at
+from node.sanity.runner import Surroundings
+from shared.protocol import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from node.sanity.life import Life
+
+TOPIC = Topic()
+
+
+@TOPIC.check(
+    "one-document-of-failure",
+    BREAKS,
+    Words(
+        "a call that fails prints one JSON object and nothing else",
+        "the event of the pod shows a JSON error in place of the driver's reason",
+        "The words of a tool that failed, such as mount, come before the driver's object if the "
+        "driver does not catch them, and kubelet reads neither.",
+    ),
+    traps=(10,),
+    needs=("mount",),
+)
+def one_document_of_failure(life: "Life") -> None:
+    life.begin()
+    for call in doubtful_mounts(life, life.pod()):
+        if not call.hangs and call.document() is None:
+            raise Fault(call.told())
+
+
+@TOPIC.check(
+    "exit-status-of-failure",
+    SECURITY,
+    Words(
+        "a mount that fails has the exit status 0",
+        "kubelet's log has the driver's arguments, with all values of the Secret",
+        "kubelet logs the command line of a driver that fails with an exit status other than 0. "
+        "The Secret is a part of it, as base64. A Failure with exit status 0 is a failure all the "
+        "same.",
+    ),
+    traps=(10,),
+    needs=("mount",),
+)
+def exit_status_of_failure(life: "Life") -> None:
+    life.begin()
+    for call in doubtful_mounts(life, life.pod()):
+        if call.is_proper_failure and call.status != 0:
+            raise Fault(call.told())
+
+
+@TOPIC.check(
+    "failure-message",
+    ADVICE,
+    Words(
+        "a mount that fails has a message",
+        "the pod's event names no reason",
+        "The message of a failure stands in the pod's event FailedMount, the only place where the "
+        "pod's owner looks.",
+    ),
+    needs=("mount",),
+)
+def failure_message(life: "Life") -> None:
+    life.begin()
+    for call in doubtful_mounts(life, life.pod()):
+        document = {key.lower(): value for key, value in (call.document() or {}).items()}
+        if call.is_proper_failure and not document.get("message"):
+            raise Fault(call.told())
+
+
+@TOPIC.check(
+    "unsupported-for-one-volume",
+    BREAKS,
+    Words(
+        "a mount that fails is a Failure, and never Not supported",
+        "after the failure of one volume no pod of the node gets any volume of the driver",
+        "kubelet remembers Not supported for the call, for all volumes, until the driver is probed "
+        "again or kubelet restarts.",
+    ),
+    traps=(9,),
+    needs=("mount",),
+)
+def unsupported_for_one_volume(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    first = life.mount(path)
+    if first.is_unsupported:
+        raise NotAsked("the driver leaves mount to kubelet")
+    life.must_unmount(path)
+    for call in doubtful_mounts(life, path):
+        if call.is_unsupported:
+            raise Fault(call.told())
+
+
+@TOPIC.check(
+    "failed-mount-is-failure",
+    DATA_LOSS,
+    Words(
+        "a mount that mounts nothing is a Failure",
+        "the pod runs, and its data goes to the node's disk",
+        "A driver that does not look at the outcome of its tools answers Success whatever "
+        "happened, and kubelet does not look either.",
+    ),
+    traps=(2,),
+    needs=("mounted",),
+)
+def failed_mount_is_failure(life: "Life") -> None:
+    life.begin()
+    for tried in tried_mounts(life, life.pod()):
+        if tried.call.succeeded and not tried.is_mounted:
+            raise Fault(tried.told())
+
+
+@TOPIC.check(
+    "failed-mount-leaves-mount",
+    DATA_LOSS,
+    Words(
+        "a mount that fails leaves nothing mounted",
+        "the pod starts with a volume that is not as it should be",
+        "kubelet takes a mount point at the pod's directory for success at its next attempt, and "
+        "does not call the driver again. No unmount follows a failed mount.",
+    ),
+    traps=(1, 3),
+    needs=("mounted",),
+)
+def failed_mount_leaves_mount(life: "Life") -> None:
+    life.begin()
+    for tried in tried_mounts(life, life.pod()):
+        if tried.call.is_proper_failure and tried.is_mounted:
+            raise Fault(tried.told())
+
+
+@TOPIC.check(
+    "failed-mount-leaves-files",
+    LEAK,
+    Words(
+        "a mount that fails leaves the pod's directory empty",
+        "the pod stays in Terminating: directory not empty",
+        "After a failed mount kubelet removes the directory by rmdir.",
+    ),
+    traps=(3,),
+    needs=("mounted", "nothing-below-the-mount"),
+)
+def failed_mount_leaves_files(life: "Life") -> None:
+    life.begin()
+    for tried in tried_mounts(life, life.pod()):
+        if tried.call.is_proper_failure and tried.left:
+            raise Fault("{}; {} is left".format(tried.told(), shown(tried.left[0])))
+
+
+@TOPIC.check(
+    "failed-unmount-is-failure",
+    BREAKS,
+    Words(
+        "an unmount that unmounts nothing is a Failure",
+        "the pod stays in Terminating, and the log names another reason",
+        "kubelet removes the directory after a Success, and finds it busy.",
+    ),
+    needs=("unmounted",),
+)
+def failed_unmount_is_failure(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.must_mount(path)
+    call = life.unmount(path, _powerless())
+    if call.done_by_kubelet:
+        raise NotAsked("the driver leaves unmount to kubelet")
+    if call.succeeded and mounts_at(path):
+        raise Fault("the kernel refuses to unmount: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "failed-unmount-keeps-data",
+    DATA_LOSS,
+    Words(
+        "an unmount that fails deletes nothing",
+        "all data of the volume is gone when a pod ends whose volume is still in use",
+        "A driver that removes the pod's directory with all that is in it, though the volume is "
+        "still mounted there, removes the volume's data.",
+    ),
+    needs=("unmounted",),
+)
+def failed_unmount_keeps_data(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.must_mount(path)
+    kept = os.path.join(path, "kept")
+    life.write(kept, "data")
+    life.unmount(path, _powerless())
+    if mounts_at(path) and not os.path.exists(kept):
+        raise Fault("the kernel refused to unmount, and unmount deleted the volume's file")
+
+
+def _powerless() -> Surroundings:
+    """For a call in which the kernel refuses to mount and to unmount."""
+    around = Surroundings()
+    around.without = ("SYS_ADMIN",)
+    return around

@@ -1,0 +1,575 @@
+"""Checks of the four calls of the provisioner."""
+
+import os
+
+from node.sanity import written
+from node.sanity.check import (
+    ADVICE,
+    BREAKS,
+    DATA_LOSS,
+    PROVISION,
+    SECURITY,
+    Fault,
+    NotAsked,
+    Topic,
+    Words,
+)
+from node.sanity.life import VOLUME_BYTES, finish_all
+from shared import options as keys
+from shared.options import Options
+from shared.protocol import FAILURES, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional
+
+    from node.sanity.life import Life
+    from node.sanity.runner import Call
+
+TOPIC = Topic()
+_MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+_HUGE_BYTES = 1 << 60
+_MADE = "flexvol-sanity-made"
+_CANARY = "/tmp/flexvol-sanity-canary"
+_UP = "../../../../../../../.."
+# Names that anybody who may write a PV may give to a volume, to be made or deleted.
+_HOSTILE = (
+    _UP + "{}",
+    ".",
+    "..",
+    "*",
+    "-rf",
+    "x; rm -rf {} ",
+    "$(rm -rf {})",
+    "`rm -rf {}`",
+    "a b",
+    "x\ny",
+)
+
+
+@TOPIC.check(
+    "provision",
+    BREAKS,
+    Words(
+        "provision succeeds",
+        "the claim stays Pending, with the event ProvisioningFailed",
+        "The volume of 64 MiB that was asked for, with the parameters that were given to this "
+        "program.",
+    ),
+    needs=(PROVISION, "init"),
+)
+def provision(life: "Life") -> None:
+    life.begin()
+    call = life.provision(life.volume())
+    if call.status is None:
+        raise Fault(call.told())
+    life.must_be_in_form(call)
+    if not call.succeeded:
+        raise Fault(call.told())
+
+
+@TOPIC.check(
+    "provision-reply",
+    BREAKS,
+    Words(
+        "provision answers with the options, the size and the file system of the PV",
+        "the claim stays Pending: the driver's reply cannot be read",
+        "volume has options, an object of texts; capacityBytes, a whole number; and fsType, a "
+        "text, which may be empty.",
+    ),
+    needs=("provision",),
+)
+def provision_reply(life: "Life") -> None:
+    volume = _provisioned(life)
+    options = volume.get("options")
+    if not isinstance(options, dict):
+        raise Fault("provision: volume.options is {}".format(shown(repr(options))))
+    for key, value in options.items():
+        if not isinstance(value, str):
+            raise Fault("provision: the option {} is no text".format(shown(key)))
+        if keys.is_reserved(key):
+            raise Fault("provision: the option {} is kubelet's own".format(shown(key)))
+    size = volume.get("capacityBytes")
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise Fault("provision: volume.capacityBytes is {}".format(shown(repr(size))))
+    if not isinstance(volume.get("fsType", ""), str):
+        raise Fault("provision: volume.fsType is no text")
+
+
+@TOPIC.check(
+    "provision-size",
+    BREAKS,
+    Words(
+        "a volume is as large as asked, or provision fails",
+        "a claim is bound to a volume that is smaller than the claim",
+        "Also a size that no disk has must be answered: by a failure, or by a volume that has it.",
+    ),
+    needs=("provision-reply",),
+)
+def provision_size(life: "Life") -> None:
+    life.begin()
+    for size_bytes in (1, VOLUME_BYTES - 1, VOLUME_BYTES, _HUGE_BYTES):
+        call = life.provision(life.new_name(), size_bytes)
+        life.must_be_in_form(call)
+        if not call.succeeded:
+            continue
+        volume = life.must(call).volume
+        capacity = volume.get("capacityBytes") if isinstance(volume, dict) else None
+        if not isinstance(capacity, int) or capacity < size_bytes:
+            raise Fault("asked for {} bytes: {}".format(size_bytes, call.told()))
+
+
+@TOPIC.check(
+    "provision-twice",
+    BREAKS,
+    Words(
+        "provision can be repeated, and finds the same volume",
+        "a claim has two volumes, or stays Pending after a restart of the provisioner",
+        "The provisioner repeats provision until it has seen the answer.",
+    ),
+    needs=("provision-reply",),
+)
+def provision_twice(life: "Life") -> None:
+    first = _provisioned(life)
+    call = life.provision(life.volume())
+    if not call.succeeded:
+        raise Fault("for the second time: {}".format(call.told()))
+    second = life.must(call).volume or {}
+    if second.get("options") != first.get("options"):
+        raise Fault("for the second time the PV gets other options: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "provision-again-keeps-data",
+    DATA_LOSS,
+    Words(
+        "provision of a volume that is in use keeps its data",
+        "the volume is empty after a restart of the provisioner",
+        "A provision that is repeated late finds the volume with data in it.",
+    ),
+    needs=("provision-twice", "unmounted"),
+)
+def provision_again_keeps_data(life: "Life") -> None:
+    life.begin()
+    _write_kept(life)
+    life.provision(life.volume())
+    _expect_kept(life, "a second provision")
+
+
+@TOPIC.check(
+    "provisions-at-once",
+    BREAKS,
+    Words(
+        "provision may run twice at once",
+        "a claim has half a volume",
+        "Two provisioners may believe for a moment that they are the one that works.",
+    ),
+    needs=("provision-twice",),
+)
+def provisions_at_once(life: "Life") -> None:
+    life.begin()
+    name = life.volume()
+    calls = finish_all([life.start_provision(name) for _ in range(3)])
+    for call in calls:
+        life.must_be_in_form(call)
+    after = life.provision(name)
+    if not after.succeeded:
+        raise Fault("after three provisions at once: {}".format(after.told()))
+    life.must_mount(life.pod())
+
+
+@TOPIC.check(
+    "provision-hostile-name",
+    SECURITY,
+    Words(
+        "provision makes nothing outside of the driver's storage",
+        "whoever may write a claim or a PV makes files anywhere on the node",
+        "A name with .. or a slash in it is a path. Refuse all but a to z, 0 to 9, '-' and '.'.",
+    ),
+    needs=("provision",),
+)
+def provision_hostile_name(life: "Life") -> None:
+    life.begin()
+    for name in (_UP + "/tmp/" + _MADE, "../" + _MADE, "$(touch /tmp/{})".format(_MADE)):
+        call = life.provision(name)
+        if call.status is None:
+            raise Fault("a volume called {}: {}".format(shown(name), call.told()))
+        for path in written.paths(life.inside, directories=True):
+            if os.path.basename(path) == _MADE:
+                raise Fault("a volume called {} made {}".format(shown(name), path))
+
+
+@TOPIC.check(
+    "delete",
+    BREAKS,
+    Words(
+        "delete succeeds",
+        "the PV stays Failed, and its storage is never free again",
+        "The delete of a volume that provision made and no pod uses.",
+    ),
+    needs=("provision-reply",),
+)
+def delete(life: "Life") -> None:
+    life.begin()
+    options = life.provisioned(life.volume())
+    call = life.delete(life.volume(), options)
+    if call.status is None:
+        raise Fault(call.told())
+    life.must_be_in_form(call)
+    if not call.succeeded:
+        raise Fault(call.told())
+
+
+@TOPIC.check(
+    "provision-killed",
+    BREAKS,
+    Words(
+        "a provision that was killed can be repeated, and undone",
+        "the claim stays Pending for ever, or a volume stays that nobody has",
+        "A restart of the provisioner kills the driver at any line.",
+    ),
+    traps=(18,),
+    needs=("provision-twice", "delete"),
+)
+def provision_killed(life: "Life") -> None:
+    life.begin()
+    call = life.provision(life.new_name())
+    life.must(call)
+    for moment in _MOMENTS:
+        name = life.new_name()
+        life.start_provision(name).kill_after(moment * call.seconds)
+        again = life.provision(name)
+        if not again.succeeded:
+            raise Fault("after a provision was killed: {}".format(again.told()))
+        other = life.new_name()
+        life.start_provision(other).kill_after(moment * call.seconds)
+        _expect_deleted(life, name, again)
+        found = life.provision(other, also={keys.ONLY_FIND: "true"})
+        if found.succeeded:
+            _expect_deleted(life, other, found)
+
+
+@TOPIC.check(
+    "delete-twice",
+    BREAKS,
+    Words(
+        "delete of a volume that is gone succeeds",
+        "the PV stays Failed, though its storage is gone",
+        "The provisioner repeats delete until it has seen the answer, and deletes what a provision "
+        "that failed may have made.",
+    ),
+    needs=("delete",),
+)
+def delete_twice(life: "Life") -> None:
+    life.begin()
+    options = life.provisioned(life.volume())
+    life.must(life.delete(life.volume(), options))
+    for name in (life.volume(), life.new_name()):
+        call = life.delete(name, options)
+        if not call.succeeded:
+            raise Fault("of a volume that is not there: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "delete-other-stays",
+    DATA_LOSS,
+    Words(
+        "delete of one volume leaves the others alone",
+        "the data of another claim is gone",
+        "A pattern such as pvc-1* finds pvc-10, too.",
+    ),
+    needs=("delete", "unmounted"),
+)
+def delete_other_stays(life: "Life") -> None:
+    life.begin()
+    _write_kept(life)
+    shorter = life.volume()[:-1]
+    options = life.provisioned(shorter)
+    life.must(life.delete(shorter, options))
+    _expect_kept(life, "the delete of another volume")
+
+
+@TOPIC.check(
+    "delete-empty-name",
+    DATA_LOSS,
+    Words(
+        "delete without a name deletes nothing",
+        "all volumes of the node are gone",
+        "A path that is put together of the storage's directory and an empty name is the storage's "
+        "directory.",
+    ),
+    needs=("delete", "unmounted"),
+)
+def delete_empty_name(life: "Life") -> None:
+    life.begin()
+    _write_kept(life)
+    life.delete("", life.pv_options())
+    _expect_kept(life, "the delete of a volume without a name")
+
+
+@TOPIC.check(
+    "delete-hostile-name",
+    DATA_LOSS,
+    Words(
+        "delete touches nothing outside of the volume, whatever its name",
+        "whoever may write a PV deletes files anywhere on the node",
+        "A PV is an object that a user may have written: its name and its options are input.",
+    ),
+    needs=("delete", "unmounted"),
+)
+def delete_hostile_name(life: "Life") -> None:
+    life.begin()
+    _write_kept(life)
+    os.mkdir(_CANARY)
+    for form in _HOSTILE:
+        name = form.format(_CANARY)
+        call = life.delete(name, life.pv_options())
+        if call.status is None:
+            raise Fault("a volume called {}: {}".format(shown(name), call.told()))
+        if not os.path.isdir(_CANARY):
+            raise Fault("a volume called {}: delete removed {}".format(shown(name), _CANARY))
+    _expect_kept(life, "the delete of volumes with hostile names")
+
+
+@TOPIC.check(
+    "delete-frees",
+    BREAKS,
+    Words(
+        "a name that was deleted can be used again, and is empty",
+        "a new volume has the data of a deleted one",
+        "Data that a delete leaves behind is found by the next volume of the name.",
+    ),
+    needs=("delete", "unmounted"),
+)
+def delete_frees(life: "Life") -> None:
+    life.begin()
+    _write_kept(life)
+    life.leave_device()
+    life.must(life.delete(life.volume(), life.pv_options()))
+    life.forget()
+    path = life.pod("pod-again")
+    call = life.mount(path)
+    life.must(call)
+    if os.path.exists(os.path.join(path, "kept")):
+        raise Fault("a new volume has a file of the deleted one of its name")
+
+
+@TOPIC.check(
+    "list",
+    BREAKS,
+    Words(
+        "list has the volumes that are there, with their names",
+        "inventories and the search for orphans miss the volume, or show one that is gone",
+        "volumes is a list of objects with a name; pools, if the driver has any, is one too.",
+    ),
+    needs=("delete",),
+)
+def list_(life: "Life") -> None:
+    life.begin()
+    options = life.provisioned(life.volume())
+    names = _listed(life)
+    if life.volume() not in names:
+        raise Fault("list does not have the volume {}".format(life.volume()))
+    life.must(life.delete(life.volume(), options))
+    if life.volume() in _listed(life):
+        raise Fault("list still has the volume {} after delete".format(life.volume()))
+
+
+@TOPIC.check(
+    "adopt",
+    BREAKS,
+    Words(
+        "adopt can be repeated",
+        "a volume that exists cannot be given to a claim",
+        "adopt makes another claim the owner of a volume, and is repeated until its answer is "
+        "seen.",
+    ),
+    needs=("provision-reply",),
+)
+def adopt(life: "Life") -> None:
+    life.begin()
+    given = dict(life.provisioned(life.volume()))
+    given.update(life.claim_options(life.volume()))
+    given[keys.CLAIM_UID] = "11111111-2222-4333-8444-555555555555"
+    for time_word in ("first", "second"):
+        call = life.runner.run("adopt", [Options(given).text()])
+        if call.is_unsupported:
+            raise NotAsked("the driver has no adopt")
+        if not call.succeeded:
+            raise Fault("for the {} time: {}".format(time_word, call.told()))
+
+
+@TOPIC.check(
+    "adopt-nothing",
+    BREAKS,
+    Words(
+        "adopt of a volume that is not there fails",
+        "a claim is bound to a volume that does not exist",
+        "adopt gives a volume that exists to a claim; it makes nothing.",
+    ),
+    needs=("adopt",),
+)
+def adopt_nothing(life: "Life") -> None:
+    life.begin()
+    given = life.claim_options(life.new_name())
+    call = life.runner.run("adopt", [Options(given).text()])
+    if call.succeeded:
+        raise Fault("of a volume that is not there: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "only-find",
+    ADVICE,
+    Words(
+        "provision with kubernetes.io/onlyFind makes nothing",
+        "nothing but work: a volume is made to be deleted at once",
+        "The key is given if the claim went while its volume was made. A volume that is not there "
+        "is NotFound.",
+    ),
+    needs=("provision",),
+)
+def only_find(life: "Life") -> None:
+    life.begin()
+    call = life.provision(life.new_name(), also={keys.ONLY_FIND: "true"})
+    if call.succeeded:
+        raise Fault("of a volume that is not there: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "only-if-blank",
+    DATA_LOSS,
+    Words(
+        "delete with kubernetes.io/onlyIfBlank keeps a volume with data",
+        "a volume that lost its PV is deleted with its data",
+        "The provisioner deletes orphans that list calls blank; a pod may have written to one in "
+        "the meantime.",
+    ),
+    needs=("list", "unmounted"),
+)
+def only_if_blank(life: "Life") -> None:
+    life.begin()
+    life.device_options()  # makes the volume
+    entries = [entry for entry in _entries(life) if entry.get("name") == life.volume()]
+    if not any("blank" in entry for entry in entries):
+        raise NotAsked("list does not say which volumes are blank")
+    _write_kept(life)
+    given = dict(life.pv_options())
+    given[keys.ONLY_IF_BLANK] = "true"
+    life.delete(life.volume(), given)
+    _expect_kept(life, "a delete that was for a blank volume only")
+
+
+@TOPIC.check(
+    "reason-words",
+    ADVICE,
+    Words(
+        "the reason of a failure is one of the contract's",
+        "the provisioner retries at the wrong moment, or on the wrong node",
+        "docs/your-own-driver.md has the reasons. Any other word counts as Internal.",
+    ),
+    needs=("provision",),
+)
+def reason_words(life: "Life") -> None:
+    life.begin()
+    calls = [life.provision(""), life.provision(life.new_name(), _HUGE_BYTES)]
+    failed = [call for call in calls if call.is_proper_failure]
+    if not failed:
+        raise NotAsked("no provision failed")
+    for call in failed:
+        reason = (call.document() or {}).get("reason")
+        if reason is not None and reason not in FAILURES:
+            raise Fault(call.told())
+
+
+@TOPIC.check(
+    "expandfs-grows",
+    BREAKS,
+    Words(
+        "expandfs makes a volume larger",
+        "the claim shows its new size, and the pod has no more room than before",
+        "Kubernetes writes the new size into PV and claim whatever the driver did. A driver may "
+        "fail while pods run, and grow the volume when the next pod starts.",
+    ),
+    traps=(14,),
+    needs=("provision-reply", "unmounted"),
+)
+def expandfs_grows(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.must_mount(path)
+    before = _size(path)
+    if before > 2 * VOLUME_BYTES:
+        raise NotAsked("the volume is larger than asked: the driver sets no limit")
+    call = life.expand(path, 4 * VOLUME_BYTES, VOLUME_BYTES)
+    if call.is_unsupported:
+        raise NotAsked("the driver has no expandfs")
+    if not call.succeeded:
+        life.must_unmount(path)
+        life.must_mount(life.pod())
+        call = life.expand(path, 4 * VOLUME_BYTES, VOLUME_BYTES)
+    if not call.succeeded:
+        raise Fault(call.told())
+    if _size(path) <= 2 * before:
+        raise Fault("expandfs answered Success, and the volume has {} bytes".format(_size(path)))
+
+
+def _size(path: str) -> int:
+    disk = os.statvfs(path)
+    return disk.f_blocks * disk.f_frsize
+
+
+def _provisioned(life: "Life") -> "Dict[str, Any]":
+    life.begin()
+    volume = life.must(life.provision(life.volume())).volume
+    if not isinstance(volume, dict):
+        raise Fault("provision answered without volume, or it is no object")
+    return volume
+
+
+def _options_of(call: "Call") -> "Optional[Dict[str, str]]":
+    volume = call.reply.volume if call.reply is not None else None
+    return volume.get("options") if isinstance(volume, dict) else None
+
+
+def _expect_deleted(life: "Life", name: str, provisioned: "Call") -> None:
+    call = life.delete(name, _options_of(provisioned))
+    if not call.succeeded:
+        raise Fault("after a provision was killed: {}".format(call.told()))
+
+
+def _entries(life: "Life") -> "List[Dict[str, Any]]":
+    call = life.runner.run("list", [])
+    if call.is_unsupported:
+        raise NotAsked("the driver has no list")
+    if not call.succeeded:
+        raise Fault(call.told())
+    volumes = life.must(call).volumes
+    is_list = isinstance(volumes, list)
+    if not is_list or not all(isinstance(entry, dict) for entry in volumes or []):
+        raise Fault("list: volumes is not a list of objects: {}".format(call.told()))
+    return volumes or []
+
+
+def _listed(life: "Life") -> "List[str]":
+    names = [entry.get("name") for entry in _entries(life)]
+    if not all(isinstance(name, str) for name in names):
+        raise Fault("list: an entry has no name")
+    return [str(name) for name in names]
+
+
+def _write_kept(life: "Life") -> None:
+    """Writes a file into the volume, which is unmounted again."""
+    path = life.pod("pod-kept")
+    life.must_mount(path)
+    life.write(os.path.join(path, "kept"), "data")
+    life.must_unmount(path)
+
+
+def _expect_kept(life: "Life", after: str) -> None:
+    """A fault unless the file is still in the volume."""
+    path = life.pod("pod-kept")
+    call = life.mount(path)
+    if not call.succeeded:
+        raise Fault("after {}: {}".format(after, call.told()))
+    if not os.path.exists(os.path.join(path, "kept")):
+        raise Fault("after {} the data of a volume is gone".format(after))

@@ -1,0 +1,364 @@
+"""Checks of calls that are repeated, killed, or made at once."""
+
+import os
+import shutil
+
+from node.host import namespaces
+from node.sanity import sandbox
+from node.sanity.check import BREAKS, DATA_LOSS, Fault, NotAsked, Topic, Words
+from node.sanity.life import finish_all, mounts_at
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from node.sanity.life import Life
+
+TOPIC = Topic()
+# When a call is killed, in parts of the time that a whole call takes.
+_MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+@TOPIC.check(
+    "mount-again",
+    BREAKS,
+    Words(
+        "a volume that was unmounted can be mounted again",
+        "the pod starts once on a node, and not a second time",
+        "Pods of a volume come and go on a node.",
+    ),
+    needs=("unmounted",),
+)
+def mount_again(life: "Life") -> None:
+    life.begin()
+    for pod in ("pod-1", "pod-2", "pod-1"):
+        path = life.pod(pod)
+        call = life.mount(path)
+        if not call.succeeded or not mounts_at(path):
+            raise Fault("after an unmount: {}".format(call.told()))
+        life.must_unmount(path)
+
+
+@TOPIC.check(
+    "mount-twice",
+    BREAKS,
+    Words(
+        "mount can be repeated where the volume is mounted",
+        "the pod stays in ContainerCreating, though its volume is mounted",
+        "kubelet does not see each mount point, such as a bind within one file system, and calls "
+        "mount again after a restart.",
+    ),
+    traps=(18,),
+    needs=("mounted",),
+)
+def mount_twice(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.must_mount(path)
+    call = life.mount(path)
+    if not call.succeeded:
+        raise Fault("at a mount point: {}".format(call.told()))
+    if not mounts_at(path):
+        raise Fault("a second mount unmounted the volume")
+
+
+@TOPIC.check(
+    "mounts-stacked",
+    BREAKS,
+    Words(
+        "one unmount is enough after repeated mounts",
+        "the pod stays in Terminating: device or resource busy",
+        "Each mount of a driver that does not look lies on the one before, and one unmount takes "
+        "one of them away.",
+    ),
+    traps=(18,),
+    needs=("mount-twice", "unmounted"),
+)
+def mounts_stacked(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.must_mount(path)
+    life.must(life.mount(path))
+    life.must(life.unmount(path))
+    if mounts_at(path):
+        raise Fault("after two mounts and an unmount the pod's directory is still mounted")
+
+
+@TOPIC.check(
+    "unmount-twice",
+    BREAKS,
+    Words(
+        "unmount can be repeated",
+        "the pod stays in Terminating for ever",
+        "kubelet repeats unmount until the directory is gone, also if it was killed between the "
+        "driver's work and its own.",
+    ),
+    traps=(18,),
+    needs=("unmounted",),
+)
+def unmount_twice(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.must_mount(path)
+    life.must_unmount(path)
+    os.makedirs(path, 0o750, exist_ok=True)
+    call = life.unmount(path)
+    if not call.succeeded:
+        raise Fault("for the second time: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "unmount-never-mounted",
+    BREAKS,
+    Words(
+        "unmount of a directory that was never mounted succeeds",
+        "a pod whose mount failed stays in Terminating for ever",
+        "kubelet calls unmount for each pod directory that exists, mounted or not.",
+    ),
+    needs=("unmount",),
+)
+def unmount_never_mounted(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    call = life.unmount(path)
+    if not call.succeeded:
+        raise Fault(call.told())
+
+
+@TOPIC.check(
+    "unmount-after-reboot",
+    BREAKS,
+    Words(
+        "unmount succeeds after the node was restarted",
+        "pods that ran while the node crashed stay in Terminating for ever",
+        "After a restart of the node nothing is mounted, and /run and /tmp are empty; kubelet "
+        "unmounts what pods had before.",
+    ),
+    traps=(16,),
+    needs=("unmounted",),
+)
+def unmount_after_reboot(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.must_mount(path)
+    _restart(life)
+    call = life.unmount(path)
+    if not call.succeeded:
+        raise Fault("after a restart of the node: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "mount-after-reboot",
+    BREAKS,
+    Words(
+        "mount succeeds after the node was restarted",
+        "pods do not start again after the node crashed",
+        "What a driver notes about a mount in /var outlives the mount itself.",
+    ),
+    traps=(2, 16),
+    needs=("mounted",),
+)
+def mount_after_reboot(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.must_mount(path)
+    if life.request.attach:
+        raise NotAsked("with --attach the device is made anew after a restart")
+    _restart(life)
+    call = life.mount(path)
+    if not call.succeeded:
+        raise Fault("after a restart of the node: {}".format(call.told()))
+    if not mounts_at(path):
+        raise Fault("mount answered Success after a restart of the node, and mounted nothing")
+
+
+@TOPIC.check(
+    "other-pod-stays",
+    DATA_LOSS,
+    Words(
+        "unmount for one pod leaves the other pod's mount alone",
+        "a running pod loses its volume when another pod ends",
+        "Several pods of a node may use one volume, also a ReadWriteOnce volume, and each has a "
+        "directory of its own.",
+    ),
+    needs=("unmounted",),
+)
+def other_pod_stays(life: "Life") -> None:
+    life.begin()
+    first = life.pod("pod-1")
+    second = life.pod("pod-2")
+    life.must_mount(first)
+    life.must_mount(second, life.mount_options("pod-2"))
+    life.must(life.unmount(first))
+    if not mounts_at(second):
+        raise Fault("the unmount for one pod unmounted the other pod's directory")
+    life.must(life.unmount(second))
+    if mounts_at(second):
+        raise Fault("the last unmount left the pod's directory mounted")
+
+
+@TOPIC.check(
+    "two-pods",
+    BREAKS,
+    Words(
+        "two pods of one node can have the volume",
+        "the second pod stays in ContainerCreating, as during a rolling update",
+        "ReadWriteOnce means one node, and not one pod.",
+    ),
+    needs=("mounted",),
+)
+def two_pods(life: "Life") -> None:
+    life.begin()
+    life.must_mount(life.pod("pod-1"))
+    path = life.pod("pod-2")
+    call = life.mount(path, life.mount_options("pod-2"))
+    if not call.succeeded or not mounts_at(path):
+        raise Fault("for a second pod: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "mounts-at-once",
+    BREAKS,
+    Words(
+        "mounts for several pods may run at once",
+        "pods that start together fail now and then",
+        "Without attach each pod's volume is one of its own to kubelet, and mounts of one PV run "
+        "at the same time: the driver must lock and count by itself.",
+    ),
+    needs=("two-pods",),
+)
+def mounts_at_once(life: "Life") -> None:
+    life.begin()
+    life.reach_device()
+    life.device_options()  # makes the volume
+    paths = [life.pod("pod-{}".format(number)) for number in range(4)]
+    running = [
+        life.start_mount(path, life.mount_options("pod-{}".format(number)))
+        for number, path in enumerate(paths)
+    ]
+    for path, call in zip(paths, finish_all(running)):
+        if call.is_unsupported:
+            raise NotAsked("the driver leaves mount to kubelet")
+        if not call.succeeded or not mounts_at(path):
+            raise Fault("of four mounts at once: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "unmounts-at-once",
+    BREAKS,
+    Words(
+        "unmounts for several pods may run at once",
+        "pods that end together stay in Terminating now and then",
+        "kubelet unmounts different pods at the same time.",
+    ),
+    needs=("two-pods", "unmounted"),
+)
+def unmounts_at_once(life: "Life") -> None:
+    life.begin()
+    paths = [life.pod("pod-{}".format(number)) for number in range(4)]
+    for number, path in enumerate(paths):
+        life.must_mount(path, life.mount_options("pod-{}".format(number)))
+    running = [life.runner.start("unmount", [path]) for path in paths]
+    for path, call in zip(paths, finish_all(running)):
+        if call.is_unsupported:
+            raise NotAsked("the driver leaves unmount to kubelet")
+        if not call.succeeded or mounts_at(path):
+            raise Fault("of four unmounts at once: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "mount-killed",
+    BREAKS,
+    Words(
+        "a mount that was killed can be repeated, and undone",
+        "after a restart of kubelet the pod neither starts nor ends",
+        "A restart of kubelet's control group kills the driver at any line. Locks and notes that "
+        "it leaves must not stop the next call.",
+    ),
+    traps=(18,),
+    needs=("unmounted",),
+)
+def mount_killed(life: "Life") -> None:
+    life.begin()
+    first = life.pod("pod-first")
+    call = life.mount(first)
+    life.must(call)
+    life.must_unmount(first)
+    for number, moment in enumerate(_MOMENTS):
+        path = life.pod("pod-{}".format(number))
+        life.start_mount(path).kill_after(moment * call.seconds)
+        if not mounts_at(path):
+            again = life.mount(path)
+            if not again.succeeded or not mounts_at(path):
+                raise Fault("after a mount was killed: {}".format(again.told()))
+        undone = life.unmount(path)
+        if not undone.succeeded or mounts_at(path):
+            raise Fault("after a mount was killed: {}".format(undone.told()))
+
+
+@TOPIC.check(
+    "unmount-killed",
+    BREAKS,
+    Words(
+        "an unmount that was killed can be repeated",
+        "after a restart of kubelet the pod stays in Terminating for ever",
+        "A restart of kubelet's control group kills the driver at any line.",
+    ),
+    traps=(18,),
+    needs=("unmount-twice",),
+)
+def unmount_killed(life: "Life") -> None:
+    life.begin()
+    first = life.pod("pod-first")
+    life.must_mount(first)
+    call = life.unmount(first)
+    life.must(call)
+    for number, moment in enumerate(_MOMENTS):
+        path = life.pod("pod-{}".format(number))
+        life.must_mount(path)
+        life.runner.start("unmount", [path]).kill_after(moment * call.seconds)
+        os.makedirs(path, 0o750, exist_ok=True)
+        again = life.unmount(path)
+        if not again.succeeded or mounts_at(path):
+            raise Fault("after an unmount was killed: {}".format(again.told()))
+
+
+@TOPIC.check(
+    "expandfs",
+    BREAKS,
+    Words(
+        "expandfs to a size that the volume has succeeds, also repeatedly",
+        "the claim stays in FileSystemResizePending, and new pods of it do not start",
+        "kubelet calls expandfs for each pod of the volume, and until it succeeds; an expandfs "
+        "that fails keeps a new pod from starting.",
+    ),
+    traps=(13, 18),
+    needs=("mounted",),
+)
+def expandfs(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.must_mount(path)
+    disk = os.statvfs(path)
+    size_bytes = disk.f_blocks * disk.f_frsize
+    for time_word in ("first", "second"):
+        call = life.expand(path, size_bytes, size_bytes)
+        if call.is_unsupported:
+            raise NotAsked("the driver has no expandfs")
+        if not call.succeeded and not namespaces.may_grow():
+            raise NotAsked("here nobody has CAP_SYS_RESOURCE, which growing takes")
+        if not call.succeeded:
+            raise Fault("for the {} time: {}".format(time_word, call.told()))
+
+
+def _restart(life: "Life") -> None:
+    """As a restart of the node does: no process, no mount and nothing in /run and /tmp is left."""
+    sandbox.kill_all()
+    life.runner.reap()
+    life.take_all_away()
+    for directory in ("/run", "/tmp"):
+        for name in os.listdir(directory):
+            entry = os.path.join(directory, name)
+            if os.path.isdir(entry) and not os.path.islink(entry):
+                shutil.rmtree(entry)
+            else:
+                os.unlink(entry)
+    os.makedirs("/run/lock", 0o755, exist_ok=True)

@@ -1,0 +1,271 @@
+"""Checks of Secrets: that a driver takes every value, and shows none."""
+
+import os
+
+from node.sanity import written
+from node.sanity.check import BREAKS, SECURITY, Fault, NotAsked, Topic, Words
+from node.sanity.doubtful import refused_mount
+from node.sanity.life import mounts_at, secret_options
+from node.sanity.runner import Surroundings
+from shared.protocol import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, Iterator, List
+
+    from node.sanity.life import Life
+    from node.sanity.runner import Call
+
+TOPIC = Topic()
+# The key of the Secret if no other was given, and a value that stands nowhere else.
+_KEY = "password"
+_VALUE = b"sanity-Qx7Jm2Rv9Tz4"
+_PLAIN = b"sanity-Kp3Wn8Ys5Lb6"
+# A shorter value may stand in a path or a word by chance.
+_SHORTEST = 6
+_CANARY = "/tmp/flexvol-sanity-executed"
+_SHELL = "$HOME `touch {0}` $(touch {0}) ${{IFS}} ;touch {0};".format(_CANARY)
+_LOG_DIRECTORY = "/var/log/"
+
+
+@TOPIC.check(
+    "secret-newline",
+    BREAKS,
+    Words(
+        "a value of the Secret may have newlines",
+        "mounts with this Secret fail: values made by echo, or from a file, end with a newline",
+        "kubelet passes each value as base64 of its bytes, whichever they are.",
+    ),
+    needs=("mounted",),
+)
+def secret_newline(life: "Life") -> None:
+    _try_values(life, ["first\nsecond\n".encode()])
+
+
+@TOPIC.check(
+    "secret-comma",
+    BREAKS,
+    Words(
+        "a value of the Secret may have commas and equals signs",
+        "mounts with this Secret fail, or get options that the Secret's author chose",
+        "In the options of mount a comma ends a value. Give the value in a file, or in the "
+        "environment, as mount.cifs takes it.",
+    ),
+    needs=("mounted",),
+)
+def secret_comma(life: "Life") -> None:
+    _try_values(life, [b"first,second=third,ro,uid=0"])
+
+
+@TOPIC.check(
+    "secret-dollar",
+    SECURITY,
+    Words(
+        "a value of the Secret may have what a shell reads as a command",
+        "whoever writes the Secret is root on the node",
+        "A value that a shell script evaluates, by eval or without quotes, is a program.",
+    ),
+    needs=("mounted",),
+)
+def secret_dollar(life: "Life") -> None:
+    _try_values(life, [_SHELL.encode()])
+
+
+@TOPIC.check(
+    "secret-quotes",
+    BREAKS,
+    Words(
+        "a value of the Secret may have quotes and backslashes",
+        "mounts with this Secret fail",
+        "Quotes end the words of a shell script and of JSON that is put together by hand.",
+    ),
+    needs=("mounted",),
+)
+def secret_quotes(life: "Life") -> None:
+    _try_values(life, [b"one\"two'three\\four\\n"])
+
+
+@TOPIC.check(
+    "secret-unicode",
+    BREAKS,
+    Words(
+        "a value of the Secret may have letters of any language",
+        "mounts with this Secret fail",
+        "kubelet gives no locale to a driver, so that some interpreters read ASCII only.",
+    ),
+    needs=("mounted",),
+)
+def secret_unicode(life: "Life") -> None:
+    _try_values(life, ["p\u00e4ssw\u00f6rd-\u65e5\u672c\u8a9e-\U0001f511".encode()])
+
+
+@TOPIC.check(
+    "secret-padding",
+    BREAKS,
+    Words(
+        "a value of the Secret may have any length",
+        "mounts with some Secrets fail: those whose base64 ends with an equals sign",
+        "base64 ends with no, one or two equals signs, as the length demands. A driver that cuts "
+        "its options at an equals sign loses them.",
+    ),
+    needs=("mounted",),
+)
+def secret_padding(life: "Life") -> None:
+    _try_values(life, [b"sanity", b"sanity1", b"sanity12"])
+
+
+@TOPIC.check(
+    "secret-in-arguments",
+    SECURITY,
+    Words(
+        "no value of the Secret is in the arguments of a program that the driver runs",
+        "every user of the node reads the Secret in the list of processes",
+        "The arguments of a process are for all to see. kubelet itself passes the values as base64 "
+        "in the driver's own arguments; the driver should not pass them on.",
+    ),
+    needs=("mounted",),
+)
+def secret_in_arguments(life: "Life") -> None:
+    words = _searched(life)
+    for call in _calls_with_secret(life):
+        handed = call.words[-1]
+        for argv in call.executed:
+            found = [word for word in argv if word != handed and _has(os.fsencode(word), words)]
+            if found:
+                raise Fault(
+                    "{}: the arguments of {} have a value of the Secret".format(
+                        call.callout, shown(argv[0])
+                    )
+                )
+
+
+@TOPIC.check(
+    "secret-in-files",
+    SECURITY,
+    Words(
+        "no file with a value of the Secret can be read by others than root",
+        "every user of the node reads the Secret in that file",
+        "A file for mount, such as the credentials of mount.cifs, has the mode 0600 from its "
+        "beginning on.",
+    ),
+    needs=("mounted",),
+)
+def secret_in_files(life: "Life") -> None:
+    words = _searched(life)
+    exposed: "List[str]" = []
+
+    def look() -> None:
+        for file in written.files_with(life.inside, words):
+            if file.is_exposed and not file.path.startswith(_LOG_DIRECTORY):
+                exposed.append(file.path)
+
+    life.runner.on_executed = look
+    for _ in _calls_with_secret(life):
+        look()
+    if exposed:
+        raise Fault("{} holds a value of the Secret, and all may read it".format(exposed[0]))
+
+
+@TOPIC.check(
+    "secret-in-log",
+    SECURITY,
+    Words(
+        "no value of the Secret is in a log",
+        "the Secret is in the files and servers that collect the node's logs",
+        "A driver that logs its arguments logs the Secret, also as base64.",
+    ),
+    needs=("mounted",),
+)
+def secret_in_log(life: "Life") -> None:
+    words = _searched(life)
+    system_log = written.SystemLog()
+    for call in _calls_with_secret(life):
+        if _has(system_log.read(), words):
+            raise Fault("{}: the system log has a value of the Secret".format(call.callout))
+    for file in written.files_with(life.inside, words):
+        if file.path.startswith(_LOG_DIRECTORY):
+            raise Fault("{} has a value of the Secret".format(file.path))
+
+
+@TOPIC.check(
+    "secret-in-message",
+    SECURITY,
+    Words(
+        "no value of the Secret is in an answer",
+        "whoever may read the pod's events reads the Secret",
+        "The message of a failure becomes an event of the pod.",
+    ),
+    needs=("mounted",),
+)
+def secret_in_message(life: "Life") -> None:
+    words = _searched(life)
+    for call in _calls_with_secret(life):
+        if _has(call.output, words):
+            raise Fault("{}: the answer has a value of the Secret".format(call.callout))
+
+
+def _secrets(life: "Life") -> "Dict[str, bytes]":
+    """The person's values, or one of our own."""
+    return life.request.secrets or {_KEY: _VALUE}
+
+
+def _options_with(life: "Life", secrets: "Dict[str, bytes]") -> "Dict[str, str]":
+    options = life.mount_options()
+    options.update(secret_options(secrets))
+    return options
+
+
+def _searched(life: "Life") -> "List[bytes]":
+    """What stands for a value of the Secret: its bytes, and their base64."""
+    secrets = {key: value for key, value in _secrets(life).items() if len(value) >= _SHORTEST}
+    if not secrets:
+        raise NotAsked("the Secret has no value of {} bytes to search for".format(_SHORTEST))
+    words = list(secrets.values())
+    words += [text.encode() for text in secret_options(secrets).values()]
+    return words
+
+
+def _has(text: bytes, words: "List[bytes]") -> bool:
+    return any(word in text for word in words)
+
+
+def _calls_with_secret(life: "Life") -> "Iterator[Call]":
+    """A mount, an unmount, and a mount that fails, each with the Secret and traced."""
+    life.begin()
+    around = Surroundings()
+    around.is_traced = True
+    path = life.pod()
+    options = _options_with(life, _secrets(life))
+    call = life.mount(path, options, around)
+    if not call.succeeded and not life.request.secrets:
+        raise NotAsked("the driver takes no Secret with a key {}; give --secret".format(_KEY))
+    life.must(call)
+    yield call
+    yield life.unmount(path)
+    yield refused_mount(life, path, options, True).call
+
+
+def _try_values(life: "Life", values: "List[bytes]") -> None:
+    """Mounts with each value in the place of the Secret's. A driver that mounts with a plain value
+    that is not the right one, too, must mount with each; another one must answer in form."""
+    life.begin()
+    takes_all = _mounts_with(life, _PLAIN, must=False)
+    for value in values:
+        _mounts_with(life, value, must=takes_all)
+        if os.path.exists(_CANARY):
+            raise Fault("mount executed a command that stands in the Secret")
+
+
+def _mounts_with(life: "Life", value: bytes, must: bool) -> bool:
+    """Whether a mount with that value succeeds. must: it is a fault if not."""
+    path = life.pod()
+    secrets = dict.fromkeys(_secrets(life), value)
+    call = life.mount(path, _options_with(life, secrets))
+    is_mounted = call.succeeded and bool(mounts_at(path))
+    if must and not is_mounted:
+        raise Fault("with {} in the Secret: {}".format(shown(repr(value)), call.told()))
+    if not call.is_in_form:
+        raise Fault("with {} in the Secret: {}".format(shown(repr(value)), call.told()))
+    if is_mounted:
+        life.must_unmount(path)
+    return is_mounted

@@ -1,0 +1,227 @@
+"""Checks of what a driver finds around itself on some nodes: options, variables, directories."""
+
+from node.host import namespaces
+from node.sanity.check import ADVICE, BREAKS, Fault, NotAsked, Topic, Words
+from node.sanity.life import go_json, mounts_at
+from node.sanity.runner import ENVIRONMENT, Surroundings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict
+
+    from node.sanity.life import Life
+    from node.sanity.runner import Call
+
+TOPIC = Topic()
+# MAX_ARG_STRLEN of the kernel (include/uapi/linux/binfmts.h), with the byte that ends an argument:
+# kubelet cannot pass a longer one.
+_ARGUMENT_BYTES = 32 * 4096
+_OPTION = "flexvol-sanity"
+_STRANGE = "<one>&'two'\"three\"\\four six=7, \u00e4\u65e5 ${HOME} `true` [8]"
+# A driver may refuse a longer value.
+_PIECE_BYTES = 2048
+
+
+@TOPIC.check(
+    "output-held",
+    BREAKS,
+    Words(
+        "no process that stays behind keeps the driver's output open",
+        "the pod stays in ContainerCreating, and the node's log says nothing",
+        "kubelet reads until everybody has closed stdout and stderr. A daemon that inherits them, "
+        "such as that of FUSE, makes the call hang for ever.",
+    ),
+    traps=(10,),
+    needs=("init",),
+)
+def output_held(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    for call in (life.mount(path), life.unmount(path)):
+        if call.is_held:
+            raise Fault(call.told())
+
+
+@TOPIC.check(
+    "unknown-option",
+    BREAKS,
+    Words(
+        "an option that the driver does not know is taken or refused in form",
+        "the pod's event shows a JSON error",
+        "A PV may have any options. Refusing an unknown one, with its name in the message, tells "
+        "whoever mistyped it.",
+    ),
+    needs=("mounted",),
+)
+def unknown_option(life: "Life") -> None:
+    life.begin()
+    _mount_with(life, {_OPTION: "value"})
+
+
+@TOPIC.check(
+    "option-characters",
+    BREAKS,
+    Words(
+        "an option may have any characters",
+        "volumes with some paths or passwords are not mounted",
+        "The options are JSON as Go writes it: <, > and & stand there as \\\\u003c, \\\\u003e and "
+        "\\\\u0026. Read them by a parser of JSON, and not by grep.",
+    ),
+    needs=("mounted",),
+)
+def option_characters(life: "Life") -> None:
+    life.begin()
+    if not _mount_with(life, {_OPTION: "value"}):
+        _mount_with(life, {_OPTION: _STRANGE})
+        return
+    if not _mount_with(life, {_OPTION: _STRANGE}):
+        raise Fault("with a strange value of an option that is unknown: {}".format(_last(life)))
+
+
+@TOPIC.check(
+    "long-options",
+    BREAKS,
+    Words(
+        "the options may have 128 KiB",
+        "volumes with a large Secret are not mounted",
+        "One argument may have 128 KiB, and the values of a Secret, as base64, make it as long. A "
+        "driver that passes its options on, with more words in the same argument, goes beyond.",
+    ),
+    needs=("mounted",),
+)
+def long_options(life: "Life") -> None:
+    life.begin()
+    takes_unknown = _mount_with(life, {_OPTION: "value"})
+    options = life.mount_options()
+    many: "Dict[str, str]" = {}
+    while True:
+        many["{}-{}".format(_OPTION, len(many))] = "x" * _PIECE_BYTES
+        text = go_json(dict(options, **many))
+        if len(text.encode()) > _ARGUMENT_BYTES - _PIECE_BYTES:
+            break
+    mounted = _mount_with(life, many)
+    if takes_unknown and not mounted:
+        raise Fault("with options of 128 KiB: {}".format(_last(life)))
+
+
+@TOPIC.check(
+    "no-home",
+    BREAKS,
+    Words(
+        "the driver works without HOME and LANG",
+        "volumes are not mounted where kubelet is a service of systemd",
+        "systemd gives a service of the system PATH, and neither HOME nor a language.",
+    ),
+    needs=("unmounted",),
+)
+def no_home(life: "Life") -> None:
+    around = Surroundings()
+    around.environment = {"PATH": ENVIRONMENT["PATH"]}
+    _live(life, around, "without HOME and LANG")
+
+
+@TOPIC.check(
+    "empty-environment",
+    ADVICE,
+    Words(
+        "the driver works without any variables",
+        "nothing with systemd, which sets PATH; volumes are not mounted elsewhere",
+        "A driver that sets its own PATH works on every node.",
+    ),
+    needs=("unmounted", "no-home"),
+)
+def empty_environment(life: "Life") -> None:
+    around = Surroundings()
+    around.environment = {}
+    _live(life, around, "without variables")
+
+
+@TOPIC.check(
+    "read-only-root",
+    BREAKS,
+    Words(
+        "the driver works where the root is read-only",
+        "volumes are not mounted on Flatcar, Talos, Bottlerocket and others",
+        "Only /run, /tmp and /var can be written to on such nodes.",
+    ),
+    needs=("unmounted",),
+)
+def read_only_root(life: "Life") -> None:
+    life.begin()
+    life.device_options()
+    life.reach_device()
+    flags = namespaces.BIND | namespaces.REMOUNT | namespaces.READ_ONLY
+    try:
+        namespaces.mount("", "/", "", flags)
+    except OSError:
+        raise NotAsked("the driver, or the setup, has files of the root open for writing") from None
+    _live(life, Surroundings(), "with a read-only root")
+
+
+@TOPIC.check(
+    "closed-stdin",
+    ADVICE,
+    Words(
+        "the driver works with stdin closed",
+        "nothing with kubelet, which gives an empty stdin; other callers may not",
+        "The first file that the driver opens becomes its stdin, and the stdin of its children.",
+    ),
+    needs=("unmounted",),
+)
+def closed_stdin(life: "Life") -> None:
+    around = Surroundings()
+    around.has_stdin = False
+    _live(life, around, "with stdin closed")
+
+
+@TOPIC.check(
+    "working-directory",
+    BREAKS,
+    Words(
+        "the driver works in any working directory",
+        "volumes are not mounted, as kubelet works in /",
+        "A file that lies beside the driver is found by the driver's own path.",
+    ),
+    needs=("unmounted",),
+)
+def working_directory(life: "Life") -> None:
+    around = Surroundings()
+    around.directory = "/"
+    _live(life, around, "in the directory /")
+
+
+def _live(life: "Life", around: Surroundings, where: str) -> None:
+    """A mount and an unmount, which must succeed there as they do elsewhere."""
+    init = life.runner.run("init", [], around)
+    if not init.succeeded:
+        raise Fault("{}: {}".format(where, init.told()))
+    life.begin()
+    path = life.pod()
+    call = life.mount(path, None, around)
+    if not call.succeeded or not mounts_at(path):
+        raise Fault("{}: {}".format(where, call.told()))
+    call = life.unmount(path, around)
+    if not call.succeeded or mounts_at(path):
+        raise Fault("{}: {}".format(where, call.told()))
+
+
+def _mount_with(life: "Life", options: "Dict[str, str]") -> bool:
+    """Whether a mount with further options succeeds. A fault if its answer is not in form, or if it
+    succeeds and mounts nothing."""
+    path = life.pod()
+    given = life.mount_options()
+    given.update(options)
+    call = life.mount(path, given)
+    if not call.is_in_form:
+        raise Fault("with an option that is unknown: {}".format(call.told()))
+    if not call.succeeded:
+        return False
+    if not mounts_at(path):
+        raise Fault("with an option that is unknown mount answered Success, and mounted nothing")
+    life.must_unmount(path)
+    return True
+
+
+def _last(life: "Life") -> str:
+    call: "Call" = life.runner.calls[-1]
+    return call.told()
