@@ -3,8 +3,8 @@
 Without words it installs what the tests need, and runs lint, types, the floor of Python 3.6,
 shellcheck and then all tests. A node may have any Python, so everything is run with the newest
 Python of this machine, the node's tests again with the oldest, and a short set of them with every
-other. The virtual machines of tests/vm have Pythons of their own. The cluster's tests wait much and
-take longest: they run on two clusters at once, beside all others.
+other. The virtual machines of tests/vm have Pythons of their own. The tests of the cluster and of
+the node wait much and take longest: two runs divide the files of each among them.
 
 With --lint it runs lint and types alone; with --quick these, the unit tests and that short set, in
 three minutes.
@@ -53,12 +53,14 @@ class Run:
     """One run of pytest.
 
     kubernetes: the version for the test cluster; "" for the one that is pinned or set.
-    halves: a directory that two runs of the cluster's tests share, to divide the files among them.
+    cluster: the number of the test cluster; "" for the first.
+    halves: a directory that two runs share, to divide the files of tests among them.
     is_second: whether this run is the second of those two.
     is_nice: whether all other runs come first, where the machine has too few processors."""
 
     words: tuple[str, ...]
     kubernetes: str = ""
+    cluster: str = ""
     halves: str = ""
     is_second: bool = False
     is_nice: bool = False
@@ -68,10 +70,12 @@ class Run:
         settings = {}
         if self.kubernetes:
             settings["FLEXVOL_KUBERNETES"] = self.kubernetes
+        if self.cluster:
+            settings["FLEXVOL_TEST_CLUSTER_NUMBER"] = self.cluster
         if self.halves:
             settings["FLEXVOL_TEST_HALVES"] = self.halves
         if self.is_second:
-            settings["FLEXVOL_TEST_CLUSTER_NUMBER"] = "2"
+            settings["FLEXVOL_TEST_SECOND_HALF"] = "1"
         return settings
 
 
@@ -124,20 +128,25 @@ def cluster_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
     cluster = ("tests/cluster", f"--python={pythons[-1]}", *OPTIONS)
     return [
         Run(("tests/playground", *cluster), halves=halves),
-        Run(cluster, halves=halves, is_second=True),
+        Run(cluster, cluster="2", halves=halves, is_second=True),
     ]
 
 
-def other_runs(pythons: Sequence[Path]) -> list[Run]:
-    """The runs of all tests that need no cluster."""
+def other_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
+    """The runs of all tests that need no cluster, those that take longest first.
+
+    :param halves: a directory that is empty"""
     *older, newest = pythons
-    words: list[tuple[str, ...]] = [("tests/unit", "tests/node", f"--python={newest}")]
+    node = Run(("tests/node", f"--python={newest}", *OPTIONS), halves=halves, is_nice=True)
+    words: list[tuple[str, ...]] = []
     if older:
         words.append(("tests/node", "-m", "not newest", f"--python={older[0]}"))
     words.append(("tests/vm",))
+    words.append(("tests/unit", f"--python={newest}"))
     for python in older[1:]:
         words.append(("tests/node", "-m", "short", f"--python={python}"))
-    return [Run((*some, *OPTIONS), is_nice=True) for some in words]
+    first, *others = [Run((*some, *OPTIONS), is_nice=True) for some in words]
+    return [node, first, dataclasses.replace(node, is_second=True), *others]
 
 
 def _lint(tools: Path) -> int:
@@ -186,9 +195,9 @@ def _test_all(python: Path) -> int:
         if os.environ.get("FLEXVOL_NO_SKIP") == "1":
             return 1
     paths = list(pythons.values())
-    with tempfile.TemporaryDirectory() as halves:
+    with tempfile.TemporaryDirectory() as halves, tempfile.TemporaryDirectory() as node_halves:
         first, second = cluster_runs(paths, halves)
-        return _run_at_once(python, first, [second, *other_runs(paths)])
+        return _run_at_once(python, first, [second, *other_runs(paths, node_halves)])
 
 
 def _run_at_once(python: Path, first: Run, others: list[Run]) -> int:

@@ -40,7 +40,7 @@ def kubectl(shown: str, *words: str) -> str:
 
 def playground(*words: str) -> subprocess.CompletedProcess[str]:
     line = ["./build.sh", "playground", *words]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=3600)
 
 
 @pytest.fixture(scope="module")

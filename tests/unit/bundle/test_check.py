@@ -64,21 +64,35 @@ def test_quick_runs_the_unit_tests_and_the_short_set_with_the_newest_python() ->
 
 
 def test_all_runs_the_nodes_tests_with_every_python() -> None:
-    runs = check.other_runs([OLDEST, MIDDLE, NEWEST])
+    runs = check.other_runs([OLDEST, MIDDLE, NEWEST], "halves")
 
     assert words_of(runs) == [
-        f"tests/unit tests/node --python={NEWEST}",
+        f"tests/node --python={NEWEST}",
         f"tests/node -m not newest --python={OLDEST}",
+        f"tests/node --python={NEWEST}",
         "tests/vm",
+        f"tests/unit --python={NEWEST}",
         f"tests/node -m short --python={MIDDLE}",
     ]
     assert all(run.is_nice for run in runs)
 
 
-def test_a_machine_with_one_python_runs_the_nodes_tests_once() -> None:
-    runs = check.other_runs([NEWEST])
+def test_two_runs_share_the_nodes_tests_with_the_newest_python() -> None:
+    first, _, second, *others = check.other_runs([OLDEST, NEWEST], "halves")
 
-    assert words_of(runs) == [f"tests/unit tests/node --python={NEWEST}", "tests/vm"]
+    assert first.settings() == {"FLEXVOL_TEST_HALVES": "halves"}
+    assert second.settings() == {
+        "FLEXVOL_TEST_HALVES": "halves",
+        "FLEXVOL_TEST_SECOND_HALF": "1",
+    }
+    assert [run.settings() for run in others] == [{}, {}]
+
+
+def test_a_machine_with_one_python_runs_the_nodes_tests_once() -> None:
+    runs = check.other_runs([NEWEST], "halves")
+
+    node = f"tests/node --python={NEWEST}"
+    assert words_of(runs) == [node, "tests/vm", node, f"tests/unit --python={NEWEST}"]
 
 
 def test_two_clusters_share_the_clusters_tests_and_one_has_the_playground(tmp_path: Path) -> None:
@@ -92,6 +106,7 @@ def test_two_clusters_share_the_clusters_tests_and_one_has_the_playground(tmp_pa
     assert second.settings() == {
         "FLEXVOL_TEST_HALVES": str(tmp_path),
         "FLEXVOL_TEST_CLUSTER_NUMBER": "2",
+        "FLEXVOL_TEST_SECOND_HALF": "1",
     }
 
 
