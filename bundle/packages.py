@@ -77,6 +77,7 @@ NEEDS = (
     Need("qemu-system-x86_64", _TEST, "qemu-system-x86", "qemu-system-x86", "qemu-x86"),
     Need("restic", _TEST, "restic", "restic", "restic"),
     Need("cpio", _TEST, "cpio", "cpio", "cpio"),
+    Need("sfdisk", _TEST, "fdisk", "util-linux", "util-linux"),
     Need("gpg", _TEST, "gnupg", "gnupg2", "gpg2"),
     Need("modprobe", _TEST, "kmod", "kmod", "kmod"),
 )

@@ -40,12 +40,14 @@ class Operations:
         that cannot be read. pools: as Driver.list has them, with `archives`, the names of those."""
         raise NotSupported("this driver does not tell what is on a node")
 
-    def make_pool(self, name: str, reserve: str, overcommit: float, replace: bool) -> str:
+    def make_pool(
+        self, name: str, reserve: str, overcommit: float, replace: bool, unless_removed: bool
+    ) -> str:
         """`flexvol pool init`: makes the pool, unless the pool is there.
 
         reserve: how much of the disk stays free, in bytes or like "20%". overcommit: how many times
         the disk's size may be promised. replace: also in the place of another pool of that name.
-        Returns a sentence about the pool."""
+        unless_removed: not if a person has removed the pool. Returns a sentence about the pool."""
         raise NotSupported("this driver has no pools")
 
     def remove_pool(self, name: str, away: bool) -> str:

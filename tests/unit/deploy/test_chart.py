@@ -329,21 +329,10 @@ def test_a_pool_is_made_where_the_kernel_lists_a_mount_and_no_program_looks_at_i
         timeout=60,
     )
 
-    made = "made: pool init fast --reserve=20% --overcommit=1"
+    made = "made: pool init fast --unless-removed --reserve=20% --overcommit=1"
     refused = "no disk is mounted at /var/lib/flexvol/fast, so this node gets no pool fast"
     assert done.stdout.strip() == (made if is_made else refused)
     assert done.stderr == ""
-
-
-def test_who_removes_a_pool_is_told_to_take_the_pool_out_of_the_values_first() -> None:
-    """The script above makes a pool that was removed as it makes one that never was."""
-    (purpose,) = [value.purpose for value in charts.values() if value.name == "pools"]
-    pages = [
-        " ".join((ROOT / f"docs/{name}.md").read_text().split()) for name in ("chart", "pools")
-    ]
-
-    for text in (purpose, *pages):
-        assert re.search(r"take the pool out of (this list|`pools`|the value) and upgrade", text)
 
 
 def test_a_driver_of_ones_own_is_served_by_the_nodes_and_left_by_shared_mode(helm: Helm) -> None:
