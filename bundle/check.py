@@ -7,7 +7,8 @@ other. The virtual machines of tests/vm have Pythons of their own. The tests of 
 the node wait much and take longest: two runs divide the files of each among them.
 
 With --lint it runs lint and types alone; with --quick these, the unit tests and that short set, in
-three minutes.
+three minutes. Both install only what they need. --quick builds neither Kubernetes nor helm: the few
+unit tests that ask these programs are skipped until another run has built the programs.
 
 With other words it runs pytest with these. FLEXVOL_NO_SKIP=1 makes every test that would be skipped
 a failure."""
@@ -56,7 +57,8 @@ class Run:
     cluster: the number of the test cluster; "" for the first.
     halves: a directory that two runs share, to divide the files of tests among them.
     is_second: whether this run is the second of those two.
-    is_nice: whether all other runs come first, where the machine has too few processors."""
+    is_nice: whether all other runs come first, where the machine has too few processors.
+    builds: whether programs that are not in the cache may be built, which takes minutes."""
 
     words: tuple[str, ...]
     kubernetes: str = ""
@@ -64,6 +66,7 @@ class Run:
     halves: str = ""
     is_second: bool = False
     is_nice: bool = False
+    builds: bool = True
 
     def settings(self) -> dict[str, str]:
         """The variables of the environment that the run gets besides those of this process."""
@@ -76,12 +79,14 @@ class Run:
             settings["FLEXVOL_TEST_HALVES"] = self.halves
         if self.is_second:
             settings["FLEXVOL_TEST_SECOND_HALF"] = "1"
+        if not self.builds:
+            settings["FLEXVOL_NO_BUILD"] = "1"
         return settings
 
 
 def main(words: list[str]) -> int:
     """:param words: those behind `./build.sh test`"""
-    _install()
+    _install(words)
     python = environment.python()
     if not words:
         return _lint(python.parent) or _test_all(python)
@@ -118,7 +123,7 @@ def quick_runs(pythons: Sequence[Path]) -> list[Run]:
 
     :param pythons: the Pythons of this machine, the oldest first"""
     node = ("tests/node", "-m", "short", f"--python={pythons[-1]}")
-    return [Run(("tests/unit", *OPTIONS)), Run((*node, *OPTIONS))]
+    return [Run((*some, *OPTIONS), builds=False) for some in (("tests/unit",), node)]
 
 
 def cluster_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
@@ -159,10 +164,10 @@ def _lint(tools: Path) -> int:
         exclusions += ["--exclude", name]
     status = _run(tools / "ruff", "check", ".")
     status |= _run(tools / "ruff", "format", "--check", ".")
-    status |= _run(tools / "mypy", "bundle", "tests", "provisioner.py", "cluster", *driver_side)
-    status |= _run(
-        tools / "vermin", "--target=3.6", "--violations", "--quiet", *exclusions, *driver_side
-    )
+    other_side = ["bundle", "tests", "provisioner.py", "cluster"]
+    status |= _run(tools / "mypy", *other_side, *driver_side)
+    vermin_options = ["--target=3.6", "--violations", "--quiet", *exclusions]
+    status |= _run(tools / "vermin", *vermin_options, *driver_side)
     status |= _run("shellcheck", *_shell_scripts())
     status |= _run(tools / "codespell", "README.md", "CHANGELOG.md", "docs")
     if status:
@@ -226,11 +231,16 @@ def _run_pytest(python: Path, run: Run, output: TextIO | None = None) -> int:
     return _run(*line, output=output, settings=run.settings())
 
 
-def _install() -> None:
-    """Installs what the tests need; reports what cannot be installed."""
-    missing = packages.install("test")
+def _install(words: Sequence[str]) -> None:
+    """Installs what the tests need; reports what cannot be installed.
+
+    :param words: those behind `./build.sh test`"""
+    needs_less = words in ([LINT], [QUICK])
+    missing = packages.install(f"test {words[0]}" if needs_less else "test")
     if missing:
         print(missing, file=sys.stderr)
+    if needs_less:
+        return
     if shutil.which("go") is None and not os.environ.get("FLEXVOL_KUBE_BIN"):
         print(
             "Go is missing, so there is no Kubernetes to test on: install Go 1.26 (Debian 12's "

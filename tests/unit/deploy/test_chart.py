@@ -17,6 +17,7 @@ import yaml
 from node.host.plugin_directory import PLUGIN_DIRECTORY
 from shared.protocol import VERSION
 from tests import documents
+from tests.cluster.kube import build
 from tests.cluster.kube import helm as helm_builder
 from tests.sources import ROOT
 from tests.unit.deploy import charts
@@ -53,6 +54,14 @@ def each_helm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     """The newest, for what is the same in all."""
     return a_helm(max(helm_builder.VERSIONS), tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def _kustomize() -> None:
+    """kubectl, for the tests that render kustomizations."""
+    lacking = build.missing()
+    if lacking:
+        pytest.skip(lacking)
 
 
 def kustomization(*resources: str, components: tuple[str, ...] = ()) -> Object:
@@ -94,6 +103,7 @@ EQUAL = [
 ]
 
 
+@pytest.mark.usefixtures("_kustomize")
 @pytest.mark.parametrize(("own", "values"), EQUAL)
 def test_chart_and_kustomize_have_the_same_objects(
     each_helm: Helm, own: Object, values: Object
