@@ -69,7 +69,7 @@ NEEDS = (
         "cni-plugins",
     ),
     Need("iptables", _CLUSTER, "iptables", "iptables-nft", "iptables"),
-    Need("openssl", _CLUSTER, "openssl", "openssl", "openssl"),
+    Need("openssl", _CLUSTER | _QUICK, "openssl", "openssl", "openssl"),
     Need("ip", _CLUSTER, "iproute2", "iproute", "iproute2"),
     Need("nsenter", _CLUSTER, "util-linux", "util-linux", "util-linux"),
     Need("busybox", _CLUSTER, "busybox-static", "busybox", "busybox-static"),

@@ -37,7 +37,8 @@ def run(
     settings: argparse.Namespace,
 ) -> int:
     name = claims.volume_name(api, settings.volume)
-    drivers = by_provisioner({*drivers.values(), *nodes.served(api, settings.namespace)})
+    served = nodes.served(api, settings.namespace)
+    drivers = by_provisioner(sorted({*drivers.values(), *served}))
     reasons = lost_storage.BY_PERSON
     if settings.disk_is_gone:
         reasons = reasons | {lost_storage.DISK_GONE}

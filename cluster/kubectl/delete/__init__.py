@@ -52,7 +52,8 @@ def run(
     rows, listed, silent = look(api, settings.namespace, settings.driver)
     place = Place(settings.node, settings.pool)
     chosen = [choose(word, place, rows, silent) for word in settings.volume]
-    served = by_provisioner({*drivers.values(), *(driver for _, driver in listed)})
+    answered = {driver for _, driver in listed}
+    served = by_provisioner(sorted({*drivers.values(), *answered}))
     deletion = Deletion(api, settings.namespace, rows, served)
     deletion.check_all(chosen)
     print(aligned(_HEADINGS, [_cells(row) for row in chosen]))

@@ -41,7 +41,7 @@ class View:
         self.namespace = namespace
         self.flexvol_nodes = flexvol_nodes
         self.drivers = by_provisioner(
-            driver for node in flexvol_nodes.values() for driver in node.drivers
+            [driver for node in flexvol_nodes.values() for driver in node.drivers]
         )
         claims = api.items(cluster.in_namespace(namespace, "persistentvolumeclaims"))
         self.claims = _by_name(map(Claim, claims))

@@ -50,7 +50,8 @@ def run(
     if settings.all != bool(settings.source) or not is_complete:
         print("say either PV --to NODE, or --all --from NODE", file=sys.stderr)
         return 2
-    drivers = by_provisioner({*drivers.values(), *nodes.served(api, settings.namespace)})
+    served = nodes.served(api, settings.namespace)
+    drivers = by_provisioner(sorted({*drivers.values(), *served}))
     access = Access(api, drivers, settings.namespace, _say)
     if settings.all:
         return _drain(access, settings.source, settings.to)

@@ -6,7 +6,15 @@ import json
 
 import pytest
 
-from shared.options import Options, Secret, integer, is_reserved, nobody, parse_arguments
+from shared.options import (
+    Options,
+    Secret,
+    integer,
+    is_reserved,
+    nobody,
+    parse_arguments,
+    shown_claim,
+)
 from shared.protocol import CALLOUTS, InvalidArgument
 
 BROKEN = [
@@ -422,3 +430,21 @@ def test_options_travel_with_sorted_keys_as_kubelets_do() -> None:
 
     assert text == '{"a": "\\u00e9", "b": "<>&"}'
     assert Options.parse(text).own == {"a": "\u00e9", "b": "<>&"}
+
+
+@pytest.mark.parametrize(
+    ("owner", "shown"),
+    [
+        pytest.param(None, "-", id="a record that names no claim"),
+        pytest.param(
+            {"namespace": "shop", "name": "data", "uid": "u"}, "shop/data", id="a claim's volume"
+        ),
+        pytest.param(
+            {"namespace": "*", "name": "*", "uid": "awaited"},
+            "any claim",
+            id="a volume that waits for whichever claim comes",
+        ),
+    ],
+)
+def test_a_person_reads_whose_a_volume_is(owner: dict[str, str] | None, shown: str) -> None:
+    assert shown_claim(owner) == shown
