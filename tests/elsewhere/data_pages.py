@@ -1,4 +1,5 @@
-"""Of clone-and-snapshot, move-and-drain, backup, disaster-recovery and troubleshooting."""
+"""Of clone-and-snapshot, move-and-drain, backup, disaster-recovery, lost-etcd and
+troubleshooting."""
 
 from __future__ import annotations
 
@@ -10,6 +11,13 @@ DRILL = (
     "tests/cluster/test_disaster.py"
     "::test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_collected"
 )
+PAGES = "tests/cluster/test_disaster_pages.py::"
+OLD_AND_NEW = PAGES + "test_a_claim_that_has_a_new_volume_gets_its_old_one_and_no_data_is_lost"
+PLUGIN = PAGES + "test_the_plugin_comes_out_of_a_pod_and_works"
+RELEASED = (
+    "tests/cluster/test_gone_nodes.py"
+    "::test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is"
+)
 MOVE = "tests/cluster/test_move.py::"
 SCHEDULED = (
     "tests/cluster/test_scheduled_snapshots.py"
@@ -17,8 +25,13 @@ SCHEDULED = (
 )
 
 TESTS = {
-    "kubectl -n flexvol exec deployment/flexvol-cluster": "tests/cluster/test_gone_nodes.py"
-    "::test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is",
+    "kubectl -n flexvol exec deployment/flexvol-cluster -- cat": PLUGIN,
+    "install kubectl-flexvol": PLUGIN,
+    "kubectl -n shop delete pvc": OLD_AND_NEW,
+    "kubectl wait --for=jsonpath": OLD_AND_NEW,
+    "kubectl patch pv pvc-2c5e1f0d": OLD_AND_NEW,
+    "kubectl flexvol adopt pvc": OLD_AND_NEW,
+    "kubectl -n flexvol exec deployment/flexvol-cluster -- provisioner": RELEASED,
     "kubectl -n shop create job": BACKUP,
     "kubectl -n shop wait": BACKUP,
     "kubectl -n shop logs": BACKUP,
