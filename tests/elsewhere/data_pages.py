@@ -14,6 +14,11 @@ DRILL = (
 PAGES = "tests/cluster/test_disaster_pages.py::"
 OLD_AND_NEW = PAGES + "test_a_claim_that_has_a_new_volume_gets_its_old_one_and_no_data_is_lost"
 PLUGIN = PAGES + "test_the_plugin_comes_out_of_a_pod_and_works"
+FROZEN = "tests/node/test_backup_page.py::test_a_frozen_volume_is_copied_whole_while_its_pod_runs"
+REPAIRED = (
+    "tests/node/test_damaged_page.py"
+    "::test_a_volume_whose_errors_need_a_decision_works_again_by_the_steps_of_the_page"
+)
 RELEASED = (
     "tests/cluster/test_gone_nodes.py"
     "::test_a_volume_of_a_gone_node_is_reported_and_released_by_the_command_and_no_other_is"
@@ -35,9 +40,18 @@ TESTS = {
     "kubectl -n shop create job": BACKUP,
     "kubectl -n shop wait": BACKUP,
     "kubectl -n shop logs": BACKUP,
+    "kubectl -n shop apply -f restore.yaml": BACKUP,
+    "kubectl -n shop delete job": BACKUP,
+    "kubectl -n shop patch cronjob": BACKUP,
+    "fsfreeze": FROZEN,
+    "cp --sparse=always": REPAIRED,
+    "e2fsck": REPAIRED,
+    "mount -o loop,ro": REPAIRED,
+    "umount /media": REPAIRED,
     "kubectl -n flexvol create job": SCHEDULED,
     "kubectl -n flexvol wait": SCHEDULED,
     "kubectl -n flexvol logs": SCHEDULED,
+    "kubectl -n flexvol delete job": SCHEDULED,
     "kubectl delete pv": "tests/cluster/test_inventory.py"
     "::test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status",
     "kubectl cordon node1": MOVE
