@@ -122,6 +122,6 @@ class Operations:
         raise NotSupported("this driver does not export or import volumes")
 
     def forget_import(self, name: str, pool_name: str) -> None:
-        """`flexvol import --forget`: gives up what has come of the volume's stream, and its room.
-        Raises Busy if more of the stream is coming."""
+        """`flexvol import --forget`: deletes what has come of the volume's stream, and frees its
+        room. Raises Busy if more of the stream is coming."""
         raise NotSupported("this driver does not export or import volumes")

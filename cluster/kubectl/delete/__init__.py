@@ -3,7 +3,7 @@
 What is lost is shown first, and the command asks. Refused is the deletion of a volume that a claim
 has or waits for, that a PV keeps ready for a claim, or that cannot be seen. Where the policy Retain
 has kept a volume and its PV, the PV gets the policy Delete, and the provisioner deletes both.
-Anything else is deleted by the call of the driver that the provisioner makes, which looks again
+Anything else is deleted by the callout of the driver that the provisioner makes, which looks again
 whose it is and whether it is in use. A volume whose class archives becomes an archive, which is
 deleted by its own name then."""
 
