@@ -27,7 +27,8 @@ NEW = "pvc-2c5e1f0d-3333-4444-8555-966667777888"
 
 def test_the_plugin_comes_out_of_a_pod_and_works(cluster: Cluster, tmp_path: Path) -> None:
     copy, install = documents.commands_in(documents.chapter("What to have at hand"))
-    installed = tmp_path / "installed"
+    installed = tmp_path / "bin" / "kubectl-flexvol"
+    installed.parent.mkdir()
     script = copy.replace("kubectl", shlex.join(map(str, cluster.kubectl_line())), 1)
     script += "\n" + install.replace("/usr/local/bin/kubectl-flexvol", str(installed))
 
@@ -35,12 +36,12 @@ def test_the_plugin_comes_out_of_a_pod_and_works(cluster: Cluster, tmp_path: Pat
 
     assert installed.read_bytes() == (ROOT / "dist/provisioner").read_bytes()
     helped = subprocess.run(
-        [sys.executable, str(installed), "inventory", "--help"],
+        [sys.executable, str(installed), "--help"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "every volume" in helped.stdout.lower()
+    assert "  adopt  " in helped.stdout
 
 
 def test_a_claim_that_has_a_new_volume_gets_its_old_one_and_no_data_is_lost(
