@@ -54,8 +54,8 @@ TESTS = {
     "kubectl -n flexvol delete job": SCHEDULED,
     "kubectl delete pv": "tests/cluster/test_inventory.py"
     "::test_every_volume_is_shown_with_its_state_and_anything_wrong_is_an_exit_status",
-    "kubectl cordon node1": MOVE
-    + "test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use",
+    "kubectl drain node1": MOVE
+    + "test_the_drain_of_the_page_ends_all_pods_but_those_the_move_needs",
     "kubectl taint node": "tests/cluster/test_carried.py"
     "::test_a_node_that_has_another_name_keeps_its_claims_and_their_data_by_one_command",
     "kubectl flexvol move --all": MOVE
