@@ -31,9 +31,8 @@ def main(given: list[str]) -> int:
         print(f"build.sh {name}: {_of_program(error)}", file=sys.stderr)
         return 1
     except SyntaxError as error:
-        print(
-            f"build.sh {name}: {error.filename}, line {error.lineno}: {error.msg}", file=sys.stderr
-        )
+        place = f"{error.filename}, line {error.lineno}"
+        print(f"build.sh {name}: {place}: {error.msg}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"build.sh {name}: {_of_system(error)}", file=sys.stderr)

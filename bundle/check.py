@@ -3,11 +3,12 @@
 Without words it installs what the tests need, and runs lint, types, the floor of Python 3.6,
 shellcheck and then all tests. A node may have any Python, so everything is run with the newest
 Python of this machine, the node's tests again with the oldest, and a short set of them with every
-other. The virtual machines of tests/vm have Pythons of their own. The cluster's tests wait much and
-take longest: they run on two clusters at once, beside all others.
+other. The virtual machines of tests/vm have Pythons of their own. The tests of the cluster and of
+the node wait much and take longest: two runs divide the files of each among them.
 
 With --lint it runs lint and types alone; with --quick these, the unit tests and that short set, in
-three minutes.
+three minutes. Both install only what they need. --quick builds neither Kubernetes nor helm: the few
+unit tests that ask these programs are skipped until another run has built the programs.
 
 With other words it runs pytest with these. FLEXVOL_NO_SKIP=1 makes every test that would be skipped
 a failure."""
@@ -53,31 +54,39 @@ class Run:
     """One run of pytest.
 
     kubernetes: the version for the test cluster; "" for the one that is pinned or set.
-    halves: a directory that two runs of the cluster's tests share, to divide the files among them.
+    cluster: the number of the test cluster; "" for the first.
+    halves: a directory that two runs share, to divide the files of tests among them.
     is_second: whether this run is the second of those two.
-    is_nice: whether all other runs come first, where the machine has too few processors."""
+    is_nice: whether all other runs come first, where the machine has too few processors.
+    builds: whether programs that are not in the cache may be built, which takes minutes."""
 
     words: tuple[str, ...]
     kubernetes: str = ""
+    cluster: str = ""
     halves: str = ""
     is_second: bool = False
     is_nice: bool = False
+    builds: bool = True
 
     def settings(self) -> dict[str, str]:
         """The variables of the environment that the run gets besides those of this process."""
         settings = {}
         if self.kubernetes:
             settings["FLEXVOL_KUBERNETES"] = self.kubernetes
+        if self.cluster:
+            settings["FLEXVOL_TEST_CLUSTER_NUMBER"] = self.cluster
         if self.halves:
             settings["FLEXVOL_TEST_HALVES"] = self.halves
         if self.is_second:
-            settings["FLEXVOL_TEST_CLUSTER_NUMBER"] = "2"
+            settings["FLEXVOL_TEST_SECOND_HALF"] = "1"
+        if not self.builds:
+            settings["FLEXVOL_NO_BUILD"] = "1"
         return settings
 
 
 def main(words: list[str]) -> int:
     """:param words: those behind `./build.sh test`"""
-    _install()
+    _install(words)
     python = environment.python()
     if not words:
         return _lint(python.parent) or _test_all(python)
@@ -114,7 +123,7 @@ def quick_runs(pythons: Sequence[Path]) -> list[Run]:
 
     :param pythons: the Pythons of this machine, the oldest first"""
     node = ("tests/node", "-m", "short", f"--python={pythons[-1]}")
-    return [Run(("tests/unit", *OPTIONS)), Run((*node, *OPTIONS))]
+    return [Run((*some, *OPTIONS), builds=False) for some in (("tests/unit",), node)]
 
 
 def cluster_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
@@ -124,23 +133,26 @@ def cluster_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
     cluster = ("tests/cluster", f"--python={pythons[-1]}", *OPTIONS)
     return [
         Run(("tests/playground", *cluster), halves=halves),
-        Run(cluster, halves=halves, is_second=True),
+        Run(cluster, cluster="2", halves=halves, is_second=True),
     ]
 
 
-def other_runs(pythons: Sequence[Path]) -> list[Run]:
-    """The runs of all tests that need no cluster."""
+def other_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
+    """The runs of all tests that need no cluster, those that take longest first.
+
+    :param halves: a directory that is empty"""
     *older, newest = pythons
-    words: list[tuple[str, ...]] = [
-        ("tests/unit", "tests/node", "tests/sanity", f"--python={newest}")
-    ]
+    node = Run(("tests/node", f"--python={newest}", *OPTIONS), halves=halves, is_nice=True)
+    words: list[tuple[str, ...]] = []
     if older:
         oldest = f"--python={older[0]}"
         words.append(("tests/node", "tests/sanity/test_command.py", "-m", "not newest", oldest))
     words.append(("tests/vm",))
+    words.append(("tests/unit", "tests/sanity", f"--python={newest}"))
     for python in older[1:]:
         words.append(("tests/node", "-m", "short", f"--python={python}"))
-    return [Run((*some, *OPTIONS), is_nice=True) for some in words]
+    first, *others = [Run((*some, *OPTIONS), is_nice=True) for some in words]
+    return [node, first, dataclasses.replace(node, is_second=True), *others]
 
 
 def _lint(tools: Path) -> int:
@@ -153,10 +165,10 @@ def _lint(tools: Path) -> int:
         exclusions += ["--exclude", name]
     status = _run(tools / "ruff", "check", ".")
     status |= _run(tools / "ruff", "format", "--check", ".")
-    status |= _run(tools / "mypy", "bundle", "tests", "provisioner.py", "cluster", *driver_side)
-    status |= _run(
-        tools / "vermin", "--target=3.6", "--violations", "--quiet", *exclusions, *driver_side
-    )
+    other_side = ["bundle", "tests", "provisioner.py", "cluster"]
+    status |= _run(tools / "mypy", *other_side, *driver_side)
+    vermin_options = ["--target=3.6", "--violations", "--quiet", *exclusions]
+    status |= _run(tools / "vermin", *vermin_options, *driver_side)
     status |= _run("shellcheck", *_shell_scripts())
     status |= _run(tools / "codespell", "README.md", "CHANGELOG.md", "docs")
     if status:
@@ -189,9 +201,9 @@ def _test_all(python: Path) -> int:
         if os.environ.get("FLEXVOL_NO_SKIP") == "1":
             return 1
     paths = list(pythons.values())
-    with tempfile.TemporaryDirectory() as halves:
+    with tempfile.TemporaryDirectory() as halves, tempfile.TemporaryDirectory() as node_halves:
         first, second = cluster_runs(paths, halves)
-        return _run_at_once(python, first, [second, *other_runs(paths)])
+        return _run_at_once(python, first, [second, *other_runs(paths, node_halves)])
 
 
 def _run_at_once(python: Path, first: Run, others: list[Run]) -> int:
@@ -220,11 +232,16 @@ def _run_pytest(python: Path, run: Run, output: TextIO | None = None) -> int:
     return _run(*line, output=output, settings=run.settings())
 
 
-def _install() -> None:
-    """Installs what the tests need; reports what cannot be installed."""
-    missing = packages.install("test")
+def _install(words: Sequence[str]) -> None:
+    """Installs what the tests need; reports what cannot be installed.
+
+    :param words: those behind `./build.sh test`"""
+    needs_less = words in ([LINT], [QUICK])
+    missing = packages.install(f"test {words[0]}" if needs_less else "test")
     if missing:
         print(missing, file=sys.stderr)
+    if needs_less:
+        return
     if shutil.which("go") is None and not os.environ.get("FLEXVOL_KUBE_BIN"):
         print(
             "Go is missing, so there is no Kubernetes to test on: install Go 1.26 (Debian 12's "

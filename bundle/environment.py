@@ -14,29 +14,42 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 OLDEST = (3, 11)  # that the pinned packages are for
+# Of the environment for building and testing.
+_FILES = [HERE / "requirements.txt", HERE / "requirements-test.txt"]
+# The file in an environment that says that nothing of it is missing.
+_COMPLETE = "complete"
 
 
 def cache() -> Path:
     """The directory, outside the tree, that keeps between runs what takes long to make."""
-    chosen = os.environ.get("FLEXVOL_CACHE")
-    if chosen:
-        path = Path(chosen)
-    else:
-        path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "flexvol")
+    path = _cache_path()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SystemExit(
-            f"the cache {path} cannot be made ({error.strerror}): name another directory with "
-            "FLEXVOL_CACHE"
+            f"the cache {path} cannot be made ({error.strerror}): name another directory "
+            "with FLEXVOL_CACHE"
         ) from None
     return path
+
+
+def _cache_path() -> Path:
+    chosen = os.environ.get("FLEXVOL_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "flexvol")
 
 
 def python() -> Path:
     """The interpreter of an environment for building and testing, made now if it is not in the
     cache."""
-    return _made("venv", [HERE / "requirements.txt", HERE / "requirements-test.txt"])
+    return _made("venv", _FILES)
+
+
+def is_made() -> bool:
+    """Whether the cache has the environment for building and testing, complete. A cache that this
+    user may not read has none."""
+    return os.path.exists(_cache_path() / _name("venv", _FILES) / _COMPLETE)
 
 
 def sbom_python() -> Path:
@@ -45,30 +58,37 @@ def sbom_python() -> Path:
     return _made("sbom", [HERE / "requirements-sbom.txt"])
 
 
-def _made(name: str, files: list[Path]) -> Path:
-    """The interpreter of an environment with the packages of requirements files.
+def _name(kind: str, files: list[Path]) -> str:
+    """The name in the cache of an environment with the packages of requirements files.
 
-    :param name: how the environment's name in the cache begins"""
+    :param kind: how the name begins"""
     content = b"".join(file.read_bytes() for file in files)
     key = hashlib.sha256(content + sys.version.encode()).hexdigest()[:12]
-    target = cache() / f"{name}-{key}"
+    return f"{kind}-{key}"
+
+
+def _made(kind: str, files: list[Path]) -> Path:
+    """The interpreter of such an environment, made now if it is not in the cache."""
+    target = cache() / _name(kind, files)
     with open(target.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second build waits for the first to make it
-        if not (target / "complete").exists():
+        if not (target / _COMPLETE).exists():
             _make(target, files)
     return target / "bin/python"
 
 
 def _make(target: Path, files: list[Path]) -> None:
     if sys.version_info < OLDEST:
+        version = sys.version.split()[0]
+        oldest = f"{OLDEST[0]}.{OLDEST[1]}"
         raise SystemExit(
-            f"python3 is {sys.version.split()[0]}, and this needs {OLDEST[0]}.{OLDEST[1]} or "
-            "newer: put a newer python3 first on PATH"
+            f"python3 is {version}, and this needs {oldest} or newer: "
+            "put a newer python3 first on PATH"
         )
     if importlib.util.find_spec("ensurepip") is None:
         raise SystemExit(
-            f"{sys.executable} has no venv, which makes the environment for building: as root, on "
-            "Debian: apt-get install python3-venv"
+            f"{sys.executable} has no venv, which makes the environment for building: "
+            "as root, on Debian: apt-get install python3-venv"
         )
     names = " and ".join(file.name for file in files)
     print(
@@ -79,7 +99,7 @@ def _make(target: Path, files: list[Path]) -> None:
     shutil.rmtree(target, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", target], check=True)
     install(target / "bin/python", files)
-    (target / "complete").touch()
+    (target / _COMPLETE).touch()
 
 
 def install(interpreter: Path, files: list[Path], *options: str) -> None:
@@ -98,6 +118,6 @@ def install(interpreter: Path, files: list[Path], *options: str) -> None:
     reason = (errors or done.stderr.strip().splitlines() or ["no reason given"])[-1]
     names = " and ".join(file.name for file in files)
     raise SystemExit(
-        f"the Python packages of {names} cannot be installed: {reason}. pip fetches them from "
-        "PyPI, or from what PIP_INDEX_URL or PIP_FIND_LINKS names"
+        f"the Python packages of {names} cannot be installed: {reason}. "
+        "pip fetches them from PyPI, or from what PIP_INDEX_URL or PIP_FIND_LINKS names"
     )

@@ -34,9 +34,10 @@ def add_platform_argument(parser: argparse.ArgumentParser) -> None:
         type=_platforms,
         default=[],
         metavar="PLATFORMS",
-        help="for example linux/amd64,linux/arm64 (default: this machine's). FLEXVOL_BASE_IMAGE "
-        "names a base that has all of them, or has {arch} where the architecture stands in the "
-        "name. Another architecture than this machine's also needs qemu-user-static.",
+        help="for example linux/amd64,linux/arm64 (default: this machine's). "
+        "FLEXVOL_BASE_IMAGE names a base that has all of them, or has {arch} where the "
+        "architecture stands in the name. Another architecture than this machine's also "
+        "needs qemu-user-static.",
     )
 
 
@@ -88,8 +89,9 @@ def _commands(
     has_list = len(platforms) > 1
     for each in platforms:
         base = base_image().replace(_ARCHITECTURE, each.split("/")[1])
-        bud = ["buildah", "bud", "--quiet", "--timestamp", str(tars.EPOCH), "--platform", each]
-        bud += [f"--build-arg=BASE={base}", "--manifest" if has_list else "--tag", name]
+        bud = ["buildah", "bud", "--quiet", "--timestamp", str(tars.EPOCH)]
+        bud += ["--platform", each, f"--build-arg=BASE={base}"]
+        bud += ["--manifest" if has_list else "--tag", name]
         yield [*bud, "--file", str(ROOT / "deploy/Containerfile"), str(context)]
     destination = f"oci-archive:{target}:{name}"
     if has_list:
@@ -106,8 +108,8 @@ def _run(line: list[str]) -> None:
         return
     reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
     raise SystemExit(
-        f"the image on {base_image()} cannot be built: {reason}. Where that base cannot be "
-        "fetched, name another one with FLEXVOL_BASE_IMAGE, such as oci-archive:FILE"
+        f"the image on {base_image()} cannot be built: {reason}. Where that base cannot "
+        "be fetched, name another one with FLEXVOL_BASE_IMAGE, such as oci-archive:FILE"
     )
 
 
@@ -118,10 +120,10 @@ def _own_platform() -> str:
 
 def _platforms(text: str) -> list[str]:
     platforms = text.split(",")
-    wrong = [each for each in platforms if not _PLATFORM.fullmatch(each)]
+    wrong = ", ".join(each for each in platforms if not _PLATFORM.fullmatch(each))
     if wrong:
         raise argparse.ArgumentTypeError(
-            f"{', '.join(wrong)} is no platform: write linux/ARCHITECTURE, such as linux/arm64"
+            f"{wrong} is no platform: write linux/ARCHITECTURE, such as linux/arm64"
         )
     return platforms
 

@@ -54,10 +54,10 @@ class _WithoutAliases(yaml.SafeDumper):
 
 def _objects(kustomization: Path) -> Iterator[Object]:
     settings = yaml.safe_load(kustomization.read_text())
-    unknown = set(settings) - _KEYS
+    unknown = sorted(set(settings) - _KEYS)
     if unknown:
         raise SystemExit(
-            f"{kustomization} has {', '.join(sorted(unknown))}, which bundle/install_manifest.py "
+            f"{kustomization} has {', '.join(unknown)}, which bundle/install_manifest.py "
             "does not know"
         )
     for name in settings["resources"]:

@@ -28,7 +28,8 @@ def find() -> dict[tuple[int, int], Path]:
 
 def _candidates() -> Iterator[Path]:
     """The files that may be interpreters, by their names."""
-    directories = [Path("/usr/bin"), Path("/usr/local/bin"), *sorted(Path("/opt").glob("*/bin"))]
+    directories = [Path("/usr/bin"), Path("/usr/local/bin")]
+    directories += sorted(Path("/opt").glob("*/bin"))
     for name in os.environ.get("PATH", os.defpath).split(":"):
         if name:
             directories.append(Path(name))

@@ -44,7 +44,8 @@ def prometheus_rule() -> str:
 
 def dashboard() -> str:
     """The text of a ConfigMap with the dashboard."""
-    return _DASHBOARD + textwrap.indent((MONITORING / "dashboard.json").read_text(), "    ")
+    text = (MONITORING / "dashboard.json").read_text()
+    return _DASHBOARD + textwrap.indent(text, "    ")
 
 
 def contents() -> dict[Path, str]:

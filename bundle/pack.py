@@ -41,8 +41,8 @@ def sources(drivers: list[Path]) -> dict[str, bytes]:
         package = f"node/drivers/{name}/__init__.py"
         if not name.isidentifier() or module in contents or package in contents:
             raise SystemExit(
-                f"pack.py: {driver}: the file's name is the driver's: a new Python name in "
-                "lower case"
+                f"pack.py: {driver}: the file's name is the driver's: a new Python name "
+                "in lower case"
             )
         contents[module] = driver.read_bytes()
     if drivers:
@@ -83,9 +83,8 @@ def without_docstrings(source: bytes) -> bytes:
 
 
 def _with_default(source: str, driver: str) -> str:
-    changed, count = re.subn(
-        r'^DEFAULT_DRIVER = ".*"$', f'DEFAULT_DRIVER = "{driver}"', source, flags=re.MULTILINE
-    )
+    line = f'DEFAULT_DRIVER = "{driver}"'
+    changed, count = re.subn(r'^DEFAULT_DRIVER = ".*"$', line, source, flags=re.MULTILINE)
     if count != 1:
         raise SystemExit(f"pack.py: {CALLOUTS} does not define DEFAULT_DRIVER once")
     return changed
@@ -116,8 +115,8 @@ def main(words: list[str]) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="a file with a Driver subclass, which becomes part of dist/flexvol; the first one "
-        "becomes the default driver",
+        help="a file with a Driver subclass, which becomes part of dist/flexvol; the first "
+        "one becomes the default driver",
     )
     pack(ROOT / "dist/flexvol", parser.parse_args(words).driver)
 

@@ -30,10 +30,11 @@ def build(target: Path) -> None:
         site = Path(scratch, "site")
         made = Path(scratch, "provisioner")
         shutil.copytree(_dependencies(), site)
+        bytecode = shutil.ignore_patterns("__pycache__")
         for entry in CONTENTS:
             source = ROOT / entry
             if source.is_dir():
-                shutil.copytree(source, site / entry, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, site / entry, ignore=bytecode)
             else:
                 shutil.copy(source, site)
         line = [str(environment.python()), "-m", "shiv"]

@@ -10,9 +10,13 @@ import os
 import shutil
 import subprocess
 
+from bundle import environment
+
+# What needs a package: a word of ./build.sh, or the word test with one of its options.
 _CLUSTER = frozenset(("test", "playground", "bench"))
 _TEST = frozenset(("test",))
-_IMAGE = _CLUSTER | {"image"}
+_QUICK = _TEST | {"test --quick"}
+_LINT = _QUICK | {"test --lint"}
 # Where tools lie that the PATH of a root made by su lacks.
 _TOOLS = ":/usr/sbin:/sbin"
 # Each distribution, the program that installs its packages, and the attribute of Need with their
@@ -28,8 +32,8 @@ _DISTRIBUTIONS = (
 class Need:
     """Something that words of ./build.sh need.
 
-    what: a program on PATH; or a file, if it begins with a slash; or a Python module, if it begins
-        with "import "
+    what: a program on PATH; or a file, if it begins with a slash; or a Python module that makes the
+        environment for building, if it begins with "import "
     debian, fedora, suse: the package that has it; "" where the name is not known"""
 
     what: str
@@ -42,6 +46,8 @@ class Need:
         if self.what.startswith("/"):
             return os.path.exists(self.what)
         if self.what.startswith("import "):
+            if environment.is_made():
+                return True
             return importlib.util.find_spec(self.what.split()[1]) is not None
         path = os.environ.get("PATH", os.defpath) + _TOOLS
         return shutil.which(self.what, path=path) is not None
@@ -49,10 +55,10 @@ class Need:
 
 # The names of Fedora and SUSE that are not known for certain are left out.
 NEEDS = (
-    Need("mkfs.ext4", _CLUSTER | {"demo"}, "e2fsprogs", "e2fsprogs", "e2fsprogs"),
-    Need("mkfs.xfs", _CLUSTER, "xfsprogs", "xfsprogs", "xfsprogs"),
-    Need("mkfs.btrfs", _CLUSTER, "btrfs-progs", "btrfs-progs", "btrfsprogs"),
-    Need("buildah", _IMAGE, "buildah", "buildah", "buildah"),
+    Need("mkfs.ext4", _CLUSTER | _QUICK | {"demo"}, "e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    Need("mkfs.xfs", _CLUSTER | _QUICK, "xfsprogs", "xfsprogs", "xfsprogs"),
+    Need("mkfs.btrfs", _CLUSTER | _QUICK, "btrfs-progs", "btrfs-progs", "btrfsprogs"),
+    Need("buildah", _CLUSTER | {"image"}, "buildah", "buildah", "buildah"),
     Need("containerd", _CLUSTER, "containerd", "", "containerd"),
     Need("runc", _CLUSTER, "runc", "runc", "runc"),
     Need(
@@ -63,28 +69,31 @@ NEEDS = (
         "cni-plugins",
     ),
     Need("iptables", _CLUSTER, "iptables", "iptables-nft", "iptables"),
-    Need("openssl", _CLUSTER, "openssl", "openssl", "openssl"),
+    Need("openssl", _CLUSTER | _QUICK, "openssl", "openssl", "openssl"),
     Need("ip", _CLUSTER, "iproute2", "iproute", "iproute2"),
     Need("nsenter", _CLUSTER, "util-linux", "util-linux", "util-linux"),
     Need("busybox", _CLUSTER, "busybox-static", "busybox", "busybox-static"),
     Need("debootstrap", _CLUSTER, "debootstrap", "debootstrap", "debootstrap"),
-    Need("import ensurepip", _IMAGE, "python3-venv"),
-    Need("shellcheck", _TEST, "shellcheck", "ShellCheck", "ShellCheck"),
-    Need("strace", _TEST, "strace", "strace", "strace"),
-    Need("fuse2fs", _TEST, "fuse2fs"),
-    Need("promtool", _TEST, "prometheus"),
-    Need("systemd-analyze", _TEST, "systemd", "systemd", "systemd"),
+    Need("import ensurepip", _CLUSTER | _LINT | {"image"}, "python3-venv"),
+    Need("shellcheck", _LINT, "shellcheck", "ShellCheck", "ShellCheck"),
+    Need("strace", _QUICK, "strace", "strace", "strace"),
+    Need("fuse2fs", _QUICK, "fuse2fs"),
+    Need("promtool", _QUICK, "prometheus"),
+    Need("systemd-analyze", _QUICK, "systemd", "systemd", "systemd"),
     Need("qemu-system-x86_64", _TEST, "qemu-system-x86", "qemu-system-x86", "qemu-x86"),
     Need("restic", _TEST, "restic", "restic", "restic"),
     Need("cpio", _TEST, "cpio", "cpio", "cpio"),
-    Need("gpg", _TEST, "gnupg", "gnupg2", "gpg2"),
+    Need("sfdisk", _TEST, "fdisk", "util-linux", "util-linux"),
+    Need("gpg", _QUICK, "gnupg", "gnupg2", "gpg2"),
     Need("modprobe", _TEST, "kmod", "kmod", "kmod"),
 )
 WORDS = frozenset(word for need in NEEDS for word in need.words)
 
 
 def missing(word: str) -> list[str]:
-    """The Debian packages that `./build.sh WORD` needs and this machine does not have, sorted."""
+    """The Debian packages that `./build.sh WORD` needs and this machine does not have, sorted.
+
+    :param word: may have an option that needs less, such as `test --quick`"""
     return sorted({need.debian for need in _absent(word)})
 
 
@@ -101,7 +110,8 @@ def install(word: str) -> str:
     absent = _absent(word)
     if not absent:
         return ""
-    sentence = f"./build.sh {word} needs packages that are missing here. As root, {_how(absent)}"
+    sentence = f"./build.sh {word} needs packages that are missing here. As root, "
+    sentence += _how(absent)
     return f"{problem}. {sentence}" if problem else sentence
 
 
@@ -133,8 +143,9 @@ def _apt_get(packages: list[str]) -> str:
     settings = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     options = ["-q", "-y", "--no-install-recommends"]
     for words in (["update", "-q"], ["install", *options, *packages]):
-        line = ["apt-get", *words]
-        done = subprocess.run(line, check=False, env=settings, capture_output=True, text=True)
+        done = subprocess.run(
+            ["apt-get", *words], check=False, env=settings, capture_output=True, text=True
+        )
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             return f"apt-get {words[0]} failed with status {done.returncode}: {last}"

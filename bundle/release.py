@@ -24,6 +24,15 @@ DIST = ROOT / "dist"
 CHART = ROOT / "deploy/chart"
 SUMS = "SHA256SUMS"
 SHOWN_CHANGES = 5  # in the sentence that refuses them
+# What a release holds of the tree, as git's patterns: bundle/pack.py, bundle/pack_provisioner.py
+# and _chart_files take every file that they find there.
+_PUBLISHED = (
+    "cluster",
+    "deploy/chart",
+    "node/*.py",
+    "shared",
+    ":(exclude,glob)**/__pycache__/**",
+)
 PLUGIN = "kubectl-flexvol"
 # krew takes a plugin's name from the name of its manifest: `kubectl krew install flexvol`.
 KREW_MANIFEST = "flexvol.yaml"
@@ -68,8 +77,8 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--url",
         default=f"{NOWHERE}/v{VERSION}",
-        help="the address of the directory that the files will be fetched from, for the krew "
-        "manifest (default: %(default)s, where nothing is)",
+        help="the address of the directory that the files will be fetched from, for the "
+        "krew manifest (default: %(default)s, where nothing is)",
     )
     parser.add_argument(
         "--image",
@@ -89,22 +98,39 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
 
 def refuse_changes() -> None:
     """Ends the program with a sentence if git's tree has changes, or files, that no commit has: a
-    release would publish them. Files that git ignores are no changes. A tree that is not git's,
-    such as an unpacked archive, is taken as it stands."""
+    release would publish them. Files that git ignores count only where a release would publish
+    them. A tree that is not git's, such as an unpacked archive, is taken as it stands."""
     if not (ROOT / ".git").exists():
         return
-    line = ["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=normal"]
-    done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
-    changes = [change[3:] for change in done.stdout.splitlines()]
+    status = _git("status", "--porcelain", "--untracked-files=normal")
+    changes = [change[3:] for change in status.splitlines()]
+    changes += _ignored_and_published()
     if not changes:
         return
     names = ", ".join(changes[:SHOWN_CHANGES])
     if len(changes) > SHOWN_CHANGES:
         names += f" and {len(changes) - SHOWN_CHANGES} more"
     raise SystemExit(
-        f"build.sh release: no commit has the changes in {names}, and a release could publish "
-        "them: commit them, or move the files elsewhere. --dirty makes a trial of the tree as it is"
+        f"build.sh release: no commit has the changes in {names}, and a release could "
+        "publish them: commit them, or move the files elsewhere. --dirty makes a trial of "
+        "the tree as it is"
     )
+
+
+def _ignored_and_published() -> Iterator[str]:
+    """The files that git ignores and a release would hold nevertheless."""
+    listed = _git("ls-files", "--others", "--ignored", "--exclude-standard", "--", *_PUBLISHED)
+    patterns = _helm_ignores()
+    for name in listed.splitlines():
+        is_of_chart = (ROOT / name).is_relative_to(CHART)
+        if not (is_of_chart and _is_left_out(Path(name), patterns)):
+            yield name
+
+
+def _git(*words: str) -> str:
+    """What git prints about the tree."""
+    line = ["git", "-C", str(ROOT), *words]
+    return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def main(settings: argparse.Namespace) -> None:
@@ -137,7 +163,8 @@ def _plugin(url: str) -> list[str]:
 
 
 def _install_manifest(image_name: str) -> str:
-    line = [str(environment.python()), "-m", "bundle.install_manifest", f"{image_name}:{VERSION}"]
+    image_and_tag = f"{image_name}:{VERSION}"
+    line = [str(environment.python()), "-m", "bundle.install_manifest", image_and_tag]
     done = subprocess.run(line, cwd=ROOT, check=True, stdout=subprocess.PIPE)
     (DIST / "install.yaml").write_bytes(done.stdout)
     return "install.yaml"
@@ -154,8 +181,8 @@ def _chart(image_name: str) -> list[str]:
         found = re.search(rf'^{key}: "?([^"\s]+)"?$', text, re.MULTILINE)
         if found is None or found[1] != VERSION:
             raise SystemExit(
-                f"build.sh release: shared/protocol.py is of version {VERSION}, and {key} in "
-                "deploy/chart/Chart.yaml is not: write the same version"
+                f"build.sh release: shared/protocol.py is of version {VERSION}, and {key} "
+                "in deploy/chart/Chart.yaml is not: write the same version"
             )
     files = {f"flexvol/{path.relative_to(CHART)}": path for path in _chart_files()}
     name = f"flexvol-{VERSION}.tgz"
@@ -185,12 +212,22 @@ def _values(image_name: str) -> str:
 
 def _chart_files() -> Iterator[Path]:
     """The chart's files without those that .helmignore leaves out, by name."""
-    ignored = [".helmignore"]
-    if (CHART / ".helmignore").exists():
-        ignored += (CHART / ".helmignore").read_text().split()
+    patterns = _helm_ignores()
     for path in CHART.rglob("*"):
-        if path.is_file() and not any(fnmatch.fnmatch(path.name, each) for each in ignored):
+        if path.is_file() and not _is_left_out(path, patterns):
             yield path
+
+
+def _helm_ignores() -> list[str]:
+    """The patterns of the names that no package of the chart has."""
+    patterns = [".helmignore"]
+    if (CHART / ".helmignore").exists():
+        patterns += (CHART / ".helmignore").read_text().split()
+    return patterns
+
+
+def _is_left_out(path: Path, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
 
 
 def _sbom() -> str:

@@ -40,12 +40,14 @@ class Operations:
         that cannot be read. pools: as Driver.list has them, with `archives`, the names of those."""
         raise NotSupported("this driver does not tell what is on a node")
 
-    def make_pool(self, name: str, reserve: str, overcommit: float, replace: bool) -> str:
+    def make_pool(
+        self, name: str, reserve: str, overcommit: float, replace: bool, unless_removed: bool
+    ) -> str:
         """`flexvol pool init`: makes the pool, unless the pool is there.
 
         reserve: how much of the disk stays free, in bytes or like "20%". overcommit: how many times
         the disk's size may be promised. replace: also in the place of another pool of that name.
-        Returns a sentence about the pool."""
+        unless_removed: not if a person has removed the pool. Returns a sentence about the pool."""
         raise NotSupported("this driver has no pools")
 
     def remove_pool(self, name: str, away: bool) -> str:
@@ -120,6 +122,6 @@ class Operations:
         raise NotSupported("this driver does not export or import volumes")
 
     def forget_import(self, name: str, pool_name: str) -> None:
-        """`flexvol import --forget`: gives up what has come of the volume's stream, and its room.
-        Raises Busy if more of the stream is coming."""
+        """`flexvol import --forget`: deletes what has come of the volume's stream, and frees its
+        room. Raises Busy if more of the stream is coming."""
         raise NotSupported("this driver does not export or import volumes")

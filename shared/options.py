@@ -52,6 +52,8 @@ NO_OWNER = "none"
 AWAITED = "awaited"
 # In place of a claim's namespace and name, where the volume awaits whichever claim comes.
 ANY = "*"
+# How a person reads that.
+ANY_CLAIM = "any claim"
 SOURCE_VOLUME = "sourceVolume"
 # The parameters of a class that the provisioner takes for itself, whatever the driver, and those
 # that it takes for a driver that uses a Secret.
@@ -430,6 +432,18 @@ def nobody(before: "Dict[str, str]", token: str) -> "Dict[str, str]":
         "name": before.get("name") or ANY,
         "uid": "deleted-" + token,
     }
+
+
+def shown_claim(owner: "Optional[Dict[str, str]]") -> str:
+    """The claim that a volume's record names, as a person reads it: NAMESPACE/NAME; "any claim" for
+    a volume that waits for whichever claim comes; "-" where the record names none.
+
+    owner: as a driver lists it"""
+    if not owner:
+        return "-"
+    if owner["name"] == ANY:
+        return ANY_CLAIM
+    return "{}/{}".format(owner["namespace"], owner["name"])
 
 
 def class_advice(name: str) -> str:

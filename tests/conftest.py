@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.halves import HALF
 from tests.sources import ROOT
 
 NO_SKIP = os.environ.get("FLEXVOL_NO_SKIP") == "1"
@@ -82,6 +83,17 @@ def executable(for_python: Path, tmp_path_factory: pytest.TempPathFactory) -> li
     installed = shutil.copy(for_python, tmp_path_factory.mktemp("installed"))
     subprocess.run([installed, "precompile"], check=True)
     return [str(installed)]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    HALF.order(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Passes over the tests that the other of two runs has: that run reports them."""
+    return None if HALF.has(item.path) else True
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import kubernetes.client
 import kubernetes.stream
 import kubernetes.watch.watch
+import urllib3
 import urllib3.connection
 import urllib3.exceptions
 
@@ -118,6 +119,10 @@ class Cluster:
         configuration = access.configuration
         configuration.connection_pool_maxsize = _CONNECTIONS
         configuration.retries = False
+        if not configuration.verify_ssl:
+            # The kubeconfig says insecure-skip-tls-verify. urllib3 would warn at each request;
+            # kubectl does not warn of what a person has chosen.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         kubernetes.client.Configuration.set_default(configuration)
         self._client = kubernetes.client.ApiClient(configuration)
         options = [*urllib3.connection.HTTPConnection.default_socket_options, *_KEEPALIVE]

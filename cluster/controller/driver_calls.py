@@ -81,14 +81,16 @@ class DriverCalls:
         """The caller holds the lock. hanging: the calls that hang, but for lists."""
         if len(hanging) >= self._at_once:
             raise protocol.Unavailable(
-                f"{len(hanging)} calls of the driver {self._driver} were killed and hang in the "
+                f"{len(hanging)} callouts of the driver {self._driver} were killed and hang in the "
                 f"kernel, the first of them {hanging[0]}; see the disks of the driver, and dmesg"
             )
         hanging_alike = sum(call.makes == makes for call in hanging)
         alike = hanging_alike + self._running[makes]
         everything = len(hanging) + self.running
         if alike >= self._at_once or everything > self._at_once:
-            raise protocol.Pending(f"{everything} calls of the driver {self._driver} run already")
+            raise protocol.Pending(
+                f"{everything} callouts of the driver {self._driver} run already"
+            )
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

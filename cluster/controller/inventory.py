@@ -13,6 +13,7 @@ from cluster.controller.objects import Claim, ClaimReference, Object, Pod, Volum
 from cluster.controller.quantities import size_bytes
 from cluster.controller.storage import Listed
 from shared import protocol
+from shared.options import ANY_CLAIM
 
 # A node and a driver.
 Key = tuple[str, str]
@@ -53,7 +54,7 @@ class ClusterObjects(NamedTuple):
 class Row:
     """A volume.
 
-    claim: namespace/name.
+    claim: namespace/name, or ANY_CLAIM.
     pods: the names of the pods that use it.
     reason: of an orphan, one of leftovers.REASONS; of a released volume, RETAINED if its policy
         keeps it.
@@ -136,6 +137,8 @@ def _listed_row(volume: _Volume, entry: Object) -> Row:
 
 
 def _shown(claim: ClaimReference) -> str:
+    if claim.is_any:
+        return ANY_CLAIM
     return "/".join(part for part in (claim.namespace, claim.name) if part)
 
 

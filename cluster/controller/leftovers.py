@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cluster.controller.objects import Object
+from cluster.controller.objects import ClaimReference, Object
 
 BLANK = "blank"
 USED = "used"
@@ -15,6 +15,10 @@ FOREIGN = "other-cluster"
 UNKNOWN = "unknown"
 REASONS = (BLANK, USED, RETAINED, FOREIGN, UNKNOWN)
 _REMEDY = "it is given to a claim by kubectl flexvol adopt, and deleted by kubectl flexvol delete"
+_REMEDY_FOR_ANY = (
+    "it was made for any claim, and gets its PV again by kubectl flexvol static --apply, and is "
+    "deleted by kubectl flexvol delete"
+)
 _OWNER_PARTS = ("namespace", "name", "uid")
 
 
@@ -37,17 +41,19 @@ def judge(entry: Object, cluster_uid: str) -> Verdict:
             "its driver does not say whose it was, of which cluster, and if it was "
             f"ever mounted{error}",
         )
+    is_for_any = ClaimReference.of(entry["owner"]).is_any
+    remedy = _REMEDY_FOR_ANY if is_for_any else _REMEDY
     if entry["clusterUid"] != cluster_uid:
         return Verdict(
             FOREIGN,
             f"it was made for the cluster {entry['clusterUid']}, and this one is "
-            f"{cluster_uid}; {_REMEDY}",
+            f"{cluster_uid}; {remedy}",
         )
     if entry["reclaimPolicy"] != "Delete":
-        return Verdict(RETAINED, f"its class said {entry['reclaimPolicy']}; {_REMEDY}")
+        return Verdict(RETAINED, f"its class said {entry['reclaimPolicy']}; {remedy}")
     if not is_never_mounted(entry):
         return Verdict(
-            USED, f"it was mounted, or was to be retained, so it may hold data; {_REMEDY}"
+            USED, f"it was mounted, or was to be retained, so it may hold data; {remedy}"
         )
     if not entry["blank"]:
         return Verdict(

@@ -15,6 +15,8 @@ import prometheus_client
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from shared.options import ANY
+
 Object = dict[str, Any]
 # What each driver listed: its volumes and its pools.
 ByDriver = Mapping[str, tuple[list[Object], list[Object]]]
@@ -214,10 +216,10 @@ def _volume_metrics(listed: ByDriver) -> Iterator[Metric]:
 def _of_claim(entry: Object) -> tuple[str, ...]:
     """The values of _OF_CLAIM; "" for what is not known. A snapshot and an archive have the owner
     of the volume that they are of, and the claim has one volume only, or by now one of another
-    storage."""
+    storage. A volume that waits for whichever claim comes has no claim yet."""
     is_kept = entry.get("kind") == "snapshot" or entry.get("state") == "archived"
     owner = entry.get("owner")
-    if is_kept or not isinstance(owner, dict):
+    if is_kept or not isinstance(owner, dict) or owner.get("name") == ANY:
         owner = {}
     values = (owner.get("namespace"), owner.get("name"), entry.get("class"), entry.get("fsType"))
     return tuple(str(value or "") for value in values)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from cluster.controller.quantities import size_bytes
+from shared.options import ANY
 
 Object = dict[str, Any]
 View = TypeVar("View", bound="ApiObject")
@@ -84,6 +85,12 @@ class ClaimReference:
     @property
     def full_name(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def is_any(self) -> bool:
+        """Whether the volume was made for whichever claim comes, by `kubectl flexvol static`, and
+        no claim has come."""
+        return (self.namespace, self.name) == (ANY, ANY)
 
     @property
     def json(self) -> dict[str, str]:

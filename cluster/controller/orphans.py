@@ -369,10 +369,12 @@ class Orphans:
         if sentence == orphan.sighting.reported:
             return
         owner = ClaimReference.of(orphan.sighting.owner)
-        claim = "its claim"
-        if owner.name:
-            claim = f"claim {owner.full_name} (uid {owner.uid})"
-        message = f"{orphan} has no PV, and {claim} is gone, or has another PV: {sentence}"
+        claim = "its claim is gone, or has another PV"
+        if owner.is_any:
+            claim = "no claim has had it yet"
+        elif owner.name:
+            claim = f"claim {owner.full_name} (uid {owner.uid}) is gone, or has another PV"
+        message = f"{orphan} has no PV, and {claim}: {sentence}"
         self._write(orphan, "VolumeOrphaned", message)
         orphan.sighting.reported = sentence
 

@@ -154,7 +154,7 @@ class Provision:
 
         :raises Failure: why the attempt cannot succeed now."""
         driver = self._identity.drivers[storage_class.provisioner]
-        # First, because claims that wait for a call of the driver to end come again each second.
+        # First, because claims that wait for a callout of the driver to end come again each second.
         self._storage.check_makes(driver)
         source = self._sources.volume_name(claim, driver)
         request = self._request(claim, storage_class, source)

@@ -76,7 +76,7 @@ class Storage:
         self._calls_of(driver).check(_PROVISION)
 
     def running(self, driver: str) -> int:
-        """How many calls of the driver run that are no lists."""
+        """How many callouts of the driver run that are no lists."""
         return self._calls_of(driver).running
 
     def _counted(self, driver: str, callout: str, request: Options) -> protocol.Reply:

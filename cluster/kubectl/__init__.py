@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cluster.controller import cluster, lost_storage
@@ -38,8 +38,9 @@ _HELP = ("help", "--help", "-h")
 _ERRORS = (lost_storage.NotLost, cluster.Refused, cluster.Unreachable, protocol.Failure)
 
 
-def by_provisioner(drivers: Iterable[str]) -> dict[str, str]:
-    """The drivers by the names of their provisioners."""
+def by_provisioner(drivers: Sequence[str]) -> dict[str, str]:
+    """The drivers by the names of their provisioners, in the same order, in which messages name
+    them. A set has no order: sort a set first."""
     return {provisioner_of(driver): driver for driver in drivers}
 
 

@@ -99,6 +99,12 @@ def volume_name(api: cluster.Cluster, words: str) -> str:
     return found[0]
 
 
+def no_volume(words: str) -> str:
+    """The sentence about a PV that does not exist. A claim's name without its namespace is taken
+    for a PV's. words: what a person wrote, without a slash."""
+    return f"there is no PV {words}; a claim is named with its namespace, as in NAMESPACE/{words}"
+
+
 def volume_of(
     api: cluster.Cluster,
     claim: Claim,

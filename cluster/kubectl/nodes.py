@@ -164,8 +164,10 @@ def list_all(
     drivers: Collection[str] | None = None,
 ) -> tuple[dict[Key, Listed], dict[Key, str]]:
     """What the drivers list on each node, and why one did not answer; both by the names of node and
-    driver. drivers: which to ask, instead of those that are served; of storage that every node
-    reaches, only if they are served."""
+    driver, in the order of the nodes.
+
+    drivers: which to ask, instead of those that are served; of storage that every node reaches,
+    only if they are served."""
     asked = []
     for node in nodes:
         for driver in drivers or node.drivers:
@@ -186,7 +188,11 @@ def list_all(
     threads = [threading.Thread(target=ask, args=key, daemon=True) for key in asked]
     for start in range(0, len(threads), _AT_ONCE):
         _run(threads[start : start + _AT_ONCE])
-    return dict(listed), dict(silent)
+    # A thread that is late may still add its answer: what is returned stays as it is. The threads
+    # end in any order.
+    answers = dict(listed)
+    keys = [(node.name, driver) for node, driver in asked]
+    return {key: answers[key] for key in keys if key in answers}, dict(silent)
 
 
 def _run(threads: list[threading.Thread]) -> None:

@@ -37,7 +37,8 @@ def run(
     settings: argparse.Namespace,
 ) -> int:
     name = claims.volume_name(api, settings.volume)
-    drivers = by_provisioner({*drivers.values(), *nodes.served(api, settings.namespace)})
+    served = nodes.served(api, settings.namespace)
+    drivers = by_provisioner(sorted({*drivers.values(), *served}))
     reasons = lost_storage.BY_PERSON
     if settings.disk_is_gone:
         reasons = reasons | {lost_storage.DISK_GONE}
@@ -67,7 +68,7 @@ class _Release:
         """As lost_storage.release, until it is done or a minute is over; whether it is done."""
         volume = Volume.of(self._api.get(path_to(VOLUMES, self._name)))
         if volume is None:
-            raise lost_storage.NotLost(f"there is no PV {self._name}")
+            raise lost_storage.NotLost(claims.no_volume(self._name))
         lost_storage.check_lost(self._api, volume, self._drivers, self._reasons)
         self._check_disk(volume)
         print(self._plan(volume))

@@ -182,7 +182,8 @@ def _delete(
             f"{chosen.name} is no snapshot: it is {chosen.state}; see: kubectl "
             "flexvol snapshot --list"
         )
-    served = by_provisioner({*drivers.values(), *(driver for _, driver in listed)})
+    answered = {driver for _, driver in listed}
+    served = by_provisioner(sorted({*drivers.values(), *answered}))
     deletion = Deletion(api, settings.namespace, rows, served)
     deletion.check_all([chosen])
     if not settings.yes and sys.stdin is not None and sys.stdin.isatty():

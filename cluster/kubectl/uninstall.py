@@ -16,9 +16,12 @@ from cluster.controller.inventory import (
     AVAILABLE,
     BOUND,
     MISSING,
+    OF_OTHERS,
+    ORPHAN,
     PENDING,
     RELEASED,
     SNAPSHOT,
+    UNSEEN,
     Row,
 )
 from cluster.controller.listed_pools import pools_away
@@ -28,15 +31,21 @@ from cluster.kubectl.inventory.look import Look, look
 from shared.table import aligned, printable
 
 _HEADINGS = ("VOLUME", "NODE", "CLAIM", "STATE", "DO THIS")
-# What to do with a volume, by its state; inventory tells that of any other state.
-_REMEDIES = {
+_NEEDED_OR_NOT = "if its data is needed: kubectl flexvol adopt; if not: kubectl flexvol delete"
+# What to do with a volume, by its state.
+REMEDIES = {
     BOUND: "delete its claim",
     PENDING: "delete its claim",
     RELEASED: "wait; if it was retained and may go: kubectl flexvol delete",
     AVAILABLE: "delete its PV, then: kubectl flexvol delete",
     SNAPSHOT: "kubectl flexvol delete",
     ARCHIVED: "kubectl flexvol delete",
-    MISSING: "mount its pool's disk; if that is dead: kubectl flexvol release PV --disk-is-gone",
+    OF_OTHERS: _NEEDED_OR_NOT,
+    ORPHAN: _NEEDED_OR_NOT,
+    MISSING: "mount its pool's disk, or bring its node back; if that is lost for good: kubectl "
+    "flexvol release PV, with --disk-is-gone while the node lives",
+    UNSEEN: "bring its node back, and flexvol's pod there; if the node is lost for good, delete "
+    "its Node object",
 }
 
 
@@ -72,7 +81,7 @@ def _as_json(row: Row) -> dict[str, str]:
         "node": row.node,
         "claim": row.claim,
         "state": row.state,
-        "remedy": _REMEDIES.get(row.state, "see: kubectl flexvol inventory"),
+        "remedy": REMEDIES[row.state],
     }
 
 

@@ -26,6 +26,7 @@ from shared.options import (
     ONLY_IF_OWNER,
     VOLUME,
     nobody,
+    shown_claim,
 )
 from shared.protocol import Busy, Internal, InvalidArgument, NotFound, NotSupported, shown
 from shared.table import aligned, human_bytes_if_known, is_deletion_confirmed, printable
@@ -93,10 +94,9 @@ def run(settings: argparse.Namespace) -> int:
     for entry in entries:
         volumes.check(entry)
     print(aligned(_HEADINGS, [_row(entry) for entry in entries]))
-    claims = {_claim(entry) for entry in entries} - {""}
-    for claim in sorted(claims):
-        sentence = "This node does not know whether the claim {} still exists."
-        print("\n" + sentence.format(claim))
+    doubts = {_doubt(entry) for entry in entries} - {""}
+    for doubt in sorted(doubts):
+        print("\n" + printable(doubt))
     if not settings.yes and not is_deletion_confirmed():
         return 1
     return _Deletion(driver, settings.driver).run(entries)
@@ -225,16 +225,19 @@ def _owner(entry: "Entry") -> str:
     if owner["name"] == ANY:
         return "for any claim that its PV is bound to"
     relation = "that awaits" if owner["uid"] == AWAITED else "of"
-    return "{} the claim {}/{}".format(relation, owner["namespace"], owner["name"])
+    return "{} the claim {}".format(relation, shown_claim(owner))
 
 
-def _claim(entry: "Entry") -> str:
-    """The claim that may still have the volume; "" for an archive or a snapshot, which outlive
-    their claims."""
+def _doubt(entry: "Entry") -> str:
+    """Who may still have the volume; "" for an archive or a snapshot, which outlive their
+    claims."""
     owner = entry["owner"]
     if owner is None or entry.get("kind") == _SNAPSHOT or entry.get("state") == _ARCHIVED:
         return ""
-    return printable("{}/{}".format(owner["namespace"], owner["name"]))
+    if owner["name"] == ANY:
+        sentence = "This node does not know whether the PV {} still exists."
+        return sentence.format(entry["name"])
+    return "This node does not know whether the claim {} still exists.".format(shown_claim(owner))
 
 
 class _Deletion:

@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--forget",
         metavar="VOLUME",
-        help="only give up what has come of the volume's stream, and its room",
+        help="only delete what has come of the volume's stream, and free its room",
     )
     parser.add_argument(
         "--move", metavar="ID", default="", help="the move; kubectl flexvol move sets this"

@@ -63,6 +63,14 @@ def _add_init(verbs: "Any") -> argparse.ArgumentParser:
             "claims of that one's volumes are then taken for lost"
         ),
     )
+    init.add_argument(
+        "--unless-removed",
+        action="store_true",
+        help=(
+            "do nothing if the pool was removed from this node with: pool remove; for what makes "
+            "pools by itself, as the chart does"
+        ),
+    )
     return init
 
 
@@ -86,7 +94,11 @@ def run(settings: argparse.Namespace) -> int:
         print(_table(operations))
     elif settings.verb == "init":
         message = operations.make_pool(
-            settings.name, settings.reserve, settings.overcommit, settings.replace
+            settings.name,
+            settings.reserve,
+            settings.overcommit,
+            settings.replace,
+            settings.unless_removed,
         )
         print(message)
     elif settings.verb == "remove":

@@ -9,6 +9,7 @@ import sys
 
 from node import callouts
 from node.commands import WrongArguments, add_driver
+from shared.options import shown_claim
 from shared.protocol import InvalidArgument, NotFound, NotSupported, shown
 from shared.table import aligned, human_bytes_if_known, is_deletion_confirmed, printable
 
@@ -119,11 +120,10 @@ def _order(snapshot: "Entry") -> "Tuple[str, int, str, str]":
 
 
 def _row(snapshot: "Entry") -> "List[str]":
-    owner = snapshot.get("owner")
     cells = [
         snapshot["name"],
         snapshot.get("source"),
-        "{namespace}/{name}".format(**owner) if owner else "-",
+        shown_claim(snapshot.get("owner")),
         snapshot.get("pool"),
         human_bytes_if_known(snapshot.get("sizeBytes")),
         human_bytes_if_known(snapshot.get("usedBytes")),

@@ -9,6 +9,7 @@ import json
 
 from node import callouts
 from node.commands import add_driver
+from shared.options import shown_claim
 from shared.protocol import of_volume
 from shared.table import (
     BAR,
@@ -160,11 +161,10 @@ def _print_volumes(volumes: "List[Entry]", has_pools: bool, wide: bool) -> "List
 def _rows(volume: "Entry", wide: bool) -> "List[List[str]]":
     """A row for each mount of a volume. The cells that all mounts share stand in the first row.
     wide: with the uid of a pod whose name is known."""
-    owner = volume.get("owner")
     shared = [
         volume["name"] + (" (snapshot)" if volume.get("kind") == "snapshot" else ""),
         volume.get("pool") or "-",
-        "{namespace}/{name}".format(**owner) if owner else "-",
+        shown_claim(volume.get("owner")),
         human_bytes_if_known(volume.get("sizeBytes")),
         human_bytes_if_known(volume.get("usedBytes")),
         *_use(volume),

@@ -11,6 +11,7 @@ import os
 from node import callouts
 from node.commands import add_driver, add_plugin_dir
 from node.host import mount_table, plugin_directory
+from shared.options import shown_claim
 from shared.protocol import Internal, NotSupported
 
 TYPE_CHECKING = False
@@ -83,7 +84,7 @@ def _volumes(driver: str) -> "List[str]":
     lines = []
     for volume in listed.volumes or []:
         owner = volume.get("owner")
-        claim = " of claim {namespace}/{name}".format(**owner) if owner else ""
+        claim = " of claim {}".format(shown_claim(owner)) if owner else ""
         lines.append("{} in pool {}{}".format(volume["name"], volume.get("pool", "-"), claim))
     for pool in listed.pools or []:
         if "error" in pool:

@@ -8,8 +8,9 @@ unless the file says otherwise.
 
 pools.json is ours; only `flexvol install` and `flexvol pool` write the file.
 {"schema": 1, "pools": {"NAME": {"id": "ID", "path": "DIRECTORY"}}}: the pools of this node, also
-while their disks are away. A pool that was made with --replace has "former" too, a list of ids;
-{"defaultRemoved": true} keeps install from making the pool `default` again."""
+while their disks are away. A pool that was made with --replace has "former" too, a list of ids.
+{"removed": ["NAME"]}: the pools that a person has removed, which are made again only by a person.
+An older flexvol notes that of the pool `default` alone, as {"defaultRemoved": true}."""
 
 import os
 
@@ -27,6 +28,10 @@ CONFIG = DIRECTORY + "/config.json"
 POOLS_FILE = "pools.json"
 POOLS = DIRECTORY + "/" + POOLS_FILE
 _POOLS_SCHEMA = 1
+_REMOVED = "removed"
+# An older flexvol, to which a node may go back, reads only this of a pool `default` that a person
+# has removed.
+_DEFAULT_REMOVED = "defaultRemoved"
 # What a person does about a pools.json that cannot be read. The id of a pool is in its pool.json,
 # and in the poolId of the PVs of its volumes.
 _MEND_POOLS = (
@@ -36,6 +41,7 @@ _MEND_POOLS = (
 )
 # Writing pools.json takes milliseconds; whoever holds its lock longer than this hangs.
 _LOCK_SECONDS = 20
+_DEFAULT = "default"  # the pool that each node has
 # Every pool lies in here; other disks are mounted or bound below it.
 ROOT = "/var/lib/flexvol"
 # What config.json may have in mountFlags, and what holds without it.
@@ -145,9 +151,13 @@ def below_root() -> "List[str]":
         return []
 
 
-def is_default_removed() -> bool:
-    """Whether a person has removed the pool `default`, and has not made it again."""
-    return _memory().get("defaultRemoved") is True
+def is_removed(name: str) -> bool:
+    """Whether a person has removed the pool, and nobody has made it again. Raises Unavailable if
+    pools.json cannot be understood."""
+    memory = _memory()
+    if name == _DEFAULT and memory.get(_DEFAULT_REMOVED) is True:
+        return True
+    return name in memory.get(_REMOVED, [])
 
 
 def remember(name: str, pool_id: str, path: str) -> bool:
@@ -163,18 +173,35 @@ def remember(name: str, pool_id: str, path: str) -> bool:
         if former:
             entry["former"] = former
         memory["pools"][name] = entry
-        if name == "default":
-            memory.pop("defaultRemoved", None)
+        _set_removed(memory, name, removed=False)
         return bool(before != entry)
 
 
 def forget(name: str) -> None:
-    """Notes that the pool is none of this node's any more."""
+    """Takes the pool out of the notes, as if it had never been made."""
+    with _locked_pools() as pools_file:
+        pools_file.content["pools"].pop(name, None)
+
+
+def note_removed(name: str) -> None:
+    """Notes that a person has removed the pool, so that nothing makes it again by itself."""
     with _locked_pools() as pools_file:
         memory = pools_file.content
         memory["pools"].pop(name, None)
-        if name == "default":
-            memory["defaultRemoved"] = True
+        _set_removed(memory, name, removed=True)
+
+
+def _set_removed(memory: "Dict[str, Any]", name: str, removed: bool) -> None:
+    names = set(memory.pop(_REMOVED, []))
+    names.discard(name)
+    if removed:
+        names.add(name)
+    if names:
+        memory[_REMOVED] = sorted(names)
+    if name == _DEFAULT:
+        memory.pop(_DEFAULT_REMOVED, None)
+        if removed:
+            memory[_DEFAULT_REMOVED] = True
 
 
 def check_writable() -> None:
@@ -256,6 +283,7 @@ def _memory() -> "Dict[str, Any]":
         )
     pools = memory.get("pools")
     is_whole = isinstance(pools, dict) and all(map(_is_entry, pools.values()))
+    is_whole = is_whole and _are_words(memory.get(_REMOVED, []))
     if memory.get("schema") is None or not is_whole:
         raise Unavailable(
             "{} is damaged: it is not what flexvol wrote; {}".format(POOLS, _MEND_POOLS)
@@ -266,11 +294,12 @@ def _memory() -> "Dict[str, Any]":
 def _is_entry(entry: "Any") -> bool:
     if not isinstance(entry, dict):
         return False
-    former = entry.get("former", [])
-    if not isinstance(former, list):
-        return False
-    words = [entry.get("id"), entry.get("path"), *former]
-    return all(isinstance(word, str) for word in words)
+    words = [entry.get("id"), entry.get("path")]
+    return _are_words(words) and _are_words(entry.get("former", []))
+
+
+def _are_words(words: "Any") -> bool:
+    return isinstance(words, list) and all(isinstance(word, str) for word in words)
 
 
 def known_pool(name: str, has_id: bool) -> "Optional[Remembered]":

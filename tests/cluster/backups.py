@@ -4,6 +4,7 @@ because their images cannot be had here."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,6 +16,7 @@ from tests.cluster.page_commands import follow
 from tests.sources import ROOT
 
 PAGE = ROOT / "docs/backup.md"
+PAGES = (PAGE, ROOT / "docs/velero-and-volsync.md")
 CLAIM = "repository"  # the claim that has the repository of restic
 REPOSITORY = "/repository"
 APPLICATION_USER = 1000
@@ -88,8 +90,9 @@ def written(k8s: Kubernetes, pod: str) -> tuple[int, int]:
 
 
 def objects(kind: str) -> list[Object]:
-    """The page's objects of a kind."""
-    parsed = [yaml.safe_load(block) for block in documents.blocks("yaml", PAGE)]
+    """The pages' objects of a kind."""
+    blocks = [block for page in PAGES for block in documents.blocks("yaml", page)]
+    parsed = [yaml.safe_load(block) for block in blocks]
     return [one for one in parsed if one.get("kind") == kind]
 
 
@@ -149,21 +152,41 @@ def back_up(k8s: Kubernetes, cron_job: Object) -> str:
     """Applies the Secret and the CronJob, and runs the job by the commands of the page; returns
     what restic printed."""
     k8s.apply(secret(k8s), cron_job)
-    page = documents.commands_in(PAGE.read_text())
-    create, wait, logs = [line for line in page if "try-backup" in line]
-    of_test = {line: line.replace("-n shop", f"-n {k8s.namespace}") for line in page}
-    follow(k8s.cluster, of_test[create])
+    create, wait, logs = page_commands(k8s, "try-backup")
+    follow(k8s.cluster, create)
+    return awaited(k8s, "try-backup", wait, logs)
+
+
+def restore(k8s: Kubernetes, where: Path) -> str:
+    """Restores by the commands of the page, in the directory `where`; returns what restic
+    printed."""
+    (where / "restore.yaml").write_text(yaml.safe_dump(restore_job(k8s)))
+    suspend, go_on = page_commands(k8s, "patch cronjob")
+    apply, wait, logs, delete = page_commands(k8s, "restore")
+    follow(k8s.cluster, suspend)
+    assert k8s.find("cronjob", "backup-data")["spec"]["suspend"] is True
+    follow(k8s.cluster, apply, where)
+    printed = awaited(k8s, "restore-data", wait, logs)
+    follow(k8s.cluster, delete)
+    follow(k8s.cluster, go_on)
+    assert k8s.find("cronjob", "backup-data")["spec"]["suspend"] is False
+    return printed
+
+
+def page_commands(k8s: Kubernetes, words: str) -> list[str]:
+    """The commands of the page with these words, for the test's namespace."""
+    commands = documents.commands_in(PAGE.read_text())
+    found = [line for line in commands if words in line]
+    return [line.replace("-n shop", f"-n {k8s.namespace}") for line in found]
+
+
+def awaited(k8s: Kubernetes, job: str, wait: str, logs: str) -> str:
+    """Runs the page's commands that wait for the job and show its log; returns the log."""
     try:
-        follow(k8s.cluster, of_test[wait].replace("10m", "3m"))
+        follow(k8s.cluster, wait.replace("10m", "3m"))
     except AssertionError as error:
-        raise AssertionError(f"{error}: {logs_of(k8s, 'try-backup')}") from error
-    return follow(k8s.cluster, of_test[logs])
-
-
-def restore(k8s: Kubernetes) -> str:
-    """Runs the Job of the page; returns what restic printed."""
-    k8s.apply(restore_job(k8s))
-    return complete(k8s, "restore-data")
+        raise AssertionError(f"{error}: {logs_of(k8s, job)}") from error
+    return follow(k8s.cluster, logs)
 
 
 def complete(k8s: Kubernetes, job: str) -> str:

@@ -15,7 +15,6 @@ import pytest
 
 from tests.cluster.accounts import MADE_IN, RIGHTS, may
 from tests.cluster.commands import Ask
-from tests.cluster.halves import HALF
 from tests.cluster.installing import install, keep_little_in_reserve
 from tests.cluster.kube import build, images
 from tests.cluster.kube import cluster as kube
@@ -34,13 +33,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/cluster/" in item.nodeid:
             item.add_marker(pytest.mark.cluster)
-    HALF.order(items)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    """Passes over the tests that the other of two runs has: that run reports them."""
-    return None if HALF.has(item.path) else True
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,13 @@ def replication_source() -> Object:
     return part
 
 
+def replication_destination() -> Object:
+    """The `restic` part of the page's ReplicationDestination."""
+    (found,) = backups.objects("ReplicationDestination")
+    part: Object = found["spec"]["restic"]
+    return part
+
+
 def application_labels() -> dict[str, str]:
     """The labels of the application's pods, by which the page brings the mover to their node."""
     pods = replication_source()["moverAffinity"]["podAffinity"]
@@ -58,14 +65,15 @@ def mover(k8s: Kubernetes, action: str, claim: str, **spec: Any) -> Object:
     """VolSync's mover as a Job: without any capability, as the user of the page, with a claim
     `cache` for restic's cache.
 
-    action: backup or restore
+    action: backup or restore; each is done as the page's object for it says
     claim: which claim is read or written
     spec: more of the pod, such as where it runs"""
+    part = replication_source() if action == "backup" else replication_destination()
     container: Object = {
         "name": "restic",
         "command": ["sh", "-exc", f"cd /data\n{_MOVER_SCRIPTS[action]}"],
         "env": [{"name": "RESTIC_CACHE_DIR", "value": "/cache"}],
-        "envFrom": [{"secretRef": {"name": replication_source()["repository"]}}],
+        "envFrom": [{"secretRef": {"name": part["repository"]}}],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -80,7 +88,7 @@ def mover(k8s: Kubernetes, action: str, claim: str, **spec: Any) -> Object:
     }
     pod: Object = {
         "restartPolicy": "Never",
-        "securityContext": copy.deepcopy(replication_source()["moverSecurityContext"]),
+        "securityContext": copy.deepcopy(part["moverSecurityContext"]),
         "containers": [container],
         "volumes": [
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},

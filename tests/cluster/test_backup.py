@@ -3,8 +3,11 @@ application and from its copies."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +17,12 @@ from tests.cluster.commands import Ask
 from tests.cluster.kube import images
 from tests.cluster.kube.cluster import Cluster
 from tests.cluster.namespaces import Kubernetes, hostname, ours, own_namespace, pod
+from tests.cluster.page_commands import chapter
 from tests.cluster.reflinks import reflink_class
 from tests.waiting import wait_until
 
 LOOP_CLASS = "flexvol-loop"
+VOLUME = "pvc-8a6ad8b3-1111-4222-8333-944445555666"  # of the pages
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,7 @@ def lose_claim(k8s: Kubernetes) -> None:
 
 
 def test_a_backup_beside_the_running_application_comes_back_in_a_new_claim(
-    k8s: Kubernetes, restic: str
+    k8s: Kubernetes, restic: str, tmp_path: Path
 ) -> None:
     wanted = start_application(k8s, LOOP_CLASS)
     attribute = "import os, sys; os.setxattr(sys.argv[1] + '/private', 'user.kind', b'kept')"
@@ -108,7 +113,9 @@ def test_a_backup_beside_the_running_application_comes_back_in_a_new_claim(
     (job,) = k8s.all("pods", "job-name=try-backup")
     assert job["spec"]["nodeName"] == web["spec"]["nodeName"]
     lose_claim(k8s)
-    backups.restore(k8s)
+    printed = backups.restore(k8s, tmp_path)
+    assert re.search(r"^restoring <Snapshot \w+ of \[/data\] at ", printed, re.MULTILINE)
+    assert re.search(r"^finished verifying \d+ files in /", printed, re.MULTILINE)
     start_web(k8s)
     assert backups.contents(k8s, "web") == wanted
     assert min(backups.written(k8s, "web")) > 0
@@ -117,7 +124,7 @@ def test_a_backup_beside_the_running_application_comes_back_in_a_new_claim(
 
 
 def test_a_clone_is_backed_up_as_of_one_moment_and_goes_with_the_job(
-    k8s: Kubernetes, restic: str, copying: str
+    k8s: Kubernetes, restic: str, copying: str, tmp_path: Path
 ) -> None:
     wanted = start_application(k8s, copying)
     (volume,) = backups.fragment("volumes")
@@ -125,34 +132,53 @@ def test_a_clone_is_backed_up_as_of_one_moment_and_goes_with_the_job(
 
     backups.back_up(k8s, backups.cron_job_of_copy(k8s, template, copying))
 
-    expect_a_copy_of_one_moment(k8s, wanted)
+    expect_a_copy_of_one_moment(k8s, wanted, tmp_path)
 
 
 def test_a_snapshot_is_backed_up_as_of_one_moment(
-    k8s: Kubernetes, restic: str, copying: str, ask: Ask
+    k8s: Kubernetes, restic: str, copying: str, ask: Ask, tmp_path: Path
 ) -> None:
     wanted = start_application(k8s, copying)
     template = backups.fragment("volumeClaimTemplate")
     snapshot = f"before-{k8s.namespace}"
     template["metadata"]["annotations"]["flexvol/from-snapshot"] = snapshot
-    done = ask("snapshot", f"{k8s.namespace}/data", snapshot)
+    with frozen(k8s):
+        done = ask("snapshot", f"{k8s.namespace}/data", snapshot)
     assert done.returncode == 0, done.stderr
     try:
         k8s.shell("web", "echo later > /data/later; sync")
 
         backups.back_up(k8s, backups.cron_job_of_copy(k8s, template, copying))
 
-        expect_a_copy_of_one_moment(k8s, wanted)
+        expect_a_copy_of_one_moment(k8s, wanted, tmp_path)
     finally:
         ask("snapshot", "--delete", snapshot)
 
 
-def expect_a_copy_of_one_moment(k8s: Kubernetes, wanted: str) -> None:
+@contextlib.contextmanager
+def frozen(k8s: Kubernetes) -> Iterator[None]:
+    """The volume of the pod `web`, which writes all the time, is frozen meanwhile, by the commands
+    of docs/clone-and-snapshot.md on its node."""
+    node = k8s.cluster.nodes[k8s.node_of("web")]
+    freeze, thaw = (
+        line.replace("/UID/", f"/{k8s.uid('pod', 'web')}/").replace(
+            VOLUME, k8s.volume_of()["metadata"]["name"]
+        )
+        for line in chapter("How good a copy is", "fsfreeze")
+    )
+    node.enter(*freeze.split(), capture_output=True)
+    try:
+        yield
+    finally:
+        node.enter(*thaw.split(), capture_output=True)
+
+
+def expect_a_copy_of_one_moment(k8s: Kubernetes, wanted: str, where: Path) -> None:
     """The copy goes with its job, and the files in the backup are of one moment."""
     k8s.delete("job", "try-backup")
     wait_until("the copy is gone", lambda: len(ours(k8s)) == 2)
     lose_claim(k8s)
-    backups.restore(k8s)
+    backups.restore(k8s, where)
     start_web(k8s)
     assert backups.contents(k8s, "web") == wanted
     first, second = backups.written(k8s, "web")
@@ -177,7 +203,7 @@ def test_a_mover_of_volsync_backs_up_and_restores(
     backups.complete(k8s, "mover-backup")
 
     lose_claim(k8s)
-    k8s.apply(movers.mover(k8s, "restore", "data"))
+    k8s.apply(movers.mover(k8s, "restore", movers.replication_destination()["destinationPVC"]))
     backups.complete(k8s, "mover-restore")
     start_web(k8s, securityContext=user)
     assert backups.contents(k8s, "web") == wanted

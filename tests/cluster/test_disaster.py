@@ -1,6 +1,6 @@
 """The disaster drill: etcd is lost, and with it every claim and PV. The new cluster collects
 nothing; its administrator adopts the volumes and applies the applications again, as
-docs/disaster-recovery.md says, and their data is there.
+docs/lost-etcd.md says, and their data is there.
 
 The drill runs last: it leaves all as it was, but nothing could be learned from what runs after a
 drill that has failed."""
@@ -168,7 +168,7 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
     k8s = drill.k8s
     cluster = drill.cluster
     install_again, roll_out, look, adopt, apply, trust = chapter(
-        "etcd is lost",
+        "Adopt the volumes",
         "kubectl apply",
         "kubectl -n",
         "kubectl flexvol adopt",
@@ -192,7 +192,9 @@ def test_after_the_loss_of_etcd_adopted_volumes_have_their_data_and_nothing_was_
     adopt_and_be_killed(drill, uid)
     restore_a_claim(drill)
 
-    assert follow(cluster, look).count("would be adopted") == 4
+    looked = follow(cluster, look)
+    assert looked.count("would be adopted") == 4
+    assert looked.count(" Delete ") == 4, looked
     assert k8s.all("pv") == []
     check_adoption(drill, adopt)
 

@@ -98,7 +98,7 @@ def test_an_expansion_that_does_not_fit_is_given_up_under_a_running_pod(k8s: Kub
     assert sizes(k8s) == ("320Mi", "320Mi", "320Mi")
     wait_until("no trace is left", lambda: traces(k8s) == [])
     assert flexvol("explain", "data", "-n", k8s.namespace).returncode == 0
-    assert "nothing is to be given up" in cancel(k8s)
+    assert "there is no expansion to cancel" in cancel(k8s)
     assert k8s.shell("web", "cat /data/file").stdout == "kept\n"
     raise_claim(k8s, "640Mi")
     wait_until("df follows", lambda: blocks_kib(k8s, "web") > before * 1.8, 150)

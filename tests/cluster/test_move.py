@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import documents
 from tests.cluster.commands import provisioner
 from tests.cluster.kube.cluster import STATE, Cluster
 from tests.cluster.kube.machine import PREFIX
 from tests.cluster.moving import SUM, data, filled, move, moves
-from tests.cluster.namespaces import Kubernetes, Object, storage_class
+from tests.cluster.namespaces import Kubernetes, Object, pod, storage_class
 from tests.cluster.nodes import DRIVER, cordoned, volumes_on
+from tests.cluster.page_commands import follow
 from tests.sources import ROOT
 from tests.waiting import wait_until
 
@@ -108,6 +110,36 @@ def test_killed_after_each_change_and_amid_its_stream_it_goes_on_and_loses_nothi
     assert data(k8s) == (ended[-1]["to"], before)
 
 
+def test_the_drain_of_the_page_ends_all_pods_but_those_the_move_needs(k8s: Kubernetes) -> None:
+    """The instance for all nodes has an emptyDir, as the Deployment here."""
+    labels = {"app": "scratch"}
+    template = pod("scratch", [{"name": "scratch", "emptyDir": {}}])
+    scratch = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "scratch"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": template["spec"]},
+        },
+    }
+    with cordoned(k8s, "node2"):
+        k8s.apply(scratch)
+        k8s.run("rollout", "status", "deployment/scratch", "--timeout=90s")
+    line = documents.command("kubectl drain node1")
+    try:
+        follow(k8s.cluster, line)
+
+        on_node = k8s.cluster.kubectl(
+            *("get", "pods", "--all-namespaces", "--field-selector=spec.nodeName=node1"),
+            *("-o", "name"),
+            capture_output=True,
+        ).stdout.split()
+        assert [name.rpartition("-")[0] for name in on_node] == ["pod/flexvol-node"]
+    finally:
+        k8s.cluster.kubectl("uncordon", "node1", capture_output=True)
+
+
 def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: Kubernetes) -> None:
     name, before = filled(k8s)
     busy, _ = filled(k8s, "busy")
@@ -124,7 +156,8 @@ def test_a_drained_node_gives_all_its_volumes_to_another_but_those_in_use(k8s: K
         done = move("--all", "--from", "node1", check=False)
 
         assert done.returncode == 1
-        assert f"{busy}: {busy} is in use by pod writer-busy" in done.stderr
+        (sentence,) = [line for line in done.stderr.splitlines() if busy in line]
+        assert sentence.startswith(f"{busy} is in use by pod writer-busy")
         assert "1 of 2 volumes of node node1 were moved" in done.stdout
         k8s.running("waits")
         assert k8s.node_of("waits") == "node2"

@@ -88,7 +88,7 @@ def test_the_job_makes_a_snapshot_and_deletes_the_oldest_beyond_its_number(
     data = f"{k8s.namespace}/data"
     for number in range(7):
         assert ask("snapshot", data, f"old{number}-{k8s.namespace}").returncode == 0
-    apply, create, wait, logs = chapter(CHAPTER, "kubectl")
+    apply, create, wait, logs, delete = chapter(CHAPTER, "kubectl")
 
     follow(k8s.cluster, apply, kustomization)
     follow(k8s.cluster, create)
@@ -96,7 +96,7 @@ def test_the_job_makes_a_snapshot_and_deletes_the_oldest_beyond_its_number(
         follow(k8s.cluster, wait)
         printed = follow(k8s.cluster, logs)
     finally:
-        Kubernetes(k8s.cluster, "flexvol").delete("job", "try")
+        follow(k8s.cluster, delete)
 
     assert f"made {volume}-2" in printed
     assert f"deleted old0-{k8s.namespace} of {volume}" in printed

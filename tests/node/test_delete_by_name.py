@@ -87,6 +87,23 @@ def test_what_is_lost_is_shown_and_a_no_or_no_answer_deletes_nothing(node: Node)
     assert names(node) == []
 
 
+FOR_ANY = {**AWAITED, "kubernetes.io/pvc.namespace": "*", "kubernetes.io/pvc.name": "*"}
+
+
+def test_a_volume_for_whichever_claim_comes_is_called_that(node: Node) -> None:
+    """As `kubectl flexvol static` makes volumes."""
+    node.provision("films", also=FOR_ANY)
+
+    shown = node.command("status")
+    status, told = delete(node, "films", answer=b"no\n")
+
+    assert " any claim " in shown
+    assert status == 1
+    assert "volume for any claim that its PV is bound to" in told
+    assert "This node does not know whether the PV films still exists" in told
+    assert "*" not in shown + told
+
+
 def test_without_anybody_to_ask_nothing_is_deleted_and_the_exit_status_says_so(node: Node) -> None:
     node.provision()
 

@@ -29,6 +29,7 @@ PRINTS = {
     "loop pool remove fast": "removed pool fast",
     "loop pool cordon fast": "pool fast at /var/lib/flexvol/fast takes no new volumes",
     "loop trim": "given back",
+    "echo 'type=linux' | sfdisk": "Created a new partition 1 of type 'Linux filesystem'",
     "loop import --pool fast <": "into pool fast",
 }
 
@@ -45,6 +46,8 @@ PAGES = [page for page in documents.ALL if node_commands(page)]
 # The disks of the pages, which this machine does not have.
 DISKS = ("/dev/sdb1", "/dev/sdc1")
 DISK_BYTES = 512 * MIB
+# The disk of the pages that has no partition yet. A file takes its place.
+EMPTY_DISK = "/dev/sdb"
 # The label of the disk in the pages. Other runs of this test may be on this machine now.
 LABEL = "flexvol-fast"
 
@@ -54,8 +57,9 @@ def driver_words(line: str) -> str:
     return re.sub(r"^\S*/loop(?= )", "loop", line)
 
 
-def script(lines: list[str], disks: list[str]) -> str:
-    """The page's commands, with what the page takes for granted before them."""
+def script(lines: list[str], disks: list[str], empty_disk: Path) -> str:
+    """The page's commands, with what the page takes for granted before them. They name no disk of
+    this machine."""
     before = ["set -ex", "mount -t tmpfs none /mnt"]
     makes_pool = any("pool init fast" in line for line in lines)
     if not makes_pool and re.search(r"\bfast\b", " ".join(lines)):
@@ -69,6 +73,8 @@ def script(lines: list[str], disks: list[str]) -> str:
     text = "\n".join(before + commands)
     for named, disk in zip(DISKS, disks, strict=True):
         text = text.replace(named, disk)
+    text = text.replace(EMPTY_DISK, str(empty_disk))
+    assert "/dev/sd" not in text
     return text.replace(LABEL, f"fv-{uuid.uuid4().hex[:8]}")
 
 
@@ -110,12 +116,16 @@ def test_the_commands_for_a_node_are_run() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_each_command_for_a_node_does_what_the_page_says(
-    page: Path, installed: Node, disks: list[str]
+    page: Path, installed: Node, disks: list[str], tmp_path: Path
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     lines = node_commands(page)
-    done = installed.enter("sh", "-c", script(lines, disks))
+    empty_disk = tmp_path / "empty"
+    empty_disk.touch()
+    os.truncate(empty_disk, DISK_BYTES)
+
+    done = installed.enter("sh", "-c", script(lines, disks, empty_disk))
 
     printed = done.stdout.decode()
     assert done.returncode == 0, done.stderr.decode()

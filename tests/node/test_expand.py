@@ -152,7 +152,7 @@ def test_growth_that_does_not_fit_names_the_volume_and_the_command_that_gives_it
     message = node.fails("ResourceExhausted", *expand(node, "web", 1 << 50))
 
     assert message.endswith(
-        "; volume pvc-1 keeps its 320 MiB and its data; to give the growth up: "
+        "; volume pvc-1 keeps its 320 MiB and its data; to cancel the growth: "
         "kubectl flexvol cancel-expansion shop/data"
     )
     assert (pod / "data").read_text() == "kept"

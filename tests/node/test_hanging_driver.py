@@ -98,7 +98,7 @@ def test_calls_that_hang_do_not_become_more_than_may_run_at_once(
     for _ in range(2):
         with pytest.raises(
             protocol.Unavailable,
-            match="2 calls of the driver",
+            match="2 callouts of the driver",
         ) as refused:
             call(DRIVER, REQUEST)
 

@@ -361,6 +361,45 @@ def test_a_default_pool_that_a_person_removed_is_not_made_again_by_itself(node: 
     assert "found pool default" in node.command("install", PLUGINS)
 
 
+def init_by_itself(node: Node) -> str:
+    """As the chart's container does at each start of the node's pod."""
+    return node.command("pool", "init", "fast", "--reserve", "0", "--unless-removed")
+
+
+def test_a_pool_that_a_person_removed_is_made_again_by_a_person_only(
+    node: Node, fast: Disk
+) -> None:
+    node.ok("delete", node.deletion(**options_of(node)))
+    assert "found pool fast" in init_by_itself(node)
+    node.command("pool", "remove", "fast")
+
+    node.command("install", PLUGINS)
+    assert "pool fast was removed from this node by hand" in init_by_itself(node)
+
+    assert set(pools(node)) == {"default"}
+    assert "made pool fast" in node.command("pool", "init", "fast")
+    assert "found pool fast" in init_by_itself(node)
+
+
+def test_after_a_pool_was_forgotten_no_other_takes_its_place_by_itself_but_its_disk_may_return(
+    node: Node, fast: Disk
+) -> None:
+    fast.unmount()
+    node.command("pool", "remove", "fast", "--away")
+
+    assert "was removed" in init_by_itself(node)
+
+    assert not node.path(f"{FAST}/pool.json").exists()
+    fast.mount()
+    assert "noted pool fast" in node.command("install", PLUGINS)
+    assert "found pool fast" in init_by_itself(node)
+    assert [volume["name"] for volume in node.ok("list")["volumes"]] == ["pvc-1"]
+
+
+def test_a_pool_that_never_was_is_made_by_itself(node: Node) -> None:
+    assert "made pool fast" in init_by_itself(node)
+
+
 def test_where_no_pool_can_be_noted_none_is_made(make_node: Callable[..., Node]) -> None:
     node = make_node()
     assert node.enter("mount", "-o", "remount,bind,ro", "/etc/flexvol").returncode == 0
@@ -380,6 +419,10 @@ def test_where_no_pool_can_be_noted_none_is_made(make_node: Callable[..., Node])
         pytest.param(
             '{"schema": 1, "pools": {"a": {"id": 1}}}',
             id="a pool without a path",
+        ),
+        pytest.param(
+            '{"schema": 1, "pools": {}, "removed": "fast"}',
+            id="a name in the place of the removed pools",
         ),
         pytest.param("[" * 200000, id="JSON that is nested too deeply"),
     ],

@@ -40,7 +40,7 @@ def kubectl(shown: str, *words: str) -> str:
 
 def playground(*words: str) -> subprocess.CompletedProcess[str]:
     line = ["./build.sh", "playground", *words]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=3600)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,39 @@ def test_the_printed_kubectl_works_and_the_cluster_is_still_there(shown: str) ->
 
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_kubectl_flexvol_works_by_the_printed_lines(shown: str, tmp_path: Path) -> None:
+    (install,) = [line for line in shown.splitlines() if "install dist/provisioner" in line]
+    *words, target = shlex.split(install)
+    plugin = tmp_path / Path(target).name
+    subprocess.run([*words, plugin], cwd=ROOT, check=True)
+    line = [*shlex.split(alias(shown)), "flexvol", "inventory"]
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    done = subprocess.run(line, env=path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "default/data" in done.stdout
+
+
+def test_the_printed_shells_are_those_of_the_nodes(shown: str) -> None:
+    lines = re.findall(r"^  (nsenter .*) bash +# on (node[12])$", shown, re.MULTILINE)
+    assert [name for _, name in lines] == ["node1", "node2"]
+    seen = ""
+    for line, _ in lines:
+        argv = [*shlex.split(line), DRIVER, "status"]
+        seen += subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert seen.count("default/data") == 1
+
+
+def test_the_printed_image_is_one_that_the_nodes_have(shown: str) -> None:
+    (image,) = re.findall(r"the image busybox, write (\S+)", shown)
+    kubectl(shown, "run", "shell", f"--image={image}", "--", "sleep", "infinity")
+    try:
+        kubectl(shown, "wait", "--for=condition=Ready", "pod/shell", "--timeout=120s")
+    finally:
+        kubectl(shown, "delete", "pod", "shell", "--now")
 
 
 def test_the_readmes_kustomization_is_what_runs(shown: str, tmp_path: Path) -> None:

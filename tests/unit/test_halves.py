@@ -1,4 +1,4 @@
-"""Two runs share the files of the cluster's tests between them."""
+"""Two runs share the files of tests between them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.cluster.halves import Half
+from tests.halves import Half
 
 
 def items_of(*files: str, last: str = "") -> list[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -94,7 +94,7 @@ MAY_IMPORT = {
         "cluster.controller.execute",
         "cluster.controller.kubeconfig",
     },
-    "cluster/controller/metrics.py": set(),
+    "cluster/controller/metrics.py": {"shared.options"},
 }
 # The doors to the world: a module -> the only files and folders that may import it.
 DOORS = {
@@ -122,6 +122,9 @@ DOORS = {
     "shared.schemas": {"node/commands", "node/sanity"},
     "shared.json_schema": {"shared/schemas.py"},
 }
+# What makes nothing of an order, and what keeps the order that a value has.
+ORDERLESS = ("sorted", "set", "frozenset", "any", "all", "len", "sum", "min", "max")
+ORDERING = ("list", "tuple", "enumerate", "iter", ".join", "dict.fromkeys")
 # Each of these modules costs a callout milliseconds; the callout imports it late, or does without.
 SLOW = {
     "argparse",
@@ -290,6 +293,54 @@ def _is_folded(node: ast.Assign) -> bool:
     return names != values
 
 
+def orders_of_chance(root: Path) -> list[str]:
+    """Loops over a set, whose order is another one in each process: it reaches messages, manifests
+    and the order of work."""
+    broken = []
+    for path in files(root, *DRIVER_SIDE, *PROVISIONER_SIDE, "bundle", "examples"):
+        tree = parsed(path)
+        makes_no_order = set(_without_order(tree))
+        for node in ast.walk(tree):
+            if node in makes_no_order:
+                continue
+            for looped in _looped_over(node):
+                if _is_set(looped):
+                    broken.append(f"{path.relative_to(root)}:{looped.lineno}")
+    return broken
+
+
+def _without_order(tree: ast.Module) -> Iterator[ast.AST]:
+    """The loops in brackets whose result has no order: sets, and what sorted and the like take."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.SetComp):
+            yield node
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ORDERLESS:
+            yield from node.args
+
+
+def _looped_over(node: ast.AST) -> Iterator[ast.expr]:
+    if isinstance(node, ast.For):
+        yield node.iter
+    if isinstance(node, (ast.ListComp, ast.DictComp, ast.GeneratorExp, ast.SetComp)):
+        for generator in node.generators:
+            yield generator.iter
+    if isinstance(node, (ast.List, ast.Tuple)):
+        for element in node.elts:
+            if isinstance(element, ast.Starred):
+                yield element.value
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(ORDERING):
+        yield from node.args
+
+
+def _is_set(node: ast.expr) -> bool:
+    """Whether the expression alone shows that its value is a set."""
+    if isinstance(node, ast.BinOp):
+        return _is_set(node.left) or _is_set(node.right)
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func) in ("set", "frozenset")
+    return isinstance(node, (ast.Set, ast.SetComp))
+
+
 def unplaced(root: Path) -> list[str]:
     """Sources at the top of the tree that neither artefact holds."""
     held = {*DRIVER_SIDE, *pack_provisioner.CONTENTS}
@@ -362,6 +413,7 @@ RULES = [
     Rule(newer_syntax, "A node may have Python 3.6: write it with the syntax of that version."),
     Rule(long_functions, "Give a part of the function a name of its own."),
     Rule(folded_assignments, "Write one assignment a line."),
+    Rule(orders_of_chance, "Sort the set: for name in sorted(names)."),
     Rule(unplaced, "Move the file to shared/, node/ or cluster/."),
     Rule(
         helpers_in_tests,
@@ -383,6 +435,21 @@ def test_the_sources_keep(rule: Rule) -> None:
 
 
 BAD = {
+    "a loop over a set": (
+        orders_of_chance,
+        "cluster/kubectl/release.py",
+        "for name in {one, *others}:\n    print(name)",
+    ),
+    "a list of what two sets share": (
+        orders_of_chance,
+        "node/drivers/loop/node_pools.py",
+        "names = [name for name in set(looks) - certain]",
+    ),
+    "a message with a set in it": (
+        orders_of_chance,
+        "bundle/release.py",
+        "text = ', '.join({name for name in names})",
+    ),
     "a module of the contract imports another one": (
         forbidden_imports,
         "shared/protocol.py",

@@ -70,7 +70,8 @@ def run(
         return 2
     flexvol_nodes = _nodes(api, settings)
     listed, silent = nodes.list_all(api, flexvol_nodes.values(), settings.driver)
-    drivers = by_provisioner({*drivers.values(), *(driver for _, driver in listed)})
+    answered = {driver for _, driver in listed}
+    drivers = by_provisioner(sorted({*drivers.values(), *answered}))
     adoption = Adoption(api, drivers, settings, listed, flexvol_nodes)
     rows = []
     is_wrong = bool(silent)

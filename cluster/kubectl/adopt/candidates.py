@@ -11,7 +11,6 @@ from cluster.controller.objects import ClaimReference, Object
 from cluster.controller.storage import Listed
 from cluster.kubectl.nodes import FlexvolNode
 from shared import protocol
-from shared.options import ANY
 
 
 class ClaimName(NamedTuple):
@@ -136,19 +135,26 @@ def choose(name: str, candidates: list[Candidate]) -> Candidate:
 
     :raises Failure: that says why no volume can be adopted by that name."""
     if not candidates:
-        raise protocol.NotFound(f"no node that answers has a volume {name}")
+        raise protocol.NotFound(f"no node that answers has {_asked(name)}")
     names = sorted({str(one.entry["name"]) for one in candidates})
     if len(names) > 1:
         raise protocol.InvalidArgument(
             f"{name} may mean several volumes, so name one of them: {', '.join(names)}"
         )
     if len(candidates) > 1:
-        raise _several_places(name, candidates)
+        raise _several_places(names[0], candidates)
     (candidate,) = candidates
     if candidate.entry.get("error"):
         raise protocol.Internal(str(candidate.entry["error"]))
-    _check_kind(name, candidate)
+    _check_kind(names[0], candidate)
     return candidate
+
+
+def _asked(name: str) -> str:
+    """What a person has asked for, as the words of a sentence."""
+    if "/" in name:
+        return f"a volume or an archive of the claim {name}"
+    return f"a volume or an archive {name}"
 
 
 def _several_places(
@@ -206,7 +212,7 @@ def recorded_claim(candidate: Candidate) -> ClaimName:
 
     :raises InvalidArgument: if the record does not name a claim."""
     claim = candidate.claim
-    if claim == (ANY, ANY):
+    if candidate.owner.is_any:
         raise protocol.InvalidArgument(
             "the volume was made for any claim; its PV is made again by: kubectl flexvol static"
         )

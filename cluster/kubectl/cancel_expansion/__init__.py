@@ -1,4 +1,4 @@
-"""Gives up an expansion that does not fit: PV and claim say again what the volume really has.
+"""Cancels an expansion that does not fit: PV and claim say again what the volume really has.
 
 For a claim whose request was raised beyond what its volume's pool can hold. The data, the claim and
 its pods are left as they are; afterwards the claim may be raised to a size that fits. Refused while

@@ -43,7 +43,7 @@ class State(NamedTuple):
 
 
 class Cancellation:
-    """One claim whose expansion is given up. say: takes the lines that tell the person."""
+    """One claim whose expansion is cancelled. say: takes the lines that tell the person."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class Cancellation:
         name = state.claim.full_name
         situation = verdicts.situation(state.now, state.truth)
         if not self._next_step(state):
-            self._say(f"nothing is to be given up for the claim {name}, {situation}")
+            self._say(f"there is no expansion to cancel for the claim {name}, {situation}")
             return 0
         is_growing = state.now.asked > state.truth.size
-        what = "gives up the expansion of" if is_growing else "clears the expansion of"
+        what = "cancels the expansion of" if is_growing else "clears the expansion of"
         self._say(f"{what} the claim {name}, {situation}")
         state = self._work(state)
         self._say(verdicts.outcome(state.claim, state.now, state.truth))
@@ -98,7 +98,7 @@ class Cancellation:
             state = self._read()
 
     def _check(self, state: State) -> None:
-        """Raises Busy if there is nothing to give up, or not yet."""
+        """Raises Busy if there is nothing to cancel, or not yet."""
         name = state.claim.full_name
         if state.claim.is_being_deleted:
             raise protocol.Busy(f"the claim {name} is being deleted; nothing was changed")
@@ -107,7 +107,7 @@ class Cancellation:
         why = verdicts.refusal(state.now, state.truth)
         if why:
             raise protocol.Busy(
-                f"the expansion of the claim {name} is not given up: {why}; nothing was changed"
+                f"the expansion of the claim {name} is not cancelled: {why}; nothing was changed"
             )
 
     def _read(self) -> State:

@@ -24,7 +24,7 @@ class Sizes(NamedTuple):
     :param resize: the claim's status.allocatedResourceStatuses; empty if it has none.
     :param volume: the PV's capacity.
     :param has_conditions: whether conditions of the claim tell of an expansion.
-    :param has_failed: whether one of them says that kubelet's call of the driver failed.
+    :param has_failed: whether one of them says that kubelet's callout of the driver failed.
     :param is_noted: whether kube-controller-manager has noted an expansion on the PV.
     """
 

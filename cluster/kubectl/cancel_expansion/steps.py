@@ -1,4 +1,4 @@
-"""The four steps of giving an expansion up: which of them is due, and what it changes.
+"""The four steps of cancelling an expansion: which of them is due, and what it changes.
 
 Why four. When a claim is raised, kube-controller-manager raises the PV at once and asks nobody
 (pkg/controller/volume/expand); kubelet then calls the driver, which has no room. Lowering the

@@ -1,4 +1,4 @@
-"""Whether an expansion is given up, and how a person is told."""
+"""Whether an expansion is cancelled, and how a person is told."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.table import human_bytes
 
 
 def refusal(now: Sizes, truth: Truth) -> str:
-    """Why the expansion is not to be given up; empty if it can be."""
+    """Why the expansion is not to be cancelled; empty if it can be."""
     if now.resize == INFEASIBLE:
         return ""  # kubelet has stopped trying: nothing but this command goes on from here
     if now.asked <= truth.size:

@@ -3,7 +3,7 @@
 What is lost is shown first, and the command asks. Refused is the deletion of a volume that a claim
 has or waits for, that a PV keeps ready for a claim, or that cannot be seen. Where the policy Retain
 has kept a volume and its PV, the PV gets the policy Delete, and the provisioner deletes both.
-Anything else is deleted by the call of the driver that the provisioner makes, which looks again
+Anything else is deleted by the callout of the driver that the provisioner makes, which looks again
 whose it is and whether it is in use. A volume whose class archives becomes an archive, which is
 deleted by its own name then."""
 
@@ -52,7 +52,8 @@ def run(
     rows, listed, silent = look(api, settings.namespace, settings.driver)
     place = Place(settings.node, settings.pool)
     chosen = [choose(word, place, rows, silent) for word in settings.volume]
-    served = by_provisioner({*drivers.values(), *(driver for _, driver in listed)})
+    answered = {driver for _, driver in listed}
+    served = by_provisioner(sorted({*drivers.values(), *answered}))
     deletion = Deletion(api, settings.namespace, rows, served)
     deletion.check_all(chosen)
     print(aligned(_HEADINGS, [_cells(row) for row in chosen]))

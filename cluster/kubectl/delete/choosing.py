@@ -58,9 +58,10 @@ def choose(
         raise protocol.InvalidArgument(
             f"{shown} may be {each}; name the volume, and where it is: --node, --pool"
         )
-    sentences = [
-        f"there is no volume, archive or snapshot {shown}{place}; see: kubectl flexvol inventory"
-    ]
+    asked = f"volume, archive or snapshot {shown}"
+    if "/" in word:
+        asked = f"volume of the claim {shown}"
+    sentences = [f"there is no {asked}{place}; see: kubectl flexvol inventory"]
     for (node, _), why in silent.items():
         sentences.append(f"node {node or '-'} did not answer: {why}")
     raise protocol.NotFound("; ".join(sentences))

@@ -51,7 +51,7 @@ def on_bound(view: View, claim: Claim, pods: list[Pod]) -> list[Finding]:
         *_on_state(bound.row),
         *_on_growth(view, bound),
         *_on_binding(view, claim, volume),
-        *_on_deleted_claim(claim, pods),
+        *_on_deleted_claim(view, claim, pods),
         *deletion.on_owner(claim),
         _on_deletion(bound),
     ]
@@ -168,9 +168,16 @@ def _on_binding(view: View, claim: Claim, volume: Volume) -> list[Finding]:
     return findings
 
 
-def _on_deleted_claim(claim: Claim, pods: list[Pod]) -> list[Finding]:
+def _on_deleted_claim(view: View, claim: Claim, pods: list[Pod]) -> list[Finding]:
     if not claim.is_being_deleted:
         return []
+    ended = " ".join(sorted(pod.name for pod in view.ended_pods_of(claim.name)))
+    if ended:
+        sentence = (
+            "the claim is being deleted, and waits until the pods that have ended are deleted, "
+            f"too: kubectl -n {claim.namespace} delete pod {ended}"
+        )
+        return [problem(sentence)]
     when = ", when no pod uses it any more" if pods else ""
     return [note(f"the claim is being deleted{when}")]
 

@@ -41,12 +41,13 @@ class View:
         self.namespace = namespace
         self.flexvol_nodes = flexvol_nodes
         self.drivers = by_provisioner(
-            driver for node in flexvol_nodes.values() for driver in node.drivers
+            [driver for node in flexvol_nodes.values() for driver in node.drivers]
         )
         claims = api.items(cluster.in_namespace(namespace, "persistentvolumeclaims"))
         self.claims = _by_name(map(Claim, claims))
-        pods = map(Pod, api.items(cluster.in_namespace(namespace, "pods")))
+        pods = [Pod(pod) for pod in api.items(cluster.in_namespace(namespace, "pods"))]
         self._pods = [pod for pod in pods if not pod.has_ended]
+        self._ended_pods = [pod for pod in pods if pod.has_ended]
         self.classes = _by_name(map(StorageClass, api.items(cluster.CLASSES)))
         self._nodes = _by_name(map(Node, api.items(cluster.NODES)))
         self._installed_in = installed_in
@@ -57,6 +58,11 @@ class View:
     def pods_of(self, claim_name: str) -> list[Pod]:
         """The pods that use the claim and have not ended."""
         return [pod for pod in self._pods if claim_name in pod.claim_names]
+
+    def ended_pods_of(self, claim_name: str) -> list[Pod]:
+        """The pods that used the claim, have ended, and are not deleted. Kubernetes deletes no
+        claim before its pods (the finalizer kubernetes.io/pvc-protection), these pods too."""
+        return [pod for pod in self._ended_pods if claim_name in pod.claim_names]
 
     def volumes_of(self, claim_names: Iterable[str]) -> dict[str, Volume]:
         """The PVs that the claims name, by name."""

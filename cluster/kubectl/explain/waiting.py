@@ -77,7 +77,7 @@ def _ask(
     volumes = view.volumes_of([*others, source] if source else others)
     view.ask_for_pods(pods, volumes)
     if served.may_go_to_any_node or (served.of_one_node and served.claim.is_copy):
-        for driver in {served.driver, *_drivers_of(view, others)}:
+        for driver in sorted({served.driver, *_drivers_of(view, others)}):
             view.ask(view.flexvol_nodes, driver)
     return volumes
 

@@ -50,7 +50,8 @@ def run(
     if settings.all != bool(settings.source) or not is_complete:
         print("say either PV --to NODE, or --all --from NODE", file=sys.stderr)
         return 2
-    drivers = by_provisioner({*drivers.values(), *nodes.served(api, settings.namespace)})
+    served = nodes.served(api, settings.namespace)
+    drivers = by_provisioner(sorted({*drivers.values(), *served}))
     access = Access(api, drivers, settings.namespace, _say)
     if settings.all:
         return _drain(access, settings.source, settings.to)
@@ -79,7 +80,10 @@ def _drain(access: Access, source: str, to: str | None) -> int:
             move(access, name, to or draining.destination(access, name, source))
         except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
             failed += 1
-            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            sentence = str(error)
+            if name not in sentence:
+                sentence = f"{name}: {sentence}"
+            print(sentence, file=sys.stderr, flush=True)
     print(f"{len(names) - failed} of {len(names)} volumes of node {source} were moved")
     if access.is_off(source):  # no pod of that node can be asked
         return int(failed > 0)

@@ -10,7 +10,7 @@ from cluster.controller import cluster, lost_storage
 from cluster.controller.identity import node_of
 from cluster.controller.objects import Claim, Node, Object, Pod, Volume
 from cluster.controller.storage import PLUGIN_DIRECTORY, Listed, executable
-from cluster.kubectl import nodes
+from cluster.kubectl import claims, nodes
 from cluster.kubectl.move.carried import is_off
 from cluster.kubectl.move.plans import Plans
 from shared import protocol
@@ -46,7 +46,7 @@ class Access:
         """:raises NotMoved: if there is no such PV."""
         volume = self.find_volume(name)
         if volume is None:
-            raise NotMoved(f"there is no PV {name}")
+            raise NotMoved(claims.no_volume(name))
         return volume
 
     def node_of(self, volume: Volume) -> str:

@@ -34,7 +34,7 @@ def begin(access: Access, volume: Volume, to: str) -> Plan:
         pool = {"id": entry["poolId"], "name": entry["pool"]}
     else:
         entry = _check_whole(access, volume, source)
-        pool = _pool_with_room(access, to, volume, int(entry["sizeBytes"]))
+        pool = pool_with_room(access, to, volume, int(entry["sizeBytes"]))
     hostname = nodes.hostname(access.api, to)
     plan = Plan(
         id=uuid.uuid4().hex,
@@ -93,7 +93,7 @@ def _check_whole(access: Access, volume: Volume, source: str) -> Object:
     return entry
 
 
-def _pool_with_room(
+def pool_with_room(
     access: Access,
     node: str,
     volume: Volume,
@@ -106,7 +106,13 @@ def _pool_with_room(
     pool_name = volume.pool_name
     listed = access.listed(node, volume.driver)
     same_name = [pool for pool in listed.pools if pool.get("name") == pool_name]
-    pool = same_name[0] if same_name else {"error": "it has none"}
+    if not same_name:
+        others = ", ".join(sorted(str(pool.get("name")) for pool in listed.pools)) or "none"
+        raise NotMoved(
+            f"node {node} has no pool {pool_name} for {name} (its pools: {others}); mount "
+            f"a disk for that pool there, and run on node {node}: loop pool init {pool_name}"
+        )
+    pool = same_name[0]
     if pool.get("error"):
         raise NotMoved(f"node {node} has no pool {pool_name} for {name}: {pool['error']}")
     if any(entry.get("name") == name for entry in listed.volumes):

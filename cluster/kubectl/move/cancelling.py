@@ -66,7 +66,7 @@ def _forget_stream(access: Access, plan: Plan) -> None:
             if time.monotonic() > deadline:
                 access.say(
                     f"what has arrived of {plan.name} on node {plan.to} is "
-                    f"left, and given up after a day: {error}"
+                    f"left, and deleted after a day: {error}"
                 )
                 return
         time.sleep(_AGAIN_SECONDS)

@@ -120,6 +120,6 @@ def _way_out(volume: "Volume") -> str:
     if owner is not None and is_object_name(owner.namespace) and is_object_name(owner.name):
         claim = "{}/{}".format(owner.namespace, owner.name)
     return (
-        "volume {} keeps its {} MiB and its data; to give the growth up: kubectl flexvol "
+        "volume {} keeps its {} MiB and its data; to cancel the growth: kubectl flexvol "
         "cancel-expansion {}".format(volume.name, volume.size_bytes >> 20, claim)
     )

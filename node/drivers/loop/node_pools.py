@@ -61,7 +61,7 @@ def look(
             yield from work(name)
 
     looks = _look_at(sorted(certain.union(unnoted)), work_in_pool, seconds)
-    for name in set(looks) - certain:
+    for name in sorted(set(looks) - certain):
         is_pool = looks[name].entries or looks[name].error
         if not is_pool:
             del looks[name]

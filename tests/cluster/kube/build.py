@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from bundle.environment import cache
+from tests.cluster.kube import go
 from tests.cluster.kube.machine import fetch
 
 VERSION = os.environ.get("FLEXVOL_KUBERNETES", "1.37.2")  # 1.34 to 1.37 work
@@ -35,30 +36,53 @@ REPLY = "flexvolume-reply"
 PINNED = "1.37.2"
 
 
+SOURCES = [HERE / name for name in ("main.go", "reply.go", "go.mod", "go.sum", "gomod.sh")]
+
+
 def programs() -> Path:
-    """The directory with the Kubernetes programs, built now if they are not in the cache."""
+    """The directory with the Kubernetes programs, built now if they are not in the cache.
+
+    :raises RuntimeError: if this machine can have none, as `missing` says"""
+    lacking = missing()
+    if lacking:
+        raise RuntimeError(lacking)
     given = os.environ.get("FLEXVOL_KUBE_BIN")
     if given:
-        missing = [name for name in PROGRAMS if not Path(given, name).exists()]
-        if missing:
-            raise RuntimeError(f"FLEXVOL_KUBE_BIN={given} lacks {', '.join(missing)}")
         return Path(given)
-    sources = [HERE / name for name in ("main.go", "reply.go", "go.mod", "go.sum", "gomod.sh")]
-    key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
-    target = cache() / f"kube-{VERSION}-{key}"
+    target = _target()
+    if target.exists():
+        return target
     with open(cache() / f"kube-{VERSION}.lock", "w") as lock:
         # A second run waits for the first: two builds at once take twice as long for the same.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            _build(target, sources)
+            _build(target)
     return target
 
 
-def _build(target: Path, sources: list[Path]) -> None:
-    if shutil.which("go") is None:
-        raise RuntimeError(
-            "go is missing: install Go 1.26, or set FLEXVOL_KUBE_BIN to the Kubernetes programs"
-        )
+def missing() -> str:
+    """Why this machine can have no Kubernetes programs, as one line; empty if it can."""
+    given = os.environ.get("FLEXVOL_KUBE_BIN")
+    if given:
+        absent = [name for name in PROGRAMS if not Path(given, name).exists()]
+        return f"FLEXVOL_KUBE_BIN={given} lacks {', '.join(absent)}" if absent else ""
+    if _target().exists():
+        return ""
+    lacking = go.missing()
+    if not lacking:
+        return ""
+    return (
+        f"Kubernetes is built from its Go modules, and {lacking}, or set FLEXVOL_KUBE_BIN to a "
+        "directory with the programs"
+    )
+
+
+def _target() -> Path:
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:12]
+    return cache() / f"kube-{VERSION}-{key}"
+
+
+def _build(target: Path) -> None:
     print(
         f"building Kubernetes {VERSION}; this takes 5 to 10 minutes once",
         file=sys.stderr,
@@ -67,7 +91,7 @@ def _build(target: Path, sources: list[Path]) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         work = Path(scratch, "work")
         work.mkdir()
-        for source in sources:
+        for source in SOURCES:
             shutil.copy(source, work)
 
         def run(*line: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from bundle.environment import cache
+from tests.cluster.kube import go
 from tests.cluster.kube.machine import fetch
 
 # By the major version, of which each has a module of its own. `go install` checks the module's hash
@@ -23,8 +23,13 @@ KUBERNETES_MINOR = "37"
 
 def program(major: int) -> Path:
     """The program helm of that major version, built now if it is not in the cache."""
+    lacking = missing(major)
+    if lacking:
+        raise RuntimeError(lacking)
     version = VERSIONS[major]
     target = cache() / f"helm-{version}"
+    if target.exists():
+        return target / "helm"
     with open(cache() / f"helm-{version}.lock", "w") as lock:
         # A second run waits for the first: two builds at once take twice as long for the same.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -35,15 +40,13 @@ def program(major: int) -> Path:
 
 def missing(major: int) -> str:
     """Why this machine can have no helm, as one line; empty if it can."""
-    if (cache() / f"helm-{VERSIONS[major]}").exists() or shutil.which("go") is not None:
+    if (cache() / f"helm-{VERSIONS[major]}").exists():
         return ""
-    return "helm is built from its Go module, and go is missing: install Go 1.26"
+    lacking = go.missing()
+    return f"helm is built from its Go module, and {lacking}" if lacking else ""
 
 
 def _build(target: Path, major: int) -> None:
-    lacking = missing(major)
-    if lacking:
-        raise RuntimeError(lacking)
     version = VERSIONS[major]
     print(f"building helm {version}; this takes some minutes once", file=sys.stderr, flush=True)
     module = f"helm.sh/helm/v{major}"

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 from bundle.environment import cache
@@ -24,6 +25,7 @@ SHELL = "flexvol.test/shell:1"  # busybox, for the pods of the tests
 RESTIC = "flexvol.test/restic:1"  # busybox and restic, for the backups of docs/backup.md
 PRODUCT = "localhost/flexvol:dev"
 _SUITE = "bookworm"
+_UNUSED_SECONDS = 3600  # a cluster starts between the build of its image and the import
 _TOOLS = "python3,e2fsprogs,xfsprogs,btrfs-progs,ca-certificates"
 
 
@@ -148,8 +150,7 @@ def _product() -> Path:
     key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     target = cache() / f"image-{key}.tar"
     if not target.exists():
-        for old in cache().glob("image-*.tar"):
-            old.unlink()
+        remove_unused(cache())
         settings = {**os.environ, "FLEXVOL_BASE_IMAGE": base()}
         subprocess.run(
             ["./build.sh", "image"],
@@ -159,4 +160,13 @@ def _product() -> Path:
             stdout=subprocess.DEVNULL,
         )
         shutil.move(ROOT / "dist/image.tar", target)
+    os.utime(target)
     return target
+
+
+def remove_unused(directory: Path) -> None:
+    """Removes the images that no run asked for within an hour. Another run, of other sources, may
+    be about to import an image that is newer."""
+    for image in directory.glob("image-*.tar"):
+        if image.stat().st_mtime < time.time() - _UNUSED_SECONDS:
+            image.unlink()

@@ -27,10 +27,10 @@ def up() -> None:
         kube = cluster.Cluster(build.programs())
     except RuntimeError as error:
         raise SystemExit(f"playground: {error}") from None
+    print("starts a Kubernetes of two nodes with flexvol's image; about 2 minutes", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         shell = images.busybox(Path(scratch, "busybox.tar"))
         kube.up([shell, images.product()])
-    kubectl = shlex.join(str(word) for word in kube.kubectl_line())
 
     def show(*argv: str) -> None:
         print(f"\n$ kubectl {shlex.join(argv)}", flush=True)
@@ -44,13 +44,42 @@ def up() -> None:
     show("get", "pvc,pv")
     show("exec", "web", "--", "df", "-h", "/data")
     kube.keep()
-    print(
-        "\nThe cluster stays until: ./build.sh playground --down\nUse it with:\n\n  alias "
-        f"kubectl='{kubectl}'\n\nNext:\n"
-        "  kubectl describe pvc data   shows what flexvol reports of the claim\n"
-        "  docs/quickstart.md          goes on with a StatefulSet and other volumes\n"
-        "  docs/kubectl-plugin.md      lists volumes, explains waiting claims and moves volumes"
+    print(_directions(kube))
+
+
+def _directions(kube: cluster.Cluster) -> str:
+    """What a person needs to know to work with the cluster, as commands."""
+    *beside, kubectl, _, kubeconfig = kube.kubectl_line()
+    # A plugin takes kubectl's variables, but none of the options before its name.
+    line = _joined([*beside, "env", f"KUBECONFIG={kubeconfig}", kubectl])
+    shells = "".join(
+        f"  {_joined([*node.inside(), 'bash'])}      # on {name}\n"
+        for name, node in kube.nodes.items()
     )
+    return f"""
+The cluster stays until: ./build.sh playground --down
+Use it with:
+
+  alias kubectl='{line}'
+
+For the commands `kubectl flexvol`:
+
+  install dist/provisioner /usr/local/bin/kubectl-flexvol
+
+For the commands that a page has root run on a node. The nodes share this machine's root disk,
+with /etc/fstab; each has its own /var/lib/flexvol, /etc/flexvol and plugin directory:
+
+{shells}
+The nodes reach no registry. Where a page has the image busybox, write {images.SHELL}
+
+Next:
+  kubectl describe pvc data   shows what flexvol reports of the claim
+  docs/quickstart.md          goes on with a StatefulSet and other volumes
+  docs/kubectl-plugin.md      lists volumes, explains waiting claims and moves volumes"""
+
+
+def _joined(words: list[object]) -> str:
+    return shlex.join(str(word) for word in words)
 
 
 def main() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bundle import check, environment
+from bundle import check, environment, packages
 from bundle.check import Run, campaign_runs
+from tests.sources import ROOT
 
+# The unit tests that run programs that the tests build from Go modules.
+USE_BUILT_PROGRAMS = ("tests/unit/deploy/test_chart.py", "tests/unit/shared/test_caller.py")
 ALL = ["--campaign"]
 NODE = ["tests/node", "--campaign"]
 ONE = ["tests/cluster/test_claims.py", "--campaign", "-x", "-k", "bound"]
@@ -63,25 +69,91 @@ def test_quick_runs_the_unit_tests_and_the_short_set_with_the_newest_python() ->
     assert words_of(runs) == ["tests/unit", f"tests/node -m short --python={NEWEST}"]
 
 
+def test_quick_builds_no_programs_and_all_other_runs_do() -> None:
+    quick = check.quick_runs([OLDEST, NEWEST])
+    others = [*check.other_runs([NEWEST], "halves"), Run(("tests/unit",))]
+
+    assert [run.settings() for run in quick] == [{"FLEXVOL_NO_BUILD": "1"}] * 2
+    assert all("FLEXVOL_NO_BUILD" not in run.settings() for run in others)
+
+
+def test_the_unit_tests_build_nothing_where_a_build_is_forbidden(tmp_path: Path) -> None:
+    """The go of this machine notes that it was called, and the cache has no program."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "go").write_text(f"#!/bin/sh\necho $* >>{tmp_path}/called\nexit 1\n")
+    (programs / "go").chmod(0o755)
+    settings = {"FLEXVOL_CACHE": str(tmp_path / "cache"), "FLEXVOL_NO_BUILD": "1"}
+    path = f"{programs}:{os.environ['PATH']}"
+    line = [sys.executable, "-m", "pytest", "-q", *USE_BUILT_PROGRAMS]
+    environment = {**os.environ, **settings, "PATH": path}
+    environment.pop("FLEXVOL_NO_SKIP", None)
+
+    done = subprocess.run(
+        line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert "Kubernetes is built from its Go modules, and this run builds nothing" in done.stdout
+    assert "helm is built from its Go module, and this run builds nothing" in done.stdout
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "needs"),
+    [
+        pytest.param([], "test", id="all tests"),
+        pytest.param(["--lint"], "test --lint", id="lint alone"),
+        pytest.param(["--quick"], "test --quick", id="the quick tests"),
+        pytest.param(["tests/unit"], "test", id="tests that a person chose"),
+    ],
+)
+def test_the_words_choose_which_packages_are_installed(
+    words: list[str], needs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def install(word: str) -> str:
+        asked.append(word)
+        return ""
+
+    monkeypatch.setattr(packages, "install", install)
+
+    check._install(words)
+
+    assert asked == [needs]
+
+
 def test_all_runs_the_nodes_tests_with_every_python() -> None:
-    runs = check.other_runs([OLDEST, MIDDLE, NEWEST])
+    runs = check.other_runs([OLDEST, MIDDLE, NEWEST], "halves")
 
     assert words_of(runs) == [
-        f"tests/unit tests/node tests/sanity --python={NEWEST}",
+        f"tests/node --python={NEWEST}",
         f"tests/node tests/sanity/test_command.py -m not newest --python={OLDEST}",
+        f"tests/node --python={NEWEST}",
         "tests/vm",
+        f"tests/unit tests/sanity --python={NEWEST}",
         f"tests/node -m short --python={MIDDLE}",
     ]
     assert all(run.is_nice for run in runs)
 
 
-def test_a_machine_with_one_python_runs_the_nodes_tests_once() -> None:
-    runs = check.other_runs([NEWEST])
+def test_two_runs_share_the_nodes_tests_with_the_newest_python() -> None:
+    first, _, second, *others = check.other_runs([OLDEST, NEWEST], "halves")
 
-    assert words_of(runs) == [
-        f"tests/unit tests/node tests/sanity --python={NEWEST}",
-        "tests/vm",
-    ]
+    assert first.settings() == {"FLEXVOL_TEST_HALVES": "halves"}
+    assert second.settings() == {
+        "FLEXVOL_TEST_HALVES": "halves",
+        "FLEXVOL_TEST_SECOND_HALF": "1",
+    }
+    assert [run.settings() for run in others] == [{}, {}]
+
+
+def test_a_machine_with_one_python_runs_the_nodes_tests_once() -> None:
+    runs = check.other_runs([NEWEST], "halves")
+
+    node = f"tests/node --python={NEWEST}"
+    assert words_of(runs) == [node, "tests/vm", node, f"tests/unit tests/sanity --python={NEWEST}"]
 
 
 def test_two_clusters_share_the_clusters_tests_and_one_has_the_playground(tmp_path: Path) -> None:
@@ -95,6 +167,7 @@ def test_two_clusters_share_the_clusters_tests_and_one_has_the_playground(tmp_pa
     assert second.settings() == {
         "FLEXVOL_TEST_HALVES": str(tmp_path),
         "FLEXVOL_TEST_CLUSTER_NUMBER": "2",
+        "FLEXVOL_TEST_SECOND_HALF": "1",
     }
 
 
@@ -122,7 +195,7 @@ def test_the_words_choose_what_is_done(
         done.append(step)
         return 0
 
-    monkeypatch.setattr(check, "_install", lambda: None)
+    monkeypatch.setattr(check, "_install", lambda words: None)
     monkeypatch.setattr(environment, "python", lambda: Path("/venv/bin/python"))
     monkeypatch.setattr(check, "_lint", lambda tools: noted("lint"))
     monkeypatch.setattr(check, "_test_all", lambda python: noted("all"))
@@ -134,7 +207,7 @@ def test_the_words_choose_what_is_done(
 
 
 def test_nothing_is_tested_while_lint_finds_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "_install", lambda: None)
+    monkeypatch.setattr(check, "_install", lambda words: None)
     monkeypatch.setattr(environment, "python", lambda: Path("/venv/bin/python"))
     monkeypatch.setattr(check, "_lint", lambda tools: 1)
     monkeypatch.setattr(check, "_test_quick", lambda python: pytest.fail("it was tested"))

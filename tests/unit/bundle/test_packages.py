@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from bundle import environment, packages
+
 ROOT = Path(__file__).resolve().parents[3]
 INSTALL = "import sys; from bundle import packages; sys.exit(packages.install(sys.argv[1]) or 0)"
 
 
-def run(word: str, path: Path) -> subprocess.CompletedProcess[str]:
+def run(word: str, path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """As ./build.sh does, on a machine whose programs are those in the directory `path`."""
     line = [sys.executable, "-c", INSTALL, word]
-    environment = {**os.environ, "PATH": str(path)}
+    environment = {**os.environ, **settings, "PATH": str(path)}
     return subprocess.run(
         line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -87,6 +89,45 @@ def test_without_root_the_command_is_printed_and_nothing_is_installed() -> None:
 
         assert done.stderr == f"{IMAGE_NEEDS}on Debian: apt-get install buildah\n"
         assert not noted.exists()
+
+
+@pytest.fixture
+def without_venv(tmp_path: Path) -> str:
+    """A PYTHONPATH with which Python has no ensurepip, as on Debian without python3-venv."""
+    directory = tmp_path / "site"
+    directory.mkdir()
+    (directory / "sitecustomize.py").write_text('import sys\nsys.modules["ensurepip"] = None\n')
+    return str(directory)
+
+
+WITH_ENVIRONMENT = sorted(
+    word for need in packages.NEEDS if need.debian == "python3-venv" for word in need.words
+)
+
+
+@pytest.mark.parametrize("word", WITH_ENVIRONMENT)
+@pytest.mark.parametrize("is_made", [True, False], ids=["is in the cache", "is not made yet"])
+def test_venv_is_needed_only_until_the_environment_that_it_makes(
+    word: str, is_made: bool, without_venv: str, tmp_path: Path
+) -> None:
+    environment.python()
+    own_cache = {} if is_made else {"FLEXVOL_CACHE": str(tmp_path / "cache")}
+
+    done = run(word, tmp_path, PYTHONPATH=without_venv, **own_cache)
+
+    assert f"./build.sh {word} needs packages" in done.stderr  # no other program is on PATH
+    assert ("python3-venv" in done.stderr) == (not is_made)
+
+
+def test_lint_and_the_quick_tests_need_no_virtual_machine_and_no_cluster() -> None:
+    all_words, quick, lint = (
+        {need.what for need in packages.NEEDS if word in need.words}
+        for word in ("test", "test --quick", "test --lint")
+    )
+
+    assert lint < quick < all_words
+    assert not quick & {"buildah", "containerd", "qemu-system-x86_64", "debootstrap", "restic"}
+    assert lint == {"import ensurepip", "shellcheck"}
 
 
 def test_a_machine_that_has_everything_is_left_alone(tmp_path: Path) -> None:

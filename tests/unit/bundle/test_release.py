@@ -154,6 +154,37 @@ def test_a_tree_that_is_committed_is_released_with_ignored_files_in_it(
     release.refuse_changes()
 
 
+@pytest.mark.parametrize(
+    ("name", "is_published"),
+    [
+        pytest.param("deploy/chart/my.secret", True, id="the chart's package would hold the file"),
+        pytest.param("cluster/my.secret", True, id="the provisioner's file would hold the file"),
+        pytest.param("shared/secret.py", True, id="both files would hold the module"),
+        pytest.param("node/drivers/secret.py", True, id="the driver's file would hold the module"),
+        pytest.param(
+            "deploy/chart/my.secret~", False, id="the chart's package leaves the name out"
+        ),
+        pytest.param("deploy/my.secret", False, id="nothing of a release is made of the folder"),
+        pytest.param("cluster/__pycache__/secret.pyc", False, id="bytecode is never in a release"),
+    ],
+)
+def test_what_git_ignores_is_refused_where_a_release_would_publish_it(
+    name: str, is_published: bool, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (clone / ".git/info/exclude").open("a") as patterns:
+        patterns.write("*.secret\n*~\nsecret.py\n")
+    (clone / name).parent.mkdir(exist_ok=True)
+    (clone / name).touch()
+    monkeypatch.setattr(release, "ROOT", clone)
+    monkeypatch.setattr(release, "CHART", clone / "deploy/chart")
+
+    if not is_published:
+        release.refuse_changes()
+        return
+    with pytest.raises(SystemExit, match=f"no commit has the changes in {name}, and a release"):
+        release.refuse_changes()
+
+
 def test_a_trial_is_made_of_a_tree_with_changes(dist: Path, clone: Path) -> None:
     (clone / "note").touch()
 

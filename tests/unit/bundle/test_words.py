@@ -86,7 +86,7 @@ def test_an_unknown_word_is_status_2_with_the_help() -> None:
 
 
 def test_the_words_that_need_packages_are_in_the_table() -> None:
-    assert set(NAMES) >= packages.WORDS
+    assert set(NAMES) >= {word.split()[0] for word in packages.WORDS}
 
 
 @pytest.mark.parametrize("word", words.WORDS, ids=NAMES)

@@ -17,6 +17,7 @@ import yaml
 from node.host.plugin_directory import PLUGIN_DIRECTORY
 from shared.protocol import VERSION
 from tests import documents
+from tests.cluster.kube import build
 from tests.cluster.kube import helm as helm_builder
 from tests.sources import ROOT
 from tests.unit.deploy import charts
@@ -53,6 +54,14 @@ def each_helm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     """The newest, for what is the same in all."""
     return a_helm(max(helm_builder.VERSIONS), tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def _kustomize() -> None:
+    """kubectl, for the tests that render kustomizations."""
+    lacking = build.missing()
+    if lacking:
+        pytest.skip(lacking)
 
 
 def kustomization(*resources: str, components: tuple[str, ...] = ()) -> Object:
@@ -94,6 +103,7 @@ EQUAL = [
 ]
 
 
+@pytest.mark.usefixtures("_kustomize")
 @pytest.mark.parametrize(("own", "values"), EQUAL)
 def test_chart_and_kustomize_have_the_same_objects(
     each_helm: Helm, own: Object, values: Object
@@ -329,21 +339,10 @@ def test_a_pool_is_made_where_the_kernel_lists_a_mount_and_no_program_looks_at_i
         timeout=60,
     )
 
-    made = "made: pool init fast --reserve=20% --overcommit=1"
+    made = "made: pool init fast --unless-removed --reserve=20% --overcommit=1"
     refused = "no disk is mounted at /var/lib/flexvol/fast, so this node gets no pool fast"
     assert done.stdout.strip() == (made if is_made else refused)
     assert done.stderr == ""
-
-
-def test_who_removes_a_pool_is_told_to_take_the_pool_out_of_the_values_first() -> None:
-    """The script above makes a pool that was removed as it makes one that never was."""
-    (purpose,) = [value.purpose for value in charts.values() if value.name == "pools"]
-    pages = [
-        " ".join((ROOT / f"docs/{name}.md").read_text().split()) for name in ("chart", "pools")
-    ]
-
-    for text in (purpose, *pages):
-        assert re.search(r"take the pool out of (this list|`pools`|the value) and upgrade", text)
 
 
 def test_a_driver_of_ones_own_is_served_by_the_nodes_and_left_by_shared_mode(helm: Helm) -> None:

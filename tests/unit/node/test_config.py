@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,38 @@ def test_a_pool_is_noted_until_it_is_forgotten(directory: Path) -> None:
     config.forget("fast")
 
     assert not list(directory.iterdir())
+
+
+def test_a_pool_is_noted_as_removed_until_it_is_made_again(directory: Path) -> None:
+    config.remember("fast", "id-1", "/var/lib/flexvol/fast")
+
+    config.note_removed("fast")
+
+    assert config.remembered() == {}
+    assert config.is_removed("fast")
+    assert not config.is_removed("slow")
+    config.remember("fast", "id-2", "/var/lib/flexvol/fast")
+    assert not config.is_removed("fast")
+    config.forget("fast")
+    assert not list(directory.iterdir())
+
+
+def test_a_default_pool_is_noted_as_removed_for_an_older_flexvol_too(directory: Path) -> None:
+    notes = directory / config.POOLS_FILE
+
+    config.note_removed("default")
+
+    assert json.loads(notes.read_text())["defaultRemoved"] is True
+    config.remember("default", "id-1", "/var/lib/flexvol/default")
+    assert "defaultRemoved" not in json.loads(notes.read_text())
+
+
+def test_what_an_older_flexvol_noted_of_a_removed_default_pool_holds(directory: Path) -> None:
+    notes = {"schema": 1, "pools": {}, "defaultRemoved": True}
+    (directory / config.POOLS_FILE).write_text(json.dumps(notes))
+
+    assert config.is_removed("default")
+    assert not config.is_removed("fast")
 
 
 def test_damaged_notes_stay_and_their_lock_is_given_back(directory: Path) -> None:

@@ -50,10 +50,10 @@ def test_an_output_is_read_as_expected(case: Case) -> None:
 @pytest.fixture(scope="module")
 def kubelet() -> list[dict[str, Any]]:
     """What kubelet's own types and Go's own parser make of the corpus."""
-    try:
-        program = build.programs() / build.REPLY
-    except RuntimeError as error:
-        pytest.skip(str(error))
+    lacking = build.missing()
+    if lacking:
+        pytest.skip(lacking)
+    program = build.programs() / build.REPLY
     if not program.exists():
         pytest.skip(
             f"FLEXVOL_KUBE_BIN has no {build.REPLY}, which is made with the programs if that "

@@ -6,7 +6,15 @@ import json
 
 import pytest
 
-from shared.options import Options, Secret, integer, is_reserved, nobody, parse_arguments
+from shared.options import (
+    Options,
+    Secret,
+    integer,
+    is_reserved,
+    nobody,
+    parse_arguments,
+    shown_claim,
+)
 from shared.protocol import CALLOUTS, InvalidArgument, NotSupported
 
 BROKEN = [
@@ -441,3 +449,21 @@ def test_options_that_are_no_utf_8_are_refused() -> None:
     for hostile in ("\udcff", "\ud800"):
         with pytest.raises(InvalidArgument):
             parse_arguments("mount", ["/pod", f'{{"share": "{hostile}"}}'])
+
+
+@pytest.mark.parametrize(
+    ("owner", "shown"),
+    [
+        pytest.param(None, "-", id="a record that names no claim"),
+        pytest.param(
+            {"namespace": "shop", "name": "data", "uid": "u"}, "shop/data", id="a claim's volume"
+        ),
+        pytest.param(
+            {"namespace": "*", "name": "*", "uid": "awaited"},
+            "any claim",
+            id="a volume that waits for whichever claim comes",
+        ),
+    ],
+)
+def test_a_person_reads_whose_a_volume_is(owner: dict[str, str] | None, shown: str) -> None:
+    assert shown_claim(owner) == shown

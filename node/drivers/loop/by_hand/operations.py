@@ -26,10 +26,12 @@ class LoopOperations(Operations):
 
         return reports.status()
 
-    def make_pool(self, name: str, reserve: str, overcommit: float, replace: bool) -> str:
+    def make_pool(
+        self, name: str, reserve: str, overcommit: float, replace: bool, unless_removed: bool
+    ) -> str:
         from node.drivers.loop.by_hand import pool_setup
 
-        return pool_setup.make(name, reserve, overcommit, replace)
+        return pool_setup.make(name, reserve, overcommit, replace, unless_removed)
 
     def remove_pool(self, name: str, away: bool) -> str:
         from node.drivers.loop.by_hand import pool_setup

@@ -22,13 +22,16 @@ _NOTHING = (*pools.OWN_FILES, pools.MADE_BY_MKFS)
 _MOST_NAMES = 10  # of what a pool holds, in one sentence
 
 
-def make(name: str, reserve: str, overcommit: float, replace: bool) -> str:
+def make(name: str, reserve: str, overcommit: float, replace: bool, unless_removed: bool) -> str:
     """Makes the pool `name`, or finds it, and notes it on this node.
 
     reserve, overcommit: its limits, as pool_settings has them. replace: gives up another pool of
-    that name that is noted, there or away. Returns a sentence about the pool. Raises
+    that name that is noted, there or away. unless_removed: does nothing if a person has removed the
+    pool. Returns a sentence about the pool. Raises
     InvalidArgument if the pool's directory holds other things, or if another pool of that name is
     noted, without `replace`."""
+    if unless_removed and config.is_removed(name):
+        return _not_made_again(name)
     pool, is_new = _make_or_find(name, reserve, overcommit, replace)
     with pool:
         how = "made" if is_new else "found"
@@ -40,6 +43,13 @@ def make(name: str, reserve: str, overcommit: float, replace: bool) -> str:
                 "mkdir -p {1}, mount the disk, loop pool init {0}"
             ).format(name, pool.path)
         return sentence
+
+
+def _not_made_again(name: str) -> str:
+    return (
+        "pool {0} was removed from this node by hand, so nothing makes the pool again by itself; "
+        "a person does so by: loop pool init {0}"
+    ).format(name)
 
 
 def _shares_disk_above(pool: "Pool") -> bool:
@@ -150,16 +160,13 @@ def _prepare_default() -> str:
             return _note(pool)
     except Unavailable as absent:
         is_noted = name in config.remembered()
-        if older_id and not is_noted and not config.is_default_removed():
+        if older_id and not is_noted and not config.is_removed(name):
             config.remember(name, older_id, config.pool_directory(name))
             is_noted = True
         if is_noted:
             return "{}; it was made before, so it is not made anew".format(absent)
-    if config.is_default_removed():
-        return (
-            "pool default was removed, so it is not made anew; made again by: loop pool init "
-            "default"
-        )
+    if config.is_removed(name):
+        return _not_made_again(name)
     pool, _ = _make_or_find(
         name, pool_settings.DEFAULT_RESERVE, pool_settings.DEFAULT_OVERCOMMIT, replace=False
     )
@@ -275,7 +282,7 @@ def remove(name: str, away: bool) -> str:
                 "{}. A pool that is away may hold volumes, so it is not removed. Only if its "
                 "disk will never come back: --away, which forgets the pool".format(absent)
             ) from None
-        config.forget(name)
+        config.note_removed(name)
         return "forgot pool {}, which is away; its disk is as it was{}".format(name, placed)
     with pool:
         if away:
@@ -314,7 +321,7 @@ def _remove(pool: "Pool") -> None:
                     pool.name, len(held), ", ".join(held[:_MOST_NAMES])
                 )
             )
-        config.forget(pool.name)
+        config.note_removed(pool.name)
         os.unlink(pools.FILE, dir_fd=pool.directory)
         pool.locks.remove()
     os.fsync(pool.directory)

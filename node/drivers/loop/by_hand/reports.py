@@ -140,7 +140,7 @@ def _examine_pool(pool: "Pool") -> "Iterator[Seen]":
 def _unreadable_settings(error: Failure) -> "Finding":
     """About a file in /etc/flexvol, without which no pool can be found."""
     return findings.from_sentence(
-        str(error), "mend that file; it is JSON, and every call for a volume reads it"
+        str(error), "mend that file; it is JSON, and every callout for a volume reads it"
     )
 
 

@@ -223,6 +223,32 @@ def test_a_volume_is_in_the_state_that_its_pv_and_claim_make(
     assert row.is_wrong == (state == "orphan")
 
 
+FOR_ANY = {"namespace": "*", "name": "*", "uid": "awaited"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"reclaimPolicy": "Retain"}, id="it was retained"),
+        pytest.param({"blank": False}, id="it was mounted"),
+    ],
+)
+def test_a_static_volume_without_its_pv_says_that_it_is_for_any_claim(more: dict[str, Any]) -> None:
+    row = joined([entry("films", owner=FOR_ANY, **more)], [], [])
+
+    assert (row.state, row.claim) == ("orphan", "any claim")
+    assert "it was made for any claim, and gets its PV again by kubectl flexvol static" in row.why
+    assert "adopt" not in row.why
+
+
+def test_without_an_api_server_a_static_volume_is_for_any_claim_too() -> None:
+    listed = {("", DRIVER): Listed([entry("films", owner=FOR_ANY)], [])}
+
+    (row,) = inventory.join(listed, {}, None)
+
+    assert row.claim == "any claim"
+
+
 def test_a_copy_in_another_pool_of_the_node_is_not_what_the_pv_means() -> None:
     there = known([volume("a")], [claim("a")])
     listed = Listed([entry("a", poolId="other"), entry("a")], [])

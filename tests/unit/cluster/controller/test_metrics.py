@@ -72,9 +72,13 @@ def test_pools_volumes_and_the_queue() -> None:
     [
         pytest.param({"kind": "snapshot"}, id="a snapshot"),
         pytest.param({"state": "archived"}, id="an archive of a volume whose claim is gone"),
+        pytest.param(
+            {"owner": {"namespace": "*", "name": "*", "uid": "awaited"}},
+            id="a static volume that no claim has had",
+        ),
     ],
 )
-def test_what_is_kept_is_nobodys_in_what_joins_volumes_to_claims(kept: dict[str, str]) -> None:
+def test_what_is_kept_is_nobodys_in_what_joins_volumes_to_claims(kept: dict[str, Any]) -> None:
     """A claim of that name may be of another storage by now."""
     owner = {"namespace": "shop", "name": "data", "uid": "u"}
     found = sample(

@@ -313,7 +313,7 @@ def test_who_waits_for_calls_of_the_driver_to_end_is_tried_again_soon_however_of
     watched.owners.changed(volume("old"))
     watched.owners.changed(volume("new"))
     watched.owners.drivers_listed(listing("old"))
-    busy = protocol.Pending("4 calls of the driver run already")
+    busy = protocol.Pending("4 callouts of the driver run already")
 
     for _ in range(3):
         key: Any = watched.work.get()

@@ -130,7 +130,7 @@ def test_no_more_calls_of_a_driver_run_than_it_may_have_and_it_is_tried_again_so
         while storage.running("flexvol/fake") < 2:
             time.sleep(0.01)
         with pytest.raises(
-            protocol.Pending, match="2 calls of the driver flexvol/fake run already"
+            protocol.Pending, match="2 callouts of the driver flexvol/fake run already"
         ):
             storage.adopt("flexvol/fake", REQUEST)
         go.with_name("aside").write_text('{"status": "Success"}')
@@ -172,7 +172,7 @@ def test_calls_of_one_kind_leave_room_for_one_of_the_other(
 
         getattr(storage, other)("flexvol/fake", REQUEST)
 
-        with pytest.raises(protocol.Pending, match="2 calls of the driver"):
+        with pytest.raises(protocol.Pending, match="2 callouts of the driver"):
             call("flexvol/fake", REQUEST)
         go.with_name("aside").write_text('{"status": "Success"}')
         go.with_name("aside").rename(go)

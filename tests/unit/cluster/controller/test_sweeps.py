@@ -322,6 +322,17 @@ def test_an_orphan_is_reported_once_for_each_reason(sweeps: Sweeps) -> None:
     assert "may hold data" in sweeps.said[1][1]
 
 
+def test_a_static_orphan_is_reported_as_for_any_claim(sweeps: Sweeps) -> None:
+    owner = {"namespace": "*", "name": "*", "uid": "awaited"}
+    sweeps.listed = [entry(owner=owner, reclaimPolicy="Retain")]
+
+    sweeps.look(0, 1, 1)
+
+    ((_, message),) = sweeps.said
+    assert "has no PV, and no claim has had it yet: its class said Retain; it was made" in message
+    assert "*" not in message
+
+
 def test_an_orphan_of_nobody_is_reported_too(sweeps: Sweeps) -> None:
     sweeps.listed = [{"name": NAME}]
 

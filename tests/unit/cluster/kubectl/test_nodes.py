@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from cluster.controller import cluster
 from cluster.controller.objects import Pod
+from cluster.controller.storage import Listed
 from cluster.kubectl import nodes
 from cluster.kubectl.nodes import FlexvolNode
 from shared import protocol
@@ -209,3 +211,31 @@ def test_a_node_that_cannot_be_asked_is_one_plain_sentence(
 
     assert sentence in said
     assert "dial tcp" not in said
+
+
+def test_what_the_nodes_list_stands_in_the_order_of_the_nodes_whoever_answers_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each node answers after the node behind it has answered."""
+    names = ["node1", "node2", "node3", "node4"]
+    answered = {name: threading.Event() for name in [*names, "none"]}
+    answered["none"].set()
+    following = dict(zip(names, [*names[1:], "none"], strict=True))
+
+    class Slow:
+        def __init__(self, _: Any, node: FlexvolNode) -> None:
+            self._node = node.name
+
+        def list(self, _: str) -> Listed:
+            assert answered[following[self._node]].wait(30)
+            answered[self._node].set()
+            return Listed([], [])
+
+    monkeypatch.setattr(nodes, "NodeStorage", Slow)
+    flexvol_nodes = [FlexvolNode(name, f"flexvol/{name}", ("a/b",), name) for name in names]
+    api: Any = None
+
+    listed, silent = nodes.list_all(api, flexvol_nodes)
+
+    assert [node for node, _ in listed] == names
+    assert silent == {}

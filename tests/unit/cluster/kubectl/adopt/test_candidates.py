@@ -68,6 +68,45 @@ def test_what_is_not_adopted(there: list[Candidate], said: str) -> None:
         choose("pvc-1", there)
 
 
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        pytest.param(
+            "shop/nothing",
+            "no node that answers has a volume or an archive of the claim shop/nothing",
+            id="a claim",
+        ),
+        pytest.param(
+            "pvc-9", "no node that answers has a volume or an archive pvc-9", id="a volume"
+        ),
+    ],
+)
+def test_what_was_asked_for_and_is_nowhere_is_named(asked: str, sentence: str) -> None:
+    with pytest.raises(protocol.NotFound) as error:
+        choose(asked, [])
+
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        pytest.param([found(), found(node="node2")], id="on two nodes"),
+        pytest.param([found(pool="fast"), found(pool="default")], id="in two pools"),
+        pytest.param([found(state="moving", movingTo="node2")], id="on the move"),
+    ],
+)
+def test_of_a_claim_that_was_asked_for_the_sentences_name_the_volume(
+    there: list[Candidate],
+) -> None:
+    """The commands in them take names of volumes."""
+    with pytest.raises(protocol.Failure) as error:
+        choose("shop/data", there)
+
+    assert "the volume pvc-1 " in str(error.value)
+    assert "shop/data" not in str(error.value)
+
+
 OTHER = found("pvc-2", owner={"namespace": "shop", "name": "other", "uid": "u"})
 
 

@@ -91,5 +91,7 @@ def test_a_word_for_several_or_none_is_told_with_what_there_is() -> None:
         choose("shop/many", ANYWHERE, ROWS, {})
     with pytest.raises(protocol.NotFound, match=r"no volume, .* 'x'; .*node3 did not answer: away"):
         choose("x", ANYWHERE, ROWS, {("node3", "flexvol/loop"): "away"})
+    with pytest.raises(protocol.NotFound, match="no volume of the claim 'shop/nothing'; see"):
+        choose("shop/nothing", ANYWHERE, ROWS, {})
     with pytest.raises(protocol.NotFound, match="snapshot 'twice' on node node9 in pool fast; see"):
         choose("twice", Place("node9", "fast"), ROWS, {})

@@ -190,6 +190,9 @@ GROWING = claim(volumeName="pv", resources={"requests": {"storage": "2Gi"}})
 GROWING["status"]["capacity"] = {"storage": "1Gi"}
 GOING = volume()
 GOING["metadata"].update(deletionTimestamp="now", finalizers=[objects.FINALIZER])
+DELETED = claim(volumeName="pv")
+DELETED["metadata"].update(deletionTimestamp="now")
+ENDED = {**pod("data", nodeName="node1"), "status": {"phase": "Succeeded"}}
 NO_SUCH_CLASS = 'storageclass "fast" not found'
 TYPO = storage_class("odd", parameters={"onNodeGone": "kep"})
 
@@ -301,6 +304,33 @@ TYPO = storage_class("odd", parameters={"onNodeGone": "kep"})
             0,
             "its PV pv is being deleted, and stays as long as the claim does",
             id="somebody deletes the PV",
+        ),
+        pytest.param(
+            {"persistentvolumeclaims": [DELETED], "persistentvolumes": [volume()]},
+            0,
+            "the claim is being deleted\ndeleting the claim",
+            id="somebody deletes the claim",
+        ),
+        pytest.param(
+            {
+                "persistentvolumeclaims": [DELETED],
+                "persistentvolumes": [volume()],
+                "pods": [ENDED],
+            },
+            1,
+            "the claim is being deleted, and waits until the pods that have ended are deleted, "
+            "too: kubectl -n shop delete pod web",
+            id="a pod that has ended keeps the deleted claim",
+        ),
+        pytest.param(
+            {
+                "persistentvolumeclaims": [BOUND],
+                "persistentvolumes": [volume()],
+                "pods": [ENDED],
+            },
+            0,
+            "no pod uses it",
+            id="a pod that has ended keeps a claim from nothing else",
         ),
         pytest.param(
             {

@@ -8,8 +8,9 @@ import pytest
 
 from cluster.controller import cluster
 from cluster.controller.objects import Volume
+from cluster.controller.storage import Listed
 from cluster.kubectl.move.access import Access, NotMoved
-from cluster.kubectl.move.beginning import check_unused
+from cluster.kubectl.move.beginning import check_unused, pool_with_room
 from tests.unit.cluster.kubectl.move.manifests import (
     JSON,
     node,
@@ -27,6 +28,11 @@ class _Api:
         return self._node
 
     def claim(self, whose: dict[str, Any]) -> None:
+        return None
+
+
+class _NoObjects:
+    def get(self, path: str) -> None:
         return None
 
 
@@ -62,3 +68,39 @@ def test_a_volume_whose_claim_is_gone_moves_only_if_its_node_cannot_delete_it(
             check_unused(access, volume, "node1")
     else:
         check_unused(access, volume, "node1")
+
+
+@pytest.mark.parametrize(
+    ("pools", "said"),
+    [
+        pytest.param(
+            [{"name": "ssd"}, {"name": "default"}],
+            r"its pools: default, ssd\); mount .* loop pool init fast",
+            id="other pools",
+        ),
+        pytest.param([], "its pools: none", id="no pool at all"),
+        pytest.param(
+            [{"name": "fast", "error": "it is not mounted"}],
+            "has no pool fast for pvc-u1: it is not mounted",
+            id="the pool is away",
+        ),
+    ],
+)
+def test_a_node_without_the_pool_is_refused_with_what_to_do(
+    pools: list[dict[str, Any]], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api: Any = _Api(None)
+    access = Access(api, {}, "flexvol", print)
+    monkeypatch.setattr(Access, "listed", lambda *_: Listed([], pools))
+    volume = Volume({**JSON, "metadata": {**JSON["metadata"], "name": "pvc-u1"}})
+
+    with pytest.raises(NotMoved, match=said):
+        pool_with_room(access, "node2", volume, 1 << 20)
+
+
+def test_a_claim_without_its_namespace_is_told_how_a_claim_is_named() -> None:
+    api: Any = _NoObjects()
+    access = Access(api, {}, "flexvol", print)
+
+    with pytest.raises(NotMoved, match=r"there is no PV data; a claim .* as in NAMESPACE/data"):
+        access.volume("data")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cluster.kubectl import move
+from cluster.kubectl.move import draining
 from cluster.kubectl.move.access import NotMoved
 
 
@@ -35,6 +36,30 @@ def test_a_node_that_is_not_there_is_no_drained_one() -> None:
 
     with pytest.raises(NotMoved, match="there is no node nod1, and no volume names it"):
         move.run(api, {}, settings)
+
+
+def test_a_drain_names_each_volume_that_stays_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = {"pvc-1": "pvc-1 is in use by pod web", "pvc-2": "the connection was cut"}
+
+    def fail(access: object, name: str, to: str) -> None:
+        raise NotMoved(why[name])
+
+    monkeypatch.setattr(draining, "volumes_of", lambda *_: list(why))
+    monkeypatch.setattr(move, "move", fail)
+    monkeypatch.setattr(move, "_what_stays", lambda *_: [])
+    settings = argparse.Namespace(
+        all=True, source="node1", to="node2", volume=None, namespace="flexvol"
+    )
+    api: Any = _NothingThere()
+
+    assert move.run(api, {}, settings) == 1
+
+    assert capsys.readouterr().err.splitlines() == [
+        "pvc-1 is in use by pod web",
+        "pvc-2: the connection was cut",
+    ]
 
 
 def test_a_reader_who_leaves_ends_no_move() -> None:
