@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 KUBELET = "/var/lib/kubelet"
 NODE = "sanity-node"
 NAMESPACE = "sanity"
+_CLUSTER_UID = "00000000-1111-4222-8333-444444444444"
 _MIB = 1 << 20
+_GIB = 1 << 30
 VOLUME_BYTES = 64 * _MIB
 # What json.Marshal of Go escapes, so that no browser takes a text for HTML.
 _GO_ESCAPES = (
@@ -179,7 +181,18 @@ class Life:
         also: "Optional[Dict[str, str]]" = None,
     ) -> Running:
         """As provision, without waiting for the end."""
-        options = {keys.FS_TYPE: "", keys.REQUEST_BYTES: str(size_bytes)}
+        options = {
+            keys.FS_TYPE: "",
+            keys.REQUEST_BYTES: str(size_bytes),
+            keys.REQUEST_MIB: str(-(-size_bytes // _MIB)),
+            keys.REQUEST_GIB: str(-(-size_bytes // _GIB)),
+            keys.ACCESS_MODES: "ReadWriteOnce",
+            keys.CLASS_NAME: "sanity",
+            keys.RECLAIM_POLICY: "Delete",
+            keys.MOUNT_OPTIONS: "",
+            keys.NODE_NAME: NODE,
+            keys.CLUSTER_UID: _CLUSTER_UID,
+        }
         options.update(self.claim_options(name))
         for key, value in self.request.options.items():
             if key != keys.VOLUME:
@@ -194,9 +207,9 @@ class Life:
     def provisioned(self, name: str) -> "Dict[str, str]":
         """Makes a volume, which must succeed; returns the options of its PV."""
         volume = self.must(self.provision(name)).volume
-        options = volume.get("options") if isinstance(volume, dict) else None
+        options = {} if volume is None else volume.get("options")
         if not isinstance(options, dict):
-            raise NotJudged("provision answered without options for the PV")
+            raise NotJudged("provision answered with options that are no object")
         return options
 
     def delete(self, name: str, options: "Optional[Dict[str, str]]" = None) -> Call:

@@ -16,12 +16,13 @@ from node.sanity.check import (
 )
 from node.sanity.life import VOLUME_BYTES, finish_all
 from shared import options as keys
+from shared import schemas
 from shared.options import Options
 from shared.protocol import FAILURES, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Dict, List
 
     from node.sanity.life import Life
     from node.sanity.runner import Call
@@ -80,20 +81,12 @@ def provision(life: "Life") -> None:
     needs=("provision",),
 )
 def provision_reply(life: "Life") -> None:
-    volume = _provisioned(life)
-    options = volume.get("options")
-    if not isinstance(options, dict):
-        raise Fault("provision: volume.options is {}".format(shown(repr(options))))
-    for key, value in options.items():
-        if not isinstance(value, str):
-            raise Fault("provision: the option {} is no text".format(shown(key)))
-        if keys.is_reserved(key):
-            raise Fault("provision: the option {} is kubelet's own".format(shown(key)))
-    size = volume.get("capacityBytes")
-    if not isinstance(size, int) or isinstance(size, bool):
-        raise Fault("provision: volume.capacityBytes is {}".format(shown(repr(size))))
-    if not isinstance(volume.get("fsType", ""), str):
-        raise Fault("provision: volume.fsType is no text")
+    life.begin()
+    call = life.provision(life.volume())
+    life.must(call)
+    wrong = schemas.errors("provision.reply", call.document())
+    if wrong:
+        raise Fault("provision: {}".format(wrong[0]))
 
 
 @TOPIC.check(
@@ -114,8 +107,8 @@ def provision_size(life: "Life") -> None:
         if not call.succeeded:
             continue
         volume = life.must(call).volume
-        capacity = volume.get("capacityBytes") if isinstance(volume, dict) else None
-        if not isinstance(capacity, int) or capacity < size_bytes:
+        capacity = size_bytes if volume is None else volume["capacityBytes"]
+        if capacity < size_bytes:
             raise Fault("asked for {} bytes: {}".format(size_bytes, call.told()))
 
 
@@ -130,12 +123,13 @@ def provision_size(life: "Life") -> None:
     needs=("provision-reply",),
 )
 def provision_twice(life: "Life") -> None:
-    first = _provisioned(life)
+    life.begin()
+    first = life.provision(life.volume())
+    life.must(first)
     call = life.provision(life.volume())
     if not call.succeeded:
         raise Fault("for the second time: {}".format(call.told()))
-    second = life.must(call).volume or {}
-    if second.get("options") != first.get("options"):
+    if _options_of(first) != _options_of(call):
         raise Fault("for the second time the PV gets other options: {}".format(call.told()))
 
 
@@ -518,17 +512,11 @@ def _size(path: str) -> int:
     return disk.f_blocks * disk.f_frsize
 
 
-def _provisioned(life: "Life") -> "Dict[str, Any]":
-    life.begin()
-    volume = life.must(life.provision(life.volume())).volume
-    if not isinstance(volume, dict):
-        raise Fault("provision answered without volume, or it is no object")
-    return volume
-
-
-def _options_of(call: "Call") -> "Optional[Dict[str, str]]":
+def _options_of(call: "Call") -> "Dict[str, str]":
+    """The options of the PV that a provision answered."""
     volume = call.reply.volume if call.reply is not None else None
-    return volume.get("options") if isinstance(volume, dict) else None
+    options: "Dict[str, str]" = (volume or {}).get("options", {})
+    return options
 
 
 def _expect_deleted(life: "Life", name: str, provisioned: "Call") -> None:
@@ -543,18 +531,14 @@ def _entries(life: "Life") -> "List[Dict[str, Any]]":
         raise NotAsked("the driver has no list")
     if not call.succeeded:
         raise Fault(call.told())
-    volumes = life.must(call).volumes
-    is_list = isinstance(volumes, list)
-    if not is_list or not all(isinstance(entry, dict) for entry in volumes or []):
-        raise Fault("list: volumes is not a list of objects: {}".format(call.told()))
-    return volumes or []
+    wrong = schemas.errors("list.reply", call.document())
+    if wrong:
+        raise Fault("list: {}".format(wrong[0]))
+    return life.must(call).volumes or []
 
 
 def _listed(life: "Life") -> "List[str]":
-    names = [entry.get("name") for entry in _entries(life)]
-    if not all(isinstance(name, str) for name in names):
-        raise Fault("list: an entry has no name")
-    return [str(name) for name in names]
+    return [entry["name"] for entry in _entries(life)]
 
 
 def _write_kept(life: "Life") -> None:

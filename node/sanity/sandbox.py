@@ -33,6 +33,7 @@ _PROCESSES = 500
 _LOOK_SECONDS = 0.05
 # To end all processes of a root takes milliseconds, unless the kernel keeps one for a dead disk.
 _END_SECONDS = 60
+_END_PAUSE_SECONDS = 0.005
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Directories that are empty in the root, as they hold the state and the sockets of this machine.
 _EMPTY = ("/run", "/tmp", "/var")
@@ -92,7 +93,6 @@ _DROPPED = (
     "SYS_TIME",
     "WAKE_ALARM",
 )
-_ALL_IDS = "0 0 4294967295\n"
 # Files that each machine has, for the number of the device that they show.
 _KNOWN_FILES = ("/etc/passwd", "/bin/sh")
 # What the answer of the work begins with, as what went wrong comes the same way.
@@ -157,7 +157,14 @@ def run(settings: Settings, work: "Callable[[Inside], bytes]", seconds: float) -
     When `work` returns, and after `seconds`, every process of the root is killed, and all that was
     written is gone. Raises Impossible if the root cannot be made, LimitPassed if the work did not
     end or had too many processes."""
-    directory = tempfile.mkdtemp(prefix="flexvol-sanity-")
+    try:
+        directory = tempfile.mkdtemp(prefix="flexvol-sanity-")
+    except OSError as error:
+        raise Impossible(
+            "no directory can be made in {}: {}; set TMPDIR to another one".format(
+                tempfile.gettempdir(), error.strerror
+            )
+        ) from None
     try:
         return _Supervisor(settings, directory, seconds).run(work)
     finally:
@@ -191,7 +198,6 @@ class _Supervisor:
             _First(self._settings, self._directory, writer, go_reader).become(work)
         os.close(writer)
         os.close(go_reader)
-        first = 0
         try:
             first = self._begin(reader, go_writer)
             self._await(reader, first)
@@ -199,7 +205,7 @@ class _Supervisor:
         finally:
             os.close(reader)
             os.close(go_writer)
-            self._finish(parent, first)
+            _finish(parent)
 
     def _parsed(self) -> bytes:
         if self._answer.startswith(_ANSWER):
@@ -218,9 +224,7 @@ class _Supervisor:
                 raise Impossible(begun["impossible"])
         first: int = begun["process"]
         if not self._settings.real_root:
-            for kind in ("uid_map", "gid_map"):
-                with open("/proc/{}/{}".format(first, kind), "w") as ids:
-                    ids.write(_ALL_IDS)
+            _map_ids(first)
         _remove_directory(self._directory)  # the root has another one by now
         os.write(go_writer, b"go")
         return first
@@ -250,22 +254,38 @@ class _Supervisor:
             if time.monotonic() > self._end:
                 raise LimitPassed("the check did not end in time")
 
-    def _finish(self, parent: int, first: int) -> None:
-        """Kills all processes of the root, and waits for their end."""
-        process = first or parent
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-        deadline = time.monotonic() + _END_SECONDS
-        while True:
-            done, _ = os.waitpid(parent, os.WNOHANG)
-            if done:
-                return
-            if time.monotonic() > deadline:
-                raise LimitPassed(
-                    "a process of the driver cannot be killed: the kernel waits for a disk or a "
-                    "server; see ps -o pid,stat,wchan,args"
-                )
-            time.sleep(0.01)
+
+def _map_ids(first: int) -> None:
+    """Gives the user namespace of that process the ids that this one has, each as itself."""
+    for kind in ("uid_map", "gid_map"):
+        with open("/proc/self/" + kind) as file:
+            lines = [line.split() for line in file]
+        text = "".join("{0} {0} {1}\n".format(inner, count) for inner, _, count in lines)
+        try:
+            with open("/proc/{}/{}".format(first, kind), "w") as ids:
+                ids.write(text)
+        except OSError as error:
+            raise Impossible(
+                "a user namespace gets no ids here: {}; run it as root of the machine itself, or "
+                "give --real-root".format(error.strerror)
+            ) from None
+
+
+def _finish(parent: int) -> None:
+    """Has the parent of the root's first process kill that one, and so all processes of the root;
+    waits for their end."""
+    os.kill(parent, signal.SIGTERM)
+    deadline = time.monotonic() + _END_SECONDS
+    while True:
+        done, _ = os.waitpid(parent, os.WNOHANG)
+        if done:
+            return
+        if time.monotonic() > deadline:
+            raise LimitPassed(
+                "a process of the driver cannot be killed: the kernel waits for a disk or a "
+                "server; see ps -o pid,stat,wchan,args"
+            )
+        time.sleep(_END_PAUSE_SECONDS)
 
 
 def _process_count(first: int) -> int:
@@ -303,6 +323,8 @@ class _First:
             self._report({"impossible": words})
         except Impossible as reason:
             self._report({"impossible": str(reason)})
+        except Exception as error:
+            self._report({"impossible": "bug in flexvol sanity: {!r}".format(error)})
 
     def _close_others(self) -> None:
         """Closes what this process has open of the machine: the driver finds the descriptors of the
@@ -336,6 +358,8 @@ class _First:
                 self._guarded(lambda: self._work(work))
             finally:
                 os._exit(0)
+        # Only the parent knows for sure that the number is still that of the first process.
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGKILL))
         self._report({"process": first})
         os.close(self._writer)
         os.waitpid(first, 0)
@@ -474,7 +498,14 @@ class _Root:
         size = "mode=755,size={}".format(self._settings.scratch_bytes)
         namespaces.mount("flexvol-sanity", self._directory, "tmpfs", 0, size)
         os.mkdir(self._root, 0o755)
-        self._overlay("/", self._root)
+        try:
+            self._overlay("/", self._root)
+        except OSError as error:
+            raise Impossible(
+                "the kernel lays no overlay over this machine's root: {}; in a container without "
+                "the kernel's whole rights, or on an overlay over an overlay, run it on the "
+                "machine itself".format(error.strerror)
+            ) from None
         for mount in machine:
             self._show(mount)
         for path in _EMPTY:

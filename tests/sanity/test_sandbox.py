@@ -183,6 +183,29 @@ def test_the_root_shows_this_machines_programs_and_the_driver(driver: Path) -> N
     assert printed == f"driver in {directory}\nbeside\ndriver\n2\n/tmp:\n\n/var/lib:\nkubelet\n"
 
 
+@pytest.mark.parametrize(
+    "mount",
+    [
+        pytest.param("mount --bind /var/from /var/to", id="a directory"),
+        pytest.param("mount -o bind,ro,noatime,nosuid /var/from /var/to", id="with flags"),
+        pytest.param("mount -t tmpfs none /var/to", id="tmpfs"),
+        pytest.param(
+            "mount -t overlay -o lowerdir=/etc,upperdir=/var/from,workdir=/var/work none /var/to",
+            id="an overlay",
+        ),
+        pytest.param(
+            "truncate -s 16M /var/image && mkfs.ext4 -q /var/image"
+            " && fuse2fs /var/image /var/to >/dev/null 2>&1",
+            id="FUSE",
+        ),
+    ],
+)
+def test_a_driver_that_is_not_the_machines_root_may_mount(mount: str, driver: Path) -> None:
+    script = f"mkdir /var/from /var/to /var/work; {mount} && umount /var/to && echo done"
+
+    assert roots.run(script, driver) == "done\n"
+
+
 def test_a_driver_keeps_kubelets_names(tmp_path: Path) -> None:
     directory = tmp_path / "acme~disk"
     directory.mkdir()

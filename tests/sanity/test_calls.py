@@ -1,0 +1,187 @@
+"""How a driver is called, and what the suite sees of a call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.sanity import sandbox
+from node.sanity.life import KUBELET, Life, Request, finish_all
+from node.sanity.runner import Runner, Surroundings
+from shared import schemas
+from shared.protocol import CALLOUTS
+
+# Answers each call, and notes how it was called in a file that the test reads.
+NOTING = """#!/bin/sh
+{ echo "arguments $#"; for each in "$@"; do echo "= $each"; done; env; pwd; readlink /proc/self/fd/0
+  ls -ld "$2"; } > /var/noted 2>&1
+echo '{"status": "Success", "device": "/dev/x", "attached": true, "capabilities": {"attach": true},
+  "volume": {"options": {"place": "shelf <1>"}, "capacityBytes": 67108864, "fsType": ""}}'
+"""
+
+
+def in_root(path: Path, script: str, steps: Callable[[Life], Any], **request: Any) -> Any:
+    """What the steps return, as JSON has it, of the driver with this script."""
+    path.write_text(script)
+    asked = Request()
+    for name, value in request.items():
+        setattr(asked, name, value)
+
+    def work(inside: sandbox.Inside) -> bytes:
+        return json.dumps(steps(Life(inside, asked))).encode()
+
+    return json.loads(sandbox.run(sandbox.Settings(str(path)), work, 120))
+
+
+def noted() -> str:
+    with open("/var/noted") as file:
+        return file.read()
+
+
+def test_a_mount_is_called_as_kubelet_calls_it(driver: Path) -> None:
+    def steps(life: Life) -> Any:
+        life.runner.run("mount", [life.pod(), "{}"])
+        return noted()
+
+    lines = in_root(driver, NOTING, steps).splitlines()
+
+    volume = "pvc-5a6ad8b3-1111-4222-8333-944445555666"
+    directory = f"{KUBELET}/pods/pod-1/volumes/sanity~driver/{volume}"
+    assert lines[:4] == ["arguments 3", "= mount", f"= {directory}", "= {}"]
+    assert {"HOME=/root", "LANG=C.UTF-8"} < set(lines)
+    assert "/dev/null" in lines
+    assert lines[-1].startswith("drwxr-x--- ")
+
+
+def test_every_request_is_one_of_the_contract(driver: Path) -> None:
+    def steps(life: Life) -> Any:
+        life.begin()
+        path = life.pod()
+        life.mount(path)
+        life.mount(path, life.mount_options("pod-2", read_only=True))
+        life.expand(path, 2, 1)
+        life.unmount(path)
+        life.delete(life.volume(), life.pv_options())
+        return [[call.callout, *call.words] for call in life.runner.calls]
+
+    calls = in_root(driver, NOTING, steps, provision=True, attach=True, secrets={"key": b"x=="})
+
+    names = [call[0] for call in calls]
+    order = ["init", "provision", "attach", "waitforattach", "mountdevice", "mount", "mount"]
+    assert names == [*order, "expandfs", "unmount", "delete"]
+    for name, *words in calls:
+        arguments = dict(zip(CALLOUTS[name].arguments, words, strict=True))
+        if "options" in arguments:
+            options = json.loads(arguments["options"])
+            assert schemas.errors(f"{name}.request", options) == []
+    mount = json.loads(calls[5][2])
+    assert mount["place"] == "shelf <1>"
+    assert r'"place":"shelf \u003c1\u003e"' in calls[5][2], "as json.Marshal of Go writes it"
+    assert mount["kubernetes.io/secret/key"] == "eD09"
+
+
+def test_what_a_call_finds_around_itself_can_be_changed(driver: Path) -> None:
+    def steps(life: Life) -> Any:
+        around = Surroundings()
+        around.environment = {}
+        around.directory = "/usr"
+        around.has_stdin = False
+        life.runner.run("init", [], around)
+        return noted()
+
+    lines = in_root(driver, NOTING, steps).splitlines()
+
+    assert "HOME=/root" not in lines
+    assert "/usr" in lines
+    assert "/dev/null" not in lines
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        pytest.param('echo \'{"status": "Success"}\'', "succeeded in_form", id="a success"),
+        pytest.param(
+            'echo \'{"status": "Failure", "message": "no"}\'', "proper in_form", id="a failure"
+        ),
+        pytest.param(
+            'echo \'{"status": "Not supported"}\'; exit 3', "unsupported in_form", id="no call"
+        ),
+        pytest.param('echo \'{"status": "Success"}\'; exit 1', "", id="a success with status 1"),
+        pytest.param('echo \'{"status": "Success"}\'; echo x >&2', "", id="words on stderr"),
+        pytest.param('echo \'{"status": "success"}\'', "", id="another word"),
+        pytest.param("", "", id="no output"),
+        pytest.param("kill -9 $$", "", id="killed"),
+        pytest.param('echo \'{"status": "Success"}\'; sleep 99', "hangs", id="no end"),
+        pytest.param('sleep 99 & echo \'{"status": "Success"}\'', "hangs", id="held output"),
+        pytest.param("yes", "hangs", id="output without end"),
+    ],
+)
+def test_an_answer_is_taken_as_kubelet_takes_it(driver: Path, script: str, expected: str) -> None:
+    def steps(life: Life) -> Any:
+        call = life.runner.run("mount", ["/nowhere", "{}"])
+        words = {
+            "succeeded": call.succeeded,
+            "proper": call.is_proper_failure,
+            "unsupported": call.is_unsupported,
+            "in_form": call.is_in_form,
+            "hangs": call.hangs,
+        }
+        return " ".join(word for word, holds in words.items() if holds)
+
+    assert in_root(driver, f"#!/bin/sh\n{script}\n", steps, call_seconds=5) == expected
+
+
+def test_programs_that_a_driver_runs_are_seen_with_their_arguments(driver: Path) -> None:
+    script = "#!/bin/sh\n(/bin/echo one; sh -c '/bin/echo two; exec /bin/echo three')\n"
+
+    def steps(life: Life) -> Any:
+        around = Surroundings()
+        around.is_traced = True
+        return life.runner.run("init", [], around).executed
+
+    executed = in_root(driver, script, steps)
+
+    assert [" ".join(argv) for argv in executed[1:]] == [
+        "/bin/echo one",
+        "sh -c /bin/echo two; exec /bin/echo three",
+        "/bin/echo two",
+        "/bin/echo three",
+    ]
+
+
+def test_the_kernel_refuses_mounts_to_a_driver_without_power(driver: Path) -> None:
+    script = "#!/bin/sh\nmount -t tmpfs none /mnt && echo mounted\n"
+
+    def steps(life: Life) -> Any:
+        around = Surroundings()
+        around.without = ("SYS_ADMIN",)
+        outputs = [life.runner.run("init", [], each).output for each in (around, None)]
+        return [output.decode() for output in outputs]
+
+    refused, allowed = in_root(driver, script, steps)
+
+    assert "mounted" not in refused
+    assert allowed == "mounted\n"
+
+
+def test_a_call_is_killed_with_all_its_children(driver: Path) -> None:
+    def steps(life: Life) -> Any:
+        life.runner.start("init", []).kill_after(0.5)
+        return life.runner.left()
+
+    assert in_root(driver, "#!/bin/sh\nsetsid sleep 99 & sleep 99\n", steps) == []
+
+
+def test_calls_run_at_once(driver: Path) -> None:
+    script = "#!/bin/sh\nmkdir /run/$1; while [ ! -d /run/$2 ]; do sleep 0.01; done; echo met\n"
+
+    def steps(life: Life) -> Any:
+        runner: Runner = life.runner
+        calls = finish_all([runner.start("one", ["two"]), runner.start("two", ["one"])])
+        return [call.output.decode() for call in calls]
+
+    assert in_root(driver, script, steps, call_seconds=20) == ["met\n", "met\n"]
