@@ -4,7 +4,6 @@ import os
 import shutil
 
 from node.host import namespaces
-from node.sanity import sandbox
 from node.sanity.check import BREAKS, DATA_LOSS, Fault, NotAsked, Topic, Words
 from node.sanity.life import finish_all, mounts_at
 
@@ -351,8 +350,7 @@ def expandfs(life: "Life") -> None:
 
 def _restart(life: "Life") -> None:
     """As a restart of the node does: no process, no mount and nothing in /run and /tmp is left."""
-    sandbox.kill_all()
-    life.runner.reap()
+    life.runner.end_all()
     life.take_all_away()
     for directory in ("/run", "/tmp"):
         for name in os.listdir(directory):

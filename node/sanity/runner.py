@@ -172,17 +172,15 @@ class Running:
             return self._close()
         if now - self._began > self._runner.seconds:
             self.call.seconds = now - self._began
-            sandbox.kill_all()
+            self._runner.end_all()
             return self._close()
         return False
 
     def kill(self) -> None:
         """Kills the driver and all other processes of the root, as the restart of kubelet's control
         group does."""
-        sandbox.kill_all()
-        while self._ended is None:
-            self._runner.reap()
-            self._note_end()
+        self._runner.end_all()
+        self._note_end()
         self._close()
 
     def kill_after(self, seconds: float) -> None:
@@ -267,6 +265,13 @@ class Runner:
                 self.ended[pid] = -os.WTERMSIG(status)
             else:
                 self.ended[pid] = os.WEXITSTATUS(status)
+
+    def end_all(self) -> None:
+        """Kills all processes of the root but this one, and waits for their end."""
+        sandbox.kill_all()
+        deadline = time.monotonic() + self.seconds
+        while self.left() and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
 
     def left(self) -> "List[str]":
         """The command lines of the processes that are in the root besides this one."""
