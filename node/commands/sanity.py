@@ -129,6 +129,9 @@ def _explain(name: str) -> int:
         "what a user sees: {}".format(check.seen),
         "why:              {}".format(check.why),
     ]
+    if check.traps:
+        traps = ", ".join(map(str, check.traps))
+        lines.append("traps:            {}".format(traps))
     if check.needs:
         lines.append("judged after:     {}".format(", ".join(check.needs)))
     print("\n".join(lines))

@@ -214,9 +214,13 @@ class Life:
 
     def delete(self, name: str, options: "Optional[Dict[str, str]]" = None) -> Call:
         """Deletes a volume. options: of its PV."""
+        return self.start_delete(name, options).finish()
+
+    def start_delete(self, name: str, options: "Optional[Dict[str, str]]" = None) -> Running:
+        """As delete, without waiting for the end."""
         given = dict(options or {})
         given.update(self.claim_options(name))
-        return self.runner.run("delete", [Options(given).text()])
+        return self.runner.start("delete", [Options(given).text()])
 
     # kubelet and kube-controller-manager.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TOPIC = Topic()
 _GROUP = 2000
 # A daemon ends, and a loop device goes, a little after the last user.
-_END_SECONDS = 5
+_END_SECONDS = 15
 _LOOK_SECONDS = 0.1
 _CYCLES = 3
 

@@ -265,6 +265,31 @@ def delete_twice(life: "Life") -> None:
 
 
 @TOPIC.check(
+    "delete-killed",
+    BREAKS,
+    Words(
+        "a delete that was killed can be repeated",
+        "the PV stays Failed, and half of its volume stays",
+        "A restart of the provisioner kills the driver at any line.",
+    ),
+    traps=(18,),
+    needs=("delete-twice",),
+)
+def delete_killed(life: "Life") -> None:
+    life.begin()
+    name = life.new_name()
+    whole = life.delete(name, life.provisioned(name))
+    life.must(whole)
+    for moment in _MOMENTS:
+        name = life.new_name()
+        options = life.provisioned(name)
+        life.start_delete(name, options).kill_after(moment * whole.seconds)
+        again = life.delete(name, options)
+        if not again.succeeded:
+            raise Fault("after a delete was killed: {}".format(again.told()))
+
+
+@TOPIC.check(
     "delete-other-stays",
     DATA_LOSS,
     Words(

@@ -30,7 +30,7 @@ ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }
 # So long after the driver's end a child that still has the output open is believed to keep it.
-_HELD_SECONDS = 2
+_HELD_SECONDS = 5
 _OUTPUT_LIMIT_BYTES = 4 << 20
 _LOOK_SECONDS = 0.01
 _NOT_STARTED = 127
@@ -172,6 +172,7 @@ class Running:
             return self._close()
         if now - self._began > self._runner.seconds:
             self.call.seconds = now - self._began
+            self.call.is_held = self._ended is not None
             self._runner.end_all()
             return self._close()
         return False
@@ -306,6 +307,8 @@ def _become(line: "List[str]", around: Surroundings, writer: int) -> "NoReturn":
         _set_standard(around.has_stdin, writer)
         os.chdir(around.directory or os.path.dirname(line[0]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        most = sandbox.memory_bytes() // 2
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         namespaces.drop_capabilities(around.without)

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import select
+import shutil
 import signal
 import stat
 import tempfile
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     Places = List[Tuple[int, str]]
 
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
-# All that is written in one root lies in memory, and holds volumes of 64 MiB, which xfs makes 300.
+# All that is written in one root lies in memory, and holds volumes of 64 MiB, which xfs makes 300:
+# in each of four file systems so much at most, and no more than a quarter of the memory.
 _SCRATCH_BYTES = 1 << 30
 # A driver that starts more processes goes round in circles; the widest of the known ones has 30.
 _PROCESSES = 500
@@ -123,7 +125,7 @@ class Settings:
         self.loop_devices = False
         self.devices: "List[str]" = []
         self.network = False
-        self.scratch_bytes = _SCRATCH_BYTES
+        self.scratch_bytes = min(_SCRATCH_BYTES, memory_bytes() // 4)
 
     def driver_name(self) -> "Tuple[str, str]":
         """The vendor and the name of the driver, as the directory of kubelet's form VENDOR~NAME has
@@ -137,6 +139,11 @@ class Settings:
     def plugin_directory(self) -> str:
         """Where the driver lies in the root."""
         return os.path.join(PLUGINS, "~".join(self.driver_name()))
+
+
+def memory_bytes() -> int:
+    """How much memory the machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 class Inside:
@@ -547,9 +554,14 @@ class _Root:
         target = self._root + self._settings.plugin_directory()
         os.makedirs(target, 0o755, exist_ok=True)
         real = os.path.realpath(self._settings.driver)
-        self._overlay(os.path.dirname(real), target)
-        os.chdir("/")
         name = self._settings.driver_name()[1]
+        try:
+            self._overlay(os.path.dirname(real), target)
+        except OSError:  # a server's file system may not lie below an overlay
+            shutil.copy(real, os.path.join(target, name))
+            return
+        finally:
+            os.chdir("/")
         if name != os.path.basename(real):
             link = os.path.join(target, name)
             if os.path.lexists(link):
@@ -563,6 +575,8 @@ class _Root:
         for name in _DEVICES:
             self._copy_device("/dev/" + name)
         for path in self._settings.devices:
+            if not os.path.exists(path):
+                raise Impossible("{} is not there".format(path))
             self._copy_device(path)
         for target, name in _LINKS:
             os.symlink(target, os.path.join(dev, name))

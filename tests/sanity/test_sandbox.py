@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from node.sanity import sandbox
+from node.sanity.runner import Runner
 from tests.sanity import roots
 from tests.sanity.roots import MARK
+from tests.sources import ROOT
 
 # Each script prints "held" if the root kept it from what it tried, as far as it notices at all.
 # What it did notice, and what it did not, must not be outside.
@@ -75,6 +78,15 @@ ACCIDENTS = (
     "leaves a process",
     "sets the clock",
 )
+
+
+def program(script: str, driver: Path) -> list[str]:
+    """A program that runs the script in a root, and prints what the script printed."""
+    source = (
+        "from pathlib import Path; from tests.sanity import roots;"
+        f"print(roots.run({script!r}, Path({str(driver)!r})))"
+    )
+    return [sys.executable, "-c", source]
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
@@ -218,17 +230,44 @@ def test_a_driver_keeps_kubelets_names(tmp_path: Path) -> None:
     assert printed == f"called as {sandbox.PLUGINS}/acme~disk/disk\n"
 
 
+def test_a_driver_that_lies_where_no_overlay_can_is_copied(driver: Path, tmp_path: Path) -> None:
+    """An overlay over an overlay cannot be a part of a third one."""
+    driver.write_text("#!/bin/sh\necho called\n")
+    for name in ("one", "two", "work-one", "work-two", "upper-one", "upper-two"):
+        (tmp_path / name).mkdir()
+    form = "mount -t overlay -o lowerdir={0},upperdir=upper-{1},workdir=work-{1} none {1}"
+    lines = ["set -e", f"cd {tmp_path}", form.format(".", "one"), form.format("one", "two")]
+    lines.append(f"cd {ROOT}; exec {shlex.join(program('$DRIVER', tmp_path / 'two/driver'))}")
+
+    printed = subprocess.check_output(["unshare", "-m", "sh", "-c", "; ".join(lines)], text=True)
+
+    assert printed.strip() == "called"
+
+
+def test_a_driver_gets_no_more_than_half_of_the_memory(driver: Path) -> None:
+    much = sandbox.memory_bytes() // 2 + (1 << 20)
+
+    def work(inside: sandbox.Inside) -> bytes:
+        return Runner(inside.executable, 60).run("init", []).output
+
+    driver.write_text(f"#!{sys.executable}\nbytearray({much})\nprint('all')\n")
+    printed = sandbox.run(sandbox.Settings(str(driver)), work, 120)
+
+    assert b"MemoryError" in printed
+
+
+def test_a_device_that_is_not_there_is_named(driver: Path) -> None:
+    with pytest.raises(sandbox.Impossible, match="/dev/nowhere is not there"):
+        roots.run("true", driver, real_root=True, devices=["/dev/nowhere"])
+
+
 def test_roots_may_be_made_at_once(driver: Path) -> None:
     printed: list[str] = []
 
     def make(number: int) -> None:
         script = f"echo {number} > /var/number; sleep 0.2; cat /var/number"
-        program = (
-            "from tests.sanity import roots; from pathlib import Path;"
-            f"print(roots.run({script!r}, Path({str(driver)!r})))"
-        )
-        line = [sys.executable, "-c", program]
-        printed.append(subprocess.check_output(line, text=True).strip())
+        printed_text = subprocess.check_output(program(script, driver), cwd=ROOT, text=True)
+        printed.append(printed_text.strip())
 
     threads = [threading.Thread(target=make, args=(number,)) for number in range(4)]
     for thread in threads:
