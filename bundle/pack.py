@@ -107,8 +107,8 @@ def pack(target: Path, drivers: list[Path]) -> None:
     os.replace(aside, target)
 
 
-def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="build.sh build", description="Build dist/flexvol.")
+def add_driver_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --driver, for what builds dist/flexvol."""
     parser.add_argument(
         "--driver",
         action="append",
@@ -116,8 +116,13 @@ def main(words: list[str]) -> None:
         type=Path,
         metavar="FILE",
         help="a file with a Driver subclass, which becomes part of dist/flexvol; the first "
-        "one becomes the default driver",
+        "one becomes the default driver; repeatable",
     )
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="build.sh build", description="Build dist/flexvol.")
+    add_driver_argument(parser)
     pack(ROOT / "dist/flexvol", parser.parse_args(words).driver)
 
 

@@ -14,7 +14,7 @@ import os
 import sys
 
 from node import callouts
-from node.commands import add_driver
+from node.commands import add_driver, own_driver
 from shared import protocol
 from shared.options import (
     ANY,
@@ -70,7 +70,7 @@ def is_garbled(words: "List[str]") -> bool:
     if not names:
         return True
     try:
-        volumes = callouts.load(callouts.DEFAULT_DRIVER).list().volumes or []
+        volumes = callouts.load(own_driver()).list().volumes or []
     except (protocol.Failure, OSError):
         return True
     return names.isdisjoint(entry.get("name") for entry in volumes)

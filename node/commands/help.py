@@ -127,7 +127,8 @@ def _usage(callout: str) -> str:
 
 def _callout(name: str) -> str:
     callout = CALLOUTS[name]
-    driver = callouts.load(callouts.DEFAULT_DRIVER)
+    driver_name = commands.own_driver()
+    driver = callouts.load(driver_name)
     lines = [
         "flexvol " + _usage(name),
         "",
@@ -136,7 +137,7 @@ def _callout(name: str) -> str:
         ),
     ]
     if getattr(type(driver), name) is getattr(Driver, name) and name != "init":
-        lines.append("The driver {} does not support it.".format(callouts.DEFAULT_DRIVER))
+        lines.append("The driver {} does not support it.".format(driver_name))
     if callout.arguments:
         lines.append("")
     for argument in callout.arguments:

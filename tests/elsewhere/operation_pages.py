@@ -7,10 +7,19 @@ PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 PLAYGROUND = "tests/playground/test_playground.py::"
 SECRETS = "tests/cluster/test_secrets.py::"
 INVENTORY = "tests/cluster/test_inventory.py::"
+OWN_DRIVER = (
+    "tests/cluster/test_own_driver.py"
+    "::test_the_commands_of_the_page_bring_a_driver_of_ones_own_to_a_pod"
+)
 LIFE = "tests/unit/bundle/test_build.py::test_the_example_driver_lives_through_a_volumes_life"
 RIGHTS = "tests/cluster/test_rights.py::test_each_command_needs_the_rights_that_the_table_gives_it"
 
 TESTS = {
+    "./build.sh new-driver": OWN_DRIVER,
+    "./build.sh test drivers/quota": OWN_DRIVER,
+    "./build.sh image --driver": OWN_DRIVER,
+    "kubectl apply -k drivers": OWN_DRIVER,
+    "kubectl exec quota": OWN_DRIVER,
     "./build.sh build --driver": LIFE,
     "dist/flexvol provision": LIFE,
     "dist/flexvol delete": LIFE,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bundle import new_driver
 from node.host.plugin_directory import PLUGIN_DIRECTORY
 from shared.protocol import VERSION
 from tests import documents
@@ -117,6 +118,61 @@ def test_chart_and_kustomize_have_the_same_objects(
         assert found[key] == one, key
 
 
+@pytest.fixture(params=["without pools", "with pools"])
+def drivers(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Path]:
+    """What `./build.sh new-driver` writes in either mode: the directories of two drivers."""
+    pools = "Reply(pools=[])" if request.param == "with pools" else ""
+    modes = {"quota": new_driver.NODE, "archive": new_driver.SHARED}
+    for name, mode in modes.items():
+        new_driver.write(tmp_path / name, mode, f"{pools}\n")
+    return {name: tmp_path / name for name in modes}
+
+
+def values_of(drivers: dict[str, Path]) -> Object:
+    """The values of all drivers, as Helm merges several files."""
+    merged: Object = {}
+    for directory in drivers.values():
+        merged.update(yaml.safe_load((directory / "values.yaml").read_text())["drivers"])
+    return {"drivers": merged}
+
+
+@pytest.mark.parametrize("overlay", ["", "openshift"], ids=["the base", "with an overlay"])
+def test_chart_and_kustomize_have_the_same_objects_for_drivers_of_ones_own(
+    each_helm: Helm, drivers: dict[str, Path], overlay: str
+) -> None:
+    manifests = [str(directory / "deploy") for directory in drivers.values()]
+    components = (f"deploy/overlays/{overlay}",) if overlay else ()
+    own = kustomization("deploy/shared/account", *manifests, components=components)
+    values = {"driverDirectory.distribution": overlay or "default", **values_of(drivers)}
+
+    expected = charts.by_name(charts.kustomize(own))
+    found = charts.by_name(each_helm.render({**WITH_NAMESPACE, **values}))
+
+    assert sorted(found) == sorted(expected)
+    for key, one in expected.items():
+        assert found[key] == one, key
+
+
+def test_a_driver_has_the_capabilities_and_arguments_of_its_values(helm: Helm) -> None:
+    own = {"capabilities": ["SYS_ADMIN"], "extraArgs": ["--workers=2"]}
+    drivers = {"quota": {"mode": "node", **own}, "archive": {"mode": "shared", **own}}
+
+    objects = helm.render({"drivers": drivers})
+
+    pods = [one for one in objects if one["metadata"]["name"].startswith("flexvol-driver-")]
+    provisioners = [
+        container
+        for one in pods
+        if one["kind"] in ("DaemonSet", "Deployment")
+        for container in one["spec"]["template"]["spec"]["containers"]
+        if container["name"] == "provisioner"
+    ]
+    assert len(provisioners) == 2
+    for container in provisioners:
+        assert container["args"][-1] == "--workers=2"
+        assert container["securityContext"]["capabilities"]["add"] == ["SYS_ADMIN"]
+
+
 def pod_of(objects: list[Object], name: str) -> Object:
     (workload,) = [
         one
@@ -207,7 +263,7 @@ def test_a_directory_of_ones_own_is_that_of_all_pods_that_run_drivers(helm: Helm
     node, shared = (pod_of(objects, f"flexvol-{name}") for name in ("node", "shared"))
     directory = values["driverDirectory.path"]
     assert host_path(node, "plugins") == host_path(shared, "plugins") == directory
-    assert container_of(node, "install")["command"][-1] == directory
+    assert directory in container_of(node, "install")["command"]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -339,7 +395,7 @@ def test_a_pool_is_made_where_the_kernel_lists_a_mount_and_no_program_looks_at_i
         timeout=60,
     )
 
-    made = "made: pool init fast --unless-removed --reserve=20% --overcommit=1"
+    made = "made: pool init --driver=loop fast --unless-removed --reserve=20% --overcommit=1"
     refused = "no disk is mounted at /var/lib/flexvol/fast, so this node gets no pool fast"
     assert done.stdout.strip() == (made if is_made else refused)
     assert done.stderr == ""
@@ -412,6 +468,15 @@ def named(word: str) -> Object:
         ],
         "pools": [{"name": word}],
         "provisioners": [word],
+        "drivers": {
+            "quota": {
+                "mode": "node",
+                "classes": [{"name": f"{word}-quota", "provisioner": word}],
+                "capabilities": [word],
+                "volumes": [{"name": word}],
+                "volumeMounts": [{"name": word}],
+            }
+        },
         "priorityClass.name": word,
         "cluster.priorityClassName": word,
         "shared.priorityClassName": word,
@@ -649,6 +714,14 @@ REFUSED = [
     pytest.param(
         "classes", [{"parameters": {}}], ("/classes/0", "missing property 'name'"),
         id="a class without a name",
+    ),
+    pytest.param(
+        "drivers", {"quota": {}}, ("/drivers/quota", "missing property 'mode'"),
+        id="a driver without a mode",
+    ),
+    pytest.param(
+        "drivers", {"my-quota": {"mode": "node"}}, ("'my-quota' does not match pattern",),
+        id="a driver that Python cannot name",
     ),
     pytest.param(
         "pools", [{"name": "default"}], ("/pools/0/name",), id="the pool that each node has"

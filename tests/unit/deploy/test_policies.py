@@ -22,7 +22,7 @@ IGNORES = "!authorizer.group('flexvol').resource('policies').name('{0}').check('
 
 
 def manifests() -> list[Object]:
-    folders = (".", "shared", "secrets", "snapshots")
+    folders = (".", "shared", "shared/account", "secrets", "snapshots")
     files = [file for folder in folders for file in (DEPLOY / folder).glob("*.yaml")]
     return [
         one

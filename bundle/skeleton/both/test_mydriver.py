@@ -1,0 +1,73 @@
+"""The driver mydriver as kubelet and the provisioner run it: ./build.sh test drivers/mydriver"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared import protocol
+from tests import own_drivers
+from tests.own_drivers import MIB, OwnNode
+
+HERE = Path(__file__).resolve().parent
+STORAGE = "/var/lib/flexvol-mydriver"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[OwnNode]:
+    """A node with the driver and with its storage: an empty directory of the node's own. Make here
+    what your driver needs, by node.enter("mount", ...) for example."""
+    with own_drivers.own_node(tmp_path, HERE / "mydriver.py") as node:
+        node.enter("mkdir", STORAGE)
+        yield node
+
+
+def test_a_volume_lives_as_its_claim_does(node: OwnNode) -> None:
+    """Every call is made twice, as a call that was cut is made again."""
+    options = node.provision()["options"]
+    assert node.provision()["options"] == options
+
+    pod = node.mount(**options)
+    node.mount(**options)
+    assert node.mounts() == 1
+    (pod / "file").write_text("kept")
+    node.expand(128 * MIB)
+    node.expand(128 * MIB)
+    node.unmount()
+    node.unmount()
+    assert node.mounts() == 0
+    again = node.mount("again", **options)
+    assert (again / "file").read_text() == "kept"
+    node.unmount("again")
+
+    node.delete(**options)
+    node.delete(**options)
+    assert node.volumes() == []
+    with pytest.raises(protocol.Failure):
+        node.mount(**options)
+    assert node.mounts() == 0
+
+
+def test_a_pod_that_may_only_read_cannot_write(node: OwnNode) -> None:
+    options = node.provision()["options"]
+
+    pod = node.mount(access="ro", **options)
+
+    with pytest.raises(OSError, match="Read-only file system"):
+        (pod / "file").write_text("not kept")
+
+
+def test_a_pod_of_another_namespace_gets_nothing(node: OwnNode) -> None:
+    options = node.provision()["options"]
+
+    with pytest.raises(protocol.Failure):
+        node.mount(namespace="evil", **options)
+
+    assert node.mounts() == 0
+
+
+def test_the_scheduler_looks_for_room_only_where_the_driver_lists_pools(node: OwnNode) -> None:
+    """With a CSIDriver object, and without pools, no pod would be scheduled."""
+    assert node.lists_pools() or not own_drivers.has_csi_driver(HERE / "deploy")
