@@ -211,7 +211,7 @@ def init_changes_nothing(life: "Life") -> None:
         "directory.",
     ),
     traps=(8,),
-    needs=("init",),
+    needs=("init", "capabilities-null"),
 )
 def attach_stated(life: "Life") -> None:
     if "attach" not in _stated(life):
@@ -227,7 +227,7 @@ def attach_stated(life: "Life") -> None:
         "Where they are left out, selinuxRelabel, fsGroup and requiresFSResize are true, and "
         "supportsMetrics is false.",
     ),
-    needs=("init",),
+    needs=("init", "capabilities-null"),
 )
 def capabilities_stated(life: "Life") -> None:
     stated = _stated(life)

@@ -163,7 +163,7 @@ def detach_twice(life: "Life") -> None:
         "The controller detaches after an attach that failed.",
     ),
     traps=(3,),
-    needs=("attach",),
+    needs=("detach-twice",),
 )
 def detach_never_attached(life: "Life") -> None:
     life.begin()
@@ -182,7 +182,7 @@ def detach_never_attached(life: "Life") -> None:
         "A restart of the controller kills the driver at any line.",
     ),
     traps=(18,),
-    needs=("detach",),
+    needs=("attach-twice", "detach-twice"),
 )
 def attach_killed(life: "Life") -> None:
     seconds = _attach(life).seconds

@@ -154,7 +154,7 @@ def failed_mount_leaves_mount(life: "Life") -> None:
         "After a failed mount kubelet removes the directory by rmdir.",
     ),
     traps=(3,),
-    needs=("mounted", "nothing-below-the-mount"),
+    needs=("empty-after-unmount",),
 )
 def failed_mount_leaves_files(life: "Life") -> None:
     life.begin()

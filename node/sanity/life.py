@@ -297,6 +297,8 @@ class Life:
         if self._device is None:
             device = self.device_of(self.runner.run("attach", [text, NODE]), "")
             self._device = self.device_of(self.runner.run("waitforattach", [device, text]), device)
+            if device and not self._device:
+                raise NotJudged("waitforattach answered no device; see waitforattach")
         path = self.global_directory()
         os.makedirs(path, 0o750, exist_ok=True)
         given = text if options is None else go_json(options)

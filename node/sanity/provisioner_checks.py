@@ -141,7 +141,7 @@ def provision_twice(life: "Life") -> None:
         "the volume is empty after a restart of the provisioner",
         "A provision that is repeated late finds the volume with data in it.",
     ),
-    needs=("provision-twice", "unmounted"),
+    needs=("provision-twice", "data-kept"),
 )
 def provision_again_keeps_data(life: "Life") -> None:
     life.begin()
@@ -297,7 +297,7 @@ def delete_killed(life: "Life") -> None:
         "the data of another claim is gone",
         "A pattern such as pvc-1* finds pvc-10, too.",
     ),
-    needs=("delete", "unmounted"),
+    needs=("delete", "data-kept"),
 )
 def delete_other_stays(life: "Life") -> None:
     life.begin()
@@ -317,7 +317,7 @@ def delete_other_stays(life: "Life") -> None:
         "A path that is put together of the storage's directory and an empty name is the storage's "
         "directory.",
     ),
-    needs=("delete", "unmounted"),
+    needs=("delete", "data-kept"),
 )
 def delete_empty_name(life: "Life") -> None:
     life.begin()
@@ -334,7 +334,7 @@ def delete_empty_name(life: "Life") -> None:
         "whoever may write a PV deletes files anywhere on the node",
         "A PV is an object that a user may have written: its name and its options are input.",
     ),
-    needs=("delete", "unmounted"),
+    needs=("delete", "data-kept"),
 )
 def delete_hostile_name(life: "Life") -> None:
     life.begin()
@@ -463,7 +463,7 @@ def only_find(life: "Life") -> None:
         "The provisioner deletes orphans that list calls blank; a pod may have written to one in "
         "the meantime.",
     ),
-    needs=("list", "unmounted"),
+    needs=("list", "data-kept"),
 )
 def only_if_blank(life: "Life") -> None:
     life.begin()

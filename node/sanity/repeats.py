@@ -112,7 +112,7 @@ def unmount_twice(life: "Life") -> None:
         "a pod whose mount failed stays in Terminating for ever",
         "kubelet calls unmount for each pod directory that exists, mounted or not.",
     ),
-    needs=("unmount",),
+    needs=("unmount-twice",),
 )
 def unmount_never_mounted(life: "Life") -> None:
     life.begin()
@@ -132,7 +132,7 @@ def unmount_never_mounted(life: "Life") -> None:
         "unmounts what pods had before.",
     ),
     traps=(16,),
-    needs=("unmounted",),
+    needs=("unmount-twice",),
 )
 def unmount_after_reboot(life: "Life") -> None:
     life.begin()
@@ -273,7 +273,7 @@ def unmounts_at_once(life: "Life") -> None:
         "it leaves must not stop the next call.",
     ),
     traps=(18,),
-    needs=("unmounted",),
+    needs=("mount-again",),
 )
 def mount_killed(life: "Life") -> None:
     life.begin()

@@ -51,7 +51,7 @@ def output_held(life: "Life") -> None:
         "A PV may have any options. Refusing an unknown one, with its name in the message, tells "
         "whoever mistyped it.",
     ),
-    needs=("mounted",),
+    needs=("mount-again",),
 )
 def unknown_option(life: "Life") -> None:
     life.begin()
@@ -67,7 +67,7 @@ def unknown_option(life: "Life") -> None:
         "The options are JSON as Go writes it: <, > and & stand there as \\\\u003c, \\\\u003e and "
         "\\\\u0026. Read them by a parser of JSON, and not by grep.",
     ),
-    needs=("mounted",),
+    needs=("unknown-option",),
 )
 def option_characters(life: "Life") -> None:
     life.begin()
@@ -87,7 +87,7 @@ def option_characters(life: "Life") -> None:
         "One argument may have 128 KiB, and the values of a Secret, as base64, make it as long. A "
         "driver that passes its options on, with more words in the same argument, goes beyond.",
     ),
-    needs=("mounted",),
+    needs=("unknown-option",),
 )
 def long_options(life: "Life") -> None:
     life.begin()

@@ -1,0 +1,29 @@
+"""Broken drivers: each is a correct one with one fault, made by replacing parts of its text."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tests.sanity.drivers import Kind, replaced
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A driver with one fault.
+
+    check: the name of the check that finds the fault. kind: the correct driver. changes: parts of
+    its text, and what stands there instead."""
+
+    check: str
+    kind: Kind
+    changes: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.check}-{self.kind}"
+
+    def text(self) -> str:
+        """The driver."""
+        text = self.kind.text()
+        for old, new in self.changes.items():
+            text = replaced(text, old, new)
+        return text

@@ -1,0 +1,64 @@
+"""Drivers with faults in their answers."""
+
+from __future__ import annotations
+
+from tests.sanity.broken import Broken
+from tests.sanity.drivers import PYTHON, SH
+
+_CAPABILITIES = '    return {"capabilities": capabilities}\n'
+_END = "    return 0\n"
+_INIT = "def init() -> Reply:\n"
+_MOUNT = "def mount(path: str, text: str) -> Reply:\n"
+_UNKNOWN = 'return {"status": "Not supported"}'
+
+DRIVERS = (
+    Broken("one-document", PYTHON, {_MOUNT: _MOUNT + '    print("mounting", path)\n'}),
+    Broken(
+        "one-document", SH, {'do_mount "$2" "$3" ;;': 'do_mount "$2" "$3"; echo mounted >&2 ;;'}
+    ),
+    Broken("value-types", PYTHON, {'"attach": ATTACH': '"attach": str(ATTACH).lower()'}),
+    Broken("value-types", SH, {'"attach": false': '"attach": "false"'}),
+    Broken("capabilities-null", PYTHON, {_CAPABILITIES: '    return {"capabilities": None}\n'}),
+    Broken("status-words", PYTHON, {'reply["status"] = "Success"': 'reply["status"] = "success"'}),
+    Broken("key-case", PYTHON, {'reply["status"] = "Success"': 'reply["Status"] = "Success"'}),
+    Broken(
+        "exit-status-of-success",
+        PYTHON,
+        {_END: '    return int(sys.argv[1] == "mount" and reply["status"] == "Success")\n'},
+    ),
+    Broken("init", PYTHON, {_CAPABILITIES: '    raise Failed("the shelf is not there")\n'}),
+    Broken(
+        "init",
+        SH,
+        {
+            'if [ "$1" = init ]; then\n': '[ "$1" != init ] || answer Failure broken\n'
+            "if false; then\n"
+        },
+    ),
+    Broken("init-fast", PYTHON, {_INIT: _INIT + "    import time\n\n    time.sleep(6)\n"}),
+    Broken(
+        "init-changes-nothing",
+        PYTHON,
+        {
+            _INIT: _INIT + '    if not is_mounted("/mnt"):\n'
+            '        run(["mount", "-t", "tmpfs", "none", "/mnt"])\n'
+        },
+    ),
+    Broken("attach-stated", PYTHON, {'        "attach": ATTACH,\n': ""}),
+    Broken("attach-stated", SH, {'"attach": false, ': ""}),
+    Broken("capabilities-stated", PYTHON, {'        "supportsMetrics": True,\n': ""}),
+    Broken("requires-fs-resize", PYTHON, {'"requiresFSResize": True': '"requiresFSResize": False'}),
+    Broken(
+        "unknown-call",
+        PYTHON,
+        {_UNKNOWN: 'return {"status": "Failure", "message": "usage: shelf CALL"}'},
+    ),
+    Broken(
+        "unknown-call", SH, {'*) answer "Not supported" ;;': "*) echo usage: shelf CALL; exit 1 ;;"}
+    ),
+    Broken(
+        "driver-directory",
+        PYTHON,
+        {_MOUNT: _MOUNT + '    write(os.path.join(os.path.dirname(__file__), "last"), path)\n'},
+    ),
+)

@@ -1,0 +1,126 @@
+"""Drivers with faults in the calls of kube-controller-manager, and in mounting a device."""
+
+from __future__ import annotations
+
+from tests.sanity.broken import Broken
+from tests.sanity.drivers import ATTACHING
+
+_ATTACH = "def attach(text: str, node: str) -> Reply:\n"
+_DETACH = "def detach(name: str, node: str) -> Reply:\n"
+_MOUNT_DEVICE = "    bind(device, path, json.loads(text))\n"
+_NOT_THERE = "    if not os.path.exists(record):\n        return {}\n"
+_RECORDED = "    if not os.path.exists(record):\n        write(record, device)\n"
+_STAGE = "    stage = STATE + '/stage'\n"
+_UNMOUNT_DEVICE = "def unmountdevice(path: str) -> Reply:\n"
+_UNLINKED = "    os.unlink(record)\n    return {}\n"
+
+DRIVERS = (
+    Broken("attach", ATTACHING, {_ATTACH: _ATTACH + '    raise Failed("the array is off")\n'}),
+    Broken(
+        "attach-twice",
+        ATTACHING,
+        {
+            _RECORDED: "    if os.path.exists(record):\n"
+            '        raise Failed("the volume is attached already")\n'
+            "    write(record, device)\n"
+        },
+    ),
+    Broken(
+        "waitforattach",
+        ATTACHING,
+        {'    return {"device": device}\n\n\ndef isatt': "    return {}\n\n\ndef isatt"},
+    ),
+    Broken("isattached", ATTACHING, {'return {"attached": os.path.exists(record)}': "return {}"}),
+    Broken(
+        "detach", ATTACHING, {_DETACH: _DETACH + '    raise Failed("detach needs the device")\n'}
+    ),
+    Broken("isattached-after-detach", ATTACHING, {_UNLINKED: "    return {}\n"}),
+    Broken(
+        "detach-twice",
+        ATTACHING,
+        {_NOT_THERE: '    if not os.path.exists(record):\n        raise Failed("not attached")\n'},
+    ),
+    Broken(
+        "detach-never-attached",
+        ATTACHING,
+        {
+            _NOT_THERE: '    if not os.path.exists(record + ".was"):\n'
+            '        raise Failed("this volume was never attached")\n' + _NOT_THERE,
+            _RECORDED: _RECORDED + '    write(record + ".was", device)\n',
+        },
+    ),
+    Broken(
+        "attach-killed",
+        ATTACHING,
+        {
+            _RECORDED: '    os.mkdir(record + ".busy")\n    import time\n\n    time.sleep(1)\n'
+            + _RECORDED
+            + '    os.rmdir(record + ".busy")\n'
+        },
+    ),
+    Broken("mountdevice", ATTACHING, {_MOUNT_DEVICE: '    raise Failed("no such device")\n'}),
+    Broken("mountdevice-mounts", ATTACHING, {_MOUNT_DEVICE: ""}),
+    Broken(
+        "mountdevice-twice",
+        ATTACHING,
+        {
+            _MOUNT_DEVICE: '    if is_mounted(path):\n        raise Failed("it is mounted")\n'
+            + _MOUNT_DEVICE
+        },
+    ),
+    Broken(
+        "failed-mountdevice-leaves-mount",
+        ATTACHING,
+        {
+            _MOUNT_DEVICE: "    try:\n        bind(device, path, json.loads(text))\n"
+            "    except Failed:\n        return {}\n"
+        },
+    ),
+    Broken(
+        "private-staging",
+        ATTACHING,
+        {
+            _MOUNT_DEVICE: _STAGE
+            + "    os.makedirs(stage, exist_ok=True)\n    bind(device, stage, {})\n"
+            + _MOUNT_DEVICE,
+            _UNMOUNT_DEVICE: _UNMOUNT_DEVICE + _STAGE + "    take_away(stage)\n",
+        },
+    ),
+    Broken(
+        "unmountdevice", ATTACHING, {_UNMOUNT_DEVICE + "    take_away(path)\n": _UNMOUNT_DEVICE}
+    ),
+    Broken(
+        "unmountdevice-twice",
+        ATTACHING,
+        {
+            _UNMOUNT_DEVICE: _UNMOUNT_DEVICE
+            + '    if not is_mounted(path):\n        raise Failed("nothing is mounted")\n'
+        },
+    ),
+    Broken(
+        "device-in-use",
+        ATTACHING,
+        {
+            "    if is_shown(device):\n"
+            '        raise Failed("{} is still mounted".format(name), "Busy")\n'
+            "    os.unlink(record)\n": '    run(["sh", "-c", "rm -rf " + device + "/*"])\n'
+            "    os.unlink(record)\n"
+        },
+    ),
+    Broken(
+        "getvolumename",
+        ATTACHING,
+        {
+            '    "init": init,\n': '    "init": init,\n    "getvolumename": '
+            'lambda text: {"volumeName": os.path.basename(device_of(json.loads(text)))},\n'
+        },
+    ),
+    Broken(
+        "getvolumename-supported",
+        ATTACHING,
+        {
+            '    "init": init,\n': '    "init": init,\n    "getvolumename": '
+            'lambda text: {"volumeName": "shelf"},\n'
+        },
+    ),
+)

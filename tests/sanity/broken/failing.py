@@ -1,0 +1,82 @@
+"""Drivers with faults in mounts and unmounts that fail."""
+
+from __future__ import annotations
+
+from tests.sanity.broken import Broken
+from tests.sanity.drivers import PYTHON, SH
+
+_BIND = "    bind(device, path, options)\n"
+_END = "    return 0\n"
+_FAILURE = '        return {"status": "Failure", "message": str(failed), "reason": failed.reason}\n'
+_MOUNT = "def mount(path: str, text: str) -> Reply:\n"
+_RAISE = "        take_away(path)\n        raise\n"
+_SH_FAILURE = '            do_unmount "$1"\n            answer Failure "$words"\n'
+_SH_MOUNT = 'if ! words=$(mount -o "$flags" "$volumes/$directory" "$1" 2>&1); then'
+_UNMOUNT = "def unmount(path: str) -> Reply:\n    take_away(path)\n"
+_UNMOUNT_FAILS = (
+    "def unmount(path: str) -> Reply:\n    try:\n        take_away(path)\n    except Failed:\n"
+)
+
+DRIVERS = (
+    Broken(
+        "one-document-of-failure",
+        PYTHON,
+        {_FAILURE: "        print(failed, file=sys.stderr)\n" + _FAILURE},
+    ),
+    Broken(
+        "one-document-of-failure",
+        SH,
+        {
+            _SH_MOUNT: "words='mount failed'\n        "
+            'if ! mount -o "$flags" "$volumes/$directory" "$1"; then'
+        },
+    ),
+    Broken(
+        "exit-status-of-failure", PYTHON, {_END: '    return int(reply["status"] == "Failure")\n'}
+    ),
+    Broken("exit-status-of-failure", SH, {"    exit 0\n}": '    [ "$1" != Failure ]\n    exit\n}'}),
+    Broken("failure-message", PYTHON, {'"message": str(failed)': '"message": ""'}),
+    Broken(
+        "unsupported-for-one-volume",
+        PYTHON,
+        {
+            _FAILURE: '        if failed.reason == "InvalidArgument":\n'
+            '            return {"status": "Not supported", "message": str(failed)}\n' + _FAILURE
+        },
+    ),
+    Broken("failed-mount-is-failure", PYTHON, {_RAISE: "        take_away(path)\n"}),
+    Broken("failed-mount-is-failure", SH, {_SH_FAILURE: '            do_unmount "$1"\n'}),
+    Broken(
+        "failed-mount-leaves-mount",
+        PYTHON,
+        {
+            _BIND: _BIND + '    group = options.get("kubernetes.io/mounterArgs.FsGroup")\n'
+            "    if group is not None:\n        os.chown(path, -1, int(group))\n"
+        },
+    ),
+    Broken(
+        "failed-mount-leaves-files",
+        PYTHON,
+        {
+            "    device = device_of(options)\n    credentials": '    mark = path + "/.mounting"\n'
+            '    if not is_mounted(path):\n        write(mark, "")\n'
+            "    device = device_of(options)\n"
+            "    if os.path.exists(mark):\n        os.unlink(mark)\n    credentials"
+        },
+    ),
+    Broken("failed-unmount-is-failure", PYTHON, {_UNMOUNT: _UNMOUNT_FAILS + "        pass\n"}),
+    Broken(
+        "failed-unmount-is-failure",
+        SH,
+        {
+            'words=$(umount "$1" 2>&1) || answer Failure "$words"': (
+                'umount "$1" 2>/dev/null || break'
+            )
+        },
+    ),
+    Broken(
+        "failed-unmount-keeps-data",
+        PYTHON,
+        {_UNMOUNT: _UNMOUNT_FAILS + '        run(["rm", "-rf", path])\n        raise\n'},
+    ),
+)

@@ -1,0 +1,114 @@
+"""Drivers with faults in the calls of the provisioner."""
+
+from __future__ import annotations
+
+from tests.sanity.broken import Broken
+from tests.sanity.broken.repeating import with_stale_lock
+from tests.sanity.drivers import LOOP, PROVISIONING
+
+_DELETE = "def delete(text: str) -> Reply:\n    options = json.loads(text)\n"
+_NAME = '    name = checked(options["kubernetes.io/pvOrVolumeName"])\n'
+_DELETE_NAME = _DELETE + _NAME
+_ISDIR = "    volume = volume_of(name)\n    if os.path.isdir(volume):\n"
+_LOCK = "    fcntl.flock(file, fcntl.LOCK_EX)\n"
+_MADE = "    os.makedirs(volume, exist_ok=True)\n"
+_PROVISION = "def provision(text: str) -> Reply:\n    options = json.loads(text)\n"
+_REMOVED = "    remove(os.path.join(DELETED, name))\n    return {}\n"
+_SIZE = '"capacityBytes": size_bytes'
+
+DRIVERS = (
+    Broken("provision", PROVISIONING, {_PROVISION: _PROVISION + '    raise Failed("no shelf")\n'}),
+    Broken("provision-reply", PROVISIONING, {_SIZE + ', "fsType": ""': _SIZE}),
+    Broken(
+        "provision-size",
+        PROVISIONING,
+        {_SIZE: '"capacityBytes": max(1, size_bytes >> 20) << 20'},
+    ),
+    Broken("provision-twice", PROVISIONING, {_MADE: "    os.makedirs(volume)\n"}),
+    Broken("provision-again-keeps-data", PROVISIONING, {_MADE: "    remove(volume)\n" + _MADE}),
+    Broken(
+        "provisions-at-once",
+        PROVISIONING,
+        {
+            _LOCK: '    if sys.argv[1] != "provision":\n    ' + _LOCK + "        return file\n"
+            "    import time\n\n    try:\n"
+            "        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+            "        time.sleep(0.5)\n"
+            "    except BlockingIOError:\n"
+            '        write(STATE + "/half-made", "")\n'
+            "        raise\n",
+            _PROVISION: _PROVISION + '    if os.path.exists(STATE + "/half-made"):\n'
+            '        raise Failed("the volume is half made")\n',
+        },
+    ),
+    Broken(
+        "provision-hostile-name",
+        PROVISIONING,
+        {_PROVISION + _NAME: _PROVISION + '    name = options["kubernetes.io/pvOrVolumeName"]\n'},
+    ),
+    Broken("delete", PROVISIONING, {_DELETE: _DELETE + '    raise Failed("no shelf")\n'}),
+    Broken("provision-killed", PROVISIONING, with_stale_lock("", _MADE)),
+    Broken(
+        "delete-twice",
+        PROVISIONING,
+        {
+            _ISDIR: _ISDIR.replace("    if", "    if not", 1)
+            + '        raise Failed("there is no such volume", "NotFound")\n'
+            "    if os.path.isdir(volume):\n"
+        },
+    ),
+    Broken("delete-killed", PROVISIONING, with_stale_lock("", _REMOVED)),
+    Broken(
+        "delete-other-stays",
+        PROVISIONING,
+        {
+            _DELETE_NAME: _DELETE_NAME + "    for other in listed():\n"
+            "        if other.startswith(name) and other != name:\n"
+            "            remove(volume_of(other))\n"
+        },
+    ),
+    Broken(
+        "delete-empty-name",
+        PROVISIONING,
+        {
+            _DELETE_NAME: _DELETE + '    name = options["kubernetes.io/pvOrVolumeName"]\n'
+            "    if name:\n        checked(name)\n"
+        },
+    ),
+    Broken(
+        "delete-hostile-name",
+        PROVISIONING,
+        {
+            _DELETE_NAME: _DELETE + '    name = options["kubernetes.io/pvOrVolumeName"]\n'
+            "    if name and not NAME.fullmatch(name):\n"
+            '        run(["sh", "-c", "rm -rf " + volume_of(name)])\n'
+            "    checked(name)\n"
+        },
+    ),
+    Broken(
+        "delete-frees",
+        PROVISIONING,
+        {
+            _REMOVED: "    return {}\n",
+            _MADE: "    if os.path.isdir(os.path.join(DELETED, name)):\n"
+            "        os.rename(os.path.join(DELETED, name), volume)\n" + _MADE,
+        },
+    ),
+    Broken(
+        "list", PROVISIONING, {'return {"volumes": volumes}': 'return {"volumes": volumes[1:]}'}
+    ),
+    Broken(
+        "adopt",
+        PROVISIONING,
+        {'    "adopt": adopt,\n': '    "adopt": lambda text: checked(""),\n'},
+    ),
+    Broken(
+        "adopt-nothing",
+        PROVISIONING,
+        {'    "adopt": adopt,\n': '    "adopt": lambda text: {},\n'},
+    ),
+    Broken("only-find", PROVISIONING, {'options.get("kubernetes.io/onlyFind")': "False"}),
+    Broken("only-if-blank", PROVISIONING, {'options.get("kubernetes.io/onlyIfBlank")': "False"}),
+    Broken("reason-words", PROVISIONING, {'"ResourceExhausted"': '"NoSpace"'}),
+    Broken("expandfs-grows", LOOP, {'do_expandfs "$2" "$3" "$4" "$5" "$6"': ":"}),
+)

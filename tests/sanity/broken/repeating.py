@@ -1,0 +1,143 @@
+"""Drivers with faults in calls that are repeated, killed, or made at once."""
+
+from __future__ import annotations
+
+import textwrap
+
+from tests.sanity.broken import Broken
+from tests.sanity.drivers import PYTHON, SH
+
+_BIND = "    bind(device, path, options)\n"
+_LOCK = "    fcntl.flock(file, fcntl.LOCK_EX)\n"
+_MOUNT = "def mount(path: str, text: str) -> Reply:\n"
+_UNMOUNT = "def unmount(path: str) -> Reply:\n    take_away(path)\n"
+_ALREADY = "    if is_mounted(path):\n        return\n"
+_NOTE = "STORE + '/note'"
+_IS_NOTED = f"os.path.exists({_NOTE}) and open({_NOTE}).read() == path"
+_FORGET = f"    if {_IS_NOTED}:\n        os.unlink({_NOTE})\n"
+_AWAY = "def take_away(path: str) -> None:\n    while"
+
+
+def _impatient(callout: str) -> dict[str, str]:
+    """The call fails while another call runs."""
+    return {
+        _LOCK: f'    if sys.argv[1] != "{callout}":\n    {_LOCK}        return file\n'
+        "    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "    import time\n\n    time.sleep(0.5)\n"
+    }
+
+
+def with_stale_lock(begin: str, step: str) -> dict[str, str]:
+    """The step takes a while. If it is killed it leaves a directory, which stands for a lock.
+
+    :param begin: what stands before the step"""
+    lines = '    os.mkdir(STATE + "/busy")\n    import time\n\n    try:\n        time.sleep(1)\n'
+    lines += textwrap.indent(step, "    ")
+    lines += '    finally:\n        os.rmdir(STATE + "/busy")\n'
+    return {begin + step: begin + lines}
+
+
+DRIVERS = (
+    Broken(
+        "mount-again",
+        PYTHON,
+        {
+            _BIND: '    if os.path.exists(STATE + "/unmounted"):\n'
+            '        raise Failed("the volume was used before")\n' + _BIND,
+            _UNMOUNT: _UNMOUNT + '    write(STATE + "/unmounted", "")\n',
+        },
+    ),
+    Broken(
+        "mount-twice",
+        PYTHON,
+        {_ALREADY: '    if is_mounted(path):\n        raise Failed("the volume is mounted")\n'},
+    ),
+    Broken(
+        "mount-twice",
+        SH,
+        {
+            'if ! is_mounted "$1"; then': (
+                'is_mounted "$1" && answer Failure "it is mounted"\n    if true; then'
+            )
+        },
+    ),
+    Broken("mounts-stacked", PYTHON, {_ALREADY: "", _AWAY: _AWAY.replace("while", "if")}),
+    Broken(
+        "unmount-twice",
+        PYTHON,
+        {_UNMOUNT: _UNMOUNT.replace("take_away(path)", 'run(["umount", path])')},
+    ),
+    Broken(
+        "unmount-twice",
+        SH,
+        {
+            'do_unmount "$2" ;;': (
+                'is_mounted "$2" || answer Failure "not mounted"; do_unmount "$2" ;;'
+            )
+        },
+    ),
+    Broken(
+        "unmount-never-mounted",
+        PYTHON,
+        {
+            _BIND: _BIND + f"    write({_NOTE}, path)\n",
+            _UNMOUNT: f"def unmount(path: str) -> Reply:\n    os.stat({_NOTE})\n"
+            "    take_away(path)\n",
+        },
+    ),
+    Broken(
+        "unmount-after-reboot",
+        PYTHON,
+        {
+            _BIND: _BIND + f"    write({_NOTE}, path)\n",
+            _UNMOUNT: "def unmount(path: str) -> Reply:\n"
+            f"    if not is_mounted(path) and {_IS_NOTED}:\n"
+            '        raise Failed("the mount has gone")\n' + _FORGET + "    take_away(path)\n",
+        },
+    ),
+    Broken(
+        "mount-after-reboot",
+        PYTHON,
+        {
+            _BIND: f"    if {_IS_NOTED}:\n        return {{}}\n"
+            + _BIND
+            + f"    write({_NOTE}, path)\n",
+            _UNMOUNT: "def unmount(path: str) -> Reply:\n" + _FORGET + "    take_away(path)\n",
+        },
+    ),
+    Broken(
+        "other-pod-stays",
+        PYTHON,
+        {
+            _UNMOUNT: _UNMOUNT + "    for other, _ in mounts():\n"
+            "        if os.path.basename(other) == os.path.basename(path):\n"
+            "            take_away(other)\n"
+        },
+    ),
+    Broken(
+        "two-pods",
+        PYTHON,
+        {
+            _BIND: "    if is_shown(device) and not is_mounted(path):\n"
+            '        raise Failed("the volume is in use", "Busy")\n' + _BIND
+        },
+    ),
+    Broken("mounts-at-once", PYTHON, _impatient("mount")),
+    Broken("unmounts-at-once", PYTHON, _impatient("unmount")),
+    Broken("mount-killed", PYTHON, with_stale_lock("", _BIND)),
+    Broken(
+        "unmount-killed",
+        PYTHON,
+        with_stale_lock("def unmount(path: str) -> Reply:\n", "    take_away(path)\n"),
+    ),
+    Broken(
+        "expandfs",
+        PYTHON,
+        {'    "expandfs": expandfs,\n': '    "expandfs": lambda *words: checked(""),\n'},
+    ),
+    Broken(
+        "expandfs",
+        SH,
+        {"    expandfs) ;;\n": '    expandfs) answer Failure "directories do not grow" ;;\n'},
+    ),
+)

@@ -1,0 +1,66 @@
+"""Drivers that do not work with what they find around themselves on some nodes."""
+
+from __future__ import annotations
+
+from tests.sanity.broken import Broken
+from tests.sanity.drivers import PYTHON, SH
+
+_BIND = "    bind(device, path, options)\n"
+_MOUNT = "def mount(path: str, text: str) -> Reply:\n"
+_SH_MOUNT = 'do_mount "$2" "$3" ;;'
+_OPTIONS = "    options = json.loads(text)\n    device = device_of(options)\n    credentials"
+
+DRIVERS = (
+    Broken("output-held", PYTHON, {_BIND: _BIND + '    subprocess.Popen(["sleep", "40"])\n'}),
+    Broken("output-held", SH, {'do_mount "$2" "$3" ;;': 'do_mount "$2" "$3"; sleep 40 & ;;'}),
+    Broken(
+        "unknown-option",
+        PYTHON,
+        {
+            _OPTIONS: "    for key in json.loads(text):\n"
+            '        if "/" not in key and key != "directory":\n'
+            '            sys.exit("the option is unknown: " + key)\n' + _OPTIONS
+        },
+    ),
+    Broken(
+        "option-characters",
+        PYTHON,
+        {_OPTIONS: _OPTIONS.replace("loads(text)", 'loads(text.replace("\\\\", ""))')},
+    ),
+    Broken(
+        "option-characters",
+        SH,
+        {
+            _SH_MOUNT: 'case $3 in *\\\\*) answer Failure "escapes" ;; esac\n'
+            '        do_mount "$2" "$3" ;;'
+        },
+    ),
+    Broken(
+        "long-options",
+        PYTHON,
+        {_BIND: '    run(["true", base64.b64encode(text.encode()).decode()])\n' + _BIND},
+    ),
+    Broken("no-home", PYTHON, {_MOUNT: _MOUNT + '    os.stat(os.environ["HOME"])\n'}),
+    Broken("no-home", SH, {"umask 077\n": "umask 077\nset -u\nlog=$HOME/shelf.log\n"}),
+    Broken("empty-environment", PYTHON, {'env={"PATH": PATH}': 'env={"PATH": os.environ["PATH"]}'}),
+    Broken("read-only-root", PYTHON, {_BIND: '    write("/etc/shelf", device)\n' + _BIND}),
+    Broken(
+        "read-only-root",
+        SH,
+        {
+            _SH_MOUNT: '{ echo "$2" >/etc/shelf; } 2>/dev/null || '
+            'answer Failure "no /etc"\n' + _SH_MOUNT
+        },
+    ),
+    Broken("closed-stdin", PYTHON, {_MOUNT: _MOUNT + "    sys.stdin.read()\n"}),
+    Broken(
+        "working-directory",
+        PYTHON,
+        {_BIND: "    os.stat(os.path.basename(sys.argv[0]))\n" + _BIND},
+    ),
+    Broken(
+        "working-directory",
+        SH,
+        {_SH_MOUNT: '[ -x "./${0##*/}" ] || answer Failure "no ./"\n' + _SH_MOUNT},
+    ),
+)

@@ -1,0 +1,63 @@
+"""The suite is right: a driver with one fault has the name of the fault, and a correct one none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from node.sanity import catalog
+from tests.sanity import drivers
+from tests.sanity.broken import (
+    Broken,
+    answers,
+    attaching,
+    failing,
+    mounting,
+    provisioning,
+    repeating,
+    secrets,
+    surroundings,
+)
+from tests.sanity.drivers import Kind
+
+TOPICS = (
+    answers,
+    attaching,
+    mounting,
+    failing,
+    repeating,
+    secrets,
+    surroundings,
+    provisioning,
+)
+DRIVERS: list[Broken] = [broken for topic in TOPICS for broken in topic.DRIVERS]
+
+
+def test_each_check_has_a_driver_with_its_fault() -> None:
+    assert {broken.check for broken in DRIVERS} == {check.name for check in catalog.CHECKS}
+
+
+@pytest.mark.parametrize("broken", DRIVERS, ids=str)
+def test_the_suite_finds(broken: Broken, tmp_path: Path) -> None:
+    results = drivers.judged(tmp_path, broken.kind, broken.text(), [broken.check])
+
+    assert list(drivers.faults(results)) == [broken.check], results[0].message
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        drivers.SH,
+        drivers.PYTHON,
+        drivers.ATTACHING_PROVISIONING,
+        drivers.PROVISIONING,
+        drivers.LOOP,
+    ],
+    ids=str,
+)
+def test_a_correct_driver_has_no_fault(kind: Kind, tmp_path: Path) -> None:
+    results = drivers.judged(tmp_path, kind, kind.text())
+
+    assert drivers.faults(results) == {}
+    assert drivers.unexplained(results) == {}
