@@ -31,6 +31,12 @@ TOPICS = (
     surroundings,
     provisioning,
 )
+# Whether a kill, or another call, comes while the driver works is a matter of chance on a busy
+# machine.
+_BY_CHANCE = ("-killed", "-at-once")
+_ATTEMPTS = 3
+# Drivers that are judged by all checks. Others might name these faults, too.
+_WHOLE = ("mounts-stacked", "mount-after-reboot", "secret-padding", "delete-frees")
 DRIVERS: list[Broken] = [broken for topic in TOPICS for broken in topic.DRIVERS]
 
 
@@ -40,9 +46,22 @@ def test_each_check_has_a_driver_with_its_fault() -> None:
 
 @pytest.mark.parametrize("broken", DRIVERS, ids=str)
 def test_the_suite_finds(broken: Broken, tmp_path: Path) -> None:
-    results = drivers.judged(tmp_path, broken.kind, broken.text(), [broken.check])
+    for _ in range(_ATTEMPTS if broken.check.endswith(_BY_CHANCE) else 1):
+        results = drivers.judged(tmp_path, broken.kind, broken.text(), [broken.check])
+        if drivers.faults(results):
+            break
 
     assert list(drivers.faults(results)) == [broken.check], results[0].message
+
+
+def test_the_suite_names_nothing_else(campaign: bool, tmp_path: Path) -> None:
+    named = {}
+    for broken in DRIVERS:
+        if campaign or broken.check in _WHOLE:
+            results = drivers.judged(tmp_path, broken.kind, broken.text())
+            named[str(broken)] = set(drivers.faults(results)) - {broken.check}
+
+    assert {broken: names for broken, names in named.items() if names} == {}
 
 
 @pytest.mark.parametrize(

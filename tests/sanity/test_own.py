@@ -15,6 +15,8 @@ from node.sanity.suite import Suite
 from tests.sanity import drivers
 from tests.sources import ROOT
 
+_ATTEMPTS = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class Own:
@@ -40,7 +42,7 @@ class Own:
 
 
 OWN = (
-    Own("loop"),
+    Own("loop", setup="$DRIVER loop pool init default"),
     Own(
         "attaching",
         "tests/drivers/attaching.py",
@@ -62,6 +64,12 @@ def test_the_suite_is_silent_about(own: Own, tmp_path: Path) -> None:
     request.setup = own.setup
 
     results = list(Suite(settings, request).judge(()))
+    # A root lacks the loop devices that were taken at its beginning. When another program frees one
+    # meanwhile, the kernel gives it to the driver, which then fails.
+    for _ in range(_ATTEMPTS if own.has_loop_devices else 0):
+        names = [*drivers.faults(results), *drivers.unexplained(results)]
+        if names:
+            results = list(Suite(settings, request).judge(names))
 
     assert drivers.faults(results) == {}
     assert drivers.unexplained(results) == {}

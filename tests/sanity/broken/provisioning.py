@@ -33,7 +33,7 @@ DRIVERS = (
             _LOCK: '    if sys.argv[1] != "provision":\n    ' + _LOCK + "        return file\n"
             "    import time\n\n    try:\n"
             "        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-            "        time.sleep(0.5)\n"
+            "        time.sleep(1)\n"
             "    except BlockingIOError:\n"
             '        write(STATE + "/half-made", "")\n'
             "        raise\n",

@@ -23,7 +23,7 @@ def _impatient(callout: str) -> dict[str, str]:
     return {
         _LOCK: f'    if sys.argv[1] != "{callout}":\n    {_LOCK}        return file\n'
         "    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-        "    import time\n\n    time.sleep(0.5)\n"
+        "    import time\n\n    time.sleep(1)\n"
     }
 
 
