@@ -179,6 +179,7 @@ def _lint(tools: Path) -> int:
 def _shell_scripts() -> list[Path]:
     scripts = [ROOT / "build.sh", ROOT / ".ci/run"]
     scripts += sorted(ROOT.glob("bundle/*.sh"))
+    scripts += sorted(ROOT.glob("examples/*.sh"))
     scripts += sorted(ROOT.glob("tests/**/*.sh"))
     return [path.relative_to(ROOT) for path in scripts]
 

@@ -112,7 +112,7 @@ def second_disk(cluster: Cluster, path: str) -> Iterator[None]:
     """On each node a file system of its own at that path, as from a second disk."""
     for node in cluster.nodes.values():
         node.enter("mkdir", "-p", path)
-        node.enter("mount", "-t", "tmpfs", "-o", "size=64m", "none", path)
+        node.enter("mount", "-t", "tmpfs", "-o", "size=128m", "none", path)
     try:
         yield
     finally:

@@ -21,6 +21,8 @@ TESTS = {
     "kubectl apply -k drivers": OWN_DRIVER,
     "kubectl exec quota": OWN_DRIVER,
     "./build.sh build --driver": LIFE,
+    "vgcreate data": "tests/vm/test_lvm.py::node",
+    "vgchange --addtag flexvol data": "tests/vm/test_lvm.py::node",
     "dist/flexvol provision": LIFE,
     "dist/flexvol delete": LIFE,
     "kubectl apply -k deploy/monitoring/operator": "tests/cluster/test_operator_objects.py"

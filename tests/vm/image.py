@@ -32,7 +32,7 @@ PROGRAMS = (
 KERNELS = {"bullseye": "5.10", "trixie": "6.12"}
 _PACKAGES = (
     "linux-image-cloud-amd64,python3,nfs-kernel-server,nfs-common,kmod,iproute2,procps,"
-    "e2fsprogs,xfsprogs,btrfs-progs"
+    "e2fsprogs,xfsprogs,btrfs-progs,lvm2"
 )
 # Of one release only: the CIFS server runs in the new one.
 _MORE_PACKAGES = {"bullseye": "", "trixie": ",samba"}
