@@ -88,6 +88,7 @@ class Life:
         around.environment["DRIVER"] = self.inside.executable
         around.directory = "/"
         call = shell.run("-c", [self.request.setup], around)
+        self.runner.keep()
         if call.status != 0:
             raise SetupFailed("the setup failed: {}".format(call.told()))
 

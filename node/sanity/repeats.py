@@ -1,11 +1,12 @@
 """Checks of calls that are repeated, killed, or made at once."""
 
+import contextlib
 import os
 import shutil
 
 from node.host import namespaces
 from node.sanity.check import BREAKS, DATA_LOSS, Fault, NotAsked, Topic, Words
-from node.sanity.life import finish_all, mounts_at
+from node.sanity.life import SetupFailed, finish_all, mounts_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -350,7 +351,7 @@ def expandfs(life: "Life") -> None:
 
 def _restart(life: "Life") -> None:
     """As a restart of the node does: no process, no mount and nothing in /run and /tmp is left."""
-    life.runner.end_all()
+    life.runner.end_all(also_kept=True)
     life.take_all_away()
     for directory in ("/run", "/tmp"):
         for name in os.listdir(directory):
@@ -360,3 +361,5 @@ def _restart(life: "Life") -> None:
             else:
                 os.unlink(entry)
     os.makedirs("/run/lock", 0o755, exist_ok=True)
+    with contextlib.suppress(SetupFailed):  # what it makes may be there from before
+        life.set_up()

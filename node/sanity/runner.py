@@ -5,6 +5,7 @@ directory; it waits for the end of the program and of the output (pkg/volume/fle
 driver-call.go, and exec.Cmd.CombinedOutput of Go). The runner is the first process of a throw-away
 root: it also gets the driver's orphans."""
 
+import contextlib
 import json
 import os
 import resource
@@ -19,7 +20,7 @@ from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Set, Tuple
 
     from shared.protocol import Reply
 
@@ -229,6 +230,7 @@ class Runner:
         self.calls: "List[Call]" = []
         self.ended: "Dict[int, int]" = {}
         self.on_executed: "Optional[Callable[[], None]]" = None
+        self._kept: "Set[int]" = set()
         self._tracer = tracing.Tracer(self._note_executed)
 
     def run(
@@ -267,21 +269,34 @@ class Runner:
             else:
                 self.ended[pid] = os.WEXITSTATUS(status)
 
-    def end_all(self) -> None:
-        """Kills all processes of the root but this one, and waits for their end."""
-        sandbox.kill_all()
+    def keep(self) -> None:
+        """Takes the processes that are in the root now for none of the driver's."""
+        self._kept = set(self._others())
+
+    def end_all(self, also_kept: bool = False) -> None:
+        """Kills all processes of the driver, and waits for their end.
+
+        also_kept: also those that were there before the driver, as the end of the node does"""
+        if also_kept:
+            self._kept = set()
         deadline = time.monotonic() + self.seconds
-        while self.left() and time.monotonic() < deadline:
+        others = self._others()
+        while others and time.monotonic() < deadline:
+            for pid in others:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(_LOOK_SECONDS)
+            others = self._others()
 
     def left(self) -> "List[str]":
-        """The command lines of the processes that are in the root besides this one."""
+        """The command lines of the driver's processes that are in the root."""
+        return [" ".join(_argv(pid)) or "process {}".format(pid) for pid in self._others()]
+
+    def _others(self) -> "List[int]":
+        """The processes of the root besides this one and the kept ones."""
         self.reap()
-        lines = []
-        for name in os.listdir("/proc"):
-            if name.isdigit() and name != "1":
-                lines.append(" ".join(_argv(int(name))) or "process " + name)
-        return lines
+        numbers = {int(name) for name in os.listdir("/proc") if name.isdigit()}
+        return sorted(numbers - {os.getpid()} - self._kept)
 
     def _note_executed(self, pid: int) -> None:
         if self.calls:

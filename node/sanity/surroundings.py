@@ -92,14 +92,7 @@ def option_characters(life: "Life") -> None:
 def long_options(life: "Life") -> None:
     life.begin()
     takes_unknown = _mount_with(life, {_OPTION: "value"})
-    options = life.mount_options()
-    many: "Dict[str, str]" = {}
-    while True:
-        many["{}-{}".format(_OPTION, len(many))] = "x" * _PIECE_BYTES
-        text = go_json(dict(options, **many))
-        if len(text.encode()) > _ARGUMENT_BYTES - _PIECE_BYTES:
-            break
-    mounted = _mount_with(life, many)
+    mounted = _mount_with(life, _filling(life.mount_options()))
     if takes_unknown and not mounted:
         raise Fault("with options of 128 KiB: {}".format(_last(life)))
 
@@ -220,6 +213,20 @@ def _mount_with(life: "Life", options: "Dict[str, str]") -> bool:
         raise Fault("with an option that is unknown mount answered Success, and mounted nothing")
     life.must_unmount(path)
     return True
+
+
+def _filling(options: "Dict[str, str]") -> "Dict[str, str]":
+    """Further options, with which the argument is as long as one can be."""
+    many: "Dict[str, str]" = {}
+    while True:
+        key = "{}-{}".format(_OPTION, len(many))
+        many[key] = ""
+        text = go_json(dict(options, **many))
+        room = _ARGUMENT_BYTES - 1 - len(text.encode())
+        many[key] = "x" * min(room, _PIECE_BYTES)
+        if room <= 2 * _PIECE_BYTES:
+            many[key] = "x" * room
+            return many
 
 
 def _last(life: "Life") -> str:

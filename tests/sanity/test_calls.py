@@ -176,6 +176,21 @@ def test_a_call_is_killed_with_all_its_children(driver: Path) -> None:
     assert in_root(driver, "#!/bin/sh\nsetsid sleep 99 & sleep 99\n", steps) == []
 
 
+def test_a_kill_spares_what_the_setup_started(driver: Path) -> None:
+    def steps(life: Life) -> Any:
+        life.set_up()
+        life.runner.start("init", []).kill_after(0.5)
+        return [
+            life.runner.left(),
+            Path("/proc").joinpath(Path("/run/server").read_text()).exists(),
+        ]
+
+    setup = "sleep 99 >/dev/null 2>&1 & printf $! > /run/server"
+    script = "#!/bin/sh\nsetsid sleep 99 & sleep 99\n"
+
+    assert in_root(driver, script, steps, setup=setup) == [[], True]
+
+
 def test_calls_run_at_once(driver: Path) -> None:
     script = "#!/bin/sh\nmkdir /run/$1; while [ ! -d /run/$2 ]; do sleep 0.01; done; echo met\n"
 
