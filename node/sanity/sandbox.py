@@ -256,10 +256,20 @@ class _Supervisor:
                 if not chunk:
                     return
                 self._answer += chunk
+            if self._settings.loop_devices:
+                self._add_freed_loop_devices(first)
             if _process_count(first) > _PROCESSES:
                 raise LimitPassed("the driver started more than {} processes".format(_PROCESSES))
             if time.monotonic() > self._end:
                 raise LimitPassed("the check did not end in time")
+
+    def _add_freed_loop_devices(self, first: int) -> None:
+        """The kernel gives the driver a loop device that another program has freed meanwhile, and
+        without a node the driver would fail."""
+        try:
+            _add_loop_devices("/proc/{}/root/dev".format(first))
+        except OSError:  # the first process has just ended
+            return
 
 
 def _map_ids(first: int) -> None:
@@ -293,6 +303,18 @@ def _finish(parent: int) -> None:
                 "server; see ps -o pid,stat,wchan,args"
             )
         time.sleep(_END_PAUSE_SECONDS)
+
+
+def _add_loop_devices(dev: str) -> None:
+    """Makes nodes for all loop devices that nobody uses now, unless they have one.
+
+    dev: the directory /dev of the root"""
+    taken = set(loopdev.attached())
+    for number in range(_LOOP_NODES):
+        name = "loop{}".format(number)
+        path = os.path.join(dev, name)
+        if "/dev/" + name not in taken and not os.path.exists(path):
+            os.mknod(path, stat.S_IFBLK | 0o660, os.makedev(_LOOP_MAJOR, number))
 
 
 def _process_count(first: int) -> int:
@@ -598,16 +620,10 @@ class _Root:
         os.mknod(target, status.st_mode, status.st_rdev)
 
     def _make_loop_devices(self, dev: str) -> None:
-        """Makes nodes for all loop devices that nobody uses now."""
         if not os.path.exists(_LOOP_CONTROL):
             raise Impossible("this machine has no loop devices; load them: modprobe loop")
         self._copy_device(_LOOP_CONTROL)
-        taken = set(loopdev.attached())
-        for number in range(_LOOP_NODES):
-            name = "loop{}".format(number)
-            if "/dev/" + name not in taken:
-                device = os.makedev(_LOOP_MAJOR, number)
-                os.mknod(os.path.join(dev, name), stat.S_IFBLK | 0o660, device)
+        _add_loop_devices(dev)
 
     def _make_proc(self) -> None:
         proc = self._root + "/proc"

@@ -256,6 +256,29 @@ def test_a_driver_gets_no_more_than_half_of_the_memory(driver: Path) -> None:
     assert b"MemoryError" in printed
 
 
+def test_a_loop_device_that_is_freed_meanwhile_has_a_node(driver: Path, tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(bytes(1 << 20))
+    words = ["losetup", "--find", "--show", str(image)]
+    device = subprocess.check_output(words, text=True).strip()
+    script = f"""test -e {device} || echo hidden; sleep 1; : {MARK}
+        for _ in $(seq 600); do test -e {device} && echo shown && break; sleep 0.1; done"""
+
+    def free_device() -> None:
+        while not roots.processes():
+            time.sleep(0.1)
+        time.sleep(1)
+        subprocess.check_call(["losetup", "--detach", device])
+
+    free = threading.Thread(target=free_device)
+    free.start()
+
+    printed = roots.run(script, driver, real_root=True, loop_devices=True)
+
+    free.join()
+    assert printed.split() == ["hidden", "shown"]
+
+
 def test_a_device_that_is_not_there_is_named(driver: Path) -> None:
     with pytest.raises(sandbox.Impossible, match="/dev/nowhere is not there"):
         roots.run("true", driver, real_root=True, devices=["/dev/nowhere"])
