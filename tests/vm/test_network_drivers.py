@@ -18,6 +18,7 @@ from tests.sources import ROOT
 from tests.vm.guest import FILES
 from tests.vm.image import NEW, OLD, Image
 from tests.vm.machine import Machine, cable
+from tests.vm.rights import confined
 from tests.vm.servers import connect, serve_cifs, serve_nfs
 
 SERVER = "10.0.0.1"
@@ -49,11 +50,13 @@ WITHOUT_MOUNT_API = "mount_calls._FSOPEN = 9999"
 
 
 class Client:
-    """A node that mounts. changes: lines that change constants of the driver."""
+    """A node that mounts. changes: lines that change constants of the driver. prefix: the words
+    before the driver."""
 
-    def __init__(self, machine: Machine, changes: str = "") -> None:
+    def __init__(self, machine: Machine, changes: str = "", prefix: tuple[str, ...] = ()) -> None:
         self.machine = machine
         self._changes = changes
+        self._prefix = prefix
 
     def changed(self, lines: str) -> Client:
         return Client(self.machine, lines)
@@ -62,7 +65,7 @@ class Client:
         line = [f"/payload/{driver}"]
         if self._changes:
             line = ["python3", "-I", "-S", "-c", CHANGED.format(self._changes), driver]
-        done = self.machine.run(*line, *words, seconds=180)
+        done = self.machine.run(*self._prefix, *line, *words, seconds=180)
         assert (done.returncode, done.stderr) == (0, b""), done
         reply: dict[str, Any] = json.loads(done.stdout)
         return reply
@@ -303,10 +306,10 @@ CLAIM = {
 
 
 class Provisioner:
-    """Calls the driver as the provisioner does. client: where."""
+    """Calls the driver as the provisioner does, with the rights of its container."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, machine: Machine) -> None:
+        self._client = Client(machine, prefix=tuple(confined()))
 
     def provision(self, **parameters: str) -> dict[str, str]:
         """Makes the volume pv, and returns the options of its PV."""
@@ -328,7 +331,7 @@ def provisioner(net: Net) -> Iterator[Provisioner]:
     machine.must("mkdir", "-p", "/etc/flexvol", f"{EXPORTED}/{SPECIAL}/.flexvol")
     config = json.dumps({"pools": {"default": EXPORT}})
     machine.write("/etc/flexvol/nfs.json", config.encode())
-    yield Provisioner(net.new)
+    yield Provisioner(machine)
     machine.must("rm", "-r", f"{EXPORTED}/{SPECIAL}", "/etc/flexvol/nfs.json")
 
 
