@@ -3,7 +3,7 @@ and no others."""
 
 from __future__ import annotations
 
-# Of examples/nfs/deployment.yaml, as there.
+# Of examples/deploy/nfs/deployment.yaml, as there.
 PROVISIONER_CAPABILITIES = ["SYS_ADMIN"]
 
 
