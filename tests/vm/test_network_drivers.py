@@ -41,6 +41,8 @@ from node.host import mount_calls, network_mounts
 {}
 sys.exit(flexvol.main(sys.argv[1:]))
 """
+# Of flexvol sanity, where not all are asked for: a check takes ten seconds here.
+CHECKS = ("mount-killed", "read-only-beside-writable")
 IMPATIENT = f"""
 network_mounts.MOUNT_SECONDS = {LIMIT_SECONDS}
 network_mounts._UNMOUNT_SECONDS = {LIMIT_SECONDS}
@@ -136,12 +138,14 @@ class Net:
 
 
 @pytest.fixture(scope="module")
-def net(images: Callable[[str], Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+def net(
+    images: Callable[[str], Image], built: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Net]:
     directory = tmp_path_factory.mktemp("net")
     driver = directory / "driver"
     pack.pack(driver, [ROOT / "examples/nfs.py", ROOT / "examples/cifs.py"])
     ours, theirs = cable(directory)
-    files: dict[str, Path] = {**FILES, "nfs": driver}
+    files: dict[str, Path] = {**FILES, "nfs": driver, "flexvol": built}
     new = Machine(images(NEW), directory / NEW, files, network=ours)
     old = Machine(images(OLD), directory / OLD, files, network=theirs)
     net = Net(new, old)
@@ -443,6 +447,37 @@ def test_both_mount_on_a_kernel_without_the_mount_api(net: Net, provisioner: Pro
         client.unmount(driver, path)
     stages = client.machine.must("ls", "/run/flexvol/stage").split()
     assert [name for name in stages if not name.endswith(".lock")] == []
+
+
+@pytest.mark.parametrize(
+    ("driver", "own", "words"),
+    [
+        pytest.param("cifs", OF_JULIOHM, ["--secret", "username=web"], id="CIFS"),
+        pytest.param("nfs", {"archiveOnDelete": "false"}, ["--provision"], id="NFS"),
+    ],
+)
+def test_flexvol_sanity_finds_no_fault(
+    net: Net,
+    provisioner: Provisioner,
+    campaign: bool,
+    driver: str,
+    own: dict[str, str],
+    words: list[str],
+) -> None:
+    machine = net.new.machine
+    machine.write("/run/options.json", json.dumps(own).encode())
+    machine.write("/run/password", PASSWORD.encode())
+    if driver == "cifs":
+        words = [*words, "--secret-file", "password=/run/password"]
+    if not campaign:
+        for check in CHECKS:
+            words = [*words, "--check", check]
+    line = ["/payload/flexvol", "sanity", f"/payload/{driver}", "--options", "/run/options.json"]
+
+    done = machine.run(*line, "--real-root", "--network", *words, seconds=3600)
+
+    assert b" 0 fault" in done.stdout, done.stdout.decode()
+    machine.must("rm", "/run/options.json", "/run/password")
 
 
 @pytest.mark.parametrize(
