@@ -18,6 +18,7 @@ from tests.sources import ROOT
 from tests.vm.guest import FILES
 from tests.vm.image import NEW, OLD, Image
 from tests.vm.machine import Machine, cable
+from tests.vm.rights import confined
 from tests.vm.servers import connect, serve_cifs, serve_nfs
 
 SERVER = "10.0.0.1"
@@ -40,6 +41,8 @@ from node.host import mount_calls, network_mounts
 {}
 sys.exit(flexvol.main(sys.argv[1:]))
 """
+# Of flexvol sanity, where not all are asked for: a check takes ten seconds here.
+CHECKS = ("mount-killed", "read-only-beside-writable")
 IMPATIENT = f"""
 network_mounts.MOUNT_SECONDS = {LIMIT_SECONDS}
 network_mounts._UNMOUNT_SECONDS = {LIMIT_SECONDS}
@@ -49,11 +52,13 @@ WITHOUT_MOUNT_API = "mount_calls._FSOPEN = 9999"
 
 
 class Client:
-    """A node that mounts. changes: lines that change constants of the driver."""
+    """A node that mounts. changes: lines that change constants of the driver. prefix: the words
+    before the driver."""
 
-    def __init__(self, machine: Machine, changes: str = "") -> None:
+    def __init__(self, machine: Machine, changes: str = "", prefix: tuple[str, ...] = ()) -> None:
         self.machine = machine
         self._changes = changes
+        self._prefix = prefix
 
     def changed(self, lines: str) -> Client:
         return Client(self.machine, lines)
@@ -62,7 +67,7 @@ class Client:
         line = [f"/payload/{driver}"]
         if self._changes:
             line = ["python3", "-I", "-S", "-c", CHANGED.format(self._changes), driver]
-        done = self.machine.run(*line, *words, seconds=180)
+        done = self.machine.run(*self._prefix, *line, *words, seconds=180)
         assert (done.returncode, done.stderr) == (0, b""), done
         reply: dict[str, Any] = json.loads(done.stdout)
         return reply
@@ -133,12 +138,14 @@ class Net:
 
 
 @pytest.fixture(scope="module")
-def net(images: Callable[[str], Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+def net(
+    images: Callable[[str], Image], built: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Net]:
     directory = tmp_path_factory.mktemp("net")
     driver = directory / "driver"
     pack.pack(driver, [ROOT / "examples/nfs.py", ROOT / "examples/cifs.py"])
     ours, theirs = cable(directory)
-    files: dict[str, Path] = {**FILES, "nfs": driver}
+    files: dict[str, Path] = {**FILES, "nfs": driver, "flexvol": built}
     new = Machine(images(NEW), directory / NEW, files, network=ours)
     old = Machine(images(OLD), directory / OLD, files, network=theirs)
     net = Net(new, old)
@@ -303,10 +310,10 @@ CLAIM = {
 
 
 class Provisioner:
-    """Calls the driver as the provisioner does. client: where."""
+    """Calls the driver as the provisioner does, with the rights of its container."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, machine: Machine) -> None:
+        self._client = Client(machine, prefix=tuple(confined()))
 
     def provision(self, **parameters: str) -> dict[str, str]:
         """Makes the volume pv, and returns the options of its PV."""
@@ -328,7 +335,7 @@ def provisioner(net: Net) -> Iterator[Provisioner]:
     machine.must("mkdir", "-p", "/etc/flexvol", f"{EXPORTED}/{SPECIAL}/.flexvol")
     config = json.dumps({"pools": {"default": EXPORT}})
     machine.write("/etc/flexvol/nfs.json", config.encode())
-    yield Provisioner(net.new)
+    yield Provisioner(machine)
     machine.must("rm", "-r", f"{EXPORTED}/{SPECIAL}", "/etc/flexvol/nfs.json")
 
 
@@ -440,6 +447,37 @@ def test_both_mount_on_a_kernel_without_the_mount_api(net: Net, provisioner: Pro
         client.unmount(driver, path)
     stages = client.machine.must("ls", "/run/flexvol/stage").split()
     assert [name for name in stages if not name.endswith(".lock")] == []
+
+
+@pytest.mark.parametrize(
+    ("driver", "own", "words"),
+    [
+        pytest.param("cifs", OF_JULIOHM, ["--secret", "username=web"], id="CIFS"),
+        pytest.param("nfs", {"archiveOnDelete": "false"}, ["--provision"], id="NFS"),
+    ],
+)
+def test_flexvol_sanity_finds_no_fault(
+    net: Net,
+    provisioner: Provisioner,
+    campaign: bool,
+    driver: str,
+    own: dict[str, str],
+    words: list[str],
+) -> None:
+    machine = net.new.machine
+    machine.write("/run/options.json", json.dumps(own).encode())
+    machine.write("/run/password", PASSWORD.encode())
+    if driver == "cifs":
+        words = [*words, "--secret-file", "password=/run/password"]
+    if not campaign:
+        for check in CHECKS:
+            words = [*words, "--check", check]
+    line = ["/payload/flexvol", "sanity", f"/payload/{driver}", "--options", "/run/options.json"]
+
+    done = machine.run(*line, "--real-root", "--network", *words, seconds=3600)
+
+    assert b" 0 fault" in done.stdout, done.stdout.decode()
+    machine.must("rm", "/run/options.json", "/run/password")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.controller import driver_replies, leftovers, listed_pools, pool_rooms
+from cluster.controller.storage import Listed
+from cluster.kubectl.adopt import manifest
 from examples import nfs
 from shared.options import Options
 from shared.protocol import (
@@ -483,6 +486,23 @@ def test_the_list_tells_all_that_an_inventory_needs(disk: Disk) -> None:
     assert first["reclaimPolicy"] == "Delete"
     assert first["accessModes"] == ["ReadWriteMany"]
     assert "error" not in first
+
+
+def test_the_provisioner_and_its_commands_can_work_with_the_list(disk: Disk) -> None:
+    disk.make()
+    disk.make("pvc-2")
+    (disk.root / "shop-data-pvc-2/file").write_text("data")
+
+    pool, first, second = driver_replies.checked_entries(nfs.describe(disk.pool, EXPORT))
+
+    assert leftovers.judge(first, "c1").reason == leftovers.BLANK
+    assert leftovers.judge(second, "c1").reason == leftovers.USED
+    assert leftovers.judge(first, "c2").reason == leftovers.FOREIGN
+    assert pool_rooms.pool_of({}, [pool]) == pool
+    assert pool_rooms.largest_volume({}, pool) == pool["freeBytes"]
+    (shown,) = listed_pools.pools({("", "flexvol/nfs"): Listed([first, second], [pool])})
+    assert (shown["pool"], shown["freeBytes"]) == ("default", pool["freeBytes"])
+    assert manifest.made(second)["options"]["poolId"] == pool["id"]
 
 
 def test_the_list_of_a_new_export_is_empty(disk: Disk) -> None:
