@@ -236,7 +236,7 @@ _VOLUME_MADE = {
     "required": ["options", "capacityBytes", "fsType"],
     "properties": {
         "options": dict(_OPTIONS, description="the options of the PV; no secret, as all can read"),
-        "capacityBytes": _size("the size the volume has, not less than was asked for"),
+        "capacityBytes": dict(_size("the volume's size, at least what was asked for"), minimum=1),
         "fsType": _text("the file system of the PV; empty for none"),
     },
 }
