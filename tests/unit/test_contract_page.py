@@ -33,7 +33,7 @@ ARGUMENTS = {
 TRAPS = {
     1: "leaves something mounted",
     2: "mounts nothing",
-    3: "No call cleans up",
+    3: "No callout cleans up",
     4: "mounts elsewhere",
     5: "second mount",
     6: "getvolumename",
@@ -88,7 +88,7 @@ def test_the_schemas_are_those_of_the_sources() -> None:
 
 
 @pytest.mark.parametrize("callout", CALLOUTS)
-def test_each_call_is_explained_with_its_arguments(callout: str) -> None:
+def test_each_callout_is_explained_with_its_arguments(callout: str) -> None:
     words = [callout, *(ARGUMENTS[name] for name in CALLOUTS[callout].arguments)]
 
     assert f"- **`{' '.join(words)}`**" in TEXT
