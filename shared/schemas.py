@@ -28,6 +28,7 @@ _END = r"(?!\n)$"
 # A DNS subdomain, but for its length, as apimachinery has it (pkg/util/validation).
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _OBJECT_NAME = _LABEL + r"(\." + _LABEL + r")*"
+_ACCESS_MODE = "(ReadWriteOnce|ReadWriteOncePod|ReadOnlyMany|ReadWriteMany)"
 # The API server refuses an option of a PV or pod whose key begins so (validateFlexVolumeSource in
 # pkg/apis/core/validation).
 _NOT_BUILT_IN = r"^(?!kubernetes\.io/)"
@@ -63,8 +64,16 @@ def _named(about: str) -> "Schema":
     return {"description": about, "$ref": "#/$defs/objectName"}
 
 
+def _name_or_none(about: str) -> "Schema":
+    return {"description": about, "$ref": "#/$defs/nameOrNone"}
+
+
 def _claim_name(about: str) -> "Schema":
     return {"description": about, "$ref": "#/$defs/claimName"}
+
+
+def _uid(about: str) -> "Schema":
+    return {"description": about, "$ref": "#/$defs/uid"}
 
 
 def _number(about: str) -> "Schema":
@@ -81,8 +90,8 @@ _FROM_KUBELET = {
 _OF_THE_POD = {
     options.POD_NAMESPACE: _named("the pod's namespace"),
     options.POD_NAME: _named("the pod's name"),
-    options.POD_UID: _text("the pod's uid"),
-    options.SERVICE_ACCOUNT: _text("the pod's service account; may be empty"),
+    options.POD_UID: _uid("the pod's uid"),
+    options.SERVICE_ACCOUNT: _name_or_none("the pod's service account; may be empty"),
 }
 _FS_GROUP = {options.FS_GROUP: _number("the pod's fsGroup; left out for a pod without one")}
 _SECRETS = {
@@ -98,19 +107,26 @@ _OF_THE_CLAIM = {
     options.VOLUME: _named("the PV's name"),
     options.CLAIM_NAMESPACE: _claim_name("the claim's namespace; * for any"),
     options.CLAIM_NAME: _claim_name("the claim's name; * for any"),
-    options.CLAIM_UID: _some_text("the claim's uid; awaited while there is no such claim"),
+    options.CLAIM_UID: _uid("the claim's uid; awaited while there is no such claim"),
 }
 _TO_PROVISION = {
     options.FS_TYPE: _text("the file system that the class names; empty for the driver's choice"),
     options.REQUEST_BYTES: _number("the size that the claim asks for"),
     options.REQUEST_MIB: _number("the same in MiB, rounded up"),
     options.REQUEST_GIB: _number("the same in GiB, rounded up"),
-    options.ACCESS_MODES: _text("the claim's access modes, separated by commas"),
+    options.ACCESS_MODES: {
+        "title": "access modes, separated by commas",
+        "description": "the claim's access modes",
+        "type": "string",
+        "pattern": "^" + _ACCESS_MODE + "(," + _ACCESS_MODE + ")*" + _END,
+    },
     options.CLASS_NAME: _named("the name of the claim's class"),
     options.RECLAIM_POLICY: _word("the class's reclaimPolicy", "Delete", "Retain"),
     options.MOUNT_OPTIONS: _text("the class's mountOptions, separated by commas"),
-    options.NODE_NAME: _text("the node the volume is for; empty if every node reaches the storage"),
-    options.CLUSTER_UID: _text("the uid of the cluster's namespace kube-system"),
+    options.NODE_NAME: _name_or_none(
+        "the node that the volume is made on; empty if every node reaches the storage"
+    ),
+    options.CLUSTER_UID: _uid("the uid of the cluster's namespace kube-system"),
 }
 _MAY_PROVISION = {
     options.CLASS_SECRET: _word(
@@ -121,11 +137,11 @@ _MAY_PROVISION = {
 }
 _MAY_DELETE = {
     options.ONLY_IF_BLANK: _word("keep a volume that was ever mounted or adopted", "true"),
-    options.CANCELLED_MOVE: _text("the id of the cancelled move whose copy is being removed"),
+    options.CANCELLED_MOVE: _uid("the id of the cancelled move whose copy is being removed"),
 }
 _MAY_ADOPT = {
-    options.CLUSTER_UID: _text("the cluster that the volume is adopted for, to be recorded"),
-    options.ONLY_IF_OWNER: _text("the uid that the record must name so far; none, or awaited"),
+    options.CLUSTER_UID: _uid("the cluster that the volume is adopted for, to be recorded"),
+    options.ONLY_IF_OWNER: _uid("the uid that the record must name so far; none, or awaited"),
     options.ONLY_IF_AWAITED: _word("refuse a volume that awaits no claim of that name", "true"),
     options.ONLY_IF_BLANK: _word("adopt the volume only to keep it", "true"),
 }
@@ -236,7 +252,7 @@ _VOLUME_MADE = {
     "required": ["options", "capacityBytes", "fsType"],
     "properties": {
         "options": dict(_OPTIONS, description="the options of the PV; no secret, as all can read"),
-        "capacityBytes": _size("the size the volume has, not less than was asked for"),
+        "capacityBytes": dict(_size("the volume's size, at least what was asked for"), minimum=1),
         "fsType": _text("the file system of the PV; empty for none"),
     },
 }
@@ -340,6 +356,16 @@ _PARTS: "Dict[str, Schema]" = {
         "title": "a name, or * for any",
         "type": "string",
         "pattern": r"^(\*|" + _OBJECT_NAME + ")" + _END,
+    },
+    "nameOrNone": {
+        "title": "a name, or empty",
+        "type": "string",
+        "pattern": "^(" + _OBJECT_NAME + ")?" + _END,
+    },
+    "uid": {
+        "title": "letters, digits and '-'",
+        "type": "string",
+        "pattern": r"^[A-Za-z0-9-]+" + _END,
     },
     "number": {
         "title": "a whole number in digits, 0 or more",

@@ -4,12 +4,13 @@ few faults. Only for the keywords of shared/json_schema.py."""
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from typing import Any
 
 from hypothesis import strategies as st
 
-from shared import json_schema
+from shared import json_schema, schemas
 
 Schema = dict[str, Any]
 KEYS = st.text(alphabet="aZ0_.-/", min_size=1, max_size=6) | st.sampled_from(
@@ -40,6 +41,13 @@ def allowed(schema: Schema, definitions: dict[str, Any]) -> st.SearchStrategy[An
         return not json_schema.errors(schema, definitions, document, "it")
 
     return st.one_of(makers).filter(fits)
+
+
+@functools.cache
+def named(name: str) -> st.SearchStrategy[Any]:
+    """Documents that the schema of the contract with that name allows."""
+    definitions = schemas.document()["$defs"]
+    return allowed(definitions[name], definitions)
 
 
 def faulty(schema: Schema, definitions: dict[str, Any]) -> st.SearchStrategy[Any]:

@@ -1,5 +1,5 @@
 """Of monitoring, security, upgrade-and-uninstall, scale, kubectl-plugin, deprecation-and-exit,
-your-own-driver, architecture and contributing."""
+your-own-driver, contract, architecture and contributing."""
 
 from __future__ import annotations
 
@@ -45,5 +45,7 @@ TESTS = {
     + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
     f"'{PLUGINS}/flexvol~loop/loop' uninstall": PLAYGROUND
     + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
+    "dist/flexvol help --schema": "tests/node/test_by_hand.py"
+    "::test_help_prints_the_schemas_of_a_callout_or_of_all",
     "dist/flexvol --help": "tests/node/test_by_hand.py::test_help_names_every_command_and_callout",
 }
