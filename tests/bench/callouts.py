@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from node.host import config
 from shared import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,10 +108,7 @@ def main() -> None:
     finally:
         shutil.rmtree(work)
         shutil.rmtree(f"/var/lib/flexvol/{POOL}", ignore_errors=True)
-        subprocess.run(
-            [ROOT / "dist/flexvol", "pool", "remove", POOL, "--away"],
-            check=False,
-        )
+        config.forget(POOL)
     python = dict(medians)["python3 -I -S -c pass"]
     loop = dict(medians)["mount -o loop"]
     rows = [
