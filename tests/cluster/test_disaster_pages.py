@@ -64,6 +64,7 @@ def test_a_claim_that_has_a_new_volume_gets_its_old_one_and_no_data_is_lost(
     assert k8s.volume_of()["metadata"]["name"] == old
     assert k8s.shell("web", "cat /data/file").stdout == "old\n"
     check_new_volume(k8s, new)
+    delete_all(k8s, "web", "data", old)
 
 
 def forgotten_volume(k8s: Kubernetes) -> str:
@@ -120,8 +121,13 @@ def check_new_volume(k8s: Kubernetes, new: str) -> None:
     k8s.claim("data-new")
     k8s.pod("reader", claim="data-new")
     assert k8s.shell("reader", "cat /data/file").stdout == "new\n"
-    k8s.delete("pod", "reader")
-    k8s.delete("pvc", "data-new")
-    k8s.until_phase("pv", new, "Released")
-    provisioner("delete", new, "--yes")
-    k8s.until_gone("pv", new)
+    delete_all(k8s, "reader", "data-new", new)
+
+
+def delete_all(k8s: Kubernetes, pod: str, claim: str, volume: str) -> None:
+    """Deletes the pod, its claim, and the volume, which an adoption has made a retained one."""
+    k8s.delete("pod", pod)
+    k8s.delete("pvc", claim)
+    k8s.until_phase("pv", volume, "Released")
+    provisioner("delete", volume, "--yes")
+    k8s.until_gone("pv", volume)

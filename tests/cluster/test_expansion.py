@@ -1,4 +1,4 @@
-"""A claim that was raised beyond what its volume's pool can hold, and how that is given up: data
+"""A claim that was raised beyond what its volume's pool can hold, and how that is cancelled: data
 and pods stay, claim and PV say the volume's size, and the volume grows again."""
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def test_killed_after_any_change_it_goes_on_when_it_is_run_again(
         if restarts:
             k8s.cluster.restart("kube-controller-manager")
 
-        wait_until("it is given up", lambda: is_cancelled(k8s), 180)
+        wait_until("the expansion is cancelled", lambda: is_cancelled(k8s), 180)
         # kubelet may have to write the last of them, for which it has a minute or two.
         wait_until(
             f"the sizes are true, killed after change {number}",

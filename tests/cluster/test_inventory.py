@@ -108,7 +108,7 @@ def test_the_plugin_lists_what_a_person_does_and_nothing_else(ask: Ask) -> None:
     assert done.stdout.startswith("kubectl flexvol COMMAND")
     assert re.search("^  inventory +Lists the volumes", done.stdout, re.MULTILINE)
     assert re.search(
-        "^  cancel-expansion +Gives up an expansion",
+        "^  cancel-expansion +Cancels an expansion",
         done.stdout,
         re.MULTILINE,
     )

@@ -25,7 +25,7 @@ EXAMPLE = ROOT / "examples/directory.py"
 
 def run(*argv: object, **keywords: Any) -> subprocess.CompletedProcess[str]:
     words = [str(word) for word in argv]
-    return subprocess.run(words, capture_output=True, text=True, timeout=60, **keywords)
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, **keywords)
 
 
 @pytest.fixture(scope="module")

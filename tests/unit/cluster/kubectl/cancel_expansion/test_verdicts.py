@@ -1,4 +1,4 @@
-"""When an expansion may be given up, and what explain says of it."""
+"""When an expansion may be cancelled, and what explain says of it."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ FAILING = GROWING._replace(has_failed=True, has_conditions=True)
             GROWING,
             Truth(64 * MIB, "fast", 959 * MIB),
             "",
-            id="a growth that one MiB lacks for is given up, also before it was tried",
+            id="a growth that one MiB lacks for is cancelled, also before it was tried",
         ),
         pytest.param(
             GROWING._replace(resize=INFEASIBLE),
             Truth(64 * MIB, "fast", 960 * MIB),
             "",
-            id="what kubelet has stopped trying is given up although it fits",
+            id="what kubelet has stopped trying is cancelled although it fits",
         ),
     ],
 )
