@@ -23,6 +23,7 @@ COMMANDS = "node/commands/"
 MAIN = "import sys\n\nimport flexvol\n\nsys.exit(flexvol.main(sys.argv))\n"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 FILE_MODE = 0o100644  # as stat(2) has it: a file that its owner may write and all may read
+OLDEST_PYTHON = (3, 6)  # that a node may have
 UNIX = 3  # the system that an entry's mode is of, as the format of zip has it
 
 
@@ -49,7 +50,8 @@ def sources(drivers: list[Path]) -> dict[str, bytes]:
         source = contents[CALLOUTS].decode()
         contents[CALLOUTS] = _with_default(source, drivers[0].stem).encode()
     for name, content in contents.items():
-        ast.parse(content, name)  # a syntax error shows here, not on a node
+        # A syntax error shows here, and not on a node.
+        ast.parse(content, name, feature_version=OLDEST_PYTHON)
     return contents
 
 

@@ -290,8 +290,15 @@ def test_a_driver_whose_name_cannot_be_is_refused(name: str, tmp_path: Path) -> 
         pack.pack(tmp_path / "flexvol", [tmp_path / name])
 
 
-def test_a_driver_with_a_syntax_error_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def mount(:")
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("def mount(:", id="no Python at all"),
+        pytest.param("if (size := 1):\n    pass\n", id="a Python newer than that of some nodes"),
+    ],
+)
+def test_a_driver_with_a_syntax_error_is_refused(source: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(source)
 
     with pytest.raises(SyntaxError):
         pack.pack(tmp_path / "flexvol", [tmp_path / "mine.py"])
