@@ -169,3 +169,21 @@ def test_a_watch_that_ends_at_once_without_a_word_has_failed(
     _, _, back = followed(monkeypatch, reports(), reports(), reports())
 
     assert back == ["back"]
+
+
+def test_a_watch_that_lasted_in_silence_ends_the_failures_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Storage classes change seldom: no event may come for days."""
+    now = [0.0]
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+
+    def lasts() -> Iterator[Event]:
+        now[0] += 300.0
+        yield from ()
+
+    cut = fails(ConnectionResetError())
+
+    _, _, back = followed(monkeypatch, cut, cut, lasts, lasts, lasts)
+
+    assert back == ["back"]
