@@ -60,3 +60,18 @@ refused, because a release without its policies would look like one with them. *
 {{- end -}}
 {{ $text }}
 {{- end }}
+
+{{/* Refuses a list in which two entries have the same text under one key, as their name: Kubernetes would refuse such
+objects after others are changed already. `include "flexvol.once" (list "pools" "name" .Values.pools)` */}}
+{{- define "flexvol.once" -}}
+{{- $value := index . 0 -}}
+{{- $key := index . 1 -}}
+{{- $seen := dict -}}
+{{- range index . 2 -}}
+{{- $text := get . $key -}}
+{{- if hasKey $seen $text -}}
+{{- fail (printf "The value %s has the %s %s twice. Each entry needs one of its own." $value $key $text) -}}
+{{- end -}}
+{{- $_ := set $seen $text true -}}
+{{- end -}}
+{{- end }}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from node.host import files, mount_table
+from node.host import config, files, mount_table
 
 LINE = "{0} 1 7:{0} / /pods/{0} rw - ext4 /dev/loop{0} rw\n"
 ALL = "".join(LINE.format(number) for number in (1, 2, 3))
@@ -119,6 +119,6 @@ def test_a_file_system_that_stopped_after_an_error_is_known(flags: str) -> None:
 def test_where_no_pool_ever_was_the_mounts_are_our_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mount_table.config, "ROOT", str(tmp_path / "absent"))
+    monkeypatch.setattr(config, "ROOT", str(tmp_path / "absent"))
 
     assert list(mount_table._kubelets()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import kubernetes.client
@@ -176,7 +177,8 @@ def test_a_watch_that_lasted_in_silence_ends_the_failures_before_it(
 ) -> None:
     """Storage classes change seldom: no event may come for days."""
     now = [0.0]
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None)
+    monkeypatch.setattr(watch, "time", clock)
 
     def lasts() -> Iterator[Event]:
         now[0] += 300.0
