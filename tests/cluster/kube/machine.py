@@ -148,6 +148,8 @@ def undo(state: Path) -> None:
         lambda device: sh("losetup", "-d", device, check=False, capture_output=True),
     )
     shutil.rmtree(state)
+    for child in _children:
+        child.poll()  # so that Python knows that it has ended, and warns of nothing
 
 
 def is_in_cluster(pid: int, state: Path) -> bool:
