@@ -46,3 +46,13 @@ class CopySources:
         except protocol.Failure:
             return False
         return True
+
+    def is_elsewhere(self, claim: Claim, driver: str) -> bool:
+        """Whether only another node can make the copy, as far as this node knows."""
+        try:
+            self.volume_name(claim, driver)
+        except protocol.Unavailable:
+            return True
+        except protocol.Failure:
+            return False
+        return False

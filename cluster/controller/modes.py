@@ -11,6 +11,7 @@ from cluster.controller import cluster, delete, metrics, owners, waiting_claims
 from cluster.controller.capacity import Capacity
 from cluster.controller.cluster_duties import ClusterDuties
 from cluster.controller.cluster_duties import Settings as DutySettings
+from cluster.controller.companions import Companions
 from cluster.controller.copy_sources import CopySources
 from cluster.controller.delete import Delete
 from cluster.controller.followers import Follower, Followers
@@ -235,4 +236,5 @@ def _node_mode(settings: Settings, instance: Instance, known: _Known) -> _NodeMo
     rivals = Rivals(instance.api, settings.namespace, rooms)
     turns = Turns(node, rivals, known.listing, CopySources(instance))
     taking = Taking(instance, known.claims, node, turns, capacity)
-    return _NodeMode(capacity, marks, NodeParts(node, taking))
+    companions = Companions(instance, known.claims, known.classes)
+    return _NodeMode(capacity, marks, NodeParts(node, taking, companions))

@@ -113,6 +113,16 @@ class WaitingClaims:
         claim = self.get(uid)
         return claim is not None and not claim.selected_node
 
+    def chosen_with(self, claim: Claim) -> list[Claim]:
+        """The other claims of the claim's namespace that wait and have the same node."""
+        return [
+            other
+            for other in self._all()
+            if other.uid != claim.uid
+            and other.namespace == claim.namespace
+            and other.selected_node == claim.selected_node
+        ]
+
     def announces(self, uid: str, reason: str) -> bool:
         """Whether an event with that reason is news: True once for each claim that waits."""
         with self._lock:

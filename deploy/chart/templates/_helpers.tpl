@@ -105,6 +105,15 @@ true
 {{- end }}
 {{- end }}
 
+{{/* The annotations of a storage class of the values, as YAML. */}}
+{{- define "flexvol.classAnnotations" -}}
+{{- $annotations := .annotations | default dict -}}
+{{- if .default -}}
+{{- $annotations = merge (dict "storageclass.kubernetes.io/is-default-class" "true") $annotations -}}
+{{- end -}}
+{{- toYaml $annotations -}}
+{{- end }}
+
 {{/* A storage class of the values: `include "flexvol.storageClass" (list CLASS PROVISIONER)`, with the provisioner of a class
 that names none. */}}
 {{- define "flexvol.storageClass" -}}
@@ -118,14 +127,9 @@ metadata:
   labels:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- if or .default .annotations }}
+  {{- with fromYaml (include "flexvol.classAnnotations" .) }}
   annotations:
-    {{- if .default }}
-    storageclass.kubernetes.io/is-default-class: "true"
-    {{- end }}
-    {{- with .annotations }}
     {{- toYaml . | nindent 4 }}
-    {{- end }}
   {{- end }}
 provisioner: {{ .provisioner | default $provisioner | quote }}
 # By default the volume is made on the node that the scheduler chooses for the first pod.
@@ -170,4 +174,19 @@ refused, because a release without its policies would look like one with them. *
 {{- fail (printf "This chart is not whole: files/%s holds no text. Take the packaged chart, or a checkout with symbolic links (git config core.symlinks true)." $name) -}}
 {{- end -}}
 {{ $text }}
+{{- end }}
+
+{{/* Refuses a list in which two entries have the same text under one key, as their name: Kubernetes would refuse such
+objects after others are changed already. `include "flexvol.once" (list "pools" "name" .Values.pools)` */}}
+{{- define "flexvol.once" -}}
+{{- $value := index . 0 -}}
+{{- $key := index . 1 -}}
+{{- $seen := dict -}}
+{{- range index . 2 -}}
+{{- $text := get . $key -}}
+{{- if hasKey $seen $text -}}
+{{- fail (printf "The value %s has the %s %s twice. Each entry needs one of its own." $value $key $text) -}}
+{{- end -}}
+{{- $_ := set $seen $text true -}}
+{{- end -}}
 {{- end }}

@@ -187,6 +187,35 @@ def header(archive: Path, target: Path, python: str) -> Path:
     return target
 
 
+def test_a_precompilation_that_fails_leaves_the_file_as_it_was_and_nothing_beside_it(
+    archive: Path, tmp_path: Path
+) -> None:
+    """The disk is full: the process may write no file of the size of the whole."""
+    copy = tmp_path / "flexvol"
+    shutil.copy(archive, copy)
+
+    done = run("prlimit", f"--fsize={archive.stat().st_size}", copy, "precompile")
+
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["flexvol"]
+    assert copy.read_bytes() == archive.read_bytes()
+
+
+def test_what_a_killed_precompilation_left_is_replaced_by_the_next(
+    archive: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "flexvol"
+    shutil.copy(archive, copy)
+    (tmp_path / "flexvol.new").write_bytes(b"half a file")
+
+    done = run(copy, "precompile")
+
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["flexvol"]
+    assert copy.stat().st_size > archive.stat().st_size
+
+
 def test_without_python_the_answer_is_a_failure_and_the_status_is_0(
     archive: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from bundle import new_driver
+from cluster.controller import settings
 from node.host.plugin_directory import PLUGIN_DIRECTORY
 from shared.protocol import VERSION
 from tests import documents
@@ -334,6 +335,109 @@ def test_a_storage_class_has_what_its_value_says_and_the_usual_rest(helm: Helm) 
         "volumeBindingMode": "WaitForFirstConsumer",
         "allowVolumeExpansion": True,
     }
+
+
+IS_DEFAULT = "storageclass.kubernetes.io/is-default-class"
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        pytest.param({"default": True}, {IS_DEFAULT: "true"}, id="by its value"),
+        pytest.param(
+            {"annotations": {IS_DEFAULT: "true"}}, {IS_DEFAULT: "true"}, id="by hand alone"
+        ),
+        pytest.param(
+            {"default": True, "annotations": {IS_DEFAULT: "true", "c": "d"}},
+            {IS_DEFAULT: "true", "c": "d"},
+            id="by its value and by hand",
+        ),
+        pytest.param(
+            {"default": True, "annotations": {IS_DEFAULT: "false"}},
+            {IS_DEFAULT: "true"},
+            id="by its value, and not by hand",
+        ),
+        pytest.param({"default": False}, None, id="not at all"),
+    ],
+)
+def test_a_class_says_once_whether_it_is_the_default(
+    each_helm: Helm, one: Object, expected: Object | None
+) -> None:
+    rendered = each_helm.run(
+        *("template", "flexvol", CHART, "--show-only", "templates/storageclasses.yaml"),
+        *("--set-json", f"classes={json.dumps([{'name': 'fast', **one}])}"),
+    ).stdout
+
+    (found,) = [
+        each
+        for each in yaml.safe_load_all(rendered)
+        if each is not None and each["kind"] == "StorageClass"
+    ]
+    assert found["metadata"].get("annotations") == expected
+    assert rendered.count(IS_DEFAULT) == len([key for key in expected or {} if key == IS_DEFAULT])
+
+
+TAKEN = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+DOUBLED = [
+    pytest.param(
+        {"classes": [{"name": "fast"}, {"name": "slow"}, {"name": "fast"}]},
+        "The value classes has the name fast twice.",
+        id="two classes of one name",
+    ),
+    pytest.param(
+        {"pools": [{"name": "fast"}, {"name": "fast", "reserve": "5%"}]},
+        "The value pools has the name fast twice.",
+        id="two pools of one name",
+    ),
+    pytest.param(
+        {"classes": [{"name": "a", "default": True}, {"name": "b", "default": True}]},
+        "The value classes makes a and b the default.",
+        id="two default classes",
+    ),
+    pytest.param(
+        {
+            "classes": [
+                {"name": "a", "default": True},
+                {"name": "b", "annotations": {IS_DEFAULT: "true"}},
+            ]
+        },
+        "The value classes makes a and b the default.",
+        id="two default classes, one by hand",
+    ),
+    pytest.param(
+        {"shared.enabled": True, "shared.volumes": [{"name": "tmp", "emptyDir": {}}]},
+        "The value shared.volumes has the name tmp twice.",
+        id="a volume with the name of one of the chart's",
+    ),
+    pytest.param(
+        {"shared.enabled": True, "shared.volumeMounts": [{"name": "x", "mountPath": TAKEN}]},
+        f"The value shared.volumeMounts has the mountPath {TAKEN} twice.",
+        id="a volume where the chart has the drivers",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "sentence"), DOUBLED)
+def test_what_is_there_twice_is_refused_before_anything_is_changed(
+    each_helm: Helm, values: Object, sentence: str
+) -> None:
+    assert sentence in each_helm.refusal(values)
+
+
+def test_an_argument_may_be_any_that_the_chart_does_not_give_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        settings.parse(["--help"], "")
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out.partition("What a person")[0]))
+    given = {"--node", "--cluster", "--identity", "--pod", "--health-port"}
+    no_use = {"--help", "--version", "--kubeconfig", "--namespace"}
+
+    allowed = re.findall("[a-z-]{2,}", SCHEMA["definitions"]["arguments"]["items"]["pattern"])
+
+    assert {f"--{name.lstrip('-')}" for name in allowed if name.strip("-")} == (
+        options - given - no_use
+    )
 
 
 def test_each_pool_is_made_after_the_driver_is_installed_and_the_others_do_not_wait_for_it(
@@ -758,6 +862,108 @@ REFUSED = [
         ["log-format=json"],
         ("/node/extraArgs/0", "'log-format=json' does not match pattern"),
         id="an argument without its dashes",
+    ),
+    pytest.param(
+        "node.extraArgs",
+        ["--node=other"],
+        ("/node/extraArgs/0", "'--node=other' does not match pattern"),
+        id="an argument that the chart gives",
+    ),
+    pytest.param(
+        "node.extraArgs",
+        ["--workers", "2"],
+        ("/node/extraArgs/0", "'--workers' does not match pattern"),
+        id="an argument in two words",
+    ),
+    pytest.param(
+        "cluster.extraArgs",
+        ["--workers=2", "--workers=2"],
+        ("/cluster/extraArgs", "items at 0 and 1 are equal"),
+        id="an argument twice",
+    ),
+    pytest.param(
+        "node.resources.limits",
+        {"memory": "-512Mi"},
+        ("/node/resources/limits/memory", "'-512Mi' does not match pattern"),
+        id="a negative limit",
+    ),
+    pytest.param(
+        "node.resources.requests",
+        {"cpu": -1},
+        ("/node/resources/requests/cpu", "got -1, want 0"),
+        id="a negative request that is a number",
+    ),
+    pytest.param(
+        "shared.resources.limits",
+        {"memory": "512 Mi"},
+        ("/shared/resources/limits/memory", "does not match pattern"),
+        id="a limit in other words",
+    ),
+    pytest.param(
+        "node.resources.limits",
+        {"two words": "1"},
+        ("'two words' does not match pattern",),
+        id="a resource that has no name of one",
+    ),
+    pytest.param(
+        "node.tolerations",
+        [{"keys": "storage"}],
+        ("/node/tolerations/0", "'keys' not allowed"),
+        id="a mistyped part of a toleration",
+    ),
+    pytest.param(
+        "classes",
+        [{"name": "fast", "allowedTopologies": [{"matchLabels": {}}]}],
+        ("/classes/0/allowedTopologies/0",),
+        id="a mistyped part of a topology",
+    ),
+    pytest.param(
+        "node.nodeSelector",
+        {"storage": "a b"},
+        ("/node/nodeSelector/storage", "'a b' does not match pattern"),
+        id="a label that no node can have",
+    ),
+    pytest.param(
+        "node.podAnnotations",
+        {"a: b\nc": "d"},
+        ("does not match pattern",),
+        id="an annotation whose name is of two lines",
+    ),
+    pytest.param(
+        "image.repository",
+        "registry.example/flexvol:1.0",
+        ("/image/repository", "does not match pattern"),
+        id="an image that has its tag already",
+    ),
+    pytest.param(
+        "driverDirectory.path",
+        "/opt/../etc",
+        ("/driverDirectory/path",),
+        id="a directory above itself",
+    ),
+    pytest.param(
+        "shared.driver",
+        "../loop",
+        ("/shared/driver", "'../loop' does not match pattern"),
+        id="a driver that is a path",
+    ),
+    pytest.param(
+        "provisioners",
+        ["loop.flexvol", "loop.flexvol"],
+        ("/provisioners", "items at 0 and 1 are equal"),
+        id="a provisioner twice",
+    ),
+    pytest.param(
+        "shared.volumes",
+        [{"emptyDir": {}}],
+        ("/shared/volumes/0", "missing property 'name'"),
+        id="a volume without a name",
+    ),
+    pytest.param(
+        "monitoring.podMonitor.interval",
+        "30s30s",
+        ("/monitoring/podMonitor/interval", "'30s30s' does not match pattern"),
+        id="an interval twice",
     ),
 ]  # fmt: skip
 
