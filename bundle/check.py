@@ -4,7 +4,8 @@ Without words it installs what the tests need, and runs lint, types, the floor o
 shellcheck and then all tests. A node may have any Python, so everything is run with the newest
 Python of this machine, the node's tests again with the oldest, and a short set of them with every
 other. The virtual machines of tests/vm have Pythons of their own. The tests of the cluster and of
-the node wait much and take longest: two runs divide the files of each among them.
+the node wait much and take longest: two runs divide the files of each among them. A few tests that
+failed beside other runs are run again alone (bundle/failures.py).
 
 With --lint it runs lint and types alone; with --quick these, the unit tests and that short set, in
 three minutes. Both install only what they need. --quick builds neither Kubernetes nor helm: the few
@@ -26,7 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from bundle import environment, interpreters, pack, packages
+from bundle import environment, failures, interpreters, pack, packages
 
 ROOT = Path(__file__).resolve().parent.parent
 LINT = "--lint"
@@ -57,6 +58,7 @@ class Run:
     cluster: the number of the test cluster; "" for the first.
     halves: a directory that two runs share, to divide the files of tests among them.
     is_second: whether this run is the second of those two.
+    failures: the file in which the run notes what failed; "" for none.
     is_nice: whether all other runs come first, where the machine has too few processors.
     builds: whether programs that are not in the cache may be built, which takes minutes."""
 
@@ -65,6 +67,7 @@ class Run:
     cluster: str = ""
     halves: str = ""
     is_second: bool = False
+    failures: str = ""
     is_nice: bool = False
     builds: bool = True
 
@@ -79,6 +82,8 @@ class Run:
             settings["FLEXVOL_TEST_HALVES"] = self.halves
         if self.is_second:
             settings["FLEXVOL_TEST_SECOND_HALF"] = "1"
+        if self.failures:
+            settings["FLEXVOL_TEST_FAILURES"] = self.failures
         if not self.builds:
             settings["FLEXVOL_NO_BUILD"] = "1"
         return settings
@@ -185,8 +190,8 @@ def _shell_scripts() -> list[Path]:
 
 
 def _test_quick(python: Path) -> int:
-    first, *others = quick_runs(list(interpreters.find().values()))
-    return _run_at_once(python, first, others)
+    statuses = _run_at_once(python, quick_runs(list(interpreters.find().values())))
+    return 1 if any(statuses) else 0
 
 
 def _test_all(python: Path) -> int:
@@ -202,14 +207,44 @@ def _test_all(python: Path) -> int:
         if os.environ.get("FLEXVOL_NO_SKIP") == "1":
             return 1
     paths = list(pythons.values())
-    with tempfile.TemporaryDirectory() as halves, tempfile.TemporaryDirectory() as node_halves:
-        first, second = cluster_runs(paths, halves)
-        return _run_at_once(python, first, [second, *other_runs(paths, node_halves)])
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        halves = {of: scratch / of for of in ("cluster", "node")}
+        for directory in halves.values():
+            directory.mkdir()
+        chosen = cluster_runs(paths, str(halves["cluster"]))
+        chosen += other_runs(paths, str(halves["node"]))
+        runs = [
+            dataclasses.replace(run, failures=str(scratch / f"failures-{number}"))
+            for number, run in enumerate(chosen)
+        ]
+        return _settle(python, runs, _run_at_once(python, runs))
 
 
-def _run_at_once(python: Path, first: Run, others: list[Run]) -> int:
+def _settle(python: Path, runs: Sequence[Run], statuses: Sequence[int]) -> int:
+    """Runs a few tests that failed once more, now that nothing runs beside them, and shows what
+    failed. Returns the status of all runs.
+
+    :param statuses: pytest's, of each run: 0 if all passed, 1 if tests failed"""
+    failed_in = [failures.read(Path(run.failures)) for run in runs]
+    failed = [failure for some in failed_in for failure in some]
+    unsteady: list[failures.Failure] = []
+    settled = list(statuses)
+    if set(statuses) <= {0, 1} and failures.may_be_chance(failed):
+        for number, run in enumerate(runs):
+            if not failed_in[number]:
+                continue
+            words = failures.again(run.words, failed_in[number])
+            settled[number] = _run_pytest(python, Run(words))
+            if not settled[number]:
+                unsteady += failed_in[number]
+    print(failures.summary([one for one in failed if one not in unsteady], unsteady), flush=True)
+    return 1 if any(settled) else 0
+
+
+def _run_at_once(python: Path, runs: Sequence[Run]) -> list[int]:
     """Runs the first and, beside that, the others. What the others print is shown when the first
-    has ended."""
+    has ended. Returns the status of each."""
 
     def run_beside(run: Run) -> tuple[int, str]:
         with tempfile.TemporaryFile("w+") as output:
@@ -217,14 +252,15 @@ def _run_at_once(python: Path, first: Run, others: list[Run]) -> int:
             output.seek(0)
             return status, output.read()
 
+    first, *others = runs
     with concurrent.futures.ThreadPoolExecutor(BESIDE) as pool:
         running = [pool.submit(run_beside, run) for run in others]
-        status = _run_pytest(python, first)
+        statuses = [_run_pytest(python, first)]
         for future in running:
-            other_status, output = future.result()
-            status |= other_status
+            status, output = future.result()
+            statuses.append(status)
             print(output, flush=True)
-    return status
+    return statuses
 
 
 def _run_pytest(python: Path, run: Run, output: TextIO | None = None) -> int:

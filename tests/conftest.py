@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests import noted_failures
 from tests.halves import HALF
 from tests.sources import ROOT
 
@@ -106,6 +107,14 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
     return _forbid_skip((yield))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    noted_failures.note(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    noted_failures.note(report)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
