@@ -74,6 +74,7 @@ ADOPT_SECONDS = 40
 
 class NfsDriver(Driver):
     EXAMPLE = {"pool": "default", "poolId": "ID", "server": "HOST", "share": "/DIRECTORY"}
+    VOLUMES_ON_NODES = False
     # fsGroup: kubelet would go through all files of a volume that other pods write to.
     capabilities = Capabilities(
         attach=False,
@@ -209,6 +210,11 @@ def configured() -> "Dict[str, Export]":
         if unknown:
             raise ValueError("{} is no setting of a pool".format(shown(min(unknown))))
         return {pool: Export(pool, values) for pool, values in pools.items()}
+    except FileNotFoundError:
+        raise Unavailable(
+            "there is no {}, which names the exports; run this where the provisioner runs, or "
+            "write the file like {}".format(CONFIG, CONFIG_FORM)
+        ) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise Unavailable(
             "{} cannot be used ({}); write it like {}".format(CONFIG, error, CONFIG_FORM)

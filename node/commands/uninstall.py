@@ -1,7 +1,8 @@
 """Takes this file out of kubelet's plugin directory, if no volume needs it any more.
 
 The command refuses while a pod of this node has a volume of the driver, because nothing else can
-unmount that volume, and while the driver lists volumes, because nothing else can delete them. The
+unmount that volume, and while the driver lists volumes, or cannot list them, because nothing else
+can delete them. Volumes that a driver has on a server are on no node: only their mounts count. The
 pools stay. First take flexvol out of the cluster (kubectl flexvol uninstall says how), or its pod
 installs the driver again."""
 
@@ -12,7 +13,7 @@ from node import callouts
 from node.commands import add_driver, add_plugin_dir
 from node.host import mount_table, plugin_directory
 from shared.options import shown_claim
-from shared.protocol import Internal, NotSupported
+from shared.protocol import Failure, Internal, NotSupported, Reply, system_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ def run(settings: argparse.Namespace) -> int:
         "Stop these pods first.",
         _mounted(name),
     )
+    listed = _list(settings.driver, name, directory)
     _refuse(
         "there are, or may be, volumes of {} on this node".format(name),
         _DELETED_BY,
-        _volumes(settings.driver),
+        _volumes(listed),
     )
     if not os.path.exists(path):
         print("there is no {}".format(path))
@@ -74,13 +76,33 @@ def _mounted(name: str) -> "List[str]":
     return sorted(path for path in paths if of_driver in path)
 
 
-def _volumes(driver: str) -> "List[str]":
-    """The volumes that the driver lists, and the pools that it cannot look into; none if the driver
-    lists none."""
+def _list(driver_name: str, name: str, directory: str) -> Reply:
+    """What the driver lists on this node; nothing if the driver lists no volumes, or has them on a
+    server.
+
+    name: VENDOR~DRIVER. directory: where the driver is installed.
+    :raises Internal: if the driver cannot tell, for example without its settings"""
+    driver = callouts.load(driver_name)
+    if not driver.VOLUMES_ON_NODES:
+        return Reply()
     try:
-        listed = callouts.load(driver).list()
+        return driver.list()
     except NotSupported:
-        return []
+        return Reply()
+    except Failure as failure:
+        why = failure.message
+    except OSError as error:
+        why = system_failure(error, "the list of volumes").message
+    raise Internal(
+        "the driver cannot tell whether volumes of {} are on this node, so nothing was changed:\n"
+        "  {}\n"
+        "Put that right, and repeat the command. If nobody wants these volumes any more: "
+        "rm -r {}".format(name, why, directory)
+    )
+
+
+def _volumes(listed: Reply) -> "List[str]":
+    """The volumes that the driver lists, and the pools that it cannot look into."""
     lines = []
     for volume in listed.volumes or []:
         owner = volume.get("owner")
