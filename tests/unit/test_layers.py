@@ -54,7 +54,13 @@ MAY_IMPORT = {
     "node/zipapp.py": {"shared.protocol"},
     "node/operations.py": {"shared"},
     "node/drivers/__init__.py": {"shared", "node.host", "node.operations"},
-    "node/drivers": {"shared", "node.host", "node.drivers", "node.operations"},
+    "node/drivers": {
+        "shared",
+        "node.host",
+        "node.directories",
+        "node.drivers",
+        "node.operations",
+    },
     "node/drivers/loop": {
         "shared",
         "node.host",
@@ -62,6 +68,7 @@ MAY_IMPORT = {
         "node.drivers.loop",
         "node.operations",
     },
+    "node/directories": {"shared", "node.host", "node.directories"},
     "node/host": {"shared", "node.host"},
     "node/commands": {"shared", "node"},
     "node/sanity": {"shared", "node.host", "node.sanity"},
@@ -151,6 +158,7 @@ CALLOUT_PATH = (
     "node/callouts.py",
     "node/operations.py",
     "node/drivers",
+    "node/directories",
     "node/host",
 )
 BY_HAND = "by_hand"

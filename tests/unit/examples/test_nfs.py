@@ -18,6 +18,8 @@ from cluster.controller import driver_replies, leftovers, listed_pools, pool_roo
 from cluster.controller.storage import Listed
 from cluster.kubectl.adopt import manifest
 from examples import nfs
+from node.directories import callouts, records
+from node.directories.pools import open_pool
 from shared.options import Options
 from shared.protocol import (
     Busy,
@@ -54,12 +56,11 @@ class Disk:
         self.root = root
         (root / ".flexvol").mkdir()
         self._root = os.open(root, os.O_RDONLY)
-        self._marks = os.open(root / ".flexvol", os.O_RDONLY)
-        self.pool = nfs.Pool("default", self._root, self._marks)
+        self.pool = open_pool("default", self._root)
 
     def close(self) -> None:
-        os.close(self._root)
-        os.close(self._marks)
+        with self.pool:
+            os.close(self._root)
 
     def make(self, volume: str = "pvc-1", **values: str) -> Path:
         """Makes a volume, and returns its directory."""
@@ -78,10 +79,10 @@ class Disk:
         path.write_text(json.dumps({**self.record(), **values}))
 
     def delete(self, volume: str = "pvc-1", **values: str) -> str:
-        return nfs.remove(self.pool, request(volume, poolId=self.pool.id(), **values))
+        return callouts.remove(self.pool, request(volume, poolId=self.pool.id(), **values))
 
     def use(self, namespace: str = "shop") -> str:
-        return nfs.use(self.pool, self.pool.id(), "pvc-1", namespace)
+        return callouts.use(self.pool, self.pool.id(), "pvc-1", namespace)
 
     def names(self) -> set[str]:
         """What the export shows."""
@@ -171,7 +172,7 @@ def test_no_name_and_no_pattern_leads_out_of_the_export(
 ) -> None:
     named = {"kubernetes.io/pvc.namespace": namespace, "kubernetes.io/pvc.name": claim}
     try:
-        path = nfs.path_for(request(**named), pattern)
+        path = records.path_for(request(**named), pattern)
     except InvalidArgument:
         return
     assert os.path.normpath(path) == path
@@ -305,7 +306,7 @@ def test_a_volume_of_an_export_that_is_not_there_is_not_gone(disk: Disk) -> None
     (disk.root / ".flexvol/pool.json").write_text('{"id": "another"}')
 
     with pytest.raises(Unavailable, match="see that the server has the right disk mounted"):
-        nfs.remove(disk.pool, request(poolId=pool_id))
+        callouts.remove(disk.pool, request(poolId=pool_id))
 
     assert directory.is_dir()
 
@@ -314,7 +315,7 @@ def test_an_export_without_the_drivers_directory_is_refused(tmp_path: Path) -> N
     root = os.open(tmp_path, os.O_RDONLY)
     try:
         with pytest.raises(Unavailable, match=r"once: mkdir EXPORT/\.flexvol"):
-            nfs.open_marks(root, "default")
+            open_pool("default", root)
     finally:
         os.close(root)
 
@@ -444,10 +445,10 @@ def test_a_volume_gets_another_owner(disk: Disk) -> None:
     }
 
     with pytest.raises(Busy, match="uid 'u1' just now"):
-        nfs.give(disk.pool, request(**to, **{"kubernetes.io/onlyIfOwner": "u3"}))
+        callouts.give(disk.pool, request(**to, **{"kubernetes.io/onlyIfOwner": "u3"}))
     with pytest.raises(InvalidArgument, match="does not await this claim"):
-        nfs.give(disk.pool, request(**to, **{"kubernetes.io/onlyIfAwaited": "true"}))
-    nfs.give(disk.pool, request(**to, **{"kubernetes.io/onlyIfOwner": "u1"}))
+        callouts.give(disk.pool, request(**to, **{"kubernetes.io/onlyIfAwaited": "true"}))
+    callouts.give(disk.pool, request(**to, **{"kubernetes.io/onlyIfOwner": "u1"}))
 
     assert disk.record()["owner"] == {"namespace": "bar", "name": "files", "uid": "u2"}
     assert disk.use("bar")
@@ -462,7 +463,7 @@ def test_a_volume_that_awaits_any_claim_gets_the_one_that_comes(disk: Disk) -> N
     with pytest.raises(InvalidArgument, match="it is left alone"):
         disk.delete(**{"kubernetes.io/pvc.uid": "awaited"})
 
-    nfs.give(disk.pool, request(**{"kubernetes.io/onlyIfAwaited": "true"}))
+    callouts.give(disk.pool, request(**{"kubernetes.io/onlyIfAwaited": "true"}))
 
     assert directory.name == "pvc-1"
     assert disk.use("shop") == "pvc-1"
@@ -538,8 +539,8 @@ def test_a_damaged_record_is_told_and_keeps_no_other_volume(
 def test_a_larger_claim_is_noted_and_a_smaller_one_is_not(disk: Disk) -> None:
     disk.make()
 
-    nfs.note_size(disk.pool, disk.pool.id(), "pvc-1", 1 << 30)
-    nfs.note_size(disk.pool, disk.pool.id(), "pvc-1", 5)
+    callouts.note_size(disk.pool, disk.pool.id(), "pvc-1", 1 << 30)
+    callouts.note_size(disk.pool, disk.pool.id(), "pvc-1", 5)
 
     assert disk.record()["sizeBytes"] == 1 << 30
 

@@ -1,0 +1,14 @@
+"""Volumes that are directories of one file system, which any number of machines have mounted: what
+drivers share whose storage is an export of NFS, or another file system of a cluster.
+
+An export has a directory `.flexvol`, which a person makes and which no pod sees. The record of each
+volume is there, and no directory of the export is touched that has no record:
+
+.flexvol/pool.json          the id by which PVs know the export again
+.flexvol/lock               whose lock is held while records are changed
+.flexvol/volumes/NAME.json  the record of a volume
+.flexvol/paths/SHOP%DATA    that the path SHOP/DATA is taken, and by which volume
+.flexvol/deleting/NAME      what is left of a volume that is being deleted
+
+A driver mounts the export, opens `pools.open_pool`, and leaves to `callouts` what is done there.
+examples/nfs.py is such a driver."""
