@@ -82,20 +82,22 @@ def entry_in(reply: dict[str, Any]) -> dict[str, Any]:
 def test_a_volume_is_listed_with_its_owner_and_the_disk_with_its_room(
     call: Call, disk: Path
 ) -> None:
-    call("provision", request())
+    options = call("provision", request())["volume"]["options"]
 
     reply = call("list")
 
     assert entry_in(reply) == {
         "name": "pvc-1",
         "pool": "directory",
-        "options": {},
+        "poolId": options["poolId"],
+        "options": options,
         "owner": {"namespace": "shop", "name": "data", "uid": "u1"},
         "clusterUid": CLUSTER,
         "reclaimPolicy": "Delete",
         "blank": True,
     }
     (pool,) = driver_replies.checked_entries(reply["pools"])
+    assert pool["id"] == options["poolId"]
     state = os.statvfs(disk)
     assert pool["capacityBytes"] == state.f_blocks * state.f_frsize
     assert pool_rooms.free_bytes({}, pool) == pytest.approx(
@@ -145,3 +147,77 @@ def test_calls_at_once_make_one_volume_with_one_record(driver: Path, disk: Path)
 
     assert [reply["status"] for reply in replies] == ["Success"] * AT_ONCE
     assert sorted(path.name for path in (disk / "shop").iterdir()) == [".pvc-1", "pvc-1"]
+
+
+def test_a_volume_is_deleted_with_its_files_and_again_is_a_success(call: Call, disk: Path) -> None:
+    call("provision", request())
+    (disk / "shop/pvc-1/file").write_text("data")
+
+    assert call("delete", request())["status"] == "Success"
+    assert call("delete", request())["status"] == "Success"
+
+    assert list((disk / "shop").iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["provision"], ["delete"]])
+def test_a_volume_of_another_claim_is_left_alone(call: Call, disk: Path, words: list[str]) -> None:
+    call("provision", request())
+    (disk / "shop/pvc-1/file").write_text("data")
+    before = call("list")["volumes"]
+
+    refused = call(*words, request(pvc_uid="u2"))
+
+    assert refused["reason"] == "InvalidArgument"
+    assert "u1" in refused["message"]
+    assert call("list")["volumes"] == before
+    assert (disk / "shop/pvc-1/file").read_text() == "data"
+
+
+def test_while_another_disk_is_mounted_a_volume_is_not_gone(
+    call: Call, driver: Path, disk: Path, tmp_path: Path
+) -> None:
+    options = call("provision", request())["volume"]["options"]
+    wanted = json.dumps({**json.loads(request()), **options})
+    other = tmp_path / "other"
+    other.mkdir()
+
+    done = subprocess.run(line(driver, other, "delete", wanted), capture_output=True, check=True)
+
+    refused = json.loads(done.stdout)
+    assert refused["reason"] == "Unavailable"
+    assert options["poolId"] in refused["message"]
+    assert call("delete", wanted)["status"] == "Success"
+    assert list((disk / "shop").iterdir()) == []
+
+
+def test_a_disk_that_somebody_mounted_below_a_volume_keeps_its_files(
+    driver: Path, disk: Path, tmp_path: Path, call: Call
+) -> None:
+    call("provision", request())
+    (disk / "shop/pvc-1/disk").mkdir()
+    below = f"{VOLUMES}/shop/pvc-1/disk"
+    script = (
+        f"mount -t tmpfs none {below}; touch {below}/file; "
+        f'"$0" delete "$1"; cat {below}/file; ls {below}'
+    )
+
+    shell = line(Path("sh"), disk, "-c", script, str(driver), request())
+    done = subprocess.run(shell, capture_output=True, check=True)
+
+    reply, _, listed = done.stdout.partition(b"\n")
+    assert json.loads(reply)["status"] == "Failure"
+    assert listed.split() == [b"file"]
+
+
+def test_a_damaged_record_keeps_no_other_volume_from_being_listed(call: Call, disk: Path) -> None:
+    call("provision", request())
+    call("provision", request(pvOrVolumeName="pvc-2", pvc_uid="u2"))
+    (disk / "shop/.pvc-1").write_text("{")
+
+    damaged, whole = driver_replies.checked_entries(call("list")["volumes"])
+
+    assert "/shop/.pvc-1" in damaged["error"]
+    assert leftovers.judge(damaged, CLUSTER).reason == leftovers.UNKNOWN
+    assert whole["owner"]["uid"] == "u2"
+    assert call("delete", request())["status"] == "Failure"
+    assert (disk / "shop/pvc-1").is_dir()
