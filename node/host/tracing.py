@@ -1,4 +1,4 @@
-"""Sees every program that a process and its children execute, by ptrace(2).
+"""Sees every program that a process and its children execute, and its end, by ptrace(2).
 
 For commands that look at a foreign program; no callout imports this module. Numbers are those of
 include/uapi/linux/ptrace.h."""
@@ -16,8 +16,10 @@ WAIT_ALL = 0x40000000  # __WALL: also children that are threads
 _TRACE_ME = 0
 _CONTINUE = 7
 _SET_OPTIONS = 0x4200
-_OPTIONS = 0x2 | 0x4 | 0x8 | 0x10 | 0x100000  # fork, vfork, clone, exec, and kill at our end
+# Stops at fork, vfork, clone, exec and exit; and all are killed at our end.
+_OPTIONS = 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x100000
 _EVENT_EXEC = 4
+_EVENT_EXIT = 6
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,10 +37,11 @@ class Tracer:
     """Lets traced processes go on whenever they stop.
 
     executed: called with the number of a process that has just executed a program, and that waits
-    for our return."""
+    for our return. exiting: as executed, for a process that has nothing left to do but to end."""
 
-    def __init__(self, executed: "Callable[[int], None]") -> None:
+    def __init__(self, executed: "Callable[[int], None]", exiting: "Callable[[int], None]") -> None:
         self._executed = executed
+        self._exiting = exiting
         self._known: "Set[int]" = set()
 
     def go_on(self, pid: int, status: int) -> None:
@@ -49,6 +52,8 @@ class Tracer:
             passed_on = 0
             if status >> 16 == _EVENT_EXEC:
                 self._executed(pid)
+            elif status >> 16 == _EVENT_EXIT:
+                self._exiting(pid)
         elif number == signal.SIGSTOP and pid not in self._known:
             passed_on = 0  # the stop with which each new process begins
             self._known.add(pid)

@@ -27,6 +27,8 @@ _UNKNOWN_CALL = "sanitycheck"
 _KEYS = ("status", "message", "device", "volumeName", "attached", "capabilities", "volumeNewSize")
 # init answers from memory.
 _INIT_SECONDS = 3
+# A busy machine holds one call up, but not init alone for so many times.
+_INIT_TRIES = 3
 _GARBLED = "MountVolume.SetUp failed: invalid character ... looking for beginning of value"
 
 
@@ -169,11 +171,15 @@ def init(life: "Life") -> None:
     needs=("init",),
 )
 def init_fast(life: "Life") -> None:
-    call = life.begin()
-    # A busy machine takes its time to start the interpreter.
-    start = life.runner.run(_UNKNOWN_CALL, [])
-    if call.seconds > _INIT_SECONDS + start.seconds:
-        raise Fault("init took {:.1f} s".format(call.seconds))
+    for _ in range(_INIT_TRIES):
+        call = life.begin()
+        if call.seconds <= _INIT_SECONDS:
+            return
+        # A busy machine takes its time to start the interpreter.
+        start = life.runner.run(_UNKNOWN_CALL, [])
+        if call.seconds <= _INIT_SECONDS + 2 * start.seconds:
+            return
+    raise Fault("init took {:.1f} s".format(call.seconds))
 
 
 @TOPIC.check(

@@ -2,6 +2,7 @@
 
 import os
 
+from node.sanity import kills
 from node.sanity.check import ADVICE, ATTACH, BREAKS, DATA_LOSS, LEAK, Fault, NotAsked, Topic, Words
 from node.sanity.doubtful import refused_device_mount
 from node.sanity.life import NODE, go_json, mounts_at
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from node.sanity.runner import Call
 
 TOPIC = Topic()
-_MOMENTS = (0.2, 0.5, 0.8)
 
 
 @TOPIC.check(
@@ -185,17 +185,18 @@ def detach_never_attached(life: "Life") -> None:
     needs=("attach-twice", "detach-twice"),
 )
 def attach_killed(life: "Life") -> None:
-    seconds = _attach(life).seconds
+    life.begin()
+    words = [_options(life), NODE]
+    whole = life.runner.run("attach", words, kills.traced())
     life.must(_detach(life))
-    for moment in _MOMENTS:
-        running = life.runner.start("attach", [_options(life), NODE])
-        running.kill_after(moment * seconds)
-        again = life.runner.run("attach", [_options(life), NODE])
+    for kill in kills.of(whole):
+        kill.end(life.runner.start("attach", words, kills.traced()))
+        again = life.runner.run("attach", words)
         if not again.succeeded:
-            raise Fault("after an attach was killed: {}".format(again.told()))
+            raise Fault("after an attach that {}: {}".format(kill.told(), again.told()))
         undone = _detach(life)
         if not undone.succeeded:
-            raise Fault("after an attach was killed: {}".format(undone.told()))
+            raise Fault("after an attach that {}: {}".format(kill.told(), undone.told()))
 
 
 @TOPIC.check(

@@ -180,6 +180,7 @@ class Life:
         name: str,
         size_bytes: int = VOLUME_BYTES,
         also: "Optional[Dict[str, str]]" = None,
+        around: "Optional[Surroundings]" = None,
     ) -> Running:
         """As provision, without waiting for the end."""
         options = {
@@ -199,7 +200,7 @@ class Life:
             if key != keys.VOLUME:
                 options[key] = value
         options.update(also or {})
-        return self.runner.start("provision", [Options(options).text()])
+        return self.runner.start("provision", [Options(options).text()], around)
 
     def forget(self) -> None:
         """The volume is deleted: the next step that needs a volume makes one."""
@@ -217,11 +218,16 @@ class Life:
         """Deletes a volume. options: of its PV."""
         return self.start_delete(name, options).finish()
 
-    def start_delete(self, name: str, options: "Optional[Dict[str, str]]" = None) -> Running:
+    def start_delete(
+        self,
+        name: str,
+        options: "Optional[Dict[str, str]]" = None,
+        around: "Optional[Surroundings]" = None,
+    ) -> Running:
         """As delete, without waiting for the end."""
         given = dict(options or {})
         given.update(self.claim_options(name))
-        return self.runner.start("delete", [Options(given).text()])
+        return self.runner.start("delete", [Options(given).text()], around)
 
     # kubelet and kube-controller-manager.
 

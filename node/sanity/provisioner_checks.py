@@ -2,7 +2,7 @@
 
 import os
 
-from node.sanity import written
+from node.sanity import kills, written
 from node.sanity.check import (
     ADVICE,
     BREAKS,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from node.sanity.runner import Call
 
 TOPIC = Topic()
-_MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _HUGE_BYTES = 1 << 60
 _MADE = "flexvol-sanity-made"
 _CANARY = "/tmp/flexvol-sanity-canary"
@@ -163,8 +162,9 @@ def provision_again_keeps_data(life: "Life") -> None:
 def provisions_at_once(life: "Life") -> None:
     life.begin()
     name = life.volume()
-    calls = finish_all([life.start_provision(name) for _ in range(3)])
-    for call in calls:
+    with life.runner.at_once():
+        running = [life.start_provision(name) for _ in range(3)]
+    for call in finish_all(running):
         life.must_be_in_form(call)
     after = life.provision(name)
     if not after.succeeded:
@@ -227,20 +227,20 @@ def delete(life: "Life") -> None:
 )
 def provision_killed(life: "Life") -> None:
     life.begin()
-    call = life.provision(life.new_name())
-    life.must(call)
-    for moment in _MOMENTS:
+    whole = life.start_provision(life.new_name(), around=kills.traced()).finish()
+    life.must(whole)
+    for kill in kills.of(whole):
         name = life.new_name()
-        life.start_provision(name).kill_after(moment * call.seconds)
+        kill.end(life.start_provision(name, around=kills.traced()))
         again = life.provision(name)
         if not again.succeeded:
-            raise Fault("after a provision was killed: {}".format(again.told()))
+            raise Fault("after a provision that {}: {}".format(kill.told(), again.told()))
         other = life.new_name()
-        life.start_provision(other).kill_after(moment * call.seconds)
-        _expect_deleted(life, name, again)
+        kill.end(life.start_provision(other, around=kills.traced()))
+        _expect_deleted(life, name, again, kill)
         found = life.provision(other, also={keys.ONLY_FIND: "true"})
         if found.succeeded:
-            _expect_deleted(life, other, found)
+            _expect_deleted(life, other, found, kill)
 
 
 @TOPIC.check(
@@ -278,15 +278,15 @@ def delete_twice(life: "Life") -> None:
 def delete_killed(life: "Life") -> None:
     life.begin()
     name = life.new_name()
-    whole = life.delete(name, life.provisioned(name))
+    whole = life.start_delete(name, life.provisioned(name), kills.traced()).finish()
     life.must(whole)
-    for moment in _MOMENTS:
+    for kill in kills.of(whole):
         name = life.new_name()
         options = life.provisioned(name)
-        life.start_delete(name, options).kill_after(moment * whole.seconds)
+        kill.end(life.start_delete(name, options, kills.traced()))
         again = life.delete(name, options)
         if not again.succeeded:
-            raise Fault("after a delete was killed: {}".format(again.told()))
+            raise Fault("after a delete that {}: {}".format(kill.told(), again.told()))
 
 
 @TOPIC.check(
@@ -544,10 +544,10 @@ def _options_of(call: "Call") -> "Dict[str, str]":
     return options
 
 
-def _expect_deleted(life: "Life", name: str, provisioned: "Call") -> None:
+def _expect_deleted(life: "Life", name: str, provisioned: "Call", kill: kills.Kill) -> None:
     call = life.delete(name, _options_of(provisioned))
     if not call.succeeded:
-        raise Fault("after a provision was killed: {}".format(call.told()))
+        raise Fault("after a provision that {}: {}".format(kill.told(), call.told()))
 
 
 def _entries(life: "Life") -> "List[Dict[str, Any]]":

@@ -5,6 +5,7 @@ import os
 import shutil
 
 from node.host import namespaces
+from node.sanity import kills
 from node.sanity.check import BREAKS, DATA_LOSS, Fault, NotAsked, Topic, Words
 from node.sanity.life import SetupFailed, finish_all, mounts_at
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from node.sanity.life import Life
 
 TOPIC = Topic()
-# When a call is killed, in parts of the time that a whole call takes.
-_MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 @TOPIC.check(
@@ -230,10 +229,11 @@ def mounts_at_once(life: "Life") -> None:
     life.reach_device()
     life.device_options()  # makes the volume
     paths = [life.pod("pod-{}".format(number)) for number in range(4)]
-    running = [
-        life.start_mount(path, life.mount_options("pod-{}".format(number)))
-        for number, path in enumerate(paths)
-    ]
+    with life.runner.at_once():
+        running = [
+            life.start_mount(path, life.mount_options("pod-{}".format(number)))
+            for number, path in enumerate(paths)
+        ]
     for path, call in zip(paths, finish_all(running)):
         if call.is_unsupported:
             raise NotAsked("the driver leaves mount to kubelet")
@@ -256,7 +256,8 @@ def unmounts_at_once(life: "Life") -> None:
     paths = [life.pod("pod-{}".format(number)) for number in range(4)]
     for number, path in enumerate(paths):
         life.must_mount(path, life.mount_options("pod-{}".format(number)))
-    running = [life.runner.start("unmount", [path]) for path in paths]
+    with life.runner.at_once():
+        running = [life.runner.start("unmount", [path]) for path in paths]
     for path, call in zip(paths, finish_all(running)):
         if call.is_unsupported:
             raise NotAsked("the driver leaves unmount to kubelet")
@@ -279,19 +280,19 @@ def unmounts_at_once(life: "Life") -> None:
 def mount_killed(life: "Life") -> None:
     life.begin()
     first = life.pod("pod-first")
-    call = life.mount(first)
-    life.must(call)
+    whole = life.mount(first, None, kills.traced())
+    life.must(whole)
     life.must_unmount(first)
-    for number, moment in enumerate(_MOMENTS):
+    for number, kill in enumerate(kills.of(whole)):
         path = life.pod("pod-{}".format(number))
-        life.start_mount(path).kill_after(moment * call.seconds)
+        kill.end(life.start_mount(path, None, kills.traced()))
         if not mounts_at(path):
             again = life.mount(path)
             if not again.succeeded or not mounts_at(path):
-                raise Fault("after a mount was killed: {}".format(again.told()))
+                raise Fault("after a mount that {}: {}".format(kill.told(), again.told()))
         undone = life.unmount(path)
         if not undone.succeeded or mounts_at(path):
-            raise Fault("after a mount was killed: {}".format(undone.told()))
+            raise Fault("after a mount that {}: {}".format(kill.told(), undone.told()))
 
 
 @TOPIC.check(
@@ -309,16 +310,16 @@ def unmount_killed(life: "Life") -> None:
     life.begin()
     first = life.pod("pod-first")
     life.must_mount(first)
-    call = life.unmount(first)
-    life.must(call)
-    for number, moment in enumerate(_MOMENTS):
+    whole = life.unmount(first, kills.traced())
+    life.must(whole)
+    for number, kill in enumerate(kills.of(whole)):
         path = life.pod("pod-{}".format(number))
         life.must_mount(path)
-        life.runner.start("unmount", [path]).kill_after(moment * call.seconds)
+        kill.end(life.runner.start("unmount", [path], kills.traced()))
         os.makedirs(path, 0o750, exist_ok=True)
         again = life.unmount(path)
         if not again.succeeded or mounts_at(path):
-            raise Fault("after an unmount was killed: {}".format(again.told()))
+            raise Fault("after an unmount that {}: {}".format(kill.told(), again.told()))
 
 
 @TOPIC.check(

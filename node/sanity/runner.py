@@ -20,7 +20,18 @@ from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Set, Tuple
+    from typing import (
+        Any,
+        Callable,
+        Dict,
+        Iterator,
+        List,
+        NoReturn,
+        Optional,
+        Sequence,
+        Set,
+        Tuple,
+    )
 
     from shared.protocol import Reply
 
@@ -61,7 +72,8 @@ class Call:
     signal; None if the driver did not end. output: stdout and stderr. seconds: from start to end.
     is_held: whether a child kept the output open behind the driver's end, so that kubelet would
     hang. done_by_kubelet: whether kubelet does the work itself, as the driver has no such call.
-    executed: the programs that ran, if they were traced."""
+    executed: the programs that ran, if they were traced. moments: "NAME began" and "NAME ended" for
+    each program that a traced driver ran, in their order."""
 
     def __init__(self, callout: str, words: "Sequence[str]") -> None:
         self.callout = callout
@@ -71,6 +83,7 @@ class Call:
         self.seconds = 0.0
         self.is_held = False
         self.executed: "List[List[str]]" = []
+        self.moments: "List[str]" = []
         self.done_by_kubelet = False
         self.reply: "Optional[Reply]" = None
         self.failure: "Optional[Failure]" = None
@@ -152,6 +165,7 @@ class Running:
         self._began = time.monotonic()
         self._ended: "Optional[float]" = None
         self._is_open = True
+        self._is_silent = True
 
     def finish(self) -> Call:
         """Waits for the end as kubelet does, but not for ever. Kills everything in the root if the
@@ -168,7 +182,7 @@ class Running:
         now = time.monotonic()
         if self._ended is not None and not self._is_open:
             return self._close()
-        if self._ended is not None and now - self._ended > _HELD_SECONDS:
+        if self._ended is not None and self._is_silent and now - self._ended > _HELD_SECONDS:
             self.call.is_held = True
             return self._close()
         if now - self._began > self._runner.seconds:
@@ -192,6 +206,18 @@ class Running:
                 return
         self.kill()
 
+    def kill_at(self, moment: str) -> None:
+        """Kills a traced call at the first moment of that name, unless the call ends before.
+
+        moment: as of Call.moments"""
+        self._runner.deadly_moment = moment
+        while moment not in self.call.moments:
+            if self.step():
+                break
+        else:
+            self.kill()
+        self._runner.deadly_moment = ""
+
     def _note_end(self) -> None:
         """Takes note of the driver's end, if the driver has ended."""
         if self._ended is None and self.pid in self._runner.ended:
@@ -209,6 +235,7 @@ class Running:
             time.sleep(_LOOK_SECONDS / 2)
             return
         readable, _, _ = select.select([self._reader], [], [], _LOOK_SECONDS)
+        self._is_silent = not readable
         if not readable:
             return
         chunk = os.read(self._reader, 1 << 16)
@@ -222,7 +249,8 @@ class Runner:
 
     executable: the driver's path. seconds: how long one call may take. calls: all calls so far.
     ended: statuses of processes that have ended, by number. on_executed: called whenever a traced
-    driver, which waits meanwhile, has executed a program."""
+    driver, which waits meanwhile, has executed a program. deadly_moment: the name of the moment at
+    which all processes of the driver are killed, if it is traced."""
 
     def __init__(self, executable: str, seconds: float) -> None:
         self.executable = executable
@@ -230,8 +258,11 @@ class Runner:
         self.calls: "List[Call]" = []
         self.ended: "Dict[int, int]" = {}
         self.on_executed: "Optional[Callable[[], None]]" = None
+        self.deadly_moment = ""
         self._kept: "Set[int]" = set()
-        self._tracer = tracing.Tracer(self._note_executed)
+        self._tracer = tracing.Tracer(self._note_executed, self._note_exiting)
+        self._programs: "Dict[int, str]" = {}
+        self._gate: "Optional[Tuple[int, int]]" = None
 
     def run(
         self, callout: str, words: "Sequence[str]", around: "Optional[Surroundings]" = None
@@ -248,10 +279,30 @@ class Runner:
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
+            self._await_others()
             line = [self.executable, callout, *words]
             _become(line, around or Surroundings(), writer)
         os.close(writer)
         return Running(self, call, pid, reader)
+
+    @contextlib.contextmanager
+    def at_once(self) -> "Iterator[None]":
+        """The calls that are started in this context begin when the context ends."""
+        reader, writer = os.pipe()
+        self._gate = (reader, writer)
+        try:
+            yield
+        finally:
+            self._gate = None
+            os.close(writer)
+            os.close(reader)
+
+    def _await_others(self) -> None:
+        """In a child: waits for the end of `at_once`, if there is one."""
+        if self._gate is not None:
+            reader, writer = self._gate
+            os.close(writer)
+            os.read(reader, 1)
 
     def reap(self) -> None:
         """Takes note of all processes that have ended, and lets traced ones go on."""
@@ -299,10 +350,28 @@ class Runner:
         return sorted(numbers - {os.getpid()} - self._kept)
 
     def _note_executed(self, pid: int) -> None:
+        argv = _argv(pid)
+        is_driver = False
         if self.calls:
-            self.calls[-1].executed.append(_argv(pid))
+            is_driver = not self.calls[-1].executed
+            self.calls[-1].executed.append(argv)
         if self.on_executed is not None:
             self.on_executed()
+        if argv and not is_driver:
+            self._programs[pid] = os.path.basename(argv[0])
+            self._note_moment(self._programs[pid] + " began")
+
+    def _note_exiting(self, pid: int) -> None:
+        name = self._programs.pop(pid, None)
+        if name is not None:
+            self._note_moment(name + " ended")
+
+    def _note_moment(self, name: str) -> None:
+        if self.calls:
+            self.calls[-1].moments.append(name)
+        if name == self.deadly_moment:
+            self.deadly_moment = ""  # the end of each process is a moment, too
+            self.end_all()
 
 
 def _argv(pid: int) -> "List[str]":

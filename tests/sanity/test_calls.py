@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.sanity import sandbox
+from node.sanity import kills, sandbox
 from node.sanity.life import KUBELET, Life, Request, finish_all
 from node.sanity.runner import Runner, Surroundings
 from shared import schemas
@@ -200,3 +203,54 @@ def test_calls_run_at_once(driver: Path) -> None:
         return [call.output.decode() for call in calls]
 
     assert in_root(driver, script, steps, call_seconds=20) == ["met\n", "met\n"]
+
+
+# Each program leaves a file.
+STEPS = "#!/bin/sh\ntouch /run/one\n/bin/true\ntouch /run/two\n"
+
+
+@pytest.mark.parametrize(
+    ("moment", "left"),
+    [
+        pytest.param("touch began", [], id="when the first program begins"),
+        pytest.param("touch ended", ["one"], id="when the first program has ended"),
+        pytest.param("true began", ["one"], id="when another program begins"),
+        pytest.param("sync began", ["one", "two"], id="never, if no such program begins"),
+    ],
+)
+def test_a_call_is_killed(driver: Path, moment: str, left: list[str]) -> None:
+    def steps(life: Life) -> Any:
+        running = life.runner.start("init", [], kills.traced())
+        running.kill_at(moment)
+        return [running.call.status, sorted(set(os.listdir("/run")) - {"lock"})]
+
+    status = 0 if moment == "sync began" else -signal.SIGKILL
+
+    assert in_root(driver, STEPS, steps) == [status, left]
+
+
+def test_a_call_is_killed_at_each_program_and_at_parts_of_its_time(driver: Path) -> None:
+    def steps(life: Life) -> Any:
+        whole = life.runner.run("init", [], kills.traced())
+        return [kill.told() for kill in kills.of(whole) if kill.name] + [whole.moments]
+
+    *told, moments = in_root(driver, STEPS, steps)
+
+    began = [moment for moment in moments if moment.endswith(" began")]
+    assert began == ["touch began", "true began", "touch began"]
+    assert told == [
+        f"was killed when {moment}" for moment in ("touch began", "true began", "touch ended")
+    ]
+
+
+def test_calls_that_begin_at_once_wait_for_each_other(driver: Path) -> None:
+    def steps(life: Life) -> Any:
+        with life.runner.at_once():
+            first = life.runner.start("one", [])
+            time.sleep(0.5)
+            begun_early = os.path.exists("/run/one")
+            second = life.runner.start("two", [])
+        finish_all([first, second])
+        return [begun_early, os.path.exists("/run/one"), os.path.exists("/run/two")]
+
+    assert in_root(driver, "#!/bin/sh\ntouch /run/$1\n", steps) == [False, True, True]

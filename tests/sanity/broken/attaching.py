@@ -53,7 +53,7 @@ DRIVERS = (
         "attach-killed",
         ATTACHING,
         {
-            _RECORDED: '    os.mkdir(record + ".busy")\n    import time\n\n    time.sleep(1)\n'
+            _RECORDED: '    os.mkdir(record + ".busy")\n    run(["true"])\n'
             + _RECORDED
             + '    os.rmdir(record + ".busy")\n'
         },

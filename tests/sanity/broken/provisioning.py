@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.sanity.broken import Broken
-from tests.sanity.broken.repeating import with_stale_lock
+from tests.sanity.broken.repeating import UNTIL_ALONE, with_stale_lock
 from tests.sanity.drivers import LOOP, PROVISIONING
 
 _DELETE = "def delete(text: str) -> Reply:\n    options = json.loads(text)\n"
@@ -31,12 +31,11 @@ DRIVERS = (
         PROVISIONING,
         {
             _LOCK: '    if sys.argv[1] != "provision":\n    ' + _LOCK + "        return file\n"
-            "    import time\n\n    try:\n"
+            "    try:\n"
             "        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-            "        time.sleep(1)\n"
             "    except BlockingIOError:\n"
             '        write(STATE + "/half-made", "")\n'
-            "        raise\n",
+            f"        raise\n{UNTIL_ALONE}        os.sched_yield()\n",
             _PROVISION: _PROVISION + '    if os.path.exists(STATE + "/half-made"):\n'
             '        raise Failed("the volume is half made")\n',
         },

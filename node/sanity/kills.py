@@ -1,0 +1,55 @@
+"""The moments at which a call is killed: when the driver has begun a program, when the last one has
+ended, and at parts of the time that a whole call takes.
+
+A busy machine moves the parts of the time to other lines of the driver, and not the programs."""
+
+from node.sanity.runner import Surroundings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List
+
+    from node.sanity.runner import Call, Running
+
+_PARTS = (0.2, 0.5, 0.8)
+# A script runs a dozen different programs in a call; of one that runs more the first ones count.
+_PROGRAMS = 12
+_BEGAN = " began"
+
+
+class Kill:
+    """One moment. name: of the moment, as of Call.moments; "" for one that is told by the time.
+    seconds: after the beginning of the call."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self.name = name
+        self.seconds = seconds
+
+    def end(self, running: "Running") -> None:
+        """Kills the call at this moment, unless the call ends before."""
+        if self.name:
+            running.kill_at(self.name)
+        else:
+            running.kill_after(self.seconds)
+
+    def told(self) -> str:
+        """The moment as words for a person."""
+        if self.name:
+            return "was killed when {}".format(self.name)
+        return "was killed after {:.2f} s".format(self.seconds)
+
+
+def traced() -> Surroundings:
+    """What a call needs around itself to be killed at a moment, and to have its moments seen."""
+    around = Surroundings()
+    around.is_traced = True
+    return around
+
+
+def of(whole: "Call") -> "List[Kill]":
+    """The moments at which a call like this one, which was traced, and has ended, is killed."""
+    began = [name for name in whole.moments if name.endswith(_BEGAN)]
+    names = list(dict.fromkeys(began))[:_PROGRAMS]
+    names += [name for name in whole.moments[-1:] if name not in names]
+    kills = [Kill(name, 0) for name in names]
+    return kills + [Kill("", part * whole.seconds) for part in _PARTS]
