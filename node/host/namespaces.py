@@ -36,8 +36,6 @@ _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 
-_SIGKILL = 9
-
 # Capabilities, by the kernel's names without CAP_.
 _CAPABILITIES = {
     "DAC_READ_SEARCH": 2,
@@ -107,9 +105,10 @@ def change_root(path: str) -> None:
     os.chdir("/")
 
 
-def die_with_parent() -> None:
-    """Has the kernel kill this process when its parent ends. Raises OSError."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0), "prctl")
+def die_with_parent(number: int) -> None:
+    """Has the kernel send this process the signal of that number when its parent ends. Raises
+    OSError."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl")
 
 
 def hide_process() -> None:

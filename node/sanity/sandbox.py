@@ -217,9 +217,12 @@ class _Supervisor:
     def _parsed(self) -> bytes:
         if self._answer.startswith(_ANSWER):
             return self._answer[len(_ANSWER) :]
-        if self._answer:
-            raise Impossible(json.loads(self._answer.decode())["impossible"])
-        raise LimitPassed("the first process of the throw-away root was killed")
+        if not self._answer:
+            raise LimitPassed("the first process of the throw-away root ended")
+        message = json.loads(self._answer.decode())
+        if "killed" in message:
+            raise LimitPassed(_killed(message["killed"]))
+        raise Impossible(message["impossible"])
 
     def _begin(self, reader: int, go_writer: int) -> int:
         """Waits until the root is there, and gives its user namespace its ids. Returns the number
@@ -229,6 +232,8 @@ class _Supervisor:
             begun.update(json.loads(self._line(reader)))
             if "impossible" in begun:
                 raise Impossible(begun["impossible"])
+            if "killed" in begun:
+                raise Impossible(_killed(begun["killed"]) + " at its start")
         first: int = begun["process"]
         if not self._settings.real_root:
             _map_ids(first)
@@ -270,6 +275,12 @@ class _Supervisor:
             _add_loop_devices("/proc/{}/root/dev".format(first))
         except OSError:  # the first process has just ended
             return
+
+
+def _killed(number: int) -> str:
+    """What is said of a first process that a signal has ended: one from outside of the root, as the
+    kernel's for want of memory."""
+    return "the first process of the throw-away root was killed by signal {}".format(number)
 
 
 def _map_ids(first: int) -> None:
@@ -334,6 +345,7 @@ class _First:
         self._directory = directory
         self._writer = writer
         self._go_reader = go_reader
+        self._numbers_writer = -1
 
     def become(self, work: "Callable[[Inside], bytes]") -> "NoReturn":
         try:
@@ -373,28 +385,37 @@ class _First:
         os.write(self._writer, json.dumps(message).encode() + b"\n")
 
     def _start(self, work: "Callable[[Inside], bytes]") -> None:
-        namespaces.die_with_parent()
+        """In the parent of the root's first process, which outlives the root."""
+        namespaces.die_with_parent(signal.SIGTERM)
         self._close_others()
         os.setsid()
-        kinds = namespaces.NEW_MOUNTS | namespaces.NEW_PID | namespaces.NEW_IPC
-        kinds |= namespaces.NEW_UTS
-        if not self._settings.network:
-            kinds |= namespaces.NEW_NETWORK
-        namespaces.unshare(kinds)
+        namespaces.unshare(namespaces.NEW_PID)
+        numbers_reader, self._numbers_writer = os.pipe()
         first = os.fork()
         if first == 0:
             try:
                 self._guarded(lambda: self._work(work))
             finally:
                 os._exit(0)
+        os.close(self._numbers_writer)
         # Only the parent knows for sure that the number is still that of the first process.
         signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGKILL))
         self._report({"process": first})
-        os.close(self._writer)
-        os.waitpid(first, 0)
+        held = _HeldFiles(first, numbers_reader)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _, status = os.waitpid(first, 0)
+        held.detach_loop_devices()
+        if os.WIFSIGNALED(status):
+            with contextlib.suppress(BrokenPipeError):  # if the supervisor had it killed
+                self._report({"killed": os.WTERMSIG(status)})
 
     def _work(self, work: "Callable[[Inside], bytes]") -> None:
-        namespaces.die_with_parent()
+        namespaces.die_with_parent(signal.SIGKILL)
+        kinds = namespaces.NEW_MOUNTS | namespaces.NEW_IPC | namespaces.NEW_UTS
+        if not self._settings.network:
+            kinds |= namespaces.NEW_NETWORK
+        namespaces.unshare(kinds)
         # The kernel keeps from the first process all signals of the root for which the process has
         # no handler.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -415,12 +436,13 @@ class _First:
         namespaces.hide_process()
         namespaces.drop_capabilities(_DROPPED)
         places = root.places + _make_empty(self._settings.scratch_bytes)
+        numbers = _numbers_of(places) if self._settings.real_root else ()
+        os.write(self._numbers_writer, json.dumps(sorted(numbers)).encode())
+        os.close(self._numbers_writer)
         # As systemd has it on a node. Nothing outside is a peer of these mounts.
         namespaces.mount("", "/", "", namespaces.RECURSIVE | namespaces.SHARED)
-        answer = work(Inside(self._settings, places))
+        answer = _ANSWER + work(Inside(self._settings, places))
         kill_all()
-        _detach_loop_devices(places)
-        answer = _ANSWER + answer
         while answer:
             written = os.write(self._writer, answer)
             answer = answer[written:]
@@ -438,7 +460,7 @@ def _enter_user_namespace() -> None:
                 error.strerror
             )
         ) from None
-    namespaces.die_with_parent()
+    namespaces.die_with_parent(signal.SIGKILL)
 
 
 def kill_all() -> None:
@@ -466,12 +488,31 @@ def _make_empty(scratch_bytes: int) -> "Places":
     return places
 
 
-def _detach_loop_devices(places: "Places") -> None:
-    for device in own_loop_devices(places):
-        loop = loopdev.open_existing(device)
-        if loop is not None:
-            with loop:
-                loop.detach()
+class _HeldFiles:
+    """The file systems of a root, which stay there until this process ends; for the parent of the
+    root's first process. Otherwise the kernel would give their numbers to others.
+
+    first: the number of the first process. numbers_reader: the pipe with the numbers of the file
+    systems; with nothing if the root was not made"""
+
+    def __init__(self, first: int, numbers_reader: int) -> None:
+        with open(numbers_reader) as pipe:
+            text = pipe.read()
+        self._numbers: "Set[int]" = set()
+        try:
+            self._namespace = os.open("/proc/{}/ns/mnt".format(first), os.O_RDONLY | os.O_CLOEXEC)
+            self._numbers.update(json.loads(text or "[]"))
+        except OSError:  # the first process has ended before the driver was called
+            return
+
+    def detach_loop_devices(self) -> None:
+        """Takes the files of the root away from all loop devices, when all processes of the root
+        have ended."""
+        for device in _loop_devices_on(self._numbers):
+            loop = loopdev.open_existing(device)
+            if loop is not None:
+                with loop:
+                    loop.detach()
 
 
 def _device_numbers(path: str) -> "Set[int]":
@@ -495,9 +536,19 @@ def own_loop_devices(places: "Places") -> "List[str]":
     """The loop devices whose files lie in the root.
 
     places: as of Inside"""
-    ours = {os.fstat(directory).st_dev for directory, _ in places}
+    return _loop_devices_on(_numbers_of(places))
+
+
+def _numbers_of(places: "Places") -> "Set[int]":
+    """The numbers that files of the root have as their device."""
+    numbers = {os.fstat(directory).st_dev for directory, _ in places}
     for _, path in places:
-        ours.update(_device_numbers(path))
+        numbers.update(_device_numbers(path))
+    return numbers
+
+
+def _loop_devices_on(numbers: "Set[int]") -> "List[str]":
+    """The loop devices whose files have one of these numbers as their device."""
     devices = []
     for device in loopdev.attached():
         loop = loopdev.open_existing(device)
@@ -505,7 +556,7 @@ def own_loop_devices(places: "Places") -> "List[str]":
             continue
         with loop:
             backing = loop.backing()
-        if backing is not None and backing[0] in ours:
+        if backing is not None and backing[0] in numbers:
             devices.append(device)
     return devices
 

@@ -72,13 +72,22 @@ def devices_with(word: str) -> list[str]:
 
 def processes() -> list[str]:
     """The processes that a script has left."""
-    left = []
+    return list(_command_lines(MARK).values())
+
+
+def numbers_of_processes(word: str) -> list[int]:
+    """The numbers of the processes with this word in their command lines."""
+    return list(_command_lines(word))
+
+
+def _command_lines(word: str) -> dict[int, str]:
+    lines = {}
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             try:
                 line = (path / "cmdline").read_bytes()
             except OSError:
                 continue
-            if MARK.encode() in line:
-                left.append(line.decode())
-    return left
+            if word.encode() in line:
+                lines[int(path.name)] = line.decode()
+    return lines

@@ -42,7 +42,7 @@ class Own:
 
 
 OWN = (
-    Own("loop", setup="$DRIVER loop pool init default"),
+    Own("loop", setup="$DRIVER pool init default"),
     Own(
         "attaching",
         "tests/drivers/attaching.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -142,23 +143,55 @@ def test_a_driver_that_fills_the_root_fills_only_that(driver: Path) -> None:
     assert "No space left on device" in printed
 
 
-def test_all_ends_with_the_process_that_made_the_root(driver: Path) -> None:
+@pytest.mark.parametrize("with_loop_devices", [False, True], ids=["", "with a loop device"])
+def test_all_ends_with_the_process_that_made_the_root(
+    with_loop_devices: bool, driver: Path
+) -> None:
     """As kill -9 of flexvol sanity does."""
     before = roots.outside()
+    script = f"sleep 1000; : {MARK}"
+    if with_loop_devices:
+        script = f"truncate -s 1M /var/{MARK}; losetup -f /var/{MARK}; touch /run/done; {script}"
     judge = os.fork()
     if judge == 0:
-        roots.run(f"sleep 1000; : {MARK}", driver)
+        own = {"real_root": with_loop_devices, "loop_devices": with_loop_devices}
+        roots.run(script, driver, **own)
         os._exit(0)
-    while not roots.processes():
+    while not roots.processes() or with_loop_devices != bool(roots.devices_with(MARK)):
         time.sleep(0.05)
 
     os.kill(judge, signal.SIGKILL)
     os.waitpid(judge, 0)
 
-    deadline = time.monotonic() + 20
-    while roots.processes() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    _wait_until_outside_is(before)
     assert roots.outside() == before
+
+
+def test_a_first_process_that_is_killed_is_named(driver: Path) -> None:
+    """As the kernel does for want of memory."""
+    word = f"{MARK}-killed"
+
+    def kill() -> None:
+        while not roots.numbers_of_processes(word):
+            time.sleep(0.05)
+        (script,) = roots.numbers_of_processes(word)
+        status = Path(f"/proc/{script}/status").read_text()
+        (first,) = re.findall(r"^PPid:\s*(\d+)$", status, re.MULTILINE)
+        os.kill(int(first), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+
+    with pytest.raises(sandbox.LimitPassed, match="killed by signal 9"):
+        roots.run(f"sleep 1000; : {word}", driver)
+
+    killer.join()
+
+
+def _wait_until_outside_is(before: dict[str, object]) -> None:
+    deadline = time.monotonic() + 60
+    while roots.outside() != before and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def test_loop_devices_of_a_root_go_with_it(driver: Path, tmp_path: Path) -> None:
@@ -176,9 +209,7 @@ def test_loop_devices_of_a_root_go_with_it(driver: Path, tmp_path: Path) -> None
         printed = roots.run(script, driver, real_root=True, loop_devices=True)
 
         assert printed.endswith("mounted\n")
-        deadline = time.monotonic() + 20
-        while roots.outside() != before and time.monotonic() < deadline:
-            time.sleep(0.1)
+        _wait_until_outside_is(before)
         assert roots.outside() == before
         assert roots.devices_with("bin/bash") == []
     finally:
