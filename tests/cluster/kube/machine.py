@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -123,17 +123,17 @@ def undo(state: Path) -> None:
     for name in sorted(file.stem for file in state.glob("*.pid") if file.stem not in holders):
         stop(state, name, signal.SIGKILL)
     held = {str(pid) for pid in (running(state, name) for name in holders) if pid is not None}
-    nodes = {_mount_namespace(pid) for pid in held}
-    _end(lambda: [pid for pid in _of(state, nodes) if pid not in held])
-    _end(
-        lambda: [
-            pid
-            for path in cgroups()
-            if path.exists()
-            for pid in (path / "cgroup.procs").read_text().split()
-        ]
-    )
-    _end(lambda: _of(state, nodes))
+    with open_namespaces(held) as nodes:
+        _end(lambda: [pid for pid in _of(state, nodes) if pid not in held])
+        _end(
+            lambda: [
+                pid
+                for path in cgroups()
+                if path.exists()
+                for pid in (path / "cgroup.procs").read_text().split()
+            ]
+        )
+        _end(lambda: _of(state, nodes))
     for line in sh("ip", "netns", "list", capture_output=True).stdout.splitlines():
         if line.startswith(PREFIX):
             sh("ip", "netns", "del", line.split()[0])
@@ -165,17 +165,17 @@ def is_in_cluster(pid: int, state: Path) -> bool:
 def end_node(pid: str, cgroup: str) -> None:
     """Kills everything in the mount namespace of the process `pid`, itself too, and in the cgroup
     of that name."""
-    namespace = _mount_namespace(pid)
-    if namespace is None:  # it has ended before
-        return
     below = [path for path in cgroups() if cgroup in path.parts]
-    _end(
-        lambda: [
-            pid
-            for pid in os.listdir("/proc")
-            if pid.isdigit() and _mount_namespace(pid) == namespace
-        ]
-    )
+    with open_namespaces({pid}) as namespaces:
+        if not namespaces:  # it has ended before
+            return
+        _end(
+            lambda: [
+                pid
+                for pid in os.listdir("/proc")
+                if pid.isdigit() and _mount_namespace(pid) in namespaces
+            ]
+        )
     _end(
         lambda: [
             pid
@@ -261,11 +261,11 @@ def _until_gone(find: Callable[[], list[_Thing]], remove: Callable[[_Thing], obj
         time.sleep(0.05)
 
 
-def _of(state: Path, mount_namespaces: Set[str | None] = frozenset()) -> list[str]:
+def _of(state: Path, mount_namespaces: Set[str] = frozenset()) -> list[str]:
     """Processes that bear our mark, or run in a mount namespace of ours, as a test's own command in
     a node does."""
     found = [name for name in os.listdir("/proc") if name.isdigit()]
-    ours = mount_namespaces - {None}
+    ours = mount_namespaces
     return [pid for pid in found if _marked(pid, state) or (ours and _mount_namespace(pid) in ours)]
 
 
@@ -287,6 +287,19 @@ def _environment(pid: str) -> bytes:
 
 def _mark(state: Path) -> bytes:
     return f"{_MARK}={state.resolve()}".encode()
+
+
+@contextlib.contextmanager
+def open_namespaces(pids: Set[str]) -> Iterator[set[str]]:
+    """The mount namespaces of the processes that live. As long as they are open, the kernel gives
+    their numbers to no new namespace, whose processes would be taken for the cluster's."""
+    names = set()
+    with contextlib.ExitStack() as opened:
+        for pid in pids:
+            with contextlib.suppress(FileNotFoundError):  # the process has ended
+                file = opened.enter_context(open(f"/proc/{pid}/ns/mnt"))
+                names.add(os.readlink(f"/proc/self/fd/{file.fileno()}"))
+        yield names
 
 
 def _mount_namespace(pid: str) -> str | None:
