@@ -18,6 +18,7 @@ from tests.cluster.namespaces import Kubernetes
 from tests.cluster.page_commands import follow
 from tests.sources import ROOT
 
+ACCOUNT = ROOT / "deploy/shared/account"  # which drivers in shared mode have
 _NOT_COPIED = shutil.ignore_patterns(".git", "dist", "__pycache__")
 _SECONDS = 900  # an image takes a minute on an idle machine
 
@@ -82,6 +83,8 @@ def author(cluster: Cluster, tree: Path) -> Iterator[Author]:
     finally:
         for name in made.names():
             _remove(cluster, made, name)
+        line = ("delete", "-k", ACCOUNT, "--ignore-not-found", "--wait=true")
+        cluster.kubectl(*line, check=False, capture_output=True)
         made.bring(images.product())
         install(cluster)
 
@@ -109,7 +112,10 @@ def _until_no_volume(cluster: Cluster, name: str) -> None:
 
 @contextlib.contextmanager
 def second_disk(cluster: Cluster, path: str) -> Iterator[None]:
-    """On each node a file system of its own at that path, as from a second disk."""
+    """On each node a file system of its own at that path, as from a second disk.
+
+    The empty directory below stays: removing it would take away the disks of another cluster on
+    this machine."""
     for node in cluster.nodes.values():
         node.enter("mkdir", "-p", path)
         node.enter("mount", "-t", "tmpfs", "-o", "size=128m", "none", path)
@@ -118,5 +124,3 @@ def second_disk(cluster: Cluster, path: str) -> Iterator[None]:
     finally:
         for node in cluster.nodes.values():
             node.enter("umount", "-l", path)
-        with contextlib.suppress(FileNotFoundError):
-            Path(path).rmdir()

@@ -73,5 +73,7 @@ def test_the_page_about_cifs_installs_the_driver_in_both_places(
     vendors = [container["command"][-1] for container in pod["initContainers"]]
     assert vendors == ["--vendor=juliohm", "--vendor=fstab"]
     space = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
-    check(cluster, f"{text}---\n{space}---\n{volume}")
-    cluster.kubectl("delete", "namespace", "flexvol-cifs", "shop", capture_output=True)
+    try:
+        check(cluster, f"{text}---\n{space}---\n{volume}")
+    finally:
+        cluster.kubectl("delete", "namespace", "flexvol-cifs", "shop", capture_output=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests import documents
-from tests.cluster.commands import Ask
+from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import Cluster
 from tests.cluster.kube.node import SHARED_STORAGE
-from tests.cluster.namespaces import Kubernetes
+from tests.cluster.namespaces import Kubernetes, storage_class
 from tests.cluster.own_drivers import Author, author, second_disk
 from tests.waiting import wait_until
 
@@ -71,9 +71,8 @@ def test_several_drivers_are_served_beside_the_loop_driver_in_one_install(
         k8s.claim(name, storage_class=name)
         k8s.pod(name, claim=name)
         k8s.shell(name, "echo kept > /data/file")
-    wait_until("the cluster's instance has learned", lambda: "quota" in cluster_log(cluster))
-    shown = ask("explain", "quota", "--namespace", k8s.namespace)
-    assert shown.returncode == 0, shown.stdout + shown.stderr
+    check_commands(k8s, ask)
+    check_duties(cluster, k8s)
     # Storage that every node reaches: the same file from the other node.
     (other,) = set(cluster.nodes) - {k8s.node_of("archive")}
     k8s.pod("elsewhere", claim="archive", node=other)
@@ -85,6 +84,37 @@ def test_several_drivers_are_served_beside_the_loop_driver_in_one_install(
         volume = k8s.volume_of(name)["metadata"]["name"]
         k8s.delete("pvc", name)
         k8s.until_gone("pv", volume)
+
+
+def check_commands(k8s: Kubernetes, ask: Ask) -> None:
+    """kubectl flexvol finds the volumes of all drivers; those of shared mode are of no node."""
+    _, seen, said = rows(ask)
+    assert said["driversSilent"] == []
+    nodes = {"loop": k8s.node_of("flexvol-loop"), "quota": k8s.node_of("quota"), "archive": ""}
+    for name in ("flexvol-loop", "quota", "archive"):
+        volume = k8s.volume_of(name)["metadata"]["name"]
+        row = seen[volume]
+        driver = name.removeprefix("flexvol-")
+        assert (row["driver"], row["node"]) == (f"flexvol/{driver}", nodes[driver])
+        assert (row["state"], row["claim"]) == ("bound", f"{k8s.namespace}/{name}")
+        shown = ask("explain", name, "--namespace", k8s.namespace)
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        assert volume in shown.stdout
+
+
+def check_duties(cluster: Cluster, k8s: Kubernetes) -> None:
+    """The cluster's instance does its duties for a driver that nobody named to it."""
+    wait_until("the cluster's instance has learned", lambda: "quota" in cluster_log(cluster))
+    at_once = f"quota-{k8s.namespace}"
+    k8s.apply(
+        storage_class(at_once, provisioner="quota.flexvol", volumeBindingMode="Immediate"),
+    )
+    try:
+        k8s.claim("huge", storage_class=at_once, size="90Ti")
+        k8s.event("huge", "ProvisioningFailed", "no node has room for")
+        k8s.delete("pvc", "huge")
+    finally:
+        k8s.delete("storageclass", at_once)
 
 
 def pods_of(cluster: Cluster, app: str) -> set[str]:

@@ -378,6 +378,13 @@ def test_a_class_says_once_whether_it_is_the_default(
 
 
 TAKEN = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+
+
+def with_classes(*classes: Object) -> Object:
+    """The value of a driver that has these classes."""
+    return {"mode": "node", "classes": list(classes)}
+
+
 DOUBLED = [
     pytest.param(
         {"classes": [{"name": "fast"}, {"name": "slow"}, {"name": "fast"}]},
@@ -391,7 +398,7 @@ DOUBLED = [
     ),
     pytest.param(
         {"classes": [{"name": "a", "default": True}, {"name": "b", "default": True}]},
-        "The value classes makes a and b the default.",
+        "The values make a and b default classes.",
         id="two default classes",
     ),
     pytest.param(
@@ -401,8 +408,55 @@ DOUBLED = [
                 {"name": "b", "annotations": {IS_DEFAULT: "true"}},
             ]
         },
-        "The value classes makes a and b the default.",
+        "The values make a and b default classes.",
         id="two default classes, one by hand",
+    ),
+    pytest.param(
+        {"classes": [{"name": "fast"}], "drivers": {"quota": with_classes({"name": "fast"})}},
+        "The value classes, with those of drivers, has the name fast twice.",
+        id="a class of a driver with the name of one of the loop driver",
+    ),
+    pytest.param(
+        {
+            "drivers": {
+                "archive": with_classes({"name": "fast"}),
+                "quota": with_classes({"name": "fast"}),
+            }
+        },
+        "The value classes, with those of drivers, has the name fast twice.",
+        id="two drivers with classes of one name",
+    ),
+    pytest.param(
+        {
+            "classes": [{"name": "a", "default": True}],
+            "drivers": {"quota": with_classes({"name": "b", "default": True})},
+        },
+        "The values make a and b default classes.",
+        id="two default classes, one of a driver",
+    ),
+    pytest.param(
+        {
+            "drivers": {
+                "archive": with_classes({"name": "a", "default": True}),
+                "quota": with_classes({"name": "b", "annotations": {IS_DEFAULT: "true"}}),
+            }
+        },
+        "The values make a and b default classes.",
+        id="two default classes of two drivers, one by hand",
+    ),
+    pytest.param(
+        {"drivers": {"quota": {"mode": "node", "volumes": [{"name": "host", "emptyDir": {}}]}}},
+        "The value drivers.quota.volumes has the name host twice.",
+        id="a volume of a driver with the name of one of the chart's",
+    ),
+    pytest.param(
+        {
+            "drivers": {
+                "quota": {"mode": "shared", "volumeMounts": [{"name": "x", "mountPath": "/tmp"}]}
+            }
+        },
+        "The value drivers.quota.volumeMounts has the mountPath /tmp twice.",
+        id="a volume of a driver where the chart has one",
     ),
     pytest.param(
         {"shared.enabled": True, "shared.volumes": [{"name": "tmp", "emptyDir": {}}]},
@@ -578,7 +632,7 @@ def named(word: str) -> Object:
                 "classes": [{"name": f"{word}-quota", "provisioner": word}],
                 "capabilities": [word],
                 "volumes": [{"name": word}],
-                "volumeMounts": [{"name": word}],
+                "volumeMounts": [{"name": word, "mountPath": f"/{word}"}],
             }
         },
         "priorityClass.name": word,
