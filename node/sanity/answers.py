@@ -150,12 +150,7 @@ def exit_status_of_success(life: "Life") -> None:
     traps=(11, 12),
 )
 def init(life: "Life") -> None:
-    call = life.begin()
-    if call.status is None:
-        raise Fault(call.told())
-    life.must_be_in_form(call)
-    if not call.succeeded:
-        raise Fault(call.told())
+    life.expect_success(life.begin())
 
 
 @TOPIC.check(

@@ -27,12 +27,7 @@ TOPIC = Topic()
     needs=(ATTACH, "init"),
 )
 def attach(life: "Life") -> None:
-    call = _attach(life)
-    if call.status is None:
-        raise Fault(call.told())
-    life.must_be_in_form(call)
-    if not call.succeeded:
-        raise Fault(call.told())
+    life.expect_success(_attach(life))
 
 
 @TOPIC.check(
@@ -111,8 +106,6 @@ def is_attached(life: "Life") -> None:
 def detach(life: "Life") -> None:
     life.must(_attach(life))
     call = _detach(life)
-    if call.status is None:
-        raise Fault(call.told())
     if not call.succeeded:
         raise Fault(call.told())
 
@@ -214,11 +207,7 @@ def mount_device(life: "Life") -> None:
     call = life.mount_device()
     if call.is_unsupported:
         raise NotAsked("the driver has no mountdevice")
-    if call.status is None:
-        raise Fault(call.told())
-    life.must_be_in_form(call)
-    if not call.succeeded:
-        raise Fault(call.told())
+    life.expect_success(call)
 
 
 @TOPIC.check(

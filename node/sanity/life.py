@@ -10,7 +10,7 @@ import uuid
 
 from node.host import mount_table, namespaces
 from node.sanity import sandbox
-from node.sanity.check import NotAsked, NotJudged
+from node.sanity.check import Fault, NotAsked, NotJudged
 from node.sanity.runner import Call, Runner, Running, Surroundings
 from shared import options as keys
 from shared.options import Options
@@ -374,6 +374,14 @@ class Life:
         if not call.succeeded:
             raise NotJudged(call.told())
         return call.reply or Reply()
+
+    def expect_success(self, call: Call) -> None:
+        """For the check of that very call. Raises Fault if the call did not end, or failed;
+        NotJudged if its answer is not in the form of the contract, which other checks name."""
+        if call.status is not None:
+            self.must_be_in_form(call)
+        if not call.succeeded:
+            raise Fault(call.told())
 
     def must_be_in_form(self, call: Call) -> None:
         """Raises NotJudged if the answer is not in the form of the contract."""

@@ -45,12 +45,7 @@ _CYCLES = 3
 )
 def mount(life: "Life") -> None:
     life.begin()
-    call = life.mount(life.pod())
-    if call.status is None:
-        raise Fault(call.told())
-    life.must_be_in_form(call)
-    if not call.succeeded:
-        raise Fault(call.told())
+    life.expect_success(life.mount(life.pod()))
 
 
 @TOPIC.check(
@@ -87,12 +82,7 @@ def unmount(life: "Life") -> None:
     life.begin()
     path = life.pod()
     life.must_mount(path)
-    call = life.unmount(path)
-    if call.status is None:
-        raise Fault(call.told())
-    life.must_be_in_form(call)
-    if not call.succeeded:
-        raise Fault(call.told())
+    life.expect_success(life.unmount(path))
 
 
 @TOPIC.check(

@@ -60,12 +60,7 @@ _HOSTILE = (
 )
 def provision(life: "Life") -> None:
     life.begin()
-    call = life.provision(life.volume())
-    if call.status is None:
-        raise Fault(call.told())
-    life.must_be_in_form(call)
-    if not call.succeeded:
-        raise Fault(call.told())
+    life.expect_success(life.provision(life.volume()))
 
 
 @TOPIC.check(
@@ -206,12 +201,7 @@ def provision_hostile_name(life: "Life") -> None:
 def delete(life: "Life") -> None:
     life.begin()
     options = life.provisioned(life.volume())
-    call = life.delete(life.volume(), options)
-    if call.status is None:
-        raise Fault(call.told())
-    life.must_be_in_form(call)
-    if not call.succeeded:
-        raise Fault(call.told())
+    life.expect_success(life.delete(life.volume(), options))
 
 
 @TOPIC.check(

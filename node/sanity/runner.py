@@ -333,9 +333,7 @@ class Runner:
         deadline = time.monotonic() + self.seconds
         others = self._others()
         while others and time.monotonic() < deadline:
-            for pid in others:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self._kill(others)
             time.sleep(_LOOK_SECONDS)
             others = self._others()
 
@@ -344,8 +342,17 @@ class Runner:
         return [" ".join(_argv(pid)) or "process {}".format(pid) for pid in self._others()]
 
     def _others(self) -> "List[int]":
-        """The processes of the root besides this one and the kept ones."""
+        """The processes of the root besides this one and the kept ones, when all that ended have
+        been reaped."""
         self.reap()
+        return self._listed()
+
+    def _kill(self, pids: "List[int]") -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _listed(self) -> "List[int]":
         numbers = {int(name) for name in os.listdir("/proc") if name.isdigit()}
         return sorted(numbers - {os.getpid()} - self._kept)
 
@@ -370,8 +377,8 @@ class Runner:
         if self.calls:
             self.calls[-1].moments.append(name)
         if name == self.deadly_moment:
-            self.deadly_moment = ""  # the end of each process is a moment, too
-            self.end_all()
+            # Without waiting: a process that stands at its own end goes on only when we return.
+            self._kill(self._listed())
 
 
 def _argv(pid: int) -> "List[str]":

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from node.sanity import kills, sandbox
+from node.sanity.check import Fault, NotJudged
 from node.sanity.life import KUBELET, Life, Request, finish_all
 from node.sanity.runner import Runner, Surroundings
 from shared import schemas
@@ -192,6 +193,26 @@ def test_a_kill_spares_what_the_setup_started(driver: Path) -> None:
     script = "#!/bin/sh\nsetsid sleep 99 & sleep 99\n"
 
     assert in_root(driver, script, steps, setup=setup) == [[], True]
+
+
+@pytest.mark.parametrize(
+    ("script", "verdict"),
+    [
+        pytest.param('echo \'{"status": "Success"}\'', "", id="a success"),
+        pytest.param('echo \'{"status": "Failure"}\'', "Fault", id="a failure"),
+        pytest.param("sleep 99", "Fault", id="no end"),
+        pytest.param("echo done", "NotJudged", id="another form, which has a check of its own"),
+    ],
+)
+def test_the_check_of_a_call_names(driver: Path, script: str, verdict: str) -> None:
+    def steps(life: Life) -> Any:
+        try:
+            life.expect_success(life.begin())
+        except (Fault, NotJudged) as reason:
+            return type(reason).__name__
+        return ""
+
+    assert in_root(driver, f"#!/bin/sh\n{script}\n", steps, call_seconds=3) == verdict
 
 
 def test_calls_run_at_once(driver: Path) -> None:

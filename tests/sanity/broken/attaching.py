@@ -12,6 +12,7 @@ _NOT_THERE = "    if not os.path.exists(record):\n        return {}\n"
 _RECORDED = "    if not os.path.exists(record):\n        write(record, device)\n"
 _STAGE = "    stage = STATE + '/stage'\n"
 _UNMOUNT_DEVICE = "def unmountdevice(path: str) -> Reply:\n"
+_WAIT = "def waitforattach(device: str, text: str) -> Reply:\n"
 _UNLINKED = "    os.unlink(record)\n    return {}\n"
 
 DRIVERS = (
@@ -24,6 +25,20 @@ DRIVERS = (
             '        raise Failed("the volume is attached already")\n'
             "    write(record, device)\n"
         },
+    ),
+    Broken(
+        "attach-twice",
+        ATTACHING,
+        {
+            _RECORDED: "    if os.path.exists(record):\n"
+            '        return {"device": device + "/"}\n'
+            "    write(record, device)\n"
+        },
+    ),
+    Broken(
+        "waitforattach",
+        ATTACHING,
+        {_WAIT: _WAIT + '    raise Failed("the device is not there yet")\n'},
     ),
     Broken(
         "waitforattach",
@@ -58,6 +73,16 @@ DRIVERS = (
             + '    os.rmdir(record + ".busy")\n'
         },
     ),
+    Broken(
+        "attach-killed",
+        ATTACHING,
+        {
+            _RECORDED: '    busy = f"{record}.busy-{os.getpid()}"\n'
+            '    os.mkdir(busy)\n    run(["true"])\n' + _RECORDED + "    os.rmdir(busy)\n",
+            _NOT_THERE: '    if "busy" in "".join(os.listdir(ATTACHED)):\n'
+            '        raise Failed("another call attaches the volume")\n' + _NOT_THERE,
+        },
+    ),
     Broken("mountdevice", ATTACHING, {_MOUNT_DEVICE: '    raise Failed("no such device")\n'}),
     Broken("mountdevice-mounts", ATTACHING, {_MOUNT_DEVICE: ""}),
     Broken(
@@ -74,6 +99,14 @@ DRIVERS = (
         {
             _MOUNT_DEVICE: "    try:\n        bind(device, path, json.loads(text))\n"
             "    except Failed:\n        return {}\n"
+        },
+    ),
+    Broken(
+        "failed-mountdevice-leaves-mount",
+        ATTACHING,
+        {
+            _MOUNT_DEVICE: _MOUNT_DEVICE + '    if json.loads(text)["kubernetes.io/fsType"]:\n'
+            '        raise Failed("a directory takes no fsType")\n'
         },
     ),
     Broken(
