@@ -123,6 +123,11 @@ DRIVERS = (
         "unmountdevice", ATTACHING, {_UNMOUNT_DEVICE + "    take_away(path)\n": _UNMOUNT_DEVICE}
     ),
     Broken(
+        "unmountdevice",
+        ATTACHING,
+        {_UNMOUNT_DEVICE: _UNMOUNT_DEVICE + '    raise Failed("the device is busy")\n'},
+    ),
+    Broken(
         "unmountdevice-twice",
         ATTACHING,
         {

@@ -25,6 +25,15 @@ DRIVERS = (
         {_SIZE: '"capacityBytes": max(1, size_bytes >> 20) << 20'},
     ),
     Broken("provision-twice", PROVISIONING, {_MADE: "    os.makedirs(volume)\n"}),
+    Broken(
+        "provision-twice",
+        PROVISIONING,
+        {
+            '"options": {"directory": name}': (
+                '"options": {"directory": name, "call": str(os.getpid())}'
+            )
+        },
+    ),
     Broken("provision-again-keeps-data", PROVISIONING, {_MADE: "    remove(volume)\n" + _MADE}),
     Broken(
         "provisions-at-once",
@@ -47,6 +56,16 @@ DRIVERS = (
     ),
     Broken("delete", PROVISIONING, {_DELETE: _DELETE + '    raise Failed("no shelf")\n'}),
     Broken("provision-killed", PROVISIONING, with_stale_lock("", _MADE)),
+    Broken(
+        "provision-killed",
+        PROVISIONING,
+        {
+            _MADE: '    busy = f"{STATE}/busy-{os.getpid()}"\n'
+            '    os.mkdir(busy)\n    run(["true"])\n' + _MADE + "    os.rmdir(busy)\n",
+            _DELETE: _DELETE + '    if "busy" in "".join(os.listdir(STATE)):\n'
+            '        raise Failed("another call makes a volume")\n',
+        },
+    ),
     Broken(
         "delete-twice",
         PROVISIONING,
@@ -96,6 +115,7 @@ DRIVERS = (
     Broken(
         "list", PROVISIONING, {'return {"volumes": volumes}': 'return {"volumes": volumes[1:]}'}
     ),
+    Broken("list", PROVISIONING, {"list_volumes,\n": 'lambda: checked(""),\n'}),
     Broken(
         "adopt",
         PROVISIONING,
@@ -109,5 +129,10 @@ DRIVERS = (
     Broken("only-find", PROVISIONING, {'options.get("kubernetes.io/onlyFind")': "False"}),
     Broken("only-if-blank", PROVISIONING, {'options.get("kubernetes.io/onlyIfBlank")': "False"}),
     Broken("reason-words", PROVISIONING, {'"ResourceExhausted"': '"NoSpace"'}),
+    Broken(
+        "expandfs-grows",
+        LOOP,
+        {'|| truncate -s "$4" "$image"': '|| answer Failure "images do not grow"'},
+    ),
     Broken("expandfs-grows", LOOP, {'do_expandfs "$2" "$3" "$4" "$5" "$6"': ":"}),
 )
