@@ -4,6 +4,7 @@ them, and about the example that needs no server."""
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ class Own:
     setup: str = ""
 
     def pack(self, directory: Path) -> Path:
-        """Its executable, in a directory of kubelet's form."""
+        """Its executable, in a directory of kubelet's form, as a node has it."""
         executable = directory / f"flexvol~{self.name}" / self.name
         executable.parent.mkdir()
         sources = []
@@ -38,6 +39,7 @@ class Own:
             sources.append(ROOT / self.path)
         pack.pack(executable, sources)
         executable.chmod(0o755)
+        subprocess.run([executable, "precompile"], check=True)
         return executable
 
 

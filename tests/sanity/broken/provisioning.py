@@ -10,6 +10,7 @@ _DELETE = "def delete(text: str) -> Reply:\n    options = json.loads(text)\n"
 _NAME = '    name = checked(options["kubernetes.io/pvOrVolumeName"])\n'
 _DELETE_NAME = _DELETE + _NAME
 _ISDIR = "    volume = volume_of(name)\n    if os.path.isdir(volume):\n"
+_LISTED = '    return {"volumes": volumes}\n'
 _LOCK = "    fcntl.flock(file, fcntl.LOCK_EX)\n"
 _MADE = "    os.makedirs(volume, exist_ok=True)\n"
 _PROVISION = "def provision(text: str) -> Reply:\n    options = json.loads(text)\n"
@@ -104,6 +105,14 @@ DRIVERS = (
         },
     ),
     Broken(
+        "delete-hostile-name",
+        PROVISIONING,
+        {
+            _DELETE_NAME: _DELETE + '    name = options["kubernetes.io/pvOrVolumeName"]\n'
+            '    if "/" in name:\n        remove(volume_of(name))\n    checked(name)\n'
+        },
+    ),
+    Broken(
         "delete-frees",
         PROVISIONING,
         {
@@ -114,6 +123,16 @@ DRIVERS = (
     ),
     Broken(
         "list", PROVISIONING, {'return {"volumes": volumes}': 'return {"volumes": volumes[1:]}'}
+    ),
+    Broken("list", PROVISIONING, {'{"name": name, ': '{"volume": name, '}),
+    Broken(
+        "list",
+        PROVISIONING,
+        {
+            _REMOVED: "    return {}\n",
+            _LISTED: "    if os.path.isdir(DELETED):\n"
+            '        volumes += [{"name": name} for name in os.listdir(DELETED)]\n' + _LISTED,
+        },
     ),
     Broken("list", PROVISIONING, {"list_volumes,\n": 'lambda: checked(""),\n'}),
     Broken(
