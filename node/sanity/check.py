@@ -40,13 +40,19 @@ class NotAsked(Exception):
     """The driver has not what the check is about: a call that it does not offer, for example."""
 
 
+class After(str):
+    """In a check's needs: the name of a check that must not have found a fault. If that check could
+    not be judged, as no mount succeeds on this machine, this check is judged nevertheless."""
+
+
 class Check:
     """One check.
 
     name: the id. traps: numbers of chapter 8 of the contract. severity: of SEVERITIES. title: what
     is right, in a few words. seen: what a user sees of the fault. why: the explanation.
-    needs: names of checks that must be right before this one can be judged, and of the options
-    ATTACH and PROVISION. judge: makes the calls; raises Fault, NotJudged or NotAsked."""
+    needs: names of checks that must be right before this one can be judged, or After such a name,
+    and of the options ATTACH and PROVISION.
+    judge: makes the calls; raises Fault, NotJudged or NotAsked."""
 
     def __init__(
         self,

@@ -47,18 +47,30 @@ def refused_mount(
     options: "Optional[Dict[str, str]]" = None,
     is_traced: bool = False,
 ) -> Tried:
-    """A mount that the kernel refuses, as the driver lacks CAP_SYS_ADMIN."""
-    around = Surroundings()
-    around.without = ("SYS_ADMIN",)
+    """A mount that the kernel refuses."""
+    around = powerless()
     around.is_traced = is_traced
     return Tried("the kernel refuses to mount", life.mount(path, options, around), path)
 
 
 def refused_device_mount(life: "Life") -> "Call":
     """A mountdevice that the kernel refuses. The volume is attached before."""
+    return life.mount_device(None, powerless())
+
+
+def refused_unmounts(life: "Life", path: str) -> "List[Call]":
+    """An unmount that the kernel refuses, if a mount succeeds before; none otherwise."""
+    if not life.mount(path).succeeded or not mounts_at(path):
+        return []
+    return [life.unmount(path, powerless())]
+
+
+def powerless() -> Surroundings:
+    """For a call in which the kernel refuses to mount and to unmount, as the driver lacks
+    CAP_SYS_ADMIN."""
     around = Surroundings()
     around.without = ("SYS_ADMIN",)
-    return life.mount_device(None, around)
+    return around
 
 
 def tried_mounts(life: "Life", path: str) -> "Iterator[Tried]":

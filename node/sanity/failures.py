@@ -8,15 +8,15 @@ from node.sanity.check import (
     DATA_LOSS,
     LEAK,
     SECURITY,
+    After,
     Fault,
     NotAsked,
     Topic,
     Words,
 )
-from node.sanity.doubtful import doubtful_mounts, tried_mounts
+from node.sanity.doubtful import doubtful_mounts, powerless, refused_unmounts, tried_mounts
 from node.sanity.life import mounts_at
-from node.sanity.runner import Surroundings
-from shared.protocol import shown
+from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,11 +35,14 @@ TOPIC = Topic()
         "driver does not catch them, and kubelet reads neither.",
     ),
     traps=(10,),
-    needs=("mount",),
+    needs=(After("init"), After("one-document")),
 )
 def one_document_of_failure(life: "Life") -> None:
     life.begin()
-    for call in doubtful_mounts(life, life.pod()):
+    path = life.pod()
+    calls = doubtful_mounts(life, path)
+    calls += refused_unmounts(life, path)
+    for call in calls:
         if not call.hangs and call.document() is None:
             raise Fault(call.told())
 
@@ -55,7 +58,7 @@ def one_document_of_failure(life: "Life") -> None:
         "same.",
     ),
     traps=(10,),
-    needs=("mount",),
+    needs=(After("init"),),
 )
 def exit_status_of_failure(life: "Life") -> None:
     life.begin()
@@ -73,13 +76,35 @@ def exit_status_of_failure(life: "Life") -> None:
         "The message of a failure stands in the pod's event FailedMount, the only place where the "
         "pod's owner looks.",
     ),
-    needs=("mount",),
+    needs=(After("init"),),
 )
 def failure_message(life: "Life") -> None:
     life.begin()
     for call in doubtful_mounts(life, life.pod()):
         document = {key.lower(): value for key, value in (call.document() or {}).items()}
         if call.is_proper_failure and not document.get("message"):
+            raise Fault(call.told())
+
+
+@TOPIC.check(
+    "failure-word",
+    ADVICE,
+    Words(
+        "a call that fails has the status Failure",
+        "nothing with kubelet; other programs take the answer for none of the contract's",
+        "kubelet takes each word but Success and Not supported for a failure, as it does Failed. "
+        "The provisioner, schemas and people's scripts know Failure only.",
+    ),
+    needs=(After("init"), After("status-words")),
+)
+def failure_word(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    calls = doubtful_mounts(life, path)
+    calls += refused_unmounts(life, path)
+    for call in calls:
+        has_word = not call.hangs and call.document() is not None
+        if has_word and call.word() not in (SUCCESS, FAILURE, NOT_SUPPORTED):
             raise Fault(call.told())
 
 
@@ -93,7 +118,7 @@ def failure_message(life: "Life") -> None:
         "again or kubelet restarts.",
     ),
     traps=(9,),
-    needs=("mount",),
+    needs=(After("init"),),
 )
 def unsupported_for_one_volume(life: "Life") -> None:
     life.begin()
@@ -101,7 +126,7 @@ def unsupported_for_one_volume(life: "Life") -> None:
     first = life.mount(path)
     if first.is_unsupported:
         raise NotAsked("the driver leaves mount to kubelet")
-    life.must_unmount(path)
+    life.clear(path)
     for call in doubtful_mounts(life, path):
         if call.is_unsupported:
             raise Fault(call.told())
@@ -117,7 +142,7 @@ def unsupported_for_one_volume(life: "Life") -> None:
         "happened, and kubelet does not look either.",
     ),
     traps=(2,),
-    needs=("mounted",),
+    needs=(After("init"), After("mounted")),
 )
 def failed_mount_is_failure(life: "Life") -> None:
     life.begin()
@@ -136,7 +161,7 @@ def failed_mount_is_failure(life: "Life") -> None:
         "does not call the driver again. No unmount follows a failed mount.",
     ),
     traps=(1, 3),
-    needs=("mounted",),
+    needs=(After("init"), After("mounted")),
 )
 def failed_mount_leaves_mount(life: "Life") -> None:
     life.begin()
@@ -154,7 +179,7 @@ def failed_mount_leaves_mount(life: "Life") -> None:
         "After a failed mount kubelet removes the directory by rmdir.",
     ),
     traps=(3,),
-    needs=("empty-after-unmount",),
+    needs=(After("init"), After("empty-after-unmount")),
 )
 def failed_mount_leaves_files(life: "Life") -> None:
     life.begin()
@@ -177,7 +202,7 @@ def failed_unmount_is_failure(life: "Life") -> None:
     life.begin()
     path = life.pod()
     life.must_mount(path)
-    call = life.unmount(path, _powerless())
+    call = life.unmount(path, powerless())
     if call.done_by_kubelet:
         raise NotAsked("the driver leaves unmount to kubelet")
     if call.succeeded and mounts_at(path):
@@ -201,13 +226,6 @@ def failed_unmount_keeps_data(life: "Life") -> None:
     life.must_mount(path)
     kept = os.path.join(path, "kept")
     life.write(kept, "data")
-    life.unmount(path, _powerless())
+    life.unmount(path, powerless())
     if mounts_at(path) and not os.path.exists(kept):
         raise Fault("the kernel refused to unmount, and unmount deleted the volume's file")
-
-
-def _powerless() -> Surroundings:
-    """For a call in which the kernel refuses to mount and to unmount."""
-    around = Surroundings()
-    around.without = ("SYS_ADMIN",)
-    return around

@@ -261,6 +261,25 @@ class Life:
         self.must(self.mount(path, options))
         self.must_be_mounted(path)
 
+    def must_answer_in_form(self) -> None:
+        """Raises NotJudged if the answer of the mount that the person asked for is not in the form
+        of the contract, which is another check's to name, whether the mount succeeds or not."""
+        path = self.pod("pod-in-form")
+        self.must_be_in_form(self.mount(path))
+        self.clear(path)
+
+    def must_mount_at_all(self) -> None:
+        """Raises NotJudged unless the volume can be mounted as the person asked. For checks that
+        find a part of the faults where no mount succeeds."""
+        path = self.pod("pod-at-all")
+        self.must_mount(path)
+        self.clear(path)
+
+    def clear(self, path: str) -> None:
+        """Unmounts a pod's directory, and takes away what a driver's unmount leaves mounted."""
+        self.unmount(path)
+        take_away(path)
+
     def unmount(self, path: str, around: "Optional[Surroundings]" = None) -> Call:
         """Unmounts a pod's directory."""
         return self.unless_unsupported(self.runner.run("unmount", [path], around), path)

@@ -6,7 +6,7 @@ import shutil
 
 from node.host import namespaces
 from node.sanity import kills
-from node.sanity.check import BREAKS, DATA_LOSS, Fault, NotAsked, Topic, Words
+from node.sanity.check import BREAKS, DATA_LOSS, After, Fault, NotAsked, Topic, Words
 from node.sanity.life import SetupFailed, finish_all, mounts_at
 
 TYPE_CHECKING = False
@@ -112,7 +112,7 @@ def unmount_twice(life: "Life") -> None:
         "a pod whose mount failed stays in Terminating for ever",
         "kubelet calls unmount for each pod directory that exists, mounted or not.",
     ),
-    needs=("unmount-twice",),
+    needs=(After("init"), After("exit-status-of-success"), After("unmount-twice")),
 )
 def unmount_never_mounted(life: "Life") -> None:
     life.begin()

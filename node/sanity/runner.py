@@ -134,6 +134,20 @@ class Call:
             return None
         return document if isinstance(document, dict) else None
 
+    def spoiled_document(self) -> "Optional[Dict[str, Any]]":
+        """The JSON object of the output, also if other text stands before or behind the object, so
+        that kubelet cannot read it."""
+        text = self.output.decode("utf-8", "replace")
+        begin = text.find("{")
+        while begin >= 0:
+            try:
+                document, _ = json.JSONDecoder().raw_decode(text, begin)
+            except (ValueError, RecursionError):
+                begin = text.find("{", begin + 1)
+                continue
+            return document if isinstance(document, dict) else None
+        return None
+
     def word(self) -> str:
         """The status word, whatever the case of its key; "" if there is none."""
         for key, value in (self.document() or {}).items():

@@ -3,7 +3,7 @@
 import os
 
 from node.sanity import written
-from node.sanity.check import BREAKS, SECURITY, Fault, NotAsked, Topic, Words
+from node.sanity.check import BREAKS, SECURITY, After, Fault, NotAsked, Topic, Words
 from node.sanity.doubtful import refused_mount
 from node.sanity.life import mounts_at, secret_options
 from node.sanity.runner import Surroundings
@@ -38,7 +38,7 @@ _LOG_DIRECTORY = "/var/log/"
         "mounts with this Secret fail: values made by echo, or from a file, end with a newline",
         "kubelet passes each value as base64 of its bytes, whichever they are.",
     ),
-    needs=("mount-again",),
+    needs=(After("init"), After("mount-again")),
 )
 def secret_newline(life: "Life") -> None:
     _try_values(life, [_unpadded(b"first\nsecond\n")])
@@ -53,7 +53,7 @@ def secret_newline(life: "Life") -> None:
         "In the options of mount a comma ends a value. Give the value in a file, or in the "
         "environment, as mount.cifs takes it.",
     ),
-    needs=("mount-again",),
+    needs=(After("init"), After("mount-again")),
 )
 def secret_comma(life: "Life") -> None:
     _try_values(life, [_unpadded(b"first,second=third,ro,uid=0")])
@@ -67,7 +67,7 @@ def secret_comma(life: "Life") -> None:
         "whoever writes the Secret is root on the node",
         "A value that a shell script evaluates, by eval or without quotes, is a program.",
     ),
-    needs=("mount-again",),
+    needs=(After("init"), After("mount-again")),
 )
 def secret_dollar(life: "Life") -> None:
     _try_values(life, [_unpadded(_SHELL.encode())])
@@ -81,7 +81,7 @@ def secret_dollar(life: "Life") -> None:
         "mounts with this Secret fail",
         "Quotes end the words of a shell script and of JSON that is put together by hand.",
     ),
-    needs=("mount-again",),
+    needs=(After("init"), After("mount-again")),
 )
 def secret_quotes(life: "Life") -> None:
     _try_values(life, [_unpadded(b"one\"two'three\\four\\n")])
@@ -95,7 +95,7 @@ def secret_quotes(life: "Life") -> None:
         "mounts with this Secret fail",
         "kubelet gives no locale to a driver, so that some interpreters read ASCII only.",
     ),
-    needs=("mount-again",),
+    needs=(After("init"), After("mount-again")),
 )
 def secret_unicode(life: "Life") -> None:
     _try_values(life, [_unpadded("p\u00e4ssw\u00f6rd-\u65e5\u672c\u8a9e-\U0001f511".encode())])
@@ -110,7 +110,7 @@ def secret_unicode(life: "Life") -> None:
         "base64 ends with no, one or two equals signs, as the length demands. A driver that cuts "
         "its options at an equals sign loses them.",
     ),
-    needs=("mount-again",),
+    needs=(After("init"), After("mount-again")),
 )
 def secret_padding(life: "Life") -> None:
     _try_values(life, [b"sanity", b"sanity1", b"sanity12"])
@@ -125,7 +125,7 @@ def secret_padding(life: "Life") -> None:
         "The arguments of a process are for all to see. kubelet itself passes the values as base64 "
         "in the driver's own arguments; the driver should not pass them on.",
     ),
-    needs=("mounted",),
+    needs=(After("init"),),
 )
 def secret_in_arguments(life: "Life") -> None:
     words = _searched(life)
@@ -150,7 +150,7 @@ def secret_in_arguments(life: "Life") -> None:
         "A file for mount, such as the credentials of mount.cifs, has the mode 0600 from its "
         "beginning on.",
     ),
-    needs=("mounted",),
+    needs=(After("init"),),
 )
 def secret_in_files(life: "Life") -> None:
     words = _searched(life)
@@ -164,8 +164,8 @@ def secret_in_files(life: "Life") -> None:
     life.runner.on_executed = look
     for _ in _calls_with_secret(life):
         look()
-    if exposed:
-        raise Fault("{} holds a value of the Secret, and all may read it".format(exposed[0]))
+        if exposed:
+            raise Fault("{} holds a value of the Secret, and all may read it".format(exposed[0]))
 
 
 @TOPIC.check(
@@ -176,7 +176,7 @@ def secret_in_files(life: "Life") -> None:
         "the Secret is in the files and servers that collect the node's logs",
         "A driver that logs its arguments logs the Secret, also as base64.",
     ),
-    needs=("mounted",),
+    needs=(After("init"),),
 )
 def secret_in_log(life: "Life") -> None:
     words = _searched(life)
@@ -184,9 +184,9 @@ def secret_in_log(life: "Life") -> None:
     for call in _calls_with_secret(life):
         if _has(system_log.read(), words):
             raise Fault("{}: the system log has a value of the Secret".format(call.callout))
-    for file in written.files_with(life.inside, words):
-        if file.path.startswith(_LOG_DIRECTORY):
-            raise Fault("{} has a value of the Secret".format(file.path))
+        for file in written.files_with(life.inside, words):
+            if file.path.startswith(_LOG_DIRECTORY):
+                raise Fault("{} has a value of the Secret".format(file.path))
 
 
 @TOPIC.check(
@@ -197,7 +197,7 @@ def secret_in_log(life: "Life") -> None:
         "whoever may read the pod's events reads the Secret",
         "The message of a failure becomes an event of the pod.",
     ),
-    needs=("mounted",),
+    needs=(After("init"),),
 )
 def secret_in_message(life: "Life") -> None:
     words = _searched(life)
@@ -232,7 +232,8 @@ def _has(text: bytes, words: "List[bytes]") -> bool:
 
 
 def _calls_with_secret(life: "Life") -> "Iterator[Call]":
-    """A mount, an unmount, and a mount that fails, each with the Secret and traced."""
+    """A mount, an unmount, and a mount that fails, each with the Secret and traced. Raises
+    NotJudged at the end if the first mount failed: the driver may not have come to the Secret."""
     life.begin()
     around = Surroundings()
     around.is_traced = True
@@ -241,10 +242,10 @@ def _calls_with_secret(life: "Life") -> "Iterator[Call]":
     call = life.mount(path, options, around)
     if not call.succeeded and not life.request.secrets:
         raise NotAsked("the driver takes no Secret with a key {}; give --secret".format(_KEY))
-    life.must(call)
     yield call
     yield life.unmount(path)
     yield refused_mount(life, path, options, True).call
+    life.must(call)
 
 
 def _unpadded(value: bytes) -> bytes:
@@ -256,11 +257,14 @@ def _try_values(life: "Life", values: "List[bytes]") -> None:
     """Mounts with each value in the place of the Secret's. A driver that mounts with a plain value
     that is not the right one, too, must mount with each; another one must answer in form."""
     life.begin()
+    life.must_answer_in_form()
     takes_all = _mounts_with(life, _PLAIN, must=False)
     for value in values:
         _mounts_with(life, value, must=takes_all)
         if os.path.exists(_CANARY):
             raise Fault("mount executed a command that stands in the Secret")
+    if not takes_all:
+        life.must_mount_at_all()
 
 
 def _mounts_with(life: "Life", value: bytes, must: bool) -> bool:
@@ -274,5 +278,5 @@ def _mounts_with(life: "Life", value: bytes, must: bool) -> bool:
     if not call.is_in_form:
         raise Fault("with {} in the Secret: {}".format(shown(repr(value)), call.told()))
     if is_mounted:
-        life.must_unmount(path)
+        life.clear(path)
     return is_mounted

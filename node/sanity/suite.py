@@ -11,6 +11,7 @@ from node.sanity.check import (
     NOT_JUDGED,
     PROVISION,
     RIGHT,
+    After,
     Fault,
     NotAsked,
     NotJudged,
@@ -59,9 +60,11 @@ class Suite:
                     return Result(check, NOT_ASKED, "give {}".format(need))
                 continue
             needed = self._result(catalog.named(need))
-            if needed.verdict != RIGHT:
-                if needed.verdict == NOT_ASKED:
-                    return Result(check, NOT_ASKED, needed.message)
+            if needed.verdict == RIGHT:
+                continue
+            if needed.verdict == NOT_ASKED:
+                return Result(check, NOT_ASKED, needed.message)
+            if needed.verdict == FAULT or not isinstance(need, After):
                 return Result(check, NOT_JUDGED, "see {}".format(need))
         return self._in_a_root(check)
 

@@ -1,13 +1,16 @@
 """Checks of what a driver finds around itself on some nodes: options, variables, directories."""
 
+import os
+
 from node.host import namespaces
-from node.sanity.check import ADVICE, BREAKS, Fault, NotAsked, Topic, Words
+from node.sanity.check import ADVICE, BREAKS, SECURITY, After, Fault, NotAsked, Topic, Words
 from node.sanity.life import go_json, mounts_at
 from node.sanity.runner import ENVIRONMENT, Surroundings
+from shared import options as keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict
+    from typing import Dict, List, Tuple
 
     from node.sanity.life import Life
     from node.sanity.runner import Call
@@ -18,6 +21,18 @@ TOPIC = Topic()
 _ARGUMENT_BYTES = 32 * 4096
 _OPTION = "flexvol-sanity"
 _STRANGE = "<one>&'two'\"three\"\\four six=7, \u00e4\u65e5 ${HOME} `true` [8]"
+# What stands behind the value of an option, for shells that evaluate the value in any quotes. No
+# blank, as many scripts fall apart at a blank before they come to the value.
+_EXECUTED = "/tmp/flexvol-sanity-option-executed"
+_COMMANDS = (
+    "$(touch${IFS}" + _EXECUTED + ")",
+    ";touch${IFS}" + _EXECUTED + ";",
+    "';touch${IFS}" + _EXECUTED + ";'",
+    '";touch${IFS}' + _EXECUTED + ';"',
+)
+_OUTSIDE = "/var/flexvol-sanity-outside"
+# Storage lies less deep than that.
+_CLIMBS = 12
 # A driver may refuse a longer value.
 _PIECE_BYTES = 2048
 
@@ -51,11 +66,13 @@ def output_held(life: "Life") -> None:
         "A PV may have any options. Refusing an unknown one, with its name in the message, tells "
         "whoever mistyped it.",
     ),
-    needs=("mount-again",),
+    needs=(After("init"), After("mount-again")),
 )
 def unknown_option(life: "Life") -> None:
     life.begin()
-    _mount_with(life, {_OPTION: "value"})
+    life.must_answer_in_form()
+    if not _mount_with(life, {_OPTION: "value"}):
+        life.must_mount_at_all()
 
 
 @TOPIC.check(
@@ -67,15 +84,72 @@ def unknown_option(life: "Life") -> None:
         "The options are JSON as Go writes it: <, > and & stand there as \\\\u003c, \\\\u003e and "
         "\\\\u0026. Read them by a parser of JSON, and not by grep.",
     ),
-    needs=("unknown-option",),
+    needs=(After("unknown-option"),),
 )
 def option_characters(life: "Life") -> None:
     life.begin()
+    life.must_answer_in_form()
     if not _mount_with(life, {_OPTION: "value"}):
         _mount_with(life, {_OPTION: _STRANGE})
+        life.must_mount_at_all()
         return
     if not _mount_with(life, {_OPTION: _STRANGE}):
         raise Fault("with a strange value of an option that is unknown: {}".format(_last(life)))
+
+
+@TOPIC.check(
+    "option-executed",
+    SECURITY,
+    Words(
+        "no option's value is executed as a command",
+        "whoever may make a pod is root on the node",
+        "A pod may have a FlexVolume with options of its own, without any PV. A value that a shell "
+        "script evaluates, by eval or in the words of another shell, is a program.",
+    ),
+    needs=(After("init"),),
+)
+def option_executed(life: "Life") -> None:
+    life.begin()
+    own = _own_options(life)
+    if not own:
+        raise NotAsked("the volume has no options")
+    for key, value in own:
+        for command in _COMMANDS:
+            _mount_and_unmount(life, {key: value + command})
+            if os.path.exists(_EXECUTED):
+                raise Fault("mount executed a command that stands in the option {}".format(key))
+    life.must_mount_at_all()
+
+
+@TOPIC.check(
+    "option-outside",
+    SECURITY,
+    Words(
+        "an option that names a volume leads nowhere else",
+        "whoever may make a pod reads and changes any file of the node",
+        "A pod may have a FlexVolume with options of its own, without any PV. A name with /../ in "
+        "it, put behind the path of the driver's storage, is any directory of the node.",
+    ),
+    needs=(After("init"),),
+)
+def option_outside(life: "Life") -> None:
+    life.begin()
+    os.makedirs(_OUTSIDE)
+    names = [(key, value) for key, value in _own_options(life) if "/" not in value]
+    if not names:
+        raise NotAsked("no option of the volume is a name")
+    for key, value in names:
+        for begin in ("", value + "/"):
+            climbing = begin + "../" * _CLIMBS + _OUTSIDE[1:]
+            path = life.pod()
+            life.start_mount(path, dict(life.mount_options(), **{key: climbing})).finish()
+            mounts = mounts_at(path)
+            if mounts and os.path.samefile(path, _OUTSIDE):
+                raise Fault(
+                    "with the option {} = {} mount shows {}".format(key, climbing, _OUTSIDE)
+                )
+            life.clear(path)
+    life.must_mount_at_all()
 
 
 @TOPIC.check(
@@ -211,8 +285,20 @@ def _mount_with(life: "Life", options: "Dict[str, str]") -> bool:
         return False
     if not mounts_at(path):
         raise Fault("with an option that is unknown mount answered Success, and mounted nothing")
-    life.must_unmount(path)
+    life.clear(path)
     return True
+
+
+def _own_options(life: "Life") -> "List[Tuple[str, str]]":
+    """The options that are the driver's own, and not of Kubernetes."""
+    return [(key, value) for key, value in life.pv_options().items() if not keys.is_reserved(key)]
+
+
+def _mount_and_unmount(life: "Life", options: "Dict[str, str]") -> None:
+    """A mount with further options, which may fail in any way, and its unmount."""
+    path = life.pod()
+    life.mount(path, dict(life.mount_options(), **options))
+    life.clear(path)
 
 
 def _filling(options: "Dict[str, str]") -> "Dict[str, str]":

@@ -26,12 +26,14 @@ class Kind:
     """A correct driver, and how the suite is asked about it.
 
     source: the name of the file. attach, provision: as the arguments of the suite. is_loop: the
-    driver mounts loop devices."""
+    driver mounts loop devices. is_there: whether the storage is on this machine; otherwise no mount
+    succeeds."""
 
     source: str
     attach: bool = False
     provision: bool = False
     is_loop: bool = False
+    is_there: bool = True
 
     def __str__(self) -> str:
         words = [self.source]
@@ -59,7 +61,8 @@ class Kind:
         request.call_seconds = _CALL_SECONDS
         if not self.provision:
             request.options = {"directory": "data"}
-            request.setup = "mkdir -p /var/lib/shelf/volumes/data"
+            if self.is_there:
+                request.setup = "mkdir -p /var/lib/shelf/volumes/data"
         return request
 
 
@@ -68,6 +71,7 @@ ATTACHING = Kind("shelf.py", attach=True)
 PROVISIONING = Kind("shelf.py", provision=True)
 ATTACHING_PROVISIONING = Kind("shelf.py", attach=True, provision=True)
 SH = Kind("shelf.sh")
+NOT_THERE = Kind("shelf.py", is_there=False)
 LOOP = Kind("image.sh", provision=True, is_loop=True)
 
 

@@ -73,3 +73,34 @@ def test_a_correct_driver_has_no_fault(kind: Kind, tmp_path: Path) -> None:
 
     assert drivers.faults(results) == {}
     assert drivers.unexplained(results) == {}
+
+
+def test_where_the_storage_is_not_a_correct_driver_has_no_fault_but_that(tmp_path: Path) -> None:
+    results = drivers.judged(tmp_path, drivers.NOT_THERE, drivers.NOT_THERE.text())
+
+    assert list(drivers.faults(results)) == ["mount"]
+    assert "mounted" in drivers.unexplained(results)
+    # The driver refused the option, and may not have come to the place where the value is used.
+    assert "option-executed" in drivers.unexplained(results)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "attach-stated",
+        "unknown-call",
+        "one-document-of-failure",
+        "exit-status-of-failure",
+        "failure-message",
+        "failure-word",
+        "unmount-never-mounted",
+    ],
+)
+def test_faults_are_found_where_the_storage_is_not(check: str, tmp_path: Path) -> None:
+    (broken,) = [
+        broken for broken in DRIVERS if broken.check == check and broken.kind == drivers.PYTHON
+    ]
+
+    results = drivers.judged(tmp_path, drivers.NOT_THERE, broken.text(), [check])
+
+    assert list(drivers.faults(results)) == [check], results[0].message

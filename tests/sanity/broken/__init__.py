@@ -12,14 +12,18 @@ class Broken:
     """A driver with one fault.
 
     check: the name of the check that finds the fault. kind: the correct driver. changes: parts of
-    its text, and what stands there instead."""
+    its text, and what stands there instead. where: tells the driver from others with the fault."""
 
     check: str
     kind: Kind
     changes: dict[str, str]
+    where: str = ""
 
     def __str__(self) -> str:
-        return f"{self.check}-{self.kind}"
+        words = [self.check, str(self.kind)]
+        if self.where:
+            words.append(self.where)
+        return "-".join(words)
 
     def text(self) -> str:
         """The driver."""

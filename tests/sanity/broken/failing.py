@@ -17,6 +17,8 @@ _UNMOUNT_FAILS = (
     "def unmount(path: str) -> Reply:\n    try:\n        take_away(path)\n    except Failed:\n"
 )
 
+_SH_UNMOUNT = 'words=$(umount "$1" 2>&1) || answer Failure "$words"'
+
 DRIVERS = (
     Broken(
         "one-document-of-failure",
@@ -35,6 +37,14 @@ DRIVERS = (
         "exit-status-of-failure", PYTHON, {_END: '    return int(reply["status"] == "Failure")\n'}
     ),
     Broken("exit-status-of-failure", SH, {"    exit 0\n}": '    [ "$1" != Failure ]\n    exit\n}'}),
+    Broken(
+        "one-document-of-failure",
+        SH,
+        {_SH_UNMOUNT: 'umount "$1" || answer Failure "umount failed"'},
+        "unmount",
+    ),
+    Broken("failure-word", PYTHON, {_FAILURE: _FAILURE.replace('"Failure"', '"Failed"')}),
+    Broken("failure-word", SH, {_SH_UNMOUNT: _SH_UNMOUNT.replace("Failure", "Failed")}),
     Broken("failure-message", PYTHON, {'"message": str(failed)': '"message": ""'}),
     Broken(
         "unsupported-for-one-volume",
@@ -69,9 +79,7 @@ DRIVERS = (
         "failed-unmount-is-failure",
         SH,
         {
-            'words=$(umount "$1" 2>&1) || answer Failure "$words"': (
-                'umount "$1" 2>/dev/null || break'
-            )
+            _SH_UNMOUNT: 'umount "$1" 2>/dev/null || break',
         },
     ),
     Broken(

@@ -8,6 +8,8 @@ from tests.sanity.drivers import PYTHON, SH
 _BIND = "    bind(device, path, options)\n"
 _MOUNT = "def mount(path: str, text: str) -> Reply:\n"
 _SH_MOUNT = 'do_mount "$2" "$3" ;;'
+_SH_DIRECTORY = '    directory=$(option "$2" directory)\n'
+_DEVICE = "    device = device_of(options)\n    credentials"
 _OPTIONS = "    options = json.loads(text)\n    device = device_of(options)\n    credentials"
 
 DRIVERS = (
@@ -33,6 +35,22 @@ DRIVERS = (
         {
             _SH_MOUNT: 'case $3 in *\\\\*) answer Failure "escapes" ;; esac\n'
             '        do_mount "$2" "$3" ;;'
+        },
+    ),
+    Broken(
+        "option-executed",
+        PYTHON,
+        {_DEVICE: '    os.system("true \'%s\'" % options["directory"])\n' + _DEVICE},
+    ),
+    Broken(
+        "option-executed", SH, {_SH_DIRECTORY: _SH_DIRECTORY + '    eval ": \\"$directory\\""\n'}
+    ),
+    Broken("option-outside", PYTHON, {'checked(options["directory"])': 'options["directory"]'}),
+    Broken(
+        "option-outside",
+        SH,
+        {
+            '"" | .* | *[!a-z0-9.-]*) answer': '"" | .*) answer',
         },
     ),
     Broken(
