@@ -89,10 +89,8 @@ def test_where_the_storage_is_not_a_correct_driver_has_no_fault_but_that(tmp_pat
     [
         "attach-stated",
         "unknown-call",
-        "one-document-of-failure",
         "exit-status-of-failure",
         "failure-message",
-        "failure-word",
         "unmount-never-mounted",
     ],
 )
