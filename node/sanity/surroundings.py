@@ -52,7 +52,8 @@ _PIECE_BYTES = 2048
 def output_held(life: "Life") -> None:
     life.begin()
     path = life.pod()
-    for call in (life.mount(path), life.unmount(path)):
+    for step in (life.mount, life.unmount):
+        call = step(path)
         if call.is_held:
             raise Fault(call.told())
 

@@ -39,7 +39,8 @@ DRIVERS = (
         "processes-left",
         PYTHON,
         {
-            _BIND: _BIND + '    null = subprocess.DEVNULL\n    argv = ["sleep", "1000"]\n'
+            _BIND: _BIND + "    import subprocess\n\n"
+            '    null = subprocess.DEVNULL\n    argv = ["sleep", "1000"]\n'
             "    subprocess.Popen(argv, stdin=null, stdout=null, stderr=null)\n"
         },
     ),

@@ -13,7 +13,11 @@ _DEVICE = "    device = device_of(options)\n    credentials"
 _OPTIONS = "    options = json.loads(text)\n    device = device_of(options)\n    credentials"
 
 DRIVERS = (
-    Broken("output-held", PYTHON, {_BIND: _BIND + '    subprocess.Popen(["sleep", "40"])\n'}),
+    Broken(
+        "output-held",
+        PYTHON,
+        {_BIND: _BIND + '    import subprocess\n\n    subprocess.Popen(["sleep", "40"])\n'},
+    ),
     Broken("output-held", SH, {'do_mount "$2" "$3" ;;': 'do_mount "$2" "$3"; sleep 40 & ;;'}),
     Broken(
         "unknown-option",
@@ -56,7 +60,10 @@ DRIVERS = (
     Broken(
         "long-options",
         PYTHON,
-        {_BIND: '    run(["true", base64.b64encode(text.encode()).decode()])\n' + _BIND},
+        {
+            _BIND: "    import base64\n\n"
+            '    run(["true", base64.b64encode(text.encode()).decode()])\n' + _BIND
+        },
     ),
     Broken("no-home", PYTHON, {_MOUNT: _MOUNT + '    os.stat(os.environ["HOME"])\n'}),
     Broken("no-home", SH, {"umask 077\n": "umask 077\nset -u\nlog=$HOME/shelf.log\n"}),
