@@ -148,10 +148,5 @@ DRIVERS = (
     Broken("only-find", PROVISIONING, {'options.get("kubernetes.io/onlyFind")': "False"}),
     Broken("only-if-blank", PROVISIONING, {'options.get("kubernetes.io/onlyIfBlank")': "False"}),
     Broken("reason-words", PROVISIONING, {'"ResourceExhausted"': '"NoSpace"'}),
-    Broken(
-        "expandfs-grows",
-        LOOP,
-        {'|| truncate -s "$4" "$image"': '|| answer Failure "images do not grow"'},
-    ),
     Broken("expandfs-grows", LOOP, {'do_expandfs "$2" "$3" "$4" "$5" "$6"': ":"}),
 )
