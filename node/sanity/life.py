@@ -65,6 +65,7 @@ class Life:
         self.runner = Runner(inside.executable, request.call_seconds)
         self.capabilities: "Dict[str, Any]" = {}
         self._pv_options: "Optional[Dict[str, str]]" = None
+        self._fs_type = ""
         self._device: "Optional[str]" = None
         self._names = 0
         self._first_mounts = mounted_paths()
@@ -121,8 +122,9 @@ class Life:
 
     def device_options(self) -> "Dict[str, str]":
         """The options that all calls with options get."""
-        options = {keys.FS_TYPE: "", keys.READ_WRITE: "rw", keys.VOLUME: self.volume()}
-        options.update(self.pv_options())
+        pv_options = self.pv_options()
+        options = {keys.FS_TYPE: self._fs_type, keys.READ_WRITE: "rw", keys.VOLUME: self.volume()}
+        options.update(pv_options)
         return options
 
     def mount_options(self, pod: str = "pod-1", read_only: bool = False) -> "Dict[str, str]":
@@ -152,7 +154,9 @@ class Life:
         if not self.request.provision:
             return self.request.options
         if self._pv_options is None:
-            self._pv_options = self.provisioned(self.volume())
+            volume = self._made(self.volume())
+            self._pv_options = _options_of(volume)
+            self._fs_type = volume.get("fsType", "")
         return self._pv_options
 
     # The provisioner.
@@ -208,11 +212,11 @@ class Life:
 
     def provisioned(self, name: str) -> "Dict[str, str]":
         """Makes a volume, which must succeed; returns the options of its PV."""
-        volume = self.must(self.provision(name)).volume
-        options = {} if volume is None else volume.get("options")
-        if not isinstance(options, dict):
-            raise NotJudged("provision answered with options that are no object")
-        return options
+        return _options_of(self._made(name))
+
+    def _made(self, name: str) -> "Dict[str, Any]":
+        """Makes a volume, which must succeed; returns what the driver tells of the PV."""
+        return self.must(self.provision(name)).volume or {}
 
     def delete(self, name: str, options: "Optional[Dict[str, str]]" = None) -> Call:
         """Deletes a volume. options: of its PV."""
@@ -411,6 +415,14 @@ class Life:
         """Raises NotJudged if nothing is mounted there."""
         if not mounts_at(path):
             raise NotJudged("mount answered Success, but mounted nothing")
+
+
+def _options_of(volume: "Dict[str, Any]") -> "Dict[str, str]":
+    """The options of the PV. volume: of the reply of provision."""
+    options = volume.get("options", {})
+    if not isinstance(options, dict):
+        raise NotJudged("provision answered with options that are no object")
+    return options
 
 
 def finish_all(running: "Sequence[Running]") -> "List[Call]":

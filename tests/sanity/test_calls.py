@@ -24,7 +24,7 @@ NOTING = """#!/bin/sh
 { echo "arguments $#"; for each in "$@"; do echo "= $each"; done; env; pwd; readlink /proc/self/fd/0
   ls -ld "$2"; } > /var/noted 2>&1
 echo '{"status": "Success", "device": "/dev/x", "attached": true, "capabilities": {"attach": true},
-  "volume": {"options": {"place": "shelf <1>"}, "capacityBytes": 67108864, "fsType": ""}}'
+  "volume": {"options": {"place": "shelf <1>"}, "capacityBytes": 67108864, "fsType": "xfs"}}'
 """
 
 
@@ -84,6 +84,7 @@ def test_every_request_is_one_of_the_contract(driver: Path) -> None:
             assert schemas.errors(f"{name}.request", options) == []
     mount = json.loads(calls[5][2])
     assert mount["place"] == "shelf <1>"
+    assert mount["kubernetes.io/fsType"] == "xfs", "as provision answered"
     assert r'"place":"shelf \u003c1\u003e"' in calls[5][2], "as json.Marshal of Go writes it"
     assert mount["kubernetes.io/secret/key"] == "eD09"
 
