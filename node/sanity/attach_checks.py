@@ -3,7 +3,18 @@
 import os
 
 from node.sanity import kills
-from node.sanity.check import ADVICE, ATTACH, BREAKS, DATA_LOSS, LEAK, Fault, NotAsked, Topic, Words
+from node.sanity.check import (
+    ADVICE,
+    ATTACH,
+    BREAKS,
+    DATA_LOSS,
+    LEAK,
+    After,
+    Fault,
+    NotAsked,
+    Topic,
+    Words,
+)
 from node.sanity.doubtful import refused_device_mount
 from node.sanity.life import NODE, go_json, mounts_at
 from shared import options as keys
@@ -24,7 +35,7 @@ TOPIC = Topic()
         "the pod stays in ContainerCreating, with the event FailedAttachVolume",
         "kube-controller-manager, or kubelet, attaches the volume to the node before any mount.",
     ),
-    needs=(ATTACH, "init"),
+    needs=(ATTACH, After("init")),
 )
 def attach(life: "Life") -> None:
     life.expect_success(_attach(life))

@@ -112,7 +112,13 @@ def unmount_twice(life: "Life") -> None:
         "a pod whose mount failed stays in Terminating for ever",
         "kubelet calls unmount for each pod directory that exists, mounted or not.",
     ),
-    needs=(After("init"), After("exit-status-of-success"), After("unmount-twice")),
+    needs=(
+        After("init"),
+        After("status-words"),
+        After("exit-status-of-success"),
+        After("unmount"),
+        After("unmount-twice"),
+    ),
 )
 def unmount_never_mounted(life: "Life") -> None:
     life.begin()

@@ -67,7 +67,7 @@ def output_held(life: "Life") -> None:
         "A PV may have any options. Refusing an unknown one, with its name in the message, tells "
         "whoever mistyped it.",
     ),
-    needs=(After("init"), After("mount-again")),
+    needs=(After("init"), After("mounted"), After("mount-again")),
 )
 def unknown_option(life: "Life") -> None:
     life.begin()
@@ -85,7 +85,7 @@ def unknown_option(life: "Life") -> None:
         "The options are JSON as Go writes it: <, > and & stand there as \\\\u003c, \\\\u003e and "
         "\\\\u0026. Read them by a parser of JSON, and not by grep.",
     ),
-    needs=(After("unknown-option"),),
+    needs=(After("mounted"), After("unknown-option")),
 )
 def option_characters(life: "Life") -> None:
     life.begin()
@@ -180,7 +180,7 @@ def long_options(life: "Life") -> None:
         "volumes are not mounted where kubelet is a service of systemd",
         "systemd gives a service of the system PATH, and neither HOME nor a language.",
     ),
-    needs=("unmounted",),
+    needs=("init", "unmounted"),
 )
 def no_home(life: "Life") -> None:
     around = Surroundings()
@@ -196,7 +196,7 @@ def no_home(life: "Life") -> None:
         "nothing with systemd, which sets PATH; volumes are not mounted elsewhere",
         "A driver that sets its own PATH works on every node.",
     ),
-    needs=("unmounted", "no-home"),
+    needs=("init", "unmounted", "no-home"),
 )
 def empty_environment(life: "Life") -> None:
     around = Surroundings()
@@ -212,7 +212,7 @@ def empty_environment(life: "Life") -> None:
         "volumes are not mounted on Flatcar, Talos, Bottlerocket and others",
         "Only /run, /tmp and /var can be written to on such nodes.",
     ),
-    needs=("unmounted",),
+    needs=("init", "unmounted"),
 )
 def read_only_root(life: "Life") -> None:
     life.begin()
@@ -234,7 +234,7 @@ def read_only_root(life: "Life") -> None:
         "nothing with kubelet, which gives an empty stdin; other callers may not",
         "The first file that the driver opens becomes its stdin, and the stdin of its children.",
     ),
-    needs=("unmounted",),
+    needs=("init", "unmounted"),
 )
 def closed_stdin(life: "Life") -> None:
     around = Surroundings()
@@ -250,7 +250,7 @@ def closed_stdin(life: "Life") -> None:
         "volumes are not mounted, as kubelet works in /",
         "A file that lies beside the driver is found by the driver's own path.",
     ),
-    needs=("unmounted",),
+    needs=("init", "unmounted"),
 )
 def working_directory(life: "Life") -> None:
     around = Surroundings()
