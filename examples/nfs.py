@@ -6,15 +6,12 @@ NFS, the administrator's settings and what a PV names. What is done in an export
 with records of all volumes, is in node/directories: a driver for another file system of a network,
 such as CephFS, mounts in another way and shares the rest."""
 
-import os
-
 from node.directories import callouts
 from node.directories.pools import DELETE_SECONDS, Pool, open_pool
 from node.directories.records import CLASS_PARAMETERS, Record
 from node.drivers import (
     Capabilities,
     Driver,
-    Failure,
     InvalidArgument,
     Options,
     Reply,
@@ -37,6 +34,8 @@ DEFAULT_POOL = "default"
 # The newest version that the server speaks is taken, unless the mount options name one.
 VERSIONS = ("vers=4.2", "vers=4.1", "vers=4.0")
 VERSION_OPTIONS = ("vers", "nfsvers", "v3", "v4", "v4.0", "v4.1", "v4.2")
+# Values of local_lock with which flock(2) takes a lock of the server.
+LOCKS_OF_THE_SERVER = ("none", "posix")
 # The provisioner waits 600 s for provision and 60 s for adopt.
 PROVISION_SECONDS = 120
 ADOPT_SECONDS = 40
@@ -65,23 +64,17 @@ class NfsDriver(Driver):
                 )
             )
         export = export_of(own)
-        volume = export.visit_within(PROVISION_SECONDS, lambda pool: make(pool, export, options))
+        volume = export.visit_within(
+            PROVISION_SECONDS, lambda pool: make(pool, export, options), may_be_new=True
+        )
         return Reply(volume=volume)
 
     def mount(self, mount_dir: str, options: Options) -> Reply:
         mounts.check_directory(mount_dir)
         if mount_table.at(mount_dir) is not None:
             return Reply()
-        own = options.expect_own(VOLUME_OPTIONS)
-        namespace = options.pod.namespace if options.pod else ""
-        volume = options.volume
-        export = Export(own.get("pool", DEFAULT_POOL), own)
-        path = export.visit_within(
-            network_mounts.MOUNT_SECONDS,
-            lambda pool: callouts.use(pool, own.get("poolId", ""), volume, namespace),
-        )
-        mount_options = MountOptions(export.mount_options, options.read_only)
-        network_mounts.mount(export.share(path), mount_dir, mount_options.flags)
+        export = Export.of_pv(options)
+        export.within(network_mounts.MOUNT_SECONDS, lambda: export.show_volume(options, mount_dir))
         return Reply()
 
     def unmount(self, mount_dir: str) -> Reply:
@@ -92,11 +85,12 @@ class NfsDriver(Driver):
     def expandfs(
         self, options: Options, device: str, mount_dir: str, new_bytes: int, old_bytes: int
     ) -> Reply:
-        own = options.expect_own(VOLUME_OPTIONS)
+        export = Export.of_pv(options)
+        pool_id = options.own.get("poolId", "")
         volume = options.volume
-        Export(own.get("pool", DEFAULT_POOL), own).visit_within(
+        export.visit_within(
             network_mounts.MOUNT_SECONDS,
-            lambda pool: callouts.note_size(pool, own.get("poolId", ""), volume, new_bytes),
+            lambda pool: callouts.note_size(pool, pool_id, volume, new_bytes),
         )
         return Reply()
 
@@ -112,15 +106,13 @@ class NfsDriver(Driver):
 
     def list(self) -> Reply:
         exports = configured()
-        looks = apart.look(sorted(exports), lambda name: entries_of(exports[name]))
-        pools = []
+        looks = apart.look(
+            sorted(exports), lambda name: callouts.told(name, entries_of(exports[name]))
+        )
+        pools: "List[Dict[str, Any]]" = []
         volumes: "List[Dict[str, Any]]" = []
         for name, look in looks.items():
-            if look.error:
-                pools.append({"name": name, "byName": True, "error": look.error})
-                continue
-            pools.append(look.entries[0])
-            volumes.extend(look.entries[1:])
+            callouts.gather(name, look, pools, volumes)
         return Reply(volumes=volumes, pools=pools)
 
 
@@ -131,41 +123,75 @@ class Export:
         self.pool = check_name("pool", pool)
         self.server = values.get("server", "")
         self.directory = values.get("share", "")
-        self.mount_options = values.get("mountOptions", "")
+        self.mount_options = check_mount_options(values.get("mountOptions", ""))
         if not self.directory.startswith("/"):
             raise InvalidArgument(
                 "the share {} of pool {} is no absolute path; name the directory that the server "
                 "exports".format(shown(self.directory), pool)
             )
 
-    def share(self, path: str = "") -> Share:
-        """A directory of the export, by its path; by default the whole export."""
+    @classmethod
+    def of_pv(cls, options: Options) -> "Export":
+        """The export that a PV or an inline volume names."""
+        own = options.expect_own(VOLUME_OPTIONS)
+        return cls(own.get("pool", DEFAULT_POOL), own)
+
+    def share(self) -> Share:
+        """The whole export, to be mounted."""
         host = "[{}]".format(self.server) if ":" in self.server else self.server
-        directory = os.path.join(self.directory, path) if path else self.directory
         options = MountOptions(self.mount_options).of_file_system
         names_version = any(option.partition("=")[0] in VERSION_OPTIONS for option in options)
         return Share(
             fs_type="nfs",
             host=self.server,
-            source="{}:{}".format(host, directory),
+            source="{}:{}".format(host, self.directory),
             options=options,
             choices=() if names_version else VERSIONS,
         )
 
-    def visit(self, work: "Callable[[Pool], Any]") -> "Any":
-        """Mounts the export where nobody sees the mount, and returns what `work` returns. Waits for
-        the server without a limit."""
+    def within(self, seconds: float, work: "Callable[[], Any]") -> "Any":
+        """Does the work in a child. Raises Unavailable if the server does not answer in time."""
+        what = "pool {} ({}:{})".format(self.pool, self.server, self.directory)
+        return network_mounts.bounded(what, work, seconds)
 
-        def in_root(root: int) -> "Any":
-            with open_pool(self.pool, root) as pool:
+    def visit_within(
+        self, seconds: float, work: "Callable[[Pool], Any]", may_be_new: bool = False
+    ) -> "Any":
+        """Mounts the export where nobody sees the mount, and returns what `work` returns, which
+        JSON can say. may_be_new: whether the export may be one that has no volume yet."""
+
+        def visit() -> "Any":
+            share = self.share()
+            with network_mounts.open_share(share) as unseen, open_pool(
+                self.pool, unseen.root, may_be_new
+            ) as pool:
                 return work(pool)
 
-        return network_mounts.visit(self.share(), in_root)
+        return self.within(seconds, visit)
 
-    def visit_within(self, seconds: float, work: "Callable[[Pool], Any]") -> "Any":
-        """As `visit`, in a child. Raises Unavailable if the server does not answer in time."""
-        what = "pool {} ({}:{})".format(self.pool, self.server, self.directory)
-        return network_mounts.bounded(what, lambda: self.visit(work), seconds)
+    def show_volume(self, options: Options, mount_dir: str) -> None:
+        """Mounts the volume at the directory of the pod. Waits for the server without a limit."""
+        pool_id = options.own.get("poolId", "")
+        namespace = options.pod.namespace if options.pod else ""
+        flags = MountOptions(self.mount_options, options.read_only).flags
+        with network_mounts.open_share(self.share()) as unseen, open_pool(
+            self.pool, unseen.root
+        ) as pool, callouts.use(pool, pool_id, options.volume, namespace) as directory:
+            unseen.show(directory, mount_dir, flags)
+
+
+def check_mount_options(text: str) -> str:
+    """Returns the mount options. Raises InvalidArgument for those with which a lock is no lock of
+    the server: two nodes could then change the records at the same time, and two claims could get
+    one directory."""
+    for option in MountOptions(text).of_file_system:
+        key, _, value = option.partition("=")
+        if key == "nolock" or (key == "local_lock" and value not in LOCKS_OF_THE_SERVER):
+            raise InvalidArgument(
+                "the mount option {} keeps locks from the server, by which nodes and clusters that "
+                "share an export keep from each other's volumes; leave it out".format(shown(option))
+            )
+    return text
 
 
 def configured() -> "Dict[str, Export]":
@@ -207,6 +233,7 @@ def export_of(own: "Dict[str, str]") -> Export:
 def make(pool: Pool, export: Export, options: Options) -> "Dict[str, Any]":
     """Makes the volume, or finds the volume; returns the answer of `provision`."""
     mount_options = ",".join(filter(None, [export.mount_options, *options.mount_options]))
+    check_mount_options(mount_options)
     record = callouts.make(pool, options, {"mountOptions": mount_options})
     return {
         "options": volume_options(pool, export, record),
@@ -228,12 +255,13 @@ def volume_options(pool: Pool, export: Export, record: Record) -> "Dict[str, str
 
 
 def entries_of(export: Export) -> "Iterator[Dict[str, Any]]":
-    """What `list` says: the entry of the pool, and then one for each volume."""
-    try:
-        yield from export.visit(lambda pool: describe(pool, export))
-    except Failure as failure:
-        yield {"name": export.pool, "byName": True, "error": failure.message}
+    """What `list` says: the entry of the pool, and then one for each volume, as they are found.
+    Waits for the server without a limit."""
+    with network_mounts.open_share(export.share()) as unseen, open_pool(
+        export.pool, unseen.root
+    ) as pool:
+        yield from describe(pool, export)
 
 
-def describe(pool: Pool, export: Export) -> "List[Dict[str, Any]]":
+def describe(pool: Pool, export: Export) -> "Iterator[Dict[str, Any]]":
     return callouts.describe(pool, lambda record: volume_options(pool, export, record))

@@ -35,6 +35,7 @@ _ATTR_ATIME = 0x70
 # Of mount(2) and umount2(2).
 _MS_REMOUNT = 32
 _MS_BIND = 4096
+_MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 # Of include/uapi/linux/fcntl.h.
 _AT_FDCWD = -100
@@ -258,6 +259,14 @@ def unmount_at(path: str) -> int:
     if _libc.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW) == 0:
         return 0
     return ctypes.get_errno()
+
+
+def detach_at(path: str) -> None:
+    """umount2(2): takes the mount at `path` out of the tree of names. The mount itself goes when
+    nobody has anything in it open."""
+    if _libc.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW | _MNT_DETACH) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, "umount2: {}".format(os.strerror(code)), path)
 
 
 def _call(number: int, *arguments: "Any", what: str) -> int:

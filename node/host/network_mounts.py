@@ -32,6 +32,15 @@ MOUNT_SECONDS = 40
 _UNMOUNT_SECONDS = 40
 # The name of the option by which the kernel gets the server's address.
 _ADDRESS_OPTIONS = {"nfs": "addr", "cifs": "ip"}
+# Where the servers listen, unless the mount options name a port.
+_PORTS = {"nfs": 2049, "cifs": 445}
+# How long the addresses of a server that has several may take to answer; twice that of a SYN that
+# is lost once.
+_PROBE_SECONDS = 2
+# What an address does with a connection, the best first.
+_TAKES = 0
+_REFUSES = 1
+_SILENT = 2
 # How mountinfo names these kinds of file systems.
 _MOUNTED_AS = {"nfs": ("nfs", "nfs4"), "cifs": ("cifs", "smb3")}
 # The kernel modules, for the advice.
@@ -74,8 +83,14 @@ _NO_OPTIONS = frozenset(
         "relatime",
         "norelatime",
         "strictatime",
+        "nostrictatime",
         "atime",
         "diratime",
+        "iversion",
+        "noiversion",
+        "silent",
+        "loud",
+        "comment",
         "suid",
         "dev",
         "exec",
@@ -126,9 +141,13 @@ class MountOptions:
             word = word.strip()
             if word in mount_calls.FLAGS:
                 flags.add(word)
-            elif word and word not in _NO_OPTIONS and not word.startswith("x-"):
+            elif word and not _is_for_others(word):
                 self.of_file_system.append(word)
         self.flags = sorted(flags)
+
+
+def _is_for_others(word: str) -> bool:
+    return word in _NO_OPTIONS or word.startswith(("x-", "comment="))
 
 
 def mount(share: Share, path: str, flags: "Sequence[str]") -> None:
@@ -150,21 +169,12 @@ def mount(share: Share, path: str, flags: "Sequence[str]") -> None:
     bounded(share.source, lambda: _mount_by(share, mount_one), MOUNT_SECONDS)
 
 
-def visit(share: Share, work: "Callable[[int], Any]") -> "Any":
-    """Mounts the share where nobody sees the mount, and returns what `work` returns, which gets a
-    descriptor of the share's root. Nothing of the mount is left, however the visit ends.
+def open_share(share: Share) -> mounts.Unseen:
+    """Mounts the share where nobody sees the mount; the end of the `with` takes the mount away.
 
     Waits for the server without a limit, so the caller is a child: see `bounded`."""
-    results = []
-
-    def work_in(root: int) -> None:
-        try:
-            results.append(work(root))
-        except OSError as error:  # not of the mount, which _mount_by would try again
-            raise system_failure(error, share.source) from None
-
-    _mount_by(share, lambda superblock: mounts.mount_unseen(superblock, work_in))
-    return results[0]
+    unseen: mounts.Unseen = _mount_by(share, mounts.open_unseen)
+    return unseen
 
 
 def unmount(path: str, fs_type: str) -> None:
@@ -197,10 +207,12 @@ def bounded(what: str, work: "Callable[[], Any]", seconds: float) -> "Any":
         yield _outcome(what, work)
 
     look = apart.look([what], entries, seconds, seconds)[what]
+    if look.ended_early:
+        raise Internal("{}: {}".format(what, look.error))
     if not look.entries:
         raise Unavailable(
-            "{} does not answer within {:g} s; see that its server runs, that this node reaches "
-            "the server, and dmesg".format(what, seconds)
+            "{} does not answer within {:g} s; see that its server runs, that this node finds the "
+            "server's name and reaches the server, and dmesg".format(what, seconds)
         )
     outcome = look.entries[0]
     if "reason" in outcome:
@@ -219,45 +231,51 @@ def _outcome(what: str, work: "Callable[[], Any]") -> "Dict[str, Any]":
         return Internal("bug in the driver: {}".format(type(error).__name__)).to_dict()
 
 
-def _mount_by(share: Share, mount_one: "Callable[[Superblock], None]") -> None:
-    """Calls `mount_one` with each address of the server, until the share is mounted by one."""
+def _mount_by(share: Share, mount_one: "Callable[[Superblock], Any]") -> "Any":
+    """Calls `mount_one` with each address of the server, until the share is mounted by one. Returns
+    what `mount_one` returns."""
     refusal = MountRefused("{} has no address".format(share.host), 0)
     for address in _addresses(share):
-        refusals = _refusals(share, address, mount_one)
-        if not refusals:
-            return
-        refusal = refusals[-1]
+        try:
+            return _mount_from(share, address, mount_one)
+        except MountRefused as error:
+            refusal = error
         if refusal.code not in _UNREACHABLE:
             break
     raise _failure(share, refusal)
 
 
-def _refusals(
-    share: Share, address: "List[str]", mount_one: "Callable[[Superblock], None]"
-) -> "List[MountRefused]":
+def _mount_from(
+    share: Share, address: "List[str]", mount_one: "Callable[[Superblock], Any]"
+) -> "Any":
     """Calls `mount_one` with each of the share's choices, while the kernel or the server does not
-    speak what was chosen. Returns the refusals; none if the share is mounted.
+    speak what was chosen. Raises the last refusal.
 
     address: the option with the server's address."""
-    refusals: "List[MountRefused]" = []
+    refusal = MountRefused("no choice", 0)
     for choice in share.choices or ("",):
         options = [*address, *share.options]
         if choice:
             options.append(choice)
         try:
-            mount_one(Superblock(share.source, share.fs_type, options))
-            return []
+            return _mount_as(Superblock(share.source, share.fs_type, options), mount_one)
         except MountRefused as error:
-            refusals.append(error)
-        except FileNotFoundError as error:  # mount(2) says so
-            refusals.append(MountRefused(str(error.strerror), errno.ENOENT))
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
-            refusals.append(MountRefused(str(error.strerror), errno.ENODEV))
-        if refusals[-1].code not in _NOT_SPOKEN:
+            refusal = error
+        if refusal.code not in _NOT_SPOKEN:
             break
-    return refusals
+    raise refusal
+
+
+def _mount_as(superblock: Superblock, mount_one: "Callable[[Superblock], Any]") -> "Any":
+    """Calls `mount_one`. Raises MountRefused also for what comes as another error."""
+    try:
+        return mount_one(superblock)
+    except FileNotFoundError as error:  # mount(2) says so
+        raise MountRefused(str(error.strerror), errno.ENOENT) from None
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        raise MountRefused(str(error.strerror), errno.ENODEV) from None
 
 
 def _addresses(share: Share) -> "List[List[str]]":
@@ -265,18 +283,86 @@ def _addresses(share: Share) -> "List[List[str]]":
     an address."""
     import _socket  # late, and not socket: that one imports selectors and enum, 20 ms
 
-    own = {option.partition("=")[0] for option in share.options}
-    if own & {"addr", "ip"}:
+    own = dict(option.partition("=")[::2] for option in share.options)
+    if "addr" in own or "ip" in own:
         return [[]]
+    port = own.get("port", "")
+    if not port.isdigit():
+        port = str(_PORTS[share.fs_type])
     try:
-        found = _socket.getaddrinfo(share.host, 0, 0, _socket.SOCK_STREAM)
+        found = _socket.getaddrinfo(share.host, port, 0, _socket.SOCK_STREAM)
     except _socket.gaierror as error:
         raise Unavailable(
             "the server {} of {} has no address on this node ({}); see the node's DNS and "
             "/etc/hosts".format(shown(share.host), shown(share.source), error.strerror)
         ) from None
     name = _ADDRESS_OPTIONS[share.fs_type]
-    return [["{}={}".format(name, entry[4][0])] for entry in found]
+    return [["{}={}".format(name, entry[4][0])] for entry in _answering_first(found)]
+
+
+def _answering_first(found: "List[Any]") -> "List[Any]":
+    """The addresses, as getaddrinfo returns them; first those that take a connection, and last
+    those that are silent, for to mount from a silent address takes minutes. All are asked at once,
+    until one takes a connection."""
+    import select
+    import time
+
+    if len(found) == 1:
+        return found
+    probes = [_Probe(address) for address in found]
+    poll = select.poll()
+    waiting = {}
+    for probe in probes:
+        if probe.rank == _SILENT:
+            waiting[probe.descriptor] = probe
+            poll.register(probe.descriptor, select.POLLOUT)
+    end = time.monotonic() + _PROBE_SECONDS
+    while waiting and all(probe.rank != _TAKES for probe in probes):
+        answered = poll.poll(max(0, end - time.monotonic()) * 1000)
+        if not answered:
+            break
+        for descriptor, _ in answered:
+            poll.unregister(descriptor)
+            waiting.pop(descriptor).note_answer()
+    for probe in probes:
+        probe.close()
+    return [probe.address for probe in sorted(probes, key=lambda probe: probe.rank)]
+
+
+class _Probe:
+    """A connection that is being made to an address, to see whether the address answers.
+
+    address: as getaddrinfo returns it. rank: what the address does by now. descriptor: of the
+    connection; it can be written to when the address has answered."""
+
+    def __init__(self, address: "Any") -> None:
+        import _socket
+
+        family, kind, protocol, _, target = address
+        self.address = address
+        self.rank = _REFUSES
+        self.descriptor = -1
+        self._connection: "Any" = None
+        try:
+            self._connection = _socket.socket(family, kind | _socket.SOCK_NONBLOCK, protocol)
+        except OSError:  # the kernel has no IPv6
+            return
+        self.descriptor = self._connection.fileno()
+        code = self._connection.connect_ex(target)
+        if code == errno.EINPROGRESS:
+            self.rank = _SILENT
+        elif code == 0:
+            self.rank = _TAKES
+
+    def note_answer(self) -> None:
+        import _socket
+
+        code = self._connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        self.rank = _REFUSES if code else _TAKES
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
 
 def _failure(share: Share, refusal: MountRefused) -> Failure:
@@ -297,8 +383,11 @@ def _failure(share: Share, refusal: MountRefused) -> Failure:
         )
     if code in _FORBIDDEN:
         return InvalidArgument(
-            "the server of {} refuses this node or its user; see whom the server lets in, and the "
-            "user name and password if there are any ({})".format(source, refusal)
+            "the server of {} refuses this node or its user; see whom the server lets in, the user "
+            "name and password if there are any, and whether something on this node forbids to "
+            "mount: a security module, or a container without CAP_SYS_ADMIN ({})".format(
+                source, refusal
+            )
         )
     if code in _NOT_SPOKEN or isinstance(refusal, OptionRefused):
         return InvalidArgument(

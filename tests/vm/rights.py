@@ -4,7 +4,7 @@ and no others."""
 from __future__ import annotations
 
 # Of examples/deploy/nfs/deployment.yaml, as there.
-PROVISIONER_CAPABILITIES = ["SYS_ADMIN"]
+PROVISIONER_CAPABILITIES = ["SYS_ADMIN", "FOWNER"]
 
 
 def confined() -> list[str]:

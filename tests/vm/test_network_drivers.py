@@ -385,14 +385,18 @@ def test_a_volume_that_its_class_deletes_is_gone(net: Net, provisioner: Provisio
     )
     path = net.new.mount("nfs", "web", options(own))
     net.new.machine.shell(f"mkdir -p {path}/a/b; ln -s / {path}/a/root; echo x > {path}/a/b/c")
+    # In a directory with the sticky bit only its owner removes what others have made.
+    sticky = "umask 0; mkdir -m 1777 sticky; touch sticky/of-1000; mkdir -m 700 hidden"
+    user = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "sh", "-e", "-c")
+    net.new.machine.must(*user, f"cd {path}; {sticky}; touch hidden/of-1000")
     net.new.unmount("nfs", path)
 
     assert provisioner.delete(own) == ""
 
     left = net.new.machine.must("find", f"{EXPORTED}/{SPECIAL}", "-mindepth", "1")
     inside = {line.rpartition(f"{SPECIAL}/")[2] for line in left.splitlines()}
-    assert "shop" in inside
-    assert [path for path in inside if "data" in path] == []
+    assert {path.partition("/")[0] for path in inside} == {".flexvol"}
+    assert [path for path in inside if "data" in path or "shop" in path] == []
 
 
 def test_a_pod_of_another_namespace_gets_nothing(net: Net, provisioner: Provisioner) -> None:
@@ -406,10 +410,37 @@ def test_a_pod_of_another_namespace_gets_nothing(net: Net, provisioner: Provisio
     assert net.new.mounts_at(path) == 0
 
 
+def test_a_volume_whose_name_became_a_link_leads_nowhere(
+    client: Client, net: Net, provisioner: Provisioner
+) -> None:
+    """Whoever may write to the server's disk puts a link to another directory there."""
+    own = provisioner.provision()
+    volume = f"{EXPORTED}/{SPECIAL}/shop-data-pv"
+    net.new.machine.must("mv", volume, f"{volume}-moved")
+    net.new.machine.must("ln", "-s", "/", volume)
+    path = client.pod_dir("nfs", "web")
+
+    client.fails("Internal", "nfs", "mount", path, options(own))
+
+    assert client.mounts_at(path) == 0
+    stage = client.machine.run("ls", "/run/flexvol/stage").stdout.decode().split()
+    assert [name for name in stage if not name.endswith(".lock")] == []
+
+
+def test_a_lock_service_is_asked_for_where_locks_stay_on_the_node(
+    net: Net, provisioner: Provisioner
+) -> None:
+    request = {**CLAIM, "requestBytes": "1", "kubernetes.io/mountOptions": "vers=3,nolock"}
+
+    message = net.new.fails("InvalidArgument", "nfs", "provision", json.dumps(request))
+
+    assert "'nolock' keeps locks from the server" in message
+
+
 def test_an_export_that_is_not_prepared_is_refused(net: Net, provisioner: Provisioner) -> None:
     request = json.dumps({**CLAIM, "requestBytes": "1"})
     net.new.machine.must("rm", "-r", f"{EXPORTED}/{SPECIAL}/.flexvol")
-    assert "mkdir EXPORT/.flexvol" in net.new.fails("Unavailable", "nfs", "provision", request)
+    assert "mkdir -m 700 EXPORT/.flexvol" in net.new.fails("Unavailable", "nfs", "provision", request)
 
     net.new.machine.must("mv", f"{EXPORTED}/{SPECIAL}", f"{EXPORTED}/away")
     assert "is not there" in net.new.fails("NotFound", "nfs", "provision", request)

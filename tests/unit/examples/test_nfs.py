@@ -18,13 +18,16 @@ from cluster.controller import driver_replies, leftovers, listed_pools, pool_roo
 from cluster.controller.storage import Listed
 from cluster.kubectl.adopt import manifest
 from examples import nfs
-from node.directories import callouts, records
+from node.directories import callouts, pools, records
 from node.directories.pools import open_pool
+from node.host.apart import Look
+from shared.deadlines import TimedOut
 from shared.options import Options
 from shared.protocol import (
     Busy,
     InvalidArgument,
     NotFound,
+    Pending,
     ResourceExhausted,
     Unavailable,
 )
@@ -82,7 +85,22 @@ class Disk:
         return callouts.remove(self.pool, request(volume, poolId=self.pool.id(), **values))
 
     def use(self, namespace: str = "shop") -> str:
-        return callouts.use(self.pool, self.pool.id(), "pvc-1", namespace)
+        """Returns the path of the directory that a pod gets."""
+        with callouts.use(self.pool, self.pool.id(), "pvc-1", namespace) as directory:
+            return os.readlink(f"/proc/self/fd/{directory}").removeprefix(f"{self.root}/")
+
+    def reopen(self) -> None:
+        """Another visit of the export."""
+        self.pool.__exit__()
+        self.pool = open_pool("default", self._root)
+
+    def list(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The pool and its volumes, as the inventory gets them."""
+        pools: list[dict[str, Any]] = []
+        volumes: list[dict[str, Any]] = []
+        told = callouts.told("default", nfs.describe(self.pool, EXPORT))
+        callouts.gather("default", Look(list(told), ""), pools, volumes)
+        return pools[0], volumes
 
     def names(self) -> set[str]:
         """What the export shows."""
@@ -215,6 +233,33 @@ def test_a_directory_of_somebody_else_is_not_taken(disk: Disk) -> None:
     assert disk.marks() == set()
 
 
+def test_a_refused_claim_leaves_nothing(disk: Disk) -> None:
+    (disk.root / "shop").mkdir()
+    disk.make("pvc-2", pathPattern="a/b")
+
+    for pattern in ("shop", "shop/data", "a/b", "a/b/c", "a"):
+        with pytest.raises(InvalidArgument):
+            disk.make(pathPattern=pattern)
+
+    assert disk.marks() == {"volumes/pvc-2.json", "paths/a", "paths/a%b"}
+    assert disk.names() == {"shop", "a"}
+
+
+def test_what_lies_at_the_path_of_a_refused_claim_is_not_the_claims(disk: Disk) -> None:
+    """A call that was killed before it could give the record up."""
+    (disk.root / "shop-data-pvc-1").mkdir()
+    (disk.root / "shop-data-pvc-1/file").write_text("of a person")
+    disk.pool.prepare()
+    disk.pool.write(records.new_record(request(), mountOptions=""))
+
+    _, (volume,) = disk.list()
+    message = disk.delete(**{"kubernetes.io/onlyIfBlank": "true"})
+
+    assert (volume["blank"], "error" in volume, message) == (True, False, "")
+    assert (disk.root / "shop-data-pvc-1/file").read_text() == "of a person"
+    assert disk.marks() == set()
+
+
 def test_a_link_in_the_place_of_a_directory_is_not_followed(disk: Disk, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (disk.root / "shop").symlink_to(tmp_path / "elsewhere")
@@ -267,6 +312,35 @@ def test_the_path_of_a_deleted_volume_is_free_again(disk: Disk) -> None:
     assert (disk.root / "archived-shop-data-pvc-1/file").read_text() == "old"
 
 
+@pytest.mark.parametrize("for_good", ["true", "false"])
+def test_the_directories_above_the_last_volume_go_with_the_volume(
+    disk: Disk, for_good: str
+) -> None:
+    for volume, pattern in (("pvc-1", "a/b/c"), ("pvc-2", "a/d")):
+        disk.make(volume, pathPattern=pattern, archiveOnDelete=for_good)
+
+    disk.delete()
+    assert {path.name for path in (disk.root / "a").iterdir()} == {"d"}
+    assert disk.marks() == {"volumes/pvc-2.json", "paths/a", "paths/a%d"}
+    disk.delete("pvc-2")
+
+    assert "a" not in disk.names()
+    assert disk.marks() == set()
+
+
+def test_a_directory_above_that_a_person_uses_stays(disk: Disk) -> None:
+    disk.make(pathPattern="a/b", archiveOnDelete="false")
+    (disk.root / "a/file").write_text("of a person")
+
+    disk.delete()
+
+    assert [path.name for path in (disk.root / "a").iterdir()] == ["file"]
+    disk.make("pvc-2", pathPattern="a/b", archiveOnDelete="false")
+    (disk.root / "a/file").unlink()
+    disk.delete("pvc-2")
+    assert (disk.names(), disk.marks()) == (set(), set())
+
+
 def test_a_class_may_have_its_volumes_deleted_for_good(disk: Disk) -> None:
     directory = disk.make(archiveOnDelete="false")
     (directory / "inner").mkdir()
@@ -290,6 +364,89 @@ def test_a_directory_that_was_put_in_its_place_is_kept(disk: Disk) -> None:
     assert (disk.root / "archived-shop-data-pvc-1/file").read_text() == "from a backup"
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(
+            lambda disk: (disk.root / ".flexvol/paths/shop-data-pvc-1").unlink(),
+            id="nobody knows any more whose path it is",
+        ),
+        pytest.param(
+            lambda disk: disk.change(inode=0), id="files came before the directory was noted"
+        ),
+    ],
+)
+def test_a_directory_that_stays_is_told(disk: Disk, spoil: Callable[[Disk], Any]) -> None:
+    directory = disk.make(archiveOnDelete="false")
+    (directory / "file").write_text("data")
+    spoil(disk)
+
+    assert disk.delete() == "its directory shop-data-pvc-1 is left in the export"
+
+    assert (directory / "file").read_text() == "data"
+    assert disk.marks() == set()
+
+
+def test_a_volume_whose_record_is_lost_is_not_gone(disk: Disk) -> None:
+    directory = disk.make(pathPattern="a/b")
+    record = disk.root / ".flexvol/volumes/pvc-1.json"
+    content = record.read_bytes()
+    record.unlink()
+
+    with pytest.raises(Unavailable, match=r"put \.flexvol/volumes/pvc-1\.json back from a backup"):
+        disk.delete()
+    with pytest.raises(Unavailable, match=r"remove \.flexvol/paths/a%b$"):
+        disk.make(pathPattern="a/b")
+
+    assert directory.is_dir()
+    record.write_bytes(content)
+    assert "kept as" in disk.delete()
+
+
+@pytest.mark.parametrize("name", ["volumes", "paths"])
+def test_an_export_that_has_lost_all_records_is_damaged(disk: Disk, name: str) -> None:
+    directory = disk.make()
+    shutil.rmtree(disk.root / ".flexvol" / name)
+
+    with pytest.raises(Unavailable, match=f"has lost .flexvol/{name}; put it back from a backup"):
+        disk.delete()
+    with pytest.raises(Unavailable, match=f"has lost .flexvol/{name}; put it back from a backup"):
+        disk.make("pvc-2")
+
+    assert not (disk.root / ".flexvol" / name).exists()
+    assert directory.is_dir()
+
+
+def test_of_an_export_without_volumes_each_volume_is_gone(disk: Disk) -> None:
+    assert callouts.remove(disk.pool, request()) == "it was already gone"
+    with pytest.raises(Unavailable, match="see that the server has the right disk mounted"):
+        callouts.remove(disk.pool, request(poolId="another"))
+
+    assert not (disk.root / ".flexvol/pool.json").exists()
+
+
+def test_files_that_are_removed_for_long_are_for_the_next_call(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (disk.make(archiveOnDelete="false") / "file").write_text("data")
+
+    def slow(words: list[str], seconds: float, **_: Any) -> None:
+        raise TimedOut(f"{words[0]} did not end within {seconds} s")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pools, "run", slow)
+        with pytest.raises(Pending, match="pvc-1 is being deleted"):
+            disk.delete()
+    _, (left,) = disk.list()
+
+    assert left["name"] == "pvc-1"
+    assert ".flexvol/deleting/pvc-1 of the export holds what is left of it" in left["error"]
+    assert leftovers.judge(driver_replies.checked_entry(left), "c1").reason == leftovers.UNKNOWN
+    assert disk.delete() == "it was already gone"
+    assert disk.list()[1] == []
+    assert disk.marks() == set()
+
+
 def test_only_its_owner_has_a_volume_deleted(disk: Disk) -> None:
     directory = disk.make()
 
@@ -304,6 +461,7 @@ def test_a_volume_of_an_export_that_is_not_there_is_not_gone(disk: Disk) -> None
     pool_id = disk.pool.id()
     shutil.rmtree(disk.root / ".flexvol/volumes")
     (disk.root / ".flexvol/pool.json").write_text('{"id": "another"}')
+    disk.reopen()
 
     with pytest.raises(Unavailable, match="see that the server has the right disk mounted"):
         callouts.remove(disk.pool, request(poolId=pool_id))
@@ -311,13 +469,18 @@ def test_a_volume_of_an_export_that_is_not_there_is_not_gone(disk: Disk) -> None
     assert directory.is_dir()
 
 
-def test_an_export_without_the_drivers_directory_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("may_be_new", [True, False], ids=["for a claim", "for a volume"])
+def test_only_for_a_claim_a_person_is_told_to_prepare_the_export(
+    tmp_path: Path, may_be_new: bool
+) -> None:
+    """Of a volume the disk is not mounted: a directory there would hide that for ever."""
     root = os.open(tmp_path, os.O_RDONLY)
     try:
-        with pytest.raises(Unavailable, match=r"once: mkdir EXPORT/\.flexvol"):
-            open_pool("default", root)
+        with pytest.raises(Unavailable, match="see that the server has its disk") as raised:
+            open_pool("default", root, may_be_new)
     finally:
         os.close(root)
+    assert ("mkdir -m 700 EXPORT/.flexvol" in str(raised.value)) == may_be_new
 
 
 def test_a_pod_of_another_namespace_does_not_get_the_volume(disk: Disk) -> None:
@@ -335,6 +498,19 @@ def test_a_volume_without_its_directory_is_not_mounted(disk: Disk) -> None:
 
     with pytest.raises(NotFound, match="has no directory for volume pvc-1"):
         disk.use()
+
+
+def test_a_pod_gets_the_directory_that_was_looked_up(disk: Disk, tmp_path: Path) -> None:
+    directory = disk.make()
+    (directory / "file").write_text("data")
+
+    with callouts.use(disk.pool, disk.pool.id(), "pvc-1", "shop") as opened:
+        directory.rename(disk.root / "elsewhere")
+        directory.symlink_to(tmp_path)
+
+        assert os.listdir(opened) == ["file"]
+        with pytest.raises(OSError, match="Not a directory"):
+            disk.use()
 
 
 def test_an_unused_volume_goes_with_its_claim(disk: Disk) -> None:
@@ -474,7 +650,7 @@ def test_the_list_tells_all_that_an_inventory_needs(disk: Disk) -> None:
     disk.make("pvc-2")
     (disk.root / "shop-data-pvc-2/file").write_text("data")
 
-    pool, first, second = nfs.describe(disk.pool, EXPORT)
+    pool, (first, second) = disk.list()
 
     figures = os.statvfs(disk.root)
     assert pool["capacityBytes"] == figures.f_blocks * figures.f_frsize
@@ -494,7 +670,8 @@ def test_the_provisioner_and_its_commands_can_work_with_the_list(disk: Disk) -> 
     disk.make("pvc-2")
     (disk.root / "shop-data-pvc-2/file").write_text("data")
 
-    pool, first, second = driver_replies.checked_entries(nfs.describe(disk.pool, EXPORT))
+    of_pool, volumes = disk.list()
+    pool, first, second = driver_replies.checked_entries([of_pool, *volumes])
 
     assert leftovers.judge(first, "c1").reason == leftovers.BLANK
     assert leftovers.judge(second, "c1").reason == leftovers.USED
@@ -507,9 +684,9 @@ def test_the_provisioner_and_its_commands_can_work_with_the_list(disk: Disk) -> 
 
 
 def test_the_list_of_a_new_export_is_empty(disk: Disk) -> None:
-    (pool,) = nfs.describe(disk.pool, EXPORT)
+    pool, volumes = disk.list()
 
-    assert pool["id"] == ""
+    assert (pool["id"], volumes) == ("", [])
     assert list((disk.root / ".flexvol").iterdir()) == []
 
 
@@ -530,10 +707,47 @@ def test_a_damaged_record_is_told_and_keeps_no_other_volume(
     disk.make("pvc-2")
     disk.change(**values)
 
-    _, first, second = nfs.describe(disk.pool, EXPORT)
+    _, (first, second) = disk.list()
 
     assert error in first["error"]
     assert "error" not in second
+
+
+def test_the_list_comes_volume_by_volume(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a server may take its time for all of them."""
+    for volume in ("pvc-1", "pvc-2"):
+        disk.make(volume)
+    looked_at: list[str] = []
+    record_in = disk.pool.record_in
+
+    def watched(directory: int, volume: str) -> Any:
+        looked_at.append(volume)
+        return record_in(directory, volume)
+
+    monkeypatch.setattr(disk.pool, "record_in", watched)
+    entries = nfs.describe(disk.pool, EXPORT)
+
+    assert (next(entries)["name"], looked_at) == ("default", [])
+    assert (next(entries)["name"], looked_at) == ("pvc-1", ["pvc-1"])
+    assert (next(entries)["name"], looked_at) == ("pvc-2", ["pvc-1", "pvc-2"])
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        pytest.param(Look([], "pool a hangs"), id="nothing came"),
+        pytest.param(Look([{"name": "a"}, {"name": "pvc-1"}], "pool a hangs"), id="a part came"),
+        pytest.param(Look([{"name": "a"}, {"failure": "pool a hangs"}], ""), id="a failure came"),
+    ],
+)
+def test_a_pool_that_was_not_seen_to_its_end_has_an_error_and_no_volumes(look: Look) -> None:
+    of_pools: list[dict[str, Any]] = []
+    volumes: list[dict[str, Any]] = []
+
+    callouts.gather("a", look, of_pools, volumes)
+
+    assert of_pools == [{"name": "a", "byName": True, "error": "pool a hangs"}]
+    assert volumes == []
 
 
 def test_a_larger_claim_is_noted_and_a_smaller_one_is_not(disk: Disk) -> None:
@@ -551,7 +765,7 @@ def test_a_larger_claim_is_noted_and_a_smaller_one_is_not(disk: Disk) -> None:
         pytest.param({"server": "nas", "share": "/a b"}, "nas:/a b", nfs.VERSIONS, id="a name"),
         pytest.param({"server": "fd00::1", "share": "/"}, "[fd00::1]:/", nfs.VERSIONS, id="IPv6"),
         pytest.param(
-            {"server": "nas", "share": "/a", "mountOptions": "nfsvers=3,nolock"},
+            {"server": "nas", "share": "/a", "mountOptions": "nfsvers=3,local_lock=posix"},
             "nas:/a",
             (),
             id="a version of its own",
@@ -577,6 +791,28 @@ def test_an_export_is_named_as_the_kernel_names_it(
 def test_an_export_that_cannot_be_is_refused(values: dict[str, str]) -> None:
     with pytest.raises(InvalidArgument):
         nfs.Export("default", values).share()
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["nolock", "local_lock=flock", "local_lock=all", "local_lock=", "local_lock", "nolock=1"],
+)
+def test_a_lock_that_the_server_does_not_have_is_refused_everywhere(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    mount_options = f"hard, {option},vers=3"
+    own = {"server": "nas", "share": "/data", "mountOptions": mount_options}
+    file = tmp_path / "nfs.json"
+    file.write_text(json.dumps({"pools": {"default": own}}))
+    monkeypatch.setattr(nfs, "CONFIG", str(file))
+
+    with pytest.raises(InvalidArgument, match=f"option '{option}' keeps locks from the server"):
+        nfs.configured()
+    with pytest.raises(InvalidArgument, match="keeps locks from the server"):
+        nfs.Export.of_pv(Options(own))
+    with pytest.raises(InvalidArgument, match="keeps locks from the server"):
+        nfs.make(disk.pool, EXPORT, request(**{"kubernetes.io/mountOptions": mount_options}))
+    assert list((disk.root / ".flexvol").iterdir()) == []
 
 
 @pytest.mark.parametrize(

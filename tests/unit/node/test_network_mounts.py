@@ -3,15 +3,20 @@ themselves are in tests/vm/test_network_drivers.py, as most machines have neithe
 
 from __future__ import annotations
 
+import _socket
+import contextlib
 import errno
 import os
+import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from node.host import config, mount_calls, network_mounts
+from node.host import config, mount_calls, mounts, network_mounts
 from node.host.mount_calls import MountRefused, OptionRefused, Superblock
 from node.host.network_mounts import MountOptions, Share
 from shared.protocol import Busy, Failure, Internal, InvalidArgument, NotFound, Unavailable
@@ -32,6 +37,14 @@ NAS = Share("nfs", "192.0.2.1", "192.0.2.1:/data", ["hard"])
             "noatime, noexec", False, ["noatime", "nodev", "noexec", "nosuid"], [], id="with blanks"
         ),
         pytest.param("username=web", False, ["nodev", "nosuid"], ["username=web"], id="a user"),
+        pytest.param(
+            "auto,noauto,nofail,_netdev,user,users,nostrictatime,silent,loud,iversion,noiversion,"
+            "comment=x-gvfs-show,comment,x-systemd.automount",
+            False,
+            ["nodev", "nosuid"],
+            [],
+            id="words for mount alone",
+        ),
     ],
 )
 def test_mount_options_are_flags_of_the_mount_or_options_of_the_file_system(
@@ -113,6 +126,88 @@ def test_each_address_of_a_server_that_is_off_is_tried_once(
     ]
 
 
+def listen(backlog: int = 8) -> socket.socket:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(backlog)
+    return listener
+
+
+def found_at(*listeners: socket.socket) -> list[Any]:
+    """What getaddrinfo returns for a server with these addresses."""
+    return [
+        (socket.AF_INET, socket.SOCK_STREAM, 0, "", listener.getsockname())
+        for listener in listeners
+    ]
+
+
+def test_an_address_that_takes_a_connection_is_tried_before_those_that_do_not() -> None:
+    """The first address swallows packets: its queue is full. At the second nobody listens."""
+    with (
+        listen(0) as silent,
+        listen() as closed,
+        listen() as open_one,
+        contextlib.ExitStack() as held,
+    ):
+        for _ in range(3):
+            filling = held.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(silent.getsockname())
+        found = found_at(silent, closed, open_one)
+        closed.close()
+        began = time.monotonic()
+
+        (first, *others) = network_mounts._answering_first(found)
+
+        assert first == found[2]
+        assert sorted(others) == sorted(found[:2])
+        assert network_mounts._answering_first(found[:2]) == [found[1], found[0]]
+        assert time.monotonic() - began < 60
+
+
+def test_a_server_with_one_address_is_not_asked_before_the_mount() -> None:
+    with listen() as listener:
+        listener.settimeout(0)
+        found = found_at(listener)
+
+        assert network_mounts._answering_first(found) == found
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_addresses_of_a_kernel_without_ipv6_are_left_for_the_last() -> None:
+    with listen() as listener:
+        (good,) = found_at(listener)
+        unknown = (99, socket.SOCK_STREAM, 0, "", ("::1", 2049, 0, 0))
+
+        assert network_mounts._answering_first([unknown, good]) == [good, unknown]
+
+
+@pytest.mark.parametrize(
+    ("fs_type", "options", "port"),
+    [
+        pytest.param("nfs", [], "2049", id="NFS"),
+        pytest.param("cifs", [], "445", id="CIFS"),
+        pytest.param("nfs", ["hard", "port=2050"], "2050", id="another port"),
+        pytest.param("nfs", ["port="], "2049", id="no number"),
+    ],
+)
+def test_the_port_of_the_mount_is_asked(
+    monkeypatch: pytest.MonkeyPatch, fs_type: str, options: list[str], port: str
+) -> None:
+    asked: list[str] = []
+
+    def find(host: str, service: str, *_: Any) -> list[Any]:
+        asked.append(service)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, int(service)))]
+
+    monkeypatch.setattr(_socket, "getaddrinfo", find)
+
+    attempts(Share(fs_type, "192.0.2.1", "192.0.2.1:/data", options), [0])
+
+    assert asked == [port]
+
+
 def test_a_wrong_password_is_sent_once() -> None:
     share = Share("cifs", "192.0.2.1", "//192.0.2.1/data", [], ["vers=3.1.1", "vers=3.0"])
 
@@ -135,6 +230,12 @@ def test_a_wrong_password_is_sent_once() -> None:
             InvalidArgument,
             "with these mount options",
             id="an option",
+        ),
+        pytest.param(
+            MountRefused("x", errno.EPERM),
+            InvalidArgument,
+            "or a container without CAP_SYS_ADMIN",
+            id="nobody may mount",
         ),
         pytest.param(MountRefused("x", errno.ENOSPC), Internal, "see dmesg", id="anything else"),
     ],
@@ -159,6 +260,20 @@ def test_mount_2_and_a_kernel_without_the_file_system_say_it_otherwise() -> None
         network_mounts._mount_by(NAS, missing)
     with pytest.raises(Unavailable, match="has no nfs"):
         network_mounts._mount_by(NAS, unknown)
+
+
+def test_what_a_node_does_not_show_is_no_refusal_of_the_server() -> None:
+    """Nor is another address or version tried."""
+    share = Share("nfs", "192.0.2.1", "192.0.2.1:/data", [], ["vers=4.2", "vers=4.1"])
+    calls: list[Superblock] = []
+
+    def not_shown(superblock: Superblock) -> None:
+        calls.append(superblock)
+        raise mounts.NotShown("the pod's directory is gone; see kubelet")
+
+    with pytest.raises(Internal, match=r"^the pod's directory is gone"):
+        network_mounts._mount_by(share, not_shown)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("source", ["nas:/data/..", "nas:/../data", "//nas/data/../other"])
@@ -188,6 +303,11 @@ def test_the_failure_of_work_is_raised_again() -> None:
 def test_the_text_of_an_unexpected_error_may_hold_a_password() -> None:
     with pytest.raises(Internal, match=r"^bug in the driver: ValueError$"):
         network_mounts.bounded("here", failing(ValueError("pass=hidden")), 20)
+
+
+def test_a_child_that_somebody_kills_is_not_the_servers_fault() -> None:
+    with pytest.raises(Internal, match=r"was ended before .* if this node .* is out of memory"):
+        network_mounts.bounded("nas:/data", lambda: os.kill(os.getpid(), signal.SIGKILL), 60)
 
 
 def test_work_that_hangs_is_given_up() -> None:
