@@ -19,12 +19,42 @@ if TYPE_CHECKING:
 
 # What selinuxEnabled means for fstab/cifs: all containers of the node may use the files.
 SELINUX_CONTEXT = "context=system_u:object_r:container_file_t:s0"
+# What mount.cifs does with options (parse_opt_token and parse_options in mount.cifs.c), where a
+# kernel would refuse the option or take the option otherwise. All others go to the kernel as they
+# are.
+#
 # The names that mount.cifs gives to what the kernel calls otherwise.
-OTHER_NAMES = {"fmask": "file_mode", "dmask": "dir_mode"}
+OTHER_NAMES = {
+    "fmask": "file_mode",
+    "dmask": "dir_mode",
+    "workgroup": "domain",
+    "dom": "domain",
+    "nolock": "nobrl",
+    "pass": "password",
+    "user": "username",
+}
+# Without a value these have no effect.
+NEED_VALUE = (
+    "uid",
+    "gid",
+    "cruid",
+    "backupuid",
+    "backupgid",
+    "domain",
+    "snapshot",
+    "username",
+    "password",
+)
+# These have no effect: they are about locks that kernels since 5.15 do not have.
+NO_EFFECT = ("mand", "nomand")
 # Whose values may be names, which the kernel does not know.
 USERS = ("uid", "cruid", "backupuid")
 GROUPS = ("gid", "backupgid")
 CREDENTIALS = ("cred", "credentials")
+# A snapshot as a person writes it; the kernel counts units of 100 ns from 1601 on.
+SNAPSHOT_FORM = "@GMT-%Y.%m.%d-%H.%M.%S"
+UNITS_A_SECOND = 10 * 1000 * 1000
+SECONDS_FROM_1601_TO_1970 = 11644473600
 # Mount options with which a share needs no Secret, and the user that mount.cifs names to the kernel
 # then: nobody, or root, whose Kerberos ticket the node has.
 WITHOUT_SECRET = {"guest": "", "sec=none": "", "sec=krb5": "root", "sec=krb5i": "root"}
@@ -93,23 +123,32 @@ def options_of(options: Options, own: "Dict[str, str]", words: "List[str]") -> "
         wanted.append("gid={}".format(options.fs_group))
     if own.get("selinuxEnabled", "").lower() == "true":
         wanted.append(SELINUX_CONTEXT)
+    words = [word for word in map(as_kernel_has_it, words) if word]
     wanted += credentials(options.secrets, words)
-    wanted += [as_kernel_has_it(word) for word in words]
+    wanted += without_passwords(words)
     return wanted
 
 
 def credentials(secrets: "Dict[str, Secret]", words: "List[str]") -> "List[str]":
-    """The options that say who mounts. As mount.cifs does, DOMAIN\\USER is taken apart."""
+    """The options that say who mounts.
+
+    The user name DOMAIN\\USER of a Secret is taken apart, unless there is a domain besides.
+    mount.cifs hands that name to the kernel as it is, and then not every server knows the user.
+
+    words: the volume's options as the kernel has them. Where the Secret and the volume both have a
+    password, the Secret's is used, as with mount.cifs, which takes the first."""
     user = text_of("username", secrets)
     domain = text_of("domain", secrets)
     password = text_of("password", secrets)
-    separator = "\\" if "\\" in user else "/"
-    if separator in user:
-        domain, _, user = user.partition(separator)
+    before, backslash, after = user.partition("\\")
+    if backslash and not domain and not values_of("domain", words):
+        domain = before
+        user = after
+    for own in values_of("password", words):
+        password = password or own
     named = {"username": user, "domain": domain, "password": password}
     wanted = ["{}={}".format(key, value) for key, value in named.items() if value]
-    names = [word.partition("=")[0] for word in words]
-    if user or "username" in names or "user" in names:
+    if user or values_of("username", words):
         return wanted
     for word, nobody in WITHOUT_SECRET.items():
         if word in words:
@@ -118,6 +157,16 @@ def credentials(secrets: "Dict[str, Secret]", words: "List[str]") -> "List[str]"
         "there is no user name: name a Secret with username and password in secretRef, whose type "
         "is the driver's name as the volume has it; or guest in the mount options"
     )
+
+
+def values_of(name: str, words: "List[str]") -> "List[str]":
+    """The values of the option of that name."""
+    return [word.partition("=")[2] for word in words if word.partition("=")[0] == name]
+
+
+def without_passwords(words: "List[str]") -> "List[str]":
+    """The options without those that `credentials` has looked at."""
+    return [word for word in words if word.partition("=")[0] != "password"]
 
 
 def text_of(key: str, secrets: "Dict[str, Secret]") -> str:
@@ -138,16 +187,36 @@ def text_of(key: str, secrets: "Dict[str, Secret]") -> str:
 
 
 def as_kernel_has_it(word: str) -> str:
-    """A mount option for mount.cifs, as the kernel has it."""
-    name, equals, value = word.partition("=")
+    """A mount option for mount.cifs, as the kernel has it; "" if the option has no effect."""
+    name, _, value = word.partition("=")
+    name = OTHER_NAMES.get(name, name)
     if name in CREDENTIALS:
         raise InvalidArgument(
             "the mount option {} names a file of the node; put the user name and the password into "
             "a Secret, and name that in secretRef".format(name)
         )
-    if name in USERS + GROUPS and value and not value.isdigit():
+    if name in NO_EFFECT or (name in NEED_VALUE and not value):
+        return ""
+    if name in USERS + GROUPS and not value.isdigit():
         value = str(number_of(name, value))
-    return OTHER_NAMES.get(name, name) + equals + value
+    if name == "snapshot" and not value.isdigit():
+        value = str(snapshot_of(value))
+    return "{}={}".format(name, value) if "=" in word else name
+
+
+def snapshot_of(text: str) -> int:
+    """The kernel's number of a snapshot that is named by its time."""
+    import calendar
+    import time
+
+    try:
+        seconds = calendar.timegm(time.strptime(text, SNAPSHOT_FORM))
+    except ValueError:
+        raise InvalidArgument(
+            "the mount option snapshot is {}; write it like @GMT-2026.01.31-23.59.59, or as the "
+            "number that the server gives to it".format(shown(text))
+        ) from None
+    return (seconds + SECONDS_FROM_1601_TO_1970) * UNITS_A_SECOND
 
 
 def number_of(option: str, name: str) -> int:

@@ -20,7 +20,7 @@ export PATH LC_ALL LVM_SUPPRESS_FD_WARNINGS
 
 GROUP_TAG=flexvol
 OUR_TAG=flexvol.lvm
-LOCK=/run/flexvol-lvm.lock
+LOCKS=/run/flexvol-lvm.lock # with the group's name behind
 LOCK_SECONDS=50
 STAGES=/run/flexvol-lvm # where a volume is mounted before a pod gets a read-only view
 DEFAULT_FS=ext4
@@ -238,11 +238,14 @@ read_directory() {
 
 # What LVM knows.
 
-# One call works at a time on a node.
+# One call works at a time on a volume group, so that a group whose disks hang keeps no other. A group is looked at first:
+# a pod's author may name any, and only one that is there and is for flexvol has a lock.
 lock() {
+  find_group
   command -v flock || fail Internal "the node has no flock: install util-linux"
-  (: >>"$LOCK") || fail Internal "$LOCK cannot be opened"
-  exec 9>>"$LOCK"
+  lock=$LOCKS.$pool
+  (: >>"$lock") || fail Internal "$lock cannot be opened"
+  exec 9>>"$lock"
   left=$LOCK_SECONDS
   while [ $left -gt 0 ]; do
     flock -n 9 && return
@@ -251,7 +254,7 @@ lock() {
     left=$((left - 1))
     sleep 1
   done
-  fail Busy "another call of the driver has lasted for $LOCK_SECONDS s"
+  fail Busy "another call of the driver has worked on volume group $pool for $LOCK_SECONDS s"
 }
 
 # Finds the volume group that the options name; sets group_id, free_bytes and extent_bytes.

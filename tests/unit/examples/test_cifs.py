@@ -84,13 +84,18 @@ def test_what_names_no_share_is_refused(own: dict[str, str]) -> None:
         ),
         pytest.param(
             {**SECRET, "username": "SHOP/web"},
-            "username=web domain=SHOP password=pa,ss w$rd",
-            id="a domain before the user with a slash",
+            "username=SHOP/web password=pa,ss w$rd",
+            id="a slash is part of the name",
         ),
         pytest.param(
-            {"username": r"SHOP\we/b", "password": "p"},
-            "username=we/b domain=SHOP password=p",
-            id="a backslash before a slash",
+            {"username": r"SHOP\we\b", "password": "p"},
+            r"username=we\b domain=SHOP password=p",
+            id="a second backslash",
+        ),
+        pytest.param(
+            {"username": r"SHOP\web", "domain": "BAR", "password": "p"},
+            r"username=SHOP\web domain=BAR password=p",
+            id="a domain before the user and another beside them",
         ),
         pytest.param(
             {"username": "web\n", "password": "p\r\n"},
@@ -138,7 +143,7 @@ def test_a_password_that_is_no_text_is_refused() -> None:
         pytest.param("sec=none", "username= sec=none", id="nobody"),
         pytest.param("sec=krb5", "username=root sec=krb5", id="Kerberos"),
         pytest.param("username=web", "username=web", id="a user in the mount options"),
-        pytest.param("user=web,guest", "user=web guest", id="a user by the short name"),
+        pytest.param("user=web,guest", "username=web guest", id="a user by the short name"),
     ],
 )
 def test_a_share_for_everyone_needs_no_secret(words: str, wanted: str) -> None:
@@ -160,6 +165,31 @@ def test_without_a_user_the_mount_is_refused() -> None:
         pytest.param("uid=root,gid=root", "uid=0 gid=0", id="names of the node"),
         pytest.param("uid=33,gid=33,forceuid", "uid=33 gid=33 forceuid", id="numbers"),
         pytest.param("fmask=0644,dmask=0755", "file_mode=0644 dir_mode=0755", id="old names"),
+        pytest.param("workgroup=SHOP", "domain=SHOP", id="a workgroup is a domain"),
+        pytest.param("dom=SHOP", "domain=SHOP", id="a domain by its short name"),
+        pytest.param("domain=,dom,workgroup=", "", id="no domain"),
+        pytest.param("nolock", "nobrl", id="no locks"),
+        pytest.param("mand", "", id="locks of the kernel"),
+        pytest.param("nomand", "", id="no locks of the kernel"),
+        pytest.param("comment=a note", "", id="a comment"),
+        pytest.param("uid=,gid=,cruid=,backupuid=,backupgid=", "", id="nobody's numbers"),
+        pytest.param("uid,gid,cruid,backupuid,backupgid", "", id="numbers without a sign"),
+        pytest.param("cruid=root,backupuid=0", "cruid=0 backupuid=0", id="other users"),
+        pytest.param("backupgid=root", "backupgid=0", id="another group"),
+        pytest.param("user,users,user=,users", "", id="who may mount by fstab"),
+        pytest.param("silent,loud,iversion,nostrictatime", "", id="flags without an effect"),
+        pytest.param("snapshot=132", "snapshot=132", id="a snapshot by its number"),
+        pytest.param(
+            "snapshot=@GMT-2019.03.27-20.52.19",
+            "snapshot=131981935390000000",
+            id="a snapshot by its time",
+        ),
+        pytest.param("snapshot=", "", id="no snapshot"),
+        pytest.param(
+            "sec=ntlmssp,cache=none,ip=192.0.2.1,port=446",
+            "sec=ntlmssp cache=none ip=192.0.2.1 port=446",
+            id="what both call the same",
+        ),
     ],
 )
 def test_mount_options_mean_what_they_mean_to_mount(mount_options: str, wanted: str) -> None:
@@ -169,10 +199,37 @@ def test_mount_options_mean_what_they_mean_to_mount(mount_options: str, wanted: 
 
 
 @pytest.mark.parametrize(
+    ("mount_options", "secret", "wanted"),
+    [
+        pytest.param("password=b", {"password": "a"}, "password=a", id="the Secret's"),
+        pytest.param("pass=b", {"password": "a"}, "password=a", id="by its short name"),
+        pytest.param("password=b", {}, "password=b", id="the volume's"),
+        pytest.param("pass=b", {"password": ""}, "password=b", id="of an empty Secret"),
+        pytest.param("pass=b,password=c", {}, "password=b", id="the first of two"),
+        pytest.param("pass=,password=c", {}, "password=c", id="an empty one"),
+        pytest.param("pass=a=b", {}, "password=a=b", id="with a sign in it"),
+    ],
+)
+def test_of_two_passwords_that_of_the_secret_is_used(
+    mount_options: str, secret: dict[str, str], wanted: str
+) -> None:
+    said = mounted_with(f"{mount_options},hard", secret={"username": "web", **secret})
+
+    assert said == f"username=web {wanted} hard"
+
+
+def test_a_domain_among_the_options_leaves_the_user_as_it_is() -> None:
+    secret = {"username": r"SHOP\web"}
+
+    assert mounted_with("dom=BAR", secret=secret) == r"username=SHOP\web domain=BAR"
+
+
+@pytest.mark.parametrize(
     ("mount_options", "message"),
     [
         pytest.param("credentials=/etc/shadow", "names a file of the node", id="a file"),
         pytest.param("cred=/x", "names a file of the node", id="a file by its short name"),
+        pytest.param("snapshot=yesterday", "snapshot is 'yesterday'", id="no snapshot"),
         pytest.param("uid=nobody-here", "uid is 'nobody-here'", id="a user that is not there"),
         pytest.param("gid=nobody-here", "gid is 'nobody-here'", id="a group that is not there"),
     ],

@@ -3,6 +3,7 @@ refused. tests/vm/test_lvm.py has the rest."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -112,6 +113,55 @@ def test_other_calls_are_not_supported(shell: list[str], callout: str) -> None:
 def test_a_node_without_lvm_is_told_of(shell: list[str]) -> None:
     for words in (("provision", json.dumps(REQUEST)), ("delete", json.dumps(REQUEST)), ("list",)):
         assert refused(shell, *words) == ("Unavailable", "the node has no LVM: install lvm2")
+
+
+# In the place of LVM: the groups `fast` and `slow` are there for flexvol, `other` is not for
+# flexvol, and no group has a volume.
+FAKE_LVM = """#!/bin/sh
+case "${0##*/}:$*" in
+  vgs:*fast | vgs:*slow) echo "ID 8388608 4194304 0 flexvol" ;;
+  vgs:*other) echo "ID 8388608 4194304 0 mine" ;;
+  vgs:*) exit 5 ;;
+esac
+"""
+
+
+@in_each_shell
+def test_a_group_that_hangs_keeps_no_other(shell: list[str], tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("vgs", "lvs"):
+        (tools / name).write_text(FAKE_LVM)
+        (tools / name).chmod(0o755)
+    locks = tmp_path / "lock"
+    text = DRIVER.read_text()
+    for old, new in (
+        ("PATH=/usr/sbin", f"PATH={tools}:/usr/sbin"),
+        ("LOCKS=/run/flexvol-lvm.lock", f"LOCKS={locks}"),
+        ("LOCK_SECONDS=50", "LOCK_SECONDS=1"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+
+    def delete(group: str) -> dict[str, str]:
+        options = json.dumps({**REQUEST, "pool": group})
+        line = [*shell, "-c", text, "driver", "delete", options]
+        answer: dict[str, str] = json.loads(subprocess.run(line, capture_output=True).stdout)
+        return answer
+
+    with open(f"{locks}.slow", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a program does that hangs
+
+        assert delete("fast") == {"status": "Success"}
+        answer = delete("slow")
+        assert (answer["reason"], "worked on volume group slow" in answer["message"]) == (
+            "Busy",
+            True,
+        )
+
+    for group in ("other", "no-such-group"):
+        assert delete(group)["reason"] == "Unavailable"
+    assert {path.name for path in tmp_path.glob("lock*")} == {"lock.fast", "lock.slow"}
 
 
 HOSTILE = {
