@@ -128,6 +128,11 @@ _SYSTEM_ERRORS: "Dict[int, Tuple[Type[Failure], str, str]]" = {
     errno.ETIMEDOUT: (Unavailable, "its disk's server does not answer", _SERVER),
     errno.EHOSTDOWN: (Unavailable, "its disk's server does not answer", _SERVER),
     errno.EHOSTUNREACH: (Unavailable, "its disk's server does not answer", _SERVER),
+    errno.ENOLCK: (
+        Unavailable,
+        "its disk's server gives no locks",
+        "see that the server's lock service runs, and for NFS 3 also rpc.statd on this node",
+    ),
     errno.ENOMEM: (Unavailable, "this node is out of memory", "free some, or end what takes it"),
     errno.EMFILE: (
         Unavailable,

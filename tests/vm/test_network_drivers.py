@@ -440,7 +440,8 @@ def test_a_lock_service_is_asked_for_where_locks_stay_on_the_node(
 def test_an_export_that_is_not_prepared_is_refused(net: Net, provisioner: Provisioner) -> None:
     request = json.dumps({**CLAIM, "requestBytes": "1"})
     net.new.machine.must("rm", "-r", f"{EXPORTED}/{SPECIAL}/.flexvol")
-    assert "mkdir -m 700 EXPORT/.flexvol" in net.new.fails("Unavailable", "nfs", "provision", request)
+    message = net.new.fails("Unavailable", "nfs", "provision", request)
+    assert "mkdir -m 700 EXPORT/.flexvol" in message
 
     net.new.machine.must("mv", f"{EXPORTED}/{SPECIAL}", f"{EXPORTED}/away")
     assert "is not there" in net.new.fails("NotFound", "nfs", "provision", request)
