@@ -207,9 +207,10 @@ def discard(pool: "Pool", record: Record, only_if_blank: bool) -> str:
         )
     if not pool.is_there(record):
         return ""
-    if not pool.has_taken(record):
+    taker = pool.taker(record)
+    if taker != record.name:
         # Without its inode the volume never had the directory, which is somebody else's then.
-        return left_in_export(record) if record.inode else ""
+        return left_in_export(record) if record.inode and not taker else ""
     if only_if_blank or not record.inode:
         if not pool.is_empty(record):
             return left_in_export(record)

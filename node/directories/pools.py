@@ -145,7 +145,8 @@ class Pool:
         is lost, and the volume is not gone."""
         with self._open(PATHS) as paths:
             for mark in os.listdir(paths):
-                if self._taker_by(paths, mark) == volume:
+                # What begins with a dot is a mark that a killed call did not get to write.
+                if not mark.startswith(".") and self._taker_by(paths, mark) == volume:
                     raise self._lost_record(volume, mark)
 
     def _lost_record(self, volume: str, mark: str) -> Unavailable:
@@ -211,8 +212,12 @@ class Pool:
 
     def has_taken(self, record: Record) -> bool:
         """Whether the volume has the path of its record."""
+        return self.taker(record) == record.name
+
+    def taker(self, record: Record) -> str:
+        """Who has the path of the record: a volume, PARENT, or "" for nobody."""
         with self._open(PATHS) as paths:
-            return self._taker(paths, record.path) == record.name
+            return self._taker(paths, record.path)
 
     def _taker(self, paths: int, path: str) -> str:
         """The volume that has the path, PARENT, or "" if nobody has the path."""

@@ -403,6 +403,29 @@ def test_a_volume_whose_record_is_lost_is_not_gone(disk: Disk) -> None:
     assert "kept as" in disk.delete()
 
 
+def test_a_mark_that_was_not_written_is_no_trace_of_a_volume(disk: Disk) -> None:
+    disk.make()
+    disk.delete()
+    (disk.root / ".flexvol/paths/.shop-data-pvc-1.new").write_text("pvc-1")
+
+    assert disk.delete() == "it was already gone"
+
+
+def test_a_directory_that_another_volume_has_got_meanwhile_is_not_told(disk: Disk) -> None:
+    """The deletion was killed when it had given the path free, and another claim came."""
+    directory = disk.make(pathPattern="data")
+    record = disk.root / ".flexvol/volumes/pvc-1.json"
+    content = record.read_bytes()
+    disk.delete()
+    disk.make("pvc-2", pathPattern="data")
+    record.write_bytes(content)
+
+    assert disk.delete() == ""
+
+    assert directory.is_dir()
+    assert disk.marks() == {"volumes/pvc-2.json", "paths/data"}
+
+
 @pytest.mark.parametrize("name", ["volumes", "paths"])
 def test_an_export_that_has_lost_all_records_is_damaged(disk: Disk, name: str) -> None:
     directory = disk.make()
