@@ -306,8 +306,8 @@ class Pool:
                 run(words, REMOVE_SECONDS, inherit=[deleting]).check()
             except TimedOut:
                 raise Pending(
-                    "volume {} is being deleted; its files are so many that the next call goes "
-                    "on with them".format(volume)
+                    "volume {} is being deleted; its files are many, or the server is slow, so the "
+                    "next call goes on".format(volume)
                 ) from None
 
     def set_aside_names(self) -> "List[str]":
