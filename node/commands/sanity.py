@@ -96,6 +96,12 @@ def _add_root_arguments(parser: argparse.ArgumentParser) -> None:
         help="--real-root with this device",
     )
     parser.add_argument(
+        "--make-devices",
+        action="store_true",
+        help="--real-root, and let the driver make nodes of devices, as LVM does without udev; an "
+        "accident may then reach every disk",
+    )
+    parser.add_argument(
         "--network", action="store_true", help="leave the driver this machine's network"
     )
 
@@ -190,7 +196,8 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
     settings.loop_devices = arguments.loop_devices
     settings.devices = arguments.device
     settings.network = arguments.network
-    needs_root = arguments.loop_devices or bool(arguments.device)
+    settings.make_devices = arguments.make_devices
+    needs_root = arguments.loop_devices or arguments.make_devices or bool(arguments.device)
     settings.real_root = arguments.real_root or needs_root
     return settings
 

@@ -116,14 +116,16 @@ class Settings:
     driver: the absolute path of the executable. real_root: gives the driver the power of this
     machine's root over the kernel, which mounting a device or a server takes; then the root holds
     against accidents only. loop_devices: the root has free loop devices, which needs real_root.
-    devices: paths of further devices in the root. network: leaves the driver this machine's
-    network. scratch_bytes: how much may be written in the root."""
+    devices: paths of further devices in the root. make_devices: lets the driver make nodes of
+    devices, which needs real_root. network: leaves the driver this machine's network.
+    scratch_bytes: how much may be written in the root."""
 
     def __init__(self, driver: str) -> None:
         self.driver = driver
         self.real_root = False
         self.loop_devices = False
         self.devices: "List[str]" = []
+        self.make_devices = False
         self.network = False
         self.scratch_bytes = min(_SCRATCH_BYTES, memory_bytes() // 4)
 
@@ -410,6 +412,9 @@ class _First:
             with contextlib.suppress(BrokenPipeError):  # if the supervisor had it killed
                 self._report({"killed": os.WTERMSIG(status)})
 
+    def _dropped(self) -> "List[str]":
+        return [name for name in _DROPPED if name != "MKNOD" or not self._settings.make_devices]
+
     def _work(self, work: "Callable[[Inside], bytes]") -> None:
         namespaces.die_with_parent(signal.SIGKILL)
         kinds = namespaces.NEW_MOUNTS | namespaces.NEW_IPC | namespaces.NEW_UTS
@@ -434,7 +439,7 @@ class _First:
             return
         os.close(self._go_reader)
         namespaces.hide_process()
-        namespaces.drop_capabilities(_DROPPED)
+        namespaces.drop_capabilities(self._dropped())
         places = root.places + _make_empty(self._settings.scratch_bytes)
         numbers = _numbers_of(places) if self._settings.real_root else ()
         os.write(self._numbers_writer, json.dumps(sorted(numbers)).encode())

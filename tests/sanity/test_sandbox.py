@@ -310,6 +310,18 @@ def test_a_loop_device_that_is_freed_meanwhile_has_a_node(driver: Path, tmp_path
     assert printed.split() == ["hidden", "shown"]
 
 
+@pytest.mark.parametrize("make_devices", [True, False], ids=["asked for", "not asked for"])
+def test_a_driver_makes_nodes_of_devices_only_if_that_is_asked_for(
+    driver: Path, make_devices: bool
+) -> None:
+    script = "mknod /dev/null-again c 1 3 2>/dev/null && echo x > /dev/null-again && echo made"
+
+    printed = roots.run(script, driver, real_root=True, make_devices=make_devices)
+
+    assert printed.strip() == ("made" if make_devices else "")
+    assert not Path("/dev/null-again").exists()
+
+
 def test_a_device_that_is_not_there_is_named(driver: Path) -> None:
     with pytest.raises(sandbox.Impossible, match="/dev/nowhere is not there"):
         roots.run("true", driver, real_root=True, devices=["/dev/nowhere"])

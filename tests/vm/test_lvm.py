@@ -21,16 +21,35 @@ from tests.vm.machine import Machine
 
 MIB = 1 << 20
 GROUP = "data"
+JUDGED = "judged"
 DRIVER = "/payload/lvm"
 CLUSTER = "c1"
+# Of flexvol sanity, where not all are asked for: a check takes seconds here.
+CHECKS = ("mount-killed", "read-only-beside-writable")
+# A group for flexvol sanity.
+GROUP_OF_SANITY = f"""
+truncate -s 512M /tmp/judged
+losetup /dev/loop6 /tmp/judged
+vgcreate --addtag flexvol {JUDGED} /dev/loop6
+"""
+# Before each check, and not when a check restarts the node: what the check before has left in the
+# group is removed.
+SETUP = f"""
+PATH=/usr/sbin:/usr/bin
+[ ! -e /var/set-up ] || exit 0
+touch /var/set-up
+for volume in $(lvs --noheadings -o lv_full_name {JUDGED}); do
+  lvremove -q --yes "$volume"
+done
+"""
 KILLED = -9
 # No call changes as much as this with one program after the other.
 MOST_PROGRAMS = 12
-# LVM without udev, which the machine does not have, and with the two disks of the tests alone.
+# LVM without udev, which the machine does not have, and with the disks of the tests alone.
 SETTINGS = """
 activation { udev_sync = 0 udev_rules = 0 verify_udev_operations = 0 monitoring = 0 }
 backup { backup = 0 archive = 0 }
-devices { obtain_device_list_from_udev = 0 filter = [ "a|^/dev/vdc$|", "a|^/dev/loop7$|", "r|.|" ] }
+devices { obtain_device_list_from_udev = 0 filter = [ "a!^/dev/(vdc|loop6|loop7)$!", "r|.|" ] }
 """
 # A group that is for flexvol, and another one.
 START = f"""
@@ -133,7 +152,7 @@ class Node:
 
 @pytest.fixture(scope="module")
 def node(
-    images: Callable[[str], image.Image], tmp_path_factory: pytest.TempPathFactory
+    images: Callable[[str], image.Image], built: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Node]:
     """A node with an empty volume group."""
     directory = tmp_path_factory.mktemp("lvm")
@@ -145,6 +164,7 @@ def node(
     files = {
         **FILES,
         "lvm": ROOT / "examples/lvm.sh",
+        "flexvol": built,
         "busybox": Path("/usr/bin/busybox"),
         "killer": killer,
     }
@@ -373,3 +393,19 @@ def test_a_volume_in_use_stays_mounted_until_nobody_uses_it(node: Node, mounted:
     node.call("unmount", mounted)
     node.call("mount", mounted, for_pod("pvc-kept"))
     assert node.machine.must("cat", f"{mounted}/file") == "kept\n"
+
+
+def test_flexvol_sanity_finds_no_fault(node: Node, campaign: bool) -> None:
+    node.machine.shell(GROUP_OF_SANITY)
+    node.machine.write("/run/options.json", json.dumps({"pool": JUDGED}).encode())
+    line = ["/payload/flexvol", "sanity", DRIVER, "--options", "/run/options.json", "--provision"]
+    line += ["--make-devices", "--device", "/dev/loop6", "--device", "/dev/mapper/control"]
+    line += ["--setup", SETUP]
+    if not campaign:
+        for check in CHECKS:
+            line += ["--check", check]
+
+    done = node.machine.run(*line, seconds=3600)
+
+    print(done.stdout.decode())
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
