@@ -11,6 +11,7 @@ because the scheduler chooses its node once more."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 from cluster.controller.copy_sources import CopySources
 from cluster.controller.instance import Instance
@@ -53,13 +54,28 @@ class Companions:
             gave the node back."""
         if not _follows_pods(claim, storage_class):
             return False
-        for other in self._claims.chosen_with(claim):
+        for other in self._copies_with(claim):
             if not self._leaves(other):
                 continue
             if not self._give_back(claim, other):
                 raise protocol.Pending(f"the claim {claim.full_name} has changed meanwhile")
             return True
         return False
+
+    def _copies_with(self, claim: Claim) -> Iterator[Claim]:
+        """The copies of the claim's namespace that wait and have the claim's node.
+
+        The scheduler writes the node of a pod on one claim after the other. So a copy that had no
+        node is read live: the node may stand there by now, and the watch has not reported it."""
+        for other in self._claims.chosen_with(claim):
+            if other.is_copy:
+                yield other
+        for other in self._claims.without_node(claim.namespace):
+            if not other.is_copy:
+                continue
+            live = Claim.of(self._api.claim(other.metadata))
+            if live is not None and live.selected_node == claim.selected_node:
+                yield live
 
     def _leaves(self, claim: Claim) -> bool:
         if not claim.is_copy:

@@ -123,6 +123,14 @@ class WaitingClaims:
             and other.selected_node == claim.selected_node
         ]
 
+    def without_node(self, namespace: str) -> list[Claim]:
+        """The claims of the namespace that wait and have no node yet."""
+        return [
+            claim
+            for claim in self._all()
+            if claim.namespace == namespace and not claim.selected_node
+        ]
+
     def announces(self, uid: str, reason: str) -> bool:
         """Whether an event with that reason is news: True once for each claim that waits."""
         with self._lock:

@@ -108,6 +108,31 @@ def test_a_volume_that_was_made_before_the_copy_was_looked_at_is_taken_back(
     assert calls(tmp_path) == ["provision", "provision", "delete"]
 
 
+def test_a_copy_that_gets_its_node_while_the_volume_is_made_is_seen_before_the_watch_reports_it(
+    parts: Parts, tmp_path: Path
+) -> None:
+    """The scheduler writes the node on one claim of the pod after the other."""
+    has_source(parts, "node2")
+    come(parts, waiting("fresh"), waiting("copy", node="", **SOURCE))
+    parts.api.objects[cluster.claim_path("shop", "copy")] = waiting("copy", **SOURCE)
+
+    parts.provision.sync(key_of("fresh"))
+
+    assert given_back(parts) == ["fresh"]
+    assert parts.api.created == []
+    assert calls(tmp_path) == ["provision", "provision", "delete"]
+
+
+def test_a_volume_does_not_wait_for_a_copy_that_no_pod_uses_yet(parts: Parts) -> None:
+    has_source(parts, "node2")
+    come(parts, waiting("fresh"), waiting("copy", node="", **SOURCE))
+
+    parts.provision.sync(key_of("fresh"))
+
+    assert given_back(parts) == []
+    assert [one["metadata"]["name"] for one in parts.api.created] == ["pvc-fresh"]
+
+
 @pytest.mark.parametrize(
     "copy",
     [
