@@ -43,6 +43,10 @@ resources:
 images:
   - {name: flexvol, newName: localhost/flexvol, newTag: dev}  # the one place that names a registry
 """
+_DOCSTRING = """\
+The driver {name}. It began as examples/directory.py.
+
+docs/your-own-driver/python.md has what a driver may use, and how it sets a size limit."""
 _NEXT = """\
 Next:
   ./build.sh test drivers/{name}
@@ -106,7 +110,7 @@ def first_source(name: str) -> str:
     """The text of the driver to begin with."""
     text = _EXAMPLE.read_text()
     docstring = ast.get_docstring(ast.parse(text), clean=False) or ""
-    text = text.replace(docstring, f"The driver {name}. It began as examples/directory.py.", 1)
+    text = text.replace(docstring, _DOCSTRING.format(name=name), 1)
     for old in _EXAMPLE_NAMES:
         text = text.replace(old, _renamed(old, "directory", name))
     return text

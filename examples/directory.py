@@ -182,6 +182,7 @@ class DirectoryDriver(Driver):
     def expandfs(
         self, options: Options, device: str, mount_dir: str, new_bytes: int, old_bytes: int
     ) -> Reply:
+        # A directory has no size limit, so nothing is to grow.
         return Reply()
 
     def delete(self, options: Options) -> Reply:

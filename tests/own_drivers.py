@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ _OWN_PATHS = ("/var/lib", "/var/log", "/run")
 _PODS = "/var/lib/kubelet/pods"
 _CLUSTER_UID = "7b1f9a52-0c3e-4f7d-9a41-2f8f5f1f6c11"
 _SECONDS = 120
+_SANITY_SECONDS = 1800  # a minute on an idle machine, and many where other tests run
 
 
 class OwnNode:
@@ -32,9 +32,11 @@ class OwnNode:
     mounted there goes with it. Paths are as the node sees them; `path` gives the one that this
     process can use."""
 
-    def __init__(self, directory: Path, driver: Path) -> None:
-        """directory: an empty one. driver: the file with the subclass of Driver."""
+    def __init__(self, directory: Path, driver: Path, capabilities: list[str]) -> None:
+        """directory: an empty one. driver: the file with the subclass of Driver. capabilities: of
+        the container in which the provisioner runs the driver, as in its manifest."""
         self.name = driver.stem
+        self._capabilities = capabilities
         self.file = directory / f"flexvol~{self.name}" / self.name
         pack.pack(self.file, [driver])
         own = "; ".join(f"mount -t tmpfs none {path}" for path in _OWN_PATHS)
@@ -58,7 +60,9 @@ class OwnNode:
     def path(self, path: str | Path) -> Path:
         return Path(f"/proc/{self._holder.pid}/root{path}")
 
-    def run(self, *words: object) -> subprocess.CompletedProcess[bytes]:
+    def run(
+        self, *words: object, seconds: int = _SECONDS
+    ) -> subprocess.CompletedProcess[bytes]:
         """Runs a program on the node as kubelet runs a driver: stdout and stderr are one, nothing
         is on stdin, and the working directory is /."""
         return subprocess.run(
@@ -68,7 +72,7 @@ class OwnNode:
             stderr=subprocess.STDOUT,
             cwd="/",
             check=False,
-            timeout=_SECONDS,
+            timeout=seconds,
         )
 
     def enter(self, *words: object) -> str:
@@ -77,12 +81,23 @@ class OwnNode:
         assert done.returncode == 0, done.stdout.decode()
         return done.stdout.decode()
 
+    def judge(self, *words: str) -> None:
+        """Has `flexvol sanity` judge the driver, which must have no fault.
+
+        words: further ones of the command"""
+        line = [self.file, "sanity", self.file, "--provision", *words]
+        done = self.run(*line, seconds=_SANITY_SECONDS)
+        assert done.returncode == 0, done.stdout.decode()
+
     def call(self, callout: str, **arguments: Any) -> protocol.Reply:
         """Makes a call of the driver, and reads the answer as kubelet does.
 
         arguments: those of the call in shared/protocol.py, by name.
         :raises Failure: as the driver answers; Internal if the answer breaks the contract"""
-        done = self.run(self.file, *caller.command_line(callout, **arguments))
+        line = [self.file, *caller.command_line(callout, **arguments)]
+        if protocol.CALLOUTS[callout].caller == "provisioner":
+            line = [*_confined(self._capabilities), *line]
+        done = self.run(*line)
         return caller.parse(callout, done.stdout, done.returncode)
 
     def provision(
@@ -172,6 +187,12 @@ class OwnNode:
             return protocol.Reply()
 
 
+def _confined(capabilities: list[str]) -> list[str]:
+    """What stands before a command that is to have these capabilities alone, as in a container."""
+    allowed = ",".join(["-all", *(f"+{one.lower()}" for one in capabilities)])
+    return ["setpriv", "--no-new-privs", f"--bounding-set={allowed}", "--inh-caps=-all"]
+
+
 def _of_claim(volume: str) -> dict[str, str]:
     return {
         "kubernetes.io/pvOrVolumeName": volume,
@@ -182,13 +203,14 @@ def _of_claim(volume: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def own_node(directory: Path, driver: Path) -> Iterator[OwnNode]:
+def own_node(directory: Path, driver: Path, deploy: Path) -> Iterator[OwnNode]:
     """A node with the driver, until the test ends.
 
-    directory: an empty one. driver: the file with the subclass of Driver."""
+    directory: an empty one. driver: the file with the subclass of Driver. deploy: the directory of
+    its kustomization, which says what the provisioner's container may do"""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
-    node = OwnNode(directory, driver)
+    node = OwnNode(directory, driver, _capabilities(deploy))
     try:
         yield node
     finally:
@@ -199,13 +221,21 @@ def has_csi_driver(deploy: Path) -> bool:
     """Whether a driver's kustomization has a CSIDriver object.
 
     deploy: its directory"""
+    return any(one["kind"] == "CSIDriver" for one in _objects(deploy))
+
+
+def _capabilities(deploy: Path) -> list[str]:
+    """Those of the container in which the provisioner runs the driver."""
+    workloads = [one for one in _objects(deploy) if one["kind"] in ("DaemonSet", "Deployment")]
+    for one in workloads:
+        for container in one["spec"]["template"]["spec"]["containers"]:
+            if container["name"] == "provisioner":
+                return list(container["securityContext"]["capabilities"].get("add", []))
+    raise ValueError(f"no container of {deploy} is called provisioner")
+
+
+def _objects(deploy: Path) -> list[Any]:
+    """The objects of a kustomization."""
     kustomization = yaml.safe_load((deploy / "kustomization.yaml").read_text())
     files = [deploy / name for name in kustomization["resources"]]
-    objects = [one for file in files for one in yaml.safe_load_all(file.read_text())]
-    return any(one["kind"] == "CSIDriver" for one in objects)
-
-
-def findings(node: OwnNode) -> list[Any]:
-    """What `flexvol sanity` finds wrong with the driver."""
-    done = node.run(node.file, "sanity", node.file, "--provision", "--json")
-    return list(json.loads(done.stdout)["findings"])
+    return [one for file in files for one in yaml.safe_load_all(file.read_text())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +13,16 @@ from tests import own_drivers
 from tests.own_drivers import MIB, OwnNode
 
 HERE = Path(__file__).resolve().parent
-STORAGE = "/var/lib/flexvol-mydriver"
+# A shell command that gives a node the storage of the driver. If the driver or this command mounts a
+# disk, node.judge() below needs more words: docs/sanity.md has --loop-devices, --device and others.
+SETUP = "mkdir -p /var/lib/flexvol-mydriver"
 
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[OwnNode]:
-    """A node with the driver and with its storage: an empty directory of the node's own. Make here
-    what your driver needs, by node.enter("mount", ...) for example."""
-    with own_drivers.own_node(tmp_path, HERE / "mydriver.py") as node:
-        node.enter("mkdir", STORAGE)
+    """A node with the driver and with its storage."""
+    with own_drivers.own_node(tmp_path, HERE / "mydriver.py", HERE / "deploy") as node:
+        node.enter("sh", "-ec", SETUP)
         yield node
 
 
@@ -50,6 +52,25 @@ def test_a_volume_lives_as_its_claim_does(node: OwnNode) -> None:
     assert node.mounts() == 0
 
 
+def test_a_volume_goes_whoever_owns_its_files(node: OwnNode) -> None:
+    """The provisioner's container is root without the rights of root: it lists and deletes what a
+    pod of another user has closed to everybody, by the capabilities in the manifest."""
+    options = node.provision()["options"]
+    pod = node.mount(**options)
+    closed = pod / "closed"
+    closed.mkdir()
+    (closed / "file").write_text("of a user")
+    for path in (closed / "file", closed, pod):
+        os.chown(path, 1000, 1000)
+        path.chmod(0o1700)
+    node.unmount()
+
+    assert node.volumes() in (["pvc-1"], [])
+    node.delete(**options)
+
+    assert node.volumes() == []
+
+
 def test_a_pod_that_may_only_read_cannot_write(node: OwnNode) -> None:
     options = node.provision()["options"]
 
@@ -71,3 +92,9 @@ def test_a_pod_of_another_namespace_gets_nothing(node: OwnNode) -> None:
 def test_the_scheduler_looks_for_room_only_where_the_driver_lists_pools(node: OwnNode) -> None:
     """With a CSIDriver object, and without pools, no pod would be scheduled."""
     assert node.lists_pools() or not own_drivers.has_csi_driver(HERE / "deploy")
+
+
+def test_flexvol_sanity_finds_no_fault(node: OwnNode) -> None:
+    """docs/sanity.md has what each check is about. Leave checks out while you work by `-k "not
+    sanity"`."""
+    node.judge("--setup", SETUP)
