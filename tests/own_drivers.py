@@ -60,9 +60,7 @@ class OwnNode:
     def path(self, path: str | Path) -> Path:
         return Path(f"/proc/{self._holder.pid}/root{path}")
 
-    def run(
-        self, *words: object, seconds: int = _SECONDS
-    ) -> subprocess.CompletedProcess[bytes]:
+    def run(self, *words: object, seconds: int = _SECONDS) -> subprocess.CompletedProcess[bytes]:
         """Runs a program on the node as kubelet runs a driver: stdout and stderr are one, nothing
         is on stdin, and the working directory is /."""
         return subprocess.run(

@@ -20,7 +20,7 @@ from tests.sources import ROOT
 
 ACCOUNT = ROOT / "deploy/shared/account"  # which drivers in shared mode have
 _NOT_COPIED = shutil.ignore_patterns(".git", "dist", "__pycache__")
-_SECONDS = 900  # an image takes a minute on an idle machine
+_SECONDS = 1800  # an image and the test of a driver take a minute or two on an idle machine
 
 
 class Author:

@@ -13,8 +13,8 @@ from tests import own_drivers
 from tests.own_drivers import MIB, OwnNode
 
 HERE = Path(__file__).resolve().parent
-# A shell command that gives a node the storage of the driver. If the driver or this command mounts a
-# disk, node.judge() below needs more words: docs/sanity.md has --loop-devices, --device and others.
+# A shell command that gives a node the storage of the driver. If this command or the driver mounts
+# a disk, node.judge() below needs more words: docs/sanity.md has --loop-devices and others.
 SETUP = "mkdir -p /var/lib/flexvol-mydriver"
 
 
