@@ -201,14 +201,15 @@ def _of_claim(volume: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def own_node(directory: Path, driver: Path, deploy: Path) -> Iterator[OwnNode]:
+def own_node(directory: Path, driver: Path, deploy: Path | None = None) -> Iterator[OwnNode]:
     """A node with the driver, until the test ends.
 
     directory: an empty one. driver: the file with the subclass of Driver. deploy: the directory of
-    its kustomization, which says what the provisioner's container may do"""
+    its kustomization, which says what the provisioner's container may do; by default that container
+    has no capability"""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
-    node = OwnNode(directory, driver, _capabilities(deploy))
+    node = OwnNode(directory, driver, _capabilities(deploy) if deploy else [])
     try:
         yield node
     finally:
