@@ -18,6 +18,7 @@ _INTEGER_END = 1 << 63
 # The keys of the options, as kubelet and the provisioner write them.
 _BUILT_IN = "kubernetes.io/"
 _SECRET = _BUILT_IN + "secret/"
+_DOMAINS_OF_KUBERNETES = (".kubernetes.io", ".k8s.io")
 VOLUME = _BUILT_IN + "pvOrVolumeName"
 FS_TYPE = _BUILT_IN + "fsType"
 READ_WRITE = _BUILT_IN + "readwrite"
@@ -95,9 +96,18 @@ class Claim:
 
 
 def is_reserved(key: str) -> bool:
-    """Whether kubelet or the provisioner fills in the key, which class parameters may therefore not
-    set."""
-    return key in _REQUEST_KEYS or key.startswith(_BUILT_IN)
+    """Whether neither a class's parameter nor a PV's option may have the key: kubelet or the
+    provisioner fills it in, or the API server refuses it."""
+    return key in _REQUEST_KEYS or _is_of_kubernetes(key)
+
+
+def _is_of_kubernetes(key: str) -> bool:
+    """Whether the API server refuses a FlexVolume that has an option of the key
+    (validateFlexVolumeSource in pkg/apis/core/validation)."""
+    domain = key.partition("/")[0]
+    # Go has one lower case letter for each letter, Python may have two.
+    lower = "".join(letter.lower()[:1] for letter in domain)
+    return ("." + lower).endswith(_DOMAINS_OF_KUBERNETES)
 
 
 class Options:

@@ -29,13 +29,25 @@ _END = r"(?!\n)$"
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _OBJECT_NAME = _LABEL + r"(\." + _LABEL + r")*"
 _ACCESS_MODE = "(ReadWriteOnce|ReadWriteOncePod|ReadOnlyMany|ReadWriteMany)"
-# The API server refuses an option of a PV or pod whose key begins so (validateFlexVolumeSource in
-# pkg/apis/core/validation).
-_NOT_BUILT_IN = r"^(?!kubernetes\.io/)"
+# The API server refuses an option of a PV or pod whose key is so, in letters of either case
+# (validateFlexVolumeSource in pkg/apis/core/validation). options.is_reserved has the same rule. The
+# last letters of K and I are the Kelvin sign and the Turkish I, whose small letters are k and i.
+_K = "[Kk\u212a]"
+_I = "[Ii\u0130]"
+_OF_KUBERNETES = (
+    r"([^/]*\.)?("
+    + _K
+    + r"[Uu][Bb][Ee][Rr][Nn][Ee][Tt][Ee][Ss]|"
+    + _K
+    + r"8[Ss])\."
+    + _I
+    + r"[Oo](/|(?!\n)$)"
+)
+_NOT_BUILT_IN = "^(?!" + _OF_KUBERNETES + ")"
 _REQUEST_KEYS = "|".join(
     (options.REQUEST_BYTES, options.REQUEST_MIB, options.REQUEST_GIB, options.SOURCE_VOLUME)
 )
-_NOT_RESERVED = r"^(?!kubernetes\.io/|(" + _REQUEST_KEYS + ")" + _END + ")"
+_NOT_RESERVED = "^(?!" + _OF_KUBERNETES + "|(" + _REQUEST_KEYS + ")" + _END + ")"
 _BASE64 = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?" + _END
 _SECRET_KEY = r"^kubernetes\.io/secret/."  # noqa: S105 (the beginning of a key)
 

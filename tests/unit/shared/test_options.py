@@ -16,6 +16,7 @@ from shared.options import (
     shown_claim,
 )
 from shared.protocol import CALLOUTS, InvalidArgument, NotSupported
+from tests import option_keys
 
 BROKEN = [
     "",
@@ -409,20 +410,20 @@ def test_a_driver_that_takes_no_options_says_so_of_a_pvs() -> None:
         Options({"a": "b"}).expect_own(())
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "kubernetes.io/pvOrVolumeName",
-        "kubernetes.io/anything",
-        "requestBytes",
-        "requestMiB",
-        "requestGiB",
-        "sourceVolume",
-    ],
-)
+@pytest.mark.parametrize("key", ["requestBytes", "requestMiB", "requestGiB", "sourceVolume"])
 def test_what_the_provisioner_fills_in_is_reserved(key: str) -> None:
     assert is_reserved(key)
-    assert not is_reserved(key + "x") or key.startswith("kubernetes.io/")
+    assert not is_reserved(key + "x")
+
+
+@pytest.mark.parametrize("key", option_keys.REFUSED)
+def test_what_the_api_server_refuses_is_reserved(key: str) -> None:
+    assert is_reserved(key)
+
+
+@pytest.mark.parametrize("key", option_keys.ALLOWED)
+def test_what_the_api_server_takes_is_not_reserved(key: str) -> None:
+    assert not is_reserved(key)
 
 
 def test_options_travel_with_sorted_keys_as_kubelets_do() -> None:

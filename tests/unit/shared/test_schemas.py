@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared import caller, options, schemas
 from shared.protocol import CALLOUTS, Capabilities, Failure, NotSupported, Reply
-from tests import schema_documents
+from tests import option_keys, schema_documents
 
 DOCUMENT = schemas.document()
 SUCCESS: dict[str, Any] = {"status": "Success"}
@@ -88,6 +88,15 @@ def test_each_key_of_kubelet_and_the_provisioner_is_in_a_schema() -> None:
     }
 
     assert known == keys
+
+
+@pytest.mark.parametrize("key", [*option_keys.REFUSED, *option_keys.ALLOWED])
+def test_a_reply_may_have_the_options_that_are_not_reserved(key: str) -> None:
+    volume = {"options": {key: "a"}, "capacityBytes": 1, "fsType": ""}
+
+    found = schemas.errors("provision.reply", {**SUCCESS, "volume": volume})
+
+    assert bool(found) == (key in option_keys.REFUSED)
 
 
 @pytest.mark.parametrize("name", schemas.names())

@@ -97,6 +97,11 @@ def test_a_driver_that_answers_nothing_has_made_what_was_asked_for() -> None:
             f"the option {options.CLAIM_UID} is reserved",
             id="an option that stands for the owner",
         ),
+        pytest.param(
+            {**MADE, "options": {"pool": "a", "storage.k8s.io/b": "c"}},
+            "the option storage.k8s.io/b is reserved",
+            id="an option that the API server refuses",
+        ),
         pytest.param({**MADE, "capacityBytes": 99}, "capacityBytes is 99", id="a smaller one"),
         pytest.param({**MADE, "capacityBytes": True}, "capacityBytes is True", id="a truth value"),
         pytest.param({**MADE, "capacityBytes": "100"}, "capacityBytes is '100'", id="a text"),
