@@ -28,8 +28,9 @@ _EXAMPLE_NAMES = ("DirectoryDriver", "/var/lib/flexvol-directory", '"directory"'
 # A name becomes a part of others: of a Kubernetes object's, which ends at 63 characters, of a
 # Python module's and of a provisioner's.
 _NAME = re.compile(r"[a-z][a-z0-9]{0,29}")
-# Words that YAML 1.1 reads as true, false or nothing. `shared` is the driver of deploy/shared.
-_TAKEN = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "loop", "shared"}
+# Words that YAML 1.1 reads as true, false or nothing. `shared` is the driver of deploy/shared. The
+# chart refuses the same.
+TAKEN = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "loop", "shared"}
 # By this a driver's reply tells its pools.
 _LISTS_POOLS = "pools="
 _CSI_DRIVER = "csidriver.yaml"
@@ -100,7 +101,7 @@ def _check(name: str, target: Path) -> None:
             "digits, and begins with a letter"
         )
     is_module = (ROOT / "node/drivers" / name).exists()
-    if keyword.iskeyword(name) or name in _TAKEN or is_module:
+    if keyword.iskeyword(name) or name in TAKEN or is_module:
         raise SystemExit(f"new-driver: the name {name} is taken, by Python, YAML or flexvol")
     if target.exists():
         raise SystemExit(f"new-driver: {target.relative_to(ROOT)} is there already")
