@@ -37,7 +37,7 @@ from cluster.controller.waiting_claims import VolumesOfClaims, WaitingClaims
 from cluster.controller.workers import Workers
 from cluster.controller.workqueue import Key, WorkQueue
 
-_SHARED_LEASE = "flexvol"
+SHARED_LEASE = "flexvol"
 _CLUSTER_LEASE = "flexvol-cluster"
 _log = logging.getLogger("provisioner")
 
@@ -109,7 +109,7 @@ class _VolumesMode:
 
     def __init__(self, settings: Settings) -> None:
         name = settings.node or settings.identity
-        lease = "" if settings.node else _SHARED_LEASE
+        lease = "" if settings.node else SHARED_LEASE
         self._lifecycle = Lifecycle(settings, name, lease)
         self._instance = _instance(
             self._lifecycle, Identity(self._lifecycle.drivers, name, settings.node)

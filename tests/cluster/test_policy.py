@@ -802,7 +802,11 @@ def test_the_account_of_shared_mode_writes_no_nodes_pv_and_chooses_no_node(
     forged["metadata"]["annotations"]["pv.kubernetes.io/provisioned-by"] = "loop.flexvol"
     forged["spec"]["flexVolume"]["driver"] = "flexvol/loop"
     done = shared("create", "-f", "-", input=json.dumps(forged))
-    assert refused(done, "a provisioner that the nodes serve, as loop.flexvol")
+    assert refused(done, 'only its own PVs: this one is of "loop.flexvol"')
+    other_identity: Object = copy.deepcopy(body)
+    other_identity["metadata"]["annotations"]["flexvol/identity"] = "archive"
+    done = shared("create", "-f", "-", input=json.dumps(other_identity))
+    assert refused(done, 'the annotation flexvol/identity is "archive"')
     k8s.claim("other", storage_class="nobodys")
     k8s.run("annotate", "pvc", "other", f"{PROVISIONER}=loop.flexvol", f"{SELECTED}=node1")
     line = patch("pvc", "other", annotation(SELECTED, None))

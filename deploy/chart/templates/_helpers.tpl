@@ -92,7 +92,24 @@ securityContext:
   {{- end }}
 {{- end }}
 
-{{/* "true" if a provisioner runs in shared mode, and nothing otherwise: its account and policies are needed then. */}}
+{{/* The provisioners of all drivers that a pod serves, sorted, as JSON: `include "flexvol.provisioners" (list DRIVER ARGUMENTS)`,
+of the driver VENDOR/NAME and those of the arguments --driver=VENDOR/NAME. */}}
+{{- define "flexvol.provisioners" -}}
+{{- $drivers := list (index . 0) -}}
+{{- range index . 1 -}}
+{{- if hasPrefix "--driver=" . -}}
+{{- $drivers = append $drivers (trimPrefix "--driver=" .) -}}
+{{- end -}}
+{{- end -}}
+{{- $provisioners := list -}}
+{{- range $drivers -}}
+{{- $parts := splitList "/" . -}}
+{{- $provisioners = append $provisioners (printf "%s.%s" (last $parts) (first $parts)) -}}
+{{- end -}}
+{{- $provisioners | uniq | sortAlpha | toJson -}}
+{{- end }}
+
+{{/* "true" if a provisioner runs in shared mode, and nothing otherwise: the policies are needed then. */}}
 {{- define "flexvol.hasShared" -}}
 {{- $has := .Values.shared.enabled -}}
 {{- range .Values.drivers }}

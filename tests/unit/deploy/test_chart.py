@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from bundle import new_driver
-from cluster.controller import settings
+from cluster.controller import modes, settings
 from node.host.plugin_directory import PLUGIN_DIRECTORY
 from shared.protocol import VERSION
 from tests import documents
@@ -135,6 +135,26 @@ def values_of(drivers: dict[str, Path]) -> Object:
     for directory in drivers.values():
         merged.update(yaml.safe_load((directory / "values.yaml").read_text())["drivers"])
     return {"drivers": merged}
+
+
+def test_chart_and_kustomize_have_the_same_objects_for_drivers_that_use_secrets(
+    each_helm: Helm, drivers: dict[str, Path]
+) -> None:
+    manifests = [str(directory / "deploy") for directory in drivers.values()]
+    file = drivers["archive"] / "deploy/kustomization.yaml"
+    text = file.read_text()
+    assert "# Add secrets.yaml, " in text
+    file.write_text(text.replace("resources:\n", "resources:\n  - secrets.yaml\n"))
+    own = kustomization("deploy/shared/account", "deploy/secrets", *manifests)
+
+    expected = charts.by_name(charts.kustomize(own))
+    found = charts.by_name(
+        each_helm.render({**WITH_NAMESPACE, "secrets.enabled": True, **values_of(drivers)})
+    )
+
+    assert sorted(found) == sorted(expected)
+    for key, one in expected.items():
+        assert found[key] == one, key
 
 
 @pytest.mark.parametrize("overlay", ["", "openshift"], ids=["the base", "with an overlay"])
@@ -559,19 +579,46 @@ def test_a_pool_is_made_where_the_kernel_lists_a_mount_and_no_program_looks_at_i
     assert done.stderr == ""
 
 
-def test_a_driver_of_ones_own_is_served_by_the_nodes_and_left_by_shared_mode(helm: Helm) -> None:
+def served_by(objects: list[Object], role: str, what: str = "provisioners") -> list[str]:
+    """The names that a ClusterRole lets an account serve."""
+    (found,) = [
+        one for one in objects if one["kind"] == "ClusterRole" and one["metadata"]["name"] == role
+    ]
+    (rule,) = [
+        one for one in found["rules"] if one["resources"] == [what] and one["verbs"] == ["serve"]
+    ]
+    return list(rule["resourceNames"])
+
+
+def test_the_nodes_serve_the_provisioners_of_their_value(helm: Helm) -> None:
     provisioners = ["loop.flexvol", "directory.flexvol"]
 
-    objects = helm.render({"provisioners": provisioners, "shared.enabled": True})
+    objects = helm.render({"provisioners": provisioners})
 
-    roles = {one["metadata"]["name"]: one for one in objects if one["kind"] == "ClusterRole"}
-    for name, verb in (("flexvol-served", "serve"), ("flexvol-shared", "leave")):
-        (rule,) = [
-            one
-            for one in roles[name]["rules"]
-            if one["resources"] == ["provisioners"] and one["verbs"] == [verb]
-        ]
-        assert rule["resourceNames"] == provisioners
+    assert served_by(objects, "flexvol-served") == provisioners
+
+
+def test_each_account_serves_the_provisioners_of_its_pods_arguments(helm: Helm) -> None:
+    more = {"extraArgs": ["--workers=2", "--driver=example/films"]}
+    drivers = {
+        "archive": {"mode": "shared", **more},
+        "quota": {"mode": "node", **more},
+        "tapes": {"mode": "shared"},
+    }
+    values = {"shared.enabled": True, "shared.driver": "example/array", "drivers": drivers}
+
+    objects = helm.render({**values, "shared.extraArgs": ["--driver=example/disks"]})
+
+    assert served_by(objects, "flexvol-shared") == ["array.example", "disks.example"]
+    both = ["archive.flexvol", "films.example"]
+    assert served_by(objects, "flexvol-driver-archive") == both
+    assert served_by(objects, "flexvol-driver-tapes") == ["tapes.flexvol"]
+    assert served_by(objects, "flexvol-driver-quota-served") == ["films.example", "quota.flexvol"]
+    for name, provisioners in (("archive", both), ("tapes", ["tapes.flexvol"])):
+        (role,) = [one for one in objects if one["kind"] == "Role"
+                   and one["metadata"]["name"] == f"flexvol-driver-{name}"]  # fmt: skip
+        (lease,) = role["rules"][0]["resourceNames"]
+        assert lease == "-".join([modes.SHARED_LEASE, *provisioners])
 
 
 def test_another_identity_of_shared_mode_has_the_rights_to_its_own_secrets(helm: Helm) -> None:
@@ -882,6 +929,10 @@ REFUSED = [
         id="a driver that Python cannot name",
     ),
     pytest.param(
+        "drivers", {"loop": {"mode": "node"}}, ("invalid propertyName 'loop'", "'not' failed"),
+        id="a driver with the name of the driver that is there",
+    ),
+    pytest.param(
         "pools", [{"name": "default"}], ("/pools/0/name",), id="the pool that each node has"
     ),
     pytest.param(
@@ -1031,6 +1082,12 @@ def test_a_wrong_value_is_refused_and_named(
     assert "values don't meet the specifications of the schema" in refusal
     for word in words:
         assert word in refusal
+
+
+def test_the_chart_and_new_driver_refuse_the_same_names_of_drivers() -> None:
+    names = SCHEMA["properties"]["drivers"]["propertyNames"]
+
+    assert set(names["not"]["enum"]) == new_driver.TAKEN
 
 
 def test_the_page_shows_a_refusal_as_helm_words_it(helm: Helm) -> None:

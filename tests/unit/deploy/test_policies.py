@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 import yaml
 
-DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+from cluster.controller import modes
+
+ROOT = Path(__file__).resolve().parents[3]
+DEPLOY = ROOT / "deploy"
+BASE = [DEPLOY / folder for folder in (".", "shared", "shared/account", "secrets", "snapshots")]
+# Drivers of one's own: those that ./build.sh new-driver writes, and the examples.
+OWN = [
+    *(ROOT / "bundle/skeleton" / mode / "deploy" for mode in ("node", "shared")),
+    ROOT / "examples/deploy/nfs",
+    ROOT / "examples/lvm",
+]
 Object = dict[str, Any]
 OPERATIONS = {"create": "CREATE", "update": "UPDATE", "patch": "UPDATE", "delete": "DELETE"}
 # Whoever may read this subresource may use it.
@@ -21,9 +31,8 @@ OBEYS = "authorizer.group('flexvol').resource('policies').name('{0}').check('obe
 IGNORES = "!authorizer.group('flexvol').resource('policies').name('{0}').check('ignore').allowed()"
 
 
-def manifests() -> list[Object]:
-    folders = (".", "shared", "shared/account", "secrets", "snapshots")
-    files = [file for folder in folders for file in (DEPLOY / folder).glob("*.yaml")]
+def manifests(folders: list[Path]) -> list[Object]:
+    files = [file for folder in folders for file in folder.glob("*.yaml")]
     return [
         one
         for file in files
@@ -32,7 +41,7 @@ def manifests() -> list[Object]:
     ]
 
 
-ALL = manifests()
+ALL = manifests(BASE + OWN)
 
 
 def of_kind(*kinds: str) -> list[Object]:
@@ -99,7 +108,9 @@ def test_each_right_to_write_has_a_policy(account: str) -> None:
 
 @pytest.mark.parametrize("account", ACCOUNTS)
 def test_each_account_obeys_the_policies_of_its_own_word(account: str) -> None:
-    assert obeyed(account) == {account.removeprefix("flexvol-")}
+    word = "shared" if account.startswith("flexvol-driver-") else account.removeprefix("flexvol-")
+
+    assert obeyed(account) == {word}
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
@@ -128,7 +139,8 @@ def test_the_nodes_serve_the_provisioners_of_the_classes_that_come_with_them() -
     ]
     (rule,) = served["rules"]
 
-    assert set(rule["resourceNames"]) == {one["provisioner"] for one in of_kind("StorageClass")}
+    classes = [one for one in manifests(BASE) if one["kind"] == "StorageClass"]
+    assert set(rule["resourceNames"]) == {one["provisioner"] for one in classes}
 
 
 def named(account: str, verb: str, resource: str) -> list[str]:
@@ -140,19 +152,49 @@ def named(account: str, verb: str, resource: str) -> list[str]:
     ]
 
 
-def test_the_account_of_shared_mode_leaves_to_the_nodes_what_they_serve() -> None:
-    left = named("flexvol-shared", "leave", "provisioners")
-
-    assert left == named("flexvol-node", "serve", "provisioners")
+IN_SHARED_MODE = [account for account in ACCOUNTS if obeyed(account) == {"shared"}]
 
 
-def test_the_account_of_shared_mode_has_the_secrets_of_its_own_identity() -> None:
-    (deployment,) = [one for one in of_kind("Deployment") if "shared" in one["metadata"]["name"]]
+def argument(deployment: Object, name: str) -> str:
+    """The value of an argument of the provisioner in the pods of a Deployment."""
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (value,) = [
+        word.partition("=")[2] for word in container["args"] if word.startswith(f"--{name}=")
+    ]
+    return str(value)
 
-    (identity,) = named("flexvol-shared", "serve", "identities")
 
-    assert f"--identity={identity}" in container["args"]
+@pytest.mark.parametrize("account", IN_SHARED_MODE)
+def test_an_account_of_shared_mode_is_that_of_one_deployment_and_serves_what_is_of_it(
+    account: str,
+) -> None:
+    (deployment,) = [
+        one
+        for one in of_kind("Deployment")
+        if one["spec"]["template"]["spec"]["serviceAccountName"] == account
+    ]
+    vendor, name = argument(deployment, "driver").split("/")
+
+    assert named(account, "serve", "identities") == [argument(deployment, "identity")]
+    assert named(account, "serve", "provisioners") == [f"{name}.{vendor}"]
+
+
+def test_no_two_accounts_of_shared_mode_serve_the_same() -> None:
+    assert len(IN_SHARED_MODE) > 1
+    for what in ("identities", "provisioners"):
+        served = [name for account in IN_SHARED_MODE for name in named(account, "serve", what)]
+        assert len(set(served)) == len(served), what
+
+
+@pytest.mark.parametrize("account", sorted({*IN_SHARED_MODE} - {"flexvol-shared"}))
+def test_a_driver_of_ones_own_changes_no_lease_but_its_own(account: str) -> None:
+    (provisioner,) = named(account, "serve", "provisioners")
+    rules = [rule for rule in rules_of(account) if rule["resources"] == ["leases"]]
+
+    assert [rule["verbs"] for rule in rules if "resourceNames" not in rule] == [["create"]]
+    assert [rule["resourceNames"] for rule in rules if "resourceNames" in rule] == [
+        [f"{modes.SHARED_LEASE}-{provisioner}"]
+    ]
 
 
 def test_each_account_is_in_the_namespace_in_which_its_bindings_look_for_it() -> None:
