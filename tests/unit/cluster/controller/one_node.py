@@ -89,7 +89,8 @@ class Parts:
         self.node = OwnNode(instance, self.classes, rooms, self.news)
         turns = Turns(self.node, rivals, listing, CopySources(instance))
         taking = Taking(instance, self.claims, self.node, turns, capacity)
-        companions = Companions(instance, self.claims, self.classes)
+        self.seconds = 0.0  # since the node began
+        companions = Companions(instance, self.claims, self.classes, lambda: self.seconds)
         on_node = NodeParts(self.node, taking, companions)
         self.provision = Provision(
             instance,
