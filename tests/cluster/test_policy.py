@@ -769,14 +769,9 @@ def test_the_account_of_shared_mode_writes_no_nodes_pv_and_chooses_no_node(
     shared = holder_of(k8s, account="flexvol-shared")
     until_a_policy_refuses(shared, "delete", "pv", name, "--wait=false", "--dry-run=server")
 
-    assert refused(
-        shared("delete", "pv", name, "--wait=false"),
-        "that has a node affinity",
-    )
-    assert refused(
-        shared(*patch("pv", name, {"metadata": {"finalizers": []}})),
-        "node affinity",
-    )
+    of_node = 'the annotation flexvol/identity is "node1"'
+    assert refused(shared("delete", "pv", name, "--wait=false"), of_node)
+    assert refused(shared(*patch("pv", name, {"metadata": {"finalizers": []}})), of_node)
     whose = {"namespace": k8s.namespace, "name": "free", "uid": "u1"}
     spec = {**volume["spec"], "claimRef": whose, "nodeAffinity": None}
     body = {
@@ -803,8 +798,15 @@ def test_the_account_of_shared_mode_writes_no_nodes_pv_and_chooses_no_node(
     forged["spec"]["flexVolume"]["driver"] = "flexvol/loop"
     done = shared("create", "-f", "-", input=json.dumps(forged))
     assert refused(done, 'only its own PVs: this one is of "loop.flexvol"')
+    with_affinity: Object = copy.deepcopy(body)
+    with_affinity["spec"].update(
+        nodeAffinity=volume["spec"]["nodeAffinity"], storageClassName="nobodys"
+    )
+    done = shared("create", "-f", "-", input=json.dumps(with_affinity))
+    assert refused(done, "that has a node affinity")
     other_identity: Object = copy.deepcopy(body)
     other_identity["metadata"]["annotations"]["flexvol/identity"] = "archive"
+    other_identity["spec"]["storageClassName"] = "nobodys"
     done = shared("create", "-f", "-", input=json.dumps(other_identity))
     assert refused(done, 'the annotation flexvol/identity is "archive"')
     k8s.claim("other", storage_class="nobodys")
