@@ -226,7 +226,10 @@ def _settle(python: Path, runs: Sequence[Run], statuses: Sequence[int]) -> int:
     failed. Returns the status of all runs.
 
     :param statuses: pytest's, of each run: 0 if all passed, 1 if tests failed"""
-    failed_in = [failures.read(Path(run.failures)) for run in runs]
+    failed_in = [
+        failures.read(Path(run.failures)) if statuses[number] else []
+        for number, run in enumerate(runs)
+    ]
     failed = [failure for some in failed_in for failure in some]
     unsteady: list[failures.Failure] = []
     settled = list(statuses)

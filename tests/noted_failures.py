@@ -9,13 +9,14 @@ import pytest
 
 # The file that gets a line of JSON for each failure; set by bundle/check.py.
 VARIABLE = "FLEXVOL_TEST_FAILURES"
+# Taken out of the environment: a run of pytest that a test starts is not a run of bundle/check.py.
+_PATH = os.environ.pop(VARIABLE, "")
 
 
 def note(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Writes what failed, if anybody asked for it."""
-    path = os.environ.get(VARIABLE)
-    if path and report.failed:
+    if _PATH and report.failed:
         when = report.when or "collect"
         line = json.dumps({"test": report.nodeid, "when": when, "text": report.longreprtext})
-        with open(path, "a") as file:
+        with open(_PATH, "a") as file:
             file.write(line + "\n")

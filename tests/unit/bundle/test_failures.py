@@ -162,6 +162,19 @@ def test_a_run_that_was_ended_fails_the_runs(tree: Tree) -> None:
     assert settle(runs) == 1
 
 
+def test_a_failure_in_a_run_that_a_test_started_is_not_one_of_the_run(tree: Tree) -> None:
+    inner = (
+        "import subprocess, sys\n\ndef test_starts_a_run():\n"
+        "    line = [sys.executable, '-m', 'pytest', 'tests/test_broken.py']\n"
+        "    assert subprocess.run(line).returncode == 1\n"
+    )
+    tree.run("broken", FAILS)
+    run = tree.run("outer", inner)
+
+    assert settle([run]) == 0
+    assert failures.read(Path(run.failures)) == []
+
+
 def test_a_skip_that_is_forbidden_is_noted(tree: Tree) -> None:
     run = tree.run("skips", "import pytest\n\ndef test_skips():\n    pytest.skip('no root')\n")
     environment = {**os.environ, **run.settings(), "FLEXVOL_NO_SKIP": "1"}
