@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Iterable
 
 NEW_MOUNTS = 0x00020000
+NEW_GROUPS = 0x02000000
 NEW_UTS = 0x04000000
 NEW_IPC = 0x08000000
 NEW_USER = 0x10000000
@@ -112,14 +113,10 @@ def die_with_parent(number: int) -> None:
 
 
 def hide_process() -> None:
-    """Shuts the memory and the open files of this process, as /proc shows them, to all who lack
-    CAP_SYS_PTRACE in the user namespace in which this program was started."""
+    """Shuts the memory, the program and the open files of this process, as /proc shows them, to all
+    who lack CAP_SYS_PTRACE in the user namespace in which this program was started. Children are
+    hidden, too, until they execute another program."""
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
-
-
-def show_process() -> None:
-    """Takes hide_process back, in a child for example."""
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
 
 
 def drop_capabilities(names: "Iterable[str]") -> None:

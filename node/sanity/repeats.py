@@ -357,10 +357,10 @@ def expandfs(life: "Life") -> None:
 
 
 def _restart(life: "Life") -> None:
-    """As a restart of the node does: no process, no mount and nothing in /run and /tmp is left."""
+    """As a restart of the node does: no process, no mount and nothing in memory is left."""
     life.runner.end_all(also_kept=True)
     life.take_all_away()
-    for directory in ("/run", "/tmp"):
+    for directory in ("/dev/shm", "/run", "/tmp"):
         for name in os.listdir(directory):
             entry = os.path.join(directory, name)
             if os.path.isdir(entry) and not os.path.islink(entry):

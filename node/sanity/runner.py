@@ -405,10 +405,10 @@ def _argv(pid: int) -> "List[str]":
 
 
 def _become(line: "List[str]", around: Surroundings, writer: int) -> "NoReturn":
-    """In a child: becomes the driver."""
+    """In a child: becomes the driver. Until then the child has the memory, the program and the
+    files of the first process, and is as hidden as that one (namespaces.hide_process)."""
     try:
         os.setsid()
-        namespaces.show_process()
         _set_standard(around.has_stdin, writer)
         os.chdir(around.directory or os.path.dirname(line[0]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,10 +1,13 @@
 """A throw-away root for a foreign driver: the driver sees this machine's programs and files, and
 nothing that the driver does outlives the root.
 
-The root has its own mount, process, IPC, name and network namespaces. An overlay lies over each
-file system of this machine; /run, /tmp and /var are empty; /dev has no disks; /sys is read-only. By
-default a user namespace holds the driver too: uid 0 in there is still the owner of all files, but
-has no power over the kernel, so that the driver can mount no disk and undo no mount of the root.
+The root has its own mount, process, IPC, name, control group and network namespaces, an empty
+session keyring, and control groups with limits where this machine lets one make them. An overlay
+lies over each file system of this machine, and shows no devices; /run, /tmp and /var are empty;
+/dev has no disks; /sys and what of /proc belongs to no process are read-only. By default a user
+namespace holds the driver too: uid 0 in there is still the owner of all files, but has no power
+over the kernel, so that the driver can mount no disk and no control groups, and undo no mount of
+the root; and the system calls that no namespace keeps apart are shut (node/host/system_calls.py).
 Drivers that mount devices or servers need that power: see Settings.real_root."""
 
 import contextlib
@@ -18,21 +21,26 @@ import stat
 import tempfile
 import time
 
-from node.host import loopdev, mount_table, namespaces
+from node.host import control_groups, loopdev, mount_table, namespaces, system_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, NoReturn, Set, Tuple
+    from typing import Any, Callable, Dict, List, NoReturn, Optional, Set, Tuple
 
     Places = List[Tuple[int, str]]
 
 PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 # All that is written in one root lies in memory, and holds volumes of 64 MiB, which xfs makes 300:
-# in each of four file systems so much at most, and no more than a quarter of the memory.
+# in each of four file systems so much at most, and in all of them no more than half of the memory.
 _SCRATCH_BYTES = 1 << 30
-# A driver that starts more processes goes round in circles; the widest of the known ones has 30.
+_SCRATCHES = 4
+_DEV_BYTES = 64 << 20
+# A driver that starts more processes and threads goes round in circles; the widest of the known
+# ones has 30. Where the root has a control group, the kernel starts no more than the second number,
+# which is larger, so that the driver is stopped by us and sees no error.
 _PROCESSES = 500
-_LOOK_SECONDS = 0.05
+_PROCESSES_OF_GROUP = 1000
+_LOOK_SECONDS = 0.02
 # To end all processes of a root takes milliseconds, unless the kernel keeps one for a dead disk.
 _END_SECONDS = 60
 _END_PAUSE_SECONDS = 0.005
@@ -76,8 +84,8 @@ _LINKS = (
 _LOOP_CONTROL = "/dev/loop-control"
 _LOOP_MAJOR = 7  # Documentation/admin-guide/devices.txt
 _LOOP_NODES = 256
-_PROC_DIRECTORIES = ("acpi", "bus", "driver", "fs", "irq", "scsi", "sys", "tty")
-_HIDDEN_BELOW_PROC = ("kcore", "keys", "timer_list", "sched_debug")
+_HIDDEN_BELOW_PROC = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
+_GROUP_NAMESPACES = "user/max_cgroup_namespaces"  # below /proc/sys
 # What no driver needs, and what would reach out of the root.
 _DROPPED = (
     "AUDIT_CONTROL",
@@ -100,6 +108,8 @@ _KNOWN_FILES = ("/etc/passwd", "/bin/sh")
 # What the answer of the work begins with, as what went wrong comes the same way.
 _ANSWER = b"answer:"
 _STRICT = namespaces.NOSUID | namespaces.NODEV | namespaces.NOEXEC
+# Of what shows this machine's files: the nodes of devices lie in trees for chroot, too.
+_NO_DEVICES = namespaces.NOSUID | namespaces.NODEV
 
 
 class Impossible(Exception):
@@ -127,7 +137,7 @@ class Settings:
         self.devices: "List[str]" = []
         self.make_devices = False
         self.network = False
-        self.scratch_bytes = min(_SCRATCH_BYTES, memory_bytes() // 4)
+        self.scratch_bytes = scratch_bytes(memory_bytes())
 
     def driver_name(self) -> "Tuple[str, str]":
         """The vendor and the name of the driver, as the directory of kubelet's form VENDOR~NAME has
@@ -141,6 +151,12 @@ class Settings:
     def plugin_directory(self) -> str:
         """Where the driver lies in the root."""
         return os.path.join(PLUGINS, "~".join(self.driver_name()))
+
+
+def scratch_bytes(memory: int) -> int:
+    """How much may be written in each of the root's file systems, on a machine with that many bytes
+    of memory."""
+    return min(_SCRATCH_BYTES, memory // 2 // _SCRATCHES)
 
 
 def memory_bytes() -> int:
@@ -331,11 +347,19 @@ def _add_loop_devices(dev: str) -> None:
 
 
 def _process_count(first: int) -> int:
-    """How many processes the root has, read from the root's own /proc."""
+    """How many processes and threads the root has, read from the root's own /proc."""
+    proc = "/proc/{}/root/proc".format(first)
+    count = 0
     try:
-        return sum(name.isdigit() for name in os.listdir("/proc/{}/root/proc".format(first)))
+        names = os.listdir(proc)
     except OSError:  # the first process has just ended
         return 0
+    for name in names:
+        if name.isdigit():
+            with contextlib.suppress(OSError):  # that process has just ended
+                # A directory for each thread is a link to this one, besides its name and itself.
+                count += os.stat(os.path.join(proc, name, "task")).st_nlink - 2
+    return count
 
 
 class _First:
@@ -348,6 +372,7 @@ class _First:
         self._writer = writer
         self._go_reader = go_reader
         self._numbers_writer = -1
+        self._groups = control_groups.Groups()
 
     def become(self, work: "Callable[[Inside], bytes]") -> "NoReturn":
         try:
@@ -392,6 +417,15 @@ class _First:
         self._close_others()
         os.setsid()
         namespaces.unshare(namespaces.NEW_PID)
+        limits = control_groups.Limits(memory_bytes() // 2, _PROCESSES_OF_GROUP)
+        self._groups = control_groups.make("flexvol-sanity-{}".format(os.getpid()), limits)
+        try:
+            self._accompany(work)
+        finally:
+            self._groups.remove()
+
+    def _accompany(self, work: "Callable[[Inside], bytes]") -> None:
+        """Starts the first process, waits for its end, and gives back what the root has taken."""
         numbers_reader, self._numbers_writer = os.pipe()
         first = os.fork()
         if first == 0:
@@ -417,7 +451,11 @@ class _First:
 
     def _work(self, work: "Callable[[Inside], bytes]") -> None:
         namespaces.die_with_parent(signal.SIGKILL)
+        system_calls.leave_session_keyring()
+        self._groups.enter()
         kinds = namespaces.NEW_MOUNTS | namespaces.NEW_IPC | namespaces.NEW_UTS
+        if _has_group_namespaces():
+            kinds |= namespaces.NEW_GROUPS
         if not self._settings.network:
             kinds |= namespaces.NEW_NETWORK
         namespaces.unshare(kinds)
@@ -434,6 +472,9 @@ class _First:
             namespaces.loopback_up()
         if not self._settings.real_root:
             _enter_user_namespace()
+            _shut_control_groups(root.kernel_settings)
+            _shut_system_calls(self._settings.network)
+        os.close(root.kernel_settings)
         self._report({"made": True})
         if os.read(self._go_reader, 2) != b"go":
             return
@@ -441,9 +482,7 @@ class _First:
         namespaces.hide_process()
         namespaces.drop_capabilities(self._dropped())
         places = root.places + _make_empty(self._settings.scratch_bytes)
-        numbers = _numbers_of(places) if self._settings.real_root else ()
-        os.write(self._numbers_writer, json.dumps(sorted(numbers)).encode())
-        os.close(self._numbers_writer)
+        self._report_file_systems(places)
         # As systemd has it on a node. Nothing outside is a peer of these mounts.
         namespaces.mount("", "/", "", namespaces.RECURSIVE | namespaces.SHARED)
         answer = _ANSWER + work(Inside(self._settings, places))
@@ -451,6 +490,43 @@ class _First:
         while answer:
             written = os.write(self._writer, answer)
             answer = answer[written:]
+
+    def _report_file_systems(self, places: "Places") -> None:
+        """Tells the parent, which has to find what the driver leaves in them."""
+        numbers: "Set[int]" = set()
+        if self._settings.real_root:
+            numbers = _numbers_of(places)
+        mounted = [mount.device for mount in mount_table.table()]
+        message = json.dumps([sorted(numbers), mounted])
+        with open(self._numbers_writer, "w") as pipe:
+            pipe.write(message)
+
+
+def _has_group_namespaces() -> bool:
+    """Before Linux 4.6 there are none, and no control groups can be mounted in a user namespace."""
+    return os.path.exists("/proc/self/ns/cgroup")
+
+
+def _shut_control_groups(kernel_settings: int) -> None:
+    """Control groups can be mounted only in a control group namespace that the user namespace
+    owns: the user namespace gets none, and neither do those in it (namespaces(7)).
+
+    kernel_settings: /proc/sys, which shows each user namespace its own settings, writable"""
+    if not _has_group_namespaces():
+        return
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    with open(os.open(_GROUP_NAMESPACES, flags, dir_fd=kernel_settings), "w") as setting:
+        setting.write("0")
+
+
+def _shut_system_calls(has_network: bool) -> None:
+    try:
+        system_calls.shut(all_sockets=has_network)
+    except system_calls.Unknown as machine:
+        raise Impossible(
+            "which system calls are to be shut is not known for {}; give --real-root, which holds "
+            "a driver against accidents only".format(machine)
+        ) from None
 
 
 def _enter_user_namespace() -> None:
@@ -487,6 +563,7 @@ def _make_empty(scratch_bytes: int) -> "Places":
         options = "mode={},size={}".format(mode, scratch_bytes)
         namespaces.mount("flexvol-sanity", path, "tmpfs", 0, options)
         places.append((os.open(path, _DIRECTORY), path))
+    places.append((os.open("/dev", _DIRECTORY), "/dev"))
     for path in _BELOW_EMPTY:
         os.mkdir(path, 0o1777 if path in _OPEN_TO_ALL else 0o755)
     os.umask(0o022)
@@ -504,20 +581,38 @@ class _HeldFiles:
         with open(numbers_reader) as pipe:
             text = pipe.read()
         self._numbers: "Set[int]" = set()
-        try:
-            self._namespace = os.open("/proc/{}/ns/mnt".format(first), os.O_RDONLY | os.O_CLOEXEC)
-            self._numbers.update(json.loads(text or "[]"))
-        except OSError:  # the first process has ended before the driver was called
+        self._mounted_before: "Set[str]" = set()
+        self._mount_table: "Optional[int]" = None
+        if not text:  # the first process has ended before the driver was called
             return
+        numbers, mounted = json.loads(text)
+        self._numbers.update(numbers)
+        self._mounted_before.update(mounted)
+        with contextlib.suppress(OSError):  # the first process has ended by now
+            # An open table keeps its namespace, with all mounts.
+            path = "/proc/{}/mountinfo".format(first)
+            self._mount_table = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def detach_loop_devices(self) -> None:
         """Takes the files of the root away from all loop devices, when all processes of the root
         have ended."""
-        for device in _loop_devices_on(self._numbers):
+        for device in _loop_devices_on(self._numbers | self._mounted_by_the_driver()):
             loop = loopdev.open_existing(device)
             if loop is not None:
                 with loop:
                     loop.detach()
+
+    def _mounted_by_the_driver(self) -> "Set[int]":
+        """The numbers of the file systems that the driver has mounted and left. One that this
+        machine has mounted, too, may have files of others."""
+        if self._mount_table is None or not self._numbers:
+            return set()
+        # Kept open, as the mounts go with it.
+        with open(self._mount_table, closefd=False) as lines:
+            mounted = {mount_table.Mount(line.rstrip("\n")).device for line in lines}
+        mounted -= self._mounted_before
+        mounted -= {mount.device for mount in mount_table.table()}
+        return {os.makedev(*map(int, number.split(":"))) for number in mounted}
 
 
 def _device_numbers(path: str) -> "Set[int]":
@@ -569,19 +664,21 @@ def _loop_devices_on(numbers: "Set[int]") -> "List[str]":
 class _Root:
     """Makes the root, in the mount namespace of its first process.
 
-    places: the open directories that have what is written in the overlays, and their paths."""
+    places: the open directories that have what is written in the overlays, and their paths.
+    kernel_settings: /proc/sys, open and writable."""
 
     def __init__(self, settings: Settings, directory: str) -> None:
         self._settings = settings
         self._directory = directory
         self._root = os.path.join(directory, "root")
         self.places: "Places" = []
+        self.kernel_settings = -1
 
     def make(self) -> None:
         namespaces.mount("", "/", "", namespaces.RECURSIVE | namespaces.PRIVATE)
         machine = [mount for mount in mount_table.table() if not _is_replaced(mount.path)]
         size = "mode=755,size={}".format(self._settings.scratch_bytes)
-        namespaces.mount("flexvol-sanity", self._directory, "tmpfs", 0, size)
+        namespaces.mount("flexvol-sanity", self._directory, "tmpfs", _NO_DEVICES, size)
         os.mkdir(self._root, 0o755)
         try:
             self._overlay("/", self._root)
@@ -611,7 +708,7 @@ class _Root:
         self.places.append((written, target[len(self._root) :] or "/"))
         os.chdir(lower)  # a path would have to be escaped
         form = "lowerdir=.,upperdir={0}/upper,workdir={0}/work"
-        namespaces.mount("overlay", target, "overlay", 0, form.format(own))
+        namespaces.mount("overlay", target, "overlay", _NO_DEVICES, form.format(own))
 
     def _show(self, mount: "mount_table.Mount") -> None:
         """Shows one more file system of this machine, or a part of it."""
@@ -625,8 +722,8 @@ class _Root:
             except OSError as error:
                 if error.errno not in (errno.EINVAL, errno.ELOOP):
                     raise
-        if os.path.exists(target):
-            namespaces.bind(mount.path, target, namespaces.READ_ONLY)
+        if os.path.exists(target) and not _reaches_out(mount.path):
+            namespaces.bind(mount.path, target, namespaces.READ_ONLY | _NO_DEVICES)
 
     def _place_driver(self) -> None:
         target = self._root + self._settings.plugin_directory()
@@ -649,7 +746,8 @@ class _Root:
     def _make_devices(self) -> None:
         dev = self._root + "/dev"
         # Made before the new /dev is there: the machine's nodes tell the numbers.
-        namespaces.mount("dev", dev, "tmpfs", namespaces.NOSUID, "mode=755,size=64m")
+        options = "mode=755,size={}".format(_DEV_BYTES)
+        namespaces.mount("dev", dev, "tmpfs", namespaces.NOSUID, options)
         for name in _DEVICES:
             self._copy_device("/dev/" + name)
         for path in self._settings.devices:
@@ -684,8 +782,8 @@ class _Root:
     def _make_proc(self) -> None:
         proc = self._root + "/proc"
         namespaces.mount("proc", proc, "proc", _STRICT)
-        for name in _kernel_settings(proc):
-            path = os.path.join(proc, name)
+        self.kernel_settings = os.open(proc + "/sys", _DIRECTORY)
+        for path in _of_no_process(proc):
             namespaces.bind(path, path, namespaces.READ_ONLY | _STRICT)
         for name in _HIDDEN_BELOW_PROC:
             path = os.path.join(proc, name)
@@ -697,11 +795,15 @@ def _is_replaced(path: str) -> bool:
     return any((path + "/").startswith(replaced + "/") for replaced in _REPLACED)
 
 
-def _kernel_settings(proc: str) -> "List[str]":
-    """What below /proc can be written to and belongs to no process, but to the whole machine."""
-    names = [name for name in _PROC_DIRECTORIES if os.path.isdir(os.path.join(proc, name))]
-    for name in os.listdir(proc):
-        status = os.lstat(os.path.join(proc, name))
-        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o222:
-            names.append(name)
-    return names
+def _reaches_out(path: str) -> bool:
+    """Whether something else than a directory or a plain file is mounted there. A socket has its
+    listener, and a pipe its reader, in this machine also where it is read-only."""
+    mode = os.stat(path).st_mode
+    return not stat.S_ISDIR(mode) and not stat.S_ISREG(mode)
+
+
+def _of_no_process(proc: str) -> "List[str]":
+    """What below /proc belongs to no process, but to the whole machine: all but the processes'
+    directories and links to them."""
+    paths = [os.path.join(proc, name) for name in os.listdir(proc) if not name.isdigit()]
+    return [path for path in paths if not os.path.islink(path)]

@@ -54,9 +54,10 @@ def files_with(inside: "Inside", words: "Sequence[bytes]") -> "Iterator[File]":
 
 def _read(name: str, directory: int) -> bytes:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    # Before it is opened, which a device in /dev notices.
+    if not stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        return b""
     with open(os.open(name, flags, dir_fd=directory), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return b""
         return file.read(_READ_BYTES)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from node.sanity import sandbox
+from node.sanity import sandbox, written
 from node.sanity.runner import Runner
 from tests.sanity import roots
 from tests.sanity.roots import MARK
@@ -121,6 +123,19 @@ def test_a_driver_that_starts_processes_without_end_is_stopped(driver: Path) -> 
     assert roots.outside() == before
 
 
+def test_a_driver_that_starts_threads_without_end_is_stopped(driver: Path) -> None:
+    program = f"""
+import threading, time
+for _ in range(600):
+    threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+time.sleep(1000)  # {MARK}"""
+
+    with pytest.raises(sandbox.LimitPassed, match="more than"):
+        roots.run(f"python3 -c '{program}'", driver, seconds=60)
+
+    assert roots.processes() == []
+
+
 def test_a_driver_that_does_not_end_is_stopped(driver: Path) -> None:
     before = roots.outside()
     began = time.monotonic()
@@ -141,6 +156,138 @@ def test_a_driver_that_fills_the_root_fills_only_that(driver: Path) -> None:
     )
 
     assert "No space left on device" in printed
+
+
+def test_files_in_all_that_can_be_written_to_are_found(driver: Path) -> None:
+    paths = [
+        "/etc/new",
+        "/dev/new",
+        "/dev/shm/new",
+        "/root/new",
+        "/run/new",
+        "/tmp/new",
+        "/var/new",
+    ]
+
+    def work(inside: sandbox.Inside) -> bytes:
+        for path in paths:
+            Path(path).write_text(MARK)
+        found = written.files_with(inside, [MARK.encode()])
+        listed = set(written.paths(inside)) & set(paths)
+        return json.dumps([sorted(file.path for file in found), sorted(listed)]).encode()
+
+    answer = sandbox.run(sandbox.Settings(str(driver)), work, 60)
+
+    assert json.loads(answer) == [sorted(paths), sorted(paths)]
+
+
+def test_only_plain_files_are_opened_to_look_for_words(driver: Path) -> None:
+    """Some devices begin to work when they are opened, and who waits at a pipe goes on."""
+
+    def work(inside: sandbox.Inside) -> bytes:
+        os.mkfifo("/dev/pipe")
+        waiting = subprocess.Popen(["sh", "-c", "echo > /dev/pipe"], start_new_session=True)
+        time.sleep(0.5)
+        list(written.files_with(inside, [MARK.encode()]))
+        time.sleep(0.2)
+        return b"waits" if waiting.poll() is None else b"went on"
+
+    assert sandbox.run(sandbox.Settings(str(driver)), work, 60) == b"waits"
+
+
+@pytest.mark.parametrize("gib", [1, 2, 4, 8, 16, 512])
+def test_all_that_can_be_written_takes_no_more_than_half_of_the_memory(gib: int) -> None:
+    memory = gib << 30
+    file_systems = ("the overlays", "/run", "/tmp", "/var")
+
+    assert len(file_systems) * sandbox.scratch_bytes(memory) <= memory // 2
+
+
+def test_the_control_groups_of_a_root_have_limits_and_go_with_it(driver: Path) -> None:
+    groups: dict[str, str] = {}
+
+    def look() -> None:
+        while not roots.processes():
+            time.sleep(0.05)
+        (number, *_) = roots.numbers_of_processes(MARK)
+        for path in Path("/sys/fs/cgroup").glob("**/flexvol-sanity-*"):
+            if str(number) in (path / "cgroup.procs").read_text().split():
+                for name in ("memory.limit_in_bytes", "memory.max", "pids.max"):
+                    if (path / name).exists():
+                        groups[f"{path}/{name}"] = (path / name).read_text().strip()
+        Path(f"/proc/{number}/root/run/end").touch()
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    roots.run(f"while [ ! -e /run/end ]; do sleep 0.1; done; : {MARK}", driver)
+    looker.join()
+
+    if not groups:
+        pytest.skip("no control groups can be made here")
+    limits = set(groups.values())
+    assert "1000" in limits
+    assert any(
+        0 <= sandbox.memory_bytes() // 2 - int(limit) < resource.getpagesize() for limit in limits
+    )
+    assert not any(Path(path).exists() for path in groups)
+
+
+# Other runs of these tests on the same machine have another one.
+OWN_MARK = f"{MARK}-{os.getpid()}"
+# How the suite ends while the driver has a loop device and hangs.
+ENDS = {
+    "killed by -9": signal.SIGKILL,
+    "ended by Ctrl-C": signal.SIGINT,
+    "ended by SIGTERM": signal.SIGTERM,
+}
+
+
+@pytest.mark.parametrize("number", ENDS.values(), ids=ENDS)
+def test_loop_devices_are_given_back_also_when_the_suite_is(
+    number: signal.Signals, driver: Path, executable: list[str]
+) -> None:
+    driver.write_text(
+        f"#!/bin/sh\ntruncate -s 1M /var/{OWN_MARK}; losetup --find --show /var/{OWN_MARK}\nsleep 1000\n"
+    )
+    words = [*executable, "sanity", str(driver), "--loop-devices", "--check", "init"]
+    suite = subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True)
+    while not roots.devices_with(OWN_MARK):
+        assert suite.poll() is None
+        time.sleep(0.05)
+
+    os.killpg(suite.pid, number)  # as the terminal does
+    suite.wait()
+
+    deadline = time.monotonic() + 60
+    while roots.devices_with(OWN_MARK) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert roots.devices_with(OWN_MARK) == []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("mkdir /var/lib/x; cd /var/lib/x", id="in /var"),
+        pytest.param("cd /dev/shm", id="in /dev/shm"),
+        pytest.param("mount -t tmpfs none /mnt; cd /mnt", id="in a tmpfs of the driver"),
+        pytest.param(
+            "truncate -s 32M /var/disk; mkfs.ext4 -q /var/disk; mount -o loop /var/disk /mnt;"
+            " cd /mnt",
+            id="in a disk of the driver",
+        ),
+    ],
+)
+def test_a_driver_that_hangs_with_a_loop_device_gives_it_back(before: str, driver: Path) -> None:
+    script = f"{before}; truncate -s 1M {OWN_MARK}; losetup --find --show {OWN_MARK}; sleep 1000"
+
+    with pytest.raises(sandbox.LimitPassed, match="in time"):
+        roots.run(script, driver, seconds=5, real_root=True, loop_devices=True)
+
+    deadline = time.monotonic() + 60
+    while roots.devices_with(OWN_MARK) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert roots.devices_with(OWN_MARK) == []
+    assert roots.devices_with("/var/disk") == []
 
 
 @pytest.mark.parametrize("with_loop_devices", [False, True], ids=["", "with a loop device"])
