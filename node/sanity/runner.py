@@ -46,6 +46,9 @@ _HELD_SECONDS = 5
 _OUTPUT_LIMIT_BYTES = 4 << 20
 _LOOK_SECONDS = 0.01
 _NOT_STARTED = 127
+# Too few for the file of a crash; and for this number alone the kernel does not start the program
+# that a machine may have for crashes, which would run outside of the root (fs/coredump.c).
+_CORE_BYTES = 1
 # How much of an output stands in a message.
 _SHOWN_CHARACTERS = 300
 
@@ -411,7 +414,7 @@ def _become(line: "List[str]", around: Surroundings, writer: int) -> "NoReturn":
         os.setsid()
         _set_standard(around.has_stdin, writer)
         os.chdir(around.directory or os.path.dirname(line[0]))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (_CORE_BYTES, _CORE_BYTES))
         most = sandbox.memory_bytes() // 2
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):

@@ -128,7 +128,8 @@ class Settings:
     against accidents only. loop_devices: the root has free loop devices, which needs real_root.
     devices: paths of further devices in the root. make_devices: lets the driver make nodes of
     devices, which needs real_root. network: leaves the driver this machine's network.
-    scratch_bytes: how much may be written in the root."""
+    scratch_bytes: how much may be written in each of the root's file systems. memory_bytes: how
+    much memory the root may have in all, where this machine lets one limit that."""
 
     def __init__(self, driver: str) -> None:
         self.driver = driver
@@ -138,6 +139,7 @@ class Settings:
         self.make_devices = False
         self.network = False
         self.scratch_bytes = scratch_bytes(memory_bytes())
+        self.memory_bytes = memory_bytes() // 2
 
     def driver_name(self) -> "Tuple[str, str]":
         """The vendor and the name of the driver, as the directory of kubelet's form VENDOR~NAME has
@@ -417,7 +419,7 @@ class _First:
         self._close_others()
         os.setsid()
         namespaces.unshare(namespaces.NEW_PID)
-        limits = control_groups.Limits(memory_bytes() // 2, _PROCESSES_OF_GROUP)
+        limits = control_groups.Limits(self._settings.memory_bytes, _PROCESSES_OF_GROUP)
         self._groups = control_groups.make("flexvol-sanity-{}".format(os.getpid()), limits)
         try:
             self._accompany(work)

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from node.host import control_groups
 from node.sanity import sandbox, written
+from node.sanity.check import RIGHT
 from node.sanity.runner import Runner
-from tests.sanity import roots
+from tests.sanity import drivers, roots
 from tests.sanity.roots import MARK
 from tests.sources import ROOT
 
@@ -181,6 +183,28 @@ def test_files_in_all_that_can_be_written_to_are_found(driver: Path) -> None:
     assert json.loads(answer) == [sorted(paths), sorted(paths)]
 
 
+def test_a_driver_may_believe_what_it_wrote_to_memory(tmp_path: Path) -> None:
+    """What lies there is gone after a restart of the node."""
+    mount = "def mount(path: str, text: str) -> Reply:\n"
+    unmount = "def unmount(path: str) -> Reply:\n"
+    note = '    note = "/dev/shm/" + path.replace("/", "-")\n'
+    failing = '        raise Failed("{} was taken away by somebody else".format(path))\n'
+    text = drivers.replaced(
+        drivers.PYTHON.text(),
+        mount,
+        f"{mount}{note}    if os.path.exists(note) and not os.path.ismount(path):\n{failing}"
+        '    write(note, "")\n',
+    )
+    text = drivers.replaced(
+        text, unmount, f"{unmount}{note}    if os.path.exists(note):\n        os.unlink(note)\n"
+    )
+    names = ("mount", "mount-after-reboot", "unmount-after-reboot")
+
+    results = drivers.judged(tmp_path, drivers.PYTHON, text, names)
+
+    assert {result.check.name: result.verdict for result in results} == dict.fromkeys(names, RIGHT)
+
+
 def test_only_plain_files_are_opened_to_look_for_words(driver: Path) -> None:
     """Some devices begin to work when they are opened, and who waits at a pipe goes on."""
 
@@ -247,7 +271,7 @@ def test_loop_devices_are_given_back_also_when_the_suite_is(
     number: signal.Signals, driver: Path, executable: list[str]
 ) -> None:
     driver.write_text(
-        f"#!/bin/sh\ntruncate -s 1M /var/{OWN_MARK}; losetup --find --show /var/{OWN_MARK}\nsleep 1000\n"
+        f"#!/bin/sh\ncd /var; truncate -s 1M {OWN_MARK}; losetup --find {OWN_MARK}; sleep 1000\n"
     )
     words = [*executable, "sanity", str(driver), "--loop-devices", "--check", "init"]
     suite = subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -432,6 +456,38 @@ def test_a_driver_gets_no_more_than_half_of_the_memory(driver: Path) -> None:
     printed = sandbox.run(sandbox.Settings(str(driver)), work, 120)
 
     assert b"MemoryError" in printed
+
+
+def test_a_file_system_in_memory_that_the_driver_mounts_is_limited_too(driver: Path) -> None:
+    many = 256 << 20
+    probe = control_groups.make(f"{OWN_MARK}-probe", control_groups.Limits(many, 1000))
+    probe.remove()
+    if "memory" not in probe.limited:
+        pytest.skip("no control group limits memory here")
+    script = "mount -t tmpfs none /mnt; dd if=/dev/zero of=/mnt/much bs=1M count=512; ls /mnt"
+
+    try:
+        printed = roots.run(script, driver, memory_bytes=many)
+    except sandbox.LimitPassed as passed:
+        printed = str(passed)
+
+    assert "Killed" in printed or "killed by signal 9" in printed
+
+
+@pytest.mark.parametrize("real_root", [False, True], ids=["", "the machine's root"])
+def test_a_driver_that_crashes_starts_nothing_outside(real_root: bool, driver: Path) -> None:
+    """The program that the machine has for crashes is started outside of the root, also where the
+    limit of a crash's file is zero, but not where that is one byte (fs/coredump.c)."""
+    driver.write_text("#!/bin/sh\nexec cat /proc/self/limits\n")
+    settings = sandbox.Settings(str(driver))
+    settings.real_root = real_root
+
+    def work(inside: sandbox.Inside) -> bytes:
+        return Runner(inside.executable, 60).run("init", []).output
+
+    printed = sandbox.run(settings, work, 60).decode()
+
+    assert re.findall(r"Max core file size +(\S+) +(\S+)", printed) == [("1", "1")]
 
 
 def test_a_loop_device_that_is_freed_meanwhile_has_a_node(driver: Path, tmp_path: Path) -> None:
