@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -64,6 +65,18 @@ ATTACKS = {
     "has no network": '[ "$(ls /sys/class/net)" = lo ] && echo held',
     "sets the clock": "date -s 2001-01-01 >/dev/null 2>&1 || echo held",
     "restarts the machine": "reboot -f 2>/dev/null; echo held",
+    "mounts another /proc in a process namespace of its own": (
+        "unshare -pf mount -t proc none /mnt 2>/dev/null || echo held"
+    ),
+    "mounts /sys again, and then makes that writable": (
+        "unshare -n sh -c 'mount -t sysfs -o ro none /mnt && mount -o remount,rw /mnt &&"
+        " touch /mnt/power/state' 2>/dev/null || echo held"
+    ),
+    "goes into the namespaces of the first process": "nsenter -t 1 -m 2>/dev/null || echo held",
+    "stops a file system": "fsfreeze -f / 2>/dev/null || fsfreeze -f /etc 2>/dev/null || echo held",
+    "makes a file immutable": "chattr +i /etc/passwd 2>/dev/null || echo held",
+    "goes before all others": "chrt -f 50 true 2>/dev/null || echo held",
+    "changes the network": "ip link set lo down 2>/dev/null || echo held",
     "loads a part of the kernel": "modprobe loop 2>/dev/null; insmod x 2>/dev/null || echo held",
 }
 # What holds also against a driver that is the machine's root.
@@ -385,6 +398,28 @@ def test_loop_devices_of_a_root_go_with_it(driver: Path, tmp_path: Path) -> None
         assert roots.devices_with("bin/bash") == []
     finally:
         subprocess.check_call(["losetup", "-d", ours])
+
+
+def test_pipes_and_locks_of_the_machine_are_not_those_of_the_root(driver: Path) -> None:
+    directory = Path(f"/root/{OWN_MARK}")
+    directory.mkdir()
+    try:
+        os.mkfifo(directory / "pipe")
+        reader = os.open(directory / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        with open(directory / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            script = (
+                f"cd {directory}; flock -n lock true && echo lock;"
+                " timeout 1 sh -c 'echo > pipe' || echo pipe"
+            )
+            printed = roots.run(script, driver)
+        os.close(reader)
+    finally:
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()
+
+    assert printed.split() == ["lock", "pipe"]
 
 
 def test_the_root_shows_this_machines_programs_and_the_driver(driver: Path) -> None:
