@@ -219,6 +219,7 @@ def read_only_root(life: "Life") -> None:
     life.device_options()
     life.reach_device()
     flags = namespaces.BIND | namespaces.REMOUNT | namespaces.READ_ONLY
+    flags |= namespaces.NOSUID | namespaces.NODEV  # which nobody in the root can take away
     try:
         namespaces.mount("", "/", "", flags)
     except OSError:
