@@ -27,14 +27,15 @@ class File:
 
 
 def paths(inside: "Inside", directories: bool = False) -> "List[str]":
-    """The paths of all files that are written in the root and are there still.
+    """The paths of all files that are written in the root and are there still. Nodes of devices are
+    left out: the root gets one for a loop device that another program frees.
 
     directories: also those of directories"""
     found = []
-    for top, names, _ in _walk(inside):
+    for top, names, directory in _walk(inside):
         if directories:
             found.append(top)
-        found += [os.path.join(top, name) for name in names]
+        found += [os.path.join(top, name) for name in names if not _is_device(name, directory)]
     return found
 
 
@@ -50,6 +51,14 @@ def files_with(inside: "Inside", words: "Sequence[bytes]") -> "Iterator[File]":
             if any(word in content for word in words):
                 path = os.path.join(top, name)
                 yield File(path, bool(mode & 0o044) and _can_be_entered(top), content)
+
+
+def _is_device(name: str, directory: int) -> bool:
+    try:
+        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    except OSError:  # the file is gone by now
+        return False
+    return stat.S_ISBLK(mode) or stat.S_ISCHR(mode)
 
 
 def _read(name: str, directory: int) -> bytes:

@@ -196,6 +196,17 @@ def test_files_in_all_that_can_be_written_to_are_found(driver: Path) -> None:
     assert json.loads(answer) == [sorted(paths), sorted(paths)]
 
 
+def test_nodes_of_devices_are_no_files_that_a_driver_leaves(driver: Path) -> None:
+    def work(inside: sandbox.Inside) -> bytes:
+        in_dev = [path for path in written.paths(inside) if path.startswith("/dev/")]
+        return json.dumps(sorted(in_dev)).encode()
+
+    answer = sandbox.run(sandbox.Settings(str(driver)), work, 60)
+
+    links = ["/dev/ptmx", "/dev/stderr", "/dev/stdin", "/dev/stdout"]
+    assert json.loads(answer) == links
+
+
 def test_a_driver_may_believe_what_it_wrote_to_memory(tmp_path: Path) -> None:
     """What lies there is gone after a restart of the node."""
     mount = "def mount(path: str, text: str) -> Reply:\n"
