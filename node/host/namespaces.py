@@ -91,6 +91,16 @@ def bind(source: str, target: str, flags: int = 0) -> None:
         mount("", target, "", BIND | REMOUNT | flags)
 
 
+def set_read_only(path: str, is_read_only: bool) -> None:
+    """Makes the mount at `path` read-only, or writable. Its other flags stay: who has not made the
+    mount may not be able to take them away. Raises OSError."""
+    # statvfs(3) and mount(2) have the same bits for these.
+    flags = os.statvfs(path).f_flag & (NOSUID | NODEV | NOEXEC)
+    if is_read_only:
+        flags |= READ_ONLY
+    mount("", path, "", BIND | REMOUNT | flags)
+
+
 def unmount(path: str) -> None:
     """Takes the topmost mount at `path` away, and all below it. Raises OSError."""
     _check(_libc.umount2(os.fsencode(path), ctypes.c_int(_MNT_DETACH)), path)

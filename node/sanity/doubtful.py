@@ -114,12 +114,9 @@ def _strange_options(life: "Life") -> "Dict[str, Dict[str, str]]":
 
 
 def _set_read_only(is_read_only: bool) -> None:
-    flags = namespaces.BIND | namespaces.REMOUNT
-    if is_read_only:
-        flags |= namespaces.READ_ONLY
     for path in _PLACES_OF_NOTES:
         try:
-            namespaces.mount("", path, "", flags)
+            namespaces.set_read_only(path, is_read_only)
         except OSError as error:
             if error.errno != errno.EBUSY:  # the driver has a file open for writing there
                 raise

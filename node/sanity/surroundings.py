@@ -218,10 +218,8 @@ def read_only_root(life: "Life") -> None:
     life.begin()
     life.device_options()
     life.reach_device()
-    flags = namespaces.BIND | namespaces.REMOUNT | namespaces.READ_ONLY
-    flags |= namespaces.NOSUID | namespaces.NODEV  # which nobody in the root can take away
     try:
-        namespaces.mount("", "/", "", flags)
+        namespaces.set_read_only("/", True)
     except OSError:
         raise NotAsked("the driver, or the setup, has files of the root open for writing") from None
     _live(life, Surroundings(), "with a read-only root")
