@@ -2,6 +2,7 @@
 
 import os
 
+from node.host import file_events
 from node.sanity.check import (
     ADVICE,
     BREAKS,
@@ -12,13 +13,12 @@ from node.sanity.check import (
     Words,
 )
 from node.sanity.life import go_json, mounted_paths
-from node.sanity.runner import Surroundings
 from shared.caller import Garbled
 from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, Capabilities, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Tuple
+    from typing import Any, List
 
     from node.sanity.life import Life
     from node.sanity.runner import Call
@@ -306,35 +306,24 @@ def _stated(life: "Life") -> "Any":
     Words(
         "no call writes in the driver's own directory",
         "kubelet calls init again and again, and volumes wait",
-        "kubelet watches the directory and all below it: each file that is written there, but for "
-        "those whose names begin with a dot, has the driver probed anew.",
+        "kubelet watches the directory and all below it: whatever is made, written, renamed, "
+        "removed or given another mode there, be it for a moment, has the driver probed anew. Only "
+        "names that begin with a dot are passed over.",
     ),
     traps=(11,),
     needs=("init",),
 )
 def driver_directory(life: "Life") -> None:
-    around = Surroundings()
-    around.directory = "/"  # where kubelet works, so that a relative path means another place
-    directory = os.path.dirname(life.inside.executable)
-    before = _times(directory)
-    life.begin()
-    try:
-        path = life.pod()
-        life.mount(path, None, around)
-        life.unmount(path, around)
-    except NotJudged:  # what was written until now counts
-        pass
-    changed = sorted(set(_times(directory)) - set(before))
-    if changed:
-        raise Fault("{} was written".format(changed[0][0]))
-
-
-def _times(directory: str) -> "List[Tuple[str, int]]":
-    """The files below the directory that kubelet watches, and when each was changed."""
-    times = []
-    for top, _, names in os.walk(directory):
-        for name in names:
-            if not name.startswith("."):
-                path = os.path.join(top, name)
-                times.append((path, os.lstat(path).st_mtime_ns))
-    return times
+    life.runner.directory = "/"  # where kubelet works: a relative path means another place
+    with file_events.Watch(os.path.dirname(os.path.dirname(life.inside.executable))) as watch:
+        life.begin()
+        try:
+            path = life.pod()
+            life.mount(path)
+            life.unmount(path)
+            life.leave_device()
+        except NotJudged:  # what was written until now counts
+            pass
+        for path, word in watch.events():
+            if not os.path.basename(path).startswith("."):
+                raise Fault("{} was {}".format(path, word))

@@ -16,7 +16,7 @@ from node.sanity.check import (
     Words,
 )
 from node.sanity.doubtful import refused_device_mount
-from node.sanity.life import NODE, go_json, mounts_at
+from node.sanity.life import NODE, finish_all, go_json, mounts_at
 from shared import options as keys
 
 TYPE_CHECKING = False
@@ -81,6 +81,12 @@ def wait_for_attach(life: "Life") -> None:
         raise Fault(call.told())
     if device and not life.must(call).device:
         raise Fault("waitforattach was given {}, and answers no device".format(device))
+    # kubelet calls it for each pod, and after each restart.
+    again = life.runner.run("waitforattach", [device, _options(life)])
+    if not again.succeeded:
+        raise Fault("for the second time: {}".format(again.told()))
+    if life.must(again).device != life.must(call).device:
+        raise Fault("for the second time it names another device: {}".format(again.told()))
 
 
 @TOPIC.check(
@@ -101,6 +107,9 @@ def is_attached(life: "Life") -> None:
         raise NotAsked("the driver has no isattached")
     if not call.succeeded or not life.must(call).attached:
         raise Fault("after attach: {}".format(call.told()))
+    again = life.runner.run("isattached", [_options(life), NODE])
+    if not again.succeeded or not life.must(again).attached:
+        raise Fault("for the second time: {}".format(again.told()))
 
 
 @TOPIC.check(
@@ -192,6 +201,8 @@ def attach_killed(life: "Life") -> None:
     life.begin()
     words = [_options(life), NODE]
     whole = life.runner.run("attach", words, kills.traced())
+    if whole.is_unsupported:
+        raise NotAsked("the driver has no attach")
     life.must(_detach(life))
     for kill in kills.of(whole):
         kill.end(life.runner.start("attach", words, kills.traced()))
@@ -201,6 +212,54 @@ def attach_killed(life: "Life") -> None:
         undone = _detach(life)
         if not undone.succeeded:
             raise Fault("after an attach that {}: {}".format(kill.told(), undone.told()))
+
+
+@TOPIC.check(
+    "attaches-at-once",
+    BREAKS,
+    Words(
+        "attach may run twice at once",
+        "the volume is half attached, and no pod gets it",
+        "Two controllers may believe for a moment that they are the one that works.",
+    ),
+    needs=("attach-twice", "detach-twice"),
+)
+def attaches_at_once(life: "Life") -> None:
+    life.begin()
+    words = [_options(life), NODE]
+    with life.runner.at_once():
+        running = [life.runner.start("attach", words) for _ in range(3)]
+    for call in finish_all(running):
+        life.must_be_in_form(call)
+    for after in (life.unless_unsupported(life.runner.run("attach", words)), _detach(life)):
+        if not after.succeeded:
+            raise Fault("after three attaches at once: {}".format(after.told()))
+
+
+@TOPIC.check(
+    "detach-killed",
+    BREAKS,
+    Words(
+        "a detach that was killed can be repeated, and the volume attached again",
+        "after a restart of the controller the volume cannot move",
+        "A restart of the controller kills the driver at any line.",
+    ),
+    traps=(18,),
+    needs=("attach-twice", "detach-twice"),
+)
+def detach_killed(life: "Life") -> None:
+    words = [life.volume(), NODE]
+    life.must(_attach(life))
+    whole = life.runner.run("detach", words, kills.traced())
+    if whole.is_unsupported:
+        raise NotAsked("the driver has no detach")
+    life.must(whole)
+    for kill in kills.of(whole):
+        life.must(_attach(life))
+        kill.end(life.runner.start("detach", words, kills.traced()))
+        for after in (_detach(life), _attach(life)):
+            if not after.succeeded:
+                raise Fault("after a detach that {}: {}".format(kill.told(), after.told()))
 
 
 @TOPIC.check(
@@ -347,6 +406,67 @@ def unmount_device_twice(life: "Life") -> None:
     call = life.unmount_device()
     if not call.succeeded:
         raise Fault("for the second time: {}".format(call.told()))
+
+
+@TOPIC.check(
+    "mountdevice-killed",
+    BREAKS,
+    Words(
+        "a mountdevice that was killed can be repeated, and undone",
+        "after a restart of kubelet the pod neither starts nor ends",
+        "A restart of kubelet's control group kills the driver at any line.",
+    ),
+    traps=(18,),
+    needs=("mountdevice-twice", "unmountdevice-twice"),
+)
+def mount_device_killed(life: "Life") -> None:
+    life.begin()
+    path = life.global_directory()
+    whole = life.mount_device(None, kills.traced())
+    life.must(whole)
+    life.must(life.unmount_device())
+    for kill in kills.of(whole):
+        kill.end(life.start_mount_device(None, kills.traced()))
+        if not mounts_at(path):
+            again = life.mount_device()
+            if not again.succeeded or not mounts_at(path):
+                raise Fault("after a mountdevice that {}: {}".format(kill.told(), again.told()))
+        undone = life.unmount_device()
+        if not undone.succeeded or mounts_at(path):
+            raise Fault("after a mountdevice that {}: {}".format(kill.told(), undone.told()))
+
+
+@TOPIC.check(
+    "unmountdevice-killed",
+    BREAKS,
+    Words(
+        "an unmountdevice that was killed can be repeated",
+        "after a restart of kubelet the volume stays in use on the node",
+        "A restart of kubelet's control group kills the driver at any line. If nothing is mounted "
+        "any more, unmountdevice is not called again.",
+    ),
+    traps=(4, 18),
+    needs=("mountdevice-twice", "unmountdevice-twice"),
+)
+def unmount_device_killed(life: "Life") -> None:
+    life.begin()
+    path = life.global_directory()
+    life.must(life.mount_device())
+    whole = life.unmount_device(kills.traced())
+    if whole.is_unsupported:
+        raise NotAsked("the driver leaves unmountdevice to kubelet")
+    life.must(whole)
+    for kill in kills.of(whole):
+        life.must(life.mount_device())
+        kill.end(life.runner.start("unmountdevice", [path], kills.traced()))
+        if mounts_at(path):
+            again = life.unmount_device()
+            if not again.succeeded or mounts_at(path):
+                raise Fault("after an unmountdevice that {}: {}".format(kill.told(), again.told()))
+        call = life.mount_device()
+        if not call.succeeded or not mounts_at(path):
+            raise Fault("after an unmountdevice that {}: {}".format(kill.told(), call.told()))
+        life.must(life.unmount_device())
 
 
 @TOPIC.check(

@@ -2,6 +2,7 @@
 
 import os
 
+from node.sanity import written
 from node.sanity.check import (
     ADVICE,
     BREAKS,
@@ -14,8 +15,14 @@ from node.sanity.check import (
     Topic,
     Words,
 )
-from node.sanity.doubtful import doubtful_mounts, powerless, refused_unmounts, tried_mounts
-from node.sanity.life import mounts_at
+from node.sanity.doubtful import (
+    doubtful_mounts,
+    powerless,
+    refused_mount,
+    refused_unmounts,
+    tried_mounts,
+)
+from node.sanity.life import mounted_paths, mounts_at
 from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, shown
 
 TYPE_CHECKING = False
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from node.sanity.life import Life
 
 TOPIC = Topic()
+_CYCLES = 3
 
 
 @TOPIC.check(
@@ -188,6 +196,76 @@ def failed_mount_leaves_files(life: "Life") -> None:
     for tried in tried_mounts(life, life.pod()):
         if tried.call.is_proper_failure and tried.left:
             raise Fault("{}; {} is left".format(tried.told(), shown(tried.left[0])))
+
+
+@TOPIC.check(
+    "failed-mount-leaks",
+    LEAK,
+    Words(
+        "a mount that fails leaves nothing outside of the pod's directory",
+        "mounts, processes or files pile up on the node",
+        "No unmount follows a failed mount. What the driver mounted or started for itself before "
+        "the failure, to stage the volume for example, is for the failing call to take away.",
+    ),
+    traps=(3,),
+    needs=(
+        After("init"),
+        After("mounts-left"),
+        After("processes-left"),
+        After("files-pile-up"),
+        After("failed-mount-leaves-files"),
+    ),
+)
+def failed_mount_leaks(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.reach_device()
+    life.device_options()  # makes the volume
+    before = mounted_paths()
+    for tried in tried_mounts(life, path):
+        if tried.call.is_proper_failure and not tried.is_mounted:
+            left = [mounted for mounted, root in mounted_paths() if (mounted, root) not in before]
+            if left:
+                raise Fault("{}; {} is still mounted".format(tried.told(), left[0]))
+            processes = life.processes_left()
+            if processes:
+                raise Fault("{}; a process is left: {}".format(tried.told(), shown(processes[0])))
+    _expect_no_pile(life, path)
+
+
+def _expect_no_pile(life: "Life", path: str) -> None:
+    """A fault if each of some mounts that the kernel refuses leaves a file."""
+    new = []
+    before = set(written.paths(life.inside))
+    for _ in range(_CYCLES):
+        refused = refused_mount(life, path)
+        after = set(written.paths(life.inside))
+        if not refused.call.is_proper_failure or not after - before:
+            return
+        new = sorted(after - before)
+        before = after
+    raise Fault("{}; each time it leaves a file such as {}".format(refused.told(), shown(new[0])))
+
+
+@TOPIC.check(
+    "failed-mount-leaks-loop-devices",
+    LEAK,
+    Words(
+        "a mount that fails leaves no loop device",
+        "loop devices run out, and the volume's file stays in use",
+        "No unmount follows a failed mount: a device that was taken for the mount is for the "
+        "failing call to give back.",
+    ),
+    traps=(3,),
+    needs=("loop-devices-left",),
+)
+def failed_mount_leaks_loop_devices(life: "Life") -> None:
+    life.begin()
+    for tried in tried_mounts(life, life.pod()):
+        if tried.call.is_proper_failure and not tried.is_mounted:
+            left = life.loop_devices_left()
+            if left:
+                raise Fault("{}; {} is still attached".format(tried.told(), left[0]))
 
 
 @TOPIC.check(

@@ -3,11 +3,12 @@ ended, and at parts of the time that a whole call takes.
 
 A busy machine moves the parts of the time to other lines of the driver, and not the programs."""
 
+from node.sanity.check import NotJudged
 from node.sanity.runner import Surroundings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List
+    from typing import Iterator, List
 
     from node.sanity.runner import Call, Running
 
@@ -19,11 +20,13 @@ _BEGAN = " began"
 
 class Kill:
     """One moment. name: of the moment, as of Call.moments; "" for one that is told by the time.
-    seconds: after the beginning of the call."""
+    seconds: after the beginning of the call. has_hit: whether a call was killed, and had not ended
+    before."""
 
     def __init__(self, name: str, seconds: float) -> None:
         self.name = name
         self.seconds = seconds
+        self.has_hit = False
 
     def end(self, running: "Running") -> None:
         """Kills the call at this moment, unless the call ends before."""
@@ -31,6 +34,7 @@ class Kill:
             running.kill_at(self.name)
         else:
             running.kill_after(self.seconds)
+        self.has_hit = running.was_killed
 
     def told(self) -> str:
         """The moment as words for a person."""
@@ -46,8 +50,17 @@ def traced() -> Surroundings:
     return around
 
 
-def of(whole: "Call") -> "List[Kill]":
-    """The moments at which a call like this one, which was traced, and has ended, is killed."""
+def of(whole: "Call") -> "Iterator[Kill]":
+    """The moments at which calls like this one, which was traced, and has ended, are killed. Raises
+    NotJudged at the end if each of them had ended before: then a kill was not tried."""
+    kills = moments_of(whole)
+    yield from kills
+    if not any(kill.has_hit for kill in kills):
+        raise NotJudged("{}: each call ended before it was killed".format(whole.callout))
+
+
+def moments_of(whole: "Call") -> "List[Kill]":
+    """The moments of a call that was traced, and has ended."""
     began = [name for name in whole.moments if name.endswith(_BEGAN)]
     names = list(dict.fromkeys(began))[:_PROGRAMS]
     names += [name for name in whole.moments[-1:] if name not in names]

@@ -6,6 +6,7 @@ A step that every check takes for granted, such as the mount before an unmount, 
 import base64
 import json
 import os
+import time
 import uuid
 
 from node.host import mount_table, namespaces
@@ -18,7 +19,7 @@ from shared.protocol import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 KUBELET = "/var/lib/kubelet"
 NODE = "sanity-node"
@@ -27,6 +28,8 @@ _CLUSTER_UID = "00000000-1111-4222-8333-444444444444"
 _MIB = 1 << 20
 _GIB = 1 << 30
 VOLUME_BYTES = 64 * _MIB
+_END_SECONDS = 15
+_LOOK_SECONDS = 0.1
 # What json.Marshal of Go escapes, so that no browser takes a text for HTML.
 _GO_ESCAPES = (
     ("<", "\\u003c"),
@@ -294,11 +297,26 @@ class Life:
         if mounts_at(path):
             raise NotJudged("unmount left {} mounted".format(path))
 
+    @property
+    def device(self) -> str:
+        """The device that attach and waitforattach answered; "" if there is none."""
+        return self._device or ""
+
     def expand(self, path: str, new_bytes: int, old_bytes: int) -> Call:
         """Grows the volume that is mounted at a pod's directory."""
+        return self.start_expand(path, new_bytes, old_bytes).finish()
+
+    def start_expand(
+        self,
+        path: str,
+        new_bytes: int,
+        old_bytes: int,
+        around: "Optional[Surroundings]" = None,
+    ) -> Running:
+        """As expand, without waiting for the end."""
         text = go_json(self.device_options())
-        words = [text, self._device or "", path, str(new_bytes), str(old_bytes)]
-        return self.runner.run("expandfs", words)
+        words = [text, self.device, path, str(new_bytes), str(old_bytes)]
+        return self.runner.start("expandfs", words, around)
 
     def reach_device(self) -> None:
         """With --attach: makes the calls that come before the first mount of a volume on a node,
@@ -323,6 +341,14 @@ class Life:
     ) -> Call:
         """Mounts the device at its directory, after attach and waitforattach, which must
         succeed."""
+        return self.start_mount_device(options, around).finish()
+
+    def start_mount_device(
+        self,
+        options: "Optional[Dict[str, str]]" = None,
+        around: "Optional[Surroundings]" = None,
+    ) -> Running:
+        """As mount_device, without waiting for the end."""
         text = go_json(self.device_options())
         if self._device is None:
             device = self.device_of(self.runner.run("attach", [text, NODE]), "")
@@ -332,13 +358,12 @@ class Life:
         path = self.global_directory()
         os.makedirs(path, 0o750, exist_ok=True)
         given = text if options is None else go_json(options)
-        return self.runner.run("mountdevice", [path, self._device, given], around)
+        return self.runner.start("mountdevice", [path, self.device, given], around)
 
-    def unmount_device(self) -> Call:
+    def unmount_device(self, around: "Optional[Surroundings]" = None) -> Call:
         """Unmounts the device's directory."""
-        return self.unless_unsupported(
-            self.runner.run("unmountdevice", [self.global_directory()]), self.global_directory()
-        )
+        path = self.global_directory()
+        return self.unless_unsupported(self.runner.run("unmountdevice", [path], around), path)
 
     def unless_unsupported(self, call: Call, unmounted: str = "") -> Call:
         """The call, which kubelet takes for a success if the driver does not have it.
@@ -373,12 +398,28 @@ class Life:
             return otherwise
         return self.must(call).device or ""
 
+    # What is left.
+
+    def processes_left(self) -> "List[str]":
+        """The command lines of the driver's processes that do not end in a while."""
+        return _after_a_while(self.runner.left)
+
+    def loop_devices_left(self) -> "List[str]":
+        """The loop devices of the driver that are not given back in a while."""
+        return _after_a_while(lambda: sandbox.own_loop_devices(self.inside.places))
+
     def take_all_away(self) -> None:
         """Unmounts all that was mounted since the beginning, wherever, as the end of the node
         does."""
-        for path, root in reversed(mounted_paths()):
-            if (path, root) not in self._first_mounts:
-                namespaces.unmount(path)
+        new = self._new_mounts()
+        while new:
+            # Others may go with it: those below, and those of its peers.
+            namespaces.unmount(new[-1])
+            new = self._new_mounts()
+
+    def _new_mounts(self) -> "List[str]":
+        """Where something was mounted since the beginning."""
+        return [path for path, root in mounted_paths() if (path, root) not in self._first_mounts]
 
     # What lies in a volume.
 
@@ -425,6 +466,16 @@ def _options_of(volume: "Dict[str, Any]") -> "Dict[str, str]":
     return options
 
 
+def _after_a_while(left: "Callable[[], List[str]]") -> "List[str]":
+    """What `left` returns: a daemon ends, and a loop device goes, a little after the last user."""
+    deadline = time.monotonic() + _END_SECONDS
+    found = left()
+    while found and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        found = left()
+    return found
+
+
 def finish_all(running: "Sequence[Running]") -> "List[Call]":
     """Waits for the end of all of these calls, which run at once."""
     open_calls = list(running)
@@ -447,6 +498,12 @@ def go_json(options: "Dict[str, str]") -> str:
     for character, escape in _GO_ESCAPES:
         text = text.replace(character, escape)
     return text
+
+
+def size_of(path: str) -> int:
+    """How many bytes the file system at the path has."""
+    disk = os.statvfs(path)
+    return disk.f_blocks * disk.f_frsize
 
 
 def mounts_at(path: str) -> "List[mount_table.Mount]":

@@ -15,7 +15,7 @@ from node.sanity.check import (
     Topic,
     Words,
 )
-from node.sanity.life import VOLUME_BYTES, finish_all
+from node.sanity.life import VOLUME_BYTES, finish_all, size_of
 from shared import options as keys
 from shared import schemas
 from shared.options import Options
@@ -281,6 +281,29 @@ def delete_killed(life: "Life") -> None:
 
 
 @TOPIC.check(
+    "deletes-at-once",
+    BREAKS,
+    Words(
+        "delete may run twice at once",
+        "the PV stays Failed, and half of its volume stays",
+        "Two provisioners may believe for a moment that they are the one that works.",
+    ),
+    needs=("delete-twice",),
+)
+def deletes_at_once(life: "Life") -> None:
+    life.begin()
+    name = life.volume()
+    options = life.provisioned(name)
+    with life.runner.at_once():
+        running = [life.start_delete(name, options) for _ in range(3)]
+    for call in finish_all(running):
+        life.must_be_in_form(call)
+    after = life.delete(name, options)
+    if not after.succeeded:
+        raise Fault("after three deletes at once: {}".format(after.told()))
+
+
+@TOPIC.check(
     "delete-other-stays",
     DATA_LOSS,
     Words(
@@ -398,15 +421,37 @@ def list_(life: "Life") -> None:
 )
 def adopt(life: "Life") -> None:
     life.begin()
-    given = dict(life.provisioned(life.volume()))
-    given.update(life.claim_options(life.volume()))
-    given[keys.CLAIM_UID] = "11111111-2222-4333-8444-555555555555"
+    words = _words_to_adopt(life)
     for time_word in ("first", "second"):
-        call = life.runner.run("adopt", [Options(given).text()])
+        call = life.runner.run("adopt", words)
         if call.is_unsupported:
             raise NotAsked("the driver has no adopt")
         if not call.succeeded:
             raise Fault("for the {} time: {}".format(time_word, call.told()))
+
+
+@TOPIC.check(
+    "adopt-killed",
+    BREAKS,
+    Words(
+        "an adopt that was killed can be repeated",
+        "a volume has half an owner, and no claim can have it",
+        "A restart of the provisioner kills the driver at any line.",
+    ),
+    traps=(18,),
+    needs=("adopt",),
+)
+def adopt_killed(life: "Life") -> None:
+    life.begin()
+    words = _words_to_adopt(life)
+    whole = life.runner.run("adopt", words, kills.traced())
+    life.must(whole)
+    for number, kill in enumerate(kills.of(whole)):
+        words = _words_to_adopt(life, number)
+        kill.end(life.runner.start("adopt", words, kills.traced()))
+        again = life.runner.run("adopt", words)
+        if not again.succeeded:
+            raise Fault("after an adopt that {}: {}".format(kill.told(), again.told()))
 
 
 @TOPIC.check(
@@ -507,7 +552,7 @@ def expandfs_grows(life: "Life") -> None:
     life.begin()
     path = life.pod()
     life.must_mount(path)
-    before = _size(path)
+    before = size_of(path)
     if before > 2 * VOLUME_BYTES:
         raise NotAsked("the volume is larger than asked: the driver sets no limit")
     call = life.expand(path, 4 * VOLUME_BYTES, VOLUME_BYTES)
@@ -522,13 +567,8 @@ def expandfs_grows(life: "Life") -> None:
         raise NotAsked("here nobody has CAP_SYS_RESOURCE, which growing takes")
     if not call.succeeded:
         raise Fault(call.told())
-    if _size(path) <= 2 * before:
-        raise Fault("expandfs answered Success, and the volume has {} bytes".format(_size(path)))
-
-
-def _size(path: str) -> int:
-    disk = os.statvfs(path)
-    return disk.f_blocks * disk.f_frsize
+    if size_of(path) <= 2 * before:
+        raise Fault("expandfs answered Success, and the volume has {} bytes".format(size_of(path)))
 
 
 def _options_of(call: "Call") -> "Dict[str, str]":
@@ -536,6 +576,14 @@ def _options_of(call: "Call") -> "Dict[str, str]":
     volume = call.reply.volume if call.reply is not None else None
     options: "Dict[str, str]" = (volume or {}).get("options", {})
     return options
+
+
+def _words_to_adopt(life: "Life", number: int = 0) -> "List[str]":
+    """The arguments with which the volume gets another owner. number: tells owners apart."""
+    given = dict(life.pv_options())
+    given.update(life.claim_options(life.volume()))
+    given[keys.CLAIM_UID] = "11111111-2222-4333-8444-{:012}".format(number)
+    return [Options(given).text()]
 
 
 def _expect_deleted(life: "Life", name: str, provisioned: "Call", kill: kills.Kill) -> None:

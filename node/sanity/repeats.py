@@ -1,19 +1,25 @@
 """Checks of calls that are repeated, killed, or made at once."""
 
-import contextlib
 import os
 import shutil
+import stat
 
 from node.host import namespaces
 from node.sanity import kills
-from node.sanity.check import BREAKS, DATA_LOSS, After, Fault, NotAsked, Topic, Words
-from node.sanity.life import SetupFailed, finish_all, mounts_at
+from node.sanity.check import BREAKS, DATA_LOSS, After, Fault, NotAsked, NotJudged, Topic, Words
+from node.sanity.life import VOLUME_BYTES, SetupFailed, finish_all, mounts_at, size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable
+
     from node.sanity.life import Life
+    from node.sanity.runner import Call
 
 TOPIC = Topic()
+_KEPT = "kept"
+# A volume grows by so much at each kill.
+_STEP_BYTES = 8 << 20
 
 
 @TOPIC.check(
@@ -144,10 +150,7 @@ def unmount_after_reboot(life: "Life") -> None:
     life.begin()
     path = life.pod()
     life.must_mount(path)
-    _restart(life)
-    call = life.unmount(path)
-    if not call.succeeded:
-        raise Fault("after a restart of the node: {}".format(call.told()))
+    _expect_after_restart(life, lambda: life.unmount(path))
 
 
 @TOPIC.check(
@@ -167,10 +170,7 @@ def mount_after_reboot(life: "Life") -> None:
     life.must_mount(path)
     if life.request.attach:
         raise NotAsked("with --attach the device is made anew after a restart")
-    _restart(life)
-    call = life.mount(path)
-    if not call.succeeded:
-        raise Fault("after a restart of the node: {}".format(call.told()))
+    _expect_after_restart(life, lambda: life.mount(path))
     if not mounts_at(path):
         raise Fault("mount answered Success after a restart of the node, and mounted nothing")
 
@@ -278,24 +278,33 @@ def unmounts_at_once(life: "Life") -> None:
         "a mount that was killed can be repeated, and undone",
         "after a restart of kubelet the pod neither starts nor ends",
         "A restart of kubelet's control group kills the driver at any line. Locks and notes that "
-        "it leaves must not stop the next call.",
+        "it leaves must not stop the next call. If anything is mounted at the pod's directory "
+        "kubelet takes it for the volume, and makes no next call.",
     ),
-    traps=(18,),
+    traps=(1, 18),
     needs=("mount-again",),
 )
 def mount_killed(life: "Life") -> None:
     life.begin()
     first = life.pod("pod-first")
     whole = life.mount(first, None, kills.traced())
+    if whole.is_unsupported:
+        raise NotAsked("the driver leaves mount to kubelet")
     life.must(whole)
+    life.must_be_mounted(first)
+    if life.request.provision:
+        life.write(os.path.join(first, _KEPT), "data")
     life.must_unmount(first)
     for number, kill in enumerate(kills.of(whole)):
         path = life.pod("pod-{}".format(number))
         kill.end(life.start_mount(path, None, kills.traced()))
-        if not mounts_at(path):
-            again = life.mount(path)
-            if not again.succeeded or not mounts_at(path):
-                raise Fault("after a mount that {}: {}".format(kill.told(), again.told()))
+        _expect_mounted_again(life, path, "after a mount that {}".format(kill.told()))
+        if life.request.provision and not os.path.exists(os.path.join(path, _KEPT)):
+            raise Fault(
+                "after a mount that {} something else than the volume is mounted".format(
+                    kill.told()
+                )
+            )
         undone = life.unmount(path)
         if not undone.succeeded or mounts_at(path):
             raise Fault("after a mount that {}: {}".format(kill.told(), undone.told()))
@@ -317,6 +326,8 @@ def unmount_killed(life: "Life") -> None:
     first = life.pod("pod-first")
     life.must_mount(first)
     whole = life.unmount(first, kills.traced())
+    if whole.is_unsupported:
+        raise NotAsked("the driver leaves unmount to kubelet")
     life.must(whole)
     for number, kill in enumerate(kills.of(whole)):
         path = life.pod("pod-{}".format(number))
@@ -344,8 +355,7 @@ def expandfs(life: "Life") -> None:
     life.begin()
     path = life.pod()
     life.must_mount(path)
-    disk = os.statvfs(path)
-    size_bytes = disk.f_blocks * disk.f_frsize
+    size_bytes = size_of(path)
     for time_word in ("first", "second"):
         call = life.expand(path, size_bytes, size_bytes)
         if call.is_unsupported:
@@ -356,8 +366,104 @@ def expandfs(life: "Life") -> None:
             raise Fault("for the {} time: {}".format(time_word, call.told()))
 
 
-def _restart(life: "Life") -> None:
-    """As a restart of the node does: no process, no mount and nothing in memory is left."""
+@TOPIC.check(
+    "expandfs-without-device",
+    BREAKS,
+    Words(
+        "expandfs is not left to kubelet where kubelet has no device to grow",
+        "the claim shows its new size, and the pod has no more room than before",
+        "Where expandfs is not supported kubelet grows the device by itself. Without a device, or "
+        "with one that is no block device, blkid finds nothing, kubelet takes that for an empty "
+        "disk, and the expansion for done. Answer expandfs, or state requiresFSResize: false and "
+        "forbid expansion in the class.",
+    ),
+    traps=(14,),
+    needs=("init", After("mounted")),
+)
+def expandfs_without_device(life: "Life") -> None:
+    life.begin()
+    if life.capabilities.get("requiresFSResize") is False:
+        raise NotAsked("init states requiresFSResize: false")
+    path = life.pod()
+    life.mount(path)  # may fail: a call that is not supported is so for all volumes
+    call = life.expand(path, VOLUME_BYTES, VOLUME_BYTES)
+    if not call.is_unsupported:
+        return
+    if not life.device:
+        raise Fault("expandfs is not supported, and there is no device")
+    if os.path.exists(life.device) and not stat.S_ISBLK(os.stat(life.device).st_mode):
+        raise Fault("expandfs is not supported, and {} is no block device".format(life.device))
+
+
+@TOPIC.check(
+    "expandfs-killed",
+    BREAKS,
+    Words(
+        "an expandfs that was killed can be repeated",
+        "the claim stays in FileSystemResizePending after a restart of kubelet",
+        "A restart of kubelet's control group kills the driver at any line; kubelet then calls "
+        "expandfs again, with the same sizes, after mount if nothing is mounted any more.",
+    ),
+    traps=(18,),
+    needs=("expandfs", "unmounted"),
+)
+def expandfs_killed(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    life.must_mount(path)
+    size_bytes = size_of(path)
+    grown_bytes = size_bytes
+    step_bytes = 0
+    whole = life.start_expand(path, size_bytes, size_bytes, kills.traced()).finish()
+    life.must(whole)
+    if life.request.provision and size_bytes <= 2 * VOLUME_BYTES:
+        size_bytes = VOLUME_BYTES + _STEP_BYTES
+        larger = life.start_expand(path, size_bytes, VOLUME_BYTES, kills.traced()).finish()
+        if larger.succeeded:  # some drivers grow no volume that is in use
+            whole = larger
+            step_bytes = _STEP_BYTES
+    is_larger = size_of(path) > grown_bytes
+    grown_bytes = size_of(path)
+    for kill in kills.of(whole):
+        new_bytes = size_bytes + step_bytes
+        kill.end(life.start_expand(path, new_bytes, size_bytes, kills.traced()))
+        _expect_mounted_again(life, path, "after an expandfs that {}".format(kill.told()))
+        again = life.expand(path, new_bytes, size_bytes)
+        if not again.succeeded:
+            raise Fault("after an expandfs that {}: {}".format(kill.told(), again.told()))
+        if is_larger and size_of(path) <= grown_bytes:
+            raise Fault("after an expandfs that {} none grows the volume".format(kill.told()))
+        size_bytes = new_bytes
+        grown_bytes = size_of(path)
+
+
+def _expect_mounted_again(life: "Life", path: str, after: str) -> None:
+    """As a kubelet that was restarted does: mounts the volume unless anything is mounted there. A
+    fault if the mount fails.
+
+    after: for a person, what was before"""
+    if mounts_at(path):
+        return
+    again = life.mount(path)
+    if not again.succeeded or not mounts_at(path):
+        raise Fault("{}: {}".format(after, again.told()))
+
+
+def _expect_after_restart(life: "Life", step: "Callable[[], Call]") -> None:
+    """A fault if the call fails after a restart of the node; NotJudged if that may be because the
+    setup could be made once only."""
+    reason = _restart(life)
+    call = step()
+    if call.succeeded:
+        return
+    if reason:
+        raise NotJudged("after a restart of the node {}".format(reason))
+    raise Fault("after a restart of the node: {}".format(call.told()))
+
+
+def _restart(life: "Life") -> str:
+    """As a restart of the node does: no process, no mount and nothing in memory is left. Then the
+    setup is made again; returns why it failed, if it did, as what it makes is there from before."""
     life.runner.end_all(also_kept=True)
     life.take_all_away()
     for directory in ("/dev/shm", "/run", "/tmp"):
@@ -368,5 +474,8 @@ def _restart(life: "Life") -> None:
             else:
                 os.unlink(entry)
     os.makedirs("/run/lock", 0o755, exist_ok=True)
-    with contextlib.suppress(SetupFailed):  # what it makes may be there from before
+    try:
         life.set_up()
+    except SetupFailed as failure:
+        return str(failure)
+    return ""

@@ -75,7 +75,8 @@ class Call:
     signal; None if the driver did not end. output: stdout and stderr. seconds: from start to end.
     is_held: whether a child kept the output open behind the driver's end, so that kubelet would
     hang. done_by_kubelet: whether kubelet does the work itself, as the driver has no such call.
-    executed: the programs that ran, if they were traced. moments: "NAME began" and "NAME ended" for
+    executed: the programs that ran, if they were traced. passed_on: those of them that other
+    processes than the driver's own executed. moments: "NAME began" and "NAME ended" for
     each program that a traced driver ran, in their order."""
 
     def __init__(self, callout: str, words: "Sequence[str]") -> None:
@@ -86,6 +87,7 @@ class Call:
         self.seconds = 0.0
         self.is_held = False
         self.executed: "List[List[str]]" = []
+        self.passed_on: "List[List[str]]" = []
         self.moments: "List[str]" = []
         self.done_by_kubelet = False
         self.reply: "Optional[Reply]" = None
@@ -191,10 +193,13 @@ class Running:
             continue
         return self.call
 
-    def step(self) -> bool:
-        """Reads a little, and returns whether the call is over."""
-        self._read()
+    def step(self, seconds: float = _LOOK_SECONDS) -> bool:
+        """Reads a little, and returns whether the call is over.
+
+        seconds: how long to wait if nothing happens"""
+        self._read(seconds)
         self._runner.reap()
+        self._runner.on_step()
         self._note_end()
         now = time.monotonic()
         if self._ended is not None and not self._is_open:
@@ -218,9 +223,11 @@ class Running:
 
     def kill_after(self, seconds: float) -> None:
         """Kills the call so many seconds after its beginning, unless it ends before."""
-        while time.monotonic() - self._began < seconds:
-            if self.step():
+        left = seconds
+        while left > 0:
+            if self.step(min(left, _LOOK_SECONDS)):
                 return
+            left = self._began + seconds - time.monotonic()
         self.kill()
 
     def kill_at(self, moment: str) -> None:
@@ -235,6 +242,11 @@ class Running:
             self.kill()
         self._runner.deadly_moment = ""
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether a kill has hit the driver: it had not ended before."""
+        return self.call.status == -signal.SIGKILL
+
     def _note_end(self) -> None:
         """Takes note of the driver's end, if the driver has ended."""
         if self._ended is None and self.pid in self._runner.ended:
@@ -247,13 +259,11 @@ class Running:
         self.call.read()
         return True
 
-    def _read(self) -> None:
-        if not self._is_open:
-            time.sleep(_LOOK_SECONDS / 2)
-            return
-        readable, _, _ = select.select([self._reader], [], [], _LOOK_SECONDS)
-        self._is_silent = not readable
-        if not readable:
+    def _read(self, seconds: float) -> None:
+        readers = [self._reader] if self._is_open else []
+        ready = self._runner.bell.wait(readers, seconds)
+        self._is_silent = not ready
+        if not ready:
             return
         chunk = os.read(self._reader, 1 << 16)
         if not chunk or len(self.call.output) > _OUTPUT_LIMIT_BYTES:
@@ -261,21 +271,53 @@ class Running:
         self.call.output += chunk
 
 
+class _Bell:
+    """Rings when a child has stopped or ended, so that whoever waits for output, too, need not look
+    again and again."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+
+    def listen(self) -> None:
+        """From now on this bell rings, and no other one."""
+        signal.signal(signal.SIGCHLD, _go_on)
+        signal.set_wakeup_fd(self._writer)
+
+    def wait(self, readers: "List[int]", seconds: float) -> "List[int]":
+        """Those of the readers that can be read; none if the bell rings, or after the seconds."""
+        ready, _, _ = select.select([self._reader, *readers], [], [], seconds)
+        if self._reader in ready:
+            os.read(self._reader, 1 << 16)
+        return [reader for reader in ready if reader != self._reader]
+
+
+def _go_on(number: int, frame: "Any") -> None:
+    """For a signal that only has to ring the bell."""
+
+
 class Runner:
     """Runs calls of the driver in this root.
 
     executable: the driver's path. seconds: how long one call may take. calls: all calls so far.
-    ended: statuses of processes that have ended, by number. on_executed: called whenever a traced
-    driver, which waits meanwhile, has executed a program. deadly_moment: the name of the moment at
-    which all processes of the driver are killed, if it is traced."""
+    ended: statuses of processes that have ended, by number. directory: the working directory of
+    calls that are given none; "" for the driver's own. on_executed: called whenever a traced
+    driver, which waits meanwhile, has executed a program. on_step: called again and again during a
+    call. deadly_moment: the name of the moment at which all processes of the driver are killed, if
+    it is traced."""
 
     def __init__(self, executable: str, seconds: float) -> None:
         self.executable = executable
         self.seconds = seconds
         self.calls: "List[Call]" = []
         self.ended: "Dict[int, int]" = {}
-        self.on_executed: "Optional[Callable[[], None]]" = None
+        self.directory = ""
+        self.on_executed: "Callable[[], None]" = _do_nothing
+        self.on_step: "Callable[[], None]" = _do_nothing
         self.deadly_moment = ""
+        self.bell = _Bell()
+        self._pid = 0
         self._kept: "Set[int]" = set()
         self._tracer = tracing.Tracer(self._note_executed, self._note_exiting)
         self._programs: "Dict[int, str]" = {}
@@ -293,13 +335,15 @@ class Runner:
         """Begins a call."""
         call = Call(callout, words)
         self.calls.append(call)
+        self.bell.listen()
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             self._await_others()
             line = [self.executable, callout, *words]
-            _become(line, around or Surroundings(), writer)
+            _become(line, around or Surroundings(), self.directory, writer)
         os.close(writer)
+        self._pid = pid
         return Running(self, call, pid, reader)
 
     @contextlib.contextmanager
@@ -379,8 +423,9 @@ class Runner:
         if self.calls:
             is_driver = not self.calls[-1].executed
             self.calls[-1].executed.append(argv)
-        if self.on_executed is not None:
-            self.on_executed()
+            if pid != self._pid:
+                self.calls[-1].passed_on.append(argv)
+        self.on_executed()
         if argv and not is_driver:
             self._programs[pid] = os.path.basename(argv[0])
             self._note_moment(self._programs[pid] + " began")
@@ -398,6 +443,10 @@ class Runner:
             self._kill(self._listed())
 
 
+def _do_nothing() -> None:
+    """Where nobody wants to be called."""
+
+
 def _argv(pid: int) -> "List[str]":
     try:
         with open("/proc/{}/cmdline".format(pid), "rb") as file:
@@ -407,13 +456,13 @@ def _argv(pid: int) -> "List[str]":
     return [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
 
 
-def _become(line: "List[str]", around: Surroundings, writer: int) -> "NoReturn":
+def _become(line: "List[str]", around: Surroundings, directory: str, writer: int) -> "NoReturn":
     """In a child: becomes the driver. Until then the child has the memory, the program and the
     files of the first process, and is as hidden as that one (namespaces.hide_process)."""
     try:
         os.setsid()
         _set_standard(around.has_stdin, writer)
-        os.chdir(around.directory or os.path.dirname(line[0]))
+        os.chdir(around.directory or directory or os.path.dirname(line[0]))
         resource.setrlimit(resource.RLIMIT_CORE, (_CORE_BYTES, _CORE_BYTES))
         most = sandbox.memory_bytes() // 2
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))

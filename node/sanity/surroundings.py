@@ -20,6 +20,9 @@ TOPIC = Topic()
 # kubelet cannot pass a longer one.
 _ARGUMENT_BYTES = 32 * 4096
 _OPTION = "flexvol-sanity"
+_WITH_UNKNOWN = "with an option that is unknown"
+_WITH_STRANGE = "with strange characters in an option that is unknown"
+_WITH_LONG = "with options of 128 KiB"
 _STRANGE = "<one>&'two'\"three\"\\four six=7, \u00e4\u65e5 ${HOME} `true` [8]"
 # What stands behind the value of an option, for shells that evaluate the value in any quotes. No
 # blank, as many scripts fall apart at a blank before they come to the value.
@@ -90,12 +93,12 @@ def unknown_option(life: "Life") -> None:
 def option_characters(life: "Life") -> None:
     life.begin()
     life.must_answer_in_form()
-    if not _mount_with(life, {_OPTION: "value"}):
-        _mount_with(life, {_OPTION: _STRANGE})
+    takes_unknown = _mount_with(life, {_OPTION: "value"})
+    takes_strange = _mount_with(life, {_OPTION: _STRANGE}, _WITH_STRANGE)
+    if not takes_unknown:
         life.must_mount_at_all()
-        return
-    if not _mount_with(life, {_OPTION: _STRANGE}):
-        raise Fault("with a strange value of an option that is unknown: {}".format(_last(life)))
+    elif not takes_strange:
+        raise Fault("{}: {}".format(_WITH_STRANGE, _last(life)))
 
 
 @TOPIC.check(
@@ -167,9 +170,9 @@ def option_outside(life: "Life") -> None:
 def long_options(life: "Life") -> None:
     life.begin()
     takes_unknown = _mount_with(life, {_OPTION: "value"})
-    mounted = _mount_with(life, _filling(life.mount_options()))
+    mounted = _mount_with(life, _filling(life.mount_options()), _WITH_LONG)
     if takes_unknown and not mounted:
-        raise Fault("with options of 128 KiB: {}".format(_last(life)))
+        raise Fault("{}: {}".format(_WITH_LONG, _last(life)))
 
 
 @TOPIC.check(
@@ -272,19 +275,21 @@ def _live(life: "Life", around: Surroundings, where: str) -> None:
         raise Fault("{}: {}".format(where, call.told()))
 
 
-def _mount_with(life: "Life", options: "Dict[str, str]") -> bool:
+def _mount_with(life: "Life", options: "Dict[str, str]", words: str = _WITH_UNKNOWN) -> bool:
     """Whether a mount with further options succeeds. A fault if its answer is not in form, or if it
-    succeeds and mounts nothing."""
+    succeeds and mounts nothing.
+
+    words: for a person, about the options"""
     path = life.pod()
     given = life.mount_options()
     given.update(options)
     call = life.mount(path, given)
     if not call.is_in_form:
-        raise Fault("with an option that is unknown: {}".format(call.told()))
+        raise Fault("{}: {}".format(words, call.told()))
     if not call.succeeded:
         return False
     if not mounts_at(path):
-        raise Fault("with an option that is unknown mount answered Success, and mounted nothing")
+        raise Fault("{}: mount answered Success, and mounted nothing".format(words))
     life.clear(path)
     return True
 

@@ -1,5 +1,6 @@
 """What a driver has written in its root: files, and lines of the system log."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -91,18 +92,18 @@ def _walk(inside: "Inside") -> "Iterator[tuple[str, List[str], int]]":
 
 
 class SystemLog:
-    """The system log of the root, which keeps all that is written to it."""
+    """The system log of the root, which keeps all that is written to it. lines: what was written,
+    as far as it was read."""
 
     def __init__(self) -> None:
+        self.lines: "List[bytes]" = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(_LOG_SOCKET)
         self._socket.setblocking(False)
 
-    def read(self) -> bytes:
-        """The lines since the last call."""
-        lines = []
-        while True:
-            try:
-                lines.append(self._socket.recv(_LONGEST_LINE))
-            except BlockingIOError:
-                return b"\n".join(lines)
+    def read(self) -> None:
+        """Reads what was written. The kernel keeps ten lines; whoever writes one more waits until
+        they are read."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.lines.append(self._socket.recv(_LONGEST_LINE))

@@ -26,14 +26,14 @@ class Kind:
     """A correct driver, and how the suite is asked about it.
 
     source: the name of the file. attach, provision: as the arguments of the suite. is_loop: the
-    driver mounts loop devices. is_there: whether the storage is on this machine; otherwise no mount
-    succeeds."""
+    driver mounts loop devices. setup: makes the storage if provision does not; "" if the storage is
+    not on this machine, so that no mount succeeds."""
 
     source: str
     attach: bool = False
     provision: bool = False
     is_loop: bool = False
-    is_there: bool = True
+    setup: str = "mkdir -p /var/lib/shelf/volumes/data"
 
     def __str__(self) -> str:
         words = [self.source]
@@ -61,8 +61,7 @@ class Kind:
         request.call_seconds = _CALL_SECONDS
         if not self.provision:
             request.options = {"directory": "data"}
-            if self.is_there:
-                request.setup = "mkdir -p /var/lib/shelf/volumes/data"
+            request.setup = self.setup
         return request
 
 
@@ -71,7 +70,7 @@ ATTACHING = Kind("shelf.py", attach=True)
 PROVISIONING = Kind("shelf.py", provision=True)
 ATTACHING_PROVISIONING = Kind("shelf.py", attach=True, provision=True)
 SH = Kind("shelf.sh")
-NOT_THERE = Kind("shelf.py", is_there=False)
+NOT_THERE = Kind("shelf.py", setup="")
 LOOP = Kind("image.sh", provision=True, is_loop=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.sanity.broken import (
     Broken,
     answers,
     attaching,
+    blameless,
     failing,
     mounting,
     provisioning,
@@ -46,6 +48,32 @@ def test_the_suite_finds(broken: Broken, tmp_path: Path) -> None:
     results = drivers.judged(tmp_path, broken.kind, broken.text(), [broken.check])
 
     assert list(drivers.faults(results)) == [broken.check], results[0].message
+    assert broken.message in results[0].message
+
+
+@pytest.mark.parametrize("driver", blameless.DRIVERS, ids=str)
+def test_the_suite_blames_nobody_who_is_right(driver: Broken, tmp_path: Path) -> None:
+    results = drivers.judged(tmp_path, driver.kind, driver.text(), [driver.check])
+
+    assert drivers.faults(results) == {}
+    assert drivers.unexplained(results) == {}
+
+
+@pytest.mark.parametrize("check", ["mount-after-reboot", "unmount-after-reboot"])
+def test_a_setup_that_can_be_made_once_is_no_fault(check: str, tmp_path: Path) -> None:
+    """The driver needs a server, which the setup does not start again."""
+    setup = (
+        "mkdir -p /var/lib/shelf/volumes; mkdir /var/lib/shelf/volumes/data && touch /run/server"
+    )
+    kind = dataclasses.replace(drivers.PYTHON, setup=setup)
+    begin = "def take_away(path: str) -> None:\n"
+    text = drivers.replaced(kind.text(), begin, begin + '    os.stat("/run/server")\n')
+    begin = "    if is_mounted(path):\n        return\n    flags"
+    text = drivers.replaced(text, begin, '    os.stat("/run/server")\n' + begin)
+
+    results = drivers.judged(tmp_path, kind, text, [check])
+
+    assert list(drivers.unexplained(results)) == [check], results[0].message
 
 
 def test_the_suite_names_nothing_else(campaign: bool, tmp_path: Path) -> None:

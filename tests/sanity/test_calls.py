@@ -254,7 +254,7 @@ def test_a_call_is_killed(driver: Path, moment: str, left: list[str]) -> None:
 def test_a_call_is_killed_at_each_program_and_at_parts_of_its_time(driver: Path) -> None:
     def steps(life: Life) -> Any:
         whole = life.runner.run("init", [], kills.traced())
-        return [kill.told() for kill in kills.of(whole) if kill.name] + [whole.moments]
+        return [kill.told() for kill in kills.moments_of(whole) if kill.name] + [whole.moments]
 
     *told, moments = in_root(driver, STEPS, steps)
 
@@ -263,6 +263,32 @@ def test_a_call_is_killed_at_each_program_and_at_parts_of_its_time(driver: Path)
     assert told == [
         f"was killed when {moment}" for moment in ("touch began", "true began", "touch ended")
     ]
+
+
+def test_a_check_whose_kills_hit_no_call_is_not_judged(driver: Path) -> None:
+    def steps(life: Life) -> Any:
+        whole = life.runner.run("init", [], kills.traced())
+        hits = []
+        try:
+            for _ in kills.of(whole):
+                running = life.runner.start("init", [], kills.traced())
+                running.finish()
+                hits.append(running.was_killed)
+        except NotJudged as reason:
+            return [any(hits), str(reason)]
+        return hits
+
+    expected = [False, "init: each call ended before it was killed"]
+    assert in_root(driver, STEPS, steps) == expected
+
+
+def test_a_call_is_killed_at_its_very_beginning(driver: Path) -> None:
+    def steps(life: Life) -> Any:
+        running = life.runner.start("init", [])
+        running.kill_after(0)
+        return running.was_killed
+
+    assert in_root(driver, "#!/bin/sh\nsleep 9\n", steps) is True
 
 
 def test_calls_that_begin_at_once_wait_for_each_other(driver: Path) -> None:

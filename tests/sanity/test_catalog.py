@@ -1,4 +1,4 @@
-"""The list of the checks: each has words for people, and docs/sanity.md has them all."""
+"""The list of the checks: each has words for people, and docs/sanity/checks.md has them all."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def test_the_page_has_all_checks() -> None:
     del rows["check"]
 
     assert rows == {f"`{check.name}`": [check.severity, check.title] for check in catalog.CHECKS}, (
-        "correct docs/sanity.md: flexvol sanity --list prints the checks"
+        "correct docs/sanity/checks.md: flexvol sanity --list prints the checks"
     )

@@ -95,6 +95,6 @@ def test_the_scheduler_looks_for_room_only_where_the_driver_lists_pools(node: Ow
 
 
 def test_flexvol_sanity_finds_no_fault(node: OwnNode) -> None:
-    """docs/sanity.md has what each check is about. Leave checks out while you work by `-k "not
-    sanity"`."""
+    """docs/sanity/checks.md has what each check is about. Leave checks out while you work by `-k
+    "not sanity"`."""
     node.judge("--setup", SETUP)

@@ -12,12 +12,14 @@ class Broken:
     """A driver with one fault.
 
     check: the name of the check that finds the fault. kind: the correct driver. changes: parts of
-    its text, and what stands there instead. where: tells the driver from others with the fault."""
+    its text, and what stands there instead. where: tells the driver from others with the fault.
+    message: a part of what the check says."""
 
     check: str
     kind: Kind
     changes: dict[str, str]
     where: str = ""
+    message: str = ""
 
     def __str__(self) -> str:
         words = [self.check, str(self.kind)]

@@ -69,4 +69,14 @@ DRIVERS = (
         PYTHON,
         {_MOUNT: _MOUNT + '    write(os.path.join(os.path.dirname(__file__), "last"), path)\n'},
     ),
+    Broken(
+        "driver-directory",
+        PYTHON,
+        {
+            _MOUNT: _MOUNT + '    busy = os.path.join(os.path.dirname(__file__), "busy")\n'
+            "    os.mkdir(busy)\n    os.rmdir(busy)\n"
+        },
+        "for a moment",
+    ),
+    Broken("driver-directory", SH, {'do_unmount "$2" ;;': 'do_unmount "$2"; chmod 755 "$0" ;;'}),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.sanity.broken import Broken
+from tests.sanity.broken.repeating import with_stale_lock, with_trace_of_another
 from tests.sanity.drivers import ATTACHING
 
 _ATTACH = "def attach(text: str, node: str) -> Reply:\n"
@@ -45,7 +46,22 @@ DRIVERS = (
         ATTACHING,
         {'    return {"device": device}\n\n\ndef isatt': "    return {}\n\n\ndef isatt"},
     ),
+    Broken(
+        "waitforattach",
+        ATTACHING,
+        {_WAIT: _WAIT + '    os.mkdir(STATE + "/waited")\n'},
+        "once only",
+    ),
     Broken("isattached", ATTACHING, {'return {"attached": os.path.exists(record)}': "return {}"}),
+    Broken(
+        "isattached",
+        ATTACHING,
+        {
+            'return {"attached": os.path.exists(record)}': 'os.mkdir(STATE + "/asked")\n'
+            '    return {"attached": True}'
+        },
+        "once only",
+    ),
     Broken(
         "detach", ATTACHING, {_DETACH: _DETACH + '    raise Failed("detach needs the device")\n'}
     ),
@@ -82,6 +98,12 @@ DRIVERS = (
             _NOT_THERE: '    if "busy" in "".join(os.listdir(ATTACHED)):\n'
             '        raise Failed("another call attaches the volume")\n' + _NOT_THERE,
         },
+    ),
+    Broken("attaches-at-once", ATTACHING, with_trace_of_another("attach", _ATTACH)),
+    Broken(
+        "detach-killed",
+        ATTACHING,
+        with_stale_lock(_DETACH, "    record = record_of(name)\n"),
     ),
     Broken("mountdevice", ATTACHING, {_MOUNT_DEVICE: '    raise Failed("no such device")\n'}),
     Broken("mountdevice-mounts", ATTACHING, {_MOUNT_DEVICE: ""}),
@@ -134,6 +156,12 @@ DRIVERS = (
             _UNMOUNT_DEVICE: _UNMOUNT_DEVICE
             + '    if not is_mounted(path):\n        raise Failed("nothing is mounted")\n'
         },
+    ),
+    Broken("mountdevice-killed", ATTACHING, with_stale_lock("", _MOUNT_DEVICE)),
+    Broken(
+        "unmountdevice-killed",
+        ATTACHING,
+        with_stale_lock(_UNMOUNT_DEVICE, "    take_away(path)\n"),
     ),
     Broken(
         "device-in-use",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.sanity.broken import Broken
-from tests.sanity.drivers import PYTHON, SH
+from tests.sanity.drivers import LOOP, PYTHON, SH
 
 _BIND = "    bind(device, path, options)\n"
+_DEVICE = "    device = device_of(options)\n    credentials"
 _END = "    return 0\n"
 _FAILURE = '        return {"status": "Failure", "message": str(failed), "reason": failed.reason}\n'
 _MOUNT = "def mount(path: str, text: str) -> Reply:\n"
@@ -72,6 +73,47 @@ DRIVERS = (
             '    if not is_mounted(path):\n        write(mark, "")\n'
             "    device = device_of(options)\n"
             "    if os.path.exists(mark):\n        os.unlink(mark)\n    credentials"
+        },
+    ),
+    Broken(
+        "failed-mount-leaks",
+        PYTHON,
+        {
+            _DEVICE: '    stage = STATE + "/stage"\n    if not is_mounted(stage):\n'
+            "        os.makedirs(stage, exist_ok=True)\n"
+            '        run(["mount", "-t", "tmpfs", "none", stage])\n' + _DEVICE,
+            _BIND: _BIND + "    take_away(stage)\n",
+        },
+        "a mount",
+    ),
+    Broken(
+        "failed-mount-leaks",
+        PYTHON,
+        {
+            _DEVICE: "    import subprocess\n\n    null = subprocess.DEVNULL\n"
+            '    server = subprocess.Popen(["sleep", "99"], stdin=null, stdout=null, stderr=null)\n'
+            + _DEVICE,
+            _BIND: _BIND + "    server.kill()\n    server.wait()\n",
+        },
+        "a process",
+    ),
+    Broken(
+        "failed-mount-leaks",
+        PYTHON,
+        {
+            _BIND: '    note = f"{STATE}/note-{os.getpid()}"\n    write(note, path)\n'
+            + _BIND
+            + "    os.unlink(note)\n"
+        },
+        "a file",
+    ),
+    Broken(
+        "failed-mount-leaks-loop-devices",
+        LOOP,
+        {
+            '    losetup -d "$device"\n    [ "$status" = 0 ] || answer Failure "$words"\n': (
+                '    [ "$status" = 0 ] || answer Failure "$words"\n    losetup -d "$device"\n'
+            )
         },
     ),
     Broken("failed-unmount-is-failure", PYTHON, {_UNMOUNT: _UNMOUNT_FAILS + "        pass\n"}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.sanity.broken import Broken
-from tests.sanity.broken.repeating import UNTIL_ALONE, with_stale_lock
+from tests.sanity.broken.repeating import with_stale_lock, with_trace_of_another
 from tests.sanity.drivers import LOOP, PROVISIONING
 
 _DELETE = "def delete(text: str) -> Reply:\n    options = json.loads(text)\n"
@@ -11,7 +11,6 @@ _NAME = '    name = checked(options["kubernetes.io/pvOrVolumeName"])\n'
 _DELETE_NAME = _DELETE + _NAME
 _ISDIR = "    volume = volume_of(name)\n    if os.path.isdir(volume):\n"
 _LISTED = '    return {"volumes": volumes}\n'
-_LOCK = "    fcntl.flock(file, fcntl.LOCK_EX)\n"
 _MADE = "    os.makedirs(volume, exist_ok=True)\n"
 _PROVISION = "def provision(text: str) -> Reply:\n    options = json.loads(text)\n"
 _REMOVED = "    remove(os.path.join(DELETED, name))\n    return {}\n"
@@ -36,20 +35,8 @@ DRIVERS = (
         },
     ),
     Broken("provision-again-keeps-data", PROVISIONING, {_MADE: "    remove(volume)\n" + _MADE}),
-    Broken(
-        "provisions-at-once",
-        PROVISIONING,
-        {
-            _LOCK: '    if sys.argv[1] != "provision":\n    ' + _LOCK + "        return file\n"
-            "    try:\n"
-            "        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-            "    except BlockingIOError:\n"
-            '        write(STATE + "/half-made", "")\n'
-            f"        raise\n{UNTIL_ALONE}        os.sched_yield()\n",
-            _PROVISION: _PROVISION + '    if os.path.exists(STATE + "/half-made"):\n'
-            '        raise Failed("the volume is half made")\n',
-        },
-    ),
+    Broken("provisions-at-once", PROVISIONING, with_trace_of_another("provision", _PROVISION)),
+    Broken("deletes-at-once", PROVISIONING, with_trace_of_another("delete", _DELETE)),
     Broken(
         "provision-hostile-name",
         PROVISIONING,
@@ -139,6 +126,14 @@ DRIVERS = (
         "adopt",
         PROVISIONING,
         {'    "adopt": adopt,\n': '    "adopt": lambda text: checked(""),\n'},
+    ),
+    Broken(
+        "adopt-killed",
+        PROVISIONING,
+        with_stale_lock(
+            "def adopt(text: str) -> Reply:\n",
+            '    name = checked(json.loads(text)["kubernetes.io/pvOrVolumeName"])\n',
+        ),
     ),
     Broken(
         "adopt-nothing",

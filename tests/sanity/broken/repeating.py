@@ -5,13 +5,17 @@ from __future__ import annotations
 import textwrap
 
 from tests.sanity.broken import Broken
-from tests.sanity.drivers import PYTHON, SH
+from tests.sanity.drivers import ATTACHING, PROVISIONING, PYTHON, SH
 
 _BIND = "    bind(device, path, options)\n"
 _LOCK = "    fcntl.flock(file, fcntl.LOCK_EX)\n"
 _MOUNT = "def mount(path: str, text: str) -> Reply:\n"
 _UNMOUNT = "def unmount(path: str) -> Reply:\n    take_away(path)\n"
 _ALREADY = "    if is_mounted(path):\n        return\n"
+_EXPANDFS = '    "expandfs": expandfs,\n'
+_EXPANDFS_BEGIN = (
+    "def expandfs(text: str, device: str, path: str, new_bytes: str, old_bytes: str) -> Reply:\n"
+)
 _NOTE = "STORE + '/note'"
 _IS_NOTED = f"os.path.exists({_NOTE}) and open({_NOTE}).read() == path"
 _FORGET = f"    if {_IS_NOTED}:\n        os.unlink({_NOTE})\n"
@@ -19,7 +23,7 @@ _AWAY = "def take_away(path: str) -> None:\n    while"
 
 
 # The suite and this process, but no other call, which has found the lock taken and failed.
-UNTIL_ALONE = '    while len([each for each in os.listdir("/proc") if each.isdigit()]) > 2:\n'
+_UNTIL_ALONE = '    while len([each for each in os.listdir("/proc") if each.isdigit()]) > 2:\n'
 
 
 def _impatient(callout: str) -> dict[str, str]:
@@ -27,7 +31,23 @@ def _impatient(callout: str) -> dict[str, str]:
     return {
         _LOCK: f'    if sys.argv[1] != "{callout}":\n    {_LOCK}        return file\n'
         "    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-        f"{UNTIL_ALONE}        os.sched_yield()\n"
+        f"{_UNTIL_ALONE}        os.sched_yield()\n"
+    }
+
+
+def with_trace_of_another(callout: str, begin: str) -> dict[str, str]:
+    """The call fails while another one runs, and leaves what makes each later one fail.
+
+    :param begin: the first lines of the call's function"""
+    return {
+        _LOCK: f'    if sys.argv[1] != "{callout}":\n    {_LOCK}        return file\n'
+        "    try:\n"
+        "        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "    except BlockingIOError:\n"
+        '        write(STATE + "/half-done", "")\n'
+        f"        raise\n{_UNTIL_ALONE}        os.sched_yield()\n",
+        begin: begin + '    if os.path.exists(STATE + "/half-done"):\n'
+        '        raise Failed("another call has done a half")\n',
     }
 
 
@@ -130,6 +150,16 @@ DRIVERS = (
     Broken("unmounts-at-once", PYTHON, _impatient("unmount")),
     Broken("mount-killed", PYTHON, with_stale_lock("", _BIND)),
     Broken(
+        "mount-killed",
+        PROVISIONING,
+        {
+            _BIND: "    if not is_mounted(path):\n"
+            '        run(["mount", "-t", "tmpfs", "none", path])\n        run(["umount", path])\n'
+            + _BIND
+        },
+        "with another mount before",
+    ),
+    Broken(
         "unmount-killed",
         PYTHON,
         with_stale_lock("def unmount(path: str) -> Reply:\n", "    take_away(path)\n"),
@@ -137,11 +167,39 @@ DRIVERS = (
     Broken(
         "expandfs",
         PYTHON,
-        {'    "expandfs": expandfs,\n': '    "expandfs": lambda *words: checked(""),\n'},
+        {_EXPANDFS: '    "expandfs": lambda *words: checked(""),\n'},
     ),
     Broken(
         "expandfs",
         SH,
         {"    expandfs) ;;\n": '    expandfs) answer Failure "directories do not grow" ;;\n'},
+    ),
+    Broken("expandfs-without-device", PYTHON, {_EXPANDFS: ""}),
+    Broken("expandfs-without-device", ATTACHING, {_EXPANDFS: ""}),
+    Broken(
+        "expandfs-without-device",
+        SH,
+        {
+            "case $1 in mount | unmount | expandfs)": "case $1 in mount | unmount)",
+            '"requiresFSResize": true, ': "",
+        },
+    ),
+    Broken(
+        "expandfs-killed",
+        PYTHON,
+        with_stale_lock(_EXPANDFS_BEGIN, "    return {}\n"),
+    ),
+    Broken(
+        "expandfs-killed",
+        PROVISIONING,
+        {
+            _BIND: "    if not is_mounted(path):\n"
+            '        run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", path])\n',
+            _EXPANDFS_BEGIN: _EXPANDFS_BEGIN + '    if os.path.exists(STATE + "/growing"):\n'
+            '        return {}\n    os.mkdir(STATE + "/growing")\n'
+            '    run(["mount", "-o", "remount,size=" + new_bytes, path])\n'
+            '    os.rmdir(STATE + "/growing")\n',
+        },
+        "and grows no more",
     ),
 )

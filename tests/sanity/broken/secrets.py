@@ -53,6 +53,12 @@ DRIVERS = (
         {_SH_VALUE: _SH_VALUE + '    /bin/echo "$value" >/dev/null\n'},
     ),
     Broken(
+        "secret-in-arguments",
+        SH,
+        {_SH_VALUE: _SH_VALUE + '    /bin/echo "$1" >/dev/null\n'},
+        "with all options",
+    ),
+    Broken(
         "secret-in-files",
         PYTHON,
         {_MODE: _MODE.replace("600", "644"), _STATE_MODE: _STATE_MODE.replace("700", "755")},
@@ -71,6 +77,16 @@ DRIVERS = (
             _DECODED: _DECODED + '    with open("/var/log/shelf.log", "ab") as log:\n'
             "        log.write(password)\n"
         },
+    ),
+    Broken(
+        "secret-in-log",
+        PYTHON,
+        {
+            _DECODED: _DECODED + "    import syslog\n\n    for number in range(40):\n"
+            '        syslog.syslog("step {}".format(number))\n'
+            "    syslog.syslog(os.fsdecode(password))\n"
+        },
+        "after many lines",
     ),
     Broken(
         "secret-in-message",

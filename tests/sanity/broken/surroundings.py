@@ -42,6 +42,13 @@ DRIVERS = (
         },
     ),
     Broken(
+        "option-characters",
+        SH,
+        {_SH_MOUNT: 'case $3 in *\\\\*) exit 3 ;; esac\n        do_mount "$2" "$3" ;;'},
+        "without an answer",
+        "with strange characters in an option",
+    ),
+    Broken(
         "option-executed",
         PYTHON,
         {_DEVICE: '    os.system("true \'%s\'" % options["directory"])\n' + _DEVICE},
