@@ -1,5 +1,5 @@
-"""Two drivers of one's own in shared mode, with the accounts that ./build.sh new-driver and
-deploy/secrets give them: neither can touch what is the other's."""
+"""Drivers of one's own, with the accounts that ./build.sh new-driver and deploy/secrets give
+them: in shared mode none can touch what is another's, in node mode none on the same node."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.cluster.accounts import (
     refused,
     until_a_policy_refuses,
 )
+from tests.cluster.claims import forge
 from tests.cluster.installing import render
 from tests.cluster.namespaces import Kubernetes, Object
 from tests.sources import ROOT
@@ -31,6 +32,8 @@ from tests.waiting import wait_until
 
 OWN = "archive"
 OTHER = "films"
+ON_NODE = "quota"
+MODES = {OWN: new_driver.SHARED, OTHER: new_driver.SHARED, ON_NODE: new_driver.NODE}
 SELECTED = "volume.kubernetes.io/selected-node"
 PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 PODS = {"Deployment", "DaemonSet"}
@@ -39,10 +42,10 @@ TRY = ("create", "--dry-run=server", "-f", "-")
 
 @pytest.fixture
 def drivers(vault: Kubernetes, tmp_path: Path) -> Iterator[None]:
-    """All that is in the manifests of both drivers, without their pods."""
+    """All that is in the manifests of the drivers, without their pods."""
     manifests = []
-    for name in (OWN, OTHER):
-        new_driver.write(tmp_path / name, new_driver.SHARED, "\n")
+    for name, mode in MODES.items():
+        new_driver.write(tmp_path / name, mode, "\n")
         manifests.append(tmp_path / name / "deploy")
         kustomization = manifests[-1] / "kustomization.yaml"
         text = kustomization.read_text()
@@ -51,7 +54,7 @@ def drivers(vault: Kubernetes, tmp_path: Path) -> Iterator[None]:
     rendered = render(vault, tmp_path, resources=[account, *manifests])
     text = yaml.safe_dump_all([one for one in rendered if one["kind"] not in PODS])
     vault.cluster.kubectl("apply", "-f", "-", input=text, capture_output=True)
-    for name in (OWN, OTHER):
+    for name in MODES:
         wait_until(f"{name} has its rights", functools.partial(may, vault, account_of(name), "get"))
     yield
     vault.cluster.kubectl("delete", "--wait=true", "-f", "-", input=text, capture_output=True)
@@ -178,3 +181,70 @@ def test_a_drivers_account_leaves_the_others_claims_events_and_lease(
     for name, answer in ((OTHER, "no"), (OWN, "yes")):
         line = ("auth", "can-i", "patch", lease.format(name), "-n", "flexvol")
         assert thief(*line).stdout.strip() == answer, name
+
+
+@pytest.fixture
+def pod_on_node(k8s: Kubernetes, drivers: None) -> Iterator[str]:
+    """A pod of the node's driver on node1, which never runs. Its account has its name."""
+    account = account_of(ON_NODE)
+    container = {"name": "main", "image": "none.invalid/none"}
+    spec = {"serviceAccountName": account, "nodeName": "node1", "containers": [container]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": account, "namespace": "flexvol"},
+        "spec": {**spec, "terminationGracePeriodSeconds": 0},
+    }
+    k8s.run("-n", "flexvol", "create", "-f", "-", input=json.dumps(pod))
+    try:
+        thief = holder_of(k8s, account, account)
+        until_a_policy_refuses(thief, *TRY, request=json.dumps(volume("loop", "node1")))
+        yield account
+    finally:
+        k8s.run("-n", "flexvol", "delete", "pod", account, "--force", "--grace-period=0")
+
+
+def test_a_drivers_account_leaves_alone_what_is_of_another_driver_of_its_node(
+    k8s: Kubernetes, vault: Kubernetes, pod_on_node: str
+) -> None:
+    thief = holder_of(k8s, pod_on_node, pod_on_node)
+    in_vault = holder_of(vault, pod_on_node, pod_on_node)
+    theirs = forge(k8s, "theirs", "node1", claim="theirs")
+    by_serving = "loop.flexvol is not among those that a ClusterRole"
+    try:
+        assert refused(thief("delete", "pv", theirs, "--wait=false"), by_serving)
+        assert refused(thief(*patch("pv", theirs, annotation("other", "1"))), by_serving)
+    finally:
+        k8s.delete("pvc", "theirs")
+        let_go = patch("pv", theirs, {"metadata": {"finalizers": None}})
+        k8s.cluster.kubectl(*let_go, capture_output=True)
+        k8s.cluster.kubectl("delete", "pv", theirs, "--ignore-not-found", capture_output=True)
+    for name in ("loop", OWN):
+        assert refused(thief(*TRY, input=json.dumps(on_node(volume(name, "node1")))), "serves, and")
+    assert allowed(thief(*TRY, input=json.dumps(on_node(volume(ON_NODE, "node1")))))
+
+    for driver, is_own in (("loop", False), (ON_NODE, True)):
+        body = json.loads(secret("node1"))
+        body["type"] = f"flexvol/{driver}"
+        vault.run("create", "-f", "-", input=json.dumps(body))
+        name = body["metadata"]["name"]
+        done = in_vault("delete", "secret", name, "--wait=false", "--dry-run=server")
+        assert allowed(done) if is_own else refused(done, 'this one is of type "flexvol/loop"')
+        vault.run("delete", "secret", name)
+        made = in_vault(*TRY, input=json.dumps(body))
+        assert allowed(made) if is_own else refused(made, 'this one is of type "flexvol/loop"')
+
+    for name in ("loop", ON_NODE):
+        k8s.claim(name, storage_class="nobodys")
+        k8s.run("annotate", "pvc", name, f"{PROVISIONER}={name}.flexvol")
+    taken = annotation(SELECTED, "node1")
+    assert refused(thief(*patch("pvc", "loop", taken)), "waits for loop.flexvol")
+    assert allowed(thief(*patch("pvc", ON_NODE, taken)))
+
+
+def on_node(volume: Object) -> Object:
+    """The PV as it is in node mode."""
+    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["node1"]}
+    terms = [{"matchExpressions": [term]}]
+    spec = {**volume["spec"], "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}
+    return {**volume, "spec": spec}

@@ -230,7 +230,7 @@ def test_a_node_makes_a_pv_for_no_claim_of_another_provisioner(k8s: Kubernetes) 
     own_class = {**spec, "storageClassName": "flexvol-loop"}
     forged: list[tuple[Object, str]] = [
         ({"metadata": fitting, "spec": spec}, f"the class {foreign} is of other.example"),
-        (other, "driver.other is not among those of the ClusterRole flexvol-served"),
+        (other, "driver.other is not among those that a ClusterRole"),
         ({"metadata": {**fitting, "name": "any"}, "spec": own_class}, "the name pvc-"),
         (
             {"metadata": fitting, "spec": {**spec, "storageClassName": ""}},
@@ -512,15 +512,15 @@ def test_an_account_writes_only_its_own_events_on_claims_and_pvs(k8s: Kubernetes
             "-n",
             "default",
             *create,
-            input=event("x node2", "Node", "node2"),
+            input=event("loop.flexvol node2", "Node", "node2"),
         )
     )
-    done = node2("-n", "default", *create, input=event("x node2", "Node", "node1"))
+    done = node2("-n", "default", *create, input=event("loop.flexvol node2", "Node", "node1"))
     assert refused(done, elsewhere)
     for kind in ("Pod", "Deployment"):
         body = event("loop.flexvol node2", kind, namespace=ours)
         assert refused(node2(*create, input=body), elsewhere)
-    for component in ("loop.flexvol node1", "kubelet", ""):
+    for component in ("loop.flexvol node1", "quota.flexvol node2", "kubelet", ""):
         body = event(component, claim, namespace=ours)
         assert refused(node2(*create, input=body), mine)
         assert refused(cluster(*create, input=body), mine)

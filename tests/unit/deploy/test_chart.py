@@ -141,10 +141,11 @@ def test_chart_and_kustomize_have_the_same_objects_for_drivers_that_use_secrets(
     each_helm: Helm, drivers: dict[str, Path]
 ) -> None:
     manifests = [str(directory / "deploy") for directory in drivers.values()]
-    file = drivers["archive"] / "deploy/kustomization.yaml"
-    text = file.read_text()
-    assert "# Add secrets.yaml, " in text
-    file.write_text(text.replace("resources:\n", "resources:\n  - secrets.yaml\n"))
+    for directory in drivers.values():
+        file = directory / "deploy/kustomization.yaml"
+        text = file.read_text()
+        assert "# Add secrets.yaml, " in text
+        file.write_text(text.replace("resources:\n", "resources:\n  - secrets.yaml\n"))
     own = kustomization("deploy/shared/account", "deploy/secrets", *manifests)
 
     expected = charts.by_name(charts.kustomize(own))

@@ -16,28 +16,30 @@ ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"
 BASE = [DEPLOY / folder for folder in (".", "shared", "shared/account", "secrets", "snapshots")]
 # Drivers of one's own: those that ./build.sh new-driver writes, and the examples.
-OWN = [
-    *(ROOT / "bundle/skeleton" / mode / "deploy" for mode in ("node", "shared")),
-    ROOT / "examples/deploy/nfs",
-    ROOT / "examples/lvm",
-]
+SKELETONS = [ROOT / "bundle/skeleton" / mode / "deploy" for mode in ("node", "shared")]
+OWN = [*SKELETONS, ROOT / "examples/deploy/nfs", ROOT / "examples/lvm"]
 Object = dict[str, Any]
 OPERATIONS = {"create": "CREATE", "update": "UPDATE", "patch": "UPDATE", "delete": "DELETE"}
 # Whoever may read this subresource may use it.
 CONNECTED = "pods/exec"
+# To use a security context is no writing.
+OPENSHIFT = ["security.openshift.io"]
 # A Lease only decides which of our own instances works.
 WITHOUT_POLICY = {"leases"}
 OBEYS = "authorizer.group('flexvol').resource('policies').name('{0}').check('obey').allowed()"
 IGNORES = "!authorizer.group('flexvol').resource('policies').name('{0}').check('ignore').allowed()"
 
 
+def text_of(file: Path) -> str:
+    """The drivers of the skeletons have one name, and here that of their mode."""
+    mode = file.parents[1].name if file.parent in SKELETONS else ""
+    return file.read_text().replace("mydriver", f"{mode}driver")
+
+
 def manifests(folders: list[Path]) -> list[Object]:
-    files = [file for folder in folders for file in folder.glob("*.yaml")]
+    texts = [text_of(file) for folder in folders for file in folder.glob("*.yaml")]
     return [
-        one
-        for file in files
-        for one in yaml.safe_load_all(file.read_text())
-        if one["kind"] != "Kustomization"
+        one for text in texts for one in yaml.safe_load_all(text) if one["kind"] != "Kustomization"
     ]
 
 
@@ -49,6 +51,7 @@ def of_kind(*kinds: str) -> list[Object]:
 
 
 ACCOUNTS = sorted(one["metadata"]["name"] for one in of_kind("ServiceAccount"))
+OWN_ACCOUNTS = [name for name in ACCOUNTS if name.startswith("flexvol-driver-")]
 POLICIES = {one["metadata"]["name"]: one["spec"] for one in of_kind("ValidatingAdmissionPolicy")}
 
 
@@ -94,7 +97,7 @@ def test_each_right_to_write_has_a_policy(account: str) -> None:
     writes = {
         (resource, verb)
         for rule in rules_of(account)
-        if rule["apiGroups"] != ["flexvol"]
+        if rule["apiGroups"] not in (["flexvol"], OPENSHIFT)
         for resource in rule["resources"]
         for verb in set(rule["verbs"]) - {"get", "list", "watch"}
     }
@@ -108,9 +111,11 @@ def test_each_right_to_write_has_a_policy(account: str) -> None:
 
 @pytest.mark.parametrize("account", ACCOUNTS)
 def test_each_account_obeys_the_policies_of_its_own_word(account: str) -> None:
-    word = "shared" if account.startswith("flexvol-driver-") else account.removeprefix("flexvol-")
+    words = {"node", "shared"} if account in OWN_ACCOUNTS else {account.removeprefix("flexvol-")}
 
-    assert obeyed(account) == {word}
+    (word,) = obeyed(account)
+
+    assert word in words
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
@@ -179,11 +184,26 @@ def test_an_account_of_shared_mode_is_that_of_one_deployment_and_serves_what_is_
     assert named(account, "serve", "provisioners") == [f"{name}.{vendor}"]
 
 
-def test_no_two_accounts_of_shared_mode_serve_the_same() -> None:
-    assert len(IN_SHARED_MODE) > 1
-    for what in ("identities", "provisioners"):
-        served = [name for account in IN_SHARED_MODE for name in named(account, "serve", what)]
-        assert len(set(served)) == len(served), what
+def test_no_two_accounts_serve_the_same() -> None:
+    """But that for the cluster's duties, which deletes no storage."""
+    accounts = sorted({*ACCOUNTS} - {"flexvol-cluster"})
+    for what, least in (("identities", len(IN_SHARED_MODE)), ("provisioners", len(OWN_ACCOUNTS))):
+        served = [name for account in accounts for name in named(account, "serve", what)]
+        assert 1 < least <= len(set(served)) == len(served), what
+
+
+@pytest.mark.parametrize("account", OWN_ACCOUNTS)
+def test_the_pods_of_a_driver_of_ones_own_that_have_a_token_have_its_account(account: str) -> None:
+    name = account.removeprefix("flexvol-driver-")
+    pods = [
+        one["spec"]["template"]["spec"]
+        for one in of_kind("Deployment", "DaemonSet")
+        if one["metadata"]["name"] == account
+    ]
+    with_token = [pod for pod in pods if pod.get("automountServiceAccountToken", True)]
+
+    assert [pod["serviceAccountName"] for pod in with_token] == [account]
+    assert named(account, "serve", "provisioners") == [f"{name}.flexvol"]
 
 
 @pytest.mark.parametrize("account", sorted({*IN_SHARED_MODE} - {"flexvol-shared"}))
