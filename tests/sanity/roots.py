@@ -53,9 +53,16 @@ def outside() -> dict[str, object]:
         "shared memory": subprocess.check_output(["ipcs", "-m"], text=True),
     }
     for directory in (*WATCHED, *BUSY):
-        names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+        names = names_of(directory)
         state[directory] = [name for name in names if directory in WATCHED or MARK in name]
+    # The kernel makes and removes these for whoever works on the machine at the same time.
+    state["/dev"] = [name for name in names_of("/dev") if not name.startswith(("loop", "dm-"))]
     return state
+
+
+def names_of(directory: str) -> list[str]:
+    """What lies in the directory; nothing if there is none."""
+    return sorted(os.listdir(directory)) if os.path.isdir(directory) else []
 
 
 def mounts() -> list[str]:
