@@ -261,9 +261,11 @@ def _expect_no_pile(life: "Life", path: str) -> None:
 )
 def failed_mount_leaks_loop_devices(life: "Life") -> None:
     life.begin()
+    life.reach_device()
+    before = life.loop_devices()
     for tried in tried_mounts(life, life.pod()):
         if tried.call.is_proper_failure and not tried.is_mounted:
-            left = life.loop_devices_left()
+            left = life.loop_devices_left(before)
             if left:
                 raise Fault("{}; {} is still attached".format(tried.told(), left[0]))
 

@@ -404,9 +404,17 @@ class Life:
         """The command lines of the driver's processes that do not end in a while."""
         return _after_a_while(self.runner.left)
 
-    def loop_devices_left(self) -> "List[str]":
-        """The loop devices of the driver that are not given back in a while."""
-        return _after_a_while(lambda: sandbox.own_loop_devices(self.inside.places))
+    def loop_devices(self) -> "List[str]":
+        """The loop devices that the driver has."""
+        return sandbox.own_loop_devices(self.inside.places)
+
+    def loop_devices_left(self, before: "Sequence[str]" = ()) -> "List[str]":
+        """The loop devices of the driver that are not given back in a while.
+
+        before: those that it had before, and may keep"""
+        return _after_a_while(
+            lambda: [device for device in self.loop_devices() if device not in before]
+        )
 
     def take_all_away(self) -> None:
         """Unmounts all that was mounted since the beginning, wherever, as the end of the node

@@ -292,14 +292,13 @@ def mount_killed(life: "Life") -> None:
         raise NotAsked("the driver leaves mount to kubelet")
     life.must(whole)
     life.must_be_mounted(first)
-    if life.request.provision:
-        life.write(os.path.join(first, _KEPT), "data")
+    keeps_data = life.request.provision and _keeps_data(life, first)
     life.must_unmount(first)
     for number, kill in enumerate(kills.of(whole)):
         path = life.pod("pod-{}".format(number))
         kill.end(life.start_mount(path, None, kills.traced()))
         _expect_mounted_again(life, path, "after a mount that {}".format(kill.told()))
-        if life.request.provision and not os.path.exists(os.path.join(path, _KEPT)):
+        if keeps_data and not os.path.exists(os.path.join(path, _KEPT)):
             raise Fault(
                 "after a mount that {} something else than the volume is mounted".format(
                     kill.told()
@@ -435,6 +434,18 @@ def expandfs_killed(life: "Life") -> None:
             raise Fault("after an expandfs that {} none grows the volume".format(kill.told()))
         size_bytes = new_bytes
         grown_bytes = size_of(path)
+
+
+def _keeps_data(life: "Life", path: str) -> bool:
+    """Whether a file in the volume, which is mounted at the path before and afterwards, is there
+    after an unmount and a mount. If not, another check names that."""
+    try:
+        life.write(os.path.join(path, _KEPT), "data")
+    except NotAsked:
+        return False
+    life.must_unmount(path)
+    life.must_mount(path)
+    return os.path.exists(os.path.join(path, _KEPT))
 
 
 def _expect_mounted_again(life: "Life", path: str, after: str) -> None:
