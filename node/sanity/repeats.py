@@ -416,11 +416,11 @@ def expandfs_killed(life: "Life") -> None:
     whole = life.start_expand(path, size_bytes, size_bytes, kills.traced()).finish()
     life.must(whole)
     if life.request.provision and size_bytes <= 2 * VOLUME_BYTES:
-        size_bytes = VOLUME_BYTES + _STEP_BYTES
-        larger = life.start_expand(path, size_bytes, VOLUME_BYTES, kills.traced()).finish()
-        if larger.succeeded:  # some drivers grow no volume that is in use
-            whole = larger
-            step_bytes = _STEP_BYTES
+        step_bytes = _STEP_BYTES
+        size_bytes = VOLUME_BYTES + step_bytes
+        whole = life.start_expand(path, size_bytes, VOLUME_BYTES, kills.traced()).finish()
+        if not whole.succeeded:
+            raise NotAsked("here the driver grows no volume that is in use")
     is_larger = size_of(path) > grown_bytes
     grown_bytes = size_of(path)
     for kill in kills.of(whole):

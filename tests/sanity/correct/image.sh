@@ -68,6 +68,13 @@ take_device() {
     answer Failure "no loop device is free"
 }
 
+# A mount that was killed may have left its stage.
+clear_stage() {
+    while is_mounted "$state/stage"; do
+        words=$(umount "$state/stage" 2>&1) || answer Failure "$words"
+    done
+}
+
 do_mount() { # DIRECTORY JSON
     name_of "$2"
     [ -f "$image" ] || answer Failure "there is no volume $name"
@@ -78,6 +85,7 @@ do_mount() { # DIRECTORY JSON
     is_mounted "$1" && return
     take_device
     # A read-only pod beside a writable one: the same file system, and another bind.
+    clear_stage
     mkdir -p "$state/stage"
     words=$(mount "$device" "$state/stage" 2>&1)
     status=$?
@@ -95,8 +103,7 @@ do_unmount() { # DIRECTORY
     while is_mounted "$1"; do
         words=$(umount "$1" 2>&1) || answer Failure "$words"
     done
-    # A mount that was killed may have left its stage.
-    while is_mounted "$state/stage"; do umount "$state/stage"; done
+    clear_stage
 }
 
 do_expandfs() { # JSON DEVICE DIRECTORY NEW OLD
