@@ -236,6 +236,19 @@ def test_a_wrong_password_is_refused_also_while_the_right_one_is_in_use(client: 
     client.unmount("cifs", web)
 
 
+def test_words_for_mount_cifs_are_none_that_a_kernel_refuses(client: Client) -> None:
+    words = "workgroup=WORKGROUP,comment=note,uid=,gid=,cruid=,backupuid=,mand,nomand,nolock"
+    words += ",nostrictatime,silent,loud,iversion,noiversion,users,user=,_netdev,nofail,x-a.b"
+    words += ",fmask=0640,dmask=0750,snapshot=,pass=wrong,uid=root"
+
+    path = client.mount("cifs", "web", options({**OF_JULIOHM, "opts": words}, secret=SECRET))
+
+    flags = client.flags(path)
+    for shown in ("domain=WORKGROUP", "file_mode=0640", "dir_mode=0750", "nobrl", "uid=0"):
+        assert shown in flags
+    client.unmount("cifs", path)
+
+
 def test_a_share_for_guests_needs_no_secret(client: Client) -> None:
     own = {"networkPath": f"//{SERVER}/public", "mountOptions": "guest"}
 
