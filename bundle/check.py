@@ -226,23 +226,25 @@ def _settle(python: Path, runs: Sequence[Run], statuses: Sequence[int]) -> int:
     failed. Returns the status of all runs.
 
     :param statuses: pytest's, of each run: 0 if all passed, 1 if tests failed"""
-    failed_in = [
-        failures.read(Path(run.failures)) if statuses[number] else []
+    noted = [
+        (run, failures.read(Path(run.failures)))
         for number, run in enumerate(runs)
+        if statuses[number]
     ]
-    failed = [failure for some in failed_in for failure in some]
+    is_tried = set(statuses) <= {0, 1} and failures.may_be_chance(
+        [failure for _, found in noted for failure in found]
+    )
+    failed: list[failures.Failure] = []
     unsteady: list[failures.Failure] = []
-    settled = list(statuses)
-    if set(statuses) <= {0, 1} and failures.may_be_chance(failed):
-        for number, run in enumerate(runs):
-            if not failed_in[number]:
-                continue
-            words = failures.again(run.words, failed_in[number])
-            settled[number] = _run_pytest(python, Run(words))
-            if not settled[number]:
-                unsteady += failed_in[number]
-    print(failures.summary([one for one in failed if one not in unsteady], unsteady), flush=True)
-    return 1 if any(settled) else 0
+    status = 0
+    for run, found in noted:
+        if is_tried and found and not _run_pytest(python, Run(failures.again(run.words, found))):
+            unsteady += found
+        else:
+            failed += found
+            status = 1
+    print(failures.summary(failed, unsteady), flush=True)
+    return status
 
 
 def _run_at_once(python: Path, runs: Sequence[Run]) -> list[int]:

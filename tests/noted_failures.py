@@ -16,7 +16,6 @@ _PATH = os.environ.pop(VARIABLE, "")
 def note(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Writes what failed, if anybody asked for it."""
     if _PATH and report.failed:
-        when = report.when or "collect"
-        line = json.dumps({"test": report.nodeid, "when": when, "text": report.longreprtext})
+        noted = {"test": report.nodeid, "when": report.when, "text": report.longreprtext}
         with open(_PATH, "a") as file:
-            file.write(line + "\n")
+            file.write(json.dumps(noted) + "\n")
