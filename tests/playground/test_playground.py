@@ -200,19 +200,13 @@ def alias(shown: str) -> str:
 
 def left_behind() -> dict[str, object]:
     """What there is of this cluster on this machine, by kind. Another one may run beside it."""
-    columns = "NAME,BACK-MAJ:MIN,BACK-FILE"
-    listed = subprocess.run(
-        ["losetup", "--list", "--noheadings", "--output", columns],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
     namespaces = subprocess.run(
         ["ip", "netns", "list"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     others = loop_devices_of_others()
     # A volume of the playground is a file on the file system of its data.
-    disk = os.stat(kube.DATA.parent).st_dev
+    number = os.stat(kube.DATA.parent).st_dev
+    disk = f"{os.major(number)}:{os.minor(number)}"
     found: dict[str, object] = {
         "state": [str(path) for path in (kube.DATA, kube.STATE) if path.exists()],
         "namespaces": [line for line in namespaces if line.startswith(machine.PREFIX)],
@@ -221,11 +215,11 @@ def left_behind() -> dict[str, object]:
             line for line in Path("/proc/mounts").read_text().splitlines() if OUR_NAME.search(line)
         ],
         "loop devices": [
-            line
-            for line in listed
-            if re.search("flexvol-kube|pvc-[0-9a-f]{8}-", line)
-            and f"{os.major(disk)}:{os.minor(disk)}" in line.split()
-            and line.split()[0] not in others
+            device
+            for device in machine.loop_devices()
+            if re.search("flexvol-kube|pvc-[0-9a-f]{8}-", str(device["back-file"]))
+            and device["back-maj:min"] == disk
+            and device["name"] not in others
         ],
         "processes": [
             path for path in Path("/proc").glob("[0-9]*/cmdline") if OUR_NAME.search(_text(path))

@@ -261,11 +261,10 @@ def _until_gone(find: Callable[[], list[_Thing]], remove: Callable[[_Thing], obj
         time.sleep(0.05)
 
 
-def _of(state: Path, mount_namespaces: Set[str] = frozenset()) -> list[str]:
+def _of(state: Path, ours: Set[str] = frozenset()) -> list[str]:
     """Processes that bear our mark, or run in a mount namespace of ours, as a test's own command in
     a node does."""
     found = [name for name in os.listdir("/proc") if name.isdigit()]
-    ours = mount_namespaces
     return [pid for pid in found if _marked(pid, state) or (ours and _mount_namespace(pid) in ours)]
 
 
@@ -291,12 +290,12 @@ def _mark(state: Path) -> bytes:
 
 @contextlib.contextmanager
 def open_namespaces(pids: Set[str]) -> Iterator[set[str]]:
-    """The mount namespaces of the processes that live. As long as they are open, the kernel gives
-    their numbers to no new namespace, whose processes would be taken for the cluster's."""
+    """The mount namespaces of the processes that live. While they are open, the kernel gives their
+    numbers to no other namespace. Its processes would be taken for the cluster's, and killed."""
     names = set()
     with contextlib.ExitStack() as opened:
         for pid in pids:
-            with contextlib.suppress(FileNotFoundError):  # the process has ended
+            with contextlib.suppress(OSError):  # the process has ended
                 file = opened.enter_context(open(f"/proc/{pid}/ns/mnt"))
                 names.add(os.readlink(f"/proc/self/fd/{file.fileno()}"))
         yield names
@@ -335,14 +334,23 @@ def loop_devices_of(state: Path) -> list[str]:
             if path.is_file():
                 files.append(path.lstat())
     inodes = {f"{os.major(file.st_dev)}:{os.minor(file.st_dev)} {file.st_ino}" for file in files}
-    columns = "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
-    shown = sh("losetup", "--list", "--json", "--output", columns, capture_output=True).stdout
     found = []
-    for device in json.loads(shown)["loopdevices"] if shown else []:
-        inode = f"{device['back-maj:min'].strip()} {device['back-ino']}"
+    for device in loop_devices():
+        inode = f"{device['back-maj:min']} {device['back-ino']}"
         if inode in inodes or str(device["back-file"]).startswith(f"{state}/"):
             found.append(device["name"])
     return found
+
+
+def loop_devices() -> list[dict[str, Any]]:
+    """All of this machine, as losetup's JSON has them: `name`, `back-file`, and the file's inode by
+    `back-maj:min` and `back-ino`."""
+    columns = "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
+    shown = sh("losetup", "--list", "--json", "--output", columns, capture_output=True).stdout
+    devices: list[dict[str, Any]] = json.loads(shown)["loopdevices"] if shown else []
+    for device in devices:
+        device["back-maj:min"] = device["back-maj:min"].strip()
+    return devices
 
 
 def _kill_group(pid: int, number: int) -> None:
