@@ -16,6 +16,8 @@ from tests.waiting import wait_until
 # the time in which the driver lists, while the drivers were asked first.
 ROOM_SECONDS = 1.0
 
+# What the scheduler of a busy machine says of a claim of which only the API server knows yet.
+UNSEEN = 'persistentvolumeclaim "data" not found'
 
 CLAIM = {
     "accessModes": ["ReadWriteOnce"],
@@ -30,10 +32,6 @@ def deleted_later(k8s: Kubernetes, name: str) -> Iterator[None]:
         yield
     finally:
         k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
-
-
-# What the scheduler of a busy machine says of a claim of which only the API server knows yet.
-UNSEEN = 'persistentvolumeclaim "data" not found'
 
 
 def warnings(k8s: Kubernetes) -> list[str]:
