@@ -1,5 +1,5 @@
-"""The moments at which a call is killed: when the driver has begun a program, when the last one has
-ended, and at parts of the time that a whole call takes.
+"""The moments at which a call is killed: when the driver has begun a program for the first or the
+last time, when the last one has ended, and at parts of the time that a whole call takes.
 
 A busy machine moves the parts of the time to other lines of the driver, and not the programs."""
 
@@ -20,24 +20,27 @@ _BEGAN = " began"
 
 class Kill:
     """One moment. name: of the moment, as of Call.moments; "" for one that is told by the time.
-    seconds: after the beginning of the call. has_hit: whether a call was killed, and had not ended
-    before."""
+    number: 1 for the first moment of that name. seconds: after the beginning of the call. has_hit:
+    whether a call was killed, and had not ended before."""
 
-    def __init__(self, name: str, seconds: float) -> None:
+    def __init__(self, name: str, number: int, seconds: float) -> None:
         self.name = name
+        self.number = number
         self.seconds = seconds
         self.has_hit = False
 
     def end(self, running: "Running") -> None:
         """Kills the call at this moment, unless the call ends before."""
         if self.name:
-            running.kill_at(self.name)
+            running.kill_at(self.name, self.number)
         else:
             running.kill_after(self.seconds)
         self.has_hit = running.was_killed
 
     def told(self) -> str:
         """The moment as words for a person."""
+        if self.number > 1:
+            return "was killed when {} for the {}. time".format(self.name, self.number)
         if self.name:
             return "was killed when {}".format(self.name)
         return "was killed after {:.2f} s".format(self.seconds)
@@ -60,9 +63,14 @@ def of(whole: "Call") -> "Iterator[Kill]":
 
 
 def moments_of(whole: "Call") -> "List[Kill]":
-    """The moments of a call that was traced, and has ended."""
+    """The moments of a call that was traced, and has ended: of each program the first and the last
+    beginning, the last end, and parts of the time."""
     began = [name for name in whole.moments if name.endswith(_BEGAN)]
-    names = list(dict.fromkeys(began))[:_PROGRAMS]
-    names += [name for name in whole.moments[-1:] if name not in names]
-    kills = [Kill(name, 0) for name in names]
-    return kills + [Kill("", part * whole.seconds) for part in _PARTS]
+    kills = []
+    for name in list(dict.fromkeys(began))[:_PROGRAMS]:
+        for number in sorted({1, began.count(name)}):
+            kills.append(Kill(name, number, 0))
+    for name in whole.moments[-1:]:
+        if not name.endswith(_BEGAN):
+            kills.append(Kill(name, whole.moments.count(name), 0))
+    return kills + [Kill("", 0, part * whole.seconds) for part in _PARTS]

@@ -260,6 +260,8 @@ class Life:
         """As mount, without waiting for the end."""
         if options is None:
             options = self.mount_options()
+        # As kubelet does; the driver's unmount may have removed it.
+        os.makedirs(path, 0o750, exist_ok=True)
         self.reach_device()
         return self.runner.start("mount", [path, go_json(options)], around)
 

@@ -230,17 +230,17 @@ class Running:
             left = self._began + seconds - time.monotonic()
         self.kill()
 
-    def kill_at(self, moment: str) -> None:
-        """Kills a traced call at the first moment of that name, unless the call ends before.
+    def kill_at(self, moment: str, number: int = 1) -> None:
+        """Kills a traced call at a moment, unless the call ends before.
 
-        moment: as of Call.moments"""
-        self._runner.deadly_moment = moment
-        while moment not in self.call.moments:
+        moment: as of Call.moments. number: 1 for the first moment of that name"""
+        self._runner.deadly_moment = (moment, number)
+        while self.call.moments.count(moment) < number:
             if self.step():
                 break
         else:
             self.kill()
-        self._runner.deadly_moment = ""
+        self._runner.deadly_moment = None
 
     @property
     def was_killed(self) -> bool:
@@ -304,8 +304,8 @@ class Runner:
     ended: statuses of processes that have ended, by number. directory: the working directory of
     calls that are given none; "" for the driver's own. on_executed: called whenever a traced
     driver, which waits meanwhile, has executed a program. on_step: called again and again during a
-    call. deadly_moment: the name of the moment at which all processes of the driver are killed, if
-    it is traced."""
+    call. deadly_moment: the name and the number, as of kill_at, of the moment at which all
+    processes of the driver are killed, if it is traced."""
 
     def __init__(self, executable: str, seconds: float) -> None:
         self.executable = executable
@@ -315,7 +315,7 @@ class Runner:
         self.directory = ""
         self.on_executed: "Callable[[], None]" = _do_nothing
         self.on_step: "Callable[[], None]" = _do_nothing
-        self.deadly_moment = ""
+        self.deadly_moment: "Optional[Tuple[str, int]]" = None
         self.bell = _Bell()
         self._pid = 0
         self._kept: "Set[int]" = set()
@@ -436,9 +436,11 @@ class Runner:
             self._note_moment(name + " ended")
 
     def _note_moment(self, name: str) -> None:
-        if self.calls:
-            self.calls[-1].moments.append(name)
-        if name == self.deadly_moment:
+        if not self.calls:
+            return
+        moments = self.calls[-1].moments
+        moments.append(name)
+        if (name, moments.count(name)) == self.deadly_moment:
             # Without waiting: a process that stands at its own end goes on only when we return.
             self._kill(self._listed())
 

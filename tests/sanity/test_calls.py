@@ -232,18 +232,20 @@ STEPS = "#!/bin/sh\ntouch /run/one\n/bin/true\ntouch /run/two\n"
 
 
 @pytest.mark.parametrize(
-    ("moment", "left"),
+    ("moment", "number", "left"),
     [
-        pytest.param("touch began", [], id="when the first program begins"),
-        pytest.param("touch ended", ["one"], id="when the first program has ended"),
-        pytest.param("true began", ["one"], id="when another program begins"),
-        pytest.param("sync began", ["one", "two"], id="never, if no such program begins"),
+        pytest.param("touch began", 1, [], id="when the first program begins"),
+        pytest.param("touch ended", 1, ["one"], id="when the first program has ended"),
+        pytest.param("true began", 1, ["one"], id="when another program begins"),
+        pytest.param("touch began", 2, ["one"], id="when a program begins once more"),
+        pytest.param("touch ended", 2, ["one", "two"], id="when it has ended once more"),
+        pytest.param("sync began", 1, ["one", "two"], id="never, if no such program begins"),
     ],
 )
-def test_a_call_is_killed(driver: Path, moment: str, left: list[str]) -> None:
+def test_a_call_is_killed(driver: Path, moment: str, number: int, left: list[str]) -> None:
     def steps(life: Life) -> Any:
         running = life.runner.start("init", [], kills.traced())
-        running.kill_at(moment)
+        running.kill_at(moment, number)
         return [running.call.status, sorted(set(os.listdir("/run")) - {"lock"})]
 
     status = 0 if moment == "sync began" else -signal.SIGKILL
@@ -261,7 +263,10 @@ def test_a_call_is_killed_at_each_program_and_at_parts_of_its_time(driver: Path)
     began = [moment for moment in moments if moment.endswith(" began")]
     assert began == ["touch began", "true began", "touch began"]
     assert told == [
-        f"was killed when {moment}" for moment in ("touch began", "true began", "touch ended")
+        "was killed when touch began",
+        "was killed when touch began for the 2. time",
+        "was killed when true began",
+        "was killed when touch ended for the 2. time",
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from tests.sanity.broken import Broken
-from tests.sanity.drivers import ATTACHING, PROVISIONING, PYTHON, SH
+from tests.sanity.drivers import ATTACHING, LOOP, PROVISIONING, PYTHON, SH
 
 _BIND = "    bind(device, path, options)\n"
 _LOCK = "    fcntl.flock(file, fcntl.LOCK_EX)\n"
@@ -158,6 +158,12 @@ DRIVERS = (
             + _BIND
         },
         "with another mount before",
+    ),
+    Broken(
+        "mount-killed",
+        LOOP,
+        {"    clear_stage\n    take_device\n": "    take_device\n    clear_stage\n"},
+        "takes the device of its own stage",
     ),
     Broken(
         "unmount-killed",

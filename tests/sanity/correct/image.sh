@@ -68,7 +68,7 @@ take_device() {
     answer Failure "no loop device is free"
 }
 
-# A mount that was killed may have left its stage.
+# A mount that was killed may have left its stage, whose device may go with it.
 clear_stage() {
     while is_mounted "$state/stage"; do
         words=$(umount "$state/stage" 2>&1) || answer Failure "$words"
@@ -83,9 +83,9 @@ do_mount() { # DIRECTORY JSON
         *) answer Failure "volumes have ext4" ;;
     esac
     is_mounted "$1" && return
+    clear_stage
     take_device
     # A read-only pod beside a writable one: the same file system, and another bind.
-    clear_stage
     mkdir -p "$state/stage"
     words=$(mount "$device" "$state/stage" 2>&1)
     status=$?
