@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 
-from node.host import mount_table, namespaces
+from node.host import loopdev, mount_table, namespaces
 from node.sanity import sandbox
 from node.sanity.check import Fault, NotAsked, NotJudged
 from node.sanity.runner import Call, Runner, Running, Surroundings
@@ -72,6 +72,7 @@ class Life:
         self._device: "Optional[str]" = None
         self._names = 0
         self._first_mounts = mounted_paths()
+        self._loop_devices_of_setup: "List[Tuple[str, Optional[str]]]" = []
 
     # Before anything else.
 
@@ -95,6 +96,7 @@ class Life:
         self.runner.keep()
         if call.status != 0:
             raise SetupFailed("the setup failed: {}".format(call.told()))
+        self._loop_devices_of_setup = self._loop_devices()
 
     # Paths and options.
 
@@ -407,8 +409,16 @@ class Life:
         return _after_a_while(self.runner.left)
 
     def loop_devices(self) -> "List[str]":
-        """The loop devices that the driver has."""
-        return sandbox.own_loop_devices(self.inside.places)
+        """The loop devices that the driver has, without those that the setup has attached."""
+        of_setup = self._loop_devices_of_setup
+        return [device for device, file in self._loop_devices() if (device, file) not in of_setup]
+
+    def _loop_devices(self) -> "List[Tuple[str, Optional[str]]]":
+        """All loop devices of the root, if it has any, and the paths of their files."""
+        if not self.inside.settings.loop_devices:
+            return []
+        devices = sandbox.own_loop_devices(self.inside.places)
+        return [(device, loopdev.backing_path(device)) for device in devices]
 
     def loop_devices_left(self, before: "Sequence[str]" = ()) -> "List[str]":
         """The loop devices of the driver that are not given back in a while.
@@ -419,13 +429,19 @@ class Life:
         )
 
     def take_all_away(self) -> None:
-        """Unmounts all that was mounted since the beginning, wherever, as the end of the node
-        does."""
+        """Unmounts all that was mounted since the beginning, wherever, and detaches all loop
+        devices, as the end of the node does."""
         new = self._new_mounts()
         while new:
             # Others may go with it: those below, and those of its peers.
             namespaces.unmount(new[-1])
             new = self._new_mounts()
+        for device, _ in self._loop_devices():
+            loop = loopdev.open_existing(device)
+            if loop is not None:
+                with loop:
+                    if loop.backing() is not None:  # a last mount may have taken the file away
+                        loop.detach()
 
     def _new_mounts(self) -> "List[str]":
         """Where something was mounted since the beginning."""

@@ -46,6 +46,8 @@ _HELD_SECONDS = 5
 _OUTPUT_LIMIT_BYTES = 4 << 20
 _LOOK_SECONDS = 0.01
 _NOT_STARTED = 127
+# Of a process outside of the root, or of none.
+_NO_NUMBER = 0
 # Too few for the file of a crash; and for this number alone the kernel does not start the program
 # that a machine may have for crashes, which would run outside of the root (fs/coredump.c).
 _CORE_BYTES = 1
@@ -319,6 +321,7 @@ class Runner:
         self.bell = _Bell()
         self._pid = 0
         self._kept: "Set[int]" = set()
+        self._kept_sessions: "Set[int]" = set()
         self._tracer = tracing.Tracer(self._note_executed, self._note_exiting)
         self._programs: "Dict[int, str]" = {}
         self._gate: "Optional[Tuple[int, int]]" = None
@@ -382,8 +385,10 @@ class Runner:
                 self.ended[pid] = os.WEXITSTATUS(status)
 
     def keep(self) -> None:
-        """Takes the processes that are in the root now for none of the driver's."""
+        """Takes the processes that are in the root now, and those that they start, for none of the
+        driver's."""
         self._kept = set(self._others())
+        self._kept_sessions = {_place(pid)[1] for pid in self._kept} - {_NO_NUMBER}
 
     def end_all(self, also_kept: bool = False) -> None:
         """Kills all processes of the driver, and waits for their end.
@@ -391,6 +396,7 @@ class Runner:
         also_kept: also those that were there before the driver, as the end of the node does"""
         if also_kept:
             self._kept = set()
+            self._kept_sessions = set()
         deadline = time.monotonic() + self.seconds
         others = self._others()
         while others and time.monotonic() < deadline:
@@ -415,7 +421,19 @@ class Runner:
 
     def _listed(self) -> "List[int]":
         numbers = {int(name) for name in os.listdir("/proc") if name.isdigit()}
-        return sorted(numbers - {os.getpid()} - self._kept)
+        numbers -= self._kept | {os.getpid()}
+        return sorted(pid for pid in numbers if not self._is_of_kept(pid))
+
+    def _is_of_kept(self, pid: int) -> bool:
+        """Whether a kept process has started this one, as a server does for a connection. Each call
+        of the driver has a session of its own."""
+        while pid not in (_NO_NUMBER, os.getpid()):
+            if pid in self._kept:
+                return True
+            pid, session = _place(pid)
+            if session in self._kept_sessions:
+                return True
+        return False
 
     def _note_executed(self, pid: int) -> None:
         argv = _argv(pid)
@@ -456,6 +474,17 @@ def _argv(pid: int) -> "List[str]":
     except OSError:  # the process has ended
         return []
     return [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
+
+
+def _place(pid: int) -> "Tuple[int, int]":
+    """The numbers of the process's parent and of its session; _NO_NUMBER if it has ended."""
+    try:
+        with open("/proc/{}/stat".format(pid), "rb") as file:
+            # The name, which stands before, may have any characters.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return (_NO_NUMBER, _NO_NUMBER)
+    return (int(fields[1]), int(fields[3]))
 
 
 def _become(line: "List[str]", around: Surroundings, directory: str, writer: int) -> "NoReturn":

@@ -157,10 +157,14 @@ def secret_in_files(life: "Life") -> None:
     words = _searched(life)
     exposed: "List[str]" = []
 
+    def counts() -> "Dict[str, int]":
+        files = written.files_with(life.inside, words)
+        return {file.path: _count(file.content, words) for file in files if _is_open(file)}
+
+    of_setup = counts()
+
     def look() -> None:
-        for file in written.files_with(life.inside, words):
-            if file.is_exposed and not file.path.startswith(_LOG_DIRECTORY):
-                exposed.append(file.path)
+        exposed.extend(_with_more(counts(), of_setup))
 
     life.runner.on_executed = look
     for _ in _calls_with_secret(life):
@@ -181,15 +185,21 @@ def secret_in_files(life: "Life") -> None:
 )
 def secret_in_log(life: "Life") -> None:
     words = _searched(life)
+
+    def counts() -> "Dict[str, int]":
+        files = written.files_with(life.inside, words)
+        return {file.path: _count(file.content, words) for file in files if _is_log(file)}
+
+    of_setup = counts()
     system_log = written.SystemLog()
     life.runner.on_step = system_log.read
     for call in _calls_with_secret(life):
         system_log.read()
         if any(_has(line, words) for line in system_log.lines):
             raise Fault("{}: the system log has a value of the Secret".format(call.callout))
-        for file in written.files_with(life.inside, words):
-            if file.path.startswith(_LOG_DIRECTORY):
-                raise Fault("{} has a value of the Secret".format(file.path))
+        logs = _with_more(counts(), of_setup)
+        if logs:
+            raise Fault("{} has a value of the Secret".format(logs[0]))
 
 
 @TOPIC.check(
@@ -228,6 +238,26 @@ def _searched(life: "Life") -> "List[bytes]":
     words = list(secrets.values())
     words += [text.encode() for text in secret_options(secrets).values()]
     return words
+
+
+def _is_log(file: "written.File") -> bool:
+    return file.path.startswith(_LOG_DIRECTORY)
+
+
+def _is_open(file: "written.File") -> bool:
+    """Whether others than root may read the file, and no check of logs names it."""
+    return file.is_exposed and not _is_log(file)
+
+
+def _count(content: bytes, words: "List[bytes]") -> int:
+    """How often the words stand in the content."""
+    return sum(content.count(word) for word in words)
+
+
+def _with_more(counts: "Dict[str, int]", of_setup: "Dict[str, int]") -> "List[str]":
+    """The paths of the files in which a value of the Secret stands more often than before the
+    driver's first call: the setup may have given the Secret to a server."""
+    return [path for path, count in counts.items() if count > of_setup.get(path, 0)]
 
 
 def _has(text: bytes, words: "List[bytes]") -> bool:

@@ -26,14 +26,16 @@ class Kind:
     """A correct driver, and how the suite is asked about it.
 
     source: the name of the file. attach, provision: as the arguments of the suite. is_loop: the
-    driver mounts loop devices. setup: makes the storage if provision does not; "" if the storage is
-    not on this machine, so that no mount succeeds."""
+    driver mounts loop devices. setup: makes the storage; "" if provision makes it, or if the
+    storage is not on this machine, so that no mount succeeds. password: of the Secret, if there is
+    one."""
 
     source: str
     attach: bool = False
     provision: bool = False
     is_loop: bool = False
     setup: str = "mkdir -p /var/lib/shelf/volumes/data"
+    password: bytes = b""
 
     def __str__(self) -> str:
         words = [self.source]
@@ -59,19 +61,21 @@ class Kind:
         request.attach = self.attach
         request.provision = self.provision
         request.call_seconds = _CALL_SECONDS
+        if self.password:
+            request.secrets = {"password": self.password}
         if not self.provision:
             request.options = {"directory": "data"}
-            request.setup = self.setup
+        request.setup = self.setup
         return request
 
 
 PYTHON = Kind("shelf.py")
 ATTACHING = Kind("shelf.py", attach=True)
-PROVISIONING = Kind("shelf.py", provision=True)
-ATTACHING_PROVISIONING = Kind("shelf.py", attach=True, provision=True)
+PROVISIONING = Kind("shelf.py", provision=True, setup="")
+ATTACHING_PROVISIONING = Kind("shelf.py", attach=True, provision=True, setup="")
 SH = Kind("shelf.sh")
 NOT_THERE = Kind("shelf.py", setup="")
-LOOP = Kind("image.sh", provision=True, is_loop=True)
+LOOP = Kind("image.sh", provision=True, is_loop=True, setup="")
 
 
 def replaced(text: str, old: str, new: str) -> str:

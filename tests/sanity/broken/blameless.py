@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tests.sanity.broken import Broken
-from tests.sanity.drivers import PYTHON
+from tests.sanity.drivers import LOOP, PYTHON, Kind
 
 _BIND = "    bind(device, path, options)\n"
 _INIT = "def init() -> Reply:\n"
@@ -23,6 +23,34 @@ _PEERS = """    first = STATE + "/first"
         os.mkdir(first + "/stage")
     bind(device, first + "/stage", {})
 """
+
+_SECRET = "sanity-Wd4Fh6Jk8Qe"
+
+
+def _beside(check: str, kind: Kind, setup: str, where: str) -> Broken:
+    """A correct driver, and a setup that leaves what the check looks for."""
+    setup = f"{kind.setup or 'true'} && {setup}"
+    return Broken(check, dataclasses.replace(kind, setup=setup), {}, f"beside {where}")
+
+
+_WITH_SECRET = dataclasses.replace(PYTHON, password=_SECRET.encode())
+_LOOP_DEVICE = "truncate -s 16M /srv/flexvol-sanity-disk && losetup -f /srv/flexvol-sanity-disk"
+# The server starts a process when its first process is long known.
+_SERVER = "(while sleep 0.2; do setsid sleep 9; done) >/dev/null 2>&1 &"
+_BESIDE_A_SETUP = (
+    _beside("loop-devices-left", LOOP, _LOOP_DEVICE, "a loop device"),
+    _beside("failed-mount-leaks-loop-devices", LOOP, _LOOP_DEVICE, "a loop device"),
+    _beside("mount-after-reboot", LOOP, _LOOP_DEVICE, "a loop device"),
+    _beside("mounts-left", PYTHON, "mount -t tmpfs none /srv", "a mount"),
+    _beside("failed-mount-leaks", PYTHON, "mount -t tmpfs none /srv", "a mount"),
+    _beside("init-changes-nothing", PYTHON, _SERVER, "a server"),
+    _beside("processes-left", PYTHON, _SERVER, "a server"),
+    _beside("failed-mount-leaks", PYTHON, _SERVER, "a server"),
+    _beside("mount-killed", PYTHON, _SERVER, "a server"),
+    _beside("files-pile-up", PYTHON, "touch /srv/file", "files"),
+    _beside("secret-in-files", _WITH_SECRET, f"echo {_SECRET} >/srv/users", "a server's file"),
+    _beside("secret-in-log", _WITH_SECRET, f"echo {_SECRET} >/var/log/users", "a server's log"),
+)
 
 DRIVERS = (
     Broken(
@@ -43,4 +71,5 @@ DRIVERS = (
         },
         "finds volumes by their names",
     ),
+    *_BESIDE_A_SETUP,
 )
