@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List, Optional
 
+POOL_FILE = "pool.json"
 VOLUMES = "volumes"
 PATHS = "paths"
 DELETING = "deleting"
@@ -60,17 +61,36 @@ class Pool:
 
     def prepare(self) -> None:
         """Makes what .flexvol of a new export lacks. The caller holds the lock."""
-        if files.exists(self._marks, "pool.json"):
+        if self.id():
             return
         for name in (VOLUMES, PATHS, DELETING):
             files.make_directory(self._marks, name)
-        files.write(self._marks, "pool.json", to_json({"id": os.urandom(8).hex()}))
+        files.write(self._marks, POOL_FILE, to_json({"id": os.urandom(8).hex()}))
 
     def id(self) -> str:
         """The id by which PVs know the export again; "" before the first volume."""
-        if not self._id and files.exists(self._marks, "pool.json"):
-            self._id = str(read_json(self._marks, "pool.json").get("id"))
-        return self._id
+        if self._id:
+            return self._id
+        try:
+            pool_id = read_json(self._marks, POOL_FILE).get("id")
+        except FileNotFoundError:
+            self._check_new()
+            return ""
+        if not isinstance(pool_id, str) or not pool_id:
+            raise damaged(POOL_FILE)
+        self._id = pool_id
+        return pool_id
+
+    def _check_new(self) -> None:
+        """Raises Unavailable if the export has records, for then its id is lost: with another one
+        no PV would find its volume again."""
+        try:
+            records = files.open_below(self._marks, VOLUMES)
+        except FileNotFoundError:
+            return
+        with records:
+            if self.names(records):
+                raise self._lost(POOL_FILE)
 
     def check_id(self, pool_id: str) -> None:
         """Raises Unavailable unless the export is the one that a PV means. The server may have
@@ -89,10 +109,13 @@ class Pool:
         try:
             return files.open_below(self._marks, name)
         except FileNotFoundError:
-            raise Unavailable(
-                "the export has lost {}/{}; put it back from a backup, or see that the server has "
-                "the right disk mounted".format(MARKS, name)
-            ) from None
+            raise self._lost(name) from None
+
+    def _lost(self, name: str) -> Unavailable:
+        return Unavailable(
+            "the export has lost {}/{}; put it back from a backup, or see that the server has the "
+            "right disk mounted".format(MARKS, name)
+        )
 
     # Records.
 
@@ -101,10 +124,11 @@ class Pool:
         return self._open(VOLUMES)
 
     def names(self, records: int) -> "List[str]":
-        """The names of the volumes. records: as `open_records` opens them."""
+        """The names of the volumes. Whatever else a person has put beside the records, such as the
+        copy of an editor, is of no volume. records: as `open_records` opens them."""
         end = len(RECORD_SUFFIX)
-        names = os.listdir(records)
-        return sorted(name[:-end] for name in names if not name.startswith("."))
+        files_there = filter(_is_record, os.listdir(records))
+        return sorted(name[:-end] for name in files_there)
 
     def record(self, volume: str) -> "Optional[Record]":
         """The record of the volume; None if there is none."""
@@ -321,6 +345,11 @@ class Pool:
     def _open_deleting(self) -> Descriptor:
         files.make_directory(self._marks, DELETING)
         return files.open_below(self._marks, DELETING)
+
+
+def _is_record(name: str) -> bool:
+    """Whether the file in VOLUMES is the record of a volume."""
+    return name.endswith(RECORD_SUFFIX) and not name.startswith(".")
 
 
 def parents_of(path: str) -> "List[str]":

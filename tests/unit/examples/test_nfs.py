@@ -440,6 +440,36 @@ def test_an_export_that_has_lost_all_records_is_damaged(disk: Disk, name: str) -
     assert directory.is_dir()
 
 
+def test_an_export_that_has_lost_its_id_gets_no_other_one(disk: Disk) -> None:
+    """With another id no PV would find its volume again."""
+    disk.make()
+    (disk.root / ".flexvol/pool.json").unlink()
+    disk.reopen()
+    lost = "has lost .flexvol/pool.json; put it back from a backup"
+
+    with pytest.raises(Unavailable, match=lost):
+        disk.make("pvc-2")
+    with pytest.raises(Unavailable, match=lost):
+        callouts.remove(disk.pool, request())
+    shown, volumes = disk.list()
+
+    assert (lost in shown["error"], volumes) == (True, [])
+    assert not (disk.root / ".flexvol/pool.json").exists()
+    assert disk.names() == {"shop-data-pvc-1"}
+
+
+@pytest.mark.parametrize("content", ["{}", '{"id": ""}', '{"id": 7}', "[]", ""])
+def test_an_id_that_is_none_is_damaged(disk: Disk, content: str) -> None:
+    disk.make()
+    (disk.root / ".flexvol/pool.json").write_text(content)
+    disk.reopen()
+
+    with pytest.raises(Unavailable, match="pool.json in .flexvol of the export is not what"):
+        callouts.use(disk.pool, "None", "pvc-1", "shop")
+    with pytest.raises(Unavailable, match="pool.json in .flexvol of the export is not what"):
+        disk.make("pvc-2")
+
+
 def test_of_an_export_without_volumes_each_volume_is_gone(disk: Disk) -> None:
     assert callouts.remove(disk.pool, request()) == "it was already gone"
     with pytest.raises(Unavailable, match="see that the server has the right disk mounted"):
@@ -734,6 +764,16 @@ def test_a_damaged_record_is_told_and_keeps_no_other_volume(
 
     assert error in first["error"]
     assert "error" not in second
+
+
+@pytest.mark.parametrize("name", ["pvc-1.json~", "pvc-1.json.orig", "a", "json"])
+def test_what_a_person_puts_beside_the_records_is_no_volume(disk: Disk, name: str) -> None:
+    disk.make()
+    (disk.root / ".flexvol/volumes" / name).write_text("{}")
+
+    _, volumes = disk.list()
+
+    assert [(volume["name"], volume.get("error")) for volume in volumes] == [("pvc-1", None)]
 
 
 def test_the_list_comes_volume_by_volume(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
