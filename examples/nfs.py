@@ -249,7 +249,7 @@ def volume_options(pool: Pool, export: Export, record: Record) -> "Dict[str, str
         "poolId": pool.id(),
         "server": export.server,
         "share": export.directory,
-        "mountOptions": record.values["mountOptions"],
+        "mountOptions": record.text("mountOptions"),
     }
     return {key: value for key, value in values.items() if value}
 

@@ -107,7 +107,7 @@ def make_directory(pool: "Pool", record: Record) -> Record:
             "{} in the export holds what flexvol has not made; move it away".format(record.path)
         )
     with pool.open(record) as directory:
-        os.fchmod(directory, record.values["mode"])
+        os.fchmod(directory, record.mode)
         os.fsync(directory)
         return pool.write(record, inode=os.fstat(directory).st_ino)
 
@@ -216,7 +216,7 @@ def discard(pool: "Pool", record: Record, only_if_blank: bool) -> str:
             return left_in_export(record)
         pool.remove_empty(record)
         return ""
-    if record.values["onDelete"] != "delete" or not pool.is_own(record):
+    if record.is_archived or not pool.is_own(record):
         return "its directory is kept as {}".format(pool.archive(record))
     pool.set_aside(record)
     return ""
@@ -244,7 +244,7 @@ def give(pool: "Pool", options: "Options") -> str:
         pool.write(
             record,
             owner={"namespace": claim.namespace, "name": claim.name, "uid": claim.uid},
-            clusterUid=options.cluster_uid or record.values["clusterUid"],
+            clusterUid=options.cluster_uid or record.cluster_uid,
             blank=False,
         )
         return ""

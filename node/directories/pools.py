@@ -6,6 +6,7 @@ import os
 from node.directories.records import (
     MARKS,
     PATH_LENGTH,
+    RECORD_SUFFIX,
     Record,
     damaged,
     mark_of,
@@ -26,7 +27,6 @@ POOL_FILE = "pool.json"
 VOLUMES = "volumes"
 PATHS = "paths"
 DELETING = "deleting"
-RECORD_SUFFIX = ".json"
 ARCHIVE_PREFIX = "archived-"
 # In PATHS, of a directory that has volumes in it. No volume has this name.
 PARENT = "/"
@@ -252,6 +252,8 @@ class Pool:
             return files.read(paths, mark).decode("ascii")
         except FileNotFoundError:
             return ""
+        except UnicodeDecodeError:
+            raise damaged("{}/{}".format(PATHS, mark)) from None
 
     # Directories. No name in a path leads through a symbolic link.
 

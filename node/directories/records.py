@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # The directory of an export that holds the records.
 MARKS = ".flexvol"
+RECORD_SUFFIX = ".json"
 # Of a storage class, as new_record reads them.
 CLASS_PARAMETERS = ("archiveOnDelete", "pathPattern", "mode")
 # A file name ends at 255, and an archive's name has a prefix too.
@@ -27,17 +28,35 @@ class Record:
     """What the driver notes of a volume.
 
     values: as in the file. path: of its directory in the export. inode: the number of the directory
-    that the driver made; 0 before the directory is made. blank: whether no pod and no person has
-    had the volume."""
+    that the driver made; 0 before the directory is made. mode: the directory's permissions. blank:
+    whether no pod and no person has had the volume. Making a Record of values that are none raises
+    AttributeError, KeyError, TypeError, ValueError or a Failure."""
 
     def __init__(self, values: "Dict[str, Any]") -> None:
         self.values = values
         self.name = check_name("volume", values["name"])
         self.path = check_path(values["path"])
         self.inode = int(values["inode"])
-        self.owner: "Dict[str, str]" = values["owner"]
+        self.mode = int(values["mode"])
+        owner = values["owner"]
+        self.owner = {key: _text(owner[key]) for key in ("namespace", "name", "uid")}
+        self.cluster_uid = _text(values["clusterUid"])
+        self.is_archived = _text(values["onDelete"]) != "delete"
         self.size_bytes = int(values["sizeBytes"])
         self.blank = values["blank"] is True
+
+    def text(self, key: str) -> str:
+        """A value that only some drivers' records have. Raises Unavailable if this one has none."""
+        value = self.values.get(key)
+        if not isinstance(value, str):
+            raise damaged(self.name + RECORD_SUFFIX)
+        return value
+
+
+def _text(value: "Any") -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
 
 
 def new_record(options: "Options", **also: "Any") -> Record:

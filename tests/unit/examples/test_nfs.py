@@ -464,9 +464,9 @@ def test_an_id_that_is_none_is_damaged(disk: Disk, content: str) -> None:
     (disk.root / ".flexvol/pool.json").write_text(content)
     disk.reopen()
 
-    with pytest.raises(Unavailable, match="pool.json in .flexvol of the export is not what"):
+    with pytest.raises(Unavailable, match="export is not what flexvol wrote"):
         callouts.use(disk.pool, "None", "pvc-1", "shop")
-    with pytest.raises(Unavailable, match="pool.json in .flexvol of the export is not what"):
+    with pytest.raises(Unavailable, match="export is not what flexvol wrote"):
         disk.make("pvc-2")
 
 
@@ -750,6 +750,12 @@ def test_the_list_of_a_new_export_is_empty(disk: Disk) -> None:
         pytest.param({"path": None}, "is not what flexvol wrote", id="no path"),
         pytest.param({"name": "pvc-9"}, "is not what flexvol wrote", id="another name"),
         pytest.param({"inode": "x"}, "is not what flexvol wrote", id="no number"),
+        pytest.param({"mode": None}, "is not what flexvol wrote", id="no permissions"),
+        pytest.param({"owner": None}, "is not what flexvol wrote", id="no owner"),
+        pytest.param({"owner": {"name": "x"}}, "is not what flexvol wrote", id="half an owner"),
+        pytest.param({"onDelete": None}, "is not what flexvol wrote", id="no end"),
+        pytest.param({"clusterUid": 7}, "is not what flexvol wrote", id="no cluster"),
+        pytest.param({"mountOptions": None}, "is not what flexvol wrote", id="no mount options"),
         pytest.param({"path": "gone"}, "is not in the export", id="no directory"),
     ],
 )
@@ -764,6 +770,30 @@ def test_a_damaged_record_is_told_and_keeps_no_other_volume(
 
     assert error in first["error"]
     assert "error" not in second
+
+
+@pytest.mark.parametrize("key", ["owner", "mode", "onDelete", "clusterUid", "sizeBytes", "blank"])
+def test_of_a_record_that_lost_a_value_nothing_is_done(disk: Disk, key: str) -> None:
+    directory = disk.make(archiveOnDelete="false")
+    values = disk.record()
+    del values[key]
+    (disk.root / ".flexvol/volumes/pvc-1.json").write_text(json.dumps(values))
+
+    for call in (disk.delete, disk.use, disk.make):
+        with pytest.raises(Unavailable, match="export is not what flexvol wrote"):
+            call()
+
+    assert directory.is_dir()
+
+
+def test_a_damaged_mark_of_a_path_is_told(disk: Disk) -> None:
+    directory = disk.make(archiveOnDelete="false")
+    (disk.root / ".flexvol/paths/shop-data-pvc-1").write_bytes(b"\xff")
+
+    with pytest.raises(Unavailable, match="paths/shop-data-pvc-1 in"):
+        disk.delete()
+
+    assert directory.is_dir()
 
 
 @pytest.mark.parametrize("name", ["pvc-1.json~", "pvc-1.json.orig", "a", "json"])
