@@ -1,8 +1,9 @@
-"""Volumes that are directories of one file system, which any number of machines have mounted: what
-drivers share whose storage is an export of NFS, or another file system of a cluster.
+"""Volumes that are directories: what drivers of such volumes share.
 
-An export has a directory `.flexvol`, which a person makes and which no pod sees. The record of each
-volume is there, and no directory of the export is touched that has no record:
+`disk` is for a disk of the node. All others are for one file system that any number of machines
+have mounted: an export of NFS, or another file system of a cluster. Such an export has a directory
+`.flexvol`, which a person makes and which no pod sees. The record of each volume is there, and no
+directory of the export is touched that has no record:
 
 .flexvol/pool.json          the id by which PVs know the export again
 .flexvol/lock               whose lock is held while records are changed
