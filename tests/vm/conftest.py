@@ -12,11 +12,17 @@ from tests.vm.guest import DRIVER, FILES, Guest, MakeGuest
 from tests.vm.image import NEW
 from tests.vm.machine import Machine
 
+# The two files that take longest. Of two runs that divide the files (tests/halves.py), each begins
+# with one of these; then the last file is a short one, and neither run waits long for the other.
+LONGEST = ("test_network_drivers.py", "test_kernels.py")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/vm/" in item.nodeid:
             item.add_marker(pytest.mark.vm)
+    first, last = LONGEST
+    items.sort(key=lambda item: (item.path.name == last) - (item.path.name == first))
 
 
 @pytest.fixture(scope="session")
