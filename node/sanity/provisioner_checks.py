@@ -15,6 +15,7 @@ from node.sanity.check import (
     Topic,
     Words,
 )
+from node.sanity.filling import Filling
 from node.sanity.life import VOLUME_BYTES, finish_all, size_of
 from shared import options as keys
 from shared import schemas
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 TOPIC = Topic()
 _HUGE_BYTES = 1 << 60
+# A volume that takes so much has no limit near the size that was asked for.
+_UNLIMITED_BYTES = 2 * VOLUME_BYTES
 _MADE = "flexvol-sanity-made"
 _CANARY = "/tmp/flexvol-sanity-canary"
 _UP = "../../../../../../../.."
@@ -553,8 +556,11 @@ def expandfs_grows(life: "Life") -> None:
     path = life.pod()
     life.must_mount(path)
     before = size_of(path)
-    if before > 2 * VOLUME_BYTES:
-        raise NotAsked("the volume is larger than asked: the driver sets no limit")
+    # A quota, such as that of a btrfs subvolume, is not seen in the size of the file system.
+    has_hidden_limit = before > 2 * VOLUME_BYTES
+    filling = Filling(os.path.join(path, "filling"))
+    if has_hidden_limit and filling.reaches(_UNLIMITED_BYTES):
+        raise NotAsked("the volume takes more than was asked: the driver sets no limit")
     call = life.expand(path, 4 * VOLUME_BYTES, VOLUME_BYTES)
     if call.is_unsupported:
         raise NotAsked("the driver has no expandfs")
@@ -567,7 +573,14 @@ def expandfs_grows(life: "Life") -> None:
         raise NotAsked("here nobody has CAP_SYS_RESOURCE, which growing takes")
     if not call.succeeded:
         raise Fault(call.told())
-    if size_of(path) <= 2 * before:
+    if has_hidden_limit:
+        if not filling.reaches(_UNLIMITED_BYTES):
+            raise Fault(
+                "expandfs answered Success, and the volume takes no more than {} bytes".format(
+                    filling.taken_bytes
+                )
+            )
+    elif size_of(path) <= 2 * before:
         raise Fault("expandfs answered Success, and the volume has {} bytes".format(size_of(path)))
 
 

@@ -354,7 +354,7 @@ def expandfs(life: "Life") -> None:
     life.begin()
     path = life.pod()
     life.must_mount(path)
-    size_bytes = size_of(path)
+    size_bytes = _claimed_bytes(life, path)
     for time_word in ("first", "second"):
         call = life.expand(path, size_bytes, size_bytes)
         if call.is_unsupported:
@@ -410,8 +410,8 @@ def expandfs_killed(life: "Life") -> None:
     life.begin()
     path = life.pod()
     life.must_mount(path)
-    size_bytes = size_of(path)
-    grown_bytes = size_bytes
+    size_bytes = _claimed_bytes(life, path)
+    grown_bytes = size_of(path)
     step_bytes = 0
     whole = life.start_expand(path, size_bytes, size_bytes, kills.traced()).finish()
     life.must(whole)
@@ -434,6 +434,15 @@ def expandfs_killed(life: "Life") -> None:
             raise Fault("after an expandfs that {} none grows the volume".format(kill.told()))
         size_bytes = new_bytes
         grown_bytes = size_of(path)
+
+
+def _claimed_bytes(life: "Life", path: str) -> int:
+    """The size that the claim of the volume has. The size of the file system is another one if the
+    volume has a quota on a disk that it shares, or no limit."""
+    size_bytes = size_of(path)
+    if life.request.provision and size_bytes > 2 * VOLUME_BYTES:
+        return VOLUME_BYTES
+    return size_bytes
 
 
 def _keeps_data(life: "Life", path: str) -> bool:
