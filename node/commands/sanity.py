@@ -158,7 +158,7 @@ def _known(names: "List[str]") -> None:
 
 
 def _judge(arguments: argparse.Namespace) -> int:
-    from node.sanity import life, sandbox, suite
+    from node.sanity import life, progress, sandbox, suite
 
     _known(arguments.check)
     settings = _settings(arguments)
@@ -167,19 +167,11 @@ def _judge(arguments: argparse.Namespace) -> int:
         return _could_not("only root can make a throw-away root; run it with sudo")
     if not os.path.isfile(settings.driver) or not os.access(settings.driver, os.X_OK):
         return _could_not("{} is no executable file; chmod +x it".format(settings.driver))
-    results = []
     try:
-        for result in suite.Suite(settings, request).judge(arguments.check):
-            results.append(result)
-            if sys.stderr.isatty():
-                print(
-                    "\r{:3} {:40}".format(len(results), result.check.name), end="", file=sys.stderr
-                )
+        with progress.Line() as line:
+            results = list(suite.Suite(settings, request, line.tell).judge(arguments.check))
     except (sandbox.Impossible, life.SetupFailed) as reason:
         return _could_not(str(reason))
-    finally:
-        if results and sys.stderr.isatty():
-            print("\r{:44}\r".format(""), end="", file=sys.stderr)
     _print(results, arguments.json)
     return _status(results)
 

@@ -21,7 +21,7 @@ from node.sanity.life import Life, SetupFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Iterator, Sequence
+    from typing import Callable, Dict, Iterator, Optional, Sequence, Set
 
     from node.sanity.check import Check
     from node.sanity.life import Request
@@ -32,18 +32,28 @@ _SETUP_FAILED = "setup failed"
 
 
 class Suite:
-    """The checks of one driver. settings: of each root. request: what is to be judged."""
+    """The checks of one driver. settings: of each root. request: what is to be judged. begins:
+    called before a check makes its calls, which may take long, with the check, its number, and how
+    many checks are judged in all."""
 
-    def __init__(self, settings: sandbox.Settings, request: "Request") -> None:
+    def __init__(
+        self,
+        settings: sandbox.Settings,
+        request: "Request",
+        begins: "Optional[Callable[[Check, int, int], None]]" = None,
+    ) -> None:
         self._settings = settings
         self._request = request
+        self._begins = begins
         self._results: "Dict[str, Result]" = {}
+        self._count = 0
 
     def judge(self, names: "Sequence[str]") -> "Iterator[Result]":
         """The results of the checks of these names, or of all if there are none, one by one. Checks
         that others need are judged before, whether named or not. Raises sandbox.Impossible or
         SetupFailed."""
         wanted = [check for check in catalog.CHECKS if not names or check.name in names]
+        self._count = len(_with_needed(wanted))
         for check in wanted:
             yield self._result(check)
 
@@ -69,6 +79,8 @@ class Suite:
         return self._in_a_root(check)
 
     def _in_a_root(self, check: "Check") -> Result:
+        if self._begins is not None:
+            self._begins(check, len(self._results) + 1, self._count)
         seconds = _CALLS_OF_A_CHECK * self._request.call_seconds
         try:
             answer = sandbox.run(self._settings, lambda inside: self._work(check, inside), seconds)
@@ -103,3 +115,15 @@ class Suite:
             verdict = NOT_JUDGED
             message = "a step of the check failed: {}".format(error)
         return json.dumps([verdict, message]).encode()
+
+
+def _with_needed(checks: "Sequence[Check]") -> "Set[str]":
+    """The names of these checks, and of all that they need."""
+    names: "Set[str]" = set()
+    left = list(checks)
+    while left:
+        check = left.pop()
+        if check.name not in names:
+            names.add(check.name)
+            left += [catalog.named(n) for n in check.needs if n not in (ATTACH, PROVISION)]
+    return names

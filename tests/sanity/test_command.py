@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shlex
 import subprocess
 from pathlib import Path
@@ -101,6 +103,58 @@ def test_what_cannot_be_judged_is_status_2_with_a_sentence(
     assert (done.returncode, done.stdout) == (2, "")
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def on_terminal(place: Path, line: str, terminal: str = "xterm") -> tuple[str, str]:
+    """What a command prints on stdout, and what it shows on the terminal that is its stderr."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": terminal}
+    with open(ours, "rb", buffering=0) as screen:
+        with open(theirs, "wb", buffering=0) as stderr:
+            done = subprocess.run(
+                shlex.split(line),
+                cwd=place,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=environment,
+                check=False,
+                timeout=600,
+            )
+            stderr.write(b"end")
+        shown = b""
+        while not shown.endswith(b"end"):
+            shown += screen.read(1 << 16)
+    return done.stdout.decode(), shown[: -len(b"end")].decode()
+
+
+@pytest.mark.parametrize("json_word", ["", " --json"])
+def test_a_person_at_a_terminal_sees_which_check_is_judged(place: Path, json_word: str) -> None:
+    line = f"dist/flexvol sanity my-driver --options options.json --check mounted{json_word}"
+
+    printed, shown = on_terminal(place, line)
+
+    clear = "\r\x1b[K"
+    # Those that are needed are judged before, and the line is wiped away at the end.
+    told = shown.split(clear)
+    assert told[0] == told[-1] == ""
+    assert told[1:-1] == [
+        f"check {number} of {len(told) - 2}: {name}"
+        for number, name in enumerate(("init", "mount", "mounted"), 1)
+    ]
+    assert printed == run(place, line).stdout
+    assert run(place, line).stderr == ""
+
+
+def test_a_terminal_that_cannot_write_a_line_anew_shows_no_check(place: Path) -> None:
+    line = "dist/flexvol sanity my-driver --options options.json --check init"
+
+    assert on_terminal(place, line, "dumb")[1] == ""
+
+
+def test_the_reason_why_nothing_is_judged_stands_on_a_line_of_its_own(place: Path) -> None:
+    _, shown = on_terminal(place, "dist/flexvol sanity my-driver --setup false")
+
+    assert "\r\x1b[Kflexvol sanity: the setup failed" in shown
 
 
 def test_without_root_nothing_is_judged(
