@@ -6,6 +6,7 @@ A step that every check takes for granted, such as the mount before an unmount, 
 import base64
 import json
 import os
+import stat
 import time
 import uuid
 
@@ -306,6 +307,14 @@ class Life:
         """The device that attach and waitforattach answered; "" if there is none."""
         return self._device or ""
 
+    @property
+    def has_block_device(self) -> bool:
+        """Whether kubelet has a block device, which it grows where expandfs is not supported. A
+        device that is not on this machine may be one."""
+        if not self.device:
+            return False
+        return not os.path.exists(self.device) or is_block_device(self.device)
+
     def expand(self, path: str, new_bytes: int, old_bytes: int) -> Call:
         """Grows the volume that is mounted at a pod's directory."""
         return self.start_expand(path, new_bytes, old_bytes).finish()
@@ -524,6 +533,11 @@ def go_json(options: "Dict[str, str]") -> str:
     for character, escape in _GO_ESCAPES:
         text = text.replace(character, escape)
     return text
+
+
+def is_block_device(path: str) -> bool:
+    """Whether a block device is at the path."""
+    return os.path.exists(path) and stat.S_ISBLK(os.stat(path).st_mode)
 
 
 def size_of(path: str) -> int:

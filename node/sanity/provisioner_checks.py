@@ -10,6 +10,7 @@ from node.sanity.check import (
     DATA_LOSS,
     PROVISION,
     SECURITY,
+    After,
     Fault,
     NotAsked,
     Topic,
@@ -549,7 +550,7 @@ def reason_words(life: "Life") -> None:
         "fail while pods run, and grow the volume when the next pod starts.",
     ),
     traps=(14,),
-    needs=("provision-reply", "unmounted"),
+    needs=("provision-reply", "unmounted", After("expandfs-of-own-device")),
 )
 def expandfs_grows(life: "Life") -> None:
     life.begin()
@@ -562,8 +563,10 @@ def expandfs_grows(life: "Life") -> None:
     if has_hidden_limit and filling.reaches(_UNLIMITED_BYTES):
         raise NotAsked("the volume takes more than was asked: the driver sets no limit")
     call = life.expand(path, 4 * VOLUME_BYTES, VOLUME_BYTES)
+    if call.is_unsupported and life.has_block_device:
+        raise NotAsked("the driver has no expandfs: kubelet grows the device")
     if call.is_unsupported:
-        raise NotAsked("the driver has no expandfs")
+        raise Fault("expandfs is not supported, and kubelet has no device to grow")
     if not call.succeeded:
         life.must_unmount(path)
         life.leave_device()

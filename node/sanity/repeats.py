@@ -2,17 +2,34 @@
 
 import os
 import shutil
-import stat
 
 from node.host import namespaces
 from node.sanity import kills
-from node.sanity.check import BREAKS, DATA_LOSS, After, Fault, NotAsked, NotJudged, Topic, Words
-from node.sanity.life import VOLUME_BYTES, SetupFailed, finish_all, mounts_at, size_of
+from node.sanity.check import (
+    ADVICE,
+    BREAKS,
+    DATA_LOSS,
+    After,
+    Fault,
+    NotAsked,
+    NotJudged,
+    Topic,
+    Words,
+)
+from node.sanity.life import (
+    VOLUME_BYTES,
+    SetupFailed,
+    finish_all,
+    is_block_device,
+    mounts_at,
+    size_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
+    from node.host import mount_table
     from node.sanity.life import Life
     from node.sanity.runner import Call
 
@@ -366,32 +383,47 @@ def expandfs(life: "Life") -> None:
 
 
 @TOPIC.check(
-    "expandfs-without-device",
+    "expandfs-of-own-device",
     BREAKS,
     Words(
-        "expandfs is not left to kubelet where kubelet has no device to grow",
+        "a driver that mounts a device by itself grows it in expandfs",
         "the claim shows its new size, and the pod has no more room than before",
-        "Where expandfs is not supported kubelet grows the device by itself. Without a device, or "
-        "with one that is no block device, blkid finds nothing, kubelet takes that for an empty "
-        "disk, and the expansion for done. Answer expandfs, or state requiresFSResize: false and "
-        "forbid expansion in the class.",
+        "Where expandfs is not supported kubelet grows the file system on the device that "
+        "waitforattach answered. Without such a device it grows nothing, and takes the expansion "
+        "for done. No data is lost.",
     ),
     traps=(14,),
     needs=("init", After("mounted")),
 )
+def expandfs_of_own_device(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    reason = _left_to_kubelet(life, path)
+    if reason and any(_is_of_device(mount) for mount in mounts_at(path)):
+        raise Fault("{}; the driver mounts {}".format(reason, mounts_at(path)[-1].source))
+
+
+@TOPIC.check(
+    "expandfs-without-device",
+    ADVICE,
+    Words(
+        "expandfs is supported where kubelet has no device to grow",
+        "nothing where volumes have no limit; else a claim that shows more than the pod has",
+        "Unless init states requiresFSResize: false, kubelet calls expandfs for a claim that has "
+        "grown. Where that is not supported, and there is no block device, kubelet grows nothing "
+        "and takes the expansion for done. That is right for a share without a limit, and no data "
+        "is lost elsewhere. A driver that answers expandfs says so itself: Success where there is "
+        "no limit, and a larger volume where there is one. requiresFSResize: false is no way out, "
+        "as the expansion of a claim then never ends.",
+    ),
+    traps=(14,),
+    needs=("init", After("mounted"), After("expandfs-of-own-device")),
+)
 def expandfs_without_device(life: "Life") -> None:
     life.begin()
-    if life.capabilities.get("requiresFSResize") is False:
-        raise NotAsked("init states requiresFSResize: false")
-    path = life.pod()
-    life.mount(path)  # may fail: a call that is not supported is so for all volumes
-    call = life.expand(path, VOLUME_BYTES, VOLUME_BYTES)
-    if not call.is_unsupported:
-        return
-    if not life.device:
-        raise Fault("expandfs is not supported, and there is no device")
-    if os.path.exists(life.device) and not stat.S_ISBLK(os.stat(life.device).st_mode):
-        raise Fault("expandfs is not supported, and {} is no block device".format(life.device))
+    reason = _left_to_kubelet(life, life.pod())
+    if reason:
+        raise Fault(reason)
 
 
 @TOPIC.check(
@@ -434,6 +466,31 @@ def expandfs_killed(life: "Life") -> None:
             raise Fault("after an expandfs that {} none grows the volume".format(kill.told()))
         size_bytes = new_bytes
         grown_bytes = size_of(path)
+
+
+def _left_to_kubelet(life: "Life", path: str) -> str:
+    """Why kubelet grows nothing when a claim has grown, as the driver leaves that to kubelet; "" if
+    the driver has an expandfs, or kubelet has a block device. Raises NotAsked if kubelet does not
+    call expandfs.
+
+    path: where the volume is mounted, if that succeeds"""
+    if life.capabilities.get("requiresFSResize") is False:
+        raise NotAsked("init states requiresFSResize: false")
+    life.mount(path)  # may fail: a call that is not supported is so for all volumes
+    call = life.expand(path, VOLUME_BYTES, VOLUME_BYTES)
+    if not call.is_unsupported:
+        return ""
+    if not life.device:
+        return "expandfs is not supported, and there is no device"
+    if not life.has_block_device:
+        return "expandfs is not supported, and {} is no block device".format(life.device)
+    return ""
+
+
+def _is_of_device(mount: "mount_table.Mount") -> bool:
+    """Whether the mount shows a whole file system of a disk, which has a size of its own: a
+    directory of a disk is mounted with a root below the file system's."""
+    return mount.root == "/" and is_block_device(mount.source)
 
 
 def _claimed_bytes(life: "Life", path: str) -> int:

@@ -57,6 +57,13 @@ _AT_MOST = '    [ "$5" -le 1073741824 ] || answer Failure "a volume has 1 GiB at
             id="one that does not",
         ),
         pytest.param(
+            "  expandfs)\n",
+            "  no-expandfs)\n",
+            FAULT,
+            "kubelet has no device to grow",
+            id="one that kubelet is to grow",
+        ),
+        pytest.param(
             'limit "$bytes"', 'true "$bytes"', NOT_ASKED, "the driver sets no limit", id="no quota"
         ),
     ],

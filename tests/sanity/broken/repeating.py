@@ -180,6 +180,12 @@ DRIVERS = (
         SH,
         {"    expandfs) ;;\n": '    expandfs) answer Failure "directories do not grow" ;;\n'},
     ),
+    Broken(
+        "expandfs-of-own-device",
+        LOOP,
+        {"mount | unmount | expandfs | provision": "mount | unmount | provision"},
+        message="the driver mounts /dev/loop",
+    ),
     Broken("expandfs-without-device", PYTHON, {_EXPANDFS: ""}),
     Broken("expandfs-without-device", ATTACHING, {_EXPANDFS: ""}),
     Broken(
