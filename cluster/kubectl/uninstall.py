@@ -25,7 +25,7 @@ from cluster.controller.inventory import (
     Row,
 )
 from cluster.controller.listed_pools import pools_away
-from cluster.controller.storage import PLUGIN_DIRECTORY, executable
+from cluster.controller.storage import DRIVERS, PLUGIN_DIRECTORY, executable
 from cluster.kubectl import nodes
 from cluster.kubectl.inventory.look import Look, look
 from shared.table import aligned, printable
@@ -105,6 +105,8 @@ def _print_needed(volumes: list[dict[str, str]], unknown: list[str]) -> None:
 def _print_way_out(flexvol_nodes: Collection[nodes.FlexvolNode]) -> None:
     names = ", ".join(sorted(node.name for node in flexvol_nodes if node.name))
     served = sorted({driver for node in flexvol_nodes for driver in node.drivers})
+    built_in = [driver for driver in served if driver in DRIVERS]
+    others = [driver for driver in served if driver not in DRIVERS]
     print(
         "There are no volumes. To take flexvol out of the cluster, run, where you applied it from:"
     )
@@ -112,4 +114,7 @@ def _print_way_out(flexvol_nodes: Collection[nodes.FlexvolNode]) -> None:
     print(f"Then on each node ({names}), unless an overlay has moved it:")
     for driver in served:
         print(f"  {executable(PLUGIN_DIRECTORY, driver)} uninstall")
-    print("Pools stay, below /var/lib/flexvol.")
+    if built_in:
+        print("Pools stay, below /var/lib/flexvol.")
+    if others:
+        print(f"The storage of {', '.join(others)} stays as it is.")

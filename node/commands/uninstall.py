@@ -12,6 +12,7 @@ import os
 from node import callouts
 from node.commands import add_driver, add_plugin_dir
 from node.host import mount_table, plugin_directory
+from node.operations import Operations
 from shared.options import shown_claim
 from shared.protocol import Failure, Internal, NotSupported, Reply, system_failure
 
@@ -19,13 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List
 
+    from node.drivers import Driver
+
 NEEDS_ROOT = True
 _SHOWN = 10  # volumes or mounts that a refusal names; it only counts the rest
-_DELETED_BY = (
-    "Delete the claims of the volumes; snapshots, archives and what has no claim: loop delete "
-    "NAME. Mount the disk of a pool that is away; if it will never come back: loop pool remove "
-    "NAME --away"
-)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,17 +44,19 @@ def run(settings: argparse.Namespace) -> int:
         "Stop these pods first.",
         _mounted(name),
     )
-    listed = _list(settings.driver, name, directory)
+    driver = callouts.load(settings.driver)
+    listed = _list(driver, name, directory)
     _refuse(
         "there are, or may be, volumes of {} on this node".format(name),
-        _DELETED_BY,
+        "\n".join(_remedies(driver, settings.driver, listed, directory)),
         _volumes(listed),
     )
     if not os.path.exists(path):
         print("there is no {}".format(path))
         return 0
     os.unlink(path)
-    print("removed {}{}; the pools stay".format(path, _remove_empty(directory)))
+    stays = "the pools stay" if driver.VOLUMES_ON_NODES else "the volumes stay on their server"
+    print("removed {}{}; {}".format(path, _remove_empty(directory), stays))
     return 0
 
 
@@ -76,13 +76,12 @@ def _mounted(name: str) -> "List[str]":
     return sorted(path for path in paths if of_driver in path)
 
 
-def _list(driver_name: str, name: str, directory: str) -> Reply:
+def _list(driver: "Driver", name: str, directory: str) -> Reply:
     """What the driver lists on this node; nothing if the driver lists no volumes, or has them on a
     server.
 
     name: VENDOR~DRIVER. directory: where the driver is installed.
     :raises Internal: if the driver cannot tell, for example without its settings"""
-    driver = callouts.load(driver_name)
     if not driver.VOLUMES_ON_NODES:
         return Reply()
     try:
@@ -113,6 +112,26 @@ def _volumes(listed: Reply) -> "List[str]":
             why = "pool {} is away and may hold volumes: {}"
             lines.append(why.format(pool["name"], pool["error"]))
     return lines
+
+
+def _remedies(driver: "Driver", called: str, listed: Reply, directory: str) -> "List[str]":
+    """What a person does about the volumes that are listed, and about the pools that are away, with
+    the commands that the driver has.
+
+    called: the driver's name. directory: where the driver is installed"""
+    remedies = []
+    if listed.volumes:
+        remedies.append(
+            "Delete the claims of the volumes; what has no claim, such as an archive: {} delete "
+            "NAME".format(called)
+        )
+    if any("error" in pool for pool in listed.pools or []):
+        remedy = "Mount the disk of a pool that is away; if it will never come back: {}"
+        forgotten = "{} pool remove NAME --away".format(called)
+        if type(driver.operations()).remove_pool is Operations.remove_pool:
+            forgotten = "rm -r {}".format(directory)
+        remedies.append(remedy.format(forgotten))
+    return remedies
 
 
 def _refuse(why: str, remedy: str, reasons: "List[str]") -> None:

@@ -33,6 +33,28 @@ class Disk(Driver):
 """
 
 
+# A driver with a volume, and with a pool that is away.
+WITH_VOLUMES = """
+from node.drivers import Driver, Reply
+from node.operations import Operations
+
+
+class Rack(Driver):
+    def list(self) -> Reply:
+        pools = [{"name": "default"}, {"name": "fast", "error": "its disk is not mounted"}]
+        return Reply(volumes=[{"name": "pvc-1", "pool": "default"}], pools=pools)
+"""
+FORGETTING = """
+    def operations(self) -> Operations:
+        return Pools()
+
+
+class Pools(Operations):
+    def remove_pool(self, name: str, away: bool) -> str:
+        return "forgotten"
+"""
+
+
 @pytest.fixture
 def nfs(tmp_path: Path) -> Iterator[OwnNode]:
     """A node with the driver of NFS, as the DaemonSet leaves it: the provisioner alone has the
@@ -50,7 +72,7 @@ def test_a_driver_with_its_volumes_on_a_server_is_taken_away(nfs: OwnNode) -> No
     done = uninstall(nfs)
 
     assert done.returncode == 0, done.stdout
-    assert f"removed {nfs.file}".encode() in done.stdout
+    assert f"removed {nfs.file}; the volumes stay on their server".encode() in done.stdout
     assert not nfs.file.parent.exists()
 
 
@@ -87,6 +109,50 @@ def test_a_driver_that_cannot_list_its_volumes_stays_and_tells_why(
         assert missing in message
         assert f"rm -r {node.file.parent}" in message
         assert node.file.exists()
+
+
+@pytest.mark.parametrize(
+    ("pools", "remedy"),
+    [
+        pytest.param("", "rm -r {directory}", id="it cannot forget a pool"),
+        pytest.param(FORGETTING, "rack pool remove NAME --away", id="it can forget a pool"),
+    ],
+)
+def test_a_refusal_names_commands_that_the_driver_has(
+    tmp_path: Path, pools: str, remedy: str
+) -> None:
+    driver = tmp_path / "rack.py"
+    driver.write_text(WITH_VOLUMES + pools)
+    with own_node(tmp_path, driver) as node:
+        done = uninstall(node)
+
+        assert done.returncode == 1
+        message = done.stdout.decode()
+        assert "what has no claim, such as an archive: rack delete NAME\n" in message
+        forgotten = remedy.format(directory=node.file.parent)
+        assert f"if it will never come back: {forgotten}\n" in message
+        assert "loop" not in message
+        assert node.file.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        pytest.param(["delete", "--yes", "pvc-9"], "see: rack list", id="no such volume"),
+        pytest.param(["delete", "--yes", "pvc-1"], "see rack list", id="a volume without an owner"),
+        pytest.param(["delete", "--help"], "as rack list names it", id="the help"),
+    ],
+)
+def test_the_other_commands_name_the_driver_too(
+    tmp_path: Path, words: list[str], advice: str
+) -> None:
+    driver = tmp_path / "rack.py"
+    driver.write_text(WITH_VOLUMES)
+    with own_node(tmp_path, driver) as node:
+        message = node.run(node.file, *words).stdout.decode()
+
+        assert advice in " ".join(message.split())
+        assert "loop" not in message
 
 
 def test_a_command_that_needs_the_settings_names_the_file(nfs: OwnNode) -> None:
