@@ -7,7 +7,6 @@ drivers and starts sooner."""
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import os
 import shutil
@@ -16,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bundle.environment import cache
+from bundle.environment import cache, locked
 from tests.cluster.kube.machine import fetch
 
 HERE = Path(__file__).resolve().parent
@@ -80,8 +79,7 @@ def build(suite: str) -> Image:
     parts = [Path(__file__), HERE / "init.sh", HERE / "initrd.sh"]
     key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
     image = Image(cache() / f"vm-{suite}-{key}")
-    with open(cache() / f"vm-{suite}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits for the first to make it
+    with locked(f"vm-{suite}.lock"):
         if image.directory.exists():
             os.utime(image.directory)
             return image

@@ -3,7 +3,6 @@ cache."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -17,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.environment import cache
+from bundle.environment import cache, locked
 from tests.cluster.kube.machine import fetch, sh
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -140,8 +139,7 @@ def product(drivers: Sequence[Path] = ()) -> Path:
     changed.
 
     drivers: the files of drivers of one's own, which become part of it"""
-    with open(cache() / "image.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits for the first to make it
+    with locked("image.lock"):
         return _product(drivers)
 
 
