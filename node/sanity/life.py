@@ -20,7 +20,9 @@ from shared.protocol import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
+
+    _Left = TypeVar("_Left")
 
 KUBELET = "/var/lib/kubelet"
 NODE = "sanity-node"
@@ -417,6 +419,17 @@ class Life:
         """The command lines of the driver's processes that do not end in a while."""
         return _after_a_while(self.runner.left)
 
+    def files_left(self, new: "Sequence[Set[str]]") -> "List[str]":
+        """The files of the last call, if each call has left some that do not go in a while: a
+        server may tidy up a little later. new: what each call left."""
+
+        def left() -> "List[List[str]]":
+            files = [sorted(filter(os.path.lexists, of_call)) for of_call in new]
+            return files if all(files) else []
+
+        files = _after_a_while(left)
+        return files[-1] if files else []
+
     def loop_devices(self) -> "List[str]":
         """The loop devices that the driver has, without those that the setup has attached."""
         of_setup = self._loop_devices_of_setup
@@ -501,7 +514,7 @@ def _options_of(volume: "Dict[str, Any]") -> "Dict[str, str]":
     return options
 
 
-def _after_a_while(left: "Callable[[], List[str]]") -> "List[str]":
+def _after_a_while(left: "Callable[[], List[_Left]]") -> "List[_Left]":
     """What `left` returns: a daemon ends, and a loop device goes, a little after the last user."""
     deadline = time.monotonic() + _END_SECONDS
     found = left()

@@ -234,9 +234,9 @@ def files_pile_up(life: "Life") -> None:
         life.must_mount(path)
         life.must_unmount(path)
         counts.append(set(written.paths(life.inside)))
-    new = [sorted(after - before) for before, after in zip(counts, counts[1:])]
-    if all(new):
-        raise Fault("each mount and unmount leaves a file, such as {}".format(shown(new[-1][0])))
+    left = life.files_left([after - before for before, after in zip(counts, counts[1:])])
+    if left:
+        raise Fault("each mount and unmount leaves a file, such as {}".format(shown(left[0])))
 
 
 @TOPIC.check(

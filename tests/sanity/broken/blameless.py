@@ -37,6 +37,13 @@ _WITH_SECRET = dataclasses.replace(PYTHON, password=_SECRET.encode())
 _LOOP_DEVICE = "truncate -s 16M /srv/flexvol-sanity-disk && losetup -f /srv/flexvol-sanity-disk"
 # The server starts a process when its first process is long known.
 _SERVER = "(while sleep 0.2; do setsid sleep 9; done) >/dev/null 2>&1 &"
+# Takes away what the driver has left for the server.
+_TIDY = "(while sleep 4; do rm -f /run/shelf/job.*; done) >/dev/null 2>&1 &"
+_JOB = '    write(f"{STATE}/job.{os.getpid()}", path)\n'
+_TIDIED = dataclasses.replace(
+    _beside("files-pile-up", PYTHON, _TIDY, "a server that tidies up"),
+    changes={_BIND: _JOB + _BIND},
+)
 _BESIDE_A_SETUP = (
     _beside("loop-devices-left", LOOP, _LOOP_DEVICE, "a loop device"),
     _beside("failed-mount-leaks-loop-devices", LOOP, _LOOP_DEVICE, "a loop device"),
@@ -72,4 +79,6 @@ DRIVERS = (
         "finds volumes by their names",
     ),
     *_BESIDE_A_SETUP,
+    _TIDIED,
+    dataclasses.replace(_TIDIED, check="failed-mount-leaks"),
 )
