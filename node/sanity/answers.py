@@ -12,16 +12,15 @@ from node.sanity.check import (
     Topic,
     Words,
 )
-from node.sanity.life import go_json, mounted_paths
+from node.sanity.life import capability, go_json, mounted_paths
 from shared.caller import Garbled
 from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, Capabilities, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List
+    from typing import List
 
     from node.sanity.life import Life
-    from node.sanity.runner import Call
 
 TOPIC = Topic()
 _UNKNOWN_CALL = "sanitycheck"
@@ -48,7 +47,7 @@ _GARBLED = "MountVolume.SetUp failed: invalid character ... looking for beginnin
 def one_document(life: "Life") -> None:
     told: "List[str]" = []
     callouts: "List[str]" = []
-    for call in _ordinary_calls(life):
+    for call in life.whole():
         if not call.hangs and call.document() is None and call.callout not in callouts:
             callouts.append(call.callout)
             told.append(call.told())
@@ -68,7 +67,7 @@ def one_document(life: "Life") -> None:
     ),
 )
 def value_types(life: "Life") -> None:
-    for call in _ordinary_calls(life):
+    for call in life.whole():
         if call.document() is not None and isinstance(call.failure, Garbled):
             raise Fault(call.failure.message)
 
@@ -101,7 +100,7 @@ def capabilities_null(life: "Life") -> None:
     ),
 )
 def status_words(life: "Life") -> None:
-    for call in _ordinary_calls(life):
+    for call in life.whole():
         has_word = not call.hangs and call.document() is not None
         if has_word and call.word() not in (SUCCESS, FAILURE, NOT_SUPPORTED):
             raise Fault("{}: status is {}".format(call.callout, shown(call.word())))
@@ -119,11 +118,14 @@ def status_words(life: "Life") -> None:
 )
 def key_case(life: "Life") -> None:
     known = {key.lower(): key for key in _KEYS}
-    for call in _ordinary_calls(life):
+    for call in life.whole():
         for key in call.document() or {}:
             meant = known.get(key.lower(), key)
             if key != meant:
                 raise Fault("{}: the key {} means {}".format(call.callout, shown(key), meant))
+    for key in _capabilities(life):
+        if key != capability(key):
+            raise Fault("init: the key {} means {}".format(shown(key), capability(key)))
 
 
 @TOPIC.check(
@@ -137,7 +139,7 @@ def key_case(life: "Life") -> None:
     ),
 )
 def exit_status_of_success(life: "Life") -> None:
-    for call in _ordinary_calls(life):
+    for call in life.whole():
         if call.word() == SUCCESS and call.status not in (0, None):
             raise Fault("{}: Success with exit status {}".format(call.callout, call.status))
 
@@ -278,26 +280,20 @@ def unknown_call(life: "Life") -> None:
         raise Fault(call.told())
 
 
-def _ordinary_calls(life: "Life") -> "List[Call]":
-    """The calls of a volume's life, as far as the driver gets."""
-    life.begin()
-    try:
-        path = life.pod()
-        life.mount(path)
-        life.unmount(path)
-    except NotJudged:
-        pass
-    return life.runner.calls
+def _stated(life: "Life") -> "List[str]":
+    """The capabilities that init states, by the contract's names."""
+    return [capability(key) for key in _capabilities(life)]
 
 
-def _stated(life: "Life") -> "Any":
+def _capabilities(life: "Life") -> "List[str]":
+    """The keys of the capabilities as init writes them."""
     document = life.begin().spoiled_document()
     if document is None:
         raise NotJudged("init answered with no object; see init")
     for key, value in document.items():
         if key.lower() == "capabilities":
-            return value or {}
-    return {}
+            return list(value or ())
+    return []
 
 
 @TOPIC.check(
@@ -316,14 +312,7 @@ def _stated(life: "Life") -> "Any":
 def driver_directory(life: "Life") -> None:
     life.runner.directory = "/"  # where kubelet works: a relative path means another place
     with file_events.Watch(os.path.dirname(os.path.dirname(life.inside.executable))) as watch:
-        life.begin()
-        try:
-            path = life.pod()
-            life.mount(path)
-            life.unmount(path)
-            life.leave_device()
-        except NotJudged:  # what was written until now counts
-            pass
+        life.whole()
         for path, word in watch.events():
             if not os.path.basename(path).startswith("."):
                 raise Fault("{} was {}".format(path, word))

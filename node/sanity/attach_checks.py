@@ -77,8 +77,7 @@ def wait_for_attach(life: "Life") -> None:
     call = life.runner.run("waitforattach", [device, _options(life)])
     if call.is_unsupported:
         raise NotAsked("the driver has no waitforattach; kubelet keeps attach's device")
-    if not call.succeeded:
-        raise Fault(call.told())
+    life.expect_success(call)
     if device and not life.must(call).device:
         raise Fault("waitforattach was given {}, and answers no device".format(device))
     # kubelet calls it for each pod, and after each restart.
@@ -125,9 +124,7 @@ def is_attached(life: "Life") -> None:
 )
 def detach(life: "Life") -> None:
     life.must(_attach(life))
-    call = _detach(life)
-    if not call.succeeded:
-        raise Fault(call.told())
+    life.expect_success(_detach(life))
 
 
 @TOPIC.check(
@@ -209,6 +206,11 @@ def attach_killed(life: "Life") -> None:
         again = life.runner.run("attach", words)
         if not again.succeeded:
             raise Fault("after an attach that {}: {}".format(kill.told(), again.told()))
+        undone = _detach(life)
+        if not undone.succeeded:
+            raise Fault("after an attach that {}: {}".format(kill.told(), undone.told()))
+        # The pod is deleted meanwhile: no attach comes before the detach.
+        kill.end(life.runner.start("attach", words, kills.traced()))
         undone = _detach(life)
         if not undone.succeeded:
             raise Fault("after an attach that {}: {}".format(kill.told(), undone.told()))
@@ -380,9 +382,7 @@ def private_staging(life: "Life") -> None:
 def unmount_device(life: "Life") -> None:
     life.begin()
     life.must(life.mount_device())
-    call = life.unmount_device()
-    if not call.succeeded:
-        raise Fault(call.told())
+    life.expect_success(life.unmount_device())
     if mounts_at(life.global_directory()):
         raise Fault("unmountdevice answered Success, and its directory is still mounted")
 

@@ -4,6 +4,7 @@ A step that every check takes for granted, such as the mount before an unmount, 
 "not judged" if it fails; one check of its own names that failure."""
 
 import base64
+import contextlib
 import json
 import os
 import stat
@@ -16,7 +17,7 @@ from node.sanity.check import Fault, NotAsked, NotJudged
 from node.sanity.runner import Call, Runner, Running, Surroundings
 from shared import options as keys
 from shared.options import Options
-from shared.protocol import Reply
+from shared.protocol import Capabilities, Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,8 +85,24 @@ class Life:
         call = self.runner.run("init", [])
         for key, value in (call.document() or {}).items():
             if key.lower() == "capabilities" and isinstance(value, dict):
-                self.capabilities = value
+                self.capabilities = {capability(name): given for name, given in value.items()}
         return call
+
+    def whole(self) -> "List[Call]":
+        """The calls that Kubernetes makes of a volume to which nothing happens, from init to the
+        last one, as far as the driver gets."""
+        self.begin()
+        with contextlib.suppress(NotJudged):
+            path = self.pod()
+            self.mount(path)
+            if mounts_at(path) and self.capabilities.get("requiresFSResize") is not False:
+                size_bytes = size_of(path)
+                self.expand(path, size_bytes, size_bytes)
+            self.clear(path)
+            self.leave_device()
+            if self.request.provision:
+                self.delete(self.volume(), self.pv_options())
+        return self.runner.calls
 
     def set_up(self) -> None:
         """Runs the person's shell command. Raises SetupFailed."""
@@ -487,13 +504,15 @@ class Life:
             raise NotJudged(call.told())
         return call.reply or Reply()
 
-    def expect_success(self, call: Call) -> None:
+    def expect_success(self, call: Call, when: str = "") -> None:
         """For the check of that very call. Raises Fault if the call did not end, or failed;
-        NotJudged if its answer is not in the form of the contract, which other checks name."""
+        NotJudged if its answer is not in the form of the contract, which other checks name.
+
+        when: for a person, what stands before the call in the message"""
         if call.status is not None:
             self.must_be_in_form(call)
         if not call.succeeded:
-            raise Fault(call.told())
+            raise Fault(when + call.told())
 
     def must_be_in_form(self, call: Call) -> None:
         """Raises NotJudged if the answer is not in the form of the contract."""
@@ -538,6 +557,12 @@ def secret_options(secrets: "Dict[str, bytes]") -> "Dict[str, str]":
         "kubernetes.io/secret/" + key: base64.b64encode(value).decode("ascii")
         for key, value in secrets.items()
     }
+
+
+def capability(name: str) -> str:
+    """The capability that kubelet finds under that name, in whatever case."""
+    known = {each.lower(): each for each in Capabilities.NAMES}
+    return known.get(name.lower(), name)
 
 
 def go_json(options: "Dict[str, str]") -> str:

@@ -378,8 +378,7 @@ def expandfs(life: "Life") -> None:
             raise NotAsked("the driver has no expandfs")
         if not call.succeeded and not namespaces.may_grow():
             raise NotAsked("here nobody has CAP_SYS_RESOURCE, which growing takes")
-        if not call.succeeded:
-            raise Fault("for the {} time: {}".format(time_word, call.told()))
+        life.expect_success(call, "for the {} time: ".format(time_word))
 
 
 @TOPIC.check(

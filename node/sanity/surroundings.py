@@ -50,13 +50,9 @@ _PIECE_BYTES = 2048
         "such as that of FUSE, makes the call hang for ever.",
     ),
     traps=(10,),
-    needs=("init",),
 )
 def output_held(life: "Life") -> None:
-    life.begin()
-    path = life.pod()
-    for step in (life.mount, life.unmount):
-        call = step(path)
+    for call in life.whole():
         if call.is_held:
             raise Fault(call.told())
 

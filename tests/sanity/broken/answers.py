@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from tests.sanity.broken import Broken
-from tests.sanity.drivers import PYTHON, SH
+from tests.sanity.drivers import PROVISIONING, PYTHON, SH
 
 _CAPABILITIES = '    return {"capabilities": capabilities}\n'
+_DELETE = "def delete(text: str) -> Reply:\n"
 _END = "    return 0\n"
+_EXPANDFS = (
+    "def expandfs(text: str, device: str, path: str, new_bytes: str, old_bytes: str) -> Reply:\n"
+)
 _INIT = "def init() -> Reply:\n"
 _MOUNT = "def mount(path: str, text: str) -> Reply:\n"
 _UNKNOWN = 'return {"status": "Not supported"}'
@@ -24,11 +28,26 @@ DRIVERS = (
     Broken(
         "one-document", SH, {'do_mount "$2" "$3" ;;': 'do_mount "$2" "$3"; echo mounted >&2 ;;'}
     ),
+    Broken(
+        "one-document",
+        PYTHON,
+        {_EXPANDFS: _EXPANDFS + '    print("growing", path)\n'},
+        "in expandfs",
+        "expandfs",
+    ),
+    Broken(
+        "one-document",
+        PROVISIONING,
+        {_DELETE: _DELETE + '    print("deleting", text)\n'},
+        "in delete",
+        "delete",
+    ),
     Broken("value-types", PYTHON, {'"attach": ATTACH': '"attach": str(ATTACH).lower()'}),
     Broken("value-types", SH, {'"attach": false': '"attach": "false"'}),
     Broken("capabilities-null", PYTHON, {_CAPABILITIES: '    return {"capabilities": None}\n'}),
     Broken("status-words", PYTHON, {'reply["status"] = "Success"': 'reply["status"] = "success"'}),
     Broken("key-case", PYTHON, {'reply["status"] = "Success"': 'reply["Status"] = "Success"'}),
+    Broken("key-case", PYTHON, {'"attach": ATTACH': '"Attach": ATTACH'}, "of a capability"),
     Broken(
         "exit-status-of-success",
         PYTHON,

@@ -13,6 +13,7 @@ _NOT_THERE = "    if not os.path.exists(record):\n        return {}\n"
 _RECORDED = "    if not os.path.exists(record):\n        write(record, device)\n"
 _STAGE = "    stage = STATE + '/stage'\n"
 _UNMOUNT_DEVICE = "def unmountdevice(path: str) -> Reply:\n"
+_STATE = 'STATE = "/run/shelf"\n'
 _WAIT = "def waitforattach(device: str, text: str) -> Reply:\n"
 _UNLINKED = "    os.unlink(record)\n    return {}\n"
 
@@ -98,6 +99,18 @@ DRIVERS = (
             _NOT_THERE: '    if "busy" in "".join(os.listdir(ATTACHED)):\n'
             '        raise Failed("another call attaches the volume")\n' + _NOT_THERE,
         },
+    ),
+    Broken(
+        "attach-killed",
+        ATTACHING,
+        {
+            _RECORDED: "    if os.path.isdir(BUSY):\n        os.rmdir(BUSY)\n"
+            '    os.mkdir(BUSY)\n    run(["true"])\n' + _RECORDED + "    os.rmdir(BUSY)\n",
+            _NOT_THERE: "    if os.path.isdir(BUSY):\n"
+            '        raise Failed("the volume is being attached")\n' + _NOT_THERE,
+            _STATE: _STATE + 'BUSY = STATE + "/busy"\n',
+        },
+        "and is undone by attach only",
     ),
     Broken("attaches-at-once", ATTACHING, with_trace_of_another("attach", _ATTACH)),
     Broken(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from tests.sanity.broken import Broken
-from tests.sanity.drivers import PYTHON, SH
+from tests.sanity.drivers import PROVISIONING, PYTHON, SH
 
 _BIND = "    bind(device, path, options)\n"
+_DAEMON = '    import subprocess\n\n    subprocess.Popen(["sleep", "40"])\n'
+_INIT = "def init() -> Reply:\n"
 _MOUNT = "def mount(path: str, text: str) -> Reply:\n"
+_PROVISION = "def provision(text: str) -> Reply:\n"
 _SH_MOUNT = 'do_mount "$2" "$3" ;;'
 _SH_DIRECTORY = '    directory=$(option "$2" directory)\n'
 _DEVICE = "    device = device_of(options)\n    credentials"
@@ -16,7 +19,11 @@ DRIVERS = (
     Broken(
         "output-held",
         PYTHON,
-        {_BIND: _BIND + '    import subprocess\n\n    subprocess.Popen(["sleep", "40"])\n'},
+        {_BIND: _BIND + _DAEMON},
+    ),
+    Broken("output-held", PYTHON, {_INIT: _INIT + _DAEMON}, "by init", "init"),
+    Broken(
+        "output-held", PROVISIONING, {_PROVISION: _PROVISION + _DAEMON}, "by provision", "provision"
     ),
     Broken("output-held", SH, {'do_mount "$2" "$3" ;;': 'do_mount "$2" "$3"; sleep 40 & ;;'}),
     Broken(
