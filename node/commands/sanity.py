@@ -10,6 +10,7 @@ something could not be judged."""
 import argparse
 import json
 import os
+import shlex
 import sys
 
 from node.commands import WrongArguments
@@ -165,8 +166,9 @@ def _judge(arguments: argparse.Namespace) -> int:
     request = _request(arguments)
     if os.geteuid() != 0:
         return _could_not("only root can make a throw-away root; run it with sudo")
-    if not os.path.isfile(settings.driver) or not os.access(settings.driver, os.X_OK):
-        return _could_not("{} is no executable file; chmod +x it".format(settings.driver))
+    wrong = _no_driver(settings.driver)
+    if wrong:
+        return _could_not(wrong)
     try:
         with progress.Line() as line:
             results = list(suite.Suite(settings, request, line.tell).judge(arguments.check))
@@ -174,6 +176,19 @@ def _judge(arguments: argparse.Namespace) -> int:
         return _could_not(str(reason))
     _print(results, arguments.json)
     return _status(results)
+
+
+def _no_driver(path: str) -> str:
+    """Why no driver is at the path, and what to do; "" for a file that can be executed."""
+    if os.path.isdir(path):
+        return "{} is a directory; name the driver's executable in it".format(path)
+    if not os.path.exists(path):
+        return "there is no file {}".format(path)
+    if not os.path.isfile(path):
+        return "{} is no file; name the driver's executable".format(path)
+    if not os.access(path, os.X_OK):
+        return "{} is no executable file; run: chmod +x {}".format(path, shlex.quote(path))
+    return ""
 
 
 def _could_not(why: str) -> int:

@@ -96,7 +96,7 @@ class Life:
             path = self.pod()
             self.mount(path)
             if mounts_at(path) and self.capabilities.get("requiresFSResize") is not False:
-                size_bytes = size_of(path)
+                size_bytes = self.claimed_bytes(path)
                 self.expand(path, size_bytes, size_bytes)
             self.clear(path)
             self.leave_device()
@@ -333,6 +333,15 @@ class Life:
         if not self.device:
             return False
         return not os.path.exists(self.device) or is_block_device(self.device)
+
+    def claimed_bytes(self, path: str) -> int:
+        """The size that the claim of the volume has, which is mounted at the path. The size of the
+        file system is another one if the volume has a quota on a disk that it shares, or no
+        limit."""
+        size_bytes = size_of(path)
+        if self.request.provision and size_bytes > 2 * VOLUME_BYTES:
+            return VOLUME_BYTES
+        return size_bytes
 
     def expand(self, path: str, new_bytes: int, old_bytes: int) -> Call:
         """Grows the volume that is mounted at a pod's directory."""

@@ -371,7 +371,7 @@ def expandfs(life: "Life") -> None:
     life.begin()
     path = life.pod()
     life.must_mount(path)
-    size_bytes = _claimed_bytes(life, path)
+    size_bytes = life.claimed_bytes(path)
     for time_word in ("first", "second"):
         call = life.expand(path, size_bytes, size_bytes)
         if call.is_unsupported:
@@ -441,7 +441,7 @@ def expandfs_killed(life: "Life") -> None:
     life.begin()
     path = life.pod()
     life.must_mount(path)
-    size_bytes = _claimed_bytes(life, path)
+    size_bytes = life.claimed_bytes(path)
     grown_bytes = size_of(path)
     step_bytes = 0
     whole = life.start_expand(path, size_bytes, size_bytes, kills.traced()).finish()
@@ -490,15 +490,6 @@ def _is_of_device(mount: "mount_table.Mount") -> bool:
     """Whether the mount shows a whole file system of a disk, which has a size of its own: a
     directory of a disk is mounted with a root below the file system's."""
     return mount.root == "/" and is_block_device(mount.source)
-
-
-def _claimed_bytes(life: "Life", path: str) -> int:
-    """The size that the claim of the volume has. The size of the file system is another one if the
-    volume has a quota on a disk that it shares, or no limit."""
-    size_bytes = size_of(path)
-    if life.request.provision and size_bytes > 2 * VOLUME_BYTES:
-        return VOLUME_BYTES
-    return size_bytes
 
 
 def _keeps_data(life: "Life", path: str) -> bool:

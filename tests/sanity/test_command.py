@@ -86,8 +86,10 @@ def test_a_fault_is_status_1_and_stands_in_the_table_and_in_the_object(place: Pa
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        pytest.param("nothing-here", "is no executable file", id="no such driver"),
-        pytest.param("options.json", "is no executable file", id="not executable"),
+        pytest.param("nothing-here", "there is no file", id="no such driver"),
+        pytest.param("options.json", "run: chmod +x", id="not executable"),
+        pytest.param("dist", "is a directory; name the driver's executable", id="a directory"),
+        pytest.param("/dev/null", "is no file", id="a device"),
         pytest.param("my-driver --setup false", "the setup failed", id="a setup that fails"),
         pytest.param("my-driver --check moutn", "mount may be meant", id="no such check"),
         pytest.param("", "say which driver", id="no driver"),
