@@ -4,7 +4,7 @@ import errno
 import os
 
 from node.host import namespaces
-from node.sanity.life import mounts_at, take_away
+from node.sanity.life import NODE, go_json, mounts_at, take_away
 from node.sanity.runner import Surroundings
 from shared import options as keys
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from node.sanity.life import Life
     from node.sanity.runner import Call
 
+# No disk has so many.
+HUGE_BYTES = 1 << 60
 # Where drivers keep their notes.
 _PLACES_OF_NOTES = ("/run", "/tmp", "/var", "/")
 
@@ -63,6 +65,29 @@ def refused_unmounts(life: "Life", path: str) -> "List[Call]":
     if not life.mount(path).succeeded or not mounts_at(path):
         return []
     return [life.unmount(path, powerless())]
+
+
+def refused_calls(life: "Life") -> "List[Call]":
+    """Calls other than mount and unmount that most drivers refuse: an attach without options, and
+    those of the provisioner for a volume without a name, or larger than any disk."""
+    calls = []
+    if life.request.attach:
+        options = {keys.FS_TYPE: "", keys.READ_WRITE: "rw", keys.VOLUME: life.volume()}
+        calls.append(life.runner.run("attach", [go_json(options), NODE]))
+    if life.request.provision:
+        calls.append(life.provision(""))
+        calls.append(life.provision(life.new_name(), HUGE_BYTES))
+        calls.append(life.delete(""))
+    return calls
+
+
+def repeated_detaches(life: "Life") -> None:
+    """With --attach: detaches the volume, and then twice what is not attached any more."""
+    if life.request.attach:
+        life.reach_device()
+        life.leave_device()
+        for name in (life.volume(), life.new_name()):
+            life.runner.run("detach", [name, NODE])
 
 
 def powerless() -> Surroundings:

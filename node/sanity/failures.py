@@ -18,11 +18,14 @@ from node.sanity.check import (
 from node.sanity.doubtful import (
     doubtful_mounts,
     powerless,
+    refused_calls,
     refused_mount,
     refused_unmounts,
+    repeated_detaches,
     tried_mounts,
 )
 from node.sanity.life import mounted_paths, mounts_at
+from shared.caller import Garbled
 from shared.protocol import FAILURE, NOT_SUPPORTED, SUCCESS, shown
 
 TYPE_CHECKING = False
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 
 TOPIC = Topic()
 _CYCLES = 3
+# Nobody remembers that these are not supported.
+_OF_PROVISIONER = ("provision", "delete", "list", "adopt")
+_UNKNOWN_OPTION = "flexvol-sanity"
 
 
 @TOPIC.check(
@@ -40,18 +46,21 @@ _CYCLES = 3
         "a call that fails prints one JSON object and nothing else",
         "the event of the pod shows a JSON error in place of the driver's reason",
         "The words of a tool that failed, such as mount, come before the driver's object if the "
-        "driver does not catch them, and kubelet reads neither.",
+        "driver does not catch them, and kubelet reads neither. The same goes for a message that "
+        "is no text.",
     ),
     traps=(10,),
-    needs=(After("init"), After("one-document")),
+    needs=(After("init"), After("one-document"), After("value-types")),
 )
 def one_document_of_failure(life: "Life") -> None:
     life.begin()
     path = life.pod()
     calls = doubtful_mounts(life, path)
     calls += refused_unmounts(life, path)
+    calls += refused_calls(life)
     for call in calls:
-        if not call.hangs and call.document() is None:
+        is_garbled = call.document() is None or isinstance(call.failure, Garbled)
+        if is_garbled and not call.hangs:
             raise Fault(call.told())
 
 
@@ -112,6 +121,7 @@ def failure_word(life: "Life") -> None:
     path = life.pod()
     calls = doubtful_mounts(life, path)
     calls += refused_unmounts(life, path)
+    calls += refused_calls(life)
     for call in calls:
         has_word = not call.hangs and call.document() is not None
         if has_word and call.word() not in (SUCCESS, FAILURE, NOT_SUPPORTED):
@@ -122,8 +132,9 @@ def failure_word(life: "Life") -> None:
     "unsupported-for-one-volume",
     BREAKS,
     Words(
-        "a mount that fails is a Failure, and never Not supported",
-        "after the failure of one volume no pod of the node gets any volume of the driver",
+        "a call that fails, or has nothing to do, is never Not supported",
+        "after the failure of one volume no pod of the node gets any volume of the driver, or none "
+        "is unmounted by the driver any more",
         "kubelet remembers Not supported for the call, for all volumes, until the driver is probed "
         "again or kubelet restarts.",
     ),
@@ -134,11 +145,22 @@ def unsupported_for_one_volume(life: "Life") -> None:
     life.begin()
     path = life.pod()
     first = life.mount(path)
-    if first.is_unsupported:
-        raise NotAsked("the driver leaves mount to kubelet")
     life.clear(path)
-    for call in doubtful_mounts(life, path):
-        if call.is_unsupported:
+    if not first.is_unsupported:
+        doubtful_mounts(life, path)
+        life.mount(path, dict(life.mount_options(), **{_UNKNOWN_OPTION: "value"}))
+        life.clear(path)
+    life.unmount(life.pod("pod-2"))
+    repeated_detaches(life)
+    _expect_supported_always(life)
+
+
+def _expect_supported_always(life: "Life") -> None:
+    """A fault if one of kubelet's calls had an answer once, and is not supported another time."""
+    calls = [call for call in life.runner.calls if call.callout not in _OF_PROVISIONER]
+    answered = [call.callout for call in calls if call.is_in_form and not call.is_unsupported]
+    for call in calls:
+        if call.is_unsupported and call.callout in answered:
             raise Fault(call.told())
 
 

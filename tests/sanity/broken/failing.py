@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from tests.sanity.broken import Broken
-from tests.sanity.drivers import LOOP, PYTHON, SH
+from tests.sanity.drivers import ATTACHING, LOOP, PROVISIONING, PYTHON, SH
 
+_ANY_STATUS = {'reply["status"] = "Success"': 'reply.setdefault("status", "Success")'}
 _BIND = "    bind(device, path, options)\n"
 _DEVICE = "    device = device_of(options)\n    credentials"
 _END = "    return 0\n"
 _FAILURE = '        return {"status": "Failure", "message": str(failed), "reason": failed.reason}\n'
 _MOUNT = "def mount(path: str, text: str) -> Reply:\n"
 _RAISE = "        take_away(path)\n        raise\n"
+_TOO_LARGE = "    if size_bytes > free_bytes():\n"
 _SH_FAILURE = '            do_unmount "$1"\n            answer Failure "$words"\n'
 _SH_MOUNT = 'if ! words=$(mount -o "$flags" "$volumes/$directory" "$1" 2>&1); then'
 _UNMOUNT = "def unmount(path: str) -> Reply:\n    take_away(path)\n"
@@ -35,6 +37,19 @@ DRIVERS = (
         },
     ),
     Broken(
+        "one-document-of-failure",
+        PYTHON,
+        {'"message": str(failed)': '"message": [str(failed)]'},
+        "with a message that is no text",
+    ),
+    Broken(
+        "one-document-of-failure",
+        PROVISIONING,
+        {_TOO_LARGE: _TOO_LARGE + '        print("the shelf is full", file=sys.stderr)\n'},
+        "in provision",
+        "provision",
+    ),
+    Broken(
         "exit-status-of-failure", PYTHON, {_END: '    return int(reply["status"] == "Failure")\n'}
     ),
     Broken("exit-status-of-failure", SH, {"    exit 0\n}": '    [ "$1" != Failure ]\n    exit\n}'}),
@@ -54,6 +69,41 @@ DRIVERS = (
             _FAILURE: '        if failed.reason == "InvalidArgument":\n'
             '            return {"status": "Not supported", "message": str(failed)}\n' + _FAILURE
         },
+    ),
+    Broken(
+        "unsupported-for-one-volume",
+        PYTHON,
+        {
+            _MOUNT: _MOUNT + "    for key in json.loads(text):\n"
+            '        if "/" not in key and key != "directory":\n'
+            '            return {"status": "Not supported"}\n',
+            **_ANY_STATUS,
+        },
+        "with an unknown option",
+        "mount",
+    ),
+    Broken(
+        "unsupported-for-one-volume",
+        PYTHON,
+        {
+            _UNMOUNT: "def unmount(path: str) -> Reply:\n    if not is_mounted(path):\n"
+            '        return {"status": "Not supported"}\n    take_away(path)\n',
+            **_ANY_STATUS,
+        },
+        "not mounted",
+        "unmount",
+    ),
+    Broken(
+        "unsupported-for-one-volume",
+        ATTACHING,
+        {
+            "    if not os.path.exists(record):\n        return {}\n": (
+                '    if not os.path.exists(record):\n        return {"status": "Not supported"}\n'
+            ),
+            **_ANY_STATUS,
+        },
+        "not attached",
+        "detach",
     ),
     Broken("failed-mount-is-failure", PYTHON, {_RAISE: "        take_away(path)\n"}),
     Broken("failed-mount-is-failure", SH, {_SH_FAILURE: '            do_unmount "$1"\n'}),
