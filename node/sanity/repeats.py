@@ -21,13 +21,14 @@ from node.sanity.life import (
     SetupFailed,
     finish_all,
     is_block_device,
+    mounted_paths,
     mounts_at,
     size_of,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Callable, List, Tuple
 
     from node.host import mount_table
     from node.sanity.life import Life
@@ -243,12 +244,14 @@ def two_pods(life: "Life") -> None:
         "mounts for several pods may run at once",
         "pods that start together fail now and then",
         "Without attach each pod's volume is one of its own to kubelet, and mounts of one PV run "
-        "at the same time: the driver must lock and count by itself.",
+        "at the same time: the driver must lock and count by itself. A count that is read and "
+        "written without a lock is wrong afterwards.",
     ),
-    needs=("two-pods",),
+    needs=("two-pods", After("mounts-left"), After("other-pod-stays")),
 )
 def mounts_at_once(life: "Life") -> None:
     life.begin()
+    before = mounted_paths()
     life.reach_device()
     life.device_options()  # makes the volume
     paths = [life.pod("pod-{}".format(number)) for number in range(4)]
@@ -262,6 +265,11 @@ def mounts_at_once(life: "Life") -> None:
             raise NotAsked("the driver leaves mount to kubelet")
         if not call.succeeded or not mounts_at(path):
             raise Fault("of four mounts at once: {}".format(call.told()))
+    for path in paths:
+        call = life.unmount(path)
+        if not call.succeeded or mounts_at(path):
+            raise Fault("after four mounts at once: {}".format(call.told()))
+    _expect_nothing_left(life, before, "four mounts at once")
 
 
 @TOPIC.check(
@@ -272,10 +280,11 @@ def mounts_at_once(life: "Life") -> None:
         "pods that end together stay in Terminating now and then",
         "kubelet unmounts different pods at the same time.",
     ),
-    needs=("two-pods", "unmounted"),
+    needs=("two-pods", "unmounted", After("mounts-left"), After("other-pod-stays")),
 )
 def unmounts_at_once(life: "Life") -> None:
     life.begin()
+    before = mounted_paths()
     paths = [life.pod("pod-{}".format(number)) for number in range(4)]
     for number, path in enumerate(paths):
         life.must_mount(path, life.mount_options("pod-{}".format(number)))
@@ -286,6 +295,17 @@ def unmounts_at_once(life: "Life") -> None:
             raise NotAsked("the driver leaves unmount to kubelet")
         if not call.succeeded or mounts_at(path):
             raise Fault("of four unmounts at once: {}".format(call.told()))
+    _expect_nothing_left(life, before, "four unmounts at once")
+
+
+def _expect_nothing_left(life: "Life", before: "List[Tuple[str, str]]", after: str) -> None:
+    """A fault if the driver has anything mounted when the last pod has gone.
+
+    before: what was mounted before the first pod. after: for a person, what was before"""
+    life.leave_device()
+    left = [place for place in mounted_paths() if place not in before]
+    if left:
+        raise Fault("after {}: {} is still mounted".format(after, left[0][0]))
 
 
 @TOPIC.check(
@@ -321,9 +341,17 @@ def mount_killed(life: "Life") -> None:
                     kill.told()
                 )
             )
-        undone = life.unmount(path)
-        if not undone.succeeded or mounts_at(path):
-            raise Fault("after a mount that {}: {}".format(kill.told(), undone.told()))
+        _expect_undone(life, path, kill)
+        # The pod is deleted while kubelet restarts: no mount comes before the unmount.
+        kill.end(life.start_mount(path, None, kills.traced()))
+        _expect_undone(life, path, kill)
+
+
+def _expect_undone(life: "Life", path: str, kill: kills.Kill) -> None:
+    os.makedirs(path, 0o750, exist_ok=True)
+    undone = life.unmount(path)
+    if not undone.succeeded or mounts_at(path):
+        raise Fault("after a mount that {}: {}".format(kill.told(), undone.told()))
 
 
 @TOPIC.check(

@@ -19,6 +19,33 @@ _EXPANDFS_BEGIN = (
 _NOTE = "STORE + '/note'"
 _IS_NOTED = f"os.path.exists({_NOTE}) and open({_NOTE}).read() == path"
 _FORGET = f"    if {_IS_NOTED}:\n        os.unlink({_NOTE})\n"
+_STAGE = "STATE + '/stage'"
+_MOUNTS = "def mounts() -> list[tuple[str, str]]:\n"
+_MEETING = """def meet() -> None:
+    mark = f"{STATE}/here-{os.getpid()}"
+    note(mark, 1)
+    while True:
+        # All but the suite.
+        calls = len([each for each in os.listdir("/proc") if each.isdigit()]) - 1
+        if len([each for each in os.listdir(STATE) if each.startswith("here-")]) >= calls:
+            break
+        os.sched_yield()
+    os.unlink(mark)
+
+
+def noted(path: str) -> list[str]:
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return file.read().split()
+
+
+def note(path: str, names: list[str] | int) -> None:
+    with open(path, "w") as file:
+        file.write(" ".join(names if isinstance(names, list) else ["x"] * names))
+
+
+"""
 _AWAY = "def take_away(path: str) -> None:\n    while"
 
 
@@ -48,6 +75,15 @@ def with_trace_of_another(callout: str, begin: str) -> dict[str, str]:
         f"        raise\n{_UNTIL_ALONE}        os.sched_yield()\n",
         begin: begin + '    if os.path.exists(STATE + "/half-done"):\n'
         '        raise Failed("another call has done a half")\n',
+    }
+
+
+def without_lock(callout: str) -> dict[str, str]:
+    """Such calls run at once. The driver has meet(), which waits until all calls that run have come
+    to it, and notes of names, or of a number of them."""
+    return {
+        _LOCK: f'    if sys.argv[1] != "{callout}":\n    {_LOCK}',
+        _MOUNTS: _MEETING + _MOUNTS,
     }
 
 
@@ -147,7 +183,38 @@ DRIVERS = (
         },
     ),
     Broken("mounts-at-once", PYTHON, _impatient("mount")),
+    Broken(
+        "mounts-at-once",
+        PYTHON,
+        {
+            **without_lock("mount"),
+            _BIND: "    if is_mounted(path):\n        return {}\n"
+            f"    users = len(noted({_NOTE}))\n    meet()\n{_BIND}    note({_NOTE}, users + 1)\n",
+            _UNMOUNT: "def unmount(path: str) -> Reply:\n"
+            f"    users = len(noted({_NOTE}))\n    if users == 0:\n        return {{}}\n"
+            f"    note({_NOTE}, users - is_mounted(path))\n    take_away(path)\n",
+        },
+        "miscounts",
+        "after four mounts at once",
+    ),
     Broken("unmounts-at-once", PYTHON, _impatient("unmount")),
+    Broken(
+        "unmounts-at-once",
+        PYTHON,
+        {
+            **without_lock("unmount"),
+            _BIND: "    if not is_mounted(path):\n"
+            f"        note({_NOTE}, len(noted({_NOTE})) + 1)\n"
+            f"        os.makedirs({_STAGE}, exist_ok=True)\n"
+            f"        bind(device, {_STAGE}, {{}})\n{_BIND}",
+            _UNMOUNT: "def unmount(path: str) -> Reply:\n"
+            f"    users = len(noted({_NOTE})) - is_mounted(path)\n    meet()\n"
+            f"    take_away(path)\n    note({_NOTE}, users)\n"
+            f"    if users == 0:\n        take_away({_STAGE})\n",
+        },
+        "miscounts",
+        "after four unmounts at once",
+    ),
     Broken("mount-killed", PYTHON, with_stale_lock("", _BIND)),
     Broken(
         "mount-killed",
@@ -158,6 +225,17 @@ DRIVERS = (
             + _BIND
         },
         "with another mount before",
+    ),
+    Broken(
+        "mount-killed",
+        PYTHON,
+        {
+            _BIND: f"    if os.path.isdir({_STAGE}):\n        os.rmdir({_STAGE})\n"
+            f'    os.mkdir({_STAGE})\n    run(["true"])\n{_BIND}    os.rmdir({_STAGE})\n',
+            _UNMOUNT: f"def unmount(path: str) -> Reply:\n    if os.path.isdir({_STAGE}):\n"
+            '        raise Failed("the volume is being mounted")\n    take_away(path)\n',
+        },
+        "and is undone by mount only",
     ),
     Broken(
         "mount-killed",
