@@ -264,7 +264,8 @@ def read_only(life: "Life") -> None:
     Words(
         "a read-only pod leaves the volume writable for another pod",
         "the database of one pod stops when a second pod reads the volume",
-        "A bind has flags of its own, and a remount without bind changes the whole file system.",
+        "A bind has flags of its own, and a remount without bind changes the whole file system. "
+        "What is mounted for all pods must not be read-only because the first pod is.",
     ),
     needs=("read-only",),
 )
@@ -279,6 +280,13 @@ def read_only_beside_writable(life: "Life") -> None:
         raise Fault("the second pod's mount, with readwrite: ro, can be written to")
     if os.statvfs(writer).f_flag & os.ST_RDONLY:
         raise Fault("a read-only mount for one pod made the other pod's mount read-only too")
+    life.must_unmount(writer)
+    life.must_unmount(reader)
+    # Now the reader comes first.
+    life.must_mount(life.pod("pod-2"), life.mount_options("pod-2", read_only=True))
+    life.must_mount(life.pod("pod-1"))
+    if os.statvfs(writer).f_flag & os.ST_RDONLY:
+        raise Fault("as a read-only pod came first, the other pod's mount is read-only too")
 
 
 @TOPIC.check(

@@ -1,6 +1,8 @@
 """Checks of Secrets: that a driver takes every value, and shows none."""
 
+import base64
 import os
+import re
 
 from node.sanity import written
 from node.sanity.check import BREAKS, SECURITY, After, Fault, NotAsked, Topic, Words
@@ -27,7 +29,8 @@ _BASE64_GROUP_BYTES = 3
 _SHORTEST = 6
 _CANARY = "/tmp/flexvol-sanity-executed"
 _SHELL = "$HOME `touch {0}` $(touch {0}) ${{IFS}} ;touch {0};".format(_CANARY)
-_LOG_DIRECTORY = "/var/log/"
+# /var/log/driver, /tmp/driver.log, /var/lib/driver/logs/1.
+_LOG = re.compile("[/._-]logs?([/._-]|$)")
 
 
 @TOPIC.check(
@@ -179,7 +182,8 @@ def secret_in_files(life: "Life") -> None:
     Words(
         "no value of the Secret is in a log",
         "the Secret is in the files and servers that collect the node's logs",
-        "A driver that logs its arguments logs the Secret, also as base64.",
+        "A driver that logs its arguments logs the Secret, also as base64. A log is a file of "
+        "/var/log, or one that is called so.",
     ),
     needs=(After("init"),),
 )
@@ -236,12 +240,25 @@ def _searched(life: "Life") -> "List[bytes]":
     if not secrets:
         raise NotAsked("the Secret has no value of {} bytes to search for".format(_SHORTEST))
     words = list(secrets.values())
-    words += [text.encode() for text in secret_options(secrets).values()]
+    for value in secrets.values():
+        words += _encoded(value)
+    return words
+
+
+def _encoded(value: bytes) -> "List[bytes]":
+    """What base64 shows of the value, wherever the value stands in what was encoded: alone, as
+    kubelet passes the value on, or behind a user's name, as in the header of HTTP."""
+    words = []
+    for before in range(_BASE64_GROUP_BYTES):
+        text = base64.b64encode(b"." * before + value)
+        # Six bits a character; those at the ends depend on what stands beside the value.
+        first = -(-8 * before // 6)
+        words.append(text[first : 8 * (before + len(value)) // 6])
     return words
 
 
 def _is_log(file: "written.File") -> bool:
-    return file.path.startswith(_LOG_DIRECTORY)
+    return _LOG.search(file.path) is not None
 
 
 def _is_open(file: "written.File") -> bool:
@@ -265,7 +282,7 @@ def _has(text: bytes, words: "List[bytes]") -> bool:
 
 
 def _calls_with_secret(life: "Life") -> "Iterator[Call]":
-    """A mount, an unmount, and a mount that fails, each with the Secret and traced. If the first
+    """A mount, an unmount, and mounts that fail, each with the Secret and traced. If the first
     mount failed the driver may not have come to the Secret: raises NotJudged at the end, or
     NotAsked if it was a Secret of our own that a proper failure refused."""
     life.begin()
@@ -276,6 +293,9 @@ def _calls_with_secret(life: "Life") -> "Iterator[Call]":
     call = life.mount(path, options, around)
     yield call
     yield life.unmount(path)
+    without_own = {key: value for key, value in options.items() if key not in life.pv_options()}
+    yield life.mount(path, without_own, around)
+    life.clear(path)
     yield refused_mount(life, path, options, True).call
     if call.is_proper_failure and not life.request.secrets:
         raise NotAsked("the driver takes no Secret with a key {}; give --secret".format(_KEY))

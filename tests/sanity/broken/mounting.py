@@ -9,6 +9,7 @@ _BIND = "    bind(device, path, options)\n"
 _DEVICE = '    device = volume_of(checked(options["directory"]))\n'
 _MOUNT = "def mount(path: str, text: str) -> Reply:\n"
 _UNMOUNT = "def unmount(path: str) -> Reply:\n    take_away(path)\n"
+_STAGE = "STATE + '/stage'"
 _READ_ONLY = '        flags += ",ro"\n'
 
 DRIVERS = (
@@ -63,6 +64,21 @@ DRIVERS = (
             '            if other.startswith("/var/lib/kubelet/pods/"):\n'
             '                run(["mount", "-o", "remount,bind,ro", other])\n'
         },
+    ),
+    Broken(
+        "read-only-beside-writable",
+        PYTHON,
+        {
+            _BIND: "    if is_mounted(path):\n        return {}\n"
+            f"    os.makedirs({_STAGE}, exist_ok=True)\n    bind(device, {_STAGE}, options)\n"
+            f'    run(["mount", "--bind", {_STAGE}, path])\n'
+            '    if options["kubernetes.io/readwrite"] == "ro":\n'
+            '        run(["mount", "-o", "remount,bind,ro", path])\n',
+            _UNMOUNT: _UNMOUNT + '    if "/pods/" not in str(mounts()):\n'
+            f"        take_away({_STAGE})\n",
+        },
+        "if the reader is first",
+        "came first",
     ),
     # Nobody can change the modes of a directory of /proc.
     Broken(

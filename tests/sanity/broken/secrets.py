@@ -59,6 +59,15 @@ DRIVERS = (
         "with all options",
     ),
     Broken(
+        "secret-in-arguments",
+        PYTHON,
+        {
+            _DECODED: _DECODED + '    basic = base64.b64encode(b"shelf:" + password).decode()\n'
+            '    run(["true", "Authorization: Basic " + basic])\n'
+        },
+        "in a header",
+    ),
+    Broken(
         "secret-in-files",
         PYTHON,
         {_MODE: _MODE.replace("600", "644"), _STATE_MODE: _STATE_MODE.replace("700", "755")},
@@ -87,6 +96,21 @@ DRIVERS = (
             "    syslog.syslog(os.fsdecode(password))\n"
         },
         "after many lines",
+    ),
+    Broken(
+        "secret-in-log",
+        PYTHON,
+        {
+            _DECODED: _DECODED + '    with open("/tmp/shelf.log", "ab") as log:\n'
+            "        os.fchmod(log.fileno(), 0o600)\n        log.write(password)\n"
+        },
+        "of the driver's own",
+    ),
+    Broken(
+        "secret-in-message",
+        PYTHON,
+        {'"the option directory is missing"': 'f"the option directory is missing in {options}"'},
+        "about an option",
     ),
     Broken(
         "secret-in-message",
