@@ -16,8 +16,9 @@ from node.sanity.check import (
     Topic,
     Words,
 )
+from node.sanity.doubtful import HUGE_BYTES
 from node.sanity.filling import Filling
-from node.sanity.life import VOLUME_BYTES, finish_all, size_of
+from node.sanity.life import VOLUME_BYTES, finish_all, mounts_at, size_of
 from shared import options as keys
 from shared import schemas
 from shared.options import Options
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from node.sanity.runner import Call
 
 TOPIC = Topic()
-_HUGE_BYTES = 1 << 60
 # A volume that takes so much has no limit near the size that was asked for.
 _UNLIMITED_BYTES = 2 * VOLUME_BYTES
 _MADE = "flexvol-sanity-made"
@@ -94,13 +94,14 @@ def provision_reply(life: "Life") -> None:
     Words(
         "a volume is as large as asked, or provision fails",
         "a claim is bound to a volume that is smaller than the claim",
-        "Also a size that no disk has must be answered: by a failure, or by a volume that has it.",
+        "Also a size that no disk has must be answered: by a failure, or by a volume that has it. "
+        "requestBytes, requestMiB and requestGiB are the same size in three units, rounded up.",
     ),
     needs=("provision-reply",),
 )
 def provision_size(life: "Life") -> None:
     life.begin()
-    for size_bytes in (1, VOLUME_BYTES - 1, VOLUME_BYTES, _HUGE_BYTES):
+    for size_bytes in (1, VOLUME_BYTES - 1, VOLUME_BYTES, HUGE_BYTES):
         call = life.provision(life.new_name(), size_bytes)
         life.must_be_in_form(call)
         if not call.succeeded:
@@ -109,6 +110,31 @@ def provision_size(life: "Life") -> None:
         capacity = size_bytes if volume is None else volume["capacityBytes"]
         if capacity < size_bytes:
             raise Fault("asked for {} bytes: {}".format(size_bytes, call.told()))
+    if not life.request.attach:
+        _expect_room(life, 2 * VOLUME_BYTES)
+
+
+def _expect_room(life: "Life", size_bytes: int) -> None:
+    """A fault if a volume that is mounted has less than half of what was asked for. The file
+    system itself takes a part."""
+    name = life.new_name()
+    call = life.provision(name, size_bytes)
+    path = life.pod(volume=name)
+    if not call.succeeded or not life.mount(path, _mount_options(life, name, call)).succeeded:
+        return
+    if mounts_at(path) and 2 * size_of(path) < size_bytes:
+        words = "asked for {} bytes: the file system has {}"
+        raise Fault(words.format(size_bytes, size_of(path)))
+
+
+def _mount_options(life: "Life", name: str, provisioned: "Call") -> "Dict[str, str]":
+    """The options of a mount of a volume that was made by that call."""
+    options = life.mount_options("pod-" + name)
+    options.update(_options_of(provisioned))
+    volume = provisioned.reply.volume if provisioned.reply is not None else None
+    options[keys.FS_TYPE] = (volume or {}).get("fsType", "")
+    options[keys.VOLUME] = name
+    return options
 
 
 @TOPIC.check(
@@ -155,9 +181,11 @@ def provision_again_keeps_data(life: "Life") -> None:
     Words(
         "provision may run twice at once",
         "a claim has half a volume",
-        "Two provisioners may believe for a moment that they are the one that works.",
+        "Two provisioners may believe for a moment that they are the one that works, and one makes "
+        "several volumes at once. A record of all volumes that is read and written without a lock "
+        "loses one of them.",
     ),
-    needs=("provision-twice",),
+    needs=("provision-twice", After("mounted")),
 )
 def provisions_at_once(life: "Life") -> None:
     life.begin()
@@ -170,6 +198,22 @@ def provisions_at_once(life: "Life") -> None:
     if not after.succeeded:
         raise Fault("after three provisions at once: {}".format(after.told()))
     life.must_mount(life.pod())
+    if not life.request.attach:
+        _provision_others_at_once(life)
+
+
+def _provision_others_at_once(life: "Life") -> None:
+    """Provisions different volumes at once. A fault if one that was made cannot be mounted."""
+    names = [life.new_name() for _ in range(4)]
+    with life.runner.at_once():
+        running = [life.start_provision(name) for name in names]
+    for name, call in zip(names, finish_all(running)):
+        life.must_be_in_form(call)
+        if not call.succeeded:
+            continue
+        mounted = life.mount(life.pod(volume=name), _mount_options(life, name, call))
+        if not mounted.succeeded:
+            raise Fault("of four volumes that were made at once: {}".format(mounted.told()))
 
 
 @TOPIC.check(
@@ -366,6 +410,25 @@ def delete_hostile_name(life: "Life") -> None:
         if not os.path.isdir(_CANARY):
             raise Fault("a volume called {}: delete removed {}".format(shown(name), _CANARY))
     _expect_kept(life, "the delete of volumes with hostile names")
+    life.clear(life.pod("pod-kept"))
+    options = life.provisioned(life.new_name())
+    for given in (life.pv_options(), *_hostile_options(options)):
+        # The volume's own name, so that the driver comes to the options.
+        name = life.new_name()
+        life.provision(name)
+        life.delete(name, given)
+        if not os.path.isdir(_CANARY):
+            raise Fault("a PV with the options {}: delete removed {}".format(given, _CANARY))
+    _expect_kept(life, "the delete of another volume, whose PV has the options of this one,")
+
+
+def _hostile_options(options: "Dict[str, str]") -> "List[Dict[str, str]]":
+    """The options with each of them, in turn, made a path that leads out of the storage."""
+    climbing = _UP + _CANARY
+    changed = []
+    for key, value in options.items():
+        changed += [dict(options, **{key: text}) for text in (climbing, value + "/" + climbing)]
+    return changed
 
 
 @TOPIC.check(
@@ -530,7 +593,7 @@ def only_if_blank(life: "Life") -> None:
 )
 def reason_words(life: "Life") -> None:
     life.begin()
-    calls = [life.provision(""), life.provision(life.new_name(), _HUGE_BYTES)]
+    calls = [life.provision(""), life.provision(life.new_name(), HUGE_BYTES)]
     failed = [call for call in calls if call.is_proper_failure]
     if not failed:
         raise NotAsked("no provision failed")

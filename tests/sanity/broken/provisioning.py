@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from tests.sanity.broken import Broken
-from tests.sanity.broken.repeating import with_stale_lock, with_trace_of_another
+from tests.sanity.broken.repeating import (
+    with_stale_lock,
+    with_trace_of_another,
+    without_lock,
+)
 from tests.sanity.drivers import LOOP, PROVISIONING
 
+_BIND = "    bind(device, path, options)\n"
 _DELETE = "def delete(text: str) -> Reply:\n    options = json.loads(text)\n"
 _NAME = '    name = checked(options["kubernetes.io/pvOrVolumeName"])\n'
 _DELETE_NAME = _DELETE + _NAME
+_DEVICE = '    device = volume_of(checked(options["directory"]))\n'
 _ISDIR = "    volume = volume_of(name)\n    if os.path.isdir(volume):\n"
+_KNOWN = "STORE + '/known'"
 _LISTED = '    return {"volumes": volumes}\n'
 _MADE = "    os.makedirs(volume, exist_ok=True)\n"
 _PROVISION = "def provision(text: str) -> Reply:\n    options = json.loads(text)\n"
@@ -24,6 +31,16 @@ DRIVERS = (
         PROVISIONING,
         {_SIZE: '"capacityBytes": max(1, size_bytes >> 20) << 20'},
     ),
+    Broken(
+        "provision-size",
+        PROVISIONING,
+        {
+            _BIND: "    if not is_mounted(path):\n"
+            '        run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", path])\n'
+        },
+        "of the file system",
+        "the file system has",
+    ),
     Broken("provision-twice", PROVISIONING, {_MADE: "    os.makedirs(volume)\n"}),
     Broken(
         "provision-twice",
@@ -36,6 +53,19 @@ DRIVERS = (
     ),
     Broken("provision-again-keeps-data", PROVISIONING, {_MADE: "    remove(volume)\n" + _MADE}),
     Broken("provisions-at-once", PROVISIONING, with_trace_of_another("provision", _PROVISION)),
+    Broken(
+        "provisions-at-once",
+        PROVISIONING,
+        {
+            **without_lock("provision"),
+            _MADE: f"    known = noted({_KNOWN})\n    meet()\n{_MADE}"
+            f"    note({_KNOWN}, [*known, name])\n",
+            _DEVICE: f'    if options["directory"] not in noted({_KNOWN}):\n'
+            '        raise Failed("there is no such volume", "NotFound")\n' + _DEVICE,
+        },
+        "of which each forgets the others",
+        "of four volumes",
+    ),
     Broken("deletes-at-once", PROVISIONING, with_trace_of_another("delete", _DELETE)),
     Broken(
         "provision-hostile-name",
@@ -98,6 +128,23 @@ DRIVERS = (
             _DELETE_NAME: _DELETE + '    name = options["kubernetes.io/pvOrVolumeName"]\n'
             '    if "/" in name:\n        remove(volume_of(name))\n    checked(name)\n'
         },
+    ),
+    Broken(
+        "delete-hostile-name",
+        PROVISIONING,
+        {_DELETE_NAME: _DELETE_NAME + '    remove(volume_of(options.get("directory", name)))\n'},
+        "in an option",
+        "options",
+    ),
+    Broken(
+        "delete-hostile-name",
+        PROVISIONING,
+        {
+            _DELETE_NAME: _DELETE_NAME
+            + '    remove(volume_of(checked(options.get("directory", name))))\n'
+        },
+        "of another volume in an option",
+        "options of this one",
     ),
     Broken(
         "delete-frees",
