@@ -296,6 +296,11 @@ def _addresses(share: Share) -> "List[List[str]]":
             "the server {} of {} has no address on this node ({}); see the node's DNS and "
             "/etc/hosts".format(shown(share.host), shown(share.source), error.strerror)
         ) from None
+    except UnicodeError:  # a label of the name is empty, or too long for DNS
+        raise InvalidArgument(
+            "the server {} of {} has no name that DNS can have: each part between two dots has 1 "
+            "to 63 characters".format(shown(share.host), shown(share.source))
+        ) from None
     name = _ADDRESS_OPTIONS[share.fs_type]
     return [["{}={}".format(name, entry[4][0])] for entry in _answering_first(found)]
 

@@ -105,6 +105,12 @@ def test_a_server_without_an_address_is_told() -> None:
         attempts(share, [0])
 
 
+@pytest.mark.parametrize("host", ["a..b", ".nas", "a" * 64, "a" * 64 + ".example", "\udcff"])
+def test_a_name_that_no_server_can_have_is_told(host: str) -> None:
+    with pytest.raises(InvalidArgument, match="has no name that DNS can have"):
+        attempts(Share("nfs", host, f"{host}:/data", []), [0])
+
+
 def test_the_first_version_that_both_speak_is_taken() -> None:
     share = Share("nfs", "192.0.2.1", "192.0.2.1:/data", [], ["vers=4.2", "vers=4.1", "vers=4.0"])
 
