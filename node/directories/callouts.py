@@ -41,6 +41,9 @@ LISTED = (
 
 
 GONE = "it was already gone"
+# With what a server does not let a node write, or has no room: a pod may need the volume to make
+# room.
+UNWRITTEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 # What `list` says of a volume of which only such files are left.
 SET_ASIDE = (
     "it was deleted, and .flexvol/deleting/{} of the export holds what is left of it; if no PV of "
@@ -133,8 +136,8 @@ def use(pool: "Pool", pool_id: str, volume: str, namespace: str) -> "Descriptor"
     except FileNotFoundError:
         raise no_directory(pool, volume) from None
     with directory:
-        if record.blank:
-            change_from_node(pool, volume, blank=False)
+        if record.blank and not change_from_node(pool, volume, blank=False):
+            raise no_directory(pool, volume)  # deleted just now
         return directory.kept_open()
 
 
@@ -154,18 +157,20 @@ def note_size(pool: "Pool", pool_id: str, volume: str, size_bytes: int) -> None:
         change_from_node(pool, volume, sizeBytes=size_bytes)
 
 
-def change_from_node(pool: "Pool", volume: str, **changes: "Any") -> None:
-    """Changes the record. Where the server does not let this node write to .flexvol, the record
-    stays as it is: then an inventory shows the size of the first claim, and a volume counts as
-    blank while it is empty."""
+def change_from_node(pool: "Pool", volume: str, **changes: "Any") -> bool:
+    """Changes the record; returns whether the volume has one. Where the server does not let this
+    node write to .flexvol, or has no room for that, the record stays as it is: then an inventory
+    shows the size of the first claim, and a volume counts as blank while it is empty."""
     try:
         with pool.lock():
             record = pool.record(volume)
-            if record is not None:
-                pool.write(record, **changes)
+            if record is None:
+                return False
+            pool.write(record, **changes)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in UNWRITTEN:
             raise
+    return True
 
 
 def remove(pool: "Pool", options: "Options") -> str:
@@ -173,6 +178,8 @@ def remove(pool: "Pool", options: "Options") -> str:
     if "poolId" not in options.own and not pool.id():
         return GONE  # from an export that has had no volume yet
     pool.check_id(options.own.get("poolId", pool.id()))
+    # What an earlier volume of that name left there has the place of this one.
+    pool.remove_aside(options.volume)
     with pool.lock():
         record = pool.record(options.volume)
         if record is None:

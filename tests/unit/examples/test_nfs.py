@@ -3,6 +3,7 @@ also after a crash, and what is refused. The kernel's NFS is in tests/vm/test_ne
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -470,6 +471,18 @@ def test_an_id_that_is_none_is_damaged(disk: Disk, content: str) -> None:
         disk.make("pvc-2")
 
 
+def test_what_an_earlier_volume_of_that_name_left_does_not_keep_the_next(disk: Disk) -> None:
+    left = disk.root / ".flexvol/deleting/pvc-1"
+    disk.make(archiveOnDelete="false").joinpath("file").write_text("data")
+    left.mkdir()
+    (left / "file").write_text("of the earlier volume")
+
+    disk.delete()
+
+    assert disk.names() == set()
+    assert disk.marks() == set()
+
+
 def test_of_an_export_without_volumes_each_volume_is_gone(disk: Disk) -> None:
     assert callouts.remove(disk.pool, request()) == "it was already gone"
     with pytest.raises(Unavailable, match="see that the server has the right disk mounted"):
@@ -548,6 +561,45 @@ def test_a_pod_of_another_namespace_does_not_get_the_volume(disk: Disk) -> None:
 
 def test_a_volume_without_its_directory_is_not_mounted(disk: Disk) -> None:
     disk.make().rmdir()
+
+    with pytest.raises(NotFound, match="has no directory for volume pvc-1"):
+        disk.use()
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT])
+def test_where_nothing_can_be_written_a_pod_gets_the_volume_all_the_same(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A pod may be there to make room on a full export."""
+    directory = disk.make()
+
+    def refused(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pools.files, "write", refused)
+        assert disk.use() == "shop-data-pvc-1"
+        callouts.note_size(disk.pool, disk.pool.id(), "pvc-1", 1 << 30)
+    (directory / "file").write_text("data")
+
+    with pytest.raises(InvalidArgument, match="may hold data"):
+        disk.delete(**{"kubernetes.io/onlyIfBlank": "true"})
+
+
+def test_a_volume_that_is_deleted_meanwhile_is_not_mounted(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kubelet would take the directory, which is gone from the server, for the volume."""
+    disk.make()
+    opened = disk.pool.open
+
+    def deleted_then(record: records.Record) -> Any:
+        directory = opened(record)
+        monkeypatch.undo()
+        disk.delete(**{"kubernetes.io/onlyIfBlank": "true"})
+        return directory
+
+    monkeypatch.setattr(disk.pool, "open", deleted_then)
 
     with pytest.raises(NotFound, match="has no directory for volume pvc-1"):
         disk.use()
