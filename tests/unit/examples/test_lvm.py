@@ -317,14 +317,14 @@ def test_the_provisioners_calls_go_on_in_the_namespaces_of_the_node(
 def test_the_installer_brings_the_driver_to_kubelets_directory(tmp_path: Path) -> None:
     (daemonset,) = yaml.safe_load_all((ROOT / "examples/lvm/daemonset.yaml").read_text())
     (installer,) = daemonset["spec"]["template"]["spec"]["initContainers"]
-    *words, script, target = installer["command"]
+    *words, script, on_node = installer["command"]
     (mount,) = [one for one in installer["volumeMounts"] if one["name"] == "plugins"]
-    assert target == f"{mount['mountPath']}/flexvol~lvm"
     here = tmp_path / "flexvol~lvm"
 
     for _ in range(2):
         script_here = script.replace("/driver/lvm", str(DRIVER))
-        subprocess.run([*words, script_here, str(here)], check=True)
+        script_here = script_here.replace(f"{mount['mountPath']}/", f"{tmp_path}/")
+        subprocess.run([*words, script_here, on_node], check=True)
 
     assert [path.name for path in here.iterdir()] == ["lvm"]
     assert (here / "lvm").read_bytes() == DRIVER.read_bytes()

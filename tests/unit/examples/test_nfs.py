@@ -21,6 +21,7 @@ from cluster.kubectl.adopt import manifest
 from examples import nfs
 from node.directories import callouts, pools, records
 from node.directories.pools import open_pool
+from node.host import files
 from node.host.apart import Look
 from shared.deadlines import TimedOut
 from shared.options import Options
@@ -577,7 +578,7 @@ def test_where_nothing_can_be_written_a_pod_gets_the_volume_all_the_same(
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr(pools.files, "write", refused)
+        patch.setattr(files, "write", refused)
         assert disk.use() == "shop-data-pvc-1"
         callouts.note_size(disk.pool, disk.pool.id(), "pvc-1", 1 << 30)
     (directory / "file").write_text("data")
