@@ -120,7 +120,7 @@ class Disk:
                     name, error
                 )
             ) from None
-        if not isinstance(record, dict):
+        if not isinstance(record, dict) or not _has_owner(record):
             raise Unavailable(
                 "{} is not what the driver wrote; put it back from a backup".format(name)
             )
@@ -248,6 +248,15 @@ def _write(directory: int, path: str, record: "Dict[str, Any]") -> None:
 
     name = os.path.basename(_record_path(path))
     files.write(directory, name, json.dumps(record).encode())
+
+
+def _has_owner(record: "Dict[str, Any]") -> bool:
+    """Whether the record says whose the volume is. One that `change` wrote of a volume without a
+    record has no owner at all."""
+    if "owner" not in record:
+        return True
+    owner = record["owner"]
+    return isinstance(owner, dict) and bool(owner.get("uid"))
 
 
 def _check_owner(path: str, record: "Dict[str, Any]", options: "Options") -> None:

@@ -209,15 +209,23 @@ def test_a_disk_that_somebody_mounted_below_a_volume_keeps_its_files(
     assert listed.split() == [b"file"]
 
 
-def test_a_damaged_record_keeps_no_other_volume_from_being_listed(call: Call, disk: Path) -> None:
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"owner": null}', '{"owner": {"name": "data"}}', "\u00ff"]
+)
+def test_a_damaged_record_keeps_no_other_volume_from_being_listed(
+    call: Call, disk: Path, content: str
+) -> None:
     call("provision", request())
     call("provision", request(pvOrVolumeName="pvc-2", pvc_uid="u2"))
-    (disk / "shop/.pvc-1").write_text("{")
+    (disk / "shop/.pvc-1").write_text(content)
 
     damaged, whole = driver_replies.checked_entries(call("list")["volumes"])
 
     assert "/shop/.pvc-1" in damaged["error"]
     assert leftovers.judge(damaged, CLUSTER).reason == leftovers.UNKNOWN
     assert whole["owner"]["uid"] == "u2"
-    assert call("delete", request())["status"] == "Failure"
+    for callout in ("delete", "provision"):
+        reply = call(callout, request())
+        assert reply["reason"] == "Unavailable"
+        assert "/shop/.pvc-1 is not what the driver wrote" in reply["message"]
     assert (disk / "shop/pvc-1").is_dir()
