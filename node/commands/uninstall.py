@@ -8,6 +8,7 @@ installs the driver again."""
 
 import argparse
 import os
+import sys
 
 from node import callouts
 from node.commands import add_driver, add_plugin_dir
@@ -30,8 +31,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_plugin_dir(parser)
     add_driver(parser)
     parser.add_argument(
-        "--vendor", default="flexvol", help="the name before the ~ (default: %(default)s)"
+        "--vendor", default=_own_vendor(), help="the name before the ~ (default: %(default)s)"
     )
+
+
+def _own_vendor() -> str:
+    """The vendor of the directory that this file is installed in."""
+    directory = os.path.dirname(os.path.abspath(sys.argv[0]))
+    vendor, tilde, _ = os.path.basename(directory).partition("~")
+    return vendor if tilde and vendor else "flexvol"
 
 
 def run(settings: argparse.Namespace) -> int:

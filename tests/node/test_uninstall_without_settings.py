@@ -3,6 +3,7 @@ the driver is taken from a node only if no volume can be there."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,28 @@ def test_a_driver_with_its_volumes_on_a_server_is_taken_away(nfs: OwnNode) -> No
     assert done.returncode == 0, done.stdout
     assert f"removed {nfs.file}; the volumes stay on their server".encode() in done.stdout
     assert not nfs.file.parent.exists()
+
+
+def test_a_driver_of_another_vendor_is_taken_away_from_its_own_directory(nfs: OwnNode) -> None:
+    """As of juliohm/cifs, in whose place a driver may have been installed."""
+    other = nfs.file.parent.with_name("juliohm~nfs") / nfs.file.name
+    shutil.copytree(nfs.file.parent, other.parent)
+    directory = nfs.pod_directory().replace("flexvol~nfs", "juliohm~nfs")
+    nfs.enter("mkdir", "-p", directory)
+    nfs.enter("mount", "-t", "tmpfs", "none", directory)
+    line = [other, "uninstall", other.parent.parent]
+
+    refused = nfs.run(*line)
+    assert other.exists()
+    nfs.enter("umount", directory)
+    done = nfs.run(*line)
+
+    assert refused.returncode == 1
+    assert b"pods of this node have volumes of juliohm~nfs mounted" in refused.stdout
+    assert done.returncode == 0, done.stdout
+    assert f"removed {other}".encode() in done.stdout
+    assert not other.parent.exists()
+    assert nfs.file.exists()
 
 
 def test_a_driver_whose_volume_a_pod_has_stays(nfs: OwnNode) -> None:
