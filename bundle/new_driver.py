@@ -65,7 +65,7 @@ def main(words: Sequence[str]) -> None:
     _check(settings.name, target)
     source = first_source(settings.name)
     if settings.source is not None:
-        source = settings.source.read_text()
+        source = _source_in(settings.source)
     write(target, settings.mode, source)
     print(_added(settings.name, settings.mode))
     print(_NEXT.format(name=settings.name))
@@ -100,11 +100,26 @@ def _check(name: str, target: Path) -> None:
             f"new-driver: {name} is no name for a driver: it has 1 to 30 lower case letters and "
             "digits, and begins with a letter"
         )
-    is_module = (ROOT / "node/drivers" / name).exists()
+    # pytest finds drivers/NAME/NAME.py before a module of that name, which the driver's test needs.
+    modules = (ROOT / name, ROOT / f"{name}.py", ROOT / "node/drivers" / name)
+    is_module = any(module.exists() for module in modules)
     if keyword.iskeyword(name) or name in TAKEN or is_module:
         raise SystemExit(f"new-driver: the name {name} is taken, by Python, YAML or flexvol")
     if target.exists():
         raise SystemExit(f"new-driver: {target.relative_to(ROOT)} is there already")
+
+
+def _source_in(file: Path) -> str:
+    """The text of a driver that a person has."""
+    try:
+        text = file.read_bytes().decode()
+        ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        raise SystemExit(
+            f"new-driver: {file} is no Python ({error}); a driver in another language is a file "
+            "that a ConfigMap brings to the nodes, as docs/your-own-driver/lvm.md shows"
+        ) from None
+    return text
 
 
 def first_source(name: str) -> str:

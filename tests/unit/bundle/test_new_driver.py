@@ -165,6 +165,8 @@ REFUSED = [
     pytest.param("../quota", "is no name for a driver", id="a path"),
     pytest.param("loop", "is taken", id="the driver that is there"),
     pytest.param("class", "is taken", id="a word of Python"),
+    pytest.param("tests", "is taken", id="a package that the driver's test needs"),
+    pytest.param("flexvol", "is taken", id="the program by which a person calls each driver"),
     pytest.param("on", "is taken", id="a word that YAML reads as true"),
 ]
 
@@ -190,6 +192,20 @@ def test_a_driver_that_is_there_is_not_written_again(tree: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == "new-driver: drivers/quota is there already\n"
     assert (tree / "drivers/quota/quota.py").read_text() == "# changed\n"
+
+
+@pytest.mark.parametrize("content", [b"#!/bin/sh\necho text\n", b"\xff\xfe", b"a = '\0'"])
+def test_a_driver_in_another_language_is_refused_and_nothing_is_written(
+    tree: Path, content: bytes
+) -> None:
+    (tree / "driver").write_bytes(content)
+
+    done = run(tree, "quota", "--from", "driver")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("new-driver: driver is no Python (")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tree / "drivers").exists()
 
 
 def test_a_file_that_is_not_there_is_one_sentence_and_nothing_is_written(tree: Path) -> None:
