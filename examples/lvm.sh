@@ -567,7 +567,7 @@ delete() {
   fi
   case $attributes in
     # lvremove would remove the snapshots too.
-    [oO]*) fail Busy "volume $volume has snapshots that this driver did not make; remove them with lvremove first" ;;
+    [oO]*) fail Busy "volume $volume has snapshots that this driver did not make, and would go with them; see: lvs $pool" ;;
     ?????o*) fail Busy "volume $volume is in use on the node; see: lsblk $device" ;;
   esac
   run lvremove --yes "$pool/$volume"
