@@ -55,6 +55,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a value of the Secret for mount, read from a file",
     )
     parser.add_argument(
+        "--variable",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a variable of kubelet's environment, and of kube-controller-manager's, that the "
+        "driver needs",
+    )
+    parser.add_argument(
         "--attach", action="store_true", help="judge attach, mountdevice and the others, too"
     )
     parser.add_argument(
@@ -222,6 +230,9 @@ def _request(arguments: argparse.Namespace) -> "Request":
     for pair in arguments.secret:
         key, value = _pair("--secret", pair)
         request.secrets[key] = os.fsencode(value)
+    for pair in arguments.variable:
+        key, value = _pair("--variable", pair)
+        request.variables[key] = value
     for pair in arguments.secret_file:
         key, path = _pair("--secret-file", pair)
         with open(path, "rb") as file:

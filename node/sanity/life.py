@@ -48,11 +48,13 @@ class Request:
     """What a person asks to be judged: see the command's arguments.
 
     options: of the PV, or the class's parameters with `provision`. secrets: of the Secret that the
-    PV names. setup: a shell command that is run in each root before the driver."""
+    PV names. variables: what kubelet's service sets for the driver. setup: a shell command that is
+    run in each root before the driver."""
 
     def __init__(self) -> None:
         self.options: "Dict[str, str]" = {}
         self.secrets: "Dict[str, bytes]" = {}
+        self.variables: "Dict[str, str]" = {}
         self.attach = False
         self.provision = False
         self.setup = ""
@@ -70,6 +72,7 @@ class Life:
         self.inside = inside
         self.request = request
         self.runner = Runner(inside.executable, request.call_seconds)
+        self.runner.variables = request.variables
         self.capabilities: "Dict[str, Any]" = {}
         self._pv_options: "Optional[Dict[str, str]]" = None
         self._fs_type = ""
@@ -115,7 +118,11 @@ class Life:
         call = shell.run("-c", [self.request.setup], around)
         self.runner.keep()
         if call.status != 0:
-            raise SetupFailed("the setup failed: {}".format(call.told()))
+            raise SetupFailed(
+                "the setup failed, in a root where /tmp, /run and /var are empty: {}".format(
+                    call.told()
+                )
+            )
         self._loop_devices_of_setup = self._loop_devices()
 
     # Paths and options.
@@ -504,6 +511,14 @@ class Life:
                 file.write(text)
         except OSError as error:
             raise NotAsked("the volume takes no files: {}".format(error.strerror)) from None
+
+    def wrote(self, path: str) -> bool:
+        """Whether a file can be written there, which some volumes do not take."""
+        try:
+            self.write(path, "data")
+        except NotAsked:
+            return False
+        return True
 
     # What every check takes for granted.
 

@@ -6,6 +6,7 @@ driver-call.go, and exec.Cmd.CombinedOutput of Go). The runner is the first proc
 root: it also gets the driver's orphans."""
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -58,9 +59,10 @@ _SHOWN_CHARACTERS = 300
 class Surroundings:
     """What a call finds around itself; each attribute may be changed for one call.
 
-    environment: all variables. directory: the working directory. has_stdin: whether stdin is open,
-    and empty. without: capabilities that the driver lacks, by the kernel's names without CAP_.
-    is_traced: whether the programs that the driver executes are seen."""
+    environment: all variables but the runner's. directory: the working directory. has_stdin:
+    whether stdin is open, and empty. without: capabilities that the driver lacks, by the kernel's
+    names without CAP_. is_traced: whether the programs that the driver executes are
+    seen."""
 
     def __init__(self) -> None:
         self.environment = dict(ENVIRONMENT)
@@ -303,7 +305,8 @@ class Runner:
     """Runs calls of the driver in this root.
 
     executable: the driver's path. seconds: how long one call may take. calls: all calls so far.
-    ended: statuses of processes that have ended, by number. directory: the working directory of
+    ended: statuses of processes that have ended, by number. variables: what each call has in its
+    environment besides, as kubelet's service may set it. directory: the working directory of
     calls that are given none; "" for the driver's own. on_executed: called whenever a traced
     driver, which waits meanwhile, has executed a program. on_step: called again and again during a
     call. deadly_moment: the name and the number, as of kill_at, of the moment at which all
@@ -314,6 +317,7 @@ class Runner:
         self.seconds = seconds
         self.calls: "List[Call]" = []
         self.ended: "Dict[int, int]" = {}
+        self.variables: "Dict[str, str]" = {}
         self.directory = ""
         self.on_executed: "Callable[[], None]" = _do_nothing
         self.on_step: "Callable[[], None]" = _do_nothing
@@ -344,7 +348,9 @@ class Runner:
         if pid == 0:
             self._await_others()
             line = [self.executable, callout, *words]
-            _become(line, around or Surroundings(), self.directory, writer)
+            around = around or Surroundings()
+            around.environment = dict(around.environment, **self.variables)
+            _become(line, around, self.directory, writer)
         os.close(writer)
         self._pid = pid
         return Running(self, call, pid, reader)
@@ -504,10 +510,23 @@ def _become(line: "List[str]", around: Surroundings, directory: str, writer: int
             tracing.begin()
         os.execve(line[0], [os.fsencode(word) for word in line], around.environment)
     except OSError as error:
-        words = "cannot run {}: {}".format(line[0], error.strerror)
-        os.write(2, words.encode("utf-8", "replace"))
+        os.write(2, _why_not(line[0], error).encode("utf-8", "replace"))
     finally:
         os._exit(_NOT_STARTED)
+
+
+def _why_not(path: str, error: OSError) -> str:
+    """Why an executable cannot be run, as words for a person."""
+    words = "cannot run {}: {}".format(path, error.strerror)
+    if error.filename not in (None, path) or error.errno not in (errno.ENOENT, errno.ENOEXEC):
+        return words
+    with open(path, "rb") as file:
+        first_line = file.readline(_SHOWN_CHARACTERS).decode("utf-8", "replace").rstrip("\n")
+    if error.errno == errno.ENOENT:
+        return "{}: the program in the first line, {}, is missing".format(words, ascii(first_line))
+    return "{}: the first line is {}, and kubelet needs #!, and a program, at its begin".format(
+        words, ascii(first_line)
+    )
 
 
 def _set_standard(has_stdin: bool, writer: int) -> None:

@@ -158,6 +158,38 @@ def test_programs_that_a_driver_runs_are_seen_with_their_arguments(driver: Path)
     ]
 
 
+def test_a_driver_has_the_variables_that_kubelet_is_given(driver: Path) -> None:
+    def steps(life: Life) -> Any:
+        around = Surroundings()
+        around.environment = {}
+        texts = []
+        for each in (None, around):
+            life.runner.run("init", [], each)
+            texts.append(noted())
+        return texts
+
+    usual, bare = in_root(driver, NOTING, steps, variables={"REGION": "north, 7"})
+
+    assert {"HOME=/root", "REGION=north, 7"} < set(usual.splitlines())
+    assert "REGION=north, 7" in bare.splitlines()
+    assert "HOME=" not in bare
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        pytest.param("\n#!/bin/sh\necho {}\n", "the first line is '', and", id="a blank line"),
+        pytest.param("#!/bin/sh\r\necho {}\r\n", "'#!/bin/sh\\r', is missing", id="of Windows"),
+        pytest.param("#!/bin/no-python\n", "'#!/bin/no-python', is missing", id="no interpreter"),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_told_why(driver: Path, script: str, words: str) -> None:
+    def steps(life: Life) -> Any:
+        return life.runner.run("init", []).output.decode()
+
+    assert words in in_root(driver, script, steps)
+
+
 def test_the_kernel_refuses_mounts_to_a_driver_without_power(driver: Path) -> None:
     script = "#!/bin/sh\nmount -t tmpfs none /mnt && echo mounted\n"
 
