@@ -24,6 +24,9 @@ _WITH_UNKNOWN = "with an option that is unknown"
 _WITH_STRANGE = "with strange characters in an option that is unknown"
 _WITH_LONG = "with options of 128 KiB"
 _STRANGE = "<one>&'two'\"three\"\\four six=7, \u00e4\u65e5 ${HOME} `true` [8]"
+# What ends a text in JSON or in a shell. With a blank alone a script that does not quote its words
+# comes farther, with too many of them.
+_BREAKING = ('"\\\n\t', " x")
 # What stands behind the value of an option, for shells that evaluate the value in any quotes. No
 # blank, as many scripts fall apart at a blank before they come to the value.
 _EXECUTED = "/tmp/flexvol-sanity-option-executed"
@@ -82,7 +85,8 @@ def unknown_option(life: "Life") -> None:
         "an option may have any characters",
         "volumes with some paths or passwords are not mounted",
         "The options are JSON as Go writes it: <, > and & stand there as \\\\u003c, \\\\u003e and "
-        "\\\\u0026. Read them by a parser of JSON, and not by grep.",
+        "\\\\u0026. Read them by a parser of JSON, and not by grep. An answer that names a value "
+        "must be written as JSON, too: a quote in the value ends the text of a message.",
     ),
     needs=(After("mounted"), After("unknown-option")),
 )
@@ -91,10 +95,20 @@ def option_characters(life: "Life") -> None:
     life.must_answer_in_form()
     takes_unknown = _mount_with(life, {_OPTION: "value"})
     takes_strange = _mount_with(life, {_OPTION: _STRANGE}, _WITH_STRANGE)
+    told = _last(life)
+    _try_own_options(life)
     if not takes_unknown:
         life.must_mount_at_all()
     elif not takes_strange:
-        raise Fault("{}: {}".format(_WITH_STRANGE, _last(life)))
+        raise Fault("{}: {}".format(_WITH_STRANGE, told))
+
+
+def _try_own_options(life: "Life") -> None:
+    """Mounts with values that most drivers refuse: the answer must be in form."""
+    for key, value in _own_options(life):
+        for breaking in _BREAKING:
+            words = "with {} at the end of the option {}".format(ascii(breaking), key)
+            _mount_with(life, {key: value + breaking}, words)
 
 
 @TOPIC.check(

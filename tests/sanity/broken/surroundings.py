@@ -56,6 +56,26 @@ DRIVERS = (
         "with strange characters in an option",
     ),
     Broken(
+        "option-characters",
+        PYTHON,
+        {
+            "    print(json.dumps(reply))\n": "    text = json.dumps(reply)\n"
+            '    if "message" in reply:\n'
+            '        message = reply["message"].replace("\\n", " ")\n'
+            '        text = \'{"status": "Failure", "message": "\' + message + \'"}\'\n'
+            "    print(text)\n"
+        },
+        "with a message that is no JSON",
+        "at the end of the option directory",
+    ),
+    Broken(
+        "option-characters",
+        SH,
+        {_SH_MOUNT: 'case $3 in *" x"*) answer Success ;; esac\n        do_mount "$2" "$3" ;;'},
+        "with too many words",
+        "mounted nothing",
+    ),
+    Broken(
         "option-executed",
         PYTHON,
         {_DEVICE: '    os.system("true \'%s\'" % options["directory"])\n' + _DEVICE},
