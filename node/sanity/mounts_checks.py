@@ -128,6 +128,31 @@ def nothing_below_the_mount(life: "Life") -> None:
 
 
 @TOPIC.check(
+    "nothing-beside-the-mount",
+    LEAK,
+    Words(
+        "mount writes nothing beside the pod's directory",
+        "the directory of a pod that has ended stays on the node, and kubelet's log repeats: "
+        "orphaned pod found",
+        "kubelet takes each name beside the pod's directory for a further volume of the pod: after "
+        "a restart it calls unmount for that, and removes it by rmdir, never with what is in it. "
+        "Keep notes and passwords in a directory of /run.",
+    ),
+    traps=(3, 16),
+    needs=(After("init"), After("mounted")),
+)
+def nothing_beside_the_mount(life: "Life") -> None:
+    life.begin()
+    path = life.pod()
+    call = life.mount(path)
+    directory, volume = os.path.split(path)
+    beside = sorted(name for name in os.listdir(directory) if name != volume)
+    if beside:
+        raise Fault("mount made {} beside the pod's directory".format(shown(beside[0])))
+    life.must(call)
+
+
+@TOPIC.check(
     "empty-after-unmount",
     BREAKS,
     Words(
@@ -328,7 +353,8 @@ def fs_group(life: "Life") -> None:
         "a directory is not taken for another one whose name begins alike",
         "a pod writes to the node's disk, as its volume is believed to be mounted; or the volume "
         "of a running pod is unmounted",
-        "A driver that searches the mounts for a path finds that of pvc-1 in that of pvc-10 too.",
+        "A driver that searches the mounts, or its notes of them, for a path finds that of pvc-1 "
+        "in that of pvc-10 too.",
     ),
     needs=("unmounted",),
 )
@@ -342,12 +368,16 @@ def similar_names(life: "Life") -> None:
         raise NotAsked("the options are of one volume; give --provision")
     life.must(first)
     life.must_be_mounted(longer)
+    kept = os.path.join(longer, "kept")
+    is_kept = life.wrote(kept)
     life.must(life.mount(path))
     if not mounts_at(path):
         raise Fault("mount at .../VOLUME mounts nothing while .../VOLUME0 is mounted")
     life.must(life.unmount(path))
     if not mounts_at(longer):
         raise Fault("unmount of .../VOLUME unmounted .../VOLUME0")
+    if is_kept and not os.path.exists(kept):
+        raise Fault("unmount of .../VOLUME deleted a file in .../VOLUME0")
     if mounts_at(path):
         raise Fault("unmount of .../VOLUME left it mounted, as .../VOLUME0 is mounted")
 

@@ -197,10 +197,11 @@ def mount_after_reboot(life: "Life") -> None:
     "other-pod-stays",
     DATA_LOSS,
     Words(
-        "unmount for one pod leaves the other pod's mount alone",
+        "unmount for one pod leaves the other pod's mount and files alone",
         "a running pod loses its volume when another pod ends",
         "Several pods of a node may use one volume, also a ReadWriteOnce volume, and each has a "
-        "directory of its own.",
+        "directory of its own. A driver that clears away behind the last pod must count the pods "
+        "rightly.",
     ),
     needs=("unmounted",),
 )
@@ -210,9 +211,13 @@ def other_pod_stays(life: "Life") -> None:
     second = life.pod("pod-2")
     life.must_mount(first)
     life.must_mount(second, life.mount_options("pod-2"))
+    kept = os.path.join(second, _KEPT)
+    is_kept = life.wrote(kept)
     life.must(life.unmount(first))
     if not mounts_at(second):
         raise Fault("the unmount for one pod unmounted the other pod's directory")
+    if is_kept and not os.path.exists(kept):
+        raise Fault("the unmount for one pod deleted a file of the other pod")
     life.must(life.unmount(second))
     if mounts_at(second):
         raise Fault("the last unmount left the pod's directory mounted")
@@ -523,9 +528,7 @@ def _is_of_device(mount: "mount_table.Mount") -> bool:
 def _keeps_data(life: "Life", path: str) -> bool:
     """Whether a file in the volume, which is mounted at the path before and afterwards, is there
     after an unmount and a mount. If not, another check names that."""
-    try:
-        life.write(os.path.join(path, _KEPT), "data")
-    except NotAsked:
+    if not life.wrote(os.path.join(path, _KEPT)):
         return False
     life.must_unmount(path)
     life.must_mount(path)

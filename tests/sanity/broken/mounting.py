@@ -10,7 +10,26 @@ _DEVICE = '    device = volume_of(checked(options["directory"]))\n'
 _MOUNT = "def mount(path: str, text: str) -> Reply:\n"
 _UNMOUNT = "def unmount(path: str) -> Reply:\n    take_away(path)\n"
 _STAGE = "STATE + '/stage'"
+_USERS = "STORE + '/users'"
 _READ_ONLY = '        flags += ",ro"\n'
+
+
+def counting_users(is_user: str) -> dict[str, str]:
+    """The driver notes each mount in a line, and empties the volumes behind the last one.
+
+    :param is_user: Python's words for whether the line belongs to the path"""
+    return {
+        _BIND: _BIND + f"    with open({_USERS}, 'a') as file:\n"
+        '        file.write(path + "\\n")\n',
+        _UNMOUNT: _UNMOUNT + f"    if not os.path.exists({_USERS}):\n        return {{}}\n"
+        f"    with open({_USERS}) as file:\n"
+        f"        others = [line for line in file if not {is_user}]\n"
+        f'    write({_USERS}, "".join(others))\n'
+        "    for name in [] if others else listed():\n"
+        "        for each in os.listdir(volume_of(name)):\n"
+        "            os.unlink(os.path.join(volume_of(name), each))\n",
+    }
+
 
 DRIVERS = (
     Broken("mount", PYTHON, {_MOUNT: _MOUNT + '    raise Failed("the shelf is not there")\n'}),
@@ -24,6 +43,20 @@ DRIVERS = (
         "nothing-below-the-mount",
         PYTHON,
         {_BIND: '    if not is_mounted(path):\n        write(path + "/.shelf", device)\n' + _BIND},
+    ),
+    Broken(
+        "nothing-beside-the-mount",
+        PYTHON,
+        {
+            _BIND: '    write(path + "_password", device)\n' + _BIND,
+            _UNMOUNT: _UNMOUNT + '    if os.path.exists(path + "_password"):\n'
+            '        os.unlink(path + "_password")\n',
+        },
+    ),
+    Broken(
+        "nothing-beside-the-mount",
+        SH,
+        {"    flags=bind\n": '    flags=bind\n    mkdir -p "$1.lock"\n'},
     ),
     Broken(
         "empty-after-unmount", PYTHON, {_UNMOUNT: _UNMOUNT + '    write(path + "/.shelf", "")\n'}
@@ -93,6 +126,13 @@ DRIVERS = (
             "    return path in [mounted for mounted, _ in mounts()]\n": "    return any("
             "mounted.startswith(path) for mounted, _ in mounts())\n"
         },
+    ),
+    Broken(
+        "similar-names",
+        PYTHON,
+        counting_users("path in line"),
+        "deletes behind the last pod",
+        "deleted a file in .../VOLUME0",
     ),
     Broken(
         "path-with-blank", PYTHON, {'    return re.sub(r"': '    return word\n    return re.sub(r"'}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from tests.sanity.broken import Broken
+from tests.sanity.broken.mounting import counting_users
 from tests.sanity.drivers import ATTACHING, LOOP, PROVISIONING, PYTHON, SH
 
 _BIND = "    bind(device, path, options)\n"
@@ -173,6 +174,13 @@ DRIVERS = (
             "        if os.path.basename(other) == os.path.basename(path):\n"
             "            take_away(other)\n"
         },
+    ),
+    Broken(
+        "other-pod-stays",
+        PYTHON,
+        counting_users("os.path.basename(path) in line"),
+        "deletes behind the last pod",
+        "deleted a file of the other pod",
     ),
     Broken(
         "two-pods",
