@@ -235,8 +235,7 @@ def _request(arguments: argparse.Namespace) -> "Request":
         request.variables[key] = value
     for pair in arguments.secret_file:
         key, path = _pair("--secret-file", pair)
-        with open(path, "rb") as file:
-            request.secrets[key] = file.read()
+        request.secrets[key] = _read(path)
     return request
 
 
@@ -247,11 +246,17 @@ def _pair(option: str, text: str) -> "List[str]":
     return [key, value]
 
 
-def _options(path: str) -> "Dict[str, str]":
-    with open(path, "rb") as file:
-        content = file.read()
+def _read(path: str) -> bytes:
     try:
-        options = json.loads(content.decode())
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise WrongArguments("cannot read {}: {}".format(path, error.strerror)) from None
+
+
+def _options(path: str) -> "Dict[str, str]":
+    try:
+        options = json.loads(_read(path).decode())
     except ValueError as error:
         raise WrongArguments("{} is not JSON: {}".format(path, error)) from None
     is_flat = isinstance(options, dict)

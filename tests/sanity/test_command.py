@@ -95,6 +95,8 @@ def test_a_fault_is_status_1_and_stands_in_the_table_and_in_the_object(place: Pa
         pytest.param("my-driver --check moutn", "mount may be meant", id="no such check"),
         pytest.param("", "say which driver", id="no driver"),
         pytest.param("my-driver --options my-driver", "is not JSON", id="options of another form"),
+        pytest.param("my-driver --options no.json", "cannot read no.json", id="no options"),
+        pytest.param("my-driver --secret-file a=no", "cannot read no", id="no file of a secret"),
         pytest.param("my-driver --secret x", "has the form KEY=", id="a secret without a value"),
     ],
 )
