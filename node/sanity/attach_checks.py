@@ -131,9 +131,10 @@ def detach(life: "Life") -> None:
     "isattached-after-detach",
     BREAKS,
     Words(
-        "isattached does not say attached: true after detach",
+        "after detach isattached succeeds, and does not say attached: true",
         "a pod waits for a device that is not there",
-        "The controller believes isattached, and does not attach the volume.",
+        "The controller believes isattached, and does not attach the volume. It only logs a "
+        "failure, and a volume that somebody else detached would never be attached again.",
     ),
     needs=("isattached", "detach"),
 )
@@ -141,7 +142,7 @@ def is_attached_after_detach(life: "Life") -> None:
     life.must(_attach(life))
     life.must(_detach(life))
     call = life.runner.run("isattached", [_options(life), NODE])
-    if call.succeeded and life.must(call).attached:
+    if not call.is_unsupported and (not call.succeeded or life.must(call).attached):
         raise Fault("after detach: {}".format(call.told()))
 
 

@@ -68,6 +68,16 @@ DRIVERS = (
     ),
     Broken("isattached-after-detach", ATTACHING, {_UNLINKED: "    return {}\n"}),
     Broken(
+        "isattached-after-detach",
+        ATTACHING,
+        {
+            'return {"attached": os.path.exists(record)}': "os.stat(record)\n"
+            '    return {"attached": True}'
+        },
+        "fails",
+        "No such file",
+    ),
+    Broken(
         "detach-twice",
         ATTACHING,
         {_NOT_THERE: '    if not os.path.exists(record):\n        raise Failed("not attached")\n'},
