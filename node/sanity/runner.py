@@ -524,7 +524,9 @@ def _why_not(path: str, error: OSError) -> str:
         first_line = file.readline(_SHOWN_CHARACTERS).decode("utf-8", "replace").rstrip("\n")
     if error.errno == errno.ENOENT:
         return "{}: the program in the first line, {}, is missing".format(words, ascii(first_line))
-    return "{}: the first line is {}, and kubelet needs #!, and a program, at its begin".format(
+    if first_line.startswith("\x7fELF"):
+        return words + ": the program is for another kind of processor"
+    return "{}: the first line is {}, and has to be #! and the path of an interpreter".format(
         words, ascii(first_line)
     )
 

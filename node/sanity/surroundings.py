@@ -4,6 +4,7 @@ import os
 
 from node.host import namespaces
 from node.sanity.check import ADVICE, BREAKS, SECURITY, After, Fault, NotAsked, Topic, Words
+from node.sanity.doubtful import refused_mount
 from node.sanity.life import go_json, mounts_at
 from node.sanity.runner import ENVIRONMENT, Surroundings
 from shared import options as keys
@@ -104,11 +105,18 @@ def option_characters(life: "Life") -> None:
 
 
 def _try_own_options(life: "Life") -> None:
-    """Mounts with values that most drivers refuse: the answer must be in form."""
+    """Mounts with values that most drivers refuse, and that the kernel refuses: the answer must be
+    in form."""
+    path = life.pod()
+    fails_in_form = refused_mount(life, path).call.is_in_form
     for key, value in _own_options(life):
         for breaking in _BREAKING:
             words = "with {} at the end of the option {}".format(ascii(breaking), key)
-            _mount_with(life, {key: value + breaking}, words)
+            options = {key: value + breaking}
+            _mount_with(life, options, words)
+            refused = refused_mount(life, path, dict(life.mount_options(), **options))
+            if fails_in_form and not refused.call.is_in_form:
+                raise Fault("{}: {}".format(words, refused.told()))
 
 
 @TOPIC.check(

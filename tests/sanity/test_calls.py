@@ -178,7 +178,9 @@ def test_a_driver_has_the_variables_that_kubelet_is_given(driver: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        pytest.param("\n#!/bin/sh\necho {}\n", "the first line is '', and", id="a blank line"),
+        pytest.param(
+            "\n#!/bin/sh\necho {}\n", "the first line is '', and has to be", id="a blank line"
+        ),
         pytest.param("#!/bin/sh\r\necho {}\r\n", "'#!/bin/sh\\r', is missing", id="of Windows"),
         pytest.param("#!/bin/no-python\n", "'#!/bin/no-python', is missing", id="no interpreter"),
     ],

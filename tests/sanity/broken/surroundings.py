@@ -14,6 +14,14 @@ _SH_MOUNT = 'do_mount "$2" "$3" ;;'
 _SH_DIRECTORY = '    directory=$(option "$2" directory)\n'
 _DEVICE = "    device = device_of(options)\n    credentials"
 _OPTIONS = "    options = json.loads(text)\n    device = device_of(options)\n    credentials"
+# The message stands in the answer as it is, but for the lines of mount's own words.
+_RAW_MESSAGE = {
+    "    print(json.dumps(reply))\n": "    text = json.dumps(reply)\n"
+    '    if "message" in reply:\n'
+    '        message = reply["message"].replace("\\n", " ")\n'
+    '        text = \'{"status": "Failure", "message": "\' + message + \'"}\'\n'
+    "    print(text)\n"
+}
 
 DRIVERS = (
     Broken(
@@ -58,15 +66,20 @@ DRIVERS = (
     Broken(
         "option-characters",
         PYTHON,
-        {
-            "    print(json.dumps(reply))\n": "    text = json.dumps(reply)\n"
-            '    if "message" in reply:\n'
-            '        message = reply["message"].replace("\\n", " ")\n'
-            '        text = \'{"status": "Failure", "message": "\' + message + \'"}\'\n'
-            "    print(text)\n"
-        },
+        _RAW_MESSAGE,
         "with a message that is no JSON",
         "at the end of the option directory",
+    ),
+    Broken(
+        "option-characters",
+        PYTHON,
+        {
+            'checked(options["directory"])': '"data"',
+            "        raise\n": '        raise Failed("cannot mount " + options["directory"])\n',
+            **_RAW_MESSAGE,
+        },
+        "with such a message where the mount fails",
+        "the kernel refuses to mount",
     ),
     Broken(
         "option-characters",
