@@ -34,6 +34,35 @@ _HEADINGS = ("CHECK", "VERDICT", "SEVERITY", "WHAT")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", nargs="?", help="the driver's executable")
+    _add_volume_arguments(parser)
+    parser.add_argument(
+        "--attach", action="store_true", help="judge attach, mountdevice and the others, too"
+    )
+    parser.add_argument(
+        "--provision", action="store_true", help="judge provision, delete, list, adopt, too"
+    )
+    parser.add_argument(
+        "--setup",
+        metavar="COMMAND",
+        default="",
+        help="a shell command that is run in each root before the driver; $DRIVER is its path",
+    )
+    parser.add_argument(
+        "--check", metavar="ID", action="append", default=[], help="only this check"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="how long one call may take (default: %(default)g)",
+    )
+    _add_root_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    parser.add_argument("--list", action="store_true", help="print all checks")
+    parser.add_argument("--explain", metavar="ID", help="explain one check")
+
+
+def _add_volume_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--options",
         metavar="FILE",
@@ -62,31 +91,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a variable of kubelet's environment, and of kube-controller-manager's, that the "
         "driver needs",
     )
-    parser.add_argument(
-        "--attach", action="store_true", help="judge attach, mountdevice and the others, too"
-    )
-    parser.add_argument(
-        "--provision", action="store_true", help="judge provision, delete, list, adopt, too"
-    )
-    parser.add_argument(
-        "--setup",
-        metavar="COMMAND",
-        default="",
-        help="a shell command that is run in each root before the driver; $DRIVER is its path",
-    )
-    parser.add_argument(
-        "--check", metavar="ID", action="append", default=[], help="only this check"
-    )
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=60.0,
-        help="how long one call may take (default: %(default)g)",
-    )
-    _add_root_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
-    parser.add_argument("--list", action="store_true", help="print all checks")
-    parser.add_argument("--explain", metavar="ID", help="explain one check")
 
 
 def _add_root_arguments(parser: argparse.ArgumentParser) -> None:
