@@ -296,6 +296,29 @@ def failed_mount_leaks_loop_devices(life: "Life") -> None:
 
 
 @TOPIC.check(
+    "failed-mount-keeps-data",
+    DATA_LOSS,
+    Words(
+        "a mount that fails deletes nothing of a volume in use",
+        "a running pod loses its data when another pod cannot start",
+        "A driver that clears away behind a failed mount what the mount has made must know that "
+        "nobody else uses that: a directory that another pod has mounted is no leftover.",
+    ),
+    traps=(3,),
+    needs=("mounted",),
+)
+def failed_mount_keeps_data(life: "Life") -> None:
+    life.begin()
+    path = life.pod("pod-1")
+    life.must_mount(path)
+    kept = os.path.join(path, "kept")
+    life.write(kept, "data")
+    refused = refused_mount(life, life.pod("pod-2"), life.mount_options("pod-2"))
+    if mounts_at(path) and not os.path.exists(kept):
+        raise Fault("{}; a file of another pod is gone".format(refused.told()))
+
+
+@TOPIC.check(
     "failed-unmount-is-failure",
     BREAKS,
     Words(

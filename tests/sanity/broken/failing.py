@@ -175,6 +175,16 @@ DRIVERS = (
         },
     ),
     Broken(
+        "failed-mount-keeps-data",
+        PYTHON,
+        {_RAISE: "        take_away(path)\n        remove(device)\n        raise\n"},
+    ),
+    Broken(
+        "failed-mount-keeps-data",
+        SH,
+        {_SH_FAILURE: '            rm -rf "${volumes:?}/$directory"\n' + _SH_FAILURE},
+    ),
+    Broken(
         "failed-unmount-keeps-data",
         PYTHON,
         {_UNMOUNT: _UNMOUNT_FAILS + '        run(["rm", "-rf", path])\n        raise\n'},
