@@ -9,6 +9,7 @@ from tests.sanity.drivers import LOOP, PYTHON, Kind
 
 _BIND = "    bind(device, path, options)\n"
 _INIT = "def init() -> Reply:\n"
+_UNMOUNT = "def unmount(path: str) -> Reply:\n    take_away(path)\n"
 _NAME = "pvc-5a6ad8b3-1111-4222-8333-944445555666"
 
 # Two directories show each other's mounts, as those do that systemd has made shared.
@@ -65,6 +66,12 @@ DRIVERS = (
         PYTHON,
         {_INIT: _INIT + '    with open("shelf.log", "a") as log:\n        log.write("init")\n'},
         "writes in the working directory",
+    ),
+    Broken(
+        "unsupported-for-one-volume",
+        PYTHON,
+        {_UNMOUNT: _UNMOUNT + "    if os.path.isdir(path):\n        os.rmdir(path)\n"},
+        "removes the pod's directory",
     ),
     Broken("mount-after-reboot", PYTHON, {_BIND: _PEERS + _BIND}, "has shared mounts"),
     Broken(
