@@ -106,6 +106,8 @@ def tried_mounts(life: "Life", path: str) -> "Iterator[Tried]":
         yield _cleared(Tried(what, life.mount(path, options), path), life, path)
     # A mount that succeeded before was undone, which may have removed the pod's directory.
     os.makedirs(path, 0o750, exist_ok=True)
+    # kubelet made the directory before the disk became read-only; an unmount may have removed it.
+    os.makedirs(path, 0o750, exist_ok=True)
     _set_read_only(True)
     try:
         tried = Tried("the node's disk is read-only", life.mount(path), path)

@@ -8,6 +8,7 @@ from tests.sanity.broken import Broken
 from tests.sanity.drivers import LOOP, PYTHON, Kind
 
 _BIND = "    bind(device, path, options)\n"
+_UNMOUNT = "def unmount(path: str) -> Reply:\n    take_away(path)\n"
 _INIT = "def init() -> Reply:\n"
 _UNMOUNT = "def unmount(path: str) -> Reply:\n    take_away(path)\n"
 _NAME = "pvc-5a6ad8b3-1111-4222-8333-944445555666"
@@ -74,6 +75,12 @@ DRIVERS = (
         "removes the pod's directory",
     ),
     Broken("mount-after-reboot", PYTHON, {_BIND: _PEERS + _BIND}, "has shared mounts"),
+    Broken(
+        "failed-mount-is-failure",
+        PYTHON,
+        {_UNMOUNT: _UNMOUNT + "    if os.path.isdir(path):\n        os.rmdir(path)\n"},
+        "removes the directory",
+    ),
     Broken(
         "similar-names",
         dataclasses.replace(PYTHON, setup="mkdir -p /var/lib/shelf/volumes/" + _NAME),
