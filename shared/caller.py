@@ -118,9 +118,9 @@ def reap_strays(ended_before: "Set[int]") -> "Set[int]":
 def parse(callout: str, output: bytes, status: int) -> Reply:
     """The reply in a driver's combined output. Raises as `call` does; Garbled for no such reply.
 
-    status: the driver's exit status. Two deliberate differences from kubelet: `capabilities: null`,
-    which makes kubelet panic, is Internal here; and text nested about a thousand deep is refused,
-    where Go's limit is ten thousand."""
+    status: the driver's exit status. Two deliberate differences from kubelet: `capabilities: null`
+    in init's answer, which makes kubelet panic, is Internal here; and text nested about a thousand
+    deep is refused, where Go's limit is ten thousand."""
     try:
         fields, extra = _fields(_document(output))
     except (ValueError, RecursionError) as error:
@@ -138,7 +138,7 @@ def parse(callout: str, output: bytes, status: int) -> Reply:
         raise Internal(
             "{}: driver bug: status {} but {} in its reply".format(callout, status, SUCCESS)
         )
-    if fields["capabilities"] is None:
+    if callout == "init" and fields["capabilities"] is None:
         raise Internal(
             "{}: driver bug: capabilities is null in its reply, which makes kubelet panic".format(
                 callout

@@ -82,6 +82,15 @@ DRIVERS = (
         "removes the directory",
     ),
     Broken(
+        "mount",
+        PYTHON,
+        {
+            '    reply["status"] = "Success"\n': '    reply["status"] = "Success"\n'
+            '    reply.setdefault("capabilities", None)\n'
+        },
+        "names no capabilities but those of init",
+    ),
+    Broken(
         "similar-names",
         dataclasses.replace(PYTHON, setup="mkdir -p /var/lib/shelf/volumes/" + _NAME),
         {
