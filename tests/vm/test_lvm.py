@@ -15,7 +15,8 @@ from shared import caller, protocol
 from shared.options import Options
 from tests import documents
 from tests.sources import ROOT
-from tests.vm import image
+from tests.vm import bytecode, image
+from tests.vm.bytecode import CompileFor
 from tests.vm.guest import FILES
 from tests.vm.machine import Machine
 
@@ -152,7 +153,10 @@ class Node:
 
 @pytest.fixture(scope="module")
 def node(
-    images: Callable[[str], image.Image], built: Path, tmp_path_factory: pytest.TempPathFactory
+    images: Callable[[str], image.Image],
+    built: Path,
+    compile_for: CompileFor,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Node]:
     """A node with an empty volume group."""
     directory = tmp_path_factory.mktemp("lvm")
@@ -164,13 +168,13 @@ def node(
     files = {
         **FILES,
         "lvm": ROOT / "examples/lvm.sh",
-        "flexvol": built,
+        "flexvol": compile_for(built, image.NEW),
         "busybox": Path("/usr/bin/busybox"),
         "killer": killer,
     }
     machine = Machine(images(image.NEW), directory, files, disk, keeps=False)
     try:
-        machine.wait_until_ready()
+        bytecode.complete(machine, {"flexvol": files["flexvol"]})
         machine.write("/etc/lvm/lvm.conf", SETTINGS.encode())
         machine.shell(START)
         yield Node(machine, DRIVER)

@@ -15,6 +15,8 @@ import pytest
 
 from bundle import pack
 from tests.sources import ROOT
+from tests.vm import bytecode
+from tests.vm.bytecode import CompileFor
 from tests.vm.guest import FILES
 from tests.vm.image import NEW, OLD, Image
 from tests.vm.machine import Machine, cable
@@ -139,19 +141,32 @@ class Net:
 
 @pytest.fixture(scope="module")
 def net(
-    images: Callable[[str], Image], built: Path, tmp_path_factory: pytest.TempPathFactory
+    images: Callable[[str], Image],
+    built: Path,
+    compile_for: CompileFor,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Net]:
     directory = tmp_path_factory.mktemp("net")
     driver = directory / "driver"
     pack.pack(driver, [ROOT / "examples/nfs.py", ROOT / "examples/cifs.py"])
     ours, theirs = cable(directory)
-    files: dict[str, Path] = {**FILES, "nfs": driver, "flexvol": built}
-    new = Machine(images(NEW), directory / NEW, files, network=ours)
-    old = Machine(images(OLD), directory / OLD, files, network=theirs)
+    of_release = {
+        NEW: {"nfs": compile_for(driver, NEW), "flexvol": compile_for(built, NEW)},
+        OLD: {"nfs": compile_for(driver, OLD)},
+    }
+
+    def started(suite: str, network: tuple[str, ...]) -> Machine:
+        files: dict[str, Path] = {**FILES, **of_release[suite]}
+        return Machine(images(suite), directory / suite, files, network=network)
+
+    new = started(NEW, ours)
+    old = started(OLD, theirs)
     net = Net(new, old)
     try:
+        bytecode.complete(new, of_release[NEW])
+        bytecode.complete(old, of_release[OLD])
         for machine, name, address in ((new, "new", SERVER), (old, "old", "10.0.0.2")):
-            machine.shell("/payload/nfs precompile; cp /payload/nfs /payload/cifs")
+            machine.shell("cp /payload/nfs /payload/cifs")
             connect(machine, name, address)
         serve_nfs(new, EXPORTED)
         serve_cifs(new, SHARED, PASSWORD)
