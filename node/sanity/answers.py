@@ -26,7 +26,7 @@ TOPIC = Topic()
 _UNKNOWN_CALL = "sanitycheck"
 _KEYS = ("status", "message", "device", "volumeName", "attached", "capabilities", "volumeNewSize")
 # init answers from memory.
-_INIT_SECONDS = 3
+_INIT_SECONDS = 1
 # A busy machine holds one call up, but not init alone for so many times.
 _INIT_TRIES = 3
 _GARBLED = "MountVolume.SetUp failed: invalid character ... looking for beginning of value"

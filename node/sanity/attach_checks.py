@@ -474,7 +474,7 @@ def unmount_device_killed(life: "Life") -> None:
     "device-in-use",
     DATA_LOSS,
     Words(
-        "detach fails while the device is mounted",
+        "detach takes no device away that is mounted",
         "two nodes write to one file system",
         "After six minutes without a node's heartbeat the controller detaches by force, though the "
         "node may be alive. Busy is the right answer while the driver can see that the volume is "

@@ -76,6 +76,15 @@ DRIVERS = (
     ),
     Broken("mount-after-reboot", PYTHON, {_BIND: _PEERS + _BIND}, "has shared mounts"),
     Broken(
+        "data-kept",
+        PYTHON,
+        {
+            _BIND: "    if not is_mounted(path):\n"
+            '        run(["mount", "-t", "tmpfs", "none", path])\n'
+        },
+        "gives each pod a volume of its own",
+    ),
+    Broken(
         "failed-mount-is-failure",
         PYTHON,
         {_UNMOUNT: _UNMOUNT + "    if os.path.isdir(path):\n        os.rmdir(path)\n"},

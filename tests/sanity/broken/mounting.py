@@ -149,6 +149,19 @@ DRIVERS = (
         },
     ),
     Broken(
+        "data-kept",
+        PYTHON,
+        {
+            _UNMOUNT: "def unmount(path: str) -> Reply:\n    for name in os.listdir(path):\n"
+            "        os.unlink(os.path.join(path, name))\n    take_away(path)\n"
+        },
+    ),
+    Broken(
+        "data-kept",
+        SH,
+        {"        words=$(umount": '        rm -f "$1"/*\n        words=$(umount'},
+    ),
+    Broken(
         "volumes-apart",
         PROVISIONING,
         {'"options": {"directory": name}': '"options": {"directory": listed()[-1]}'},
