@@ -24,7 +24,20 @@ if TYPE_CHECKING:
 
 TOPIC = Topic()
 _UNKNOWN_CALL = "sanitycheck"
-_KEYS = ("status", "message", "device", "volumeName", "attached", "capabilities", "volumeNewSize")
+_KEYS = (
+    "status",
+    "message",
+    "device",
+    "volumeName",
+    "attached",
+    "capabilities",
+    "volumeNewSize",
+    # For the provisioner, which takes no other case for the same key.
+    "reason",
+    "volume",
+    "volumes",
+    "pools",
+)
 # init answers from memory.
 _INIT_SECONDS = 1
 # A busy machine holds one call up, but not init alone for so many times.

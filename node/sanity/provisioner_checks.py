@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from node.sanity.runner import Call
 
 TOPIC = Topic()
+# Larger than a number of 32 bits, and cut to these as large as VOLUME_BYTES.
+_OVER_32_BITS = (1 << 32) + VOLUME_BYTES
 # A volume that takes so much has no limit near the size that was asked for.
 _UNLIMITED_BYTES = 2 * VOLUME_BYTES
 _MADE = "flexvol-sanity-made"
@@ -101,7 +103,7 @@ def provision_reply(life: "Life") -> None:
 )
 def provision_size(life: "Life") -> None:
     life.begin()
-    for size_bytes in (1, VOLUME_BYTES - 1, VOLUME_BYTES, HUGE_BYTES):
+    for size_bytes in (1, VOLUME_BYTES - 1, VOLUME_BYTES, _OVER_32_BITS, HUGE_BYTES):
         call = life.provision(life.new_name(), size_bytes)
         life.must_be_in_form(call)
         if not call.succeeded:

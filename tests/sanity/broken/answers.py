@@ -49,6 +49,12 @@ DRIVERS = (
     Broken("key-case", PYTHON, {'reply["status"] = "Success"': 'reply["Status"] = "Success"'}),
     Broken("key-case", PYTHON, {'"attach": ATTACH': '"Attach": ATTACH'}, "of a capability"),
     Broken(
+        "key-case",
+        PROVISIONING,
+        {'return {"volume": made}': 'return {"Volume": made}'},
+        "of the provisioner's",
+    ),
+    Broken(
         "exit-status-of-success",
         PYTHON,
         {_END: '    return int(sys.argv[1] == "mount" and reply["status"] == "Success")\n'},

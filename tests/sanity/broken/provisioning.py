@@ -29,6 +29,16 @@ DRIVERS = (
     Broken(
         "provision-size",
         PROVISIONING,
+        {
+            '    size_bytes = int(options["requestBytes"])\n': (
+                '    size_bytes = int(options["requestBytes"]) & 0xFFFFFFFF\n'
+            )
+        },
+        "counts in 32 bits",
+    ),
+    Broken(
+        "provision-size",
+        PROVISIONING,
         {_SIZE: '"capacityBytes": max(1, size_bytes >> 20) << 20'},
     ),
     Broken(
