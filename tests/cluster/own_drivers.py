@@ -103,11 +103,11 @@ def _remove(cluster: Cluster, author: Author, name: str) -> None:
 def _until_no_volume(cluster: Cluster, name: str) -> None:
     """Waits until the driver has deleted what it made."""
     flexvol = Kubernetes(cluster, "flexvol")
-    volumes = flexvol.run("get", "pv", "-o", "name").stdout.split()
-    for volume in volumes:
-        driver = flexvol.run("get", volume, "-o", "jsonpath={.spec.flexVolume.driver}").stdout
+    words = '{range .items[*]}{.metadata.name} {.spec.flexVolume.driver}{"\\n"}{end}'
+    for line in flexvol.run("get", "pv", "-o", f"jsonpath={words}").stdout.splitlines():
+        volume, _, driver = line.partition(" ")
         if driver == f"flexvol/{name}":
-            flexvol.run("wait", "--for=delete", volume, "--timeout=60s", check=False)
+            flexvol.run("wait", "--for=delete", f"pv/{volume}", "--timeout=60s", check=False)
 
 
 @contextlib.contextmanager
