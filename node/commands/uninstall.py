@@ -49,7 +49,7 @@ def run(settings: argparse.Namespace) -> int:
     path = os.path.join(directory, settings.driver)
     _refuse(
         "pods of this node have volumes of {} mounted".format(name),
-        "Stop these pods first.",
+        "Stop these pods first; kubelet unmounts a few seconds later.",
         _mounted(name),
     )
     driver = callouts.load(settings.driver)

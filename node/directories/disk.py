@@ -219,8 +219,12 @@ class Disk:
         expected = options.own.get("poolId", found)
         if expected != found:
             raise Unavailable(
-                "the disk at {} has the id {!r}, and the volume is on the disk {!r}; see that the "
-                "right disk is mounted".format(self.root, found, expected)
+                "{} is on {}, and the volume is on the disk {!r}; see that the right disk is "
+                "mounted".format(
+                    self.root,
+                    "the disk {!r}".format(found) if found else "a disk without volumes",
+                    expected,
+                )
             )
 
 
