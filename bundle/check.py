@@ -4,8 +4,9 @@ Without words it installs what the tests need, and runs lint, types, the floor o
 shellcheck and then all tests. A node may have any Python, so everything is run with the newest
 Python of this machine, the node's tests again with the oldest, and a short set of them with every
 other. The virtual machines of tests/vm have Pythons of their own. The tests of the cluster and of
-the node wait much and take longest: two runs divide the files of each among them. A few tests that
-failed beside other runs are run again alone (bundle/failures.py).
+the node wait much and take longest, and qemu runs a machine in one thread: two runs divide the
+files of each among them. A few tests that failed beside other runs are run again alone
+(bundle/failures.py).
 
 With --lint it runs lint and types alone; with --quick these, the unit tests and that short set, in
 three minutes. Both install only what they need. --quick builds neither Kubernetes nor helm: the few
@@ -142,21 +143,28 @@ def cluster_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
     ]
 
 
-def other_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
+def other_runs(pythons: Sequence[Path], of_node: str, of_vm: str) -> list[Run]:
     """The runs of all tests that need no cluster, those that take longest first.
 
-    :param halves: a directory that is empty"""
+    :param of_node: the directory of the two runs that divide the node's tests; it is empty
+    :param of_vm: the directory of the two runs that divide the virtual machines' tests"""
     *older, newest = pythons
-    node = Run(("tests/node", f"--python={newest}", *OPTIONS), halves=halves, is_nice=True)
-    words: list[tuple[str, ...]] = []
+
+    def nice_run(*words: str, halves: str = "") -> Run:
+        return Run((*words, *OPTIONS), halves=halves, is_nice=True)
+
+    node = nice_run("tests/node", f"--python={newest}", halves=of_node)
+    machines = nice_run("tests/vm", halves=of_vm)
+    runs = [node]
     if older:
-        words.append(("tests/node", "-m", "not newest", f"--python={older[0]}"))
-    words.append(("tests/vm",))
-    words.append(("tests/unit", f"--python={newest}"))
+        words = ("tests/node", "tests/sanity/test_command.py", "-m", "not newest")
+        runs.append(nice_run(*words, f"--python={older[0]}"))
+    runs.append(dataclasses.replace(node, is_second=True))
+    runs += [machines, dataclasses.replace(machines, is_second=True)]
+    runs.append(nice_run("tests/unit", "tests/sanity", f"--python={newest}"))
     for python in older[1:]:
-        words.append(("tests/node", "-m", "short", f"--python={python}"))
-    first, *others = [Run((*some, *OPTIONS), is_nice=True) for some in words]
-    return [node, first, dataclasses.replace(node, is_second=True), *others]
+        runs.append(nice_run("tests/node", "-m", "short", f"--python={python}"))
+    return runs
 
 
 def _lint(tools: Path) -> int:
@@ -183,6 +191,7 @@ def _lint(tools: Path) -> int:
 def _shell_scripts() -> list[Path]:
     scripts = [ROOT / "build.sh", ROOT / ".ci/run"]
     scripts += sorted(ROOT.glob("bundle/*.sh"))
+    scripts += sorted(ROOT.glob("examples/*.sh"))
     scripts += sorted(ROOT.glob("tests/**/*.sh"))
     return [path.relative_to(ROOT) for path in scripts]
 
@@ -207,11 +216,11 @@ def _test_all(python: Path) -> int:
     paths = list(pythons.values())
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        halves = {of: scratch / of for of in ("cluster", "node")}
+        halves = {of: scratch / of for of in ("cluster", "node", "vm")}
         for directory in halves.values():
             directory.mkdir()
         chosen = cluster_runs(paths, str(halves["cluster"]))
-        chosen += other_runs(paths, str(halves["node"]))
+        chosen += other_runs(paths, str(halves["node"]), str(halves["vm"]))
         runs = [
             dataclasses.replace(run, failures=str(scratch / f"failures-{number}"))
             for number, run in enumerate(chosen)

@@ -3,6 +3,7 @@ hash, and kept in the cache."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.util
@@ -10,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -38,6 +40,39 @@ def _cache_path() -> Path:
     if chosen:
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "flexvol")
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Locks what is made in the cache: a second run waits for the first to make it. The work in
+    this context has the usual priority, as others wait for it: at the priority of a run that was
+    started with `nice` or `chrt --idle` it might never end beside them.
+
+    :param name: of the file in the cache that is locked"""
+    with _usual_priority(), open(cache() / name, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Gives this thread, and the processes that it starts, the priority of a program that was
+    started without `nice`, unless the priority is higher, or this user may not raise it."""
+    if not hasattr(os, "sched_setscheduler"):  # no Linux
+        yield
+        return
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    policy = os.sched_getscheduler(0)
+    with contextlib.suppress(PermissionError):
+        if policy in (os.SCHED_IDLE, os.SCHED_BATCH):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, min(nice, 0))
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        if policy in (os.SCHED_IDLE, os.SCHED_BATCH):
+            os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 def python() -> Path:
@@ -70,8 +105,7 @@ def _name(kind: str, files: list[Path]) -> str:
 def _made(kind: str, files: list[Path]) -> Path:
     """The interpreter of such an environment, made now if it is not in the cache."""
     target = cache() / _name(kind, files)
-    with open(target.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a second build waits for the first to make it
+    with locked(f"{target.name}.lock"):
         if not (target / _COMPLETE).exists():
             _make(target, files)
     return target / "bin/python"

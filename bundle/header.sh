@@ -28,5 +28,6 @@ if sys.version_info < (3, 6):
     os.execv("/bin/sh", ["/bin/sh", sys.argv[2]] + sys.argv[4:])
 sys.path.insert(0, sys.argv[2])
 import flexvol
-sys.exit(flexvol.main(sys.argv[3:]))
+del sys.argv[:3]
+sys.exit(flexvol.main(sys.argv))
 ' "$python" "$0" "$0" "$@"

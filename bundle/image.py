@@ -15,12 +15,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bundle import tars
+from bundle import pack, tars
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "dist/image.tar"
 NAME = "localhost/flexvol"
 DEVELOPMENT_TAG = "dev"
+# The files of dist/ that are in the image.
+PROGRAMS = ("flexvol", "provisioner")
 DEFAULT_BASE = "docker.io/library/debian:bookworm-slim"
 # What FLEXVOL_BASE_IMAGE has where each platform has a base of its own.
 _ARCHITECTURE = "{arch}"
@@ -47,6 +49,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
         prog="build.sh image", description="Make dist/image.tar, an OCI archive."
     )
     add_platform_argument(parser)
+    pack.add_driver_argument(parser)
     return parser.parse_args(words)
 
 
@@ -132,7 +135,7 @@ def _context(directory: Path) -> Path:
     """A directory with the files that the Containerfile copies."""
     context = directory / "context"
     (context / "dist").mkdir(parents=True)
-    for name in ("flexvol", "provisioner"):
+    for name in PROGRAMS:
         shutil.copy(ROOT / "dist" / name, context / "dist")
     return context
 

@@ -23,6 +23,7 @@ COMMANDS = "node/commands/"
 MAIN = "import sys\n\nimport flexvol\n\nsys.exit(flexvol.main(sys.argv))\n"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 FILE_MODE = 0o100644  # as stat(2) has it: a file that its owner may write and all may read
+OLDEST_PYTHON = (3, 6)  # that a node may have
 UNIX = 3  # the system that an entry's mode is of, as the format of zip has it
 
 
@@ -49,7 +50,8 @@ def sources(drivers: list[Path]) -> dict[str, bytes]:
         source = contents[CALLOUTS].decode()
         contents[CALLOUTS] = _with_default(source, drivers[0].stem).encode()
     for name, content in contents.items():
-        ast.parse(content, name)  # a syntax error shows here, not on a node
+        # A syntax error shows here, and not on a node.
+        ast.parse(content, name, feature_version=OLDEST_PYTHON)
     return contents
 
 
@@ -107,8 +109,8 @@ def pack(target: Path, drivers: list[Path]) -> None:
     os.replace(aside, target)
 
 
-def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="build.sh build", description="Build dist/flexvol.")
+def add_driver_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --driver, for what builds dist/flexvol."""
     parser.add_argument(
         "--driver",
         action="append",
@@ -116,8 +118,13 @@ def main(words: list[str]) -> None:
         type=Path,
         metavar="FILE",
         help="a file with a Driver subclass, which becomes part of dist/flexvol; the first "
-        "one becomes the default driver",
+        "one becomes the default driver; repeatable",
     )
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="build.sh build", description="Build dist/flexvol.")
+    add_driver_argument(parser)
     pack(ROOT / "dist/flexvol", parser.parse_args(words).driver)
 
 

@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 _HEADER = """\
 ./build.sh WORD ...: makes, shows and tests flexvol. ./build.sh WORD --help lists the options.
 
-As root on Debian, every word but build installs the packages that it needs and says which;
-otherwise the word prints the command that does. All words but demo fetch Python packages once,
-pinned by hash, into the cache (FLEXVOL_CACHE, or ~/.cache/flexvol). The times are those of a
-machine with two processors.
+As root on Debian, every word but build and new-driver installs the packages that it needs and says
+which; otherwise the word prints the command that does. All words but demo and new-driver fetch
+Python packages once, pinned by hash, into the cache (FLEXVOL_CACHE, or ~/.cache/flexvol). The times
+are those of a machine with two processors.
 """
 
 
@@ -65,9 +65,23 @@ def text() -> str:
 
 
 def _build(words: list[str]) -> None:
-    from bundle import pack, pack_provisioner
+    from bundle import pack
 
     pack.main(words)
+    _build_provisioner()
+
+
+def _build_with(drivers: list[Path]) -> None:
+    """As `build`, with drivers of one's own."""
+    from bundle import pack
+
+    pack.pack(ROOT / "dist/flexvol", drivers)
+    _build_provisioner()
+
+
+def _build_provisioner() -> None:
+    from bundle import pack_provisioner
+
     pack_provisioner.build(ROOT / "dist/provisioner")
 
 
@@ -77,6 +91,14 @@ def _demo(words: list[str]) -> None:
     pack.main([])
     sys.stdout.flush()
     os.execv(ROOT / "dist/flexvol", ["dist/flexvol", "demo", *words])
+
+
+def _sanity(words: list[str]) -> None:
+    from bundle import pack
+
+    pack.main([])
+    sys.stdout.flush()
+    os.execv(ROOT / "dist/flexvol", ["dist/flexvol", "sanity", *words])
 
 
 def _test(words: list[str]) -> None:
@@ -94,8 +116,14 @@ def _image(words: list[str]) -> None:
     from bundle import image
 
     settings = image.arguments(words)
-    _build([])
+    _build_with(settings.driver)
     image.main(settings)
+
+
+def _new_driver(words: list[str]) -> None:
+    from bundle import new_driver
+
+    new_driver.main(words)
 
 
 def _release(words: list[str]) -> None:
@@ -104,7 +132,7 @@ def _release(words: list[str]) -> None:
     settings = release.arguments(words)
     if not settings.dirty:
         release.refuse_changes()
-    _build([])
+    _build_with([])
     release.main(settings)
 
 
@@ -136,6 +164,14 @@ WORDS = (
         installs=True,
     ),
     Word(
+        "sanity",
+        "judges a FlexVolume driver: PATH",
+        "1 min",
+        "root",
+        _sanity,
+        as_root=True,
+    ),
+    Word(
         "playground",
         "a Kubernetes to try; --down ends it",
         "2 min; at first 15",
@@ -150,6 +186,13 @@ WORDS = (
         "buildah, a base image",
         _image,
         installs=True,
+    ),
+    Word(
+        "new-driver",
+        "begins a driver of your own in drivers",
+        "1 s",
+        "nothing",
+        _new_driver,
     ),
     Word(
         "release",

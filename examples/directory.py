@@ -3,21 +3,15 @@ size limit.
 
 Build the driver into the file: `./build.sh build --driver examples/directory.py`. Install it on the
 nodes: `flexvol install --driver directory`. Start the provisioner with `--driver
-flexvol/directory`. The storage class has `provisioner: directory.flexvol`."""
+flexvol/directory`. The storage class has `provisioner: directory.flexvol`. The page
+docs/your-own-driver/directory.md has the manifests, and what the example leaves out."""
 
-import os
-
-from node.drivers import Driver, InvalidArgument, NotFound, Options, Reply, check_name, run
+from node.directories.disk import Disk
+from node.drivers import Driver, InvalidArgument, Options, Reply
 from node.host import mount_table, mounts
 
-ROOT = "/var/lib/flexvol-directory"
-DELETE_SECONDS = 200  # the provisioner waits longer for a callout
-
-
-def path_of(namespace: str, volume: str) -> str:
-    """A volume lies below the namespace of its claim. kubelet tells the namespace of a pod, which
-    nobody can forge, so no pod reaches a volume of another namespace."""
-    return os.path.join(ROOT, check_name("namespace", namespace), volume)
+# Which volumes there are, whose each is, and what a pod may have.
+DISK = Disk("/var/lib/flexvol-directory", pool="directory")
 
 
 class DirectoryDriver(Driver):
@@ -25,15 +19,15 @@ class DirectoryDriver(Driver):
         options.expect_own(())
         if options.source_volume:
             raise InvalidArgument("a directory cannot begin as a copy of another volume")
-        os.makedirs(path_of(options.claim.namespace, options.volume), exist_ok=True)
+        own = DISK.make(options)["options"]
         size_bytes = options.request_bytes
-        return Reply(volume={"options": {}, "capacityBytes": size_bytes, "fsType": ""})
+        return Reply(volume={"options": own, "capacityBytes": size_bytes, "fsType": ""})
+
+    def list(self) -> Reply:
+        return Reply(volumes=DISK.volumes(), pools=[DISK.room()])
 
     def mount(self, mount_dir: str, options: Options) -> Reply:
-        namespace = options.pod.namespace if options.pod else ""
-        path = path_of(namespace, options.volume)
-        if not os.path.isdir(path):
-            raise NotFound("{} does not exist on this node".format(path))
+        path = DISK.find(options)
         # os.path.ismount does not see a bind mount within one file system.
         if mount_table.at(mount_dir) is None:
             flags = ["nosuid", "nodev"]
@@ -50,9 +44,9 @@ class DirectoryDriver(Driver):
     def expandfs(
         self, options: Options, device: str, mount_dir: str, new_bytes: int, old_bytes: int
     ) -> Reply:
+        # A directory has no size limit, so nothing is to grow.
         return Reply()
 
     def delete(self, options: Options) -> Reply:
-        path = path_of(options.claim.namespace, options.volume)
-        run(["rm", "-rf", path], DELETE_SECONDS).check()
+        DISK.remove(options)
         return Reply()

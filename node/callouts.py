@@ -41,7 +41,7 @@ def driver_name(called: str) -> str:
 
     :param called: the program's name or path, as argv[0] has it."""
     name = os.path.basename(called)
-    if name.isidentifier() and _module(name) is not None:
+    if name.isidentifier() and _has_module(name):
         return name
     return DEFAULT_DRIVER
 
@@ -67,6 +67,15 @@ def load(name: str) -> "Driver":
         "node.drivers.{} holds no subclass of Driver; write one, "
         "as in examples/directory.py".format(name)
     )
+
+
+def _has_module(name: str) -> bool:
+    """Whether this file has a module of that name. One that cannot be imported counts: `answer`
+    tells what is wrong with it."""
+    try:
+        return _module(name) is not None
+    except BaseException:
+        return True
 
 
 def _module(name: str) -> "Optional[ModuleType]":

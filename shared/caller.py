@@ -63,6 +63,10 @@ class Hangs(Internal):
         return [survivor.pid for survivor in self._survivors if survivor.lives()]
 
 
+class Garbled(Internal):
+    """A driver's output that is not one JSON object of the contract."""
+
+
 class _Number(str):
     """A number as it was written: 1.0 and 1e3 are no integers to Go, and a long number must not be
     converted."""
@@ -112,16 +116,16 @@ def reap_strays(ended_before: "Set[int]") -> "Set[int]":
 
 
 def parse(callout: str, output: bytes, status: int) -> Reply:
-    """The reply in a driver's combined output. Raises as `call` does.
+    """The reply in a driver's combined output. Raises as `call` does; Garbled for no such reply.
 
-    status: the driver's exit status. Two deliberate differences from kubelet: `capabilities: null`,
-    which makes kubelet panic, is Internal here; and text nested about a thousand deep is refused,
-    where Go's limit is ten thousand."""
+    status: the driver's exit status. Two deliberate differences from kubelet: `capabilities: null`
+    in init's answer, which makes kubelet panic, is Internal here; and text nested about a thousand
+    deep is refused, where Go's limit is ten thousand."""
     try:
         fields, extra = _fields(_document(output))
     except (ValueError, RecursionError) as error:
         beginning = output[:_SHOWN_BYTES].decode("utf-8", "replace")
-        raise Internal(
+        raise Garbled(
             "{}: the driver's output is not one JSON object of the contract ({}); it "
             "begins with {}".format(callout, error, ascii(beginning))
         ) from None
@@ -134,7 +138,7 @@ def parse(callout: str, output: bytes, status: int) -> Reply:
         raise Internal(
             "{}: driver bug: status {} but {} in its reply".format(callout, status, SUCCESS)
         )
-    if fields["capabilities"] is None:
+    if callout == "init" and fields["capabilities"] is None:
         raise Internal(
             "{}: driver bug: capabilities is null in its reply, which makes kubelet panic".format(
                 callout

@@ -86,11 +86,13 @@ def _write(writer: int, answer: bytes) -> None:
 
 class Answer:
     """What came of one work of `side_by_side`. output: what the work yielded. complete: whether the
-    work ended by itself, and without an exception."""
+    work ended by itself, and without an exception. in_time: whether its child ended before the
+    deadline; a child that is not complete then has failed, or somebody else has killed it."""
 
-    def __init__(self, output: bytes, complete: bool) -> None:
+    def __init__(self, output: bytes, complete: bool, in_time: bool) -> None:
         self.output = output
         self.complete = complete
+        self.in_time = in_time
 
 
 class _Child:
@@ -124,7 +126,8 @@ def side_by_side(
     answers = []
     for child in children:
         status = reap(child.pid, reaped_by)
-        answers.append(Answer(child.output, status == 0 and child.reader < 0))
+        in_time = child.reader < 0
+        answers.append(Answer(child.output, in_time and status == 0, in_time))
     return answers
 
 

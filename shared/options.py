@@ -3,7 +3,7 @@
 Their keys, their values as types, and the checks that all of them need: everything in the object
 may be hostile. json is imported late, because a callout's cost is its imports."""
 
-from shared.protocol import CALLOUTS, InvalidArgument, check_name, shown, similar
+from shared.protocol import CALLOUTS, InvalidArgument, NotSupported, check_name, shown, similar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ _INTEGER_END = 1 << 63
 # The keys of the options, as kubelet and the provisioner write them.
 _BUILT_IN = "kubernetes.io/"
 _SECRET = _BUILT_IN + "secret/"
+_DOMAINS_OF_KUBERNETES = (".kubernetes.io", ".k8s.io")
 VOLUME = _BUILT_IN + "pvOrVolumeName"
 FS_TYPE = _BUILT_IN + "fsType"
 READ_WRITE = _BUILT_IN + "readwrite"
@@ -95,9 +96,18 @@ class Claim:
 
 
 def is_reserved(key: str) -> bool:
-    """Whether kubelet or the provisioner fills in the key, which class parameters may therefore not
-    set."""
-    return key in _REQUEST_KEYS or key.startswith(_BUILT_IN)
+    """Whether neither a class's parameter nor a PV's option may have the key: kubelet or the
+    provisioner fills it in, or the API server refuses it."""
+    return key in _REQUEST_KEYS or _is_of_kubernetes(key)
+
+
+def _is_of_kubernetes(key: str) -> bool:
+    """Whether the API server refuses a FlexVolume that has an option of the key
+    (validateFlexVolumeSource in pkg/apis/core/validation)."""
+    domain = key.partition("/")[0]
+    # Go has one lower case letter for each letter, Python may have two.
+    lower = "".join(letter.lower()[:1] for letter in domain)
+    return ("." + lower).endswith(_DOMAINS_OF_KUBERNETES)
 
 
 class Options:
@@ -363,17 +373,28 @@ def _decoded(key: str, value: str) -> Secret:
 def parse_arguments(callout: str, arguments: "List[str]") -> "Dict[str, Any]":
     """The arguments of `callout` by their names in CALLOUTS: Options, integers and strings.
 
-    Raises InvalidArgument for an unknown callout, a wrong count, or a value that cannot be read.
+    Raises NotSupported for an unknown callout, which a newer kubelet may make; InvalidArgument for
+    a wrong count, or a value that cannot be read.
     """
     row = CALLOUTS.get(callout)
     if row is None:
-        raise InvalidArgument(
+        raise NotSupported(
             "unknown callout {}; known are: {}".format(shown(callout), ", ".join(CALLOUTS))
         )
     if len(arguments) != len(row.arguments):
         raise InvalidArgument(_wrong_count(callout, row.arguments, len(arguments)))
     named = zip(row.arguments, arguments)
     return {name: _parse_argument(name, value) for name, value in named}
+
+
+def _decoded_argument(value: str) -> str:
+    """A JSON argument as it was sent, which is UTF-8: a Python 3.6 that kubelet starts without a
+    locale has decoded it as ASCII, with a surrogate for each other byte."""
+    try:
+        sent = value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # no command line has such a character
+        return value
+    return sent.decode("utf-8", "surrogateescape")
 
 
 def _wrong_count(callout: str, names: "Tuple[str, ...]", count: int) -> str:
@@ -387,7 +408,7 @@ def _wrong_count(callout: str, names: "Tuple[str, ...]", count: int) -> str:
 
 def _parse_argument(name: str, value: str) -> "Any":
     if name == "options":
-        return Options.parse(value)
+        return Options.parse(_decoded_argument(value))
     if name.endswith("_bytes"):
         return integer(name, value)
     if not _is_line(value):

@@ -128,6 +128,11 @@ _SYSTEM_ERRORS: "Dict[int, Tuple[Type[Failure], str, str]]" = {
     errno.ETIMEDOUT: (Unavailable, "its disk's server does not answer", _SERVER),
     errno.EHOSTDOWN: (Unavailable, "its disk's server does not answer", _SERVER),
     errno.EHOSTUNREACH: (Unavailable, "its disk's server does not answer", _SERVER),
+    errno.ENOLCK: (
+        Unavailable,
+        "its disk's server gives no locks",
+        "see that the server's lock service runs, and for NFS 3 also rpc.statd on this node",
+    ),
     errno.ENOMEM: (Unavailable, "this node is out of memory", "free some, or end what takes it"),
     errno.EMFILE: (
         Unavailable,
@@ -268,8 +273,8 @@ class Reply:
 
     device: where attach and waitforattach found the device. attached: isattached's answer.
     capabilities: init's answer. volume: provision's answer, {"options": {str: str} for the PV,
-    "capacityBytes": int, "fsType": str}. volumes, pools: list's answer; docs/your-own-driver.md
-    has their fields."""
+    "capacityBytes": int, "fsType": str}. volumes, pools: list's answer; shared/schemas.py has their
+    fields."""
 
     _WIRE = (
         ("message", "message"),

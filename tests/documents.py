@@ -13,7 +13,10 @@ from pathlib import Path
 from tests.sources import ROOT
 
 README = ROOT / "README.md"
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+# The pages that README.md names, and those in folders, which the page of the folder's name names.
+CHIEF = sorted((ROOT / "docs").glob("*.md"))
+IN_FOLDERS = sorted((ROOT / "docs").glob("*/*.md"))
+PAGES = [*CHIEF, *IN_FOLDERS]
 ALL = [*PAGES, README]
 
 

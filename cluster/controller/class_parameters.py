@@ -60,6 +60,6 @@ def _wrong_parameter(parameters: Mapping[str, str], of_class: str) -> str:
         both = " and ".join(f"{key} {protocol.shown(value)}" for key, value in fs_types.items())
         return f"{of_class} has {both}, which mean the same; leave one of them out"
     for key in parameters:
-        if options.is_reserved(key):
+        if key not in OWN_PARAMETERS and options.is_reserved(key):
             return f'the parameter "{key}" of {of_class} is reserved; remove it'
     return ""

@@ -58,6 +58,16 @@ def is_for(claim: Claim, identity: Identity) -> bool:
     return not identity.node or claim.selected_node in ("", identity.node)
 
 
+def is_copy_of_others(claim: Claim, identity: Identity) -> bool:
+    """Whether another provisioner of the nodes may have to make the claim as a copy, and the
+    scheduler chose this node for the claim, or that provisioner gave its node back."""
+    if claim.volume_name or not claim.is_copy or sources.problem(claim) or not identity.node:
+        return False
+    if claim.provisioner in ("", *identity.drivers):
+        return False
+    return claim.selected_node in ("", identity.node)
+
+
 def on_claim(
     claim: Claim,
     storage_class: StorageClass | None,

@@ -11,6 +11,7 @@ from cluster.controller import cluster, delete, metrics, owners, waiting_claims
 from cluster.controller.capacity import Capacity
 from cluster.controller.cluster_duties import ClusterDuties
 from cluster.controller.cluster_duties import Settings as DutySettings
+from cluster.controller.companions import Companions
 from cluster.controller.copy_sources import CopySources
 from cluster.controller.delete import Delete
 from cluster.controller.followers import Follower, Followers
@@ -36,7 +37,7 @@ from cluster.controller.waiting_claims import VolumesOfClaims, WaitingClaims
 from cluster.controller.workers import Workers
 from cluster.controller.workqueue import Key, WorkQueue
 
-_SHARED_LEASE = "flexvol"
+SHARED_LEASE = "flexvol"
 _CLUSTER_LEASE = "flexvol-cluster"
 _log = logging.getLogger("provisioner")
 
@@ -108,7 +109,7 @@ class _VolumesMode:
 
     def __init__(self, settings: Settings) -> None:
         name = settings.node or settings.identity
-        lease = "" if settings.node else _SHARED_LEASE
+        lease = "" if settings.node else SHARED_LEASE
         self._lifecycle = Lifecycle(settings, name, lease)
         self._instance = _instance(
             self._lifecycle, Identity(self._lifecycle.drivers, name, settings.node)
@@ -235,4 +236,5 @@ def _node_mode(settings: Settings, instance: Instance, known: _Known) -> _NodeMo
     rivals = Rivals(instance.api, settings.namespace, rooms)
     turns = Turns(node, rivals, known.listing, CopySources(instance))
     taking = Taking(instance, known.claims, node, turns, capacity)
-    return _NodeMode(capacity, marks, NodeParts(node, taking))
+    companions = Companions(instance, known.claims, known.classes)
+    return _NodeMode(capacity, marks, NodeParts(node, taking, companions))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cluster.controller import cluster, decide, retry, volume_manifest
 from cluster.controller.claim_reports import ClaimReports
+from cluster.controller.companions import Companions
 from cluster.controller.copy_sources import CopySources
 from cluster.controller.identity import is_ours
 from cluster.controller.instance import Instance
@@ -29,10 +30,12 @@ class NodeParts:
     """The parts that node mode has and shared mode has not.
 
     node: what the node knows of itself.
-    taking: takes claims that are no node's."""
+    taking: takes claims that are no node's.
+    companions: lets the claims of a pod go elsewhere together."""
 
     node: OwnNode
     taking: Taking
+    companions: Companions
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class Provision:
             made = self._storage.provision(plan.driver, plan.request)
             may_exist = True
             self._news.changed()
-            is_wanted = self._is_wanted(claim)
+            is_wanted = self._is_wanted(claim, storage_class)
             if is_wanted:
                 self._secrets.make(secret)
         except protocol.Failure as failure:
@@ -177,15 +180,25 @@ class Provision:
             volume_manifest.Variant(source=source, only_find=only_find),
         )
 
-    def _is_wanted(self, claim: Claim) -> bool:
+    def _is_wanted(self, claim: Claim, storage_class: StorageClass) -> bool:
         """A live read: a stale cache must not make a PV for a claim that is gone, got bound to
         another PV, or went to another node."""
         name = _name_for(claim)
         live = Claim.of(self._api.claim(claim.metadata))
         why_not = decide.why_not_wanted(claim, live, name, self._identity)
+        if not why_not:
+            why_not = self._why_elsewhere(live, storage_class)
         if why_not:
             _log.info("%s gets no PV: %s", name, why_not, extra={"volume": name})
         return not why_not
+
+    def _why_elsewhere(self, live: Claim | None, storage_class: StorageClass) -> str:
+        """Why the claim, as it is now, gave its node back; "" if it did not."""
+        if live is None or self._on_node is None:
+            return ""
+        if not self._on_node.companions.leaves_with_copy(live, storage_class):
+            return ""
+        return "its claim may have to go to another node with a copy"
 
     def _save(self, claim: Claim, volume: Object) -> bool:
         """Writes the PV; False if there is one that another instance made for the claim.
@@ -227,6 +240,7 @@ class Provision:
         """Lets the scheduler, or the other nodes, choose again; False if the claim has changed
         meanwhile."""
         if self._on_node is not None:
+            self._on_node.companions.leave_with(claim)
             self._on_node.taking.leave_to_others(claim)
         return set_node(self._api, claim, None)
 

@@ -183,6 +183,9 @@ def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
 
 def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     """Ends the program with a sentence if a value is impossible."""
+    check_no_empty(parser, given)
+    if given.node and not protocol.is_object_name(given.node):
+        parser.error(f"--node {protocol.shown(given.node)}: no node can have that name")
     for driver in given.driver or ():
         if not _is_driver(driver):
             parser.error(f"--driver {driver}: expected VENDOR/NAME, as in flexvol/loop")
@@ -193,6 +196,15 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
         parser.error(f"--orphan-grace-seconds {given.orphan_grace_seconds}: expected 0 or more")
     if given.workers < 1:
         parser.error(f"--workers {given.workers}: expected 1 or more")
+
+
+def check_no_empty(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Ends the program with a sentence if the value of an argument is empty, as an unset variable
+    of a shell or of a manifest makes it. It would pass for an argument that was left out, which
+    means more: `--node=` would be shared mode, and `adopt --all --node=` every node."""
+    for name, value in vars(given).items():
+        if value == "" and parser.get_default(name) != "":
+            parser.error(f"the value of {name.replace('_', '-')} is empty")
 
 
 def _is_driver(driver: str) -> bool:

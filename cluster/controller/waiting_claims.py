@@ -1,4 +1,5 @@
-"""The claims that wait for this instance, and those for which something may have been made."""
+"""The claims that wait for this instance, those for which something may have been made, and copies
+that other provisioners may have to make on this node."""
 
 from __future__ import annotations
 
@@ -42,6 +43,7 @@ class WaitingClaims:
         self._lock = threading.Lock()
         self._waiting: dict[str, _Waiting] = {}  # by the claim's uid, as the next one
         self._begun: dict[str, Begun] = {}
+        self._copies_of_others: dict[str, Claim] = {}
 
     def changed(self, thing: Object) -> None:
         """As followers.Follower has it."""
@@ -49,6 +51,9 @@ class WaitingClaims:
         if not decide.is_for(claim, self._identity):
             self._end_if_bound(claim)
             self.gone(thing)
+            if decide.is_copy_of_others(claim, self._identity):
+                with self._lock:
+                    self._copies_of_others[claim.uid] = claim.trimmed()
             return
         trimmed = claim.trimmed()
         with self._lock:
@@ -65,7 +70,7 @@ class WaitingClaims:
     def listed(self, uids: set[str]) -> None:
         """As followers.Follower has it."""
         with self._lock:
-            gone = [uid for uid in self._waiting if uid not in uids]
+            gone = [uid for uid in [*self._waiting, *self._copies_of_others] if uid not in uids]
         for uid in gone:
             self._forget(uid)
 
@@ -83,6 +88,7 @@ class WaitingClaims:
     def _forget(self, uid: str) -> None:
         with self._lock:
             self._waiting.pop(uid, None)
+            self._copies_of_others.pop(uid, None)
             has_begun = uid in self._begun
         if has_begun:
             self._work.add((KIND, uid))
@@ -112,6 +118,31 @@ class WaitingClaims:
             return False
         claim = self.get(uid)
         return claim is not None and not claim.selected_node
+
+    def chosen_with(self, claim: Claim) -> list[Claim]:
+        """The other claims of the claim's namespace that wait and have the same node."""
+        return [
+            other
+            for other in self._all()
+            if other.uid != claim.uid
+            and other.namespace == claim.namespace
+            and other.selected_node == claim.selected_node
+        ]
+
+    def without_node(self, namespace: str) -> list[Claim]:
+        """The claims of the namespace that wait and have no node yet."""
+        return [
+            claim
+            for claim in self._all()
+            if claim.namespace == namespace and not claim.selected_node
+        ]
+
+    def copies_of_others(self, namespace: str) -> list[Claim]:
+        """The copies of the namespace that other provisioners may have to make here, and those
+        whose node they may have given back a moment ago."""
+        with self._lock:
+            copies = list(self._copies_of_others.values())
+        return [claim for claim in copies if claim.namespace == namespace]
 
     def announces(self, uid: str, reason: str) -> bool:
         """Whether an event with that reason is news: True once for each claim that waits."""

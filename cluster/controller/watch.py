@@ -63,6 +63,7 @@ class Watch:
             self._pass_on(event)
         if not self._has_lasted():
             raise ConnectionError("the watch ended at once")
+        self._failures = 0
 
     def _list(self) -> str:
         """Returns the version from which a watch goes on."""

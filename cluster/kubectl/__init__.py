@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.controller import cluster, lost_storage
+from cluster.controller.settings import check_no_empty
 from cluster.controller.storage import provisioner_of
 from shared import protocol
 from shared.table import reader_left
@@ -86,7 +87,9 @@ def _main(
     if not words or words[0] not in COMMANDS:
         return _without_command(words, program)
     command = _command(words[0])
-    settings = _parser(command, f"{program} {words[0]}").parse_args(words[1:])
+    parser = _parser(command, f"{program} {words[0]}")
+    settings = parser.parse_args(words[1:])
+    check_no_empty(parser, settings)
     try:
         api = _connect(settings)
         if api is not None and not _only_reads(command, settings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from cluster.controller import cluster
@@ -21,9 +21,9 @@ from cluster.controller.storage import (
 from shared import caller, options, protocol
 
 Key = tuple[str, str]  # the names of a node and of a driver
-# The label `app` of the pods that make volumes, from deploy/: in node mode and in shared mode.
-_NODE_MODE = "flexvol-node"
-_SHARED_MODE = "flexvol-shared"
+# How the label `app` of flexvol's pods begins: flexvol-node, flexvol-shared, and
+# flexvol-driver-NAME for a driver of one's own.
+_APP_PREFIX = "flexvol-"
 # Why a container waits that is being started.
 BEGINNING = ("ContainerCreating", "PodInitializing")
 _AT_ONCE = 16  # nodes that are asked at the same time
@@ -31,19 +31,41 @@ _BEYOND_SECONDS = 15  # for the way to a node and back, on top of a driver's own
 _FORBIDDEN = (401, 403)
 
 
-class FlexvolNode(NamedTuple):
-    """A node with flexvol on it; without a name for storage that every node reaches.
+class FlexvolPod(NamedTuple):
+    """A pod whose provisioner makes volumes.
 
-    pod: as Cluster.execute wants it: NAMESPACE/NAME.
+    name: as Cluster.execute wants it: NAMESPACE/NAME.
     drivers: those that the pod's provisioner serves.
     identity: of that provisioner, which its PVs name; "" if the pod's arguments do not tell it.
     trouble: why the pod does not work; "" if it does."""
 
     name: str
-    pod: str
     drivers: tuple[str, ...]
     identity: str
     trouble: str = ""
+
+
+class FlexvolNode(NamedTuple):
+    """A node with flexvol on it; without a name for storage that every node reaches.
+
+    pods: at least one, those that work first. A driver of one's own has a pod of its own on each
+        node."""
+
+    name: str
+    pods: tuple[FlexvolPod, ...]
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """The drivers that the pods serve."""
+        return tuple(dict.fromkeys(driver for pod in self.pods for driver in pod.drivers))
+
+    def pod_of(self, driver: str) -> FlexvolPod:
+        """The pod that serves the driver. A driver that no pod serves may be installed even so: any
+        pod finds its file."""
+        for pod in self.pods:
+            if driver in pod.drivers:
+                return pod
+        return self.pods[0]
 
 
 class NodeStorage(Storage):
@@ -66,7 +88,8 @@ class NodeStorage(Storage):
     ) -> protocol.Reply:
         line = [executable(PLUGIN_DIRECTORY, driver), *caller.command_line(callout, **arguments)]
         seconds = protocol.CALLOUTS[callout].seconds + _BEYOND_SECONDS
-        status, printed, errors = self._api.execute(self._node.pod, line, seconds=seconds)
+        pod = self._node.pod_of(driver).name
+        status, printed, errors = self._api.execute(pod, line, seconds=seconds)
         return caller.parse(callout, printed + errors.encode(), status)
 
 
@@ -74,23 +97,30 @@ def find(api: cluster.Cluster, namespace: str) -> dict[str, FlexvolNode]:
     """The nodes with a pod of flexvol, in any state, by name. namespace: where flexvol is
     installed."""
     pods = [Pod(pod) for pod in api.items(cluster.in_namespace(namespace, "pods"))]
-    # Of two pods on one node, the last one counts.
-    pods.sort(key=lambda pod: (not pod.is_being_deleted, pod.phase == "Running"))
-    found = {}
+    # Of two pods that serve a driver on one node, the first one counts.
+    pods.sort(key=lambda pod: (pod.is_being_deleted, pod.phase != "Running"))
+    by_node: dict[str, list[FlexvolPod]] = {}
     for pod in pods:
-        app = pod.labels.get("app")
-        if not pod.node_name or app not in (_NODE_MODE, _SHARED_MODE):
-            continue
-        name = pod.node_name if app == _NODE_MODE else ""
-        container = pod.spec["containers"][0]
-        found[name] = FlexvolNode(
-            name=name,
-            pod=f"{namespace}/{pod.name}",
-            drivers=option_values(container, "--driver") or DRIVERS,
-            identity=name or _identity_of(container),
-            trouble=trouble_of(pod),
-        )
-    return found
+        if pod.node_name and pod.labels.get("app", "").startswith(_APP_PREFIX):
+            for name, flexvol_pod in _of_provisioner(pod, namespace):
+                by_node.setdefault(name, []).append(flexvol_pod)
+    return {name: FlexvolNode(name, tuple(of_node)) for name, of_node in by_node.items()}
+
+
+def _of_provisioner(pod: Pod, namespace: str) -> Iterator[tuple[str, FlexvolPod]]:
+    """The pod by the name of its node, which is empty in shared mode; nothing if the pod makes no
+    volumes."""
+    container = pod.spec["containers"][0]
+    if option_values(container, "--node"):
+        name = pod.node_name
+        identity = name
+    elif option_values(container, "--identity"):
+        name = ""
+        identity = _identity_of(container)
+    else:
+        return
+    drivers = option_values(container, "--driver") or DRIVERS
+    yield name, FlexvolPod(f"{namespace}/{pod.name}", drivers, identity, trouble_of(pod))
 
 
 def _identity_of(container: Object) -> str:
@@ -104,6 +134,16 @@ def served(api: cluster.Cluster, namespace: str) -> set[str]:
     """The drivers that any node serves: what a command says of all PVs of a node is to be true of
     each."""
     return {driver for node in find(api, namespace).values() for driver in node.drivers}
+
+
+def pods_serving(driver: str) -> str:
+    """The command that shows the pods in which the driver is served."""
+    app = "app=flexvol-node"
+    if driver not in DRIVERS:
+        # One of your own has pods of its own, unless somebody has added it to the nodes' pods.
+        name = driver.partition("/")[2]
+        app = f"'app in (flexvol-node, flexvol-driver-{name})'"
+    return f"kubectl get pods -A -o wide -l {app}"
 
 
 def trouble_of(pod: Pod) -> str:
@@ -174,14 +214,14 @@ def list_all(
             if node.name or driver in node.drivers:
                 asked.append((node, driver))
     listed: dict[Key, Listed] = {}
-    silent = {(node.name, driver): why_silent(node, None) for node, driver in asked}
+    silent = {(node.name, driver): why_silent(node, driver, None) for node, driver in asked}
 
     def ask(node: FlexvolNode, driver: str) -> None:
         try:
             listed[node.name, driver] = NodeStorage(api, node).list(driver)
             del silent[node.name, driver]
         except (cluster.Refused, cluster.Unreachable, protocol.Failure) as error:
-            silent[node.name, driver] = why_silent(node, error)
+            silent[node.name, driver] = why_silent(node, driver, error)
 
     # The threads are daemons, so that none of them is waited for at the end: a node's kubelet may
     # have taken the connection, and hang.
@@ -204,22 +244,23 @@ def _run(threads: list[threading.Thread]) -> None:
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def why_silent(node: FlexvolNode, error: Exception | None) -> str:
+def why_silent(node: FlexvolNode, driver: str, error: Exception | None) -> str:
     """The sentence about a node whose driver was asked and did not list. error: how the call ended;
     None if it has not ended in time."""
+    pod = node.pod_of(driver)
     if isinstance(error, protocol.Failure):
         return _on_failure(node, error)
-    forbidden = _on_forbidden(node, error)
+    forbidden = _on_forbidden(pod, error)
     if forbidden:
         return forbidden
     is_down = error is None or _is_out_of_reach(error)
     # Of a node that is down, Kubernetes says that its pods are not ready: that is no trouble of
     # the pod's own.
-    if node.trouble and not (node.name and is_down):
-        return _on_trouble(node)
+    if pod.trouble and not (node.name and is_down):
+        return _on_trouble(node, pod)
     if isinstance(error, cluster.Refused) and not is_down:
-        return f"the pod {node.pod} of node {node.name or '-'} could not be asked: {error}"
-    return _on_no_answer(node)
+        return f"the pod {pod.name} of node {node.name or '-'} could not be asked: {error}"
+    return _on_no_answer(node, pod)
 
 
 def _on_failure(node: FlexvolNode, failure: protocol.Failure) -> str:
@@ -227,32 +268,32 @@ def _on_failure(node: FlexvolNode, failure: protocol.Failure) -> str:
     return f"the driver{where} cannot list its volumes: {failure}"
 
 
-def _on_forbidden(node: FlexvolNode, error: Exception | None) -> str:
+def _on_forbidden(pod: FlexvolPod, error: Exception | None) -> str:
     """Empty for any other error."""
     if not isinstance(error, cluster.Refused) or error.status not in _FORBIDDEN:
         return ""
     return (
-        f"the pod {node.pod} was not asked, because your account may not do "
+        f"the pod {pod.name} was not asked, because your account may not do "
         f"that: {error.lacking or error}"
     )
 
 
-def _on_trouble(node: FlexvolNode) -> str:
-    namespace, _, pod = node.pod.partition("/")
+def _on_trouble(node: FlexvolNode, pod: FlexvolPod) -> str:
+    namespace, _, name = pod.name.partition("/")
     return (
-        f"the pod {node.pod} of node {node.name or '-'} did not answer: "
-        f"{node.trouble}; see: kubectl -n {namespace} describe pod {pod}"
+        f"the pod {pod.name} of node {node.name or '-'} did not answer: "
+        f"{pod.trouble}; see: kubectl -n {namespace} describe pod {name}"
     )
 
 
-def _on_no_answer(node: FlexvolNode) -> str:
+def _on_no_answer(node: FlexvolNode, pod: FlexvolPod) -> str:
     if node.name:
         return (
             f"node {node.name} did not answer: its kubelet cannot be reached, "
             f"or hangs; see: kubectl describe node {node.name}"
         )
-    namespace, _, _ = node.pod.partition("/")
-    return f"the pod {node.pod} did not answer; see: kubectl -n {namespace} get pods -o wide"
+    namespace, _, _ = pod.name.partition("/")
+    return f"the pod {pod.name} did not answer; see: kubectl -n {namespace} get pods -o wide"
 
 
 def _is_out_of_reach(error: Exception) -> bool:

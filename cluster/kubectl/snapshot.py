@@ -83,7 +83,8 @@ def _make(
     volume, driver = claims.volume_of(api, claim, drivers)
     node = nodes.get(api, settings.namespace, node_of(volume, drivers))
     line = [executable(PLUGIN_DIRECTORY, driver), *_words(volume, settings)]
-    status, printed, errors = api.execute(node.pod, line, seconds=_SILENCE_SECONDS)
+    pod = node.pod_of(driver).name
+    status, printed, errors = api.execute(pod, line, seconds=_SILENCE_SECONDS)
     sys.stdout.write(printed.decode(errors="replace"))
     sys.stderr.write(errors)
     return status

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from cluster.controller.cluster import Cluster
 from cluster.controller.inventory import (
@@ -25,7 +25,7 @@ from cluster.controller.inventory import (
     Row,
 )
 from cluster.controller.listed_pools import pools_away
-from cluster.controller.storage import PLUGIN_DIRECTORY
+from cluster.controller.storage import DRIVERS, PLUGIN_DIRECTORY, executable
 from cluster.kubectl import nodes
 from cluster.kubectl.inventory.look import Look, look
 from shared.table import aligned, printable
@@ -71,7 +71,7 @@ def run(
     elif volumes or unknown:
         _print_needed(volumes, unknown)
     else:
-        _print_way_out(flexvol_nodes)
+        _print_way_out(flexvol_nodes.values())
     return int(bool(volumes or unknown))
 
 
@@ -102,13 +102,19 @@ def _print_needed(volumes: list[dict[str, str]], unknown: list[str]) -> None:
     print("\nflexvol is still needed; nothing was changed. Run this again when all that is gone.")
 
 
-def _print_way_out(flexvol_nodes: Iterable[str]) -> None:
-    """flexvol_nodes: their names; empty for storage that every node reaches."""
-    names = ", ".join(name for name in sorted(flexvol_nodes) if name)
+def _print_way_out(flexvol_nodes: Collection[nodes.FlexvolNode]) -> None:
+    names = ", ".join(sorted(node.name for node in flexvol_nodes if node.name))
+    served = sorted({driver for node in flexvol_nodes for driver in node.drivers})
+    built_in = [driver for driver in served if driver in DRIVERS]
+    others = [driver for driver in served if driver not in DRIVERS]
     print(
         "There are no volumes. To take flexvol out of the cluster, run, where you applied it from:"
     )
     print("  kubectl delete -k .")
     print(f"Then on each node ({names}), unless an overlay has moved it:")
-    print(f"  {PLUGIN_DIRECTORY}/flexvol~loop/loop uninstall")
-    print("Pools stay, below /var/lib/flexvol.")
+    for driver in served:
+        print(f"  {executable(PLUGIN_DIRECTORY, driver)} uninstall")
+    if built_in:
+        print("Pools stay, below /var/lib/flexvol.")
+    if others:
+        print(f"The storage of {', '.join(others)} stays as it is.")

@@ -48,12 +48,18 @@ def parser(name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def own_driver() -> str:
+    """The driver whose name this program is called by, as with the callouts: on a node each driver
+    has the file under its own name."""
+    return callouts.driver_name(sys.argv[0])
+
+
 def add_driver(parser: argparse.ArgumentParser) -> None:
     """Adds --driver, for commands that work with a driver's volumes."""
     parser.add_argument(
         "--driver",
         metavar="NAME",
-        default=callouts.DEFAULT_DRIVER,
+        default=own_driver(),
         help="the driver whose volumes are meant (default: %(default)s)",
     )
 

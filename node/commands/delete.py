@@ -14,7 +14,7 @@ import os
 import sys
 
 from node import callouts
-from node.commands import add_driver
+from node.commands import add_driver, own_driver
 from shared import protocol
 from shared.options import (
     ANY,
@@ -52,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "name",
         nargs="+",
         metavar="NAME",
-        help="a volume, archive or snapshot, as loop list names it",
+        help="a volume, archive or snapshot, as {} list names it".format(own_driver()),
     )
     parser.add_argument("--pool", metavar="NAME", help="the pool, if two pools have the name")
     parser.add_argument(_YES, action="store_true", help="do not ask")
@@ -70,7 +70,7 @@ def is_garbled(words: "List[str]") -> bool:
     if not names:
         return True
     try:
-        volumes = callouts.load(callouts.DEFAULT_DRIVER).list().volumes or []
+        volumes = callouts.load(own_driver()).list().volumes or []
     except (protocol.Failure, OSError):
         return True
     return names.isdisjoint(entry.get("name") for entry in volumes)
@@ -89,7 +89,7 @@ def _can_be_asked() -> bool:
 
 def run(settings: argparse.Namespace) -> int:
     driver = callouts.load(settings.driver)
-    volumes = _Volumes(driver)
+    volumes = _Volumes(driver, settings.driver)
     entries = [volumes.get(name, settings.pool) for name in settings.name]
     for entry in entries:
         volumes.check(entry)
@@ -105,7 +105,8 @@ def run(settings: argparse.Namespace) -> int:
 class _Volumes:
     """What the driver lists on this node."""
 
-    def __init__(self, driver: "Driver") -> None:
+    def __init__(self, driver: "Driver", called: str) -> None:
+        """called: the driver's name."""
         try:
             listed = driver.list()
         except NotSupported:
@@ -114,6 +115,7 @@ class _Volumes:
                 "flexvol help delete"
             ) from None
         self._driver = driver
+        self._called = called
         self._entries: "List[Entry]" = listed.volumes or []
         self._pools: "List[Entry]" = listed.pools or []
         # By pool and name; None until they are read.
@@ -136,8 +138,8 @@ class _Volumes:
                 "{} is in the pools {}; name one of them with --pool".format(name, pools)
             )
         parts = [
-            "no volume, archive or snapshot {} is in the pools of this node; see: loop list".format(
-                shown(name)
+            "no volume, archive or snapshot {} is in the pools of this node; see: {} list".format(
+                shown(name), self._called
             )
         ]
         for away in self._pools:
@@ -151,7 +153,7 @@ class _Volumes:
         if "owner" not in entry or not isinstance(entry.get("options"), dict):
             raise Internal(
                 "{} is left alone, as its record does not tell what it is: {}".format(
-                    name, entry.get("error") or "see loop list"
+                    name, entry.get("error") or "see {} list".format(self._called)
                 )
             )
         if entry.get("state") == _MOVING:

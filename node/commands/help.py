@@ -24,7 +24,7 @@ from shared.protocol import CALLOUTS, VERSION, InvalidArgument, shown, similar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Tuple
+    from typing import Dict, Iterable, List, Optional, Tuple
 
 NEEDS_ROOT = False
 _VOLUME = "pvc-1"
@@ -79,10 +79,19 @@ message follows as a sentence on stderr."""
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("word", nargs="?", metavar="WORD", help="a callout or a command")
+    parser.add_argument(
+        "--schema",
+        action="store_true",
+        help="print the JSON schemas of the callout's options and of its reply; without WORD, of "
+        "all callouts",
+    )
 
 
 def run(settings: argparse.Namespace) -> int:
     word = settings.word
+    if settings.schema:
+        _print_schemas(word)
+        return 0
     if word is None:
         print(_overview())
         return 0
@@ -95,10 +104,22 @@ def run(settings: argparse.Namespace) -> int:
         print(_callout(word))
     if is_command or word in CALLOUTS:
         return 0
-    meant = similar(word, [*commands.names(), *CALLOUTS])
+    raise _unknown("callout or command", word, [*commands.names(), *CALLOUTS])
+
+
+def _print_schemas(callout: "Optional[str]") -> None:
+    from shared import schemas  # late: only this option needs the schemas
+
+    if callout is not None and callout not in CALLOUTS:
+        raise _unknown("callout", callout, CALLOUTS)
+    print(json.dumps(schemas.document(callout or ""), indent=2))
+
+
+def _unknown(what: str, word: str, known: "Iterable[str]") -> InvalidArgument:
+    """what: the kind of word that is wanted."""
+    meant = similar(word, known)
     advice = meant + " may be meant" if meant else "see: flexvol help"
-    sentence = "there is no callout or command {}; {}"
-    raise InvalidArgument(sentence.format(shown(word), advice))
+    return InvalidArgument("there is no {} {}; {}".format(what, shown(word), advice))
 
 
 def _overview() -> str:
@@ -127,7 +148,8 @@ def _usage(callout: str) -> str:
 
 def _callout(name: str) -> str:
     callout = CALLOUTS[name]
-    driver = callouts.load(callouts.DEFAULT_DRIVER)
+    driver_name = commands.own_driver()
+    driver = callouts.load(driver_name)
     lines = [
         "flexvol " + _usage(name),
         "",
@@ -136,7 +158,7 @@ def _callout(name: str) -> str:
         ),
     ]
     if getattr(type(driver), name) is getattr(Driver, name) and name != "init":
-        lines.append("The driver {} does not support it.".format(callouts.DEFAULT_DRIVER))
+        lines.append("The driver {} does not support it.".format(driver_name))
     if callout.arguments:
         lines.append("")
     for argument in callout.arguments:

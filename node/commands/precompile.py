@@ -3,7 +3,10 @@
 The interpreter adds its bytecode to the file. Without bytecode a zipapp is compiled from source at
 every start, which is more than half of a callout's time. Bytecode belongs to one version of Python,
 so the node's own interpreter makes it; another version ignores it and is as slow as before. The
-file stays a header and a zip that holds every source."""
+file stays a header and a zip that holds every source.
+
+The new file is made beside the old one, as FILE.new, and then renamed. A FILE.new that was left
+when this was killed can be deleted; the next run replaces it."""
 
 import argparse
 import importlib.util
@@ -15,6 +18,10 @@ import time
 import zipfile
 
 from node import zipapp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict
 
 NEEDS_ROOT = False
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same sources give the same bytes
@@ -29,7 +36,18 @@ def run(_: argparse.Namespace) -> int:
     path = zipapp.path()
     header, sources = zipapp.read(path)
     aside = path + ".new"
-    with open(aside, "w+b") as file:
+    try:
+        _write(aside, header, sources)
+        os.rename(aside, path)
+    except BaseException:  # the disk is full, or a person stops the command
+        if os.path.exists(aside):
+            os.unlink(aside)
+        raise
+    return 0
+
+
+def _write(path: str, header: bytes, sources: "Dict[str, bytes]") -> None:
+    with open(path, "w+b") as file:
         os.fchmod(file.fileno(), 0o755)
         file.write(header)
         with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as packed:
@@ -40,8 +58,6 @@ def run(_: argparse.Namespace) -> int:
                     packed.writestr(compiled, _bytecode(name, source))
         file.flush()
         os.fsync(file.fileno())
-    os.rename(aside, path)
-    return 0
 
 
 def _bytecode(name: str, source: bytes) -> bytes:

@@ -138,7 +138,15 @@ def _delete(driver: "Driver", settings: argparse.Namespace) -> int:
     snapshots without a question."""
     is_person = sys.stdin is not None and sys.stdin.isatty()
     if is_person and not settings.yes:
-        print(aligned(_HEADINGS, _rows_named(driver, settings.delete, settings.pool)))
+        rows = _rows_named(driver, settings.delete, settings.pool)
+        if not rows:
+            where = " in pool {}".format(shown(settings.pool)) if settings.pool else ""
+            raise NotFound(
+                "no snapshot {} is listed here{}; see: {} list".format(
+                    shown(settings.delete), where, settings.driver
+                )
+            )
+        print(aligned(_HEADINGS, rows))
         if not is_deletion_confirmed():
             return 1
     print(driver.operations().delete_snapshot(settings.delete, settings.pool))
@@ -150,7 +158,4 @@ def _rows_named(driver: "Driver", name: str, pool_name: "Optional[str]") -> "Lis
     for snapshot in _list(driver, None):
         if snapshot["name"] == name and pool_name in (None, snapshot.get("pool")):
             rows.append(_row(snapshot))
-    if rows:
-        return rows
-    where = " in pool {}".format(shown(pool_name)) if pool_name else ""
-    raise NotFound("no snapshot {} is listed here{}; see: loop list".format(shown(name), where))
+    return rows

@@ -71,18 +71,18 @@ def run(settings: argparse.Namespace) -> int:
     if settings.output == "json":
         print(_as_json(pools, volumes))
     else:
-        _print(pools, volumes, wide=settings.output == "wide")
+        _print(pools, volumes, settings.driver, wide=settings.output == "wide")
     return 0
 
 
-def _print(pools: "List[Entry]", volumes: "List[Entry]", wide: bool) -> None:
+def _print(pools: "List[Entry]", volumes: "List[Entry]", driver: str, wide: bool) -> None:
     left_out = []
     if pools:
         rows = [_pool_row(pool) for pool in pools]
         left_out += print_fitted(_POOL_HEADINGS, rows, _POOL_EXPENDABLE, wide)
         print()
     left_out += _print_volumes(volumes, len(pools) > 1, wide)
-    archives = _archives(pools)
+    archives = _archives(pools, driver)
     if archives:
         print("\n" + archives)
     for sentence in _pool_notes(pools, volumes):
@@ -192,8 +192,8 @@ def _use(volume: "Entry") -> "List[str]":
     return use_cells(volume.get("usedBytes"), volume.get("sizeBytes"))
 
 
-def _archives(pools: "List[Entry]") -> str:
-    """The sentence about the archives in the pools; "" if there are none."""
+def _archives(pools: "List[Entry]", driver: str) -> str:
+    """The sentence about the archives in the pools; "" if there are none. driver: its name."""
     counts = []
     for pool in pools:
         if pool.get("archives"):
@@ -202,8 +202,8 @@ def _archives(pools: "List[Entry]") -> str:
         return ""
     return (
         "archives of deleted volumes, which are not in the table above and take room too: {}; see "
-        "them with: loop list"
-    ).format(", ".join(counts))
+        "them with: {} list"
+    ).format(", ".join(counts), driver)
 
 
 def _print_notes(volume: "Entry") -> None:

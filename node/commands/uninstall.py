@@ -1,38 +1,45 @@
 """Takes this file out of kubelet's plugin directory, if no volume needs it any more.
 
 The command refuses while a pod of this node has a volume of the driver, because nothing else can
-unmount that volume, and while the driver lists volumes, because nothing else can delete them. The
+unmount that volume, and while the driver lists volumes, or cannot list them, because nothing else
+can delete them. Volumes that a driver has on a server are on no node: only their mounts count. The
 pools stay. First take flexvol out of the cluster (kubectl flexvol uninstall says how), or its pod
 installs the driver again."""
 
 import argparse
 import os
+import sys
 
 from node import callouts
 from node.commands import add_driver, add_plugin_dir
 from node.host import mount_table, plugin_directory
+from node.operations import Operations
 from shared.options import shown_claim
-from shared.protocol import Internal, NotSupported
+from shared.protocol import Failure, Internal, NotSupported, Reply, system_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List
 
+    from node.drivers import Driver
+
 NEEDS_ROOT = True
 _SHOWN = 10  # volumes or mounts that a refusal names; it only counts the rest
-_DELETED_BY = (
-    "Delete the claims of the volumes; snapshots, archives and what has no claim: loop delete "
-    "NAME. Mount the disk of a pool that is away; if it will never come back: loop pool remove "
-    "NAME --away"
-)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add_plugin_dir(parser)
     add_driver(parser)
     parser.add_argument(
-        "--vendor", default="flexvol", help="the name before the ~ (default: %(default)s)"
+        "--vendor", default=_own_vendor(), help="the name before the ~ (default: %(default)s)"
     )
+
+
+def _own_vendor() -> str:
+    """The vendor of the directory that this file is installed in."""
+    directory = os.path.dirname(os.path.abspath(sys.argv[0]))
+    vendor, tilde, _ = os.path.basename(directory).partition("~")
+    return vendor if tilde and vendor else "flexvol"
 
 
 def run(settings: argparse.Namespace) -> int:
@@ -42,19 +49,22 @@ def run(settings: argparse.Namespace) -> int:
     path = os.path.join(directory, settings.driver)
     _refuse(
         "pods of this node have volumes of {} mounted".format(name),
-        "Stop these pods first.",
+        "Stop these pods first; kubelet unmounts a few seconds later.",
         _mounted(name),
     )
+    driver = callouts.load(settings.driver)
+    listed = _list(driver, name, directory)
     _refuse(
         "there are, or may be, volumes of {} on this node".format(name),
-        _DELETED_BY,
-        _volumes(settings.driver),
+        "\n".join(_remedies(driver, settings.driver, listed, directory)),
+        _volumes(listed),
     )
     if not os.path.exists(path):
         print("there is no {}".format(path))
         return 0
     os.unlink(path)
-    print("removed {}{}; the pools stay".format(path, _remove_empty(directory)))
+    stays = "the pools stay" if driver.VOLUMES_ON_NODES else "the volumes stay on their server"
+    print("removed {}{}; {}".format(path, _remove_empty(directory), stays))
     return 0
 
 
@@ -74,13 +84,32 @@ def _mounted(name: str) -> "List[str]":
     return sorted(path for path in paths if of_driver in path)
 
 
-def _volumes(driver: str) -> "List[str]":
-    """The volumes that the driver lists, and the pools that it cannot look into; none if the driver
-    lists none."""
+def _list(driver: "Driver", name: str, directory: str) -> Reply:
+    """What the driver lists on this node; nothing if the driver lists no volumes, or has them on a
+    server.
+
+    name: VENDOR~DRIVER. directory: where the driver is installed.
+    :raises Internal: if the driver cannot tell, for example without its settings"""
+    if not driver.VOLUMES_ON_NODES:
+        return Reply()
     try:
-        listed = callouts.load(driver).list()
+        return driver.list()
     except NotSupported:
-        return []
+        return Reply()
+    except Failure as failure:
+        why = failure.message
+    except OSError as error:
+        why = system_failure(error, "the list of volumes").message
+    raise Internal(
+        "the driver cannot tell whether volumes of {} are on this node, so nothing was changed:\n"
+        "  {}\n"
+        "Put that right, and repeat the command. If nobody wants these volumes any more: "
+        "rm -r {}".format(name, why, directory)
+    )
+
+
+def _volumes(listed: Reply) -> "List[str]":
+    """The volumes that the driver lists, and the pools that it cannot look into."""
     lines = []
     for volume in listed.volumes or []:
         owner = volume.get("owner")
@@ -91,6 +120,26 @@ def _volumes(driver: str) -> "List[str]":
             why = "pool {} is away and may hold volumes: {}"
             lines.append(why.format(pool["name"], pool["error"]))
     return lines
+
+
+def _remedies(driver: "Driver", called: str, listed: Reply, directory: str) -> "List[str]":
+    """What a person does about the volumes that are listed, and about the pools that are away, with
+    the commands that the driver has.
+
+    called: the driver's name. directory: where the driver is installed"""
+    remedies = []
+    if listed.volumes:
+        remedies.append(
+            "Delete the claims of the volumes; what has no claim, such as an archive: {} delete "
+            "NAME".format(called)
+        )
+    if any("error" in pool for pool in listed.pools or []):
+        remedy = "Mount the disk of a pool that is away; if it will never come back: {}"
+        forgotten = "{} pool remove NAME --away".format(called)
+        if type(driver.operations()).remove_pool is Operations.remove_pool:
+            forgotten = "rm -r {}".format(directory)
+        remedies.append(remedy.format(forgotten))
+    return remedies
 
 
 def _refuse(why: str, remedy: str, reasons: "List[str]") -> None:

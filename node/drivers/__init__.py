@@ -63,6 +63,10 @@ class Driver:
     # The driver's own options of a PV, for the help.
     EXAMPLE: "Dict[str, str]" = {}
 
+    # Whether the volumes lie on the nodes. False, for volumes on a server: `flexvol uninstall` then
+    # takes the driver from each node on which no pod has a volume mounted, whatever the server has.
+    VOLUMES_ON_NODES = True
+
     # attach is false: kube-controller-manager attaches nothing, so only the nodes need the driver.
     # requiresFSResize must be true for a claim to grow at all: kube-controller-manager takes it for
     # true, whatever the driver says.

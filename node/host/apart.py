@@ -24,12 +24,13 @@ _MARK = "fv-look"
 
 
 class Look:
-    """What was seen of a pool. entries: what the work yielded. error: why that is not all, or
-    ""."""
+    """What was seen of a pool. entries: what the work yielded. error: why that is not all, or "".
+    ended_early: whether the process that looked was ended by somebody else, or failed."""
 
-    def __init__(self, entries: "List[Any]", error: str) -> None:
+    def __init__(self, entries: "List[Any]", error: str, ended_early: bool = False) -> None:
         self.entries = entries
         self.error = error
+        self.ended_early = ended_early
 
 
 def look(
@@ -55,8 +56,13 @@ def look(
     works = [_lines_of(name, work) for name in asked]
     answers = children.side_by_side(works, quiet_seconds, seconds)
     for name, answer in zip(asked, answers):
-        error = "" if answer.complete else unanswered(name)
-        looks[name] = Look(_parsed(answer.output), error)
+        entries = _parsed(answer.output)
+        if answer.complete:
+            looks[name] = Look(entries, "")
+        elif answer.in_time:
+            looks[name] = Look(entries, _ended_early(name), ended_early=True)
+        else:
+            looks[name] = Look(entries, unanswered(name))
     return {name: looks[name] for name in names}
 
 
@@ -67,6 +73,14 @@ def unanswered(name: str, process_number: "Optional[int]" = None) -> str:
     if process_number is not None:
         sentence += " (process {}, which looked at it before, waits for it)".format(process_number)
     return sentence + "; see that disk or server, and dmesg"
+
+
+def _ended_early(name: str) -> str:
+    """The sentence about a pool whose look ended before it had seen all, and not for time."""
+    return (
+        "the process that looked at pool {} was ended before it had seen all; see dmesg, where "
+        "the kernel says so if this node or this container is out of memory".format(name)
+    )
 
 
 def _lines_of(name: str, work: "Callable[[str], Iterator[Any]]") -> "Callable[[], Iterator[bytes]]":

@@ -113,6 +113,10 @@ class Loop:
         """Whether a file system on the device is mounted, in whatever mount namespace."""
         return is_taken(self.path)
 
+    def detach(self) -> None:
+        """Takes the file away from the device, at once or with the last user of the device."""
+        fcntl.ioctl(self.descriptor, _CLR_FD)
+
     def refuse_discard(self) -> None:
         """Makes it impossible to give blocks back through this device, for as long as the device
         exists."""
@@ -129,6 +133,11 @@ def find(image: int, path: str) -> "Optional[Loop]":
 
     image: the image, open for reading. path: of the image."""
     return next(of_image(image, path, backing_paths()), None)
+
+
+def open_existing(device: str) -> "Optional[Loop]":
+    """The loop device of that path; None if the device, or its node, is not here."""
+    return _open(device)
 
 
 def backing_paths() -> "Dict[str, Optional[str]]":

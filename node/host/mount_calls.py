@@ -35,6 +35,7 @@ _ATTR_ATIME = 0x70
 # Of mount(2) and umount2(2).
 _MS_REMOUNT = 32
 _MS_BIND = 4096
+_MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 # Of include/uapi/linux/fcntl.h.
 _AT_FDCWD = -100
@@ -62,6 +63,8 @@ _MOUNT_BITS = {
 FLAGS = frozenset(_TREE_BITS)
 # With what a kernel refuses an option that it does not have, or a value or a set of them.
 _REFUSALS = (errno.EINVAL, errno.ERANGE, errno.EOPNOTSUPP)
+# fsconfig(2) takes no longer source and no longer value of an option; mount(2) does.
+_CONFIG_BYTES = 255
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -71,23 +74,33 @@ class Missing(Exception):
     call."""
 
 
-class OptionRefused(Internal):
+class MountRefused(Internal):
+    """The kernel refused a mount.
+
+    code: the number of the error; 0 if none is known."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class OptionRefused(MountRefused):
     """The kernel refused a mount, perhaps for one of its options.
 
     option: the option that the kernel named; "" if the kernel named none, so that the file system
-    itself may be wrong."""
+    itself may be wrong. The option may hold a password, so no message shows it."""
 
-    def __init__(self, message: str, option: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, option: str, code: int = errno.EINVAL) -> None:
+        super().__init__(message, code)
         self.option = option
 
 
 class Superblock:
-    """A file system on a block device, to be mounted.
+    """A file system on a block device or on a server, to be mounted.
 
-    device: the path. fs_type: as in mount -t. options: of the file system, "FLAG" or "KEY=VALUE";
-    where the device is mounted already the file system has the options of that mount instead. The
-    superblock is always writable."""
+    device: the path, or the server's name for it. fs_type: as in mount -t. options: of the file
+    system, "FLAG" or "KEY=VALUE"; where the device is mounted already the file system has the
+    options of that mount instead. The superblock is always writable."""
 
     def __init__(self, device: str, fs_type: str, options: "Sequence[str]") -> None:
         self.device = device
@@ -108,7 +121,9 @@ class _Attributes(ctypes.Structure):
 
 def new_tree(superblock: Superblock, flags: "Sequence[str]") -> Descriptor:
     """A tree of the whole file system, with exactly these flags of its own. Raises Missing before
-    kernel 5.2; OptionRefused or Internal, with the kernel's words, if the kernel does not mount."""
+    kernel 5.2, or if only mount(2) takes such options; MountRefused, with the kernel's words, if
+    the kernel does not mount."""
+    _check_length(superblock)
     number = _call(_FSOPEN, superblock.fs_type.encode(), _FSOPEN_CLOEXEC, what="fsopen")
     with Descriptor(number) as context:
         tree = _fsmount(context, superblock, flags)
@@ -117,13 +132,20 @@ def new_tree(superblock: Superblock, flags: "Sequence[str]") -> Descriptor:
         return tree.kept_open()
 
 
+def _check_length(superblock: Superblock) -> None:
+    values = [option.partition("=")[2] for option in superblock.options]
+    for text in (superblock.device, *values):
+        if len(_encoded(text)) > _CONFIG_BYTES:
+            raise Missing("a long value for fsconfig")
+
+
 def _fsmount(context: int, superblock: Superblock, flags: "Sequence[str]") -> Descriptor:
     option = ""  # the one that is being set
     try:
         _configure(context, _FS_STRING, "source", superblock.device)
         for option in superblock.options:
-            key, _, value = option.partition("=")
-            if value:
+            key, equals, value = option.partition("=")
+            if equals:
                 _configure(context, _FS_STRING, key, value)
             else:
                 _configure(context, _FS_FLAG, key, None)
@@ -132,6 +154,9 @@ def _fsmount(context: int, superblock: Superblock, flags: "Sequence[str]") -> De
         bits = _tree_bits(flags)
         return Descriptor(_call(_FSMOUNT, context, _FSMOUNT_CLOEXEC, bits, what="fsmount"))
     except OSError as error:
+        if error.errno == errno.EINVAL and "," in option:
+            # cifs before kernel 5.11 takes no comma from fsconfig.
+            raise Missing("a comma for fsconfig") from None
         words = "cannot mount {} as {}: {}{}".format(
             superblock.device, superblock.fs_type, error.strerror, _explanation(context)
         )
@@ -139,8 +164,8 @@ def _fsmount(context: int, superblock: Superblock, flags: "Sequence[str]") -> De
 
 
 def _configure(context: int, command: int, key: "Optional[str]", value: "Optional[str]") -> None:
-    key_bytes = None if key is None else key.encode()
-    value_bytes = None if value is None else value.encode()
+    key_bytes = None if key is None else _encoded(key)
+    value_bytes = None if value is None else _encoded(value)
     _call(_FSCONFIG, context, command, key_bytes, value_bytes, 0, what="fsconfig")
 
 
@@ -196,7 +221,8 @@ def publish(tree: int, path: str) -> None:
 def mount_at(superblock: Superblock, path: str) -> None:
     """mount(2): mounts the file system at `path`. Raises as `new_tree` does, or
     FileNotFoundError."""
-    options = ",".join(superblock.options)
+    # A comma within an option is doubled, as cifs reads its password; nothing else has commas.
+    options = ",".join(option.replace(",", ",,") for option in superblock.options)
     _mount(superblock.device, path, superblock.fs_type, 0, options)
 
 
@@ -213,11 +239,11 @@ def set_flags_at(path: str, flags: "Sequence[str]") -> None:
 
 def _mount(source: str, target: str, fs_type: str, flags: int, data: str) -> None:
     result = _libc.mount(
-        os.fsencode(source),
+        _encoded(source),
         os.fsencode(target),
         fs_type.encode(),
         ctypes.c_ulong(flags),
-        data.encode(),
+        _encoded(data),
     )
     if result == 0:
         return
@@ -235,6 +261,14 @@ def unmount_at(path: str) -> int:
     return ctypes.get_errno()
 
 
+def detach_at(path: str) -> None:
+    """umount2(2): takes the mount at `path` out of the tree of names. The mount itself goes when
+    nobody has anything in it open."""
+    if _libc.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW | _MNT_DETACH) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, "umount2: {}".format(os.strerror(code)), path)
+
+
 def _call(number: int, *arguments: "Any", what: str) -> int:
     result: "int" = _libc.syscall(ctypes.c_long(number), *arguments)
     if result >= 0:
@@ -247,10 +281,15 @@ def _call(number: int, *arguments: "Any", what: str) -> int:
     raise OSError(code, "{}: {}".format(what, os.strerror(code)))
 
 
-def _failure(code: "Optional[int]", words: str, option: str) -> Internal:
+def _failure(code: "Optional[int]", words: str, option: str) -> MountRefused:
     if code in _REFUSALS:
-        return OptionRefused(words, option)
-    return Internal(words)
+        return OptionRefused(words, option, code or 0)
+    return MountRefused(words, code or 0)
+
+
+def _encoded(text: str) -> bytes:
+    """A name or a value as the kernel gets it, whatever this node's locale is."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _tree_bits(flags: "Iterable[str]") -> int:

@@ -201,7 +201,10 @@ def _kubelets() -> "Iterator[int]":
     """A process of each other mount namespace in which a kubelet, or the runtime beside kubelet,
     works with our pools. The kubelet of a cluster in containers has pools of its own."""
     seen = {os.readlink("/proc/self/ns/mnt")}
-    ours = _identity(config.ROOT)
+    try:
+        ours = _identity(config.ROOT)
+    except FileNotFoundError:  # no pool was ever here, so nobody works with our pools
+        return
     for number in _processes():
         try:
             if not _is_kubelet(number):

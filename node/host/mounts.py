@@ -6,12 +6,13 @@ missing the mount is prepared in a directory of our own, a stage, and bound from
 takes over its source's flags. A stage that a killed callout left is cleared by the next callout of
 any volume that mounts or unmounts."""
 
+import binascii
 import errno
 import os
 
 from node.host import files, loopdev, mount_calls, mount_table
 from node.host.descriptors import Descriptor
-from node.host.mount_calls import Missing, Superblock
+from node.host.mount_calls import Missing, MountRefused, Superblock
 from shared import children
 from shared.protocol import Busy, Internal, InvalidArgument, shown
 
@@ -28,7 +29,14 @@ _STAGE_SECONDS = 20
 # To unmount what nobody uses, and has hardly written, takes milliseconds.
 _CLEAR_SECONDS = 3
 _LOCK_SUFFIX = ".lock"
+# So many, that mounts of two shares that are being prepared seldom wait for each other.
+_SHARE_STAGES = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+
+
+class NotShown(Internal):
+    """A mount that was made could not be shown at the pod's directory: this node's doing, and not
+    that of the disk or the server."""
 
 
 def check_path(path: str) -> None:
@@ -80,23 +88,23 @@ def _mount_tree(
         with _root_of(tree) as root:
             prepare(root)
         if "ro" not in flags:
-            mount_calls.publish(tree, path)
+            _publish(tree, path)
             return
         # Another mount of the same superblock: to change the flags of a mount takes a call of
         # kernel 5.12.
         with mount_calls.new_tree(superblock, flags) as read_only:
             tree.close()
-            mount_calls.publish(read_only, path)
+            _publish(read_only, path)
 
 
 def _mount_staged(
     superblock: Superblock, path: str, flags: "Sequence[str]", prepare: "Callable[[int], None]"
 ) -> None:
-    with _Stage(superblock.device).prepared() as stage:
-        mount_calls.mount_at(superblock, stage)
-        with files.open_path(stage, _DIRECTORY) as root:
+    with _stage_of(superblock.device).prepared() as stage:
+        mount_calls.mount_at(superblock, stage.path)
+        with files.open_path(stage.path, _DIRECTORY) as root:
             prepare(root)
-        _bind_from(stage, path, flags)
+        _bind_from(stage.path, stage.path, path, flags)
 
 
 def bind(source: str, path: str, flags: "Sequence[str]", must_be_mount: bool = False) -> None:
@@ -119,7 +127,7 @@ def _bind_tree(source: str, path: str, flags: "Sequence[str]", must_be_mount: bo
         mount_calls.set_flags(tree, flags)
         if must_be_mount:
             _check_mounted(source)
-        mount_calls.publish(tree, path)
+        _publish(tree, path)
 
 
 def _mount_beside(source: str, path: str, flags: "Sequence[str]") -> None:
@@ -133,24 +141,48 @@ def _mount_beside(source: str, path: str, flags: "Sequence[str]") -> None:
     with mount_calls.new_tree(superblock, flags) as tree:
         # If `source` was unmounted meanwhile, this is a superblock without the volume's options.
         _check_mounted(source)
-        mount_calls.publish(tree, path)
+        _publish(tree, path)
 
 
 def _bind_staged(source: str, path: str, flags: "Sequence[str]", must_be_mount: bool) -> None:
     mounted = mount_table.at(source)
-    name = mounted.source if mounted else source.strip("/").replace("/", "-")[-200:]
-    with _Stage(name).prepared() as stage:
-        mount_calls.bind_at(source, stage)
+    beside = _Stage(source.strip("/").replace("/", "-")[-200:])
+    if mounted is not None:
+        beside = _stage_of(mounted.source)
+    with beside.prepared() as stage:
+        mount_calls.bind_at(source, stage.path)
         if must_be_mount:
             _check_mounted(source)
-        _bind_from(stage, path, flags)
+        _bind_from(stage.path, stage.path, path, flags)
 
 
-def _bind_from(stage: str, path: str, flags: "Sequence[str]") -> None:
+def _bind_from(stage: str, source: str, path: str, flags: "Sequence[str]") -> None:
+    """Binds `source`, which is in the mount at the stage, to `path`. The mount gets the flags, and
+    the bind takes them over."""
     mount_calls.set_flags_at(stage, flags)
     with files.open_path(stage, _DIRECTORY) as root:
         mount_calls.check_flags(root, flags)
-    mount_calls.bind_at(stage, path)
+    try:
+        mount_calls.bind_at(source, path)
+    except (OSError, MountRefused) as error:
+        raise _not_shown(path, error) from None
+
+
+def _publish(tree: int, path: str) -> None:
+    try:
+        mount_calls.publish(tree, path)
+    except OSError as error:
+        raise _not_shown(path, error) from None
+
+
+def _not_shown(path: str, error: Exception) -> NotShown:
+    words = str(error)
+    if isinstance(error, OSError):
+        words = str(error.strerror)
+    return NotShown(
+        "the mount is made, and this node does not let it appear at {}: {}; see that the "
+        "directory is still there, and what a security module forbids".format(path, words)
+    )
 
 
 def _check_mounted(source: str) -> None:
@@ -166,16 +198,91 @@ def replay(superblock: Superblock) -> None:
 def mount_unseen(superblock: Superblock, work: "Callable[[int], None]") -> None:
     """Mounts the file system where nobody sees the mount, calls `work` with a descriptor of the
     root, and unmounts."""
+    with open_unseen(superblock) as unseen:
+        work(unseen.root)
+
+
+class Unseen:
+    """A mount that nobody sees. The end of the `with` takes the mount away.
+
+    root: a descriptor of its root."""
+
+    def __init__(self, root: Descriptor) -> None:
+        self.root = root
+
+    def __enter__(self) -> "Unseen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        raise NotImplementedError
+
+    def show(self, directory: int, path: str, flags: "Sequence[str]") -> None:
+        """Makes an open directory of the mount appear at `path`, in one step and with exactly these
+        flags: that very directory, whatever its name leads to by now."""
+        raise NotImplementedError
+
+
+class _UnseenTree(Unseen):
+    """A mount that is nowhere."""
+
+    def __init__(self, tree: Descriptor, root: Descriptor) -> None:
+        super().__init__(root)
+        self._tree = tree
+
+    def __exit__(self, *_: object) -> None:
+        with self._tree:
+            self.root.close()
+
+    def show(self, directory: int, path: str, flags: "Sequence[str]") -> None:
+        # Before 6.15 the kernel shows a part of a mount elsewhere only while the mount is attached
+        # somewhere.
+        with _stage_of(path).prepared() as stage:
+            try:
+                _publish(self._tree, stage.path)
+            except Missing as missing:  # a filter that lets us mount, and not show the mount
+                raise _not_shown(path, missing) from None
+            try:
+                _bind_from(stage.path, _path_of(directory), path, flags)
+            finally:
+                mount_calls.detach_at(stage.path)
+
+
+class _UnseenStage(Unseen):
+    """A mount at a stage, which root alone can look into."""
+
+    def __init__(self, stage: "_PreparedStage", root: Descriptor) -> None:
+        super().__init__(root)
+        self._stage = stage
+
+    def __exit__(self, *_: object) -> None:
+        with self._stage:
+            self.root.close()
+
+    def show(self, directory: int, path: str, flags: "Sequence[str]") -> None:
+        _bind_from(self._stage.path, _path_of(directory), path, flags)
+
+
+def open_unseen(superblock: Superblock) -> Unseen:
+    """Mounts the file system where nobody sees the mount. Raises as mount_calls.new_tree does."""
     try:
         tree = mount_calls.new_tree(superblock, ())
     except Missing:
-        with _Stage(superblock.device).prepared() as stage:
-            mount_calls.mount_at(superblock, stage)
-            with files.open_path(stage, _DIRECTORY) as root:
-                work(root)
-        return
-    with tree, _root_of(tree) as root:
-        work(root)
+        return _open_staged(superblock)
+    with tree:
+        root = _root_of(tree)
+        return _UnseenTree(tree.kept_open(), root)
+
+
+def _open_staged(superblock: Superblock) -> Unseen:
+    with _stage_of(superblock.device).prepared() as stage:
+        mount_calls.mount_at(superblock, stage.path)
+        root = files.open_path(stage.path, _DIRECTORY)
+        return _UnseenStage(stage.kept(), root)
+
+
+def _path_of(descriptor: int) -> str:
+    """A path that leads to the open file itself, and through no name."""
+    return "/proc/self/fd/{}".format(int(descriptor))
 
 
 def _root_of(tree: int) -> Descriptor:
@@ -246,16 +353,24 @@ def shows_image(mount: "Mount") -> bool:
 
 
 class _Stage:
-    """A directory of our own in which a mount of `device` is prepared. The directory has the
-    device's name."""
+    """A directory of our own in which a mount is prepared."""
 
-    def __init__(self, device: str) -> None:
-        self.path = os.path.join(mount_table.STAGES, os.path.basename(device))
+    def __init__(self, name: str) -> None:
+        self.path = os.path.join(mount_table.STAGES, os.path.basename(name))
 
     def prepared(self) -> "_PreparedStage":
-        """Makes the directory, locked, and clears what a killed callout left there."""
-        os.makedirs(mount_table.STAGES, 0o700, exist_ok=True)
-        with self._open_lock() as lock:
+        """Makes the directory, locked, and clears what a killed callout left there. Raises NotShown
+        if the node has no room for a stage."""
+        try:
+            os.makedirs(mount_table.STAGES, 0o700, exist_ok=True)
+            lock = self._open_lock()
+        except OSError as error:
+            raise NotShown(
+                "no mount can be prepared in {}: {}; see that root may write there".format(
+                    mount_table.STAGES, error.strerror
+                )
+            ) from None
+        with lock:
             lock.lock(self.path, _STAGE_SECONDS)
             self.clear()
             os.mkdir(self.path, 0o700)
@@ -284,19 +399,36 @@ class _Stage:
         return Descriptor(os.open(self.path + _LOCK_SUFFIX, flags, 0o600))
 
 
+def _stage_of(source: str) -> _Stage:
+    """The stage for a mount of `source`: a device has its own. What a server exports has one of a
+    few, because the lock of a stage stays until the node starts again."""
+    if source.startswith("/dev/"):
+        return _Stage(source)
+    return _Stage("share-{}".format(binascii.crc32(source.encode()) % _SHARE_STAGES))
+
+
 class _PreparedStage:
     """A stage whose lock we hold; the end of the `with` clears the stage and gives up the lock."""
 
     def __init__(self, stage: _Stage, lock: Descriptor) -> None:
+        self.path = stage.path
         self._stage = stage
         self._lock = lock
+        self._is_kept = False
 
-    def __enter__(self) -> str:
-        return self._stage.path
+    def __enter__(self) -> "_PreparedStage":
+        return self
 
     def __exit__(self, *_: object) -> None:
+        if self._is_kept:
+            return
         with self._lock:
             self._stage.clear()
+
+    def kept(self) -> "_PreparedStage":
+        """The same stage for whoever takes it over: the end of our own `with` leaves it alone."""
+        self._is_kept = True
+        return _PreparedStage(self._stage, self._lock)
 
 
 def clear_stages() -> None:

@@ -103,7 +103,7 @@ def checksum(kubeconfig: str, name: str, node: str) -> str:
     api = Cluster(kubeconfig)
     stream = bytearray()
     status, _, errors = api.execute(
-        nodes.get(api, "flexvol", node).pod,
+        nodes.get(api, "flexvol", node).pods[0].name,
         ["flexvol", "export", name],
         None,
         stream.extend,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.namespaces import Kubernetes, storage_class
+from tests import option_keys
+from tests.cluster.namespaces import Kubernetes, Object, storage_class
 from tests.cluster.nodes import POOL, volumes_on
 from tests.waiting import wait_until
 
@@ -46,6 +47,35 @@ def test_a_class_that_cannot_be_served_is_explained_on_the_claim(
 
     assert volumes_on(k8s.cluster) == set()
     k8s.cluster.kubectl("delete", "storageclass", name, capture_output=True)
+
+
+def with_option(name: str, key: str) -> Object:
+    flex_volume = {"driver": "flexvol/loop", "options": {key: "a"}}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "1Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "flexVolume": flex_volume,
+        },
+    }
+
+
+def test_the_options_that_are_reserved_are_those_that_the_api_server_refuses(
+    k8s: Kubernetes,
+) -> None:
+    """A driver that answered with one of them would have made a volume without a PV."""
+    keys = dict(enumerate([*option_keys.REFUSED, *option_keys.ALLOWED]))
+    volumes = [with_option(f"key-{number}", key) for number, key in keys.items()]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": volumes})
+
+    done = k8s.run("create", "--dry-run=server", "-o", "name", "-f", "-", input=text, check=False)
+
+    taken = {keys[int(name.rpartition("-")[2])] for name in done.stdout.split()}
+    assert taken == set(option_keys.ALLOWED), done.stderr
+    assert done.stderr.count("Invalid value") == len(option_keys.REFUSED)
 
 
 def test_a_class_that_names_a_pool_that_no_node_has_is_explained_on_the_pod(

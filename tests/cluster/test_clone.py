@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.claims import node_of, warnings
 from tests.cluster.commands import Ask, rows
 from tests.cluster.kube.cluster import Cluster
-from tests.cluster.namespaces import Kubernetes, own_namespace, storage_class
+from tests.cluster.namespaces import Kubernetes, own_namespace, pod, storage_class
 from tests.cluster.nodes import DRIVER, cordoned
 from tests.cluster.reflinks import reflink_class
 
@@ -79,6 +79,30 @@ def test_a_copy_of_a_running_pods_claim_is_made_on_its_node_wherever_the_schedul
     k8s.shell("second", "echo x > /data/later; sync")
     assert k8s.shell("web", "ls /data").stdout.split() == ["1", "2", "3", "4"]
     assert k8s.shell("web", SUM).stdout == wanted
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        pytest.param(("copy", "fresh"), id="the scheduler sends the copy first"),
+        pytest.param(("fresh", "copy"), id="the scheduler sends the new claim first"),
+    ],
+)
+def test_a_pod_with_a_copy_and_another_new_claim_runs_where_the_copy_is_made(
+    k8s: Kubernetes, sharing: str, claims: tuple[str, str]
+) -> None:
+    with_data(k8s, sharing, "node1")
+    volumes = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims]
+    with cordoned(k8s, "node1"):
+        k8s.claim("copy", size="400Mi", storage_class=sharing, **copy_of("data"))
+        k8s.claim("fresh", size="300Mi", storage_class=sharing)
+        k8s.apply(pod("second", volumes))
+        k8s.event("copy", "ProvisioningFailed", "which it is to be a copy of, is on node node1, so")
+        assert node_of(k8s.volume_of("copy")) == "node1"
+    k8s.running("second")
+
+    assert k8s.node_of("second") == "node1"
+    assert node_of(k8s.volume_of("fresh")) == "node1"
 
 
 def test_a_snapshot_of_a_running_pods_claim_comes_back_in_a_new_claim(

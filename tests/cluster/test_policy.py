@@ -230,7 +230,7 @@ def test_a_node_makes_a_pv_for_no_claim_of_another_provisioner(k8s: Kubernetes) 
     own_class = {**spec, "storageClassName": "flexvol-loop"}
     forged: list[tuple[Object, str]] = [
         ({"metadata": fitting, "spec": spec}, f"the class {foreign} is of other.example"),
-        (other, "driver.other is not among those of the ClusterRole flexvol-served"),
+        (other, "driver.other is not among those that a ClusterRole"),
         ({"metadata": {**fitting, "name": "any"}, "spec": own_class}, "the name pvc-"),
         (
             {"metadata": fitting, "spec": {**spec, "storageClassName": ""}},
@@ -512,15 +512,15 @@ def test_an_account_writes_only_its_own_events_on_claims_and_pvs(k8s: Kubernetes
             "-n",
             "default",
             *create,
-            input=event("x node2", "Node", "node2"),
+            input=event("loop.flexvol node2", "Node", "node2"),
         )
     )
-    done = node2("-n", "default", *create, input=event("x node2", "Node", "node1"))
+    done = node2("-n", "default", *create, input=event("loop.flexvol node2", "Node", "node1"))
     assert refused(done, elsewhere)
     for kind in ("Pod", "Deployment"):
         body = event("loop.flexvol node2", kind, namespace=ours)
         assert refused(node2(*create, input=body), elsewhere)
-    for component in ("loop.flexvol node1", "kubelet", ""):
+    for component in ("loop.flexvol node1", "quota.flexvol node2", "kubelet", ""):
         body = event(component, claim, namespace=ours)
         assert refused(node2(*create, input=body), mine)
         assert refused(cluster(*create, input=body), mine)
@@ -769,14 +769,9 @@ def test_the_account_of_shared_mode_writes_no_nodes_pv_and_chooses_no_node(
     shared = holder_of(k8s, account="flexvol-shared")
     until_a_policy_refuses(shared, "delete", "pv", name, "--wait=false", "--dry-run=server")
 
-    assert refused(
-        shared("delete", "pv", name, "--wait=false"),
-        "that has a node affinity",
-    )
-    assert refused(
-        shared(*patch("pv", name, {"metadata": {"finalizers": []}})),
-        "node affinity",
-    )
+    of_node = 'the annotation flexvol/identity is "node1"'
+    assert refused(shared("delete", "pv", name, "--wait=false"), of_node)
+    assert refused(shared(*patch("pv", name, {"metadata": {"finalizers": []}})), of_node)
     whose = {"namespace": k8s.namespace, "name": "free", "uid": "u1"}
     spec = {**volume["spec"], "claimRef": whose, "nodeAffinity": None}
     body = {
@@ -802,7 +797,18 @@ def test_the_account_of_shared_mode_writes_no_nodes_pv_and_chooses_no_node(
     forged["metadata"]["annotations"]["pv.kubernetes.io/provisioned-by"] = "loop.flexvol"
     forged["spec"]["flexVolume"]["driver"] = "flexvol/loop"
     done = shared("create", "-f", "-", input=json.dumps(forged))
-    assert refused(done, "a provisioner that the nodes serve, as loop.flexvol")
+    assert refused(done, 'only its own PVs: this one is of "loop.flexvol"')
+    with_affinity: Object = copy.deepcopy(body)
+    with_affinity["spec"].update(
+        nodeAffinity=volume["spec"]["nodeAffinity"], storageClassName="nobodys"
+    )
+    done = shared("create", "-f", "-", input=json.dumps(with_affinity))
+    assert refused(done, "that has a node affinity")
+    other_identity: Object = copy.deepcopy(body)
+    other_identity["metadata"]["annotations"]["flexvol/identity"] = "archive"
+    other_identity["spec"]["storageClassName"] = "nobodys"
+    done = shared("create", "-f", "-", input=json.dumps(other_identity))
+    assert refused(done, 'the annotation flexvol/identity is "archive"')
     k8s.claim("other", storage_class="nobodys")
     k8s.run("annotate", "pvc", "other", f"{PROVISIONER}=loop.flexvol", f"{SELECTED}=node1")
     line = patch("pvc", "other", annotation(SELECTED, None))

@@ -133,6 +133,8 @@ class AttachingDriver(Driver):
         disk = Disk(options.volume)
         with _locked_root() as lock:
             if not os.path.exists(disk.path + "/image"):
+                if options.only_find:
+                    raise NotFound("volume {} does not exist".format(disk.volume))
                 os.makedirs(disk.path, 0o700, exist_ok=True)
                 _make(disk.path, max(options.request_bytes, kind.minimum_bytes), kind, lock)
         size_bytes = os.path.getsize(disk.path + "/image")

@@ -7,7 +7,14 @@ stands in the page."""
 
 from __future__ import annotations
 
-from tests.elsewhere import chart_page, data_pages, first_pages, operation_pages, release_pages
+from tests.elsewhere import (
+    chart_page,
+    data_pages,
+    extending_pages,
+    first_pages,
+    operation_pages,
+    release_pages,
+)
 
 TESTS: dict[str, str] = {
     **first_pages.TESTS,
@@ -15,4 +22,5 @@ TESTS: dict[str, str] = {
     **data_pages.TESTS,
     **operation_pages.TESTS,
     **release_pages.TESTS,
+    **extending_pages.TESTS,
 }

@@ -1,5 +1,5 @@
 """Of monitoring, security, upgrade-and-uninstall, scale, kubectl-plugin, deprecation-and-exit,
-your-own-driver, architecture and contributing."""
+your-own-driver, contract, architecture and contributing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ PLUGINS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 PLAYGROUND = "tests/playground/test_playground.py::"
 SECRETS = "tests/cluster/test_secrets.py::"
 INVENTORY = "tests/cluster/test_inventory.py::"
+OWN_DRIVER = (
+    "tests/cluster/test_own_driver.py"
+    "::test_the_commands_of_the_page_bring_a_driver_of_ones_own_to_a_pod"
+)
 LIFE = "tests/unit/bundle/test_build.py::test_the_example_driver_lives_through_a_volumes_life"
 RIGHTS = "tests/cluster/test_rights.py::test_each_command_needs_the_rights_that_the_table_gives_it"
 
 TESTS = {
+    "./build.sh new-driver": OWN_DRIVER,
+    "./build.sh test drivers/quota": OWN_DRIVER,
+    "./build.sh image --driver": OWN_DRIVER,
+    "kubectl apply -k drivers": OWN_DRIVER,
+    "kubectl exec quota": OWN_DRIVER,
     "./build.sh build --driver": LIFE,
+    "vgcreate data": "tests/vm/test_lvm.py::node",
+    "vgchange --addtag flexvol data": "tests/vm/test_lvm.py::node",
     "dist/flexvol provision": LIFE,
     "dist/flexvol delete": LIFE,
     "kubectl apply -k deploy/monitoring/operator": "tests/cluster/test_operator_objects.py"
@@ -34,5 +45,7 @@ TESTS = {
     + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
     f"'{PLUGINS}/flexvol~loop/loop' uninstall": PLAYGROUND
     + "test_uninstalling_as_the_readme_says_leaves_an_empty_pool",
+    "dist/flexvol help --schema": "tests/node/test_by_hand.py"
+    "::test_help_prints_the_schemas_of_a_callout_or_of_all",
     "dist/flexvol --help": "tests/node/test_by_hand.py::test_help_names_every_command_and_callout",
 }

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from shared import schemas
+from shared.protocol import CALLOUTS
 from tests.node import edits
 
 MIB = 1 << 20
@@ -27,6 +29,11 @@ OWN_PATHS = (
 )
 NAMESPACE = "shop"
 UID = "8a6ad8b3-1111-4222-8333-944445555666"
+
+
+def schema_of_reply(word: str) -> str:
+    """The schema of the reply to a word, which may be no callout's."""
+    return f"{word}.reply" if word in CALLOUTS else schemas.ANY_REPLY
 
 
 class Node:
@@ -83,14 +90,13 @@ class Node:
         )
 
     def run(self, *argv: str) -> dict[str, Any]:
-        """Runs a callout as kubelet does. Whatever it was, the answer is one JSON object, and the
-        status is 0."""
+        """Runs a callout as kubelet does. Whatever it was, the answer is one JSON object that keeps
+        to its schema, and the status is 0."""
         done = self.enter(*self.executable, *argv, stdin=subprocess.DEVNULL)
         assert done.stderr == b"", done.stderr
         assert done.returncode == 0, done
-        reply = json.loads(done.stdout)
-        assert isinstance(reply, dict)
-        assert reply["status"] in ("Success", "Failure", "Not supported")
+        reply: dict[str, Any] = json.loads(done.stdout)
+        assert schemas.errors(schema_of_reply(argv[0]), reply) == []
         return reply
 
     def ok(self, *argv: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from node import commands
+from shared import schemas
 from shared.protocol import CALLOUTS
 from tests.node.nodes import Node
 from tests.terminals import Terminal
@@ -107,6 +108,22 @@ def test_each_callout_is_explained_with_an_example_that_it_understands(
         )
 
 
+def test_help_prints_the_schemas_of_a_callout_or_of_all(node: Node) -> None:
+    of_mount = json.loads(node.command("help", "--schema", "mount"))
+    of_all = json.loads(node.command("help", "--schema"))
+
+    assert of_mount == schemas.document("mount")
+    assert {"mount.request", "mount.reply"} <= set(of_mount["$defs"])
+    assert of_all == schemas.document()
+
+
+def test_there_is_no_schema_of_what_is_no_callout(node: Node) -> None:
+    done = node.enter(*node.executable, "help", "--schema", "status")
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"there is no callout 'status'" in done.stderr
+
+
 def test_there_is_no_help_for_what_there_is_not(node: Node) -> None:
     done = node.enter(*node.executable, "help", "moutn")
 
@@ -129,7 +146,7 @@ def test_a_misspelt_word_is_answered_with_the_one_that_may_be_meant(
     """Still as an object: kubelet may know more callouts one day."""
     reply = node.run(word)
 
-    assert reply["status"] == "Failure"
+    assert reply["status"] == "Not supported"
     assert meant in reply["message"]
     helped = node.enter(*node.executable, "help", word).stderr.decode()
     assert ("may be meant" in helped) == ("may be meant" in meant)

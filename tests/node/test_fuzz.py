@@ -27,9 +27,12 @@ from hypothesis.stateful import (
 )
 
 from node import commands
+from shared import schemas
+from shared.options import is_reserved
 from shared.protocol import CALLOUTS
+from tests import schema_documents
 from tests.node.growing import may_grow_mounted_ext4
-from tests.node.nodes import MIB, NAMESPACE, UID, Node
+from tests.node.nodes import MIB, NAMESPACE, UID, Node, schema_of_reply
 
 # This many callouts are forks of one process; the next one is a process of its own.
 EVERY = 50
@@ -88,9 +91,9 @@ class Driver:
             err = done.stderr
         assert (status, err) == (0, b""), (status, out, err)
         assert out.endswith(b"\n") and out.count(b"\n") == 1, out
-        reply = json.loads(out)
-        assert isinstance(reply, dict), reply
-        assert reply["status"] in ("Success", "Failure", "Not supported"), reply
+        reply: dict[str, Any] = json.loads(out)
+        schema = schema_of_reply(words[0].decode("latin-1"))
+        assert schemas.errors(schema, reply) == [], reply
         assert "bug in the driver" not in reply.get("message", ""), reply
         if reply["status"] != "Success":
             assert reply["reason"] and reply["message"], reply
@@ -355,11 +358,12 @@ def requests(node: Node) -> list[tuple[str, dict[str, Any], list[str]]]:
         return options
 
     place = {"pool": "default", "poolId": node.pool_id()}
+    of_class = {PREFIX + "mountOptions": "noatime"}
     return [
-        ("provision", read(node.request("pvc-new", thick="false")), ["{}"]),
+        ("provision", read(node.request("pvc-new", also=of_class, thick="false")), ["{}"]),
         (
             "provision",
-            read(node.request("pvc-1", also={PREFIX + "clusterUid": "c"})),
+            read(node.request("pvc-1", also={PREFIX + "clusterUid": "c", **of_class})),
             ["{}"],
         ),
         ("delete", read(node.deletion("pvc-1")), ["{}"]),
@@ -561,6 +565,60 @@ def test_noise_changes_nothing(node: Node, driver: Driver, campaign: bool) -> No
     def check(argv: Sequence[bytes]) -> None:
         reply = driver.call(*argv)
         everything.check(argv, reply)
+
+    check()
+
+
+# Requests as the schemas allow them, which kubelet or the provisioner could make.
+
+
+MOSTLY = st.sampled_from([True, True, True, False])
+
+
+@st.composite
+def of_schema(draw: st.DrawFn, node: Node) -> list[bytes]:
+    """A callout with options that its schema allows. Some of the values are those of a callout that
+    succeeds."""
+    callout, valid, words = draw(st.sampled_from(requests(node)))
+    options = draw(schema_documents.named(f"{callout}.request"))
+    if draw(MOSTLY):  # an unknown option is refused before anything else is looked at
+        options = {key: options[key] for key in options if is_reserved(key)}
+    chosen = set(valid)
+    if not draw(MOSTLY):
+        chosen = draw(st.sets(st.sampled_from(sorted(valid))))
+    options.update({key: valid[key] for key in chosen})
+    text = dumped(options)
+    return [callout.encode(), *(text if some == "{}" else word(some) for some in words)]
+
+
+def restore(node: Node) -> None:
+    """Makes the node what `prepare` made of it, after a callout that may have succeeded."""
+    node.unmount("new", "pvc-1")
+    node.pod_dir("new", "pvc-1")
+    pool = node.path("/var/lib/flexvol/default")
+    names = {path.name for path in pool.iterdir()} - {"pool.json", ".locks"}
+    for name in names - {"pvc-1", "pvc-2"}:
+        node.ok("delete", node.deletion(name, uid=node.record(name)["owner"]["uid"]))
+    if "pvc-1" not in names:
+        node.provision("pvc-1")
+    node.ok("adopt", node.deletion("pvc-1"))
+
+
+def test_a_request_of_the_schemas_is_done_or_changes_nothing(
+    node: Node, driver: Driver, campaign: bool
+) -> None:
+    prepare(node)
+    everything = Everything(node)
+
+    @thorough(1500 if campaign else 100)
+    @given(of_schema(node))
+    def check(argv: list[bytes]) -> None:
+        reply = driver.call(*argv)
+        if reply["status"] != "Success":
+            everything.check(argv, reply)
+            return
+        restore(node)
+        everything.before = everything.now()
 
     check()
 

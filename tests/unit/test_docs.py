@@ -19,7 +19,7 @@ from tests.sources import ROOT
 
 ARCHITECTURE = ROOT / "docs/architecture.md"
 # A path in the tree begins with one of these names, or ends like a file of it.
-TOP = {path.name for path in ROOT.iterdir() if path.name != "dist"}
+TOP = {path.name for path in ROOT.iterdir()} - {"dist", "drivers"}
 # Pages for people who know the tree name a file of it without its folder, too.
 FOR_DEVELOPERS = {"architecture.md", "contributing.md"}
 LINES_OF_A_PAGE = 200
@@ -84,9 +84,16 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 def test_the_readme_leads_to_the_pages() -> None:
     linked = documents.links(README)
 
-    assert [page.name for page in PAGES if f"docs/{page.name}" not in linked] == [], (
+    assert [page.name for page in documents.CHIEF if f"docs/{page.name}" not in linked] == [], (
         "name these pages in README.md"
     )
+
+
+@pytest.mark.parametrize("page", documents.IN_FOLDERS, ids=lambda page: page.name)
+def test_the_page_of_a_folder_leads_to_the_pages_in_the_folder(page: Path) -> None:
+    above = page.parent.with_suffix(".md")
+
+    assert f"{page.parent.name}/{page.name}" in documents.links(above)
 
 
 @by_page_of_docs

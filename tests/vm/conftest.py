@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.vm import image
-from tests.vm.guest import DRIVER, FILES, Guest, MakeGuest
+from tests.vm import bytecode, image
+from tests.vm.bytecode import CompileFor
+from tests.vm.guest import FILES, Guest, MakeGuest
 from tests.vm.image import NEW
 from tests.vm.machine import Machine
+
+# The two files that take longest. Of two runs that divide the files (tests/halves.py), each begins
+# with one of these; then the last file is a short one, and neither run waits long for the other.
+LONGEST = ("test_network_drivers.py", "test_kernels.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/vm/" in item.nodeid:
             item.add_marker(pytest.mark.vm)
+    first, last = LONGEST
+    items.sort(key=lambda item: (item.path.name == last) - (item.path.name == first))
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +37,23 @@ def images() -> Callable[[str], image.Image]:
 
 
 @pytest.fixture(scope="session")
+def compile_for(tmp_path_factory: pytest.TempPathFactory) -> CompileFor:
+    """A copy of a built file for a Debian release, as bytecode.compiled makes it."""
+
+    def compile_for(built: Path, suite: str) -> Path:
+        return bytecode.compiled(built, suite, tmp_path_factory.mktemp("compiled"))
+
+    return functools.cache(compile_for)
+
+
+@pytest.fixture(scope="session")
 def start_guest(
     built: Path,
     images: Callable[[str], image.Image],
-    tmp_path_factory: pytest.TempPathFactory,
+    compile_for: CompileFor,
 ) -> MakeGuest:
     """Starts a node in a machine, with the built file as a node has it after installation: with the
     bytecode of its Python. Who starts it ends it."""
-    compiled = tmp_path_factory.mktemp("compiled")
 
     def start(
         suite: str,
@@ -45,19 +62,13 @@ def start_guest(
         network: tuple[str, ...] = (),
         keeps: bool = True,
     ) -> Guest:
-        driver = compiled / suite
-        known = driver.exists()
-        files = {**FILES, "flexvol": driver if known else built}
+        files = {**FILES, "flexvol": compile_for(built, suite)}
         machine = Machine(images(suite), directory, files, disk, network, keeps)
-        if not known:
-            try:
-                machine.must(DRIVER, "precompile")
-                content = machine.must("cat", DRIVER)
-            except BaseException:
-                machine.cut()
-                raise
-            driver.write_bytes(content.encode("utf-8", "surrogateescape"))
-            driver.chmod(0o755)
+        try:
+            bytecode.complete(machine, files)
+        except BaseException:
+            machine.cut()
+            raise
         return Guest(machine)
 
     return start

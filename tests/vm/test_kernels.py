@@ -17,6 +17,14 @@ from tests.vm.image import KERNELS
 SMALLEST = {"ext4": 64 * MIB, "btrfs": 256 * MIB}
 GIB = 1 << 30
 PLUGINS = "/var/lib/kubelet/plugins-exec"
+# Whether the bytecode in the driver is that of the Python which runs these lines.
+IS_COMPILED = f"""
+import importlib.util
+import sys
+sys.path.insert(0, "{DRIVER}")
+from node import zipapp
+print(zipapp.bytecode_magic("{DRIVER}") == importlib.util.MAGIC_NUMBER)
+"""
 TRIES = 5
 
 
@@ -57,6 +65,11 @@ def test_the_old_kernel_is_one_without_mount_setattr(guest: Guest) -> None:
     answer = guest.machine.must("python3", "-I", "-S", "/payload/mount_setattr.py").strip()
 
     assert (answer == "ENOSYS") == release.startswith("5.10.")
+
+
+def test_the_driver_has_the_bytecode_of_the_nodes_python(guest: Guest) -> None:
+    """A Python of another machine may have made it."""
+    assert guest.machine.must("python3", "-I", "-S", "-c", IS_COMPILED) == "True\n"
 
 
 def command(guest: Guest, *words: str) -> str:

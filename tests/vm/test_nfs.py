@@ -15,6 +15,7 @@ import pytest
 from tests.vm.guest import DRIVER, Guest, MakeGuest, fsynced
 from tests.vm.image import NEW, OLD, run
 from tests.vm.machine import cable
+from tests.vm.servers import connect, serve_nfs
 
 POOL = "/var/lib/flexvol/default"
 LIMIT_SECONDS = 30  # of each callout while the server stands still; the real ones are minutes
@@ -28,26 +29,12 @@ for callout in protocol.CALLOUTS.values():
     callout.seconds = {LIMIT_SECONDS}
 sys.exit(flexvol.main(["loop"] + sys.argv[1:]))
 """
-# Clients that come back within the grace time get their locks again; then others may have them.
 SERVE = """
 mkdir -p /disk
 mount /dev/vdc /disk
 mkdir -p /disk/export /disk/nfs
 cp -an /var/lib/nfs/. /disk/nfs
 mount --bind /disk/nfs /var/lib/nfs
-modprobe -a nfsd virtio_net
-mount -t nfsd nfsd /proc/fs/nfsd
-mkdir -p /var/lib/nfs/rpc_pipefs /run/rpc_pipefs /var/lib/nfs/nfsdcld /var/lib/nfs/v4recovery
-mount -t rpc_pipefs sunrpc /var/lib/nfs/rpc_pipefs
-mount -t rpc_pipefs sunrpc /run/rpc_pipefs
-echo 10 > /proc/fs/nfsd/nfsv4gracetime
-echo 10 > /proc/fs/nfsd/nfsv4leasetime
-touch /var/lib/nfs/etab /var/lib/nfs/rmtab /etc/exports
-rpcbind
-nfsdcld
-exportfs -o rw,no_root_squash,fsid=0,insecure,no_subtree_check,sync '*:/disk/export'
-rpc.mountd
-rpc.nfsd -N 3 2
 """
 MOUNT = f"""
 modprobe nfs
@@ -78,22 +65,14 @@ class Pair:
 
     def _started(self) -> Guest:
         server = self._start_server()
-        connect(server, "server", "10.0.0.1")
+        connect(server.machine, "server", "10.0.0.1")
         server.machine.shell(SERVE)
+        serve_nfs(server.machine, "/disk/export")
         return server
 
     def _join(self, guest: Guest) -> None:
         guest.machine.shell(MOUNT, seconds=300)
         guest.command("pool", "init", "default", "--reserve", "0")
-
-
-def connect(guest: Guest, name: str, address: str) -> None:
-    """Gives the machine its address on the cable, and its name: two NFS clients of one name are
-    one client to the server, which then refuses neither of them the other's locks."""
-    guest.machine.shell(
-        f"echo {name} > /proc/sys/kernel/hostname; modprobe virtio_net;"
-        f"ip addr add {address}/24 dev eth0; ip link set eth0 up"
-    )
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +84,7 @@ def pair(start_guest: MakeGuest, tmp_path_factory: pytest.TempPathFactory) -> It
     ours, theirs = cable(directory)
     other = start_guest(OLD, directory / "other", network=theirs)
     try:
-        connect(other, "other", "10.0.0.2")
+        connect(other.machine, "other", "10.0.0.2")
         pair = Pair(lambda: start_guest(NEW, directory / "server", disk, ours), other)
     except BaseException:
         other.close()

@@ -78,7 +78,8 @@ def candidates_of(
         if node and driver in shared:
             continue
         for entry in entries:
-            candidate = Candidate(node, driver, entry, flexvol_nodes[node].identity)
+            identity = flexvol_nodes[node].pod_of(driver).identity
+            candidate = Candidate(node, driver, entry, identity)
             if _has_names(candidate):
                 yield candidate
 

@@ -126,7 +126,8 @@ class Deletion:
             words += ["--pool", str(pool)]
         line = [executable(PLUGIN_DIRECTORY, row.driver), *words]
         seconds = float(protocol.CALLOUTS["delete"].seconds)
-        status, printed, errors = self._api.execute(node.pod, line, seconds=seconds)
+        pod = node.pod_of(row.driver).name
+        status, printed, errors = self._api.execute(pod, line, seconds=seconds)
         if status != 0:
             raise protocol.Internal(errors.strip() or f"snapshot ended with status {status}")
         return printed.decode(errors="replace").strip()

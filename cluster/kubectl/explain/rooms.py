@@ -11,6 +11,7 @@ from cluster.kubectl.explain import scheduling
 from cluster.kubectl.explain.findings import Finding, note, problem
 from cluster.kubectl.explain.scene import EXCLUDED, Scene, WaitingClaim
 from cluster.kubectl.explain.wording import NAMED, have, nodes_named
+from cluster.kubectl.nodes import pods_serving
 from shared import options
 from shared.table import human_bytes
 
@@ -54,9 +55,8 @@ def rooms_for(waiting: WaitingClaim, scene: Scene) -> list[Room]:
 def room_on(node: str, waiting: WaitingClaim, scene: Scene) -> Room | None:
     """None if the node was not asked, or its driver has no pools."""
     driver = scene.driver_of(waiting.storage_class)
-    why_silent = scene.silent.get((node, driver))
-    if why_silent is not None:
-        return _published_room(node, why_silent, waiting, scene)
+    if (node, driver) in scene.silent:
+        return _published_room(node, driver, waiting, scene)
     listed = scene.listed.get((node, driver))
     if listed is None or not listed.pools:
         return None
@@ -70,7 +70,7 @@ def room_on(node: str, waiting: WaitingClaim, scene: Scene) -> Room | None:
 
 def _published_room(
     node: str,
-    why_silent: str,
+    driver: str,
     waiting: WaitingClaim,
     scene: Scene,
 ) -> Room:
@@ -78,8 +78,9 @@ def _published_room(
     by_hostname = scene.published.get(waiting.claim.class_name, {})
     free_bytes = by_hostname.get(scene.hostname(node), 0)
     is_enough = free_bytes >= waiting.claim.requested_bytes
-    state = FITS if is_enough and not scene.flexvol_nodes[node].trouble else SILENT
-    return Room(node, state, free_bytes, why_silent)
+    has_trouble = bool(scene.flexvol_nodes[node].pod_of(driver).trouble)
+    state = FITS if is_enough and not has_trouble else SILENT
+    return Room(node, state, free_bytes, scene.silent[node, driver])
 
 
 def _room_in(pool: Object, node: str, waiting: WaitingClaim) -> Room:
@@ -260,8 +261,7 @@ def _on_nodes_without_flexvol(
     if lacking:
         sentences.append(
             f"no pod of flexvol that serves {driver} is on "
-            f"{nodes_named(lacking)}; see: kubectl get pods -A -o wide -l "
-            "app=flexvol-node"
+            f"{nodes_named(lacking)}; see: {pods_serving(driver)}"
         )
     if excluded:
         sentences.append(

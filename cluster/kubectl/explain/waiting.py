@@ -15,6 +15,7 @@ from cluster.kubectl.explain.rooms import on_rooms, why_unserved
 from cluster.kubectl.explain.scene import Scene, WaitingClaim
 from cluster.kubectl.explain.sources import on_source
 from cluster.kubectl.explain.view import View, claims_of, is_not_of_binder
+from cluster.kubectl.nodes import pods_serving
 
 _ANY_NODE = "any"
 
@@ -143,19 +144,18 @@ def on_making(node: str, driver: str, scene: Scene) -> Finding:
     if not scene.serves(node, driver):
         return problem(
             f"node {node} was chosen for the claim, and "
-            f"{why_unserved(node, driver, scene)}; see: kubectl get pods -A -o "
-            "wide -l app=flexvol-node"
+            f"{why_unserved(node, driver, scene)}; see: {pods_serving(driver)}"
         )
     why_down = scene.why_down(node) if node else ""
     if why_down:
         return problem(f"node {node} was chosen for the claim, and that node {why_down}")
     where = f" on node {node}" if node else ""
-    flexvol = scene.flexvol_nodes[node]
-    if flexvol.trouble:
-        namespace, _, pod = flexvol.pod.partition("/")
+    flexvol_pod = scene.flexvol_nodes[node].pod_of(driver)
+    if flexvol_pod.trouble:
+        namespace, _, pod = flexvol_pod.name.partition("/")
         return problem(
             f"its volume is to be made{where} by flexvol's pod {pod}, which "
-            f"does not work: {flexvol.trouble}; see: kubectl -n {namespace} "
+            f"does not work: {flexvol_pod.trouble}; see: kubectl -n {namespace} "
             f"describe pod {pod}"
         )
     return note(f"its volume is being made{where}")

@@ -113,7 +113,7 @@ class Access:
         """What a command of the driver's program prints on a node.
 
         :raises NotMoved: with what the command says is wrong."""
-        pod = nodes.get(self.api, self.namespace, node).pod
+        pod = nodes.get(self.api, self.namespace, node).pod_of(driver).name
         line = [executable(PLUGIN_DIRECTORY, driver), *words]
         status, printed, errors = self.api.execute(pod, line, feed, take, _SILENCE_SECONDS)
         if status != 0:

@@ -75,7 +75,8 @@ def _remove_cut_stream(pool: "Pool", name: str, ages: "Ages") -> None:
 #   .new-VOLUME            a volume that is being made, which is renamed to VOLUME when complete.
 #                          Left by a killed call; kept for an hour between two calls of a copy.
 #   .deleted-HEX           a volume whose deletion has begun.
-#   .importing-VOLUME      what has come of a stream; kept for a day after the last bytes came.
+#   .importing-VOLUME      what has come of a stream; kept for a day after the last bytes came. One
+#                          without a record was cut before its first byte, and is not kept.
 #   .archived-HEX-VOLUME   an archive; kept for as long as its class said, or for ever.
 HIDDEN: "Tuple[HiddenName, ...]" = (
     HiddenName(volumes.MAKING, _remove_unmade, is_kept=True),
@@ -122,7 +123,7 @@ def _mark(pool: "Pool", name: str) -> str:
     try:
         status = os.stat(name + "/" + records.FILE, dir_fd=pool.directory, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
-        return "" if is_copy else name  # no step was completed
+        return ""  # no step was completed, so nothing can go on
     if is_copy and not _is_half_copied(pool, name):
         return ""  # its call was killed after the last step
     return "{} {}".format(status.st_ino, status.st_mtime_ns)

@@ -6,7 +6,6 @@ FLEXVOL_KUBE_BIN names a directory that already holds the programs, for people w
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -15,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bundle.environment import cache
+from bundle.environment import cache, locked
 from tests.cluster.kube import go
 from tests.cluster.kube.machine import fetch
 
@@ -52,9 +51,8 @@ def programs() -> Path:
     target = _target()
     if target.exists():
         return target
-    with open(cache() / f"kube-{VERSION}.lock", "w") as lock:
-        # A second run waits for the first: two builds at once take twice as long for the same.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # Two builds at once take twice as long for the same.
+    with locked(f"kube-{VERSION}.lock"):
         if not target.exists():
             _build(target)
     return target

@@ -463,6 +463,17 @@ def down_unless_kept() -> None:
         down()
 
 
+def is_kept() -> bool:
+    """Whether a cluster runs that is to be kept, such as a playground."""
+    return (STATE / "keep").exists()
+
+
+def kept_nodes() -> list[Node]:
+    """The nodes of that cluster, whose programs cannot be started by this process."""
+    numbers = sorted(int(path.name.removeprefix("node")) for path in STATE.glob("node[0-9]"))
+    return [Node(STATE, Path(), number) for number in numbers]
+
+
 def down_kept() -> None:
     """Undoes a cluster that was to be kept. Raises RuntimeError if one is in use by a run."""
     with _only_one():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from bundle.environment import cache
+from bundle.environment import cache, locked
 from tests.cluster.kube import go
 from tests.cluster.kube.machine import fetch
 
@@ -30,9 +29,8 @@ def program(major: int) -> Path:
     target = cache() / f"helm-{version}"
     if target.exists():
         return target / "helm"
-    with open(cache() / f"helm-{version}.lock", "w") as lock:
-        # A second run waits for the first: two builds at once take twice as long for the same.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # Two builds at once take twice as long for the same.
+    with locked(f"helm-{version}.lock"):
         if not target.exists():
             _build(target, major)
     return target / "helm"

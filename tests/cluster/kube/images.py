@@ -3,7 +3,6 @@ cache."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -14,14 +13,16 @@ import subprocess
 import tarfile
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.environment import cache
+from bundle.environment import cache, locked
 from tests.cluster.kube.machine import fetch, sh
 
 ROOT = Path(__file__).resolve().parents[3]
 PAUSE = "registry.k8s.io/pause:3.10"
 SHELL = "flexvol.test/shell:1"  # busybox, for the pods of the tests
+BUSYBOX = "docker.io/library/busybox:latest"  # of examples, whose pods take it if it is there
 RESTIC = "flexvol.test/restic:1"  # busybox and restic, for the backups of docs/backup.md
 PRODUCT = "localhost/flexvol:dev"
 _SUITE = "bookworm"
@@ -30,8 +31,9 @@ _TOOLS = "python3,e2fsprogs,xfsprogs,btrfs-progs,ca-certificates"
 
 
 def busybox(target: Path) -> Path:
-    """A docker archive of busybox under two names: the pause image and the shell of test pods."""
-    return _archive(target, [PAUSE, SHELL], {})
+    """A docker archive of busybox under three names: the pause image, the shell of test pods, and
+    its own."""
+    return _archive(target, [PAUSE, SHELL, BUSYBOX], {})
 
 
 def restic(target: Path) -> Path:
@@ -132,28 +134,30 @@ def base() -> str:
     return f"oci-archive:{target}"
 
 
-def product() -> Path:
+def product(drivers: Sequence[Path] = ()) -> Path:
     """The product's image as ./build.sh image makes it, again only if something that goes into it
-    changed."""
-    with open(cache() / "image.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits for the first to make it
-        return _product()
+    changed.
+
+    drivers: the files of drivers of one's own, which become part of it"""
+    with locked("image.lock"):
+        return _product(drivers)
 
 
-def _product() -> Path:
+def _product(drivers: Sequence[Path]) -> Path:
     sources = [
         ROOT / "deploy/Containerfile",
         ROOT / "dist/flexvol",
         ROOT / "dist/provisioner",
     ]
-    subprocess.run(["./build.sh", "build"], cwd=ROOT, check=True)
+    options = [f"--driver={driver}" for driver in drivers]
+    subprocess.run(["./build.sh", "build", *options], cwd=ROOT, check=True)
     key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     target = cache() / f"image-{key}.tar"
     if not target.exists():
         remove_unused(cache())
         settings = {**os.environ, "FLEXVOL_BASE_IMAGE": base()}
         subprocess.run(
-            ["./build.sh", "image"],
+            ["./build.sh", "image", *options],
             cwd=ROOT,
             check=True,
             env=settings,

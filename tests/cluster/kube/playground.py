@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from bundle import packages
@@ -17,7 +18,8 @@ OVERLAY = "tests/cluster/kube/overlay"
 EXAMPLE = "tests/cluster/kube/example"
 
 
-def up() -> None:
+def up(drivers: Sequence[Path]) -> None:
+    """Starts it. drivers: the files of drivers of one's own, for the image."""
     if os.geteuid() != 0:
         raise SystemExit("playground: a cluster needs root; run it with sudo")
     lacking = packages.install("playground")
@@ -30,7 +32,7 @@ def up() -> None:
     print("starts a Kubernetes of two nodes with flexvol's image; about 2 minutes", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         shell = images.busybox(Path(scratch, "busybox.tar"))
-        kube.up([shell, images.product()])
+        kube.up([shell, images.product(drivers)])
 
     def show(*argv: str) -> None:
         print(f"\n$ kubectl {shlex.join(argv)}", flush=True)
@@ -82,14 +84,36 @@ def _joined(words: list[object]) -> str:
     return shlex.join(str(word) for word in words)
 
 
+def bring(drivers: Sequence[Path]) -> None:
+    """Gives the nodes of the playground that runs an image with these drivers."""
+    image = images.product(drivers)
+    for node in cluster.kept_nodes():
+        node.import_image(image)
+    print(
+        f"\nThe nodes have the image {images.PRODUCT} with {', '.join(map(str, drivers))}. Apply "
+        "the manifests:\n  kubectl apply -k drivers\nor, if they are applied already, start the "
+        "driver's pods again:\n  kubectl -n flexvol rollout restart daemonset/flexvol-driver-NAME"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="build.sh playground", description=__doc__)
+    parser.add_argument(
+        "--driver",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="make flexvol's image with a driver of your own; a playground that runs gets the new "
+        "image; repeatable",
+    )
     parser.add_argument(
         "--down",
         action="store_true",
         help="stop it, and undo everything",
     )
-    if parser.parse_args().down:
+    settings = parser.parse_args()
+    if settings.down:
         try:
             cluster.down_kept()
         except RuntimeError as error:
@@ -97,7 +121,10 @@ def main() -> None:
         print("nothing of it is left")
     else:
         try:
-            up()
+            if settings.driver and cluster.is_kept():
+                bring(settings.driver)
+            else:
+                up(settings.driver)
         except (RuntimeError, subprocess.CalledProcessError) as error:
             raise SystemExit(f"playground: {error}") from None
 

@@ -187,6 +187,35 @@ def header(archive: Path, target: Path, python: str) -> Path:
     return target
 
 
+def test_a_precompilation_that_fails_leaves_the_file_as_it_was_and_nothing_beside_it(
+    archive: Path, tmp_path: Path
+) -> None:
+    """The disk is full: the process may write no file of the size of the whole."""
+    copy = tmp_path / "flexvol"
+    shutil.copy(archive, copy)
+
+    done = run("prlimit", f"--fsize={archive.stat().st_size}", copy, "precompile")
+
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["flexvol"]
+    assert copy.read_bytes() == archive.read_bytes()
+
+
+def test_what_a_killed_precompilation_left_is_replaced_by_the_next(
+    archive: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "flexvol"
+    shutil.copy(archive, copy)
+    (tmp_path / "flexvol.new").write_bytes(b"half a file")
+
+    done = run(copy, "precompile")
+
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["flexvol"]
+    assert copy.stat().st_size > archive.stat().st_size
+
+
 def test_without_python_the_answer_is_a_failure_and_the_status_is_0(
     archive: Path, tmp_path: Path
 ) -> None:
@@ -261,6 +290,27 @@ def test_a_driver_of_ones_own_becomes_part_of_it_and_its_default(
         assert set(packed.namelist()) - set(plain.namelist()) == {"node/drivers/directory.py"}
 
 
+def test_the_commands_of_an_installed_file_are_about_the_driver_whose_name_it_has(
+    tmp_path: Path,
+) -> None:
+    pack.pack(tmp_path / "flexvol", [EXAMPLE])
+    for name in ("loop", "directory"):
+        (tmp_path / name).symlink_to("flexvol")
+
+    usage = {
+        name: " ".join(run(tmp_path / name, "status", "--help").stdout.split())
+        for name in ("loop", "flexvol")
+    }
+    explained = {
+        name: run(tmp_path / name, "help", "adopt").stdout for name in ("loop", "directory")
+    }
+
+    assert "(default: loop)" in usage["loop"]
+    assert "(default: directory)" in usage["flexvol"]
+    assert "does not support" not in explained["loop"]
+    assert "The driver directory does not support it." in explained["directory"]
+
+
 @pytest.mark.parametrize("name", ["loop.py", "my-driver.py", "Driver class.py"])
 def test_a_driver_whose_name_cannot_be_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("")
@@ -269,12 +319,43 @@ def test_a_driver_whose_name_cannot_be_is_refused(name: str, tmp_path: Path) -> 
         pack.pack(tmp_path / "flexvol", [tmp_path / name])
 
 
-def test_a_driver_with_a_syntax_error_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def mount(:")
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("def mount(:", id="no Python at all"),
+        pytest.param("if (size := 1):\n    pass\n", id="a Python newer than that of some nodes"),
+    ],
+)
+def test_a_driver_with_a_syntax_error_is_refused(source: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(source)
 
     with pytest.raises(SyntaxError):
         pack.pack(tmp_path / "flexvol", [tmp_path / "mine.py"])
     assert not (tmp_path / "flexvol").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        pytest.param(
+            "from node.drivers import Drivr", "ImportError", id="a name that is not there"
+        ),
+        pytest.param("import yaml", "ModuleNotFoundError", id="a module that a node does not have"),
+        pytest.param("ROOT = 1 / 0", "ZeroDivisionError", id="a bug in its first lines"),
+        pytest.param("raise SystemExit(1)", "SystemExit", id="an end of the program"),
+    ],
+)
+def test_a_driver_that_cannot_be_imported_says_so_in_its_answer(
+    line: str, error: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(f"import os\n{line}\n")
+    pack.pack(tmp_path / "flexvol", [tmp_path / "mine.py"])
+    (tmp_path / "mine").symlink_to("flexvol")
+
+    for called in ("flexvol", "mine"):
+        done = run(tmp_path / called, "init")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["message"] == f"bug in the driver: {error} at mine.py:2"
 
 
 def _request(**own: str) -> str:

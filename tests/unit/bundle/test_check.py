@@ -71,7 +71,7 @@ def test_quick_runs_the_unit_tests_and_the_short_set_with_the_newest_python() ->
 
 def test_quick_builds_no_programs_and_all_other_runs_do() -> None:
     quick = check.quick_runs([OLDEST, NEWEST])
-    others = [*check.other_runs([NEWEST], "halves"), Run(("tests/unit",))]
+    others = [*check.other_runs([NEWEST], "node", "vm"), Run(("tests/unit",))]
 
     assert [run.settings() for run in quick] == [{"FLEXVOL_NO_BUILD": "1"}] * 2
     assert all("FLEXVOL_NO_BUILD" not in run.settings() for run in others)
@@ -125,35 +125,51 @@ def test_the_words_choose_which_packages_are_installed(
 
 
 def test_all_runs_the_nodes_tests_with_every_python() -> None:
-    runs = check.other_runs([OLDEST, MIDDLE, NEWEST], "halves")
+    runs = check.other_runs([OLDEST, MIDDLE, NEWEST], "node", "vm")
 
     assert words_of(runs) == [
         f"tests/node --python={NEWEST}",
-        f"tests/node -m not newest --python={OLDEST}",
+        f"tests/node tests/sanity/test_command.py -m not newest --python={OLDEST}",
         f"tests/node --python={NEWEST}",
         "tests/vm",
-        f"tests/unit --python={NEWEST}",
+        "tests/vm",
+        f"tests/unit tests/sanity --python={NEWEST}",
         f"tests/node -m short --python={MIDDLE}",
     ]
     assert all(run.is_nice for run in runs)
 
 
-def test_two_runs_share_the_nodes_tests_with_the_newest_python() -> None:
-    first, _, second, *others = check.other_runs([OLDEST, NEWEST], "halves")
+@pytest.mark.parametrize("pythons", [[NEWEST], [OLDEST, NEWEST]], ids=["one", "two"])
+@pytest.mark.parametrize(
+    ("tests", "halves"),
+    [
+        pytest.param(f"tests/node --python={NEWEST}", "node", id="the node's tests"),
+        pytest.param("tests/vm", "vm", id="the virtual machines' tests"),
+    ],
+)
+def test_two_runs_share(pythons: list[Path], tests: str, halves: str) -> None:
+    runs = check.other_runs(pythons, "node", "vm")
 
-    assert first.settings() == {"FLEXVOL_TEST_HALVES": "halves"}
-    assert second.settings() == {
-        "FLEXVOL_TEST_HALVES": "halves",
-        "FLEXVOL_TEST_SECOND_HALF": "1",
-    }
-    assert [run.settings() for run in others] == [{}, {}]
+    chosen = [run for run in runs if words_of([run]) == [tests]]
+
+    assert [run.settings() for run in chosen] == [
+        {"FLEXVOL_TEST_HALVES": halves},
+        {"FLEXVOL_TEST_HALVES": halves, "FLEXVOL_TEST_SECOND_HALF": "1"},
+    ]
+
+
+def test_no_other_run_is_one_of_two() -> None:
+    runs = check.other_runs([OLDEST, MIDDLE, NEWEST], "node", "vm")
+
+    assert [run.halves for run in runs if run.halves] == ["node", "node", "vm", "vm"]
 
 
 def test_a_machine_with_one_python_runs_the_nodes_tests_once() -> None:
-    runs = check.other_runs([NEWEST], "halves")
+    runs = check.other_runs([NEWEST], "node", "vm")
 
     node = f"tests/node --python={NEWEST}"
-    assert words_of(runs) == [node, "tests/vm", node, f"tests/unit --python={NEWEST}"]
+    others = ["tests/vm", "tests/vm", f"tests/unit tests/sanity --python={NEWEST}"]
+    assert words_of(runs) == [node, node, *others]
 
 
 def test_two_clusters_share_the_clusters_tests_and_one_has_the_playground(tmp_path: Path) -> None:

@@ -97,9 +97,9 @@ def test_the_packages_that_the_help_names_are_those_that_the_word_needs(word: wo
 
 
 def test_the_pages_name_only_words_that_there_are() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     named = {
-        word for page in pages for word in re.findall(r"\./build\.sh ([a-z]+)", page.read_text())
+        word for page in pages for word in re.findall(r"\./build\.sh ([a-z-]+)", page.read_text())
     }
 
     assert named - set(NAMES) == set()

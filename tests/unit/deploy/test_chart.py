@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from bundle import new_driver
+from cluster.controller import modes, settings
 from node.host.plugin_directory import PLUGIN_DIRECTORY
 from shared.protocol import VERSION
 from tests import documents
@@ -117,6 +119,82 @@ def test_chart_and_kustomize_have_the_same_objects(
         assert found[key] == one, key
 
 
+@pytest.fixture(params=["without pools", "with pools"])
+def drivers(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Path]:
+    """What `./build.sh new-driver` writes in either mode: the directories of two drivers."""
+    pools = "Reply(pools=[])" if request.param == "with pools" else ""
+    modes = {"quota": new_driver.NODE, "archive": new_driver.SHARED}
+    for name, mode in modes.items():
+        new_driver.write(tmp_path / name, mode, f"{pools}\n")
+    return {name: tmp_path / name for name in modes}
+
+
+def values_of(drivers: dict[str, Path]) -> Object:
+    """The values of all drivers, as Helm merges several files."""
+    merged: Object = {}
+    for directory in drivers.values():
+        merged.update(yaml.safe_load((directory / "values.yaml").read_text())["drivers"])
+    return {"drivers": merged}
+
+
+def test_chart_and_kustomize_have_the_same_objects_for_drivers_that_use_secrets(
+    each_helm: Helm, drivers: dict[str, Path]
+) -> None:
+    manifests = [str(directory / "deploy") for directory in drivers.values()]
+    for directory in drivers.values():
+        file = directory / "deploy/kustomization.yaml"
+        text = file.read_text()
+        assert "# Add secrets.yaml, " in text
+        file.write_text(text.replace("resources:\n", "resources:\n  - secrets.yaml\n"))
+    own = kustomization("deploy/shared/account", "deploy/secrets", *manifests)
+
+    expected = charts.by_name(charts.kustomize(own))
+    found = charts.by_name(
+        each_helm.render({**WITH_NAMESPACE, "secrets.enabled": True, **values_of(drivers)})
+    )
+
+    assert sorted(found) == sorted(expected)
+    for key, one in expected.items():
+        assert found[key] == one, key
+
+
+@pytest.mark.parametrize("overlay", ["", "openshift"], ids=["the base", "with an overlay"])
+def test_chart_and_kustomize_have_the_same_objects_for_drivers_of_ones_own(
+    each_helm: Helm, drivers: dict[str, Path], overlay: str
+) -> None:
+    manifests = [str(directory / "deploy") for directory in drivers.values()]
+    components = (f"deploy/overlays/{overlay}",) if overlay else ()
+    own = kustomization("deploy/shared/account", *manifests, components=components)
+    values = {"driverDirectory.distribution": overlay or "default", **values_of(drivers)}
+
+    expected = charts.by_name(charts.kustomize(own))
+    found = charts.by_name(each_helm.render({**WITH_NAMESPACE, **values}))
+
+    assert sorted(found) == sorted(expected)
+    for key, one in expected.items():
+        assert found[key] == one, key
+
+
+def test_a_driver_has_the_capabilities_and_arguments_of_its_values(helm: Helm) -> None:
+    own = {"capabilities": ["SYS_ADMIN"], "extraArgs": ["--workers=2"]}
+    drivers = {"quota": {"mode": "node", **own}, "archive": {"mode": "shared", **own}}
+
+    objects = helm.render({"drivers": drivers})
+
+    pods = [one for one in objects if one["metadata"]["name"].startswith("flexvol-driver-")]
+    provisioners = [
+        container
+        for one in pods
+        if one["kind"] in ("DaemonSet", "Deployment")
+        for container in one["spec"]["template"]["spec"]["containers"]
+        if container["name"] == "provisioner"
+    ]
+    assert len(provisioners) == 2
+    for container in provisioners:
+        assert container["args"][-1] == "--workers=2"
+        assert container["securityContext"]["capabilities"]["add"] == ["SYS_ADMIN"]
+
+
 def pod_of(objects: list[Object], name: str) -> Object:
     (workload,) = [
         one
@@ -207,7 +285,7 @@ def test_a_directory_of_ones_own_is_that_of_all_pods_that_run_drivers(helm: Helm
     node, shared = (pod_of(objects, f"flexvol-{name}") for name in ("node", "shared"))
     directory = values["driverDirectory.path"]
     assert host_path(node, "plugins") == host_path(shared, "plugins") == directory
-    assert container_of(node, "install")["command"][-1] == directory
+    assert directory in container_of(node, "install")["command"]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -280,6 +358,163 @@ def test_a_storage_class_has_what_its_value_says_and_the_usual_rest(helm: Helm) 
     }
 
 
+IS_DEFAULT = "storageclass.kubernetes.io/is-default-class"
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        pytest.param({"default": True}, {IS_DEFAULT: "true"}, id="by its value"),
+        pytest.param(
+            {"annotations": {IS_DEFAULT: "true"}}, {IS_DEFAULT: "true"}, id="by hand alone"
+        ),
+        pytest.param(
+            {"default": True, "annotations": {IS_DEFAULT: "true", "c": "d"}},
+            {IS_DEFAULT: "true", "c": "d"},
+            id="by its value and by hand",
+        ),
+        pytest.param(
+            {"default": True, "annotations": {IS_DEFAULT: "false"}},
+            {IS_DEFAULT: "true"},
+            id="by its value, and not by hand",
+        ),
+        pytest.param({"default": False}, None, id="not at all"),
+    ],
+)
+def test_a_class_says_once_whether_it_is_the_default(
+    each_helm: Helm, one: Object, expected: Object | None
+) -> None:
+    rendered = each_helm.run(
+        *("template", "flexvol", CHART, "--show-only", "templates/storageclasses.yaml"),
+        *("--set-json", f"classes={json.dumps([{'name': 'fast', **one}])}"),
+    ).stdout
+
+    (found,) = [
+        each
+        for each in yaml.safe_load_all(rendered)
+        if each is not None and each["kind"] == "StorageClass"
+    ]
+    assert found["metadata"].get("annotations") == expected
+    assert rendered.count(IS_DEFAULT) == len([key for key in expected or {} if key == IS_DEFAULT])
+
+
+TAKEN = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+
+
+def with_classes(*classes: Object) -> Object:
+    """The value of a driver that has these classes."""
+    return {"mode": "node", "classes": list(classes)}
+
+
+DOUBLED = [
+    pytest.param(
+        {"classes": [{"name": "fast"}, {"name": "slow"}, {"name": "fast"}]},
+        "The value classes has the name fast twice.",
+        id="two classes of one name",
+    ),
+    pytest.param(
+        {"pools": [{"name": "fast"}, {"name": "fast", "reserve": "5%"}]},
+        "The value pools has the name fast twice.",
+        id="two pools of one name",
+    ),
+    pytest.param(
+        {"classes": [{"name": "a", "default": True}, {"name": "b", "default": True}]},
+        "The values make a and b default classes.",
+        id="two default classes",
+    ),
+    pytest.param(
+        {
+            "classes": [
+                {"name": "a", "default": True},
+                {"name": "b", "annotations": {IS_DEFAULT: "true"}},
+            ]
+        },
+        "The values make a and b default classes.",
+        id="two default classes, one by hand",
+    ),
+    pytest.param(
+        {"classes": [{"name": "fast"}], "drivers": {"quota": with_classes({"name": "fast"})}},
+        "The value classes, with those of drivers, has the name fast twice.",
+        id="a class of a driver with the name of one of the loop driver",
+    ),
+    pytest.param(
+        {
+            "drivers": {
+                "archive": with_classes({"name": "fast"}),
+                "quota": with_classes({"name": "fast"}),
+            }
+        },
+        "The value classes, with those of drivers, has the name fast twice.",
+        id="two drivers with classes of one name",
+    ),
+    pytest.param(
+        {
+            "classes": [{"name": "a", "default": True}],
+            "drivers": {"quota": with_classes({"name": "b", "default": True})},
+        },
+        "The values make a and b default classes.",
+        id="two default classes, one of a driver",
+    ),
+    pytest.param(
+        {
+            "drivers": {
+                "archive": with_classes({"name": "a", "default": True}),
+                "quota": with_classes({"name": "b", "annotations": {IS_DEFAULT: "true"}}),
+            }
+        },
+        "The values make a and b default classes.",
+        id="two default classes of two drivers, one by hand",
+    ),
+    pytest.param(
+        {"drivers": {"quota": {"mode": "node", "volumes": [{"name": "host", "emptyDir": {}}]}}},
+        "The value drivers.quota.volumes has the name host twice.",
+        id="a volume of a driver with the name of one of the chart's",
+    ),
+    pytest.param(
+        {
+            "drivers": {
+                "quota": {"mode": "shared", "volumeMounts": [{"name": "x", "mountPath": "/tmp"}]}
+            }
+        },
+        "The value drivers.quota.volumeMounts has the mountPath /tmp twice.",
+        id="a volume of a driver where the chart has one",
+    ),
+    pytest.param(
+        {"shared.enabled": True, "shared.volumes": [{"name": "tmp", "emptyDir": {}}]},
+        "The value shared.volumes has the name tmp twice.",
+        id="a volume with the name of one of the chart's",
+    ),
+    pytest.param(
+        {"shared.enabled": True, "shared.volumeMounts": [{"name": "x", "mountPath": TAKEN}]},
+        f"The value shared.volumeMounts has the mountPath {TAKEN} twice.",
+        id="a volume where the chart has the drivers",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "sentence"), DOUBLED)
+def test_what_is_there_twice_is_refused_before_anything_is_changed(
+    each_helm: Helm, values: Object, sentence: str
+) -> None:
+    assert sentence in each_helm.refusal(values)
+
+
+def test_an_argument_may_be_any_that_the_chart_does_not_give_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        settings.parse(["--help"], "")
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out.partition("What a person")[0]))
+    given = {"--node", "--cluster", "--identity", "--pod", "--health-port"}
+    no_use = {"--help", "--version", "--kubeconfig", "--namespace"}
+
+    allowed = re.findall("[a-z-]{2,}", SCHEMA["definitions"]["arguments"]["items"]["pattern"])
+
+    assert {f"--{name.lstrip('-')}" for name in allowed if name.strip("-")} == (
+        options - given - no_use
+    )
+
+
 def test_each_pool_is_made_after_the_driver_is_installed_and_the_others_do_not_wait_for_it(
     helm: Helm,
 ) -> None:
@@ -339,25 +574,52 @@ def test_a_pool_is_made_where_the_kernel_lists_a_mount_and_no_program_looks_at_i
         timeout=60,
     )
 
-    made = "made: pool init fast --unless-removed --reserve=20% --overcommit=1"
+    made = "made: pool init --driver=loop fast --unless-removed --reserve=20% --overcommit=1"
     refused = "no disk is mounted at /var/lib/flexvol/fast, so this node gets no pool fast"
     assert done.stdout.strip() == (made if is_made else refused)
     assert done.stderr == ""
 
 
-def test_a_driver_of_ones_own_is_served_by_the_nodes_and_left_by_shared_mode(helm: Helm) -> None:
+def served_by(objects: list[Object], role: str, what: str = "provisioners") -> list[str]:
+    """The names that a ClusterRole lets an account serve."""
+    (found,) = [
+        one for one in objects if one["kind"] == "ClusterRole" and one["metadata"]["name"] == role
+    ]
+    (rule,) = [
+        one for one in found["rules"] if one["resources"] == [what] and one["verbs"] == ["serve"]
+    ]
+    return list(rule["resourceNames"])
+
+
+def test_the_nodes_serve_the_provisioners_of_their_value(helm: Helm) -> None:
     provisioners = ["loop.flexvol", "directory.flexvol"]
 
-    objects = helm.render({"provisioners": provisioners, "shared.enabled": True})
+    objects = helm.render({"provisioners": provisioners})
 
-    roles = {one["metadata"]["name"]: one for one in objects if one["kind"] == "ClusterRole"}
-    for name, verb in (("flexvol-served", "serve"), ("flexvol-shared", "leave")):
-        (rule,) = [
-            one
-            for one in roles[name]["rules"]
-            if one["resources"] == ["provisioners"] and one["verbs"] == [verb]
-        ]
-        assert rule["resourceNames"] == provisioners
+    assert served_by(objects, "flexvol-served") == provisioners
+
+
+def test_each_account_serves_the_provisioners_of_its_pods_arguments(helm: Helm) -> None:
+    more = {"extraArgs": ["--workers=2", "--driver=example/films"]}
+    drivers = {
+        "archive": {"mode": "shared", **more},
+        "quota": {"mode": "node", **more},
+        "tapes": {"mode": "shared"},
+    }
+    values = {"shared.enabled": True, "shared.driver": "example/array", "drivers": drivers}
+
+    objects = helm.render({**values, "shared.extraArgs": ["--driver=example/disks"]})
+
+    assert served_by(objects, "flexvol-shared") == ["array.example", "disks.example"]
+    both = ["archive.flexvol", "films.example"]
+    assert served_by(objects, "flexvol-driver-archive") == both
+    assert served_by(objects, "flexvol-driver-tapes") == ["tapes.flexvol"]
+    assert served_by(objects, "flexvol-driver-quota-served") == ["films.example", "quota.flexvol"]
+    for name, provisioners in (("archive", both), ("tapes", ["tapes.flexvol"])):
+        (role,) = [one for one in objects if one["kind"] == "Role"
+                   and one["metadata"]["name"] == f"flexvol-driver-{name}"]  # fmt: skip
+        (lease,) = role["rules"][0]["resourceNames"]
+        assert lease == "-".join([modes.SHARED_LEASE, *provisioners])
 
 
 def test_another_identity_of_shared_mode_has_the_rights_to_its_own_secrets(helm: Helm) -> None:
@@ -412,6 +674,15 @@ def named(word: str) -> Object:
         ],
         "pools": [{"name": word}],
         "provisioners": [word],
+        "drivers": {
+            "quota": {
+                "mode": "node",
+                "classes": [{"name": f"{word}-quota", "provisioner": word}],
+                "capabilities": [word],
+                "volumes": [{"name": word}],
+                "volumeMounts": [{"name": word, "mountPath": f"/{word}"}],
+            }
+        },
         "priorityClass.name": word,
         "cluster.priorityClassName": word,
         "shared.priorityClassName": word,
@@ -651,6 +922,18 @@ REFUSED = [
         id="a class without a name",
     ),
     pytest.param(
+        "drivers", {"quota": {}}, ("/drivers/quota", "missing property 'mode'"),
+        id="a driver without a mode",
+    ),
+    pytest.param(
+        "drivers", {"my-quota": {"mode": "node"}}, ("'my-quota' does not match pattern",),
+        id="a driver that Python cannot name",
+    ),
+    pytest.param(
+        "drivers", {"loop": {"mode": "node"}}, ("invalid propertyName 'loop'", "'not' failed"),
+        id="a driver with the name of the driver that is there",
+    ),
+    pytest.param(
         "pools", [{"name": "default"}], ("/pools/0/name",), id="the pool that each node has"
     ),
     pytest.param(
@@ -686,6 +969,108 @@ REFUSED = [
         ("/node/extraArgs/0", "'log-format=json' does not match pattern"),
         id="an argument without its dashes",
     ),
+    pytest.param(
+        "node.extraArgs",
+        ["--node=other"],
+        ("/node/extraArgs/0", "'--node=other' does not match pattern"),
+        id="an argument that the chart gives",
+    ),
+    pytest.param(
+        "node.extraArgs",
+        ["--workers", "2"],
+        ("/node/extraArgs/0", "'--workers' does not match pattern"),
+        id="an argument in two words",
+    ),
+    pytest.param(
+        "cluster.extraArgs",
+        ["--workers=2", "--workers=2"],
+        ("/cluster/extraArgs", "items at 0 and 1 are equal"),
+        id="an argument twice",
+    ),
+    pytest.param(
+        "node.resources.limits",
+        {"memory": "-512Mi"},
+        ("/node/resources/limits/memory", "'-512Mi' does not match pattern"),
+        id="a negative limit",
+    ),
+    pytest.param(
+        "node.resources.requests",
+        {"cpu": -1},
+        ("/node/resources/requests/cpu", "got -1, want 0"),
+        id="a negative request that is a number",
+    ),
+    pytest.param(
+        "shared.resources.limits",
+        {"memory": "512 Mi"},
+        ("/shared/resources/limits/memory", "does not match pattern"),
+        id="a limit in other words",
+    ),
+    pytest.param(
+        "node.resources.limits",
+        {"two words": "1"},
+        ("'two words' does not match pattern",),
+        id="a resource that has no name of one",
+    ),
+    pytest.param(
+        "node.tolerations",
+        [{"keys": "storage"}],
+        ("/node/tolerations/0", "'keys' not allowed"),
+        id="a mistyped part of a toleration",
+    ),
+    pytest.param(
+        "classes",
+        [{"name": "fast", "allowedTopologies": [{"matchLabels": {}}]}],
+        ("/classes/0/allowedTopologies/0",),
+        id="a mistyped part of a topology",
+    ),
+    pytest.param(
+        "node.nodeSelector",
+        {"storage": "a b"},
+        ("/node/nodeSelector/storage", "'a b' does not match pattern"),
+        id="a label that no node can have",
+    ),
+    pytest.param(
+        "node.podAnnotations",
+        {"a: b\nc": "d"},
+        ("does not match pattern",),
+        id="an annotation whose name is of two lines",
+    ),
+    pytest.param(
+        "image.repository",
+        "registry.example/flexvol:1.0",
+        ("/image/repository", "does not match pattern"),
+        id="an image that has its tag already",
+    ),
+    pytest.param(
+        "driverDirectory.path",
+        "/opt/../etc",
+        ("/driverDirectory/path",),
+        id="a directory above itself",
+    ),
+    pytest.param(
+        "shared.driver",
+        "../loop",
+        ("/shared/driver", "'../loop' does not match pattern"),
+        id="a driver that is a path",
+    ),
+    pytest.param(
+        "provisioners",
+        ["loop.flexvol", "loop.flexvol"],
+        ("/provisioners", "items at 0 and 1 are equal"),
+        id="a provisioner twice",
+    ),
+    pytest.param(
+        "shared.volumes",
+        [{"emptyDir": {}}],
+        ("/shared/volumes/0", "missing property 'name'"),
+        id="a volume without a name",
+    ),
+    pytest.param(
+        "monitoring.podMonitor.interval",
+        "30s30s",
+        ("/monitoring/podMonitor/interval", "'30s30s' does not match pattern"),
+        id="an interval twice",
+    ),
 ]  # fmt: skip
 
 
@@ -698,6 +1083,12 @@ def test_a_wrong_value_is_refused_and_named(
     assert "values don't meet the specifications of the schema" in refusal
     for word in words:
         assert word in refusal
+
+
+def test_the_chart_and_new_driver_refuse_the_same_names_of_drivers() -> None:
+    names = SCHEMA["properties"]["drivers"]["propertyNames"]
+
+    assert set(names["not"]["enum"]) == new_driver.TAKEN
 
 
 def test_the_page_shows_a_refusal_as_helm_words_it(helm: Helm) -> None:

@@ -10,29 +10,40 @@ from typing import Any
 import pytest
 import yaml
 
-DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+from cluster.controller import modes
+
+ROOT = Path(__file__).resolve().parents[3]
+DEPLOY = ROOT / "deploy"
+BASE = [DEPLOY / folder for folder in (".", "shared", "shared/account", "secrets", "snapshots")]
+# Drivers of one's own: those that ./build.sh new-driver writes, and the examples.
+SKELETONS = [ROOT / "bundle/skeleton" / mode / "deploy" for mode in ("node", "shared")]
+OWN = [*SKELETONS, ROOT / "examples/deploy/nfs", ROOT / "examples/lvm"]
 Object = dict[str, Any]
 OPERATIONS = {"create": "CREATE", "update": "UPDATE", "patch": "UPDATE", "delete": "DELETE"}
 # Whoever may read this subresource may use it.
 CONNECTED = "pods/exec"
+# To use a security context is no writing.
+OPENSHIFT = ["security.openshift.io"]
 # A Lease only decides which of our own instances works.
 WITHOUT_POLICY = {"leases"}
 OBEYS = "authorizer.group('flexvol').resource('policies').name('{0}').check('obey').allowed()"
 IGNORES = "!authorizer.group('flexvol').resource('policies').name('{0}').check('ignore').allowed()"
 
 
-def manifests() -> list[Object]:
-    folders = (".", "shared", "secrets", "snapshots")
-    files = [file for folder in folders for file in (DEPLOY / folder).glob("*.yaml")]
+def text_of(file: Path) -> str:
+    """The drivers of the skeletons have one name, and here that of their mode."""
+    mode = file.parents[1].name if file.parent in SKELETONS else ""
+    return file.read_text().replace("mydriver", f"{mode}driver")
+
+
+def manifests(folders: list[Path]) -> list[Object]:
+    texts = [text_of(file) for folder in folders for file in folder.glob("*.yaml")]
     return [
-        one
-        for file in files
-        for one in yaml.safe_load_all(file.read_text())
-        if one["kind"] != "Kustomization"
+        one for text in texts for one in yaml.safe_load_all(text) if one["kind"] != "Kustomization"
     ]
 
 
-ALL = manifests()
+ALL = manifests(BASE + OWN)
 
 
 def of_kind(*kinds: str) -> list[Object]:
@@ -40,6 +51,7 @@ def of_kind(*kinds: str) -> list[Object]:
 
 
 ACCOUNTS = sorted(one["metadata"]["name"] for one in of_kind("ServiceAccount"))
+OWN_ACCOUNTS = [name for name in ACCOUNTS if name.startswith("flexvol-driver-")]
 POLICIES = {one["metadata"]["name"]: one["spec"] for one in of_kind("ValidatingAdmissionPolicy")}
 
 
@@ -85,7 +97,7 @@ def test_each_right_to_write_has_a_policy(account: str) -> None:
     writes = {
         (resource, verb)
         for rule in rules_of(account)
-        if rule["apiGroups"] != ["flexvol"]
+        if rule["apiGroups"] not in (["flexvol"], OPENSHIFT)
         for resource in rule["resources"]
         for verb in set(rule["verbs"]) - {"get", "list", "watch"}
     }
@@ -99,7 +111,11 @@ def test_each_right_to_write_has_a_policy(account: str) -> None:
 
 @pytest.mark.parametrize("account", ACCOUNTS)
 def test_each_account_obeys_the_policies_of_its_own_word(account: str) -> None:
-    assert obeyed(account) == {account.removeprefix("flexvol-")}
+    words = {"node", "shared"} if account in OWN_ACCOUNTS else {account.removeprefix("flexvol-")}
+
+    (word,) = obeyed(account)
+
+    assert word in words
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
@@ -128,7 +144,8 @@ def test_the_nodes_serve_the_provisioners_of_the_classes_that_come_with_them() -
     ]
     (rule,) = served["rules"]
 
-    assert set(rule["resourceNames"]) == {one["provisioner"] for one in of_kind("StorageClass")}
+    classes = [one for one in manifests(BASE) if one["kind"] == "StorageClass"]
+    assert set(rule["resourceNames"]) == {one["provisioner"] for one in classes}
 
 
 def named(account: str, verb: str, resource: str) -> list[str]:
@@ -140,19 +157,64 @@ def named(account: str, verb: str, resource: str) -> list[str]:
     ]
 
 
-def test_the_account_of_shared_mode_leaves_to_the_nodes_what_they_serve() -> None:
-    left = named("flexvol-shared", "leave", "provisioners")
-
-    assert left == named("flexvol-node", "serve", "provisioners")
+IN_SHARED_MODE = [account for account in ACCOUNTS if obeyed(account) == {"shared"}]
 
 
-def test_the_account_of_shared_mode_has_the_secrets_of_its_own_identity() -> None:
-    (deployment,) = [one for one in of_kind("Deployment") if "shared" in one["metadata"]["name"]]
+def argument(deployment: Object, name: str) -> str:
+    """The value of an argument of the provisioner in the pods of a Deployment."""
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (value,) = [
+        word.partition("=")[2] for word in container["args"] if word.startswith(f"--{name}=")
+    ]
+    return str(value)
 
-    (identity,) = named("flexvol-shared", "serve", "identities")
 
-    assert f"--identity={identity}" in container["args"]
+@pytest.mark.parametrize("account", IN_SHARED_MODE)
+def test_an_account_of_shared_mode_is_that_of_one_deployment_and_serves_what_is_of_it(
+    account: str,
+) -> None:
+    (deployment,) = [
+        one
+        for one in of_kind("Deployment")
+        if one["spec"]["template"]["spec"]["serviceAccountName"] == account
+    ]
+    vendor, name = argument(deployment, "driver").split("/")
+
+    assert named(account, "serve", "identities") == [argument(deployment, "identity")]
+    assert named(account, "serve", "provisioners") == [f"{name}.{vendor}"]
+
+
+def test_no_two_accounts_serve_the_same() -> None:
+    """But that for the cluster's duties, which deletes no storage."""
+    accounts = sorted({*ACCOUNTS} - {"flexvol-cluster"})
+    for what, least in (("identities", len(IN_SHARED_MODE)), ("provisioners", len(OWN_ACCOUNTS))):
+        served = [name for account in accounts for name in named(account, "serve", what)]
+        assert 1 < least <= len(set(served)) == len(served), what
+
+
+@pytest.mark.parametrize("account", OWN_ACCOUNTS)
+def test_the_pods_of_a_driver_of_ones_own_that_have_a_token_have_its_account(account: str) -> None:
+    name = account.removeprefix("flexvol-driver-")
+    pods = [
+        one["spec"]["template"]["spec"]
+        for one in of_kind("Deployment", "DaemonSet")
+        if one["metadata"]["name"] == account
+    ]
+    with_token = [pod for pod in pods if pod.get("automountServiceAccountToken", True)]
+
+    assert [pod["serviceAccountName"] for pod in with_token] == [account]
+    assert named(account, "serve", "provisioners") == [f"{name}.flexvol"]
+
+
+@pytest.mark.parametrize("account", sorted({*IN_SHARED_MODE} - {"flexvol-shared"}))
+def test_a_driver_of_ones_own_changes_no_lease_but_its_own(account: str) -> None:
+    (provisioner,) = named(account, "serve", "provisioners")
+    rules = [rule for rule in rules_of(account) if rule["resources"] == ["leases"]]
+
+    assert [rule["verbs"] for rule in rules if "resourceNames" not in rule] == [["create"]]
+    assert [rule["resourceNames"] for rule in rules if "resourceNames" in rule] == [
+        [f"{modes.SHARED_LEASE}-{provisioner}"]
+    ]
 
 
 def test_each_account_is_in_the_namespace_in_which_its_bindings_look_for_it() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from node.host import files, mount_table
+from node.host import config, files, mount_table
 
 LINE = "{0} 1 7:{0} / /pods/{0} rw - ext4 /dev/loop{0} rw\n"
 ALL = "".join(LINE.format(number) for number in (1, 2, 3))
@@ -114,3 +114,11 @@ def test_a_mount_of_another_number_is_of_the_device(fs_type: str, is_of: bool) -
 def test_a_file_system_that_stopped_after_an_error_is_known(flags: str) -> None:
     assert "after an error" in mounted(f"1 1 0:50 / / rw - ext4 /dev/loop1 {flags}").stopped()
     assert mounted("1 1 0:50 / / ro - ext4 /dev/loop1 rw,errors=remount-ro").stopped() == ""
+
+
+def test_where_no_pool_ever_was_the_mounts_are_our_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "ROOT", str(tmp_path / "absent"))
+
+    assert list(mount_table._kubelets()) == []

@@ -96,7 +96,7 @@ def test_what_is_wrong_with_a_pool_is_told_once(capsys: pytest.CaptureFixture[st
     ]
     about_all = {"name": "*", "pool": "fast", "troubles": [("its disk is away", "mount it")]}
 
-    status._print(pools, [about_all], wide=False)
+    status._print(pools, [about_all], "loop", wide=False)
 
     printed = capsys.readouterr().out
     assert printed.count("its disk is away") == 1
@@ -138,13 +138,13 @@ def test_a_narrow_table_has_the_pods_without_their_uids(
         pytest.param([{"name": "away", "error": "x"}], "", id="a pool that is away"),
         pytest.param(
             [{"name": "default", "archives": ["a"]}, {"name": "fast", "archives": ["b", "c"]}],
-            "1 in pool default, 2 in pool fast; see them with: loop list",
+            "1 in pool default, 2 in pool fast; see them with: quota list",
             id="archives in two pools",
         ),
     ],
 )
 def test_archives_are_counted_by_pool(pools: list[dict[str, Any]], words: str) -> None:
-    sentence = status._archives(pools)
+    sentence = status._archives(pools, "quota")
 
     assert bool(sentence) == bool(words)
     assert sentence.endswith(words)

@@ -136,16 +136,30 @@ def test_a_step_of_a_copy_is_seen_although_its_record_was_written(
 
 def test_what_has_come_of_a_stream_is_left_for_a_day(pool: Pool, passed: list[float]) -> None:
     own_pool.add(pool, ".importing-pvc-2", name="pvc-2", imported_bytes=5)
-    Path(pool.path, ".importing-pvc-3").mkdir()  # killed before it had a record
 
     sweeping.sweep(pool)
     passed[0] += 24 * HOUR - 1
     sweeping.sweep(pool)
-    assert own_pool.entries(pool) == {".importing-pvc-2", ".importing-pvc-3"}
+    assert own_pool.entries(pool) == {".importing-pvc-2"}
 
     passed[0] += 1
     sweeping.sweep(pool)
     assert own_pool.entries(pool) == set()
+
+
+def test_a_stream_that_was_cut_before_it_had_a_record_leaves_nothing(pool: Pool) -> None:
+    """The next stream could not go on with it, and it would hold its whole room for a day."""
+    hidden = Path(pool.path, ".importing-pvc-3")
+    hidden.mkdir()
+    (hidden / "image").write_bytes(bytes(4096))
+    Path(pool.path, ".importing-pvc-4").touch()  # no directory, so nothing of ours
+
+    with pool.volume_lock("pvc-3"):  # a stream is just beginning
+        sweeping.sweep(pool)
+    assert hidden.exists()
+
+    sweeping.sweep(pool)
+    assert own_pool.entries(pool) == {".importing-pvc-4"}
 
 
 def test_an_archive_is_not_swept_here(pool: Pool, passed: list[float]) -> None:

@@ -16,6 +16,7 @@ from shared import caller, process_table, protocol
 from shared.options import Options
 from tests.cluster.kube import build
 from tests.unit.shared.driver_outputs import CASES, FAILURE, NOT_SUPPORTED, SUCCESS, Case, reply
+from tests.waiting import wait_until
 
 
 def read(case: Case) -> tuple[str, dict[str, Any]]:
@@ -283,7 +284,14 @@ def test_a_driver_that_does_not_end_is_killed_with_its_children(tmp_path: Path) 
         caller.call(script, "init", seconds=0.3)
 
     child = int((tmp_path / "child").read_text())
-    assert not os.path.exists(f"/proc/{child}") or " Z " in Path(f"/proc/{child}/stat").read_text()
+    wait_until("the killed child has ended", lambda: has_ended(child), 30)
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return " Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_a_call_that_leaves_a_process_that_the_kernel_does_not_let_die_says_which(

@@ -15,7 +15,8 @@ from shared.options import (
     parse_arguments,
     shown_claim,
 )
-from shared.protocol import CALLOUTS, InvalidArgument
+from shared.protocol import CALLOUTS, InvalidArgument, NotSupported
+from tests import option_keys
 
 BROKEN = [
     "",
@@ -153,8 +154,8 @@ def test_the_longest_value_is_taken() -> None:
     ["", "Mount", "mount ", "__init__", "run", "prepare_node", "\u212aill", "x" * 65536],
     ids=refused,
 )
-def test_an_unknown_callout_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(InvalidArgument, match="known are: init, getvolumename") as refusal:
+def test_an_unknown_callout_is_not_supported_and_the_known_ones_are_told(name: str) -> None:
+    with pytest.raises(NotSupported, match="known are: init, getvolumename") as refusal:
         parse_arguments(name, [])
 
     assert len(refusal.value.message) < 500
@@ -409,20 +410,20 @@ def test_a_driver_that_takes_no_options_says_so_of_a_pvs() -> None:
         Options({"a": "b"}).expect_own(())
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "kubernetes.io/pvOrVolumeName",
-        "kubernetes.io/anything",
-        "requestBytes",
-        "requestMiB",
-        "requestGiB",
-        "sourceVolume",
-    ],
-)
+@pytest.mark.parametrize("key", ["requestBytes", "requestMiB", "requestGiB", "sourceVolume"])
 def test_what_the_provisioner_fills_in_is_reserved(key: str) -> None:
     assert is_reserved(key)
-    assert not is_reserved(key + "x") or key.startswith("kubernetes.io/")
+    assert not is_reserved(key + "x")
+
+
+@pytest.mark.parametrize("key", option_keys.REFUSED)
+def test_what_the_api_server_refuses_is_reserved(key: str) -> None:
+    assert is_reserved(key)
+
+
+@pytest.mark.parametrize("key", option_keys.ALLOWED)
+def test_what_the_api_server_takes_is_not_reserved(key: str) -> None:
+    assert not is_reserved(key)
 
 
 def test_options_travel_with_sorted_keys_as_kubelets_do() -> None:
@@ -430,6 +431,25 @@ def test_options_travel_with_sorted_keys_as_kubelets_do() -> None:
 
     assert text == '{"a": "\\u00e9", "b": "<>&"}'
     assert Options.parse(text).own == {"a": "\u00e9", "b": "<>&"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("Gr\u00f6\u00dfe", id="of a Python that has decoded UTF-8"),
+        pytest.param("Gr\udcc3\udcb6\udcc3\udc9fe", id="of a Python 3.6 without a locale"),
+    ],
+)
+def test_the_options_are_utf_8_whatever_the_locale(value: str) -> None:
+    parsed = parse_arguments("mount", ["/pod", f'{{"share": "{value}"}}'])
+
+    assert parsed["options"].own == {"share": "Gr\u00f6\u00dfe"}
+
+
+def test_options_that_are_no_utf_8_are_refused() -> None:
+    for hostile in ("\udcff", "\ud800"):
+        with pytest.raises(InvalidArgument):
+            parse_arguments("mount", ["/pod", f'{{"share": "{hostile}"}}'])
 
 
 @pytest.mark.parametrize(

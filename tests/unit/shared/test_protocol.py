@@ -153,6 +153,7 @@ def test_every_error_of_the_kernel_is_a_sentence_that_says_of_what_and_what_to_d
         pytest.param(errno.EROFS, "Unavailable", id="a read-only disk does"),
         pytest.param(errno.EIO, "Unavailable", id="a disk that fails does"),
         pytest.param(errno.ESTALE, "Unavailable", id="a file server that forgot does"),
+        pytest.param(errno.ENOLCK, "Unavailable", id="a file server without locks does"),
         pytest.param(errno.EPERM, "Internal", id="what is not permitted leaves the outcome open"),
         pytest.param(errno.EEXIST, "Internal", id="what nobody expected leaves the outcome open"),
     ],

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 # A pool with less room than this is full: no volume is smaller.
 _FULL_BYTES = 16 * _MIB
+# What the next sweep removes, unless a call is at work on it: also what a stream left that was cut
+# before its first byte.
+_LEFT = (*sweeping.PASSING, volumes.IMPORTING)
 # Under such a name NFS and FUSE keep a deleted file until its last user is gone.
 _HELD_BY_THE_DISK = (".nfs", ".fuse_hidden")
 
@@ -80,19 +83,24 @@ def _room(pool: "Pool", trouble: str) -> "Finding":
 def _hidden(pool: "Pool", hidden: str) -> "Iterator[Finding]":
     """About a directory that is no volume yet, or no volume any more."""
     path = "{}/{}".format(pool.path, hidden)
-    if hidden.startswith(volumes.IMPORTING):
+    if hidden.startswith(volumes.IMPORTING) and _is_kept(pool, hidden):
         name = hidden[len(volumes.IMPORTING) :]
         yield findings.remark(
             "{} is the part of the stream of volume {} that has come; an import may go on with it, "
             "and it is removed when nothing more has come for a day".format(path, name)
         )
-    elif hidden.startswith(sweeping.PASSING) and _is_left(pool, hidden):
+    elif hidden.startswith(_LEFT) and _is_left(pool, hidden):
         yield _left(pool, hidden)
     elif _is_half_copied(pool, hidden):
         yield findings.remark(
             "{} is a copy that is half done; the next call for its claim goes on with it, if "
             "its source is as it was, and else begins anew".format(path)
         )
+
+
+def _is_kept(pool: "Pool", hidden: str) -> bool:
+    """Whether the hidden directory is kept for a time."""
+    return hidden in sweeping.kept_seconds(pool, write=False)
 
 
 def _is_half_copied(pool: "Pool", hidden: str) -> bool:

@@ -111,16 +111,22 @@ def forget(pool_name: str, name: str) -> None:
 
 
 def sweep(pool: "Pool", hidden: str, ages: "Dict[str, float]") -> None:
-    """Removes the hidden directory of a stream that was cut, if nothing more has come for a day.
-    ages: as sweeping.kept_seconds has them."""
-    if ages.get(hidden, 0) < _GIVEN_UP_SECONDS:
+    """Removes the hidden directory of a stream that was cut, if nothing more has come for a day, or
+    nothing at all. ages: as sweeping.kept_seconds has them."""
+    if _may_go_on(hidden, ages):
         return
     try:
         with pool.volume_lock(_volume_of(hidden), seconds=0):
-            if sweeping.kept_seconds(pool).get(hidden, 0) >= _GIVEN_UP_SECONDS:
+            if not _may_go_on(hidden, sweeping.kept_seconds(pool)):
                 _forget(pool, hidden)
-    except (Busy, FileNotFoundError):
+    except (Busy, FileNotFoundError, NotADirectoryError):
         return
+
+
+def _may_go_on(hidden: str, ages: "Dict[str, float]") -> bool:
+    """Whether a stream may go on with the hidden directory. A directory without a record has no
+    age: its stream was cut before a byte was on disk, and the next stream begins anew."""
+    return ages.get(hidden, _GIVEN_UP_SECONDS) < _GIVEN_UP_SECONDS
 
 
 def _volume_of(hidden: str) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from cluster.controller.cluster import claim_path
+from cluster.controller.companions import Companions
 from cluster.controller.copy_sources import CopySources
 from cluster.controller.instance import Instance
 from cluster.controller.own_node import OwnNode
@@ -28,11 +30,15 @@ NODE = {"metadata": {"name": "node1", "labels": {"kubernetes.io/hostname": "node
 
 
 class Api:
-    """Knows the node, and notes what is read, and what it is asked to change."""
+    """Knows the node, and notes what is read, and what it is asked to change and to create.
+
+    objects: what else there is, by path."""
 
     def __init__(self) -> None:
         self.read: list[str] = []
         self.patched: list[tuple[str, Any]] = []
+        self.created: list[Any] = []
+        self.objects: dict[str, Any] = {}
         self.node: dict[str, Any] = copy.deepcopy(NODE)
 
     def uid(self) -> str:
@@ -40,7 +46,13 @@ class Api:
 
     def get(self, path: str) -> Any:
         self.read.append(path)
-        return self.node if path == "/api/v1/nodes/node1" else None
+        return self.node if path == "/api/v1/nodes/node1" else self.objects.get(path)
+
+    def claim(self, reference: Any) -> Any:
+        return self.objects.get(claim_path(reference["namespace"], reference["name"]))
+
+    def create(self, _: str, body: Any) -> None:
+        self.created.append(body)
 
     def patch(self, path: str, change: Any) -> None:
         self.patched.append((path, change))
@@ -77,7 +89,9 @@ class Parts:
         self.node = OwnNode(instance, self.classes, rooms, self.news)
         turns = Turns(self.node, rivals, listing, CopySources(instance))
         taking = Taking(instance, self.claims, self.node, turns, capacity)
-        on_node = NodeParts(self.node, taking)
+        self.seconds = 0.0  # since the node began
+        companions = Companions(instance, self.claims, self.classes, lambda: self.seconds)
+        on_node = NodeParts(self.node, taking, companions)
         self.provision = Provision(
             instance,
             self.claims,

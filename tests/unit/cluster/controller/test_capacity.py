@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cluster.controller import capacity
+from cluster.controller import capacity, cluster
 from cluster.controller.capacity import Capacity
 from cluster.controller.identity import Identity
 from cluster.controller.storage import Listed
@@ -361,3 +362,111 @@ def test_what_another_process_published_stays_until_the_driver_has_failed_twice(
         node.capacity.publish()
 
     assert both.rooms() == {"a": str(5 << 20)}
+
+
+class Refusing(Published):
+    """An API server that refuses every write while there is an `error`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: Exception | None = None
+        self.reads = 0
+
+    def get(self, path: str) -> Any:
+        self.reads += 1
+        return super().get(path)
+
+    def create(self, path: str, wish: dict[str, Any]) -> dict[str, Any]:
+        if self.error is not None:
+            raise self.error
+        return super().create(path, wish)
+
+
+@pytest.fixture
+def refusing() -> Any:
+    return Refusing()
+
+
+def test_a_failure_to_publish_is_logged_once_until_another_or_a_success(
+    refusing: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = publishing(WithNode(refusing), refusing.list, US, [storage_class()])
+    forbidden = cluster.Refused(403, "cannot create")
+    gone = cluster.Unreachable("no route")
+
+    for error in (forbidden, forbidden, gone, gone, None, gone):
+        refusing.error = error
+        refusing.free -= 1 << 20
+        node.news.changed()
+        node.capacity._try(node.capacity._round)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "capacity not published: cannot create",
+        "capacity not published: no route",
+        "capacity not published: no route",
+    ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(cluster.Unreachable("no route"), id="the API server was away"),
+        pytest.param(KeyError("spec"), id="a bug ended the round"),
+    ],
+)
+def test_after_a_failure_the_objects_are_read_again_before_anything_is_written(
+    refusing: Any, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """Nobody knows which of them were written."""
+    node = publishing(WithNode(refusing), refusing.list, US, [storage_class()])
+    node.capacity._try(node.capacity._round)
+    node.capacity._try(node.capacity._round)
+    assert refusing.reads == 1
+
+    refusing.error = error
+    refusing.free -= 1 << 20
+    node.news.changed()
+    node.capacity._try(node.capacity._round)
+    refusing.error = None
+    node.capacity._try(node.capacity._round)
+
+    assert refusing.reads == 2
+    assert refusing.written[-1] == str(refusing.free)
+    (record,) = caplog.records
+    is_bug = isinstance(error, KeyError)
+    assert (record.getMessage() == "bug while publishing capacity") == is_bug
+    assert bool(record.exc_info) == is_bug
+
+
+def test_what_others_do_to_a_disk_is_published_although_nothing_rings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capacity, "_OFTEN_SECONDS", 0.05)
+    monkeypatch.setattr(capacity, "_AT_MOST_EVERY_SECONDS", 0.05)
+    slow: Any = Slow()
+    node = publishing(WithNode(slow), slow.list, US, [storage_class()])
+
+    with slow.runs(node):
+        wait_until("the first round has ended", lambda: not node.capacity.not_ready())
+        slow.free //= 2
+
+        wait_until("the change is published", lambda: slow.written[-1] == str(slow.free))
+
+
+def test_the_drivers_rest_between_two_rounds_however_often_something_rings() -> None:
+    slow: Any = Slow()
+    asked: list[float] = []
+
+    def ask(driver: str) -> Listed:
+        asked.append(time.monotonic())
+        return Published.list(slow, driver)
+
+    node = publishing(WithNode(slow), ask, US, [storage_class()])
+
+    with slow.runs(node):
+        deadline = time.monotonic() + 20
+        while len(asked) < 3 and time.monotonic() < deadline:
+            node.news.changed()
+            time.sleep(0.01)
+
+    assert min(later - before for before, later in itertools.pairwise(asked[:3])) > 0.9

@@ -24,6 +24,7 @@ BOTH = class_parameters.FS_TYPE_PARAMETERS
         ),
         pytest.param({"onNodeGone": "drop"}, "it is keep or release", id="a value that none knows"),
         pytest.param({"requestBytes": "1"}, "is reserved; remove it", id="a word that is ours"),
+        pytest.param({"a.k8s.io/b": "1"}, "is reserved; remove it", id="a word of Kubernetes"),
     ],
 )
 def test_what_is_wrong_with_a_class_is_said_with_what_can_be_done_about_a_class(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from cluster.controller import driver_replies
 from node.host import filesystems
-from shared import options, protocol
+from shared import options, protocol, schemas
+from tests import schema_documents
 
 
 @pytest.mark.parametrize(
@@ -95,6 +97,11 @@ def test_a_driver_that_answers_nothing_has_made_what_was_asked_for() -> None:
             f"the option {options.CLAIM_UID} is reserved",
             id="an option that stands for the owner",
         ),
+        pytest.param(
+            {**MADE, "options": {"pool": "a", "storage.k8s.io/b": "c"}},
+            "the option storage.k8s.io/b is reserved",
+            id="an option that the API server refuses",
+        ),
         pytest.param({**MADE, "capacityBytes": 99}, "capacityBytes is 99", id="a smaller one"),
         pytest.param({**MADE, "capacityBytes": True}, "capacityBytes is True", id="a truth value"),
         pytest.param({**MADE, "capacityBytes": "100"}, "capacityBytes is '100'", id="a text"),
@@ -141,3 +148,47 @@ def test_an_odd_volume_is_an_error_that_names_what_is_odd(
 
 def test_a_list_in_another_form_has_no_entries() -> None:
     assert driver_replies.checked_entries({"name": "pvc-1"}) == []
+
+
+DEFINITIONS = schemas.document()["$defs"]
+ENTRIES = pytest.mark.parametrize("kind", ["volumes", "pools"])
+VOLUME = DEFINITIONS["provision.reply"]["then"]["properties"]["volume"]
+often = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def schema_of(kind: str) -> dict[str, Any]:
+    """The schema of the entries of that list."""
+    schema: dict[str, Any] = DEFINITIONS["list.reply"]["then"]["properties"][kind]["items"]
+    return schema
+
+
+@ENTRIES
+def test_an_entry_that_its_schema_allows_is_no_error(kind: str) -> None:
+    @given(schema_documents.allowed(schema_of(kind), DEFINITIONS))
+    @often
+    def check(entry: dict[str, Any]) -> None:
+        assert driver_replies.checked_entry(entry) == entry
+
+    check()
+
+
+@ENTRIES
+def test_an_entry_that_is_an_error_is_none_that_its_schema_allows(kind: str) -> None:
+    @given(schema_documents.faulty(schema_of(kind), DEFINITIONS))
+    @often
+    def check(entry: Any) -> None:
+        if isinstance(entry, dict) and driver_replies.checked_entry(entry) != entry:
+            assert schemas.errors("list.reply", {"status": "Success", kind: [entry]})
+
+    check()
+
+
+def test_a_volume_that_its_schema_allows_is_used_if_it_is_as_large_as_was_asked_for() -> None:
+    asked = options.Options({options.REQUEST_BYTES: "1", options.FS_TYPE: ""})
+
+    @given(schema_documents.allowed(VOLUME, DEFINITIONS))
+    @often
+    def check(volume: dict[str, Any]) -> None:
+        assert driver_replies.checked_volume("flexvol/loop", volume, asked) == volume
+
+    check()

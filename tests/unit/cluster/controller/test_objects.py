@@ -88,6 +88,32 @@ def test_a_trimmed_object_has_what_decisions_are_made_of_and_nothing_else() -> N
     assert trimmed == Claim.of({"metadata": metadata, "spec": {"volumeName": "pvc-u1"}})
 
 
+def test_a_trimmed_node_says_the_same_and_has_nothing_that_changes_every_few_seconds() -> None:
+    taint = {"key": "storage", "effect": "NoSchedule"}
+    whole = Node({
+        "metadata": {
+            "name": "node1",
+            "labels": {"kubernetes.io/hostname": "host"},
+            "annotations": {"a": "1"},
+            "resourceVersion": "7",
+        },
+        "spec": {"taints": [taint], "unschedulable": True, "podCIDR": "10.0.0.0/24"},
+        "status": {"conditions": [{"type": "Ready"}]},
+    })  # fmt: skip
+
+    trimmed = whole.trimmed()
+
+    for node in (whole, trimmed):
+        assert node.name == "node1"
+        assert node.labels == {"kubernetes.io/hostname": "host"}
+        assert node.taints == [taint]
+        assert node.is_cordoned
+    assert trimmed.json == {
+        "metadata": {"name": "node1", "labels": {"kubernetes.io/hostname": "host"}},
+        "spec": {"taints": [taint], "unschedulable": True},
+    }
+
+
 @pytest.mark.parametrize(
     ("reference", "names"),
     [

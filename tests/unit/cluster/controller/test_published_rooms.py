@@ -4,6 +4,7 @@ class means."""
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -244,6 +245,7 @@ def test_each_node_and_class_has_a_name_of_its_own() -> None:
     [
         pytest.param("1Mi", 1 << 20, True, True, id="what is published is as wished"),
         pytest.param("1Mi", (1 << 20) - 4096, False, True, id="a small change waits"),
+        pytest.param("1Mi", (1 << 20) - 1, False, True, id="one byte is a small change"),
         pytest.param(
             "1Mi",
             (1 << 20) * 9 // 10,
@@ -278,3 +280,77 @@ def test_a_change_is_written_at_once_unless_it_is_small(
     }
     assert same({**there, "metadata": stamped}, True) == roughly
     assert not same(None, True)
+
+
+def room(hostname: str, class_name: str, **sizes: str) -> dict[str, Any]:
+    return {
+        "storageClassName": class_name,
+        "nodeTopology": {"matchLabels": {"kubernetes.io/hostname": hostname}},
+        **sizes,
+    }
+
+
+def test_the_rooms_of_all_nodes_are_read_from_the_cache_by_class_and_hostname() -> None:
+    """What a node can make is as large as its free room and its longest file allow."""
+    asked = []
+
+    def get(path: str) -> Any:
+        asked.append(path)
+        return {
+            "items": [
+                room("a", "fast", capacity="3Gi", maximumVolumeSize="1Gi"),
+                room("b", "fast", capacity="1Gi", maximumVolumeSize="3Gi"),
+                room("a", "slow", capacity="5Mi"),
+                room("b", "slow"),
+            ]
+        }
+
+    assert published_rooms.rooms(get, "flexvol") == {
+        "fast": {"a": 1 << 30, "b": 1 << 30},
+        "slow": {"a": 5 << 20, "b": 0},
+    }
+    collection = "/apis/storage.k8s.io/v1/namespaces/flexvol/csistoragecapacities"
+    assert asked == [f"{collection}?resourceVersion=0"]
+
+
+def test_a_kubernetes_without_such_objects_has_no_rooms() -> None:
+    assert published_rooms.rooms(lambda _: None, "flexvol") == {}
+
+
+class Server:
+    """Has these objects; notes what is read and deleted."""
+
+    def __init__(self, *names: str) -> None:
+        self.read: list[str] = []
+        self.deleted: list[tuple[str, str]] = []
+        self._items = [
+            {"metadata": {"name": name, "uid": f"uid of {name}"}, **room("h", "c")}
+            for name in names
+        ]
+
+    def get(self, path: str) -> Any:
+        self.read.append(path)
+        return {"items": self._items}
+
+    def delete(self, path: str, uid: str) -> None:
+        self.deleted.append((path.rpartition("/")[2], uid))
+
+
+def test_only_the_objects_of_this_node_and_its_provisioners_are_read_and_cleared_away() -> None:
+    """Another node's name may have the same hash, as far as the label has it."""
+    identity = Identity({"loop.flexvol": "flexvol/loop", "a.b": "b/a"}, "node1", "node1")
+    ours = f"flexvol-{published_rooms.hashed('gone')}-node1"
+    theirs = f"flexvol-{published_rooms.hashed('gone')}-node10"
+    server: Any = Server(ours, theirs)
+
+    published_rooms.OwnRooms(server, identity, "flexvol").publish({}, set(), roughly=False)
+
+    assert server.deleted == [(ours, f"uid of {ours}")]
+    (path,) = server.read
+    query = dict(parse_qsl(path.partition("?")[2]))
+    node, *provisioners = map(published_rooms.hashed, ("node1", "loop.flexvol", "a.b"))
+    assert query == {
+        "labelSelector": f"flexvol/node={node},"
+        f"flexvol/provisioner in ({','.join(sorted(provisioners))})",
+        "resourceVersion": "0",
+    }

@@ -47,6 +47,30 @@ from cluster.controller import settings
             id="two modes",
         ),
         pytest.param([], "is required", id="no mode"),
+        pytest.param(["--node="], "the value of node is empty", id="a node without a name"),
+        pytest.param(["--node", ""], "the value of node is empty", id="a node that is unset"),
+        pytest.param(
+            ["--identity="], "the value of identity is empty", id="an identity without a name"
+        ),
+        pytest.param(
+            ["--node=a", "--kubeconfig="],
+            "the value of kubeconfig is empty",
+            id="a kubeconfig without a path",
+        ),
+        pytest.param(["--node=a", "--pod="], "the value of pod is empty", id="an empty pod"),
+        pytest.param(
+            ["--node=a", "--namespace="], "the value of namespace is empty", id="an empty namespace"
+        ),
+        pytest.param(
+            ["--node=a", "--plugin-dir="],
+            "the value of plugin-dir is empty",
+            id="an empty plugin directory",
+        ),
+        pytest.param(
+            ["--node=$(NODE_NAME)"],
+            "--node '$(NODE_NAME)': no node can have that name",
+            id="a variable that the pod does not have",
+        ),
     ],
 )
 def test_bad_arguments_are_named(
@@ -64,8 +88,6 @@ def test_bad_arguments_are_named(
         pytest.param(["--cluster"], True, id="cluster mode has the duties of no single node"),
         pytest.param(["--node=a"], False, id="node mode does not have them"),
         pytest.param(["--identity=a"], False, id="shared mode does not have them"),
-        pytest.param(["--identity="], False, id="an empty name is shared mode still"),
-        pytest.param(["--node="], False, id="an empty node has no duties of the cluster either"),
     ],
 )
 def test_only_cluster_mode_has_the_duties_of_no_single_node(

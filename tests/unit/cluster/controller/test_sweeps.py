@@ -3,6 +3,7 @@ keep it."""
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -210,7 +211,7 @@ def test_what_came_since_the_last_look_keeps_the_volume(
     """The last live read is seconds old when the grace time is over."""
     sweeps.look(0, GRACE_SECONDS - 10)
     for name, value in change.items():
-        setattr(sweeps.api, name, value)
+        setattr(sweeps.api, name, copy.deepcopy(value))  # reading a uid takes it off the list
 
     sweeps.look(10)
 

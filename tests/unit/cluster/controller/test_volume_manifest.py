@@ -7,12 +7,14 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cluster.controller import objects, volume_manifest
 from cluster.controller.identity import Identity
 from cluster.controller.objects import Claim, StorageClass, Volume
 from cluster.controller.volume_manifest import Variant
-from shared import options
+from shared import options, schemas
 
 NODE = Identity({"loop.flexvol": "flexvol/loop"}, "node1", "node1")
 CLAIM: dict[str, Any] = {
@@ -38,7 +40,22 @@ MADE = {"options": {"pool": "disk2", "poolId": "ab"}, "capacityBytes": 64 << 20,
 def provision_request(
     claim: dict[str, Any], storage_class: dict[str, Any], *more: Any
 ) -> options.Options:
-    return volume_manifest.provision_request(Claim(claim), StorageClass(storage_class), *more)
+    request = volume_manifest.provision_request(Claim(claim), StorageClass(storage_class), *more)
+    return checked("provision", request)
+
+
+def delete_request(volume: dict[str, Any], *more: Any) -> options.Options:
+    return checked("delete", volume_manifest.delete_request(Volume(volume), *more))
+
+
+def adopt_request(volume: dict[str, Any], *more: Any) -> options.Options:
+    return checked("adopt", volume_manifest.adopt_request(Volume(volume), *more))
+
+
+def checked(callout: str, request: options.Options) -> options.Options:
+    """The request, which keeps to the schema of its callout."""
+    assert schemas.errors(f"{callout}.request", json.loads(request.text())) == []
+    return request
 
 
 def persistent_volume(
@@ -203,7 +220,7 @@ def test_what_a_pv_says_at_delete_cannot_stand_for_what_we_know() -> None:
         {options.CLAIM_UID: "other", options.VOLUME: "other"}
     )
 
-    request = volume_manifest.delete_request(Volume(volume))
+    request = delete_request(volume)
 
     assert (request.volume, request.claim.uid, request.own) == (
         "pvc-u1",
@@ -254,8 +271,8 @@ def test_a_pv_tells_of_its_claim_only_where_that_is_awaited_and_a_person_names_t
 ):
     volume = persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
 
-    told = volume_manifest.adopt_request(Volume(volume))
-    adopted = volume_manifest.adopt_request(Volume(volume), "c1")
+    told = adopt_request(volume)
+    adopted = adopt_request(volume, "c1")
 
     assert (told.only_if_awaited, told.cluster_uid, told.claim.uid) == (True, "", "u1")
     assert (adopted.only_if_awaited, adopted.cluster_uid) == (False, "c1")
@@ -264,7 +281,7 @@ def test_a_pv_tells_of_its_claim_only_where_that_is_awaited_and_a_person_names_t
 def test_a_pv_that_is_bound_to_another_claim_names_the_owner_that_was_read() -> None:
     volume = persistent_volume(CLAIM, CLASS, MADE, NODE, "host-1")
 
-    told = volume_manifest.adopt_request(Volume(volume), "c1", "u0")
+    told = adopt_request(volume, "c1", "u0")
 
     assert (told.only_if_owner, told.cluster_uid, told.claim.uid) == ("u0", "c1", "u1")
     assert not told.only_if_awaited
@@ -304,7 +321,7 @@ ENTRY = {
 def test_a_listed_volume_is_deleted_where_it_is_and_as_its_owners(
     conditions: dict[str, Any], expected: dict[str, str]
 ) -> None:
-    request = volume_manifest.listed_request(ENTRY, **conditions)
+    request = checked("delete", volume_manifest.listed_request(ENTRY, **conditions))
 
     assert json.loads(request.text()) == {
         "pool": "disk2",
@@ -315,3 +332,39 @@ def test_a_listed_volume_is_deleted_where_it_is_and_as_its_owners(
         options.CLAIM_UID: "u1",
         **expected,
     }
+
+
+def test_a_retained_volume_is_adopted_only_to_be_kept() -> None:
+    request = volume_manifest.listed_request(ENTRY, only_if_blank=True)
+
+    assert checked("adopt", request).only_if_blank
+
+
+KEYS = st.text(max_size=8) | st.sampled_from(
+    [options.VOLUME, options.REQUEST_BYTES, options.SOURCE_VOLUME, "kubernetes.io/x", "fsType"]
+)
+HOSTILE = st.dictionaries(KEYS, st.text(max_size=8), max_size=4)
+
+
+@given(
+    parameters=HOSTILE,
+    size_bytes=st.integers(0, (1 << 63) - 1),
+    source=st.sampled_from(["", "pvc-source"]),
+    only_find=st.booleans(),
+)
+def test_a_request_to_make_a_volume_keeps_to_its_schema_whatever_the_class_says(
+    parameters: dict[str, str], size_bytes: int, source: str, only_find: bool
+) -> None:
+    variant = Variant(source=source, only_find=only_find)
+
+    provision_request(CLAIM, {**CLASS, "parameters": parameters}, size_bytes, "c1", variant)
+
+
+@given(edited=HOSTILE, only_if_blank=st.booleans(), move=st.sampled_from(["", "m1"]))
+def test_a_request_about_a_volume_keeps_to_its_schema_whatever_the_pv_says(
+    edited: dict[str, str], only_if_blank: bool, move: str
+) -> None:
+    volume = persistent_volume(CLAIM, CLASS, {**MADE, "options": edited}, NODE, "host-1")
+
+    delete_request(volume, only_if_blank, move)
+    adopt_request(volume, "c1", "u0")

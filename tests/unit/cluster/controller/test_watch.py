@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import kubernetes.client
@@ -167,5 +168,24 @@ def test_a_watch_that_ends_at_once_without_a_word_has_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, _, back = followed(monkeypatch, reports(), reports(), reports())
+
+    assert back == ["back"]
+
+
+def test_a_watch_that_lasted_in_silence_ends_the_failures_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Storage classes change seldom: no event may come for days."""
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None)
+    monkeypatch.setattr(watch, "time", clock)
+
+    def lasts() -> Iterator[Event]:
+        now[0] += 300.0
+        yield from ()
+
+    cut = fails(ConnectionResetError())
+
+    _, _, back = followed(monkeypatch, cut, cut, lasts, lasts, lasts)
 
     assert back == ["back"]

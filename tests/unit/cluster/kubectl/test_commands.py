@@ -147,3 +147,24 @@ def test_a_person_who_stops_a_command_is_told_so_without_a_trace(kubeconfig: str
         "stopped; what was begun goes on when the same command is run again"
     ]
     assert running.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        pytest.param(["adopt", "--all", "--node="], "node", id="adopt on every node"),
+        pytest.param(["inventory", "--node", ""], "node", id="inventory of every node"),
+        pytest.param(["release", ""], "volume", id="release of no PV"),
+        pytest.param(
+            ["move", "--all", "--from=", "--to=b"], "source", id="move from a node without a name"
+        ),
+        pytest.param(["explain", "data", "-n", ""], "claim-namespace", id="a namespace"),
+        pytest.param(["inventory", "--context="], "context", id="a context"),
+    ],
+)
+def test_an_empty_value_is_refused_and_means_nothing_else(words: list[str], name: str) -> None:
+    """It is what an unset variable of a shell leaves."""
+    done = provisioner(*words)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(f"error: the value of {name} is empty")

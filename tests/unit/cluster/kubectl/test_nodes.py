@@ -12,12 +12,14 @@ from cluster.controller import cluster
 from cluster.controller.objects import Pod
 from cluster.controller.storage import Listed
 from cluster.kubectl import nodes
-from cluster.kubectl.nodes import FlexvolNode
+from cluster.kubectl.nodes import FlexvolNode, FlexvolPod
 from shared import protocol
+
+NODE_MODE = ["--node=x"]
 
 
 def flexvol(
-    node: str = "node1", args: Any = (), app: str = "flexvol-node", **more: Any
+    node: str = "node1", args: Any = NODE_MODE, app: str = "flexvol-node", **more: Any
 ) -> dict[str, Any]:
     """A pod of flexvol on that node."""
     return {
@@ -49,7 +51,6 @@ def found(*pods: dict[str, Any]) -> dict[str, FlexvolNode]:
             ("a/b", "c/d"),
             id="two drivers are named",
         ),
-        pytest.param(None, ("flexvol/loop",), id="the container has no arguments"),
     ],
 )
 def test_the_drivers_of_a_node_are_those_that_its_provisioner_serves(
@@ -68,17 +69,17 @@ def test_the_drivers_of_a_node_are_those_that_its_provisioner_serves(
         ),
         pytest.param(["--identity", "one"], "one", id="in the next word"),
         pytest.param(["--identity=$(NAME)"], "", id="in an environment variable"),
-        pytest.param(None, "", id="the container has no arguments"),
     ],
 )
 def test_the_identity_of_shared_storage_is_that_of_its_provisioner(
     args: Any, identity: str
 ) -> None:
-    assert found(flexvol(args=args, app="flexvol-shared"))[""].identity == identity
+    (pod,) = found(flexvol(args=args, app="flexvol-shared"))[""].pods
+    assert pod.identity == identity
 
 
 def test_a_command_about_a_nodes_pvs_knows_each_driver_that_is_served_there() -> None:
-    two = ["--driver=flexvol/loop", "--driver=flexvol/directory"]
+    two = ["--node=x", "--driver=flexvol/loop", "--driver=flexvol/directory"]
     pods = [flexvol("node1"), flexvol("node2", two)]
     api: Any = SimpleNamespace(items=lambda path: pods)
 
@@ -94,8 +95,49 @@ def test_of_two_pods_on_a_node_the_one_that_runs_and_is_not_about_to_go_is_asked
     pending = pod("pending", "Pending")
     best = pod("best", "Running")
 
-    assert found(best, going, pending)["node1"].pod == "flexvol/best"
-    assert found(pending, going)["node1"].pod == "flexvol/pending"
+    assert found(best, going, pending)["node1"].pod_of("flexvol/loop").name == "flexvol/best"
+    assert found(pending, going)["node1"].pod_of("flexvol/loop").name == "flexvol/pending"
+
+
+def of_own_driver(name: str, *args: str, **more: Any) -> dict[str, Any]:
+    """A pod that serves a driver of one's own beside flexvol-node."""
+    pod = flexvol(args=[*args, f"--driver=flexvol/{name}"], app=f"flexvol-driver-{name}", **more)
+    return {**pod, "metadata": {**pod["metadata"], "name": name}}
+
+
+def test_each_driver_of_a_node_is_asked_in_the_pod_that_serves_it() -> None:
+    node = found(flexvol(), of_own_driver("quota", "--node=x"))["node1"]
+
+    assert node.drivers == ("flexvol/loop", "flexvol/quota")
+    assert node.pod_of("flexvol/loop").name == "flexvol/p-node1"
+    assert node.pod_of("flexvol/quota").name == "flexvol/quota"
+    assert node.pod_of("flexvol/by-hand").name == "flexvol/p-node1"
+
+
+def test_each_storage_that_every_node_reaches_has_the_identity_of_its_own_pod() -> None:
+    node = found(of_own_driver("nfs", "--identity=nfs"), of_own_driver("cifs", "--identity=smb"))[
+        ""
+    ]
+
+    assert node.pod_of("flexvol/nfs").identity == "nfs"
+    assert node.pod_of("flexvol/cifs").identity == "smb"
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        pytest.param(flexvol(args=["--cluster"], app="flexvol-cluster"), id="the cluster's duties"),
+        pytest.param(flexvol(args=None, app="flexvol-install-nfs"), id="an installer"),
+        pytest.param(flexvol(app="web"), id="somebody else's pod"),
+    ],
+)
+def test_a_pod_that_makes_no_volumes_is_not_asked(pod: dict[str, Any]) -> None:
+    assert found(pod) == {}
+
+
+def test_the_pods_of_a_driver_are_shown_by_their_label() -> None:
+    assert nodes.pods_serving("flexvol/loop").endswith("-l app=flexvol-node")
+    assert "flexvol-driver-quota" in nodes.pods_serving("flexvol/quota")
 
 
 def of_ours(phase: str = "Running", **status: Any) -> dict[str, Any]:
@@ -156,7 +198,14 @@ def test_a_pod_of_ours_that_does_not_work_is_told_from_one_that_does(
     assert nodes.trouble_of(Pod(pod)) == trouble
 
 
-WELL = FlexvolNode("node1", "flexvol/flexvol-node-x", ("flexvol/loop",), "node1")
+LOOP = "flexvol/loop"
+
+
+def a_node(trouble: str = "", name: str = "node1") -> FlexvolNode:
+    return FlexvolNode(name, (FlexvolPod("flexvol/flexvol-node-x", (LOOP,), "node1", trouble),))
+
+
+WELL = a_node()
 DIALING = "exec loop in flexvol/flexvol-node-x: 500 error dialing backend: dial tcp 10.0.0.1:10250"
 
 
@@ -167,19 +216,19 @@ DIALING = "exec loop in flexvol/flexvol-node-x: 500 error dialing backend: dial 
         pytest.param(WELL, cluster.Unreachable("cut"), "its kubelet cannot", id="a cut answer",),
         pytest.param(WELL, None, "node node1 did not answer", id="no answer in time"),
         pytest.param(
-            WELL._replace(trouble="it is not ready"),
+            a_node("it is not ready"),
             cluster.Refused(500, DIALING),
             "node node1 did not answer: its kubelet cannot be reached",
             id="a node that is down, whose pods count as not ready",
         ),
         pytest.param(
-            WELL._replace(trouble="it is not ready"),
+            a_node("it is not ready"),
             None,
             "node node1 did not answer: its kubelet cannot be reached, or hangs",
             id="a node that hangs, whose pods count as not ready",
         ),
         pytest.param(
-            WELL._replace(trouble="it is Pending"),
+            a_node("it is Pending"),
             cluster.Refused(404, "no container"),
             "of node node1 did not answer: it is Pending; see: kubectl -n flexvol describe pod",
             id="a pod that does not run",
@@ -199,7 +248,7 @@ DIALING = "exec loop in flexvol/flexvol-node-x: 500 error dialing backend: dial 
             id="a driver that is not installed",
         ),
         pytest.param(
-            WELL._replace(name=""), None, "the pod flexvol/flexvol-node-x did not answer",
+            a_node(name=""), None, "the pod flexvol/flexvol-node-x did not answer",
             id="storage of no single node",
         ),
     ],
@@ -207,7 +256,7 @@ DIALING = "exec loop in flexvol/flexvol-node-x: 500 error dialing backend: dial 
 def test_a_node_that_cannot_be_asked_is_one_plain_sentence(
     node: FlexvolNode, error: Exception | None, sentence: str
 ) -> None:
-    said = nodes.why_silent(node, error)
+    said = nodes.why_silent(node, LOOP, error)
 
     assert sentence in said
     assert "dial tcp" not in said
@@ -232,7 +281,9 @@ def test_what_the_nodes_list_stands_in_the_order_of_the_nodes_whoever_answers_fi
             return Listed([], [])
 
     monkeypatch.setattr(nodes, "NodeStorage", Slow)
-    flexvol_nodes = [FlexvolNode(name, f"flexvol/{name}", ("a/b",), name) for name in names]
+    flexvol_nodes = [
+        FlexvolNode(name, (FlexvolPod(f"flexvol/{name}", ("a/b",), name),)) for name in names
+    ]
     api: Any = None
 
     listed, silent = nodes.list_all(api, flexvol_nodes)

@@ -4,9 +4,31 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from cluster.controller import inventory
 from cluster.kubectl import uninstall
+from cluster.kubectl.nodes import FlexvolNode, FlexvolPod
 from tests import documents
+
+
+@pytest.mark.parametrize(
+    ("drivers", "stays"),
+    [
+        pytest.param(["flexvol/loop"], "Pools stay, below /var/lib/flexvol.", id="the built-in"),
+        pytest.param(["acme/nfs"], "The storage of acme/nfs stays as it is.", id="another"),
+    ],
+)
+def test_what_stays_is_what_the_drivers_have(
+    drivers: list[str], stays: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pod = FlexvolPod("flexvol/flexvol-1", tuple(drivers), "")
+
+    uninstall._print_way_out([FlexvolNode("n1", (pod,))])
+
+    *_, command, last = capsys.readouterr().out.splitlines()
+    assert command.endswith(f"/{drivers[0].replace('/', '~')}/{drivers[0].split('/')[1]} uninstall")
+    assert last == stays
 
 
 def states() -> set[str]:

@@ -16,7 +16,7 @@ from cluster.kubectl.adopt.candidates import (
     meant,
     recorded_claim,
 )
-from cluster.kubectl.nodes import FlexvolNode
+from cluster.kubectl.nodes import FlexvolNode, FlexvolPod
 from shared import protocol
 from tests.unit.cluster.kubectl.adopt.volumes import (
     ARCHIVE,
@@ -176,7 +176,7 @@ LOOP = "flexvol/loop"
 
 
 def flexvol_node(name: str, identity: str) -> FlexvolNode:
-    return FlexvolNode(name, f"flexvol/{name}", (LOOP,), identity)
+    return FlexvolNode(name, (FlexvolPod(f"flexvol/{name}", (LOOP,), identity),))
 
 
 def names_of(listed: dict[tuple[str, str], list[Any]]) -> list[tuple[str, str, str]]:

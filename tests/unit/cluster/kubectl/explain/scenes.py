@@ -22,7 +22,7 @@ from cluster.kubectl.explain.findings import Finding
 from cluster.kubectl.explain.pods import on_pod
 from cluster.kubectl.explain.rooms import on_rooms
 from cluster.kubectl.explain.scene import Scene, WaitingClaim
-from cluster.kubectl.nodes import FlexvolNode
+from cluster.kubectl.nodes import FlexvolNode, FlexvolPod
 
 GIB = 1 << 30
 DRIVER = "flexvol/loop"
@@ -77,7 +77,7 @@ def node(name: str, ready: str = "True", **spec: Any) -> Object:
 
 def flexvol(name: str, trouble: str = "") -> FlexvolNode:
     """The node with a pod of flexvol on it."""
-    return FlexvolNode(name, f"flexvol/p-{name}", (DRIVER,), name, trouble)
+    return FlexvolNode(name, (FlexvolPod(f"flexvol/p-{name}", (DRIVER,), name, trouble),))
 
 
 def labelled(name: str, hostname: str, **labels: str) -> Object:

@@ -31,7 +31,7 @@ def node(name: str) -> Object:
 def flexvol(name: str) -> Object:
     return {
         **named(f"p-{name}", labels={"app": "flexvol-node"}),
-        "spec": {"nodeName": name, "containers": [{"args": []}]},
+        "spec": {"nodeName": name, "containers": [{"args": ["--node=x"]}]},
         "status": {"phase": "Running"},
     }
 

@@ -16,7 +16,10 @@ Object = dict[str, Any]
 PODS = "/api/v1/namespaces/shop/pods"
 OURS: Object = {
     "metadata": {"name": "flexvol-node-1", "labels": {"app": "flexvol-node"}},
-    "spec": {"nodeName": "node1", "containers": [{"name": "provisioner", "args": []}]},
+    "spec": {
+        "nodeName": "node1",
+        "containers": [{"name": "provisioner", "args": ["--node=node1"]}],
+    },
     "status": {"phase": "Running"},
 }
 RELEASED: Object = {

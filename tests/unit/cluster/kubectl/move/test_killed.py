@@ -10,7 +10,7 @@ import pytest
 from cluster.kubectl import nodes
 from cluster.kubectl.move import ending
 from cluster.kubectl.move.access import NotMoved
-from cluster.kubectl.nodes import FlexvolNode
+from cluster.kubectl.nodes import FlexvolNode, FlexvolPod
 from tests.unit.cluster.kubectl.move.world import DRIVER, Killed, Storage, World
 
 # A move from node1 to node2 makes so many changes: the plan; the policy; the copy; the plan again;
@@ -37,7 +37,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(
         nodes,
         "get",
-        lambda api, namespace, name: FlexvolNode(name, f"flexvol/{name}", (DRIVER,), name),
+        lambda api, namespace, name: FlexvolNode(
+            name, (FlexvolPod(f"flexvol/{name}", (DRIVER,), name),)
+        ),
     )
     monkeypatch.setattr(ending, "Events", _Events)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
