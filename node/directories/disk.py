@@ -115,15 +115,9 @@ class Disk:
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise Unavailable(
-                "{} is not what the driver wrote ({}); put it back from a backup".format(
-                    name, error
-                )
-            ) from None
+            raise _damaged(name, " ({})".format(error)) from None
         if not isinstance(record, dict) or not _has_owner(record):
-            raise Unavailable(
-                "{} is not what the driver wrote; put it back from a backup".format(name)
-            )
+            raise _damaged(name)
         return record
 
     def change(self, path: str, **changes: "Any") -> None:
@@ -240,6 +234,12 @@ def is_there(path: str) -> bool:
 
 def _not_found(path: str) -> NotFound:
     return NotFound("{} does not exist on this node; see: kubectl flexvol inventory".format(path))
+
+
+def _damaged(record: str, why: str = "") -> Unavailable:
+    return Unavailable(
+        "{} is not what the driver wrote{}; put it back from a backup".format(record, why)
+    )
 
 
 def _record_path(path: str) -> str:
