@@ -121,9 +121,13 @@ class Disk:
         return record
 
     def change(self, path: str, **changes: "Any") -> None:
-        """Notes more, or other values, of the volume with that directory."""
+        """Notes more, or other values, of the volume with that directory. Raises NotFound if
+        nothing is noted of the volume: a record without an owner would count as damaged."""
         with self._locked(path) as directory:
-            _write(directory, path, dict(self.record(path), **changes))
+            record = self.record(path)
+            if not record:
+                raise _not_found(_record_path(path))
+            _write(directory, path, dict(record, **changes))
 
     # For list.
 

@@ -65,6 +65,15 @@ def test_what_is_noted_later_is_listed(disk: Disk) -> None:
     assert (entry["sizeBytes"], entry["owner"]["uid"]) == (9, "u1")
 
 
+def test_a_volume_without_a_record_gets_none_by_a_change(disk: Disk, root: Path) -> None:
+    (root / "shop/pvc-1").mkdir(parents=True)
+
+    with pytest.raises(NotFound):
+        disk.change(disk.path_by_name("pvc-1"), sizeBytes=9)
+
+    assert [path.name for path in (root / "shop").iterdir()] == ["pvc-1"]
+
+
 def test_a_volume_that_no_namespace_has_is_not_found_by_its_name(disk: Disk) -> None:
     disk.make(asked("pvc-2"))
 
