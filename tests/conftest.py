@@ -87,7 +87,9 @@ def executable(for_python: Path, tmp_path_factory: pytest.TempPathFactory) -> li
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--campaign"):
+        items[:] = [item for item in items if not item.get_closest_marker("campaign")]
     HALF.order(items)
 
 

@@ -84,17 +84,23 @@ def replaced(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-def judged(directory: Path, kind: Kind, text: str, names: Sequence[str] = ()) -> list[Result]:
+def judged(
+    directory: Path, kind: Kind, text: str, names: Sequence[str] = (), alone: bool = False
+) -> list[Result]:
     """What the suite says of a driver with this text.
 
-    :param names: of the checks; all if none are named"""
+    :param names: of the checks; all if none are named
+    :param alone: whether the checks that these need are taken for right"""
     path = directory / "shelf"
     path.write_text(text)
     path.chmod(0o755)
     settings = sandbox.Settings(str(path))
     settings.loop_devices = kind.is_loop
     settings.real_root = kind.is_loop
-    return list(Suite(settings, kind.request()).judge(names))
+    suite = Suite(settings, kind.request())
+    if alone:
+        suite.take_for_right(names)
+    return list(suite.judge(names))
 
 
 def faults(results: list[Result]) -> dict[str, str]:

@@ -19,12 +19,22 @@ from tests.vm.machine import Machine
 LONGEST = ("test_network_drivers.py", "test_kernels.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--campaign"):
+        items[:] = [item for item in items if is_for_ci(item)]
     for item in items:
         if "tests/vm/" in item.nodeid:
             item.add_marker(pytest.mark.vm)
     first, last = LONGEST
     items.sort(key=lambda item: (item.path.name == last) - (item.path.name == first))
+
+
+def is_for_ci(item: pytest.Item) -> bool:
+    """Whether CI has the time for the test with these parameters, as its mark in_ci_with says."""
+    marker = item.get_closest_marker("in_ci_with")
+    if not marker or not isinstance(item, pytest.Function):
+        return True
+    return marker.kwargs.items() <= item.callspec.params.items()
 
 
 @pytest.fixture(scope="session")

@@ -104,6 +104,7 @@ def _make(suite: str, scratch: Path, image: Image) -> None:
     _complete(root)
     version = next((root / "lib/modules").iterdir()).name
     shutil.copy(root / f"boot/vmlinuz-{version}", image.kernel)
+    _unpack_modules(root / "lib/modules" / version)
     run("depmod", "-b", root, version)
     _make_initrd(root, version, scratch / "initrd", image.initrd)
     for useless in _USELESS:
@@ -142,6 +143,13 @@ def _complete(root: Path) -> None:
     init = root / "init.sh"
     shutil.copy(HERE / "init.sh", init)
     init.chmod(0o755)
+
+
+def _unpack_modules(directory: Path) -> None:
+    """Unpacks the kernel's modules: an emulated processor takes seconds for that, at each start."""
+    packed = list(directory.rglob("*.ko.xz"))
+    if packed:
+        run("unxz", *packed)
 
 
 def _make_initrd(root: Path, version: str, directory: Path, target: Path) -> None:

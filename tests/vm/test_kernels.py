@@ -11,7 +11,7 @@ import pytest
 
 from tests.node.nodes import MIB
 from tests.vm.guest import DRIVER, Guest, MakeGuest
-from tests.vm.image import KERNELS
+from tests.vm.image import KERNELS, NEW, OLD
 
 # Which size a volume of each file system has at least. The demo's volume is xfs.
 SMALLEST = {"ext4": 64 * MIB, "btrfs": 256 * MIB}
@@ -83,6 +83,7 @@ def command(guest: Guest, *words: str) -> str:
     return done.stdout.decode()
 
 
+@pytest.mark.in_ci_with(guest=OLD)
 def test_the_demo_passes(guest: Guest) -> None:
     told = command(guest, "demo")
 
@@ -90,7 +91,13 @@ def test_the_demo_passes(guest: Guest) -> None:
     assert guest.mounts() == []
 
 
-@pytest.mark.parametrize("fs", SMALLEST)
+@pytest.mark.parametrize(
+    "fs",
+    [
+        pytest.param("ext4", marks=pytest.mark.in_ci_with(guest=OLD)),
+        pytest.param("btrfs", marks=pytest.mark.in_ci_with(guest=NEW)),
+    ],
+)
 def test_two_pods_share_a_volume_each_with_its_own_flags(guest: Guest, fs: str) -> None:
     size = SMALLEST[fs]
     guest.provision(size=size, fs=fs)
@@ -125,6 +132,7 @@ def test_two_pods_share_a_volume_each_with_its_own_flags(guest: Guest, fs: str) 
     assert guest.listing("/var/lib/flexvol/default") == {".locks", "pool.json"}
 
 
+@pytest.mark.in_ci_with(guest=OLD)
 def test_two_first_pods_at_once_get_one_device(guest: Guest) -> None:
     guest.provision()
     pods = [guest.pod_dir(pod) for pod in ("web", "backup")]
@@ -140,6 +148,7 @@ def test_two_first_pods_at_once_get_one_device(guest: Guest) -> None:
     guest.ok("delete", guest.deletion())
 
 
+@pytest.mark.in_ci_with(guest=OLD)
 def test_a_device_attached_by_hand_keeps_the_volume_from_being_mounted(guest: Guest) -> None:
     guest.provision()
     image = "/var/lib/flexvol/default/pvc-1/image"
@@ -155,6 +164,7 @@ def test_a_device_attached_by_hand_keeps_the_volume_from_being_mounted(guest: Gu
     guest.ok("delete", guest.deletion())
 
 
+@pytest.mark.in_ci_with(guest=OLD)
 def test_ext4_grows_a_thousandfold_in_one_step_while_a_pod_writes(guest: Guest) -> None:
     """The kernel does it, online; resize2fs could not."""
     guest.provision(size=64 * MIB)
@@ -178,6 +188,7 @@ def test_ext4_grows_a_thousandfold_in_one_step_while_a_pod_writes(guest: Guest) 
     guest.ok("delete", guest.deletion())
 
 
+@pytest.mark.in_ci_with(guest=OLD)
 def test_the_doctor_finds_nothing_wrong_with_the_pool(guest: Guest) -> None:
     command(guest, "install", PLUGINS)
 

@@ -43,8 +43,9 @@ from node.host import mount_calls, network_mounts
 {}
 sys.exit(flexvol.main(sys.argv[1:]))
 """
-# Of flexvol sanity, where not all are asked for: a check takes ten seconds here.
-CHECKS = ("mount-killed", "read-only-beside-writable")
+# Of flexvol sanity, where not all are asked for: a check takes ten seconds here. Calls that are
+# killed have a test of their own below.
+CHECKS = ("read-only-beside-writable",)
 IMPATIENT = f"""
 network_mounts.MOUNT_SECONDS = {LIMIT_SECONDS}
 network_mounts._UNMOUNT_SECONDS = {LIMIT_SECONDS}
@@ -227,6 +228,7 @@ def test_a_volume_of_juliohm_is_mounted_for_two_pods(client: Client, net: Net) -
     net.new.machine.must("rm", f"{SHARED}/file")
 
 
+@pytest.mark.in_ci_with(client="old")
 def test_a_volume_of_fstab_with_a_special_path_is_mounted(client: Client, net: Net) -> None:
     net.new.machine.must("mkdir", "-p", "-m", "777", f"{SHARED}/{SPECIAL}")
 
@@ -239,6 +241,7 @@ def test_a_volume_of_fstab_with_a_special_path_is_mounted(client: Client, net: N
     net.new.machine.must("rm", "-r", f"{SHARED}/{SPECIAL}")
 
 
+@pytest.mark.in_ci_with(client="old")
 def test_a_wrong_password_is_refused_also_while_the_right_one_is_in_use(client: Client) -> None:
     web = client.mount("cifs", "web", options(OF_JULIOHM, secret=SECRET))
     evil = client.pod_dir("cifs", "evil")
@@ -251,6 +254,7 @@ def test_a_wrong_password_is_refused_also_while_the_right_one_is_in_use(client: 
     client.unmount("cifs", web)
 
 
+@pytest.mark.in_ci_with(client="old")
 def test_words_for_mount_cifs_are_none_that_a_kernel_refuses(client: Client) -> None:
     words = "workgroup=WORKGROUP,comment=note,uid=,gid=,cruid=,backupuid=,mand,nomand,nolock"
     words += ",nostrictatime,silent,loud,iversion,noiversion,users,user=,_netdev,nofail,x-a.b"
@@ -264,6 +268,7 @@ def test_words_for_mount_cifs_are_none_that_a_kernel_refuses(client: Client) -> 
     client.unmount("cifs", path)
 
 
+@pytest.mark.in_ci_with(client="old")
 def test_a_share_for_guests_needs_no_secret(client: Client) -> None:
     own = {"networkPath": f"//{SERVER}/public", "mountOptions": "guest"}
 
@@ -294,6 +299,7 @@ def test_what_cannot_be_mounted_is_told(
     assert net.new.mounts_at(path) == 0
 
 
+@pytest.mark.in_ci_with(client="old")
 def test_nobody_sees_the_password(client: Client) -> None:
     """Neither the list of processes nor a file has it, while a mount is made and after."""
     machine = client.machine
@@ -438,6 +444,7 @@ def test_a_pod_of_another_namespace_gets_nothing(net: Net, provisioner: Provisio
     assert net.new.mounts_at(path) == 0
 
 
+@pytest.mark.in_ci_with(client="old")
 def test_a_volume_whose_name_became_a_link_leads_nowhere(
     client: Client, net: Net, provisioner: Provisioner
 ) -> None:
@@ -507,6 +514,31 @@ def test_both_mount_on_a_kernel_without_the_mount_api(net: Net, provisioner: Pro
         client.unmount(driver, path)
     stages = client.machine.must("ls", "/run/flexvol/stage").split()
     assert [name for name in stages if not name.endswith(".lock")] == []
+
+
+@pytest.mark.parametrize(
+    ("driver", "kernel"),
+    [
+        pytest.param("nfs", "has the mount API", marks=pytest.mark.campaign),
+        ("nfs", "has mount(2) alone"),
+        ("cifs", "has the mount API"),
+        pytest.param("cifs", "has mount(2) alone", marks=pytest.mark.campaign),
+    ],
+)
+def test_calls_that_were_killed_are_made_again(
+    net: Net, provisioner: Provisioner, driver: str, kernel: str
+) -> None:
+    """Or the pod has gone in the meantime."""
+    own = provisioner.provision() if driver == "nfs" else OF_JULIOHM
+    line = ("/payload/killed_calls.py", "/payload/nfs", driver, net.new.pod_dir(driver, "killed"))
+    given = options(own, secret=SECRET if driver == "cifs" else None).encode()
+
+    counts = json.loads(net.new.machine.must("python3", "-I", "-S", *line, kernel, stdin=given))
+
+    assert counts["mount"] >= 2
+    assert counts["unmount"] >= 1
+    assert f"{SERVER}:/" not in net.new.machine.must("cat", "/proc/self/mountinfo")
+    assert f"//{SERVER}/" not in net.new.machine.must("cat", "/proc/self/mountinfo")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.vm.machine import cable
 from tests.vm.servers import connect, serve_nfs
 
 POOL = "/var/lib/flexvol/default"
-LIMIT_SECONDS = 30  # of each callout while the server stands still; the real ones are minutes
+LIMIT_SECONDS = 12  # of each callout while the server stands still; the real ones are minutes
 # The driver with other limits; its answers come five seconds before each.
 SHORT = f"""
 import sys

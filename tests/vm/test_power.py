@@ -17,13 +17,14 @@ from pathlib import Path
 
 from tests.node.nodes import MIB
 from tests.vm.guest import DRIVER, Guest, MakeGuest, fsynced
+from tests.vm.image import OLD
 from tests.vm.machine import Job
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"
 POOL = "/var/lib/flexvol/default"
 SIZES = {"ext4": 64 * MIB, "btrfs": 256 * MIB, "xfs": 300 * MIB}
 MOST_VOLUMES = 3  # that are kept over a power cut
-CI_CUTS = 3  # in operations that are drawn
+CI_CUTS = 2  # in operations that are drawn
 CAMPAIGN_ROUNDS = 10  # of all operations
 FILES_BEFORE = 5  # that a pod has written before an operation begins
 
@@ -224,7 +225,7 @@ def test_after_a_power_cut_in_any_operation_nothing_is_lost_and_nothing_left(
     if campaign:
         operations = list(OPERATIONS * CAMPAIGN_ROUNDS)
     for number, operation in enumerate(operations):
-        guest = make_guest(disk=disk)
+        guest = make_guest(OLD, disk=disk)
         guest.remember()
         if number == 0:
             story.begin(guest)
@@ -242,7 +243,7 @@ def test_after_a_power_cut_in_any_operation_nothing_is_lost_and_nothing_left(
             told = job.wait(0)
             assert told.returncode == 0, told
             note_answered(story, operation.__name__, volume, told.stdout)
-    guest = make_guest(disk=disk)
+    guest = make_guest(OLD, disk=disk)
     guest.remember()
     story.check(guest)
     story.ask_doctor(guest)
