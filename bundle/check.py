@@ -3,10 +3,10 @@
 Without words it installs what the tests need, and runs lint, types, the floor of Python 3.6,
 shellcheck and then all tests. A node may have any Python, so everything is run with the newest
 Python of this machine, the node's tests again with the oldest, and a short set of them with every
-other. The virtual machines of tests/vm have Pythons of their own. The tests of the cluster and of
-the node wait much and take longest, and qemu runs a machine in one thread: two runs divide the
-files of each among them. A few tests that failed beside other runs are run again alone
-(bundle/failures.py).
+other. The virtual machines of tests/vm have Pythons of their own. Their tests come first and alone,
+as each machine takes a whole processor. The tests of the cluster and of the node wait much and take
+longest. Two runs divide the files of each of these three among them. A few tests that failed beside
+other runs are run again alone (bundle/failures.py).
 
 With --lint it runs lint and types alone; with --quick these, the unit tests and that short set, in
 three minutes. Both install only what they need. --quick builds neither Kubernetes nor helm: the few
@@ -143,25 +143,31 @@ def cluster_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
     ]
 
 
-def other_runs(pythons: Sequence[Path], of_node: str, of_vm: str) -> list[Run]:
-    """The runs of all tests that need no cluster, those that take longest first.
+def machine_runs(halves: str) -> list[Run]:
+    """The two runs that divide the virtual machines' tests among them.
 
-    :param of_node: the directory of the two runs that divide the node's tests; it is empty
-    :param of_vm: the directory of the two runs that divide the virtual machines' tests"""
+    :param halves: a directory that is empty"""
+    first = Run(("tests/vm", *OPTIONS), halves=halves)
+    return [first, dataclasses.replace(first, is_second=True)]
+
+
+def other_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
+    """The runs of all tests that need neither, those that take longest first.
+
+    :param halves: the directory of the two runs that divide the node's tests; it is empty"""
     *older, newest = pythons
 
     def nice_run(*words: str, halves: str = "") -> Run:
         return Run((*words, *OPTIONS), halves=halves, is_nice=True)
 
-    node = nice_run("tests/node", f"--python={newest}", halves=of_node)
-    machines = nice_run("tests/vm", halves=of_vm)
+    node = nice_run("tests/node", f"--python={newest}", halves=halves)
     runs = [node]
     if older:
         words = ("tests/node", "tests/sanity/test_command.py", "-m", "not newest")
         runs.append(nice_run(*words, f"--python={older[0]}"))
     runs.append(dataclasses.replace(node, is_second=True))
-    runs += [machines, dataclasses.replace(machines, is_second=True)]
-    runs.append(nice_run("tests/unit", "tests/sanity", f"--python={newest}"))
+    runs.append(nice_run("tests/unit", f"--python={newest}"))
+    runs.append(nice_run("tests/sanity", f"--python={newest}"))
     for python in older[1:]:
         runs.append(nice_run("tests/node", "-m", "short", f"--python={python}"))
     return runs
@@ -219,13 +225,16 @@ def _test_all(python: Path) -> int:
         halves = {of: scratch / of for of in ("cluster", "node", "vm")}
         for directory in halves.values():
             directory.mkdir()
-        chosen = cluster_runs(paths, str(halves["cluster"]))
-        chosen += other_runs(paths, str(halves["node"]), str(halves["vm"]))
+        machines = machine_runs(str(halves["vm"]))
+        others = cluster_runs(paths, str(halves["cluster"]))
+        others += other_runs(paths, str(halves["node"]))
         runs = [
             dataclasses.replace(run, failures=str(scratch / f"failures-{number}"))
-            for number, run in enumerate(chosen)
+            for number, run in enumerate([*machines, *others])
         ]
-        return _settle(python, runs, _run_at_once(python, runs))
+        statuses = _run_at_once(python, runs[: len(machines)])
+        statuses += _run_at_once(python, runs[len(machines) :])
+        return _settle(python, runs, statuses)
 
 
 def _settle(python: Path, runs: Sequence[Run], statuses: Sequence[int]) -> int:

@@ -33,8 +33,8 @@ TOPICS = (
     surroundings,
     provisioning,
 )
-# The driver that is judged by all checks, as a campaign judges each one, which takes half an hour of
-# CPU. Others might name this fault, too.
+# The driver that is judged by all checks, as a campaign judges each one, which takes half an hour.
+# Others might name this fault, too.
 _WHOLE = "delete-frees"
 DRIVERS: list[Broken] = [broken for topic in TOPICS for broken in topic.DRIVERS]
 

@@ -8,25 +8,36 @@ from pathlib import Path
 
 import pytest
 
+from bundle import pack
+from tests.conftest import leave_out
+from tests.sources import ROOT
 from tests.vm import bytecode, image
 from tests.vm.bytecode import CompileFor
 from tests.vm.guest import FILES, Guest, MakeGuest
-from tests.vm.image import NEW
-from tests.vm.machine import Machine
+from tests.vm.image import NEW, OLD
+from tests.vm.machine import Machine, cable
+from tests.vm.pair import Pair
 
-# The two files that take longest. Of two runs that divide the files (tests/halves.py), each begins
-# with one of these; then the last file is a short one, and neither run waits long for the other.
-LONGEST = ("test_network_drivers.py", "test_kernels.py")
+# The order of the files. Two runs that divide them (tests/halves.py) begin at its two ends, and
+# come to the middle after the same time. The first two files share their machines, whose server
+# loses its power at the end of the second one.
+ORDER = (
+    "test_network_drivers.py",
+    "test_nfs.py",
+    "test_lvm.py",
+    "test_power.py",
+    "test_kernels.py",
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--campaign"):
-        items[:] = [item for item in items if is_for_ci(item)]
-    for item in items:
-        if "tests/vm/" in item.nodeid:
-            item.add_marker(pytest.mark.vm)
-    first, last = LONGEST
-    items.sort(key=lambda item: (item.path.name == last) - (item.path.name == first))
+        leave_out(config, items, is_for_ci)
+    ours = [item for item in items if "tests/vm/" in item.nodeid]
+    for item in ours:
+        item.add_marker(pytest.mark.vm)
+    others = [item for item in items if "tests/vm/" not in item.nodeid]
+    items[:] = others + sorted(ours, key=lambda item: ORDER.index(item.path.name))
 
 
 def is_for_ci(item: pytest.Item) -> bool:
@@ -62,8 +73,8 @@ def start_guest(
     images: Callable[[str], image.Image],
     compile_for: CompileFor,
 ) -> MakeGuest:
-    """Starts a node in a machine, with the built file as a node has it after installation: with the
-    bytecode of its Python. Who starts it ends it."""
+    """Starts a node in a machine, with the built file, and with `more` of them by name, as a node
+    has them after installation: with the bytecode of its Python. Who starts it ends it."""
 
     def start(
         suite: str,
@@ -71,11 +82,14 @@ def start_guest(
         disk: Path | None = None,
         network: tuple[str, ...] = (),
         keeps: bool = True,
+        more: dict[str, Path] | None = None,
     ) -> Guest:
-        files = {**FILES, "flexvol": compile_for(built, suite)}
+        packed = {"flexvol": built, **(more or {})}
+        compiled = {name: compile_for(file, suite) for name, file in packed.items()}
+        files = {**FILES, **compiled}
         machine = Machine(images(suite), directory, files, disk, network, keeps)
         try:
-            bytecode.complete(machine, files)
+            bytecode.complete(machine, compiled)
         except BaseException:
             machine.cut()
             raise
@@ -101,6 +115,27 @@ def make_guest(start_guest: MakeGuest, tmp_path: Path) -> Iterator[MakeGuest]:
     yield make
     for guest in made:
         guest.close()
+
+
+@pytest.fixture(scope="session")
+def machines(start_guest: MakeGuest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two machines, which have the drivers nfs and cifs in /payload."""
+    directory = tmp_path_factory.mktemp("pair")
+    disk = directory / "disk"
+    image.run("truncate", "-s", "2G", disk)
+    image.run("mkfs.ext4", "-q", disk)
+    drivers = directory / "drivers"
+    pack.pack(drivers, [ROOT / "examples/nfs.py", ROOT / "examples/cifs.py"])
+    more = {"nfs": drivers, "cifs": drivers}
+    ours, theirs = cable(directory)
+    other = start_guest(OLD, directory / "other", network=theirs, more=more)
+    try:
+        pair = Pair(lambda: start_guest(NEW, directory / "server", disk, ours, more=more), other)
+    except BaseException:
+        other.close()
+        raise
+    yield pair
+    pair.close()
 
 
 @pytest.fixture

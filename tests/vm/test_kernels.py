@@ -83,7 +83,7 @@ def command(guest: Guest, *words: str) -> str:
     return done.stdout.decode()
 
 
-@pytest.mark.in_ci_with(guest=OLD)
+@pytest.mark.campaign
 def test_the_demo_passes(guest: Guest) -> None:
     told = command(guest, "demo")
 

@@ -27,7 +27,7 @@ DRIVER = "/payload/lvm"
 CLUSTER = "c1"
 # Of flexvol sanity, where not all are asked for: a check takes seconds here. Calls that are killed
 # have tests of their own below.
-CHECKS = ("mount-again", "read-only-beside-writable")
+CHECKS = ("mount-again",)
 # A group for flexvol sanity.
 GROUP_OF_SANITY = f"""
 truncate -s 512M /tmp/judged

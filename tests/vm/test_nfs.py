@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.vm.guest import DRIVER, Guest, MakeGuest, fsynced
-from tests.vm.image import NEW, OLD, run
-from tests.vm.machine import cable
-from tests.vm.servers import connect, serve_nfs
+from tests.vm.guest import DRIVER, Guest, fsynced
+from tests.vm.pair import SERVER, Pair
 
 POOL = "/var/lib/flexvol/default"
 LIMIT_SECONDS = 12  # of each callout while the server stands still; the real ones are minutes
@@ -29,68 +26,24 @@ for callout in protocol.CALLOUTS.values():
     callout.seconds = {LIMIT_SECONDS}
 sys.exit(flexvol.main(["loop"] + sys.argv[1:]))
 """
-SERVE = """
-mkdir -p /disk
-mount /dev/vdc /disk
-mkdir -p /disk/export /disk/nfs
-cp -an /var/lib/nfs/. /disk/nfs
-mount --bind /disk/nfs /var/lib/nfs
-"""
 MOUNT = f"""
 modprobe nfs
 mkdir -p {POOL}
-mount -t nfs -o vers=4.2 10.0.0.1:/ {POOL}
+mount -t nfs -o vers=4.2 {SERVER}:/ {POOL}
 """
 
 
-class Pair:
-    """The server and the other machine."""
-
-    def __init__(self, server: Callable[[], Guest], other: Guest) -> None:
-        self._start_server = server
-        self.other = other
-        self.server = self._started()
-        self._join(self.server)
-        self._join(other)
-
-    def start_server_again(self) -> None:
-        """Cuts the server's power, and starts it with the same disk."""
-        self.server.close()
-        self.server = self._started()
-        self._join(self.server)
-
-    def close(self) -> None:
-        self.server.close()
-        self.other.close()
-
-    def _started(self) -> Guest:
-        server = self._start_server()
-        connect(server.machine, "server", "10.0.0.1")
-        server.machine.shell(SERVE)
-        serve_nfs(server.machine, "/disk/export")
-        return server
-
-    def _join(self, guest: Guest) -> None:
-        guest.machine.shell(MOUNT, seconds=300)
-        guest.command("pool", "init", "default", "--reserve", "0")
-
-
 @pytest.fixture(scope="module")
-def pair(start_guest: MakeGuest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    directory = tmp_path_factory.mktemp("pair")
-    disk = directory / "disk"
-    run("truncate", "-s", "2G", disk)
-    run("mkfs.ext4", "-q", disk)
-    ours, theirs = cable(directory)
-    other = start_guest(OLD, directory / "other", network=theirs)
-    try:
-        connect(other.machine, "other", "10.0.0.2")
-        pair = Pair(lambda: start_guest(NEW, directory / "server", disk, ours), other)
-    except BaseException:
-        other.close()
-        raise
-    yield pair
-    pair.close()
+def pair(machines: Pair) -> Pair:
+    """Both machines, with a pool on what the server exports."""
+    join(machines.server)
+    join(machines.other)
+    return machines
+
+
+def join(guest: Guest) -> None:
+    guest.machine.shell(MOUNT, seconds=300)
+    guest.command("pool", "init", "default", "--reserve", "0")
 
 
 def answers_in_time(guest: Guest, *words: str) -> dict[str, Any]:
@@ -136,7 +89,10 @@ def test_a_server_that_stands_still_delays_and_loses_nothing(pair: Pair) -> None
     try:
         listed = answers_in_time(pair.other, "list")
         mounted = answers_in_time(
-            pair.other, "mount", pair.other.pod_dir("late", "pvc-2"), pair.other.options("pvc-2")
+            pair.other,
+            "mount",
+            pair.other.pod_dir("late", "pvc-2"),
+            pair.other.options("pvc-2"),
         )
     finally:
         pair.server.machine.thaw()
@@ -163,6 +119,7 @@ def test_a_server_that_lost_its_power_comes_back_and_the_volume_is_still_fenced(
     pod.until_lines(3)
 
     pair.start_server_again()
+    join(pair.server)
 
     before = len(fsynced(pod))
     pod.until_lines(3, 180)

@@ -24,7 +24,7 @@ PLUGINS = "/var/lib/kubelet/plugins-exec"
 POOL = "/var/lib/flexvol/default"
 SIZES = {"ext4": 64 * MIB, "btrfs": 256 * MIB, "xfs": 300 * MIB}
 MOST_VOLUMES = 3  # that are kept over a power cut
-CI_CUTS = 2  # in operations that are drawn
+CI_CUTS = 1  # in operations that are drawn
 CAMPAIGN_ROUNDS = 10  # of all operations
 FILES_BEFORE = 5  # that a pod has written before an operation begins
 

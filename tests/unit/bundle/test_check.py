@@ -71,7 +71,7 @@ def test_quick_runs_the_unit_tests_and_the_short_set_with_the_newest_python() ->
 
 def test_quick_builds_no_programs_and_all_other_runs_do() -> None:
     quick = check.quick_runs([OLDEST, NEWEST])
-    others = [*check.other_runs([NEWEST], "node", "vm"), Run(("tests/unit",))]
+    others = [*check.machine_runs("vm"), *check.other_runs([NEWEST], "node"), Run(("tests/unit",))]
 
     assert [run.settings() for run in quick] == [{"FLEXVOL_NO_BUILD": "1"}] * 2
     assert all("FLEXVOL_NO_BUILD" not in run.settings() for run in others)
@@ -125,50 +125,48 @@ def test_the_words_choose_which_packages_are_installed(
 
 
 def test_all_runs_the_nodes_tests_with_every_python() -> None:
-    runs = check.other_runs([OLDEST, MIDDLE, NEWEST], "node", "vm")
+    runs = check.other_runs([OLDEST, MIDDLE, NEWEST], "node")
 
     assert words_of(runs) == [
         f"tests/node --python={NEWEST}",
         f"tests/node tests/sanity/test_command.py -m not newest --python={OLDEST}",
         f"tests/node --python={NEWEST}",
-        "tests/vm",
-        "tests/vm",
-        f"tests/unit tests/sanity --python={NEWEST}",
+        f"tests/unit --python={NEWEST}",
+        f"tests/sanity --python={NEWEST}",
         f"tests/node -m short --python={MIDDLE}",
     ]
     assert all(run.is_nice for run in runs)
 
 
 @pytest.mark.parametrize("pythons", [[NEWEST], [OLDEST, NEWEST]], ids=["one", "two"])
-@pytest.mark.parametrize(
-    ("tests", "halves"),
-    [
-        pytest.param(f"tests/node --python={NEWEST}", "node", id="the node's tests"),
-        pytest.param("tests/vm", "vm", id="the virtual machines' tests"),
-    ],
-)
-def test_two_runs_share(pythons: list[Path], tests: str, halves: str) -> None:
-    runs = check.other_runs(pythons, "node", "vm")
+def test_two_runs_share_the_nodes_tests(pythons: list[Path]) -> None:
+    runs = check.other_runs(pythons, "node")
 
-    chosen = [run for run in runs if words_of([run]) == [tests]]
+    chosen = [run for run in runs if words_of([run]) == [f"tests/node --python={NEWEST}"]]
 
     assert [run.settings() for run in chosen] == [
-        {"FLEXVOL_TEST_HALVES": halves},
-        {"FLEXVOL_TEST_HALVES": halves, "FLEXVOL_TEST_SECOND_HALF": "1"},
+        {"FLEXVOL_TEST_HALVES": "node"},
+        {"FLEXVOL_TEST_HALVES": "node", "FLEXVOL_TEST_SECOND_HALF": "1"},
     ]
+    assert [run.halves for run in runs if run.halves] == ["node", "node"]
 
 
-def test_no_other_run_is_one_of_two() -> None:
-    runs = check.other_runs([OLDEST, MIDDLE, NEWEST], "node", "vm")
+def test_two_runs_share_the_virtual_machines_tests() -> None:
+    runs = check.machine_runs("vm")
 
-    assert [run.halves for run in runs if run.halves] == ["node", "node", "vm", "vm"]
+    assert words_of(runs) == ["tests/vm", "tests/vm"]
+    assert [run.settings() for run in runs] == [
+        {"FLEXVOL_TEST_HALVES": "vm"},
+        {"FLEXVOL_TEST_HALVES": "vm", "FLEXVOL_TEST_SECOND_HALF": "1"},
+    ]
+    assert not any(run.is_nice for run in runs)
 
 
 def test_a_machine_with_one_python_runs_the_nodes_tests_once() -> None:
-    runs = check.other_runs([NEWEST], "node", "vm")
+    runs = check.other_runs([NEWEST], "node")
 
     node = f"tests/node --python={NEWEST}"
-    others = ["tests/vm", "tests/vm", f"tests/unit tests/sanity --python={NEWEST}"]
+    others = [f"tests/unit --python={NEWEST}", f"tests/sanity --python={NEWEST}"]
     assert words_of(runs) == [node, node, *others]
 
 
