@@ -7,14 +7,14 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
-from tests import noted_failures
+from tests import campaigns, noted_failures
 from tests.halves import HALF
 from tests.sources import ROOT
 
@@ -86,19 +86,9 @@ def executable(for_python: Path, tmp_path_factory: pytest.TempPathFactory) -> li
     return [str(installed)]
 
 
-def leave_out(
-    config: pytest.Config, items: list[pytest.Item], is_kept: Callable[[pytest.Item], bool]
-) -> None:
-    """Takes tests out of the run, which tells how many."""
-    left_out = [item for item in items if not is_kept(item)]
-    items[:] = [item for item in items if is_kept(item)]
-    config.hook.pytest_deselected(items=left_out)
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--campaign"):
-        leave_out(config, items, lambda item: item.get_closest_marker("campaign") is None)
+    campaigns.leave_out(config, items)
     HALF.order(items)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from bundle import pack
-from tests.conftest import leave_out
 from tests.sources import ROOT
 from tests.vm import bytecode, image
 from tests.vm.bytecode import CompileFor
@@ -30,22 +29,12 @@ ORDER = (
 )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--campaign"):
-        leave_out(config, items, is_for_ci)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if "tests/vm/" in item.nodeid]
     for item in ours:
         item.add_marker(pytest.mark.vm)
     others = [item for item in items if "tests/vm/" not in item.nodeid]
     items[:] = others + sorted(ours, key=lambda item: ORDER.index(item.path.name))
-
-
-def is_for_ci(item: pytest.Item) -> bool:
-    """Whether CI has the time for the test with these parameters, as its mark in_ci_with says."""
-    marker = item.get_closest_marker("in_ci_with")
-    if not marker or not isinstance(item, pytest.Function):
-        return True
-    return marker.kwargs.items() <= item.callspec.params.items()
 
 
 @pytest.fixture(scope="session")
