@@ -18,8 +18,8 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
 def _is_for_ci(item: pytest.Item) -> bool:
     if item.get_closest_marker("campaign"):
         return False
-    marker = item.get_closest_marker("in_ci_with")
-    if not marker:
-        return True
-    assert isinstance(item, pytest.Function), item
-    return marker.kwargs.items() <= item.callspec.params.items()
+    for marker in item.iter_markers("in_ci_with"):
+        assert isinstance(item, pytest.Function), item
+        if not marker.kwargs.items() <= item.callspec.params.items():
+            return False
+    return True

@@ -27,6 +27,7 @@ PROGRAMS = (
     "modprobe",
     "busybox",
     "mke2fs",
+    "unxz",
 )
 # The name of Debian's release -> its kernel.
 KERNELS = {"bullseye": "5.10", "trixie": "6.12"}

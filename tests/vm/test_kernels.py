@@ -11,8 +11,10 @@ import pytest
 
 from tests.node.nodes import MIB
 from tests.vm.guest import DRIVER, Guest, MakeGuest
-from tests.vm.image import KERNELS, NEW, OLD
+from tests.vm.image import KERNELS, OLD
 
+# In the machines of test_nfs.py the driver runs on the new kernel too.
+pytestmark = pytest.mark.in_ci_with(guest=OLD)
 # Which size a volume of each file system has at least. The demo's volume is xfs.
 SMALLEST = {"ext4": 64 * MIB, "btrfs": 256 * MIB}
 GIB = 1 << 30
@@ -91,13 +93,8 @@ def test_the_demo_passes(guest: Guest) -> None:
     assert guest.mounts() == []
 
 
-@pytest.mark.parametrize(
-    "fs",
-    [
-        pytest.param("ext4", marks=pytest.mark.in_ci_with(guest=OLD)),
-        pytest.param("btrfs", marks=pytest.mark.in_ci_with(guest=NEW)),
-    ],
-)
+@pytest.mark.in_ci_with(fs="ext4")
+@pytest.mark.parametrize("fs", SMALLEST)
 def test_two_pods_share_a_volume_each_with_its_own_flags(guest: Guest, fs: str) -> None:
     size = SMALLEST[fs]
     guest.provision(size=size, fs=fs)
@@ -132,7 +129,7 @@ def test_two_pods_share_a_volume_each_with_its_own_flags(guest: Guest, fs: str) 
     assert guest.listing("/var/lib/flexvol/default") == {".locks", "pool.json"}
 
 
-@pytest.mark.in_ci_with(guest=OLD)
+@pytest.mark.campaign
 def test_two_first_pods_at_once_get_one_device(guest: Guest) -> None:
     guest.provision()
     pods = [guest.pod_dir(pod) for pod in ("web", "backup")]
@@ -148,7 +145,6 @@ def test_two_first_pods_at_once_get_one_device(guest: Guest) -> None:
     guest.ok("delete", guest.deletion())
 
 
-@pytest.mark.in_ci_with(guest=OLD)
 def test_a_device_attached_by_hand_keeps_the_volume_from_being_mounted(guest: Guest) -> None:
     guest.provision()
     image = "/var/lib/flexvol/default/pvc-1/image"
@@ -164,7 +160,7 @@ def test_a_device_attached_by_hand_keeps_the_volume_from_being_mounted(guest: Gu
     guest.ok("delete", guest.deletion())
 
 
-@pytest.mark.in_ci_with(guest=OLD)
+@pytest.mark.campaign
 def test_ext4_grows_a_thousandfold_in_one_step_while_a_pod_writes(guest: Guest) -> None:
     """The kernel does it, online; resize2fs could not."""
     guest.provision(size=64 * MIB)
@@ -188,7 +184,6 @@ def test_ext4_grows_a_thousandfold_in_one_step_while_a_pod_writes(guest: Guest) 
     guest.ok("delete", guest.deletion())
 
 
-@pytest.mark.in_ci_with(guest=OLD)
 def test_the_doctor_finds_nothing_wrong_with_the_pool(guest: Guest) -> None:
     command(guest, "install", PLUGINS)
 

@@ -456,6 +456,7 @@ def test_a_mount_option_that_the_kernel_does_not_know_is_told(
 # Both.
 
 
+@pytest.mark.campaign
 def test_both_mount_on_a_kernel_without_the_mount_api(net: Net, provisioner: Provisioner) -> None:
     client = net.new.changed(WITHOUT_MOUNT_API)
     own = provisioner.provision()
@@ -479,7 +480,7 @@ def test_both_mount_on_a_kernel_without_the_mount_api(net: Net, provisioner: Pro
     [
         pytest.param("nfs", "has the mount API", marks=pytest.mark.campaign),
         ("nfs", "has mount(2) alone"),
-        ("cifs", "has the mount API"),
+        pytest.param("cifs", "has the mount API", marks=pytest.mark.campaign),
         pytest.param("cifs", "has mount(2) alone", marks=pytest.mark.campaign),
     ],
 )
