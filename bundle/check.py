@@ -2,11 +2,11 @@
 
 Without words it installs what the tests need, and runs lint, types, the floor of Python 3.6,
 shellcheck and then all tests. A node may have any Python, so everything is run with the newest
-Python of this machine, the node's tests again with the oldest, and a short set of them with every
-other. The virtual machines of tests/vm have Pythons of their own. Their tests come first and alone,
-as each machine takes a whole processor. The tests of the cluster and of the node wait much and take
-longest. Two runs divide the files of each of these three among them. A few tests that failed beside
-other runs are run again alone (bundle/failures.py).
+Python of this machine, the first case of each test of a node again with the oldest, and a short set
+of them with every other. The virtual machines of tests/vm have Pythons of their own. Their tests
+come first and alone, as each machine takes a whole processor. The tests of the cluster and of the
+node wait much and take longest. Two runs divide the files of each of these three among them. A few
+tests that failed beside other runs are run again alone (bundle/failures.py).
 
 With --lint it runs lint and types alone; with --quick these, the unit tests and that short set, in
 three minutes. Both install only what they need. --quick builds neither Kubernetes nor helm: the few
@@ -163,7 +163,7 @@ def other_runs(pythons: Sequence[Path], halves: str) -> list[Run]:
     node = nice_run("tests/node", f"--python={newest}", halves=halves)
     runs = [node]
     if older:
-        words = ("tests/node", "tests/sanity/test_command.py", "-m", "not newest")
+        words = ("tests/node", "tests/sanity/test_command.py", "-m", "not newest", "--first-cases")
         runs.append(nice_run(*words, f"--python={older[0]}"))
     runs.append(dataclasses.replace(node, is_second=True))
     runs.append(nice_run("tests/unit", f"--python={newest}"))

@@ -1,5 +1,6 @@
 """Which tests are for a campaign only, as CI has no time for them: those marked `campaign`, and
-those marked `in_ci_with` for other parameters."""
+those marked `in_ci_with` for other parameters. With --first-cases all cases of a test are left out
+but the first one."""
 
 from __future__ import annotations
 
@@ -8,11 +9,15 @@ import pytest
 
 def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Takes such tests out of a run that is no campaign. pytest tells how many."""
-    if config.getoption("--campaign"):
-        return
-    left_out = [item for item in items if not _is_for_ci(item)]
-    items[:] = [item for item in items if _is_for_ci(item)]
-    config.hook.pytest_deselected(items=left_out)
+    kept = items
+    if not config.getoption("--campaign"):
+        kept = [item for item in kept if _is_for_ci(item)]
+    if config.getoption("--first-cases"):
+        first = {item.nodeid.partition("[")[0]: item for item in reversed(kept)}
+        kept = [item for item in kept if item in first.values()]
+    left_out = set(items) - set(kept)
+    items[:] = kept
+    config.hook.pytest_deselected(items=list(left_out))
 
 
 def _is_for_ci(item: pytest.Item) -> bool:

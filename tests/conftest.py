@@ -39,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the long versions of the tests that have one",
     )
     parser.addoption(
+        "--first-cases",
+        action="store_true",
+        help="of each test the first case only",
+    )
+    parser.addoption(
         "--measured",
         metavar="DIR",
         type=Path,

@@ -1,5 +1,5 @@
-"""Builds Kubernetes for the tests: one binary from pinned Go modules, kept in a cache outside the
-tree.
+"""Builds Kubernetes for the tests: kubectl and a binary that is all other programs, from pinned Go
+modules, kept in a cache outside the tree.
 
 FLEXVOL_KUBE_BIN names a directory that already holds the programs, for people who have them.
 """
@@ -20,6 +20,7 @@ from tests.cluster.kube.machine import fetch
 
 VERSION = os.environ.get("FLEXVOL_KUBERNETES", "1.37.2")  # 1.34 to 1.37 work
 HERE = Path(__file__).resolve().parent
+KUBECTL = "kubectl"
 PROGRAMS = (
     "etcd",
     "kube-apiserver",
@@ -27,15 +28,16 @@ PROGRAMS = (
     "kube-scheduler",
     "kube-proxy",
     "kubelet",
-    "kubectl",
+    KUBECTL,
 )
+MODULE = "kube"  # as go.mod has it
 # Our own program, made of kubelet's types. Whoever brings the other programs does without this one.
 REPLY = "flexvolume-reply"
 # The version of go.mod and go.sum here; gomod.sh writes those of another version.
 PINNED = "1.37.2"
 
 
-SOURCES = [HERE / name for name in ("main.go", "reply.go", "go.mod", "go.sum", "gomod.sh")]
+SOURCES = ("main.go", "reply.go", f"{KUBECTL}/main.go", "go.mod", "go.sum", "gomod.sh")
 
 
 def programs() -> Path:
@@ -76,7 +78,9 @@ def missing() -> str:
 
 
 def _target() -> Path:
-    key = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:12]
+    key = hashlib.sha256(b"".join((HERE / source).read_bytes() for source in SOURCES)).hexdigest()[
+        :12
+    ]
     return cache() / f"kube-{VERSION}-{key}"
 
 
@@ -88,9 +92,9 @@ def _build(target: Path) -> None:
     )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         work = Path(scratch, "work")
-        work.mkdir()
+        (work / KUBECTL).mkdir(parents=True)
         for source in SOURCES:
-            shutil.copy(source, work)
+            shutil.copy(HERE / source, work / source)
 
         def run(*line: str) -> None:
             subprocess.run(line, cwd=work, check=True)
@@ -105,10 +109,12 @@ def _build(target: Path) -> None:
         )
         made = Path(scratch, "made")
         made.mkdir()
-        line = ["go", "build", "-o", str(made / "kube"), "-ldflags", f"-s -w {stamp}", "."]
+        # Each is named after its directory; that of the module has the module's name.
+        line = ["go", "build", "-o", f"{made}/", "-ldflags", f"-s -w {stamp}", ".", f"./{KUBECTL}"]
         fetch(lambda: run(*line))
         for name in (*PROGRAMS, REPLY):
-            (made / name).symlink_to("kube")
+            if name != KUBECTL:
+                (made / name).symlink_to(MODULE)
         made.rename(target)
 
 

@@ -1,5 +1,5 @@
-// One binary that is all of Kubernetes for the tests: it becomes the program it is called as
-// (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet, kubectl, and flexvolume-reply,
+// One binary that is all of Kubernetes but kubectl for the tests: it becomes the program it is called as
+// (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet, and flexvolume-reply,
 // which judges the output of drivers as kubelet does).
 package main
 
@@ -14,7 +14,6 @@ import (
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -41,8 +40,6 @@ func main() {
 		command = proxy.NewProxyCommand()
 	case "kubelet":
 		command = kubelet.NewKubeletCommand(context.Background())
-	case "kubectl":
-		command = kubectl.NewDefaultKubectlCommand()
 	default:
 		fmt.Fprintf(os.Stderr, "%s: call me by the name of a Kubernetes program\n", name)
 		os.Exit(2)

@@ -129,7 +129,7 @@ def test_all_runs_the_nodes_tests_with_every_python() -> None:
 
     assert words_of(runs) == [
         f"tests/node --python={NEWEST}",
-        f"tests/node tests/sanity/test_command.py -m not newest --python={OLDEST}",
+        f"tests/node tests/sanity/test_command.py -m not newest --first-cases --python={OLDEST}",
         f"tests/node --python={NEWEST}",
         f"tests/unit --python={NEWEST}",
         f"tests/sanity --python={NEWEST}",
