@@ -90,16 +90,18 @@ def test_no_callout_outlives_its_limit_and_each_succeeds_when_the_disk_goes_on(
             callout: node.start(*short, callout, *words, stdin=subprocess.DEVNULL)
             for callout, words in arguments.items()
         }
-        replies = {
-            callout: process.communicate(timeout=60)[0] for callout, process in running.items()
-        }
+        replies = {"init": running.pop("init").communicate(timeout=60)[0]}
+        # What eight programs at once take to start on this machine: init waits for no disk.
+        usual_seconds = time.monotonic() - began
+        for callout, process in running.items():
+            replies[callout] = process.communicate(timeout=60)[0]
         seconds = time.monotonic() - began
     finally:
         disk.go_on()
 
     limit = LIMIT_SECONDS - ANSWER_SECONDS
     hung = f"did not end within {limit} s; see whether the pool's disk hangs".encode()
-    assert seconds < LIMIT_SECONDS + 2  # eight at once on two cores
+    assert seconds < LIMIT_SECONDS + usual_seconds
     assert b'"Success"' in replies.pop("init")
     assert [callout for callout, reply in replies.items() if hung not in reply] == []
     deadline = time.monotonic() + 20
