@@ -15,6 +15,9 @@ from tests.node.pools import pool_on
 # The kernel and the tools decide what these files test, and not the interpreter: they are run with
 # the newest Python only.
 NEWEST_ONLY = {
+    "test_clone.py",
+    "test_concurrency.py",
+    "test_crash.py",
     "test_disk_truth.py",
     "test_features.py",
     "test_leftovers.py",

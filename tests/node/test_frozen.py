@@ -53,7 +53,7 @@ def frozen_trouble(node: Node) -> dict[str, str]:
     def frozen() -> list[dict[str, str]]:
         return [each for each in troubles(node) if "its file system was frozen" in each["what"]]
 
-    found: list[dict[str, str]] = wait_until("status reports the frozen file system", frozen, 10)
+    found: list[dict[str, str]] = wait_until("status reports the frozen file system", frozen)
     return found[0]
 
 
@@ -82,7 +82,7 @@ def test_what_no_pod_has_is_named_and_its_next_mount_thaws_it(node: Node, fs: st
     trouble = frozen_trouble(node)
 
     assert trouble["remedy"].startswith(f"the next mount thaws it; or: mount {device} ")
-    wait_until("doctor reports it too", lambda: trouble["what"] in doctor(node), 10)
+    wait_until("doctor reports it too", lambda: trouble["what"] in doctor(node))
     node.fails("Busy", "delete", node.deletion())
 
     root = node.mount("db")
@@ -177,7 +177,7 @@ def test_a_snapshot_of_ours_is_neither_named_nor_thawed(node: Node, for_python: 
     ]
     slow = edits.edited(for_python, node.directory / "slow", *changes)
     running = node.start(*slow, "snapshot", "pvc-1", "first")
-    wait_until("the file system is frozen", node.path(IS_FROZEN).exists, 10)
+    wait_until("the file system is frozen", node.path(IS_FROZEN).exists)
 
     found = troubles(node)
     node.fails("Busy", "unmount", node.pod_dir("web"))

@@ -72,7 +72,7 @@ def test_while_a_list_hangs_no_other_is_begun(driver: Driver, dead: DeadDisk, li
     assert driver.calls() == ["list"]
     dead.go()
     driver.does("")
-    wait_until("it is asked again", lambda: _lists(driver.storage), 10)
+    wait_until("it is asked again", lambda: _lists(driver.storage))
     assert driver.calls() == ["list"] * 2
 
 

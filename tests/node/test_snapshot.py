@@ -379,7 +379,7 @@ def writing(node: Node) -> Any:
 
 
 def until_frozen(node: Node, writing: Writer) -> None:
-    wait_until("the file system is frozen", node.path(IS_FROZEN).exists, 10)
+    wait_until("the file system is frozen", node.path(IS_FROZEN).exists)
     writing.until(frozen=True)
 
 

@@ -114,7 +114,7 @@ def test_a_pod_ends_while_its_volume_is_trimmed(
     slow = edits.TRIM_A_PIECE.to(f"open('/run/flexvol/trims', 'w').close(), {wait}")
     line = edits.edited(for_python, node.directory / "slow", slow)
     trimming = node.start(*line, "trim")
-    wait_until("the trim has begun", began.exists, 10)
+    wait_until("the trim has begun", began.exists)
 
     node.unmount("web")
 
@@ -140,7 +140,7 @@ def test_a_volume_is_free_one_piece_after_its_pod_has_ended(node: Node, for_pyth
     line = edits.edited(for_python, node.directory / "slow", *changes)
     trimming = node.start(*line, "trim")
     pieces.touch()
-    wait_until("three pieces are trimmed", lambda: len(pieces.read_text()) > 2, 10)
+    wait_until("three pieces are trimmed", lambda: len(pieces.read_text()) > 2)
 
     node.unmount("web")
 

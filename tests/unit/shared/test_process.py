@@ -39,7 +39,7 @@ def _nothing_is_left() -> object:
     before = open_descriptors()
     yield
     # A thread of an earlier test may open one for a moment.
-    wait_until("no descriptor is left open", lambda: open_descriptors() <= before, 10)
+    wait_until("no descriptor is left open", lambda: open_descriptors() <= before)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
@@ -50,7 +50,7 @@ def test_a_program_that_is_out_of_time_tells_its_group() -> None:
 
     group = late.value.group
     assert group > 0
-    wait_until("the group has ended", lambda: not process_table.survivors(group), 10)
+    wait_until("the group has ended", lambda: not process_table.survivors(group))
 
 
 def test_a_child_that_a_run_waits_for_is_left_to_it() -> None:

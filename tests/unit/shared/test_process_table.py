@@ -46,7 +46,7 @@ def wait_for_children(pid: int, count: int) -> list[int]:
         found[:] = process_table._descendants(pid)
         return len(found) == count
 
-    wait_until("the children have begun", are_there, 10)
+    wait_until("the children have begun", are_there)
     return found
 
 
@@ -83,7 +83,7 @@ def test_what_waits_makes_no_progress(family: int) -> None:
         time.sleep(0.3)
         return process_table.progress(family) == before[-1]
 
-    wait_until("all of them wait", is_still, 10)
+    wait_until("all of them wait", is_still)
     assert (
         len(before[-1]) == 5 * 3
     )  # two times on a processor, and the counters of input and output
@@ -103,7 +103,7 @@ def test_progress_is_also_that_of_what_a_process_has_started(work: str) -> None:
     try:
         wait_for_children(waits.pid, 1)
         seen = process_table.progress(waits.pid)
-        wait_until("there is progress", lambda: process_table.progress(waits.pid) != seen, 10)
+        wait_until("there is progress", lambda: process_table.progress(waits.pid) != seen)
     finally:
         process_table.kill_group(waits.pid)
         waits.wait()
