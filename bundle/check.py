@@ -35,8 +35,8 @@ LINT = "--lint"
 QUICK = "--quick"
 CAMPAIGN = "--campaign"
 # Runs at once beside the first one of the cluster's tests. A third would take the processors of a
-# machine that has two from the cluster, whose tests have time limits.
-BESIDE = 3
+# machine that has two from the others, whose tests have time limits.
+BESIDE = 2
 # Older Kubernetes on which a campaign runs the cluster's tests too; tests/cluster/kube builds it.
 OLDER_KUBERNETES = ("1.34.4",)
 # A run ends after so many failures, because what the rest needs is broken, and every test would

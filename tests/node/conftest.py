@@ -12,15 +12,17 @@ import pytest
 from tests.node.nodes import Node
 from tests.node.pools import pool_on
 
-# The kernel and the tools decide what these files test, and not the interpreter: they are run with
-# the newest Python only.
+# The kernel and the tools decide what these files test, more than the interpreter does: they are
+# run with the newest Python only.
 NEWEST_ONLY = {
-    "test_clone.py",
     "test_concurrency.py",
     "test_crash.py",
     "test_disk_truth.py",
     "test_features.py",
+    "test_frozen.py",
+    "test_hanging_driver.py",
     "test_leftovers.py",
+    "test_long_work.py",
     "test_next_call.py",
     "test_options.py",
     "test_power_loss.py",
@@ -28,6 +30,8 @@ NEWEST_ONLY = {
     "test_shapes.py",
     "test_sick_pool.py",
     "test_thick.py",
+    "test_trim.py",
+    "test_where.py",
 }
 
 

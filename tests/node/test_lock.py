@@ -334,7 +334,7 @@ def test_a_callout_waits_for_a_lock_only_so_long_and_says_who_has_it(
 
         message = hasty.fails("Busy", *words_of(hasty, callout))
 
-        assert 1 <= time.monotonic() - began < 10
+        assert 1 <= time.monotonic() - began < 30
     assert re.fullmatch(
         rf"volume pvc-1 is locked, process {os.getpid()} \(.*\) has it; gave up after 1 s",
         message,

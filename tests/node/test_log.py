@@ -117,7 +117,7 @@ def test_a_system_log_that_is_behind_is_not_waited_for(
     began = time.monotonic()
     run_with_dev(node, dev, "list")
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert "loop list" in node.path(LOG).read_text()
 
 

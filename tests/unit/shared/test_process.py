@@ -124,7 +124,7 @@ def test_a_program_out_of_time_is_killed_with_all_its_children(tmp_path: Path) -
     with pytest.raises(deadlines.TimedOut, match=r"0\.3 s"):
         sh(f"trap '' TERM; sleep 100 & echo $! > {tmp_path}/child; wait", seconds=0.3)
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert not is_alive(int((tmp_path / "child").read_text()))
 
 
