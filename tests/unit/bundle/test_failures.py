@@ -94,7 +94,7 @@ class Tree:
         self.root = root
         (root / "tests").mkdir()
         (root / "tests/__init__.py").touch()
-        for name in ("conftest.py", "halves.py", "noted_failures.py", "sources.py"):
+        for name in ("campaigns.py", "conftest.py", "halves.py", "noted_failures.py", "sources.py"):
             (root / "tests" / name).symlink_to(ROOT / "tests" / name)
 
     def run(self, name: str, text: str) -> Run:
