@@ -59,7 +59,7 @@ class Suite:
 
     def take_for_right(self, names: "Sequence[str]") -> None:
         """Takes the checks that these ones need for right, instead of judging them."""
-        for name in _with_needed([catalog.named(name) for name in names]) - set(names):
+        for name in sorted(_with_needed([catalog.named(name) for name in names]) - set(names)):
             self._results[name] = Result(catalog.named(name), RIGHT, "")
 
     def _result(self, check: "Check") -> Result:

@@ -69,7 +69,7 @@ def test_each(size): pass
 def test_a_run_has(options: list[str], names: list[str], tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_these.py").write_text(TESTS)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", f"--rootdir={tmp_path}", *options],
