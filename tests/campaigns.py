@@ -9,15 +9,18 @@ import pytest
 
 def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Takes such tests out of a run that is no campaign. pytest tells how many."""
-    kept = items
+    kept = list(items)
     if not config.getoption("--campaign"):
         kept = [item for item in kept if _is_for_ci(item)]
     if config.getoption("--first-cases"):
-        first = {item.nodeid.partition("[")[0]: item for item in reversed(kept)}
-        kept = [item for item in kept if item in first.values()]
-    left_out = set(items) - set(kept)
+        first: dict[str, pytest.Item] = {}
+        for item in kept:
+            first.setdefault(item.nodeid.partition("[")[0], item)
+        kept = list(first.values())
+    is_kept = set(kept)
+    left_out = [item for item in items if item not in is_kept]
     items[:] = kept
-    config.hook.pytest_deselected(items=list(left_out))
+    config.hook.pytest_deselected(items=left_out)
 
 
 def _is_for_ci(item: pytest.Item) -> bool:

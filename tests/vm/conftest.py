@@ -17,9 +17,9 @@ from tests.vm.image import NEW, OLD
 from tests.vm.machine import Machine, cable
 from tests.vm.pair import Pair
 
-# The order of the files. Two runs that divide them (tests/halves.py) begin at its two ends, and
-# come to the middle after the same time. The first two files share their machines, whose server
-# loses its power at the end of the second one.
+# The order of the files. Two runs divide them (tests/halves.py): they begin at its two ends, and
+# come to the middle after the same time. The first two files share two machines. The second file
+# ends with a power cut of the server, so it comes after the first.
 ORDER = (
     "test_network_drivers.py",
     "test_nfs.py",

@@ -90,10 +90,7 @@ def test_a_server_that_stands_still_delays_and_loses_nothing(pair: Pair) -> None
     try:
         listed = answers_in_time(pair.other, "list")
         mounted = answers_in_time(
-            pair.other,
-            "mount",
-            pair.other.pod_dir("late", "pvc-2"),
-            pair.other.options("pvc-2"),
+            pair.other, "mount", pair.other.pod_dir("late", "pvc-2"), pair.other.options("pvc-2")
         )
     finally:
         pair.server.machine.thaw()

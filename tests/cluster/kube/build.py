@@ -78,9 +78,8 @@ def missing() -> str:
 
 
 def _target() -> Path:
-    key = hashlib.sha256(b"".join((HERE / source).read_bytes() for source in SOURCES)).hexdigest()[
-        :12
-    ]
+    contents = b"".join((HERE / source).read_bytes() for source in SOURCES)
+    key = hashlib.sha256(contents).hexdigest()[:12]
     return cache() / f"kube-{VERSION}-{key}"
 
 
