@@ -604,6 +604,7 @@ def test_a_server_that_hangs_keeps_no_callout_and_loses_nothing(
     assert "does not answer" in listed["pools"][0]["error"]
     assert [reply["status"] for reply in unmounted] == ["Success", "Success"]
     assert client.mounts_at(nfs) + client.mounts_at(cifs) == 0
+    client.machine.must("rmdir", nfs, cifs)  # as kubelet does
     again = patient.mount("nfs", "again", options(own))
     assert client.read(f"{again}/old") == "safe"
     patient.unmount("nfs", again)
