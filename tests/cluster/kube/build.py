@@ -30,14 +30,22 @@ PROGRAMS = (
     "kubelet",
     KUBECTL,
 )
-MODULE = "kube"  # as go.mod has it
+MODULE = "kube"  # the last part of its name in go.mod
 # Our own program, made of kubelet's types. Whoever brings the other programs does without this one.
 REPLY = "flexvolume-reply"
 # The version of go.mod and go.sum here; gomod.sh writes those of another version.
 PINNED = "1.37.2"
 
 
-SOURCES = ("main.go", "reply.go", f"{KUBECTL}/main.go", "go.mod", "go.sum", "gomod.sh")
+SOURCES = (
+    "main.go",
+    "reply.go",
+    f"{KUBECTL}/main.go",
+    f"{KUBECTL}/untranslated/untranslated.go",
+    "go.mod",
+    "go.sum",
+    "gomod.sh",
+)
 
 
 def programs() -> Path:
@@ -91,8 +99,8 @@ def _build(target: Path) -> None:
     )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         work = Path(scratch, "work")
-        (work / KUBECTL).mkdir(parents=True)
         for source in SOURCES:
+            (work / source).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(HERE / source, work / source)
 
         def run(*line: str) -> None:

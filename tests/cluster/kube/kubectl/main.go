@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 
+	_ "flexvol.test/kube/kubectl/untranslated"
 	"k8s.io/component-base/cli"
 	"k8s.io/kubectl/pkg/cmd"
 )
