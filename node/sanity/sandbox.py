@@ -340,12 +340,14 @@ def _add_loop_devices(dev: str) -> None:
     """Makes nodes for all loop devices that nobody uses now, unless they have one.
 
     dev: the directory /dev of the root"""
+    present = set(os.listdir(dev))
+    absent = [n for n in range(_LOOP_NODES) if "loop{}".format(n) not in present]
+    # Nearly always only those in use are absent, and this is asked many times a second.
     taken = set(loopdev.attached())
-    for number in range(_LOOP_NODES):
+    for number in absent:
         name = "loop{}".format(number)
-        path = os.path.join(dev, name)
-        if "/dev/" + name not in taken and not os.path.exists(path):
-            os.mknod(path, stat.S_IFBLK | 0o660, os.makedev(_LOOP_MAJOR, number))
+        if "/dev/" + name not in taken:
+            os.mknod(os.path.join(dev, name), stat.S_IFBLK | 0o660, os.makedev(_LOOP_MAJOR, number))
 
 
 def _process_count(first: int) -> int:
