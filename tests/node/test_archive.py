@@ -381,6 +381,7 @@ def test_a_record_of_an_older_flexvol_is_deleted_as_before(node: Node) -> None:
     assert not node.image().exists()
 
 
+@pytest.mark.newest
 @pytest.mark.skipif(
     platform.machine() != "x86_64", reason="stepper.py knows the calls of x86-64 only"
 )

@@ -296,6 +296,7 @@ def copied(node: Node) -> int:
     return int(json.loads(record.read_text())["copiedBytes"])
 
 
+@pytest.mark.newest
 def test_a_half_done_copy_whose_image_was_exchanged_begins_anew(hasty: Node) -> None:
     """What had been copied is not in the other file."""
     wanted = write_pieces(hasty, 5)
@@ -314,6 +315,7 @@ def test_a_half_done_copy_whose_image_was_exchanged_begins_anew(hasty: Node) -> 
     are_apart(hasty, wanted)
 
 
+@pytest.mark.newest
 def test_a_long_copy_goes_on_from_call_to_call_and_is_seen_when_it_is_whole(hasty: Node) -> None:
     wanted = write_pieces(hasty, 5)
     progress = []
@@ -336,6 +338,7 @@ def test_a_long_copy_goes_on_from_call_to_call_and_is_seen_when_it_is_whole(hast
     are_apart(hasty, wanted)
 
 
+@pytest.mark.newest
 def test_a_copy_begins_anew_if_its_source_was_written_to_meanwhile(hasty: Node) -> None:
     write_pieces(hasty, 5)
     for _ in range(3):
@@ -352,6 +355,7 @@ def test_a_copy_begins_anew_if_its_source_was_written_to_meanwhile(hasty: Node) 
     are_apart(hasty, wanted)
 
 
+@pytest.mark.newest
 def test_a_copy_waits_for_one_of_the_same_source_and_loses_nothing(hasty: Node) -> None:
     wanted = write_pieces(hasty, 5)
     hasty.fails("Pending", "provision", clone_request(hasty))
@@ -366,6 +370,7 @@ def test_a_copy_waits_for_one_of_the_same_source_and_loses_nothing(hasty: Node) 
     are_apart(hasty, wanted)
 
 
+@pytest.mark.newest
 def test_a_copy_that_nobody_goes_on_with_is_swept_and_one_whose_claim_is_gone_is_undone(
     hasty: Node, for_python: Path
 ) -> None:
@@ -539,6 +544,7 @@ class FirstMountOfAClone(Case):
 Record = Callable[[str, object], None]
 
 
+@pytest.mark.newest
 @needs_stepper
 @pytest.mark.parametrize("pool", ["xfs", "ext4"])
 def test_making_a_clone_is_killed_anywhere(
@@ -551,6 +557,7 @@ def test_making_a_clone_is_killed_anywhere(
     )
 
 
+@pytest.mark.newest
 @needs_stepper
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
 def test_the_first_mount_of_a_clone_is_killed_anywhere(

@@ -65,6 +65,7 @@ def _record(volume: Path, precious: Path) -> tuple[Path, Path]:
     return volume / "volume.json", link
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     "lay",
     [
