@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tests import campaigns, noted_failures
+from tests.built import precompile
 from tests.halves import HALF
 from tests.sources import ROOT
 
@@ -86,8 +87,8 @@ def for_python(
 @pytest.fixture(scope="session")
 def executable(for_python: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """How the driver is run: as a node has it, with its interpreter's bytecode."""
-    installed = shutil.copy(for_python, tmp_path_factory.mktemp("installed"))
-    subprocess.run([installed, "precompile"], check=True)
+    installed = Path(shutil.copy(for_python, tmp_path_factory.mktemp("installed")))
+    precompile(installed)
     return [str(installed)]
 
 

@@ -16,6 +16,7 @@ import yaml
 from bundle import pack
 from shared import caller, protocol
 from shared.options import Options
+from tests.built import precompile
 
 MIB = 1 << 20
 NAMESPACE = "shop"
@@ -39,6 +40,7 @@ class OwnNode:
         self._capabilities = capabilities
         self.file = directory / f"flexvol~{self.name}" / self.name
         pack.pack(self.file, [driver])
+        precompile(self.file)
         own = "; ".join(f"mount -t tmpfs none {path}" for path in _OWN_PATHS)
         # The machine's system log is not the node's.
         log = "[ ! -e /dev/log ] || mount --bind /dev/null /dev/log"

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tests.built import precompile
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, SERVER, STATE
 from tests.cluster.namespaces import Kubernetes, Object
@@ -67,7 +68,9 @@ class KilledProvisioner:
         shutil.rmtree(self.here, ignore_errors=True)
         for directory in ("pools", "etc", "real", "plugins/crash~loop"):
             (self.here / directory).mkdir(parents=True)
-        shutil.copy(ROOT / "dist/flexvol", self.here / "real/loop")
+        driver = self.here / "real/loop"
+        shutil.copy(ROOT / "dist/flexvol", driver)
+        precompile(driver)
         for file in ("called", "lock"):
             (self.here / file).touch()
         self.kill_at_callout("never")

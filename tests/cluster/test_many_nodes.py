@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from cluster.controller.published_rooms import NODE_LABEL
+from tests.built import precompile
 from tests.cluster.kube.cluster import SERVER, Cluster
 from tests.cluster.namespaces import Kubernetes, Object, own_namespace
 from tests.cluster.own_provisioner import (
@@ -137,6 +138,7 @@ def crowd(cluster: Cluster, campaign: bool, pytestconfig: pytest.Config) -> Iter
         provisioner = OwnProvisioner(cluster, "crowd", proxy.url, DRIVER, "--node=node1")
         provisioner.program = [measured / "provisioner"]
         driver = provisioner.install(measured / "flexvol")
+        precompile(driver)
         make_pool(provisioner.node, driver)
         parameters = {"pool": Path(POOL).name}
         default.apply(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.built import precompile
 from tests.cluster.kube.cluster import SERVER, Cluster
 from tests.cluster.namespaces import Kubernetes, own_namespace
 from tests.cluster.own_provisioner import (
@@ -78,6 +79,7 @@ def one_provisioner(cluster: Cluster) -> Iterator[Weather]:
             *words,
         )
         driver = provisioner.install(ROOT / "dist/flexvol")
+        precompile(driver)
         pool = make_pool(provisioner.node, driver)
         default = Kubernetes(cluster, "default")
         default.apply(storage_class("weather/loop", parameters={"pool": Path(POOL).name}))

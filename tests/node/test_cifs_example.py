@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bundle import pack
+from tests.built import precompile
 from tests.node.nodes import Node
 from tests.sources import ROOT
 
@@ -26,6 +27,7 @@ def executable(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """dist/flexvol, built with the example."""
     target = tmp_path_factory.mktemp("cifs") / "flexvol"
     pack.pack(target, [ROOT / "examples/cifs.py"])
+    precompile(target)
     return [str(target)]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from bundle import pack
 from cluster.controller import driver_replies, leftovers, pool_rooms
+from tests.built import precompile
 from tests.sources import ROOT
 
 EXAMPLE = ROOT / "examples/directory.py"
@@ -29,6 +30,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("mounting needs root")
     target = tmp_path_factory.mktemp("directory") / "flexvol"
     pack.pack(target, [EXAMPLE])
+    precompile(target)
     Path(VOLUMES).mkdir(exist_ok=True)
     return target
 

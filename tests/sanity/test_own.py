@@ -4,7 +4,6 @@ them, and about the example that needs no server."""
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from bundle import pack
 from node.sanity import sandbox
 from node.sanity.life import Request
 from node.sanity.suite import Suite
+from tests.built import precompile
 from tests.sanity import drivers
 from tests.sources import ROOT
 
@@ -39,7 +39,7 @@ class Own:
             sources.append(ROOT / self.path)
         pack.pack(executable, sources)
         executable.chmod(0o755)
-        subprocess.run([executable, "precompile"], check=True)
+        precompile(executable)
         return executable
 
 
