@@ -4,6 +4,7 @@ takes seven."""
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import zipfile
@@ -33,10 +34,16 @@ def compiled(built: Path, suite: str, directory: Path) -> Path:
     :param directory: in which the copy is made"""
     copy = directory / built.name
     shutil.copy(built, copy)
-    python = interpreters.find().get(PYTHONS[suite])
+    python = _found().get(PYTHONS[suite])
     if python:
         subprocess.run([python, "-I", "-S", "-c", _PRECOMPILE, copy], check=True)
     return copy
+
+
+@functools.cache
+def _found() -> dict[tuple[int, int], Path]:
+    """The Pythons of this machine by version. Asking each of them takes seconds."""
+    return interpreters.find()
 
 
 def complete(machine: Machine, files: dict[str, Path]) -> None:
