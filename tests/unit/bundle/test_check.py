@@ -220,6 +220,12 @@ def test_the_words_choose_what_is_done(
     assert done == steps
 
 
+def test_what_the_tests_start_keeps_its_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+    assert check._run("sh", "-c", '[ -z "$PYTHONDONTWRITEBYTECODE" ]') == 0
+
+
 def test_nothing_is_tested_while_lint_finds_something(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "_install", lambda words: None)
     monkeypatch.setattr(environment, "python", lambda: Path("/venv/bin/python"))
