@@ -70,13 +70,12 @@ def start_guest(
         directory: Path,
         disk: Path | None = None,
         network: tuple[str, ...] = (),
-        keeps: bool = True,
         more: dict[str, Path] | None = None,
     ) -> Guest:
         packed = {"flexvol": built, **(more or {})}
         compiled = {name: compile_for(file, suite) for name, file in packed.items()}
         files = {**FILES, **compiled}
-        machine = Machine(images(suite), directory, files, disk, network, keeps)
+        machine = Machine(images(suite), directory, files, disk, network)
         try:
             bytecode.complete(machine, compiled)
         except BaseException:

@@ -76,8 +76,7 @@ class Machine:
     """A running machine.
 
     directory: for its console. files: what lies in /payload there, by name. disk: a file that is
-    its /dev/vdc. network: one end of a cable, see cable(). keeps: false for a disk that nobody
-    reads when the machine has ended, which makes it fast."""
+    its /dev/vdc. network: one end of a cable, see cable()."""
 
     def __init__(
         self,
@@ -86,14 +85,13 @@ class Machine:
         files: dict[str, Path],
         disk: Path | None = None,
         network: tuple[str, ...] = (),
-        keeps: bool = True,
     ) -> None:
         directory.mkdir(exist_ok=True)
         self._console = directory / "console"
         payload = directory / "payload.tar"
         _pack(payload, files)
         self._channel, theirs = socket.socketpair()
-        line = _line(image, payload, disk, theirs.fileno(), keeps)
+        line = _line(image, payload, disk, theirs.fileno())
         # The console is appended to: it tells all lives of a machine that starts again.
         with self._console.open("ab") as console:
             self._qemu = subprocess.Popen(
@@ -207,7 +205,7 @@ def cable(directory: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return ends[0], ends[1]
 
 
-def _line(image: Image, payload: Path, disk: Path | None, channel: int, keeps: bool) -> list[str]:
+def _line(image: Image, payload: Path, disk: Path | None, channel: int) -> list[str]:
     """The words that start qemu."""
     words = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-M", "q35"]
     # One processor: a second one would be no faster, because both must run in one thread of qemu.
@@ -223,8 +221,9 @@ def _line(image: Image, payload: Path, disk: Path | None, channel: int, keeps: b
     words += ["-drive", f"file={image.root},if=virtio,format=raw,snapshot=on"]
     words += ["-drive", f"file={payload},if=virtio,format=raw,readonly=on"]
     if disk:
-        cache = "directsync" if keeps else "unsafe"
-        words += ["-drive", f"file={disk},if=virtio,format=raw,cache={cache},discard=unmap"]
+        # "unsafe" if this host's power goes. What the machine's kernel hears to be written is in
+        # the file, and stays there when qemu is killed.
+        words += ["-drive", f"file={disk},if=virtio,format=raw,cache=unsafe,discard=unmap"]
     words += ["-chardev", f"socket,id=agent,fd={channel}", "-device", "virtio-serial"]
     words += ["-device", "virtserialport,chardev=agent,name=agent"]
     return words

@@ -43,7 +43,7 @@ def guest(
     disk = directory / "disk"
     with disk.open("w") as file:
         file.truncate(100 * GIB)
-    guest = start_guest(request.param, directory, disk, keeps=False)
+    guest = start_guest(request.param, directory, disk)
     try:
         release = guest.machine.must("uname", "-r")
         assert release.startswith(KERNELS[request.param] + ".")

@@ -172,7 +172,7 @@ def node(
         "busybox": Path("/usr/bin/busybox"),
         "killer": killer,
     }
-    machine = Machine(images(image.NEW), directory, files, disk, keeps=False)
+    machine = Machine(images(image.NEW), directory, files, disk)
     try:
         bytecode.complete(machine, {"flexvol": files["flexvol"]})
         machine.write("/etc/lvm/lvm.conf", SETTINGS.encode())
