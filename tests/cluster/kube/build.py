@@ -116,7 +116,7 @@ def _build(target: Path) -> None:
         )
         made = Path(scratch, "made")
         made.mkdir()
-        # Each is named after its directory; that of the module has the module's name.
+        # Each has the name of its directory; that of the module has the last part of its name.
         line = ["go", "build", "-o", f"{made}/", "-ldflags", f"-s -w {stamp}", ".", f"./{KUBECTL}"]
         fetch(lambda: run(*line))
         for name in (*PROGRAMS, REPLY):
