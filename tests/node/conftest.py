@@ -12,15 +12,14 @@ import pytest
 from tests.node.nodes import Node
 from tests.node.pools import pool_on
 
-# The kernel and the tools decide what these files test, more than the interpreter does, or they
-# take minutes: they are run with the newest Python only. Single tests are marked `newest`.
+# These files are run with the newest Python only, because the kernel and the tools decide what they
+# test, more than the interpreter does. A single test that takes long is marked `newest`.
 NEWEST_ONLY = {
     "test_concurrency.py",
     "test_crash.py",
     "test_disk_truth.py",
     "test_features.py",
     "test_frozen.py",
-    "test_fuzz.py",
     "test_hanging_driver.py",
     "test_leftovers.py",
     "test_long_work.py",

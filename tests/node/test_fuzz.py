@@ -604,6 +604,7 @@ def restore(node: Node) -> None:
     node.ok("adopt", node.deletion("pvc-1"))
 
 
+@pytest.mark.newest
 def test_a_request_of_the_schemas_is_done_or_changes_nothing(
     node: Node, driver: Driver, campaign: bool
 ) -> None:
@@ -846,6 +847,7 @@ class Life(RuleBasedStateMachine):
             self.expect("Success", "delete", self.node.deletion(name, there.owner[1]))
 
 
+@pytest.mark.newest
 def test_valid_callouts_in_any_order_do_what_they_say(driver: Driver, campaign: bool) -> None:
     class Here(Life):
         pass
@@ -860,6 +862,7 @@ def test_valid_callouts_in_any_order_do_what_they_say(driver: Driver, campaign: 
     run_state_machine_as_test(Here, settings=steps)
 
 
+@pytest.mark.newest
 def test_it_was_thorough(campaign: bool) -> None:
     """The last test of this file, of all that the others did."""
     assert CASES.total() >= (10_000 if campaign else 450)
