@@ -2,11 +2,11 @@
 
 Without words it installs what the tests need, and runs lint, types, the floor of Python 3.6,
 shellcheck and then all tests. A node may have any Python, so everything is run with the newest
-Python of this machine, the first case of each test of a node again with the oldest, and a short set
-of them with every other. The virtual machines of tests/vm have Pythons of their own. Their tests
-come first and alone, as each machine takes a whole processor. The tests of the cluster and of the
-node wait much and take longest. Two runs divide the files of each of these three among them. A few
-tests that failed beside other runs are run again alone (bundle/failures.py).
+Python of this machine, the first case of most tests of a node again with the oldest, and a short
+set of them with every other. The virtual machines of tests/vm have Pythons of their own. Their
+tests come first and alone, as each machine takes a whole processor. The tests of the cluster and of
+the node wait much and take longest. Two runs divide the files of each of these three among them. A
+few tests that failed beside other runs are run again alone (bundle/failures.py).
 
 With --lint it runs lint and types alone; with --quick these, the unit tests and that short set, in
 three minutes. Both install only what they need. --quick builds neither Kubernetes nor helm: the few
@@ -285,7 +285,11 @@ def _run_at_once(python: Path, runs: Sequence[Run]) -> list[int]:
 
 
 def _run_pytest(python: Path, run: Run, output: TextIO | None = None) -> int:
-    line: list[object] = ["nice"] if run.is_nice else []
+    # The tests start the provisioner and its commands hundreds of times. Without bytecode each
+    # start takes twice the time. The source tree gets bytecode, too.
+    line: list[object] = ["env", "--unset=PYTHONDONTWRITEBYTECODE"]
+    if run.is_nice:
+        line.append("nice")
     line += [python, "-m", "pytest", *run.words]
     return _run(*line, output=output, settings=run.settings())
 
@@ -318,17 +322,13 @@ def _run(
     words = [str(word) for word in line]
     program = os.path.basename(words[0])
     print("+", program, *words[1:], file=output, flush=True)
-    environ = {**os.environ, **(settings or {})}
-    # The tests start the provisioner and its commands hundreds of times. Without bytecode each
-    # start takes twice the time.
-    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         words,
         cwd=ROOT,
         check=False,
         stdout=output,
         stderr=output,
-        env=environ,
+        env={**os.environ, **(settings or {})},
     )
     return done.returncode
 

@@ -15,8 +15,8 @@ import hypothesis
 import pytest
 
 from tests import campaigns, noted_failures
-from tests.built import precompile
 from tests.halves import HALF
+from tests.precompiled import precompile
 from tests.sources import ROOT
 
 NO_SKIP = os.environ.get("FLEXVOL_NO_SKIP") == "1"

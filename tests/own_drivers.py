@@ -16,7 +16,7 @@ import yaml
 from bundle import pack
 from shared import caller, protocol
 from shared.options import Options
-from tests.built import precompile
+from tests.precompiled import precompile
 
 MIB = 1 << 20
 NAMESPACE = "shop"

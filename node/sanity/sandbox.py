@@ -293,7 +293,7 @@ class _Supervisor:
         without a node the driver would fail."""
         try:
             _add_loop_devices("/proc/{}/root/dev".format(first))
-        except OSError:  # the first process has just ended
+        except OSError:  # the first process has just ended, or the driver made the node itself
             return
 
 
@@ -342,7 +342,8 @@ def _add_loop_devices(dev: str) -> None:
     dev: the directory /dev of the root"""
     present = set(os.listdir(dev))
     absent = [n for n in range(_LOOP_NODES) if "loop{}".format(n) not in present]
-    # Nearly always only those in use are absent, and this is asked many times a second.
+    # Nearly always the only absent nodes are those of devices in use. The supervisor looks every
+    # 20 ms.
     taken = set(loopdev.attached())
     for number in absent:
         name = "loop{}".format(number)

@@ -15,11 +15,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.built import precompile
 from tests.cluster.kube import machine
 from tests.cluster.kube.cluster import DATA, SERVER, STATE
 from tests.cluster.namespaces import Kubernetes, Object
 from tests.cluster.proxy import CUT, CUT_AFTER, Proxy, kubeconfig
+from tests.precompiled import precompile
 from tests.sources import ROOT
 from tests.waiting import wait_until
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.built import precompile
 from tests.cluster.kube.cluster import SERVER, Cluster
 from tests.cluster.namespaces import Kubernetes, own_namespace
 from tests.cluster.own_provisioner import (
@@ -34,6 +33,7 @@ from tests.cluster.own_provisioner import (
     volumes_in,
 )
 from tests.cluster.proxy import CUT, CUT_AFTER, Proxy
+from tests.precompiled import precompile
 from tests.waiting import wait_until
 
 CLAIMS = "/api/v1/persistentvolumeclaims"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bundle import pack
-from tests.built import precompile
 from tests.node.nodes import Node
+from tests.precompiled import precompile
 from tests.sources import ROOT
 
 PLUGINS = "/var/lib/kubelet/plugins-exec"

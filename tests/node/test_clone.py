@@ -22,6 +22,7 @@ from tests.node.clones import FILE_SYSTEMS, OTHER, SIZES, clone, clone_request, 
 from tests.node.contents import check_sound, checksum, fill, uuid_of
 from tests.node.nodes import MIB, Node
 from tests.node.pools import pool_on
+from tests.precompiled import precompile
 
 
 def are_apart(node: Node, wanted: str) -> None:
@@ -264,6 +265,7 @@ def hasty(copying: Node, for_python: Path) -> Node:
     more."""
     short = edits.PROVISION_SECONDS.to(60)
     copying.executable = edits.edited(for_python, copying.directory / "hasty", short)
+    precompile(copying.directory / "hasty")
     return copying
 
 
@@ -315,7 +317,6 @@ def test_a_half_done_copy_whose_image_was_exchanged_begins_anew(hasty: Node) -> 
     are_apart(hasty, wanted)
 
 
-@pytest.mark.newest
 def test_a_long_copy_goes_on_from_call_to_call_and_is_seen_when_it_is_whole(hasty: Node) -> None:
     wanted = write_pieces(hasty, 5)
     progress = []

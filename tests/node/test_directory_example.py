@@ -14,7 +14,7 @@ import pytest
 
 from bundle import pack
 from cluster.controller import driver_replies, leftovers, pool_rooms
-from tests.built import precompile
+from tests.precompiled import precompile
 from tests.sources import ROOT
 
 EXAMPLE = ROOT / "examples/directory.py"

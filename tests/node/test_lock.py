@@ -30,6 +30,7 @@ from tests.node import edits
 from tests.node.killing import OLD_KERNEL, STEPPER, step
 from tests.node.locks import lock_file, older_lock_file
 from tests.node.nodes import MIB, Node
+from tests.precompiled import precompile
 
 
 @pytest.fixture
@@ -294,6 +295,7 @@ def hasty(node: Node, for_python: Path) -> Node:
     """A node whose driver waits one second for the lock of a volume."""
     short = edits.LOCK_SECONDS.to(1)
     node.executable = edits.edited(for_python, node.directory / "hasty", short)
+    precompile(node.directory / "hasty")
     return node
 
 

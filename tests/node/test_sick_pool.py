@@ -18,6 +18,7 @@ import pytest
 from tests.node import edits
 from tests.node.fuse_disk import Disk, processes_of
 from tests.node.nodes import MIB, Node
+from tests.precompiled import precompile
 from tests.waiting import wait_until
 
 # Enough on two cores with other tests; a callout that waits for a dead server takes 20 and more.
@@ -93,6 +94,7 @@ def impatient(sick: Sick, for_python: Path, tmp_path: Path) -> Sick:
     """With a driver that waits 5 s for a pool, a third of the usual time, and notes each wait in
     WAITS: the tests that see it wait."""
     sick.node.executable = impatient_driver(for_python, tmp_path)
+    precompile(Path(*sick.node.executable))
     return sick
 
 

@@ -12,7 +12,7 @@ from bundle import pack
 from node.sanity import sandbox
 from node.sanity.life import Request
 from node.sanity.suite import Suite
-from tests.built import precompile
+from tests.precompiled import precompile
 from tests.sanity import drivers
 from tests.sources import ROOT
 

@@ -34,15 +34,15 @@ def compiled(built: Path, suite: str, directory: Path) -> Path:
     :param directory: in which the copy is made"""
     copy = directory / built.name
     shutil.copy(built, copy)
-    python = _found().get(PYTHONS[suite])
+    python = _pythons().get(PYTHONS[suite])
     if python:
         subprocess.run([python, "-I", "-S", "-c", _PRECOMPILE, copy], check=True)
     return copy
 
 
 @functools.cache
-def _found() -> dict[tuple[int, int], Path]:
-    """The Pythons of this machine by version. Asking each of them takes seconds."""
+def _pythons() -> dict[tuple[int, int], Path]:
+    """The Pythons of this machine by version. Asking all of them takes seconds."""
     return interpreters.find()
 
 

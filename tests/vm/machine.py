@@ -221,8 +221,8 @@ def _line(image: Image, payload: Path, disk: Path | None, channel: int) -> list[
     words += ["-drive", f"file={image.root},if=virtio,format=raw,snapshot=on"]
     words += ["-drive", f"file={payload},if=virtio,format=raw,readonly=on"]
     if disk:
-        # "unsafe" if this host's power goes. What the machine's kernel hears to be written is in
-        # the file, and stays there when qemu is killed.
+        # qemu reports a write when the write is in the host's page cache, so a killed qemu loses no
+        # reported write. "unsafe" leaves out the flushes, which matter when the host loses power.
         words += ["-drive", f"file={disk},if=virtio,format=raw,cache=unsafe,discard=unmap"]
     words += ["-chardev", f"socket,id=agent,fd={channel}", "-device", "virtio-serial"]
     words += ["-device", "virtserialport,chardev=agent,name=agent"]

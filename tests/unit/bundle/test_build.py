@@ -18,6 +18,7 @@ import pytest
 
 from bundle import pack, pack_provisioner
 from shared import protocol
+from tests.precompiled import precompile
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples/directory.py"
@@ -387,6 +388,7 @@ def test_the_example_driver_lives_through_a_volumes_life(tmp_path: Path, before:
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     pack.pack(tmp_path / "flexvol", [EXAMPLE])
+    precompile(tmp_path / "flexvol")
     (tmp_path / "root").mkdir()
     (tmp_path / "pod").mkdir()
     foreign = _request().replace(

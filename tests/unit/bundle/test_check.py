@@ -220,10 +220,18 @@ def test_the_words_choose_what_is_done(
     assert done == steps
 
 
-def test_what_the_tests_start_keeps_its_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_nice", [False, True], ids=["", "nice"])
+def test_the_tests_run_without_the_setting_that_keeps_python_from_writing_bytecode(
+    is_nice: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\n[ "$*" = "-m pytest tests/x" ] && [ -z "$PYTHONDONTWRITEBYTECODE" ]\n'
+    )
+    python.chmod(0o755)
 
-    assert check._run("sh", "-c", '[ -z "$PYTHONDONTWRITEBYTECODE" ]') == 0
+    assert check._run_pytest(python, Run(("tests/x",), is_nice=is_nice)) == 0
 
 
 def test_nothing_is_tested_while_lint_finds_something(monkeypatch: pytest.MonkeyPatch) -> None:
