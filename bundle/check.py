@@ -34,9 +34,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LINT = "--lint"
 QUICK = "--quick"
 CAMPAIGN = "--campaign"
-# Runs at once beside the first one of the cluster's tests. A third would take the processors of a
-# machine that has two from the others, whose tests have time limits.
-BESIDE = 2
+# Runs at once. A fourth would take the processors of a machine that has two from the others, whose
+# tests have time limits.
+AT_ONCE = 3
 # Older Kubernetes on which a campaign runs the cluster's tests too; tests/cluster/kube builds it.
 OLDER_KUBERNETES = ("1.34.4",)
 # A run ends after so many failures, because what the rest needs is broken, and every test would
@@ -264,8 +264,9 @@ def _settle(python: Path, runs: Sequence[Run], statuses: Sequence[int]) -> int:
 
 
 def _run_at_once(python: Path, runs: Sequence[Run]) -> list[int]:
-    """Runs the first and, beside that, the others. What the others print is shown when the first
-    has ended. Returns the status of each."""
+    """Runs all, as many at once as may be, in their order. What the first prints is shown at once,
+    and what another prints when that one and all before it have ended. Returns the status of
+    each."""
 
     def run_beside(run: Run) -> tuple[int, str]:
         with tempfile.TemporaryFile("w+") as output:
@@ -274,9 +275,10 @@ def _run_at_once(python: Path, runs: Sequence[Run]) -> list[int]:
             return status, output.read()
 
     first, *others = runs
-    with concurrent.futures.ThreadPoolExecutor(BESIDE) as pool:
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        shown = pool.submit(_run_pytest, python, first)
         running = [pool.submit(run_beside, run) for run in others]
-        statuses = [_run_pytest(python, first)]
+        statuses = [shown.result()]
         for future in running:
             status, output = future.result()
             statuses.append(status)
@@ -285,13 +287,12 @@ def _run_at_once(python: Path, runs: Sequence[Run]) -> list[int]:
 
 
 def _run_pytest(python: Path, run: Run, output: TextIO | None = None) -> int:
+    line: list[object] = ["nice"] if run.is_nice else []
+    line += [python, "-m", "pytest", *run.words]
     # The tests start the provisioner and its commands hundreds of times. Without bytecode each
     # start takes twice the time. The source tree gets bytecode, too.
-    line: list[object] = ["env", "--unset=PYTHONDONTWRITEBYTECODE"]
-    if run.is_nice:
-        line.append("nice")
-    line += [python, "-m", "pytest", *run.words]
-    return _run(*line, output=output, settings=run.settings())
+    settings = {**run.settings(), "PYTHONDONTWRITEBYTECODE": ""}
+    return _run(*line, output=output, settings=settings)
 
 
 def _install(words: Sequence[str]) -> None:

@@ -559,6 +559,7 @@ def test_making_a_clone_is_killed_anywhere(
 
 
 @pytest.mark.newest
+@pytest.mark.in_ci_with(fs="ext4")
 @needs_stepper
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)
 def test_the_first_mount_of_a_clone_is_killed_anywhere(

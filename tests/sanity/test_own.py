@@ -43,8 +43,9 @@ class Own:
         return executable
 
 
+LOOP = Own("loop", setup="$DRIVER pool init default")
 OWN = (
-    Own("loop", setup="$DRIVER pool init default"),
+    LOOP,
     Own(
         "attaching",
         "tests/drivers/attaching.py",
@@ -55,12 +56,10 @@ OWN = (
 )
 
 
-# In CI the correct driver of test_broken.py shows the checks of drivers that attach.
-@pytest.mark.parametrize(
-    "own",
-    [pytest.param(own, marks=pytest.mark.campaign) if own.attach else own for own in OWN],
-    ids=lambda own: own.name,
-)
+# In CI the correct driver of test_broken.py shows the checks of drivers that attach, and the driver
+# that tests/cluster/test_own_driver.py begins, with its own test, those of drivers of directories.
+@pytest.mark.in_ci_with(own=LOOP)
+@pytest.mark.parametrize("own", OWN, ids=lambda own: own.name)
 def test_the_suite_is_silent_about(own: Own, tmp_path: Path) -> None:
     settings = sandbox.Settings(str(own.pack(tmp_path)))
     settings.loop_devices = own.has_loop_devices
