@@ -184,6 +184,8 @@ def test_ext4_grows_a_thousandfold_in_one_step_while_a_pod_writes(guest: Guest) 
     guest.ok("delete", guest.deletion())
 
 
+# In CI the doctor is asked after the power cut (test_power.py).
+@pytest.mark.campaign
 def test_the_doctor_finds_nothing_wrong_with_the_pool(guest: Guest) -> None:
     command(guest, "install", PLUGINS)
 
