@@ -34,8 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LINT = "--lint"
 QUICK = "--quick"
 CAMPAIGN = "--campaign"
-# Runs at once. A fourth would take the processors of a machine that has two from the others, whose
-# tests have time limits.
+# So many runs go on at once. A fourth run would leave too little of two processors to the others,
+# whose tests have time limits.
 AT_ONCE = 3
 # Older Kubernetes on which a campaign runs the cluster's tests too; tests/cluster/kube builds it.
 OLDER_KUBERNETES = ("1.34.4",)

@@ -513,7 +513,7 @@ def test_calls_that_were_killed_are_made_again(
     assert f"//{SERVER}/" not in net.new.machine.must("cat", "/proc/self/mountinfo")
 
 
-# In CI with the driver whose mount takes most options: both drivers mount by the same module.
+# Both drivers mount by the same module, so CI judges only the one whose mount takes more options.
 @pytest.mark.in_ci_with(driver="cifs")
 @pytest.mark.parametrize(
     ("driver", "own", "words"),

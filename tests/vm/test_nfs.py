@@ -57,6 +57,11 @@ def answers_in_time(guest: Guest, *words: str) -> dict[str, Any]:
     return reply
 
 
+def refusal(guest: Guest, volume: str) -> str:
+    """The sentence with which the machine refuses to mount the volume."""
+    return guest.fails("Busy", "mount", guest.pod_dir("web", volume), guest.options(volume))
+
+
 # In CI the last test here has the same, beside the power cut.
 @pytest.mark.campaign
 def test_only_one_of_two_machines_has_a_volume(pair: Pair) -> None:
@@ -64,9 +69,7 @@ def test_only_one_of_two_machines_has_a_volume(pair: Pair) -> None:
     pod = pair.server.start_pod(str(pair.server.mount("web")))
     pod.until_lines(3)
 
-    message = pair.other.fails("Busy", "mount", pair.other.pod_dir("web"), pair.other.options())
-
-    assert "another node" in message
+    assert "another node" in refusal(pair.other, "pvc-1")
     assert [pool["mayBeShared"] for pool in pair.other.ok("list")["pools"]] == [True]
     assert pair.other.mounts() == []
     assert pair.other.loop_devices() == []
@@ -75,8 +78,7 @@ def test_only_one_of_two_machines_has_a_volume(pair: Pair) -> None:
     numbers = pair.server.stop_pod(pod)
     pair.server.unmount("web")
     assert pair.other.lost(str(pair.other.mount("web")), numbers) == "whole"
-    message = pair.server.fails("Busy", "mount", pair.server.pod_dir("web"), pair.server.options())
-    assert "another node" in message
+    assert "another node" in refusal(pair.server, "pvc-1")
     pair.other.unmount("web")
     pair.server.ok("delete", pair.server.deletion())
 
@@ -108,11 +110,6 @@ def test_a_server_that_stands_still_delays_and_loses_nothing(pair: Pair) -> None
     pair.other.unmount("web", "pvc-2")
     pair.other.ok("delete", pair.other.deletion("pvc-2"))
     assert pair.other.listing(POOL) - {".locks", "pool.json", "lost+found"} == set()
-
-
-def refusal(guest: Guest, volume: str) -> str:
-    """The sentence with which the machine refuses to mount the volume."""
-    return guest.fails("Busy", "mount", guest.pod_dir("web", volume), guest.options(volume))
 
 
 def test_a_server_that_lost_its_power_comes_back_and_the_volume_is_still_fenced(
